@@ -1,0 +1,104 @@
+# What one does with a checkout. Works with GNU make 3.81 (macOS) and any POSIX shell.
+#
+#   make run       start Spool: web, workers and a Redis server of its own     (settings: SPOOL_*, see README)
+#   make test      the tests, but for the slow ones below                      (PYTEST_ARGS="-k name")
+#   make lint types format
+#   make faults    kills, pauses and cuts things while it runs, for real
+#   make browser   the page, in a real Chromium
+#   make upstream  against real model servers
+#   make bench     measures it
+#   make lock      renews requirements/*.txt from pyproject.toml
+#   make clean     removes what these made; never data/
+#
+# PYTHON=python3.12 chooses another interpreter for a new .venv.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+PYTEST_WORKERS ?= auto
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes
+
+# A stamp's name holds the lock file's content and where the checkout is, so that a changed lock or a moved
+# checkout installs again, and anything else needs neither pip nor the network.
+stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '0-9').stamp
+RUN_STAMP := $(call stamp,run)
+TEST_STAMP := $(call stamp,test)
+
+.PHONY: run test lint types format faults bench browser upstream lock clean install install-test
+
+# exec: Ctrl-C and SIGTERM reach the supervisor itself, which stops everything in order.
+run: $(RUN_STAMP)
+	@exec $(PY) -m spool run
+
+test: $(TEST_STAMP)
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
+
+lint: $(TEST_STAMP)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: $(TEST_STAMP)
+	@$(PY) -m mypy
+
+format: $(TEST_STAMP)
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+# These run one after the other: they use up the machine, and time is part of what they check.
+faults: $(TEST_STAMP)
+	@$(PY) -m pytest tests/faults $(PYTEST_ARGS)
+
+browser: $(TEST_STAMP)
+	@$(PY) -m pytest tests/browser $(PYTEST_ARGS)
+
+upstream: $(TEST_STAMP)
+	@$(PY) -m pytest tests/real_upstream $(PYTEST_ARGS)
+
+bench: $(TEST_STAMP)
+	@$(PY) -m bench
+
+install: $(RUN_STAMP)
+
+install-test: $(TEST_STAMP)
+
+$(RUN_STAMP): $(PY)
+	@echo "installing requirements/run.txt into $(VENV)"
+	@$(PIP) -r requirements/run.txt
+	@$(call link_checkout)
+	@rm -f $(VENV)/run-*.stamp && touch $@
+
+$(TEST_STAMP): $(PY)
+	@echo "installing requirements/test.txt into $(VENV)"
+	@$(PIP) -r requirements/test.txt
+	@$(call link_checkout)
+	@rm -f $(VENV)/test-*.stamp && touch $@
+
+# Not an editable install: that would fetch and run a build backend. A .pth file that names the checkout makes
+# `import spool` work just as well, from any directory.
+link_checkout = $(PY) -c 'import os, sysconfig; \
+	open(sysconfig.get_path("purelib") + "/spool-checkout.pth", "w").write(os.getcwd() + "\n")'
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Spool needs Python 3.11 or newer, and $(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; }
+
+# Universal: one file for Linux and macOS, x86-64 and arm64. No registry's address gets into it. Versions that
+# are there stay, unless LOCK_ARGS=--upgrade.
+LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)-lock/bin/uv pip compile --quiet --universal \
+	--generate-hashes --python-version 3.11 --no-emit-index-url $(LOCK_ARGS)
+
+lock:
+	@test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && \
+	  $(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet uv; }
+	@$(LOCK) pyproject.toml -o requirements/run.txt
+	@$(LOCK) pyproject.toml --extra test -c requirements/run.txt -o requirements/test.txt
+	@echo hatchling | $(LOCK) - -o requirements/build.txt
+
+clean:
+	rm -rf $(VENV) $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

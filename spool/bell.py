@@ -1,0 +1,77 @@
+"""The bell: the Celery message that wakes a worker with a free slot. It carries no work, only a job's id for tracing.
+
+Celery alone does not keep a promise (a message that is acknowledged early is lost with its worker, one that is
+acknowledged late runs twice): the truth is in Redis, and a bell that gets lost is rung again by the keeper.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+TASK = "spool.bell"
+QUEUE = "spool"
+
+log = logging.getLogger("spool.bell")
+
+
+def celery_app(broker_url: str) -> Celery:
+    """The Celery application, as the side that rings and the side that hears both need it."""
+    app = Celery("spool", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        worker_prefetch_multiplier=1,
+        # A worker whose slots are full leaves the bell to another one.
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            # Keeps the sweep of unacknowledged messages alive under gevent.
+            "polling_interval": 10,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+        task_publish_retry=False,
+        # Celery's own default would hold a publisher for minutes; the keeper rings later.
+        broker_connection_timeout=2,
+        broker_pool_limit=4,
+        timezone="UTC",
+    )
+    return app
+
+
+class Bell:
+    """Rings. Never raises for a broker that is away: the job is in Redis, and the keeper rings again."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def ring(self, job_id: str = "") -> None:
+        """One message for one free slot. It expires, so that bells cannot pile up while nobody hears them."""
+        try:
+            self._app.send_task(TASK, args=(job_id,), expires=60, ignore_result=True)
+        except (OperationalError, OSError) as exc:
+            log.warning("bell not rung (the keeper will): %s", type(exc).__name__)
+
+    def warm(self) -> None:
+        """Open the broker connection before the first job needs it (the first publish costs 50 ms)."""
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
+                connection: Any = producer.connection
+                connection.ensure_connection(max_retries=1)
+        except (OperationalError, OSError) as exc:
+            log.warning("broker not reached yet: %s", type(exc).__name__)

@@ -1,0 +1,95 @@
+"""One record of a job's log: what kinds there are, and how one is written and read.
+
+An entry is encoded once, by whoever appends it, as the JSON object that every reader gets:
+
+    {"id":7,"kind":"token","at":"2026-11-21T09:30:00.123Z","text":"Hel"}
+
+The stream in Redis, the doorbell's message and the NDJSON line carry these same bytes. ``id`` and ``kind`` come
+first and in this order, so that a transport can name them without decoding the rest (``kind_of``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from spool.errors import UndecodableRecord
+
+
+class Kind(StrEnum):
+    """The kinds of entry, and the fields of each beside ``id``, ``kind`` and ``at``."""
+
+    STARTED = "started"
+    """``attempt``, ``model``: the first attempt began."""
+    TOKEN = "token"  # noqa: S105 - a piece of text, no secret
+    """``text``."""
+    REASONING = "reasoning"
+    """``text``: what the model thought, not part of the answer."""
+    TOOL_CALL = "tool_call"
+    """``index``, ``call_id``, ``name``, ``arguments`` (a piece of it)."""
+    USAGE = "usage"
+    """``input_tokens``, ``output_tokens``."""
+    RESTARTED = "restarted"
+    """``attempt``, ``reason``: the earlier attempt's text no longer counts."""
+    CONTINUED = "continued"
+    """``attempt``, ``reason``: another attempt goes on where the text stops."""
+    WAITING = "waiting"
+    """``reason``, ``retry_at``: the upstream refuses for now."""
+    DONE = "done"
+    """``finish_reason``."""
+    FAILED = "failed"
+    """``error``: ``code``, ``message``, ``retryable``."""
+    CANCELLED = "cancelled"
+    """No fields."""
+
+
+TERMINAL = frozenset({Kind.DONE, Kind.FAILED, Kind.CANCELLED})
+_TERMINAL_KINDS = frozenset(kind.value.encode() for kind in TERMINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of a log. ``fields`` are those of its kind."""
+
+    id: int
+    kind: Kind
+    at: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The bytes that are stored and sent, without a line end."""
+        return orjson.dumps({"id": self.id, "kind": self.kind.value, "at": self.at, **self.fields})
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Entry:
+        """The opposite of ``encode``. Raises ``UndecodableRecord``, which keeps ``raw``."""
+        try:
+            data = orjson.loads(raw)
+            return cls(id=data.pop("id"), kind=Kind(data.pop("kind")), at=data.pop("at"), fields=data)
+        except (orjson.JSONDecodeError, KeyError, ValueError, AttributeError, TypeError) as exc:
+            raise UndecodableRecord("entry", raw) from exc
+
+
+def kind_of(raw: bytes) -> bytes:
+    """The kind of an encoded entry, from its fixed head: ``b"token"``."""
+    return raw[: raw.index(b'"', raw.index(b'"kind":"') + 8)].rpartition(b'"')[2]
+
+
+def id_of(raw: bytes) -> int:
+    """The id of an encoded entry, from its fixed head."""
+    return int(raw[6 : raw.index(b",", 6)])
+
+
+def is_terminal(raw: bytes) -> bool:
+    """Whether this encoded entry ends its log."""
+    return kind_of(raw) in _TERMINAL_KINDS
+
+
+def rfc3339(epoch_s: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,129 @@
+"""Everything that Spool itself raises.
+
+    SpoolError
+    ├── SettingsError            a setting is missing, malformed or unknown
+    ├── UndecodableRecord        bytes in Redis that are no Job and no Entry of ours (keeps them)
+    ├── JobNotFound              no such job, or somebody else's
+    │   └── JobGone              it was here: expired or deleted
+    ├── BatchNotFound
+    ├── JobNotEnded              deleting what still runs
+    ├── IdempotencyConflict      the key was used with another body (carries the job's id)
+    ├── UnknownModel
+    ├── LimitExceeded            too many of something (carries retry_after_s)
+    │   ├── QueueFull
+    │   └── TooManyStreams
+    ├── Draining                 this process is going away; another one serves
+    └── StoreUnavailable         Redis is away or refuses (carries retry_after_s)
+        ├── OutcomeUnknown       ... after a write was sent: it may have happened
+        ├── StoreReadOnly        a replica, or a failover under way
+        └── StoreFull            out of memory or past the watermark
+
+Errors carry what the caller still needs to go on, as attributes.
+"""
+
+from __future__ import annotations
+
+
+class SpoolError(Exception):
+    """The root of Spool's own errors."""
+
+
+class SettingsError(SpoolError):
+    """A setting cannot be used; the message names the variable and, unless secret, the value."""
+
+
+class UndecodableRecord(SpoolError):
+    """Stored bytes that cannot be decoded; ``raw`` keeps them for whoever looks into it."""
+
+    def __init__(self, what: str, raw: object) -> None:
+        super().__init__(f"cannot decode {what}")
+        self.raw = raw
+
+
+class JobNotFound(SpoolError):
+    """No such job for this owner."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id!r}")
+        self.job_id = job_id
+
+
+class JobGone(JobNotFound):
+    """The job existed and has expired or was deleted; its tombstone is still kept."""
+
+
+class BatchNotFound(SpoolError):
+    """No such batch for this owner."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"no batch {batch_id!r}")
+        self.batch_id = batch_id
+
+
+class JobNotEnded(SpoolError):
+    """Only a job that has ended can be deleted."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} has not ended; cancel it first")
+        self.job_id = job_id
+
+
+class IdempotencyConflict(SpoolError):
+    """The Idempotency-Key was used before with another body, for the job ``job_id``."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__("this Idempotency-Key was used with another body")
+        self.job_id = job_id
+
+
+class UnknownModel(SpoolError):
+    """The model table has no such name; ``known`` lists some that it has."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"no model {name!r}")
+        self.name = name
+        self.known = known
+
+
+class LimitExceeded(SpoolError):
+    """Too many of something; worth another try after ``retry_after_s`` seconds."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(LimitExceeded):
+    """As many jobs are queued as the operator allows."""
+
+
+class TooManyStreams(LimitExceeded):
+    """This web process carries as many streams as it may."""
+
+
+class Draining(SpoolError):
+    """This process is shutting down; come back to another one after ``retry_after_s`` seconds."""
+
+    retry_after_s = 1.0
+
+
+class StoreUnavailable(SpoolError):
+    """Redis cannot be reached or cannot answer now."""
+
+    retry_after_s = 2.0
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """A write was sent to Redis and no answer came: it may or may not have happened, to ``job_id`` if known."""
+
+    job_id: str | None = None
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The server that answered is a replica; the primary is elsewhere or being elected."""
+
+
+class StoreFull(StoreUnavailable):
+    """Redis is out of memory, or past the watermark above which Spool takes no new job."""
+
+    retry_after_s = 10.0

@@ -1,0 +1,104 @@
+"""A feed: one log that has readers in this process. A short tail of what came last, encoded once per format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from spool.entries import is_terminal
+
+if TYPE_CHECKING:
+    from spool.reader import Reader
+
+_KEEP = 32
+_TRIM_AT = 128
+_MOST = 1024
+
+
+class Encoder(Protocol):
+    """Turns an encoded entry into a transport's bytes. One object per format, so that it can be a cache's key."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:
+        """The bytes of one entry on this transport, complete in themselves."""
+        ...
+
+
+class Feed:
+    """The end of a log as this process has seen it: entries ``base + 1`` to ``last`` are in ``tail``."""
+
+    __slots__ = (
+        "_frames",
+        "base",
+        "ended",
+        "gone",
+        "heard_at",
+        "job_id",
+        "left_at",
+        "readers",
+        "ready",
+        "tail",
+        "watched",
+    )
+
+    def __init__(self, job_id: str, last: int, *, ended: bool = False) -> None:
+        self.job_id = job_id
+        self.base = last
+        self.tail: list[bytes] = []
+        self.ended = ended
+        self.gone = False
+        """The job itself is no longer there: expired, deleted, or Redis lost it."""
+        self.ready = ended
+        """The subscription is confirmed and the stream was read after it: the seam is closed."""
+        self.watched = False
+        """The job is to be cancelled when nobody reads it."""
+        self.heard_at = 0.0
+        self.left_at = 0.0
+        self.readers: set[Reader] = set()
+        self._frames: dict[Encoder, list[bytes]] = {}
+
+    @property
+    def last(self) -> int:
+        """The id of the newest entry seen."""
+        return self.base + len(self.tail)
+
+    def add(self, first: int, entries: Sequence[bytes]) -> bool:
+        """Take entries with ids from ``first``; those seen before are dropped. False, and nothing taken, if some
+        before ``first`` are missing: then the stream has to be read."""
+        skip = self.last + 1 - first
+        if skip < 0:
+            return False
+        new = entries[skip:] if skip else entries
+        if new:
+            self.tail.extend(new)
+            self.ended = self.ended or is_terminal(new[-1])
+            if len(self.tail) > _TRIM_AT:
+                self._trim()
+        return True
+
+    def jump(self, before: int) -> None:
+        """The log goes on behind a hole: the next entry has the id ``before + 1``. Readers that are behind read
+        the stream, and find the hole themselves."""
+        self.base, self.tail = before, []
+        self._frames.clear()
+
+    def encoded(self, encoder: Encoder, after: int) -> bytes:
+        """Everything after ``after`` (within the tail) in the encoder's format, each entry encoded once."""
+        frames = self._frames.setdefault(encoder, [])
+        for at in range(len(frames), len(self.tail)):
+            frames.append(encoder.entry(self.base + at + 1, self.tail[at]))
+        start = after - self.base
+        return frames[-1] if start == len(frames) - 1 else b"".join(frames[start:])
+
+    def wake(self) -> None:
+        """Something changed: every reader looks."""
+        for reader in self.readers:
+            reader.wake()
+
+    def _trim(self) -> None:
+        # What every reader has goes; one that is far behind reads the stream instead of holding the tail.
+        slowest = min((reader.cursor for reader in self.readers), default=self.last)
+        drop = max(min(slowest - self.base, len(self.tail) - _KEEP), len(self.tail) - _MOST, 0)
+        del self.tail[:drop]
+        for frames in self._frames.values():
+            del frames[:drop]
+        self.base += drop

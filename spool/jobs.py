@@ -1,0 +1,234 @@
+"""The job: its states, the one table of their transitions, and its record.
+
+The record is a Redis hash (see ``spool.keys``); times in it are whole milliseconds since the epoch on Redis's
+clock. ``Job.decode`` reads every version from 1 on; a field that a later version adds is ignored here.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from spool.entries import rfc3339
+from spool.errors import UndecodableRecord
+
+SCHEMA = 1
+"""Version of the record that this code writes."""
+
+
+class Status(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
+    # Back to queued: its worker died, or handed it back.
+    Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+"""Which state may follow which. The scripts get this very table (``spool.scripting``)."""
+
+ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+class Priority(StrEnum):
+    """Interactive jobs are claimed before batch jobs."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class OnWorkerLoss(StrEnum):
+    """What becomes of a job that has said something when its worker dies."""
+
+    RESTART = "restart"
+    FAIL = "fail"
+
+
+class OnDisconnect(StrEnum):
+    """What becomes of a job when its last reader leaves."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"
+
+
+_ID = re.compile(r"^[jb]([0-9]{1,4})-[0-9a-z]{16,40}$")
+
+
+def new_job_id(shard: int) -> str:
+    """A fresh job id. It names its shard, and cannot be guessed (100 bits)."""
+    return f"j{shard}-{secrets.token_hex(13)}"
+
+
+def new_batch_id(shard: int) -> str:
+    """A fresh batch id; as a job's."""
+    return f"b{shard}-{secrets.token_hex(13)}"
+
+
+def shard_of(identifier: str) -> int | None:
+    """The shard that an id names, or None for what cannot be an id of ours."""
+    match = _ID.match(identifier)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a submit writes. ``input`` is the prompt, kept apart: ``{"messages": […], "params": {…}}``."""
+
+    id: str
+    owner: str
+    model: str
+    input: Mapping[str, Any]
+    priority: Priority = Priority.INTERACTIVE
+    surface: str = "jobs"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ttl_s: int = 86_400
+    timeout_s: float = 3600.0
+    start_s: float = 3600.0
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
+    continuable: bool = False
+    idempotency_key: str = ""
+    """A digest of the caller's key; empty: none."""
+    body_digest: str = ""
+    batch: str = ""
+    batch_index: int = 0
+
+    def encode_input(self) -> bytes:
+        """The input's stored bytes."""
+        return orjson.dumps(self.input)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job's record as it was at one moment. Times are seconds since the epoch, None where not yet known."""
+
+    id: str
+    status: Status
+    owner: str
+    model: str
+    created_at: float
+    deadline_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    priority: Priority = Priority.INTERACTIVE
+    surface: str = "jobs"
+    attempt: int = 0
+    attempt_first: int = 1
+    last_entry: int = 0
+    cancel_requested_at: float | None = None
+    usage: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    finish_reason: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    batch: str | None = None
+    batch_index: int | None = None
+    queue_position: int | None = None
+    text: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its log has its terminal entry."""
+        return self.status in ENDED
+
+    @classmethod
+    def decode(cls, raw: Sequence[bytes], *, queue_position: int | None = None, text: str | None = None) -> Job:
+        """A job from its record as HGETALL gives it: names and values in turn."""
+        record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
+        try:
+            return cls._from_record(record, queue_position, text)
+        except (KeyError, ValueError, TypeError) as exc:
+            raise UndecodableRecord("job", raw) from exc
+
+    @classmethod
+    def _from_record(cls, record: Mapping[str, str], queue_position: int | None, text: str | None) -> Job:
+        created = _seconds(record["created_ms"])
+        deadline = _seconds(record["deadline_ms"])
+        if created is None or deadline is None:
+            raise ValueError("a job has a creation time and a deadline")
+        return cls(
+            id=record["id"],
+            status=Status(record["status"]),
+            owner=record["owner"],
+            model=record["model"],
+            created_at=created,
+            deadline_at=deadline,
+            started_at=_seconds(record.get("started_ms")),
+            ended_at=_seconds(record.get("ended_ms")),
+            priority=Priority(record.get("priority", Priority.INTERACTIVE)),
+            surface=record.get("surface", "jobs"),
+            attempt=int(record.get("attempt", 0)),
+            attempt_first=int(record.get("attempt_first", 1)),
+            last_entry=int(record.get("last", 0)),
+            cancel_requested_at=_seconds(record.get("cancel_ms")),
+            usage=_json(record.get("usage")),
+            error=_json(record.get("error")),
+            finish_reason=record.get("finish_reason"),
+            metadata=_json(record.get("metadata")) or {},
+            on_disconnect=OnDisconnect(record.get("on_disconnect", OnDisconnect.CONTINUE)),
+            batch=record.get("batch") or None,
+            batch_index=int(record["batch_index"]) if record.get("batch") else None,
+            queue_position=queue_position,
+            text=text,
+        )
+
+    def public(self, *, with_text: bool = True) -> dict[str, Any]:
+        """The job as the native API shows it."""
+        shown: dict[str, Any] = {
+            "id": self.id,
+            "status": self.status.value,
+            "model": self.model,
+            "owner": self.owner,
+            "priority": self.priority.value,
+            "created_at": rfc3339(self.created_at),
+            "started_at": _shown(self.started_at),
+            "ended_at": _shown(self.ended_at),
+            "deadline_at": rfc3339(self.deadline_at),
+            "attempt": self.attempt,
+            "last_entry": self.last_entry,
+            "queue_position": self.queue_position,
+            "cancel_requested_at": None if self.ended else _shown(self.cancel_requested_at),
+            "finish_reason": self.finish_reason,
+            "usage": self.usage,
+            "error": self.error,
+            "metadata": self.metadata,
+            "batch": self.batch,
+            "batch_index": self.batch_index,
+            "urls": {
+                "self": f"/jobs/{self.id}",
+                "entries": f"/jobs/{self.id}/entries",
+                "stream": f"/jobs/{self.id}/stream",
+                "ws": f"/jobs/{self.id}/ws",
+                "cancel": f"/jobs/{self.id}/cancel",
+            },
+        }
+        if with_text:
+            shown["text"] = self.text or ""
+        return shown
+
+
+def _seconds(ms: str | None) -> float | None:
+    return int(ms) / 1000 if ms else None
+
+
+def _shown(epoch_s: float | None) -> str | None:
+    return None if epoch_s is None else rfc3339(epoch_s)
+
+
+def _json(text: str | None) -> Any:
+    return orjson.loads(text) if text else None

@@ -1,0 +1,67 @@
+"""The keeper: what notices lost leases, lost bells and passed deadlines. Runs in every worker and every web process.
+
+One of them at a time does a shard's round (a lock in Redis, which only spares work: two rounds at once do no harm).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spool.errors import SpoolError
+from spool.redis_link import RedisLink
+from spool.scripting import script
+
+BEAT_S = 1.0
+_MOST_A_ROUND = 200
+
+log = logging.getLogger("spool.keeper")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round found and did."""
+
+    pending: int
+    free: int
+    retried: int
+    failed: int
+    patient: bool
+
+
+class Keeper:
+    """Keeps one shard. ``ring`` rings the bell once."""
+
+    def __init__(
+        self, link: RedisLink, ring: Callable[[], None], *, shard: int, lease_s: float, max_attempts: int
+    ) -> None:
+        self._link = link
+        self._ring = ring
+        self._shard = shard
+        self._lease_ms = round(lease_s * 1000)
+        self._max_attempts = max_attempts
+
+    def beat(self) -> Round | None:
+        """One round: None where another process keeps this shard now. Rings one bell per job that waits and slot
+        that is free, so that a lost bell costs a beat and nothing else. Raises ``StoreUnavailable``."""
+        args = (self._lease_ms, self._max_attempts, _MOST_A_ROUND, round(BEAT_S * 900))
+        reply = self._link.run(script("keep"), self._shard, *args)
+        if reply is None:
+            return None
+        pending, free, retried, failed, patient = reply
+        found = Round(pending, free, retried, failed, bool(patient))
+        if retried or failed:
+            log.info("keeper took over %d jobs and ended %d", retried, failed)
+        for _ in range(min(pending, free)):
+            self._ring()
+        return found
+
+    def run(self, wait: Callable[[float], object], stopped: Callable[[], bool]) -> None:
+        """Beat until ``stopped``; ``wait`` sleeps. Trouble with Redis is what a keeper waits out."""
+        while not stopped():
+            try:
+                self.beat()
+            except SpoolError as exc:
+                log.warning("keeper: %s", exc)
+            wait(BEAT_S)

@@ -1,0 +1,70 @@
+"""The Redis key map.
+
+Every key of a shard begins with the shard's prefix ``spool:{N}:``; the braces make it the hash tag, so that all
+of a shard lies in one slot of a Redis Cluster and one script call may touch any of it. Scripts get the prefix as
+their only key and build the rest, as written here.
+
+A job (``ID`` names its shard: ``jN-…``). None of these expires while the job has not ended; with its terminal
+entry all get one expiry, ``ttl_s`` from then.
+
+    job:ID           hash    The record. Written by the scripts alone; read by web, worker and keeper. Fields:
+                             schema, id, owner, model, priority, surface, status, seq (order of submit), created_ms,
+                             started_ms, ended_ms, deadline_ms, start_by_ms, ttl_s, attempt (number of the current or
+                             last one), attempt_first (id of its first entry), attempts (JSON list of {attempt, first,
+                             at_ms}), losses (attempts that count against the limit), last (id of the last entry),
+                             fence and leased_until_ms (while running), worker, cancel_ms, on_disconnect,
+                             on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
+                             has produced more than text), metadata, usage, error (JSON), finish_reason, batch,
+                             batch_index, idempotency (name of the key below)
+    job:ID:input     string  JSON {messages, params}. Written by submit, read with the claim
+    job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.entries. Also the name
+                             of the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
+    job:ID:text      string  The current attempt's text so far, so that a poll never rebuilds it from the log
+    job:ID:gone      string  The tombstone: the owner of a job that ended. Outlives the rest by a day, so that what
+                             expired or was deleted can be told from what never was
+
+What orders the work:
+
+    seq              string  Counts submits
+    models           set     Names of the models that jobs were submitted for
+    pending:MODEL    zset    Queued jobs; score: rank (0 retry, 1 interactive, 2 batch) × 10^15 + seq
+    running:MODEL    zset    Running jobs; score: when the lease runs out, ms
+    deadlines        zset    All jobs that have not ended; score: the next moment at which the keeper must end it, ms
+    watched          zset    Jobs that end with their last reader; score: until when one is known to read, ms. Web
+                             processes with a reader renew it, the keeper cancels what ran out
+    claim:FENCE      string  Which job a claim under this fence got, for a minute: asking again is harmless
+    workers          zset    Worker processes; score: until when they count as alive, ms
+    slots            hash    Worker process → free slots
+    keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat
+    keeper:lock      string  Held by the process that keeps this shard, for a second; it only spares work
+
+What finds jobs again:
+
+    owner:OWNER      zset    Jobs of an owner; score: created_ms × 1000 + seq mod 1000. The keeper removes expired ones
+    kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms
+    idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST"; expires with the job
+    batch:ID         hash    owner, created_ms, total, ttl_s, and a count per status
+    batch:ID:jobs    list    Its jobs, in the order of submit
+    batch:ID:ended   list    Its jobs, in the order in which they ended. All three expire ttl_s after the last one
+
+And once, in shard 0:
+
+    model-table      hash    Model name → JSON (spool.models.Model): what workers discovered at their upstreams
+"""
+
+from __future__ import annotations
+
+
+def prefix(shard: int) -> str:
+    """What every key of the shard begins with."""
+    return f"spool:{{{shard}}}:"
+
+
+def job(shard: int, job_id: str) -> str:
+    """The record's key; ``:input``, ``:log``, ``:text`` and ``:gone`` follow it."""
+    return f"{prefix(shard)}job:{job_id}"
+
+
+def log(shard: int, job_id: str) -> str:
+    """The log's key, and the name of its channel."""
+    return f"{prefix(shard)}job:{job_id}:log"

@@ -1,0 +1,61 @@
+"""Reading a job's log from its stream: by pages, from any cursor, with gaps named instead of skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spool.entries import kind_of
+from spool.jobs import shard_of
+from spool.keys import log as log_key
+from spool.redis_link import RedisLink
+
+PAGE = 500
+"""Entries in one XRANGE: large enough that a replay is cheap, small enough that it holds up nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Entries that should be there and are not: the reader asked for ``requested``, and what can still be read is
+    ``earliest`` to ``latest`` (both None if nothing is)."""
+
+    requested: int
+    earliest: int | None
+    latest: int | None
+
+    def public(self) -> dict[str, int | None]:
+        """As the API shows it."""
+        return {"requested": self.requested, "earliest": self.earliest, "latest": self.latest}
+
+
+Row = tuple[int, bytes]
+"""An entry's id and its encoded bytes."""
+
+
+def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:
+    """The command that reads the entries after ``after``."""
+    shard = shard_of(job_id)
+    return ("XRANGE", log_key(shard or 0, job_id), f"({after}-0", "+", "COUNT", count)
+
+
+def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:
+    """What XRANGE answered, as ids and encoded entries."""
+    return [(int(entry_id[:-2]), fields[1]) for entry_id, fields in reply]  # type: ignore[misc,arg-type]
+
+
+def read(link: RedisLink, job_id: str, after: int, limit: int = PAGE) -> list[Row]:
+    """At most ``limit`` entries after ``after``, in order. Raises ``StoreUnavailable``."""
+    return rows_of(link.call(*range_command(job_id, after, limit)))
+
+
+def gap_before(rows: Sequence[Row], after: int, last: int) -> Gap | None:
+    """Whether entries are missing between ``after`` and the first of ``rows``, in a log whose last id is ``last``.
+
+    A jump to a ``restarted`` is no gap: there the log says itself that Redis lost history.
+    """
+    if rows:
+        first, raw = rows[0]
+        if first > after + 1 and kind_of(raw) != b"restarted":
+            return Gap(after + 1, first, last)
+        return None
+    return Gap(after + 1, None, None) if last > after else None

@@ -1,0 +1,150 @@
+"""A reader: one client reading one log. It asks two questions: what has gathered, and is there anything new.
+
+The ids alone decide what comes next, so that the seam between replay and live needs no care: what the feed's tail
+has comes from there, what it has not comes from the stream.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from gevent.event import Event
+
+from spool.entries import is_terminal
+from spool.feed import Encoder, Feed
+from spool.log import PAGE, Gap, Row, gap_before, read
+from spool.redis_link import RedisLink
+
+if TYPE_CHECKING:
+    from spool.follower import Follower
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What has gathered: a ``gap`` if entries before it are missing, ``data`` encoded, up to entry ``last``.
+    ``ended``: nothing comes after it."""
+
+    data: bytes
+    last: int
+    gap: Gap | None = None
+    ended: bool = False
+
+
+class _Rows:
+    """The format of those who want ids and entries rather than bytes."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the protocol's shape
+        return raw + b"\n"
+
+
+ROWS = _Rows()
+
+
+class Reader:
+    """Reads one log from ``cursor`` on. Used as a context manager, so that its feed knows when it leaves."""
+
+    __slots__ = ("_event", "_follower", "_link", "cursor", "feed", "leave_at", "tick_at")
+
+    def __init__(self, follower: Follower, link: RedisLink, feed: Feed, cursor: int) -> None:
+        self._follower = follower
+        self._link = link
+        self._event = Event()
+        self.feed = feed
+        self.cursor = cursor
+        self.tick_at = float("inf")
+        self.leave_at = float("inf")
+        """When this process wants the reader to go elsewhere (monotonic)."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._follower.leave(self)
+
+    @property
+    def must_leave(self) -> bool:
+        """This process is draining and it is this reader's turn."""
+        return time.monotonic() >= self.leave_at
+
+    def take(self, encoder: Encoder) -> Taken | None:
+        """What has gathered since the cursor, encoded, or None. Moves the cursor. Raises ``StoreUnavailable``."""
+        feed = self.feed
+        if self.cursor < feed.base:
+            return self._replay(encoder)
+        if self.cursor >= feed.last:
+            return self._at_the_end(encoder)
+        data = feed.encoded(encoder, self.cursor)
+        self.cursor = feed.last
+        return Taken(data, self.cursor, ended=feed.ended)
+
+    def take_rows(self, limit: int) -> tuple[list[Row], Gap | None, bool]:
+        """At most ``limit`` entries as (id, bytes), a gap before them, and whether the log ends with them."""
+        before = self.cursor
+        taken = self.take(ROWS)
+        if taken is None:
+            return [], None, False
+        entries = taken.data.split(b"\n")[:-1]
+        first = taken.last - len(entries) + 1
+        rows = [(first + i, raw) for i, raw in enumerate(entries)][:limit]
+        if len(rows) < len(entries):
+            self.cursor = rows[-1][0] if rows else before
+        return rows, taken.gap, taken.ended and len(rows) == len(entries)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for something new, at most ``seconds``. True if there is; False on an idle tick, when whoever reads
+        checks its client, its deadline and ``must_leave``. None as ``seconds``: until the follower's own tick,
+        which costs no timer."""
+        if self._has_news():
+            return True
+        self._event.wait(seconds)
+        self._event.clear()
+        return self._has_news()
+
+    def wake(self) -> None:
+        """Make ``wait`` return: news, a tick, or the client left."""
+        self._event.set()
+
+    def _has_news(self) -> bool:
+        feed = self.feed
+        if self.cursor < feed.last:
+            return feed.ready or self.cursor < feed.base
+        return feed.gone or (feed.ended and feed.ready)
+
+    def _replay(self, encoder: Encoder) -> Taken:
+        rows = _contiguous(read(self._link, self.feed.job_id, self.cursor, PAGE))
+        gap = gap_before(rows, self.cursor, self.feed.last)
+        if not rows:
+            # Nothing is left of it: on with what this process still has, if anything.
+            has_tail = bool(self.feed.tail)
+            earliest = self.feed.base + 1 if has_tail else None
+            gap = Gap(self.cursor + 1, earliest, self.feed.last if has_tail else None)
+            self.cursor = self.feed.base
+            return Taken(b"", self.cursor, gap, ended=not has_tail and (self.feed.ended or self.feed.gone))
+        data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
+        self.cursor = rows[-1][0]
+        return Taken(data, self.cursor, gap, ended=is_terminal(rows[-1][1]))
+
+    def _at_the_end(self, encoder: Encoder) -> Taken | None:
+        feed = self.feed
+        if feed.gone and not feed.ended:
+            return Taken(b"", self.cursor, Gap(self.cursor + 1, None, None), ended=True)
+        if not feed.ended:
+            return None
+        if self.cursor == feed.last:
+            return Taken(b"", self.cursor, ended=True)
+        # Ahead of a log that has ended: what it wants will never be, so it gets the end.
+        requested, self.cursor = self.cursor + 1, feed.last - 1
+        rows = read(self._link, feed.job_id, self.cursor, 1)
+        self.cursor = feed.last
+        data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
+        return Taken(data, self.cursor, Gap(requested, feed.last, feed.last), ended=True)
+
+
+def _contiguous(rows: list[Row]) -> list[Row]:
+    """The rows up to the first hole among them; what is behind it comes next, with its gap."""
+    if not rows or rows[-1][0] - rows[0][0] == len(rows) - 1:
+        return rows
+    end = next(i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0] + 1)
+    return rows[:end]

@@ -1,0 +1,212 @@
+"""The one way to Redis: a bounded pool of connections, raw replies, and the one place where redis-py's exceptions
+become Spool's.
+
+redis-py gives the URL's meaning, TLS, authentication and the parser; its client on top is left out, because a call
+of it costs as much as everything else that Spool does per commit. Replies are RESP2 as the parser gives them:
+bytes, int, list, None.
+
+A call that lost its connection is sent once more. That is harmless because every write of Spool is a script that
+can be asked twice: submits by id, claims by fence, appends by entry id, the rest by state.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis import exceptions as theirs
+from redis.connection import ConnectionPool
+
+from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
+from spool.keys import prefix
+from spool.scripting import Script
+
+Command = Sequence[Any]
+
+ANSWERED: dict[type[Exception], type[StoreUnavailable]] = {
+    theirs.OutOfMemoryError: StoreFull,
+    theirs.ReadOnlyError: StoreReadOnly,
+    theirs.MasterDownError: StoreReadOnly,
+    theirs.ClusterDownError: StoreUnavailable,
+    theirs.TryAgainError: StoreUnavailable,
+    theirs.BusyLoadingError: StoreUnavailable,
+    theirs.MaxConnectionsError: StoreUnavailable,
+    theirs.AuthenticationError: StoreUnavailable,
+    theirs.AuthorizationError: StoreUnavailable,
+    theirs.NoPermissionError: StoreUnavailable,
+    theirs.ExternalAuthProviderError: StoreUnavailable,
+}
+"""What Redis refused in so many words: nothing was done. The most specific class that fits counts."""
+
+
+class RedisLink:
+    """Commands and scripts on one Redis server. ``timeout_s`` bounds every connect, wait for a free connection,
+    write and read; at most ``connections`` are open at a time."""
+
+    def __init__(self, url: str, *, timeout_s: float = 5.0, connections: int = 8, name: str = "spool") -> None:
+        self._timeout_s = timeout_s
+        self._factory: ConnectionPool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            legacy_responses=True,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
+            client_name=name,
+        )
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(connections):
+            self._idle.put(None)
+
+    def call(self, *command: Any) -> Any:
+        """One command's reply."""
+        return self.pipeline([command])[0]
+
+    def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to several commands in one round trip, not atomic. Raises the first error among them."""
+        if not commands:
+            return []
+        sent = False
+        for attempt in (1, 2):
+            try:
+                with self._connection() as connection:
+                    connection.connect()
+                    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                    sent = True
+                    return self._replies(connection, len(commands))
+            except theirs.TimeoutError as exc:
+                raise _away(exc, sent) from exc
+            except theirs.ConnectionError as exc:
+                if attempt == 2 or type(exc) is not theirs.ConnectionError:
+                    raise _away(exc, sent) from exc
+            except theirs.RedisError as exc:
+                raise translated(exc) from exc
+        raise AssertionError("unreachable")
+
+    def run(self, script: Script, shard: int, *args: Any) -> Any:
+        """One script on a shard's keys."""
+        return self.run_many(script, shard, [args])[0]
+
+    def run_many(self, script: Script, shard: int, calls: Sequence[Command]) -> list[Any]:
+        """The same script several times in one round trip."""
+        commands = [("EVALSHA", script.sha, 1, prefix(shard), *args) for args in calls]
+        try:
+            return self.pipeline(commands)
+        except ScriptMissing:
+            self.call("SCRIPT", "LOAD", script.text)
+            return self.pipeline(commands)
+
+    def subscription(self) -> Subscription:
+        """A connection of the caller's own for pub/sub, not connected yet."""
+        connection: Any = self._factory.make_connection()
+        # Silence is normal there; whoever reads it looks after dead peers by ``ping``.
+        connection.socket_timeout = None
+        return Subscription(connection)
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        for _ in range(self._idle.qsize()):
+            connection = self._idle.get_nowait()
+            if connection is not None:
+                connection.disconnect()
+            self._idle.put(None)
+
+    @staticmethod
+    def _replies(connection: Any, count: int) -> list[Any]:
+        replies, error = [], None
+        for _ in range(count):
+            try:
+                replies.append(connection.read_response())
+            except theirs.ResponseError as exc:
+                # The others' replies are on the wire still, and must be read before the connection is used again.
+                error = error or exc
+                replies.append(None)
+        if error is not None:
+            raise error
+        return replies
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        try:
+            connection = self._idle.get(timeout=self._timeout_s)
+        except queue.Empty:
+            raise StoreUnavailable("every connection to Redis is in use") from None
+        connection = connection or self._factory.make_connection()
+        try:
+            yield connection
+        except theirs.ResponseError:
+            raise
+        except BaseException:
+            # A reply may be outstanding (a greenlet that is killed counts too): it must not be read as another's.
+            connection.disconnect()
+            raise
+        finally:
+            self._idle.put(connection)
+
+
+class Subscription:
+    """One pub/sub connection. One greenlet reads, one writes. Every call raises ``StoreUnavailable``."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def connect(self) -> None:
+        """Connect, authenticated and ready."""
+        with _translating():
+            self._connection.connect()
+
+    def send(self, *command: Any) -> None:
+        """SUBSCRIBE, UNSUBSCRIBE or PING; the reply comes to ``read``."""
+        with _translating():
+            self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+
+    def read(self) -> Any:
+        """The next message, as ``[b"message", channel, data]``, ``[b"subscribe", channel, count]`` or a pong."""
+        with _translating():
+            return self._connection.read_response()
+
+    def close(self) -> None:
+        """Drop the connection; a ``read`` under way raises."""
+        self._connection.disconnect()
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except theirs.RedisError as exc:
+        raise translated(exc) from exc
+    except (OSError, AttributeError, ValueError) as exc:
+        # What redis-py lets through when its socket is closed under a read.
+        raise StoreUnavailable("Redis: connection closed") from exc
+
+
+class ScriptMissing(StoreUnavailable):
+    """The server does not have this script (any more); loading it mends that."""
+
+
+def translated(exc: Exception) -> Exception:
+    """Spool's error for one of redis-py's, most specific first; ``StoreUnavailable`` if nothing fits better."""
+    if isinstance(exc, theirs.NoScriptError):
+        return ScriptMissing("the script is not loaded")
+    for cls in type(exc).__mro__:
+        if cls in ANSWERED:
+            return ANSWERED[cls](_plain(exc))
+    if "OOM" in str(exc)[:64]:
+        # From within a script the code comes wrapped in the script's own error.
+        return StoreFull(_plain(exc))
+    return StoreUnavailable(_plain(exc))
+
+
+def _away(exc: Exception, sent: bool) -> Exception:
+    if type(exc) is not theirs.ConnectionError and not isinstance(exc, theirs.TimeoutError):
+        return translated(exc)
+    return OutcomeUnknown(_plain(exc)) if sent else StoreUnavailable(_plain(exc))
+
+
+def _plain(exc: Exception) -> str:
+    # Never the URL, which may carry a password: redis-py's messages name host and port alone.
+    return f"Redis: {str(exc)[:300]}"

@@ -1,0 +1,100 @@
+#!lua flags=allow-oom
+-- The keeper's round: lost leases, passed deadlines, expired jobs; and what there is to ring for.
+-- ARGV: lease_ms, max_attempts, the most of each kind to handle in one round, beat_ms (how often rounds come).
+-- Answers {pending, free slots, retried, failed, patient (1: leases are not judged yet)}, or nothing where another
+-- process keeps this shard.
+local lease_ms, max_attempts, most, beat_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if not redis.call('SET', P .. 'keeper:lock', 1, 'NX', 'PX', beat_ms) then
+  return false
+end
+
+-- After a restart of Redis, or a gap in the beat (Redis paused, or nobody kept), the owners could not renew their
+-- leases either: they get one lease to do so before anybody judges.
+local function is_patient()
+  local record = redis.call('HMGET', P .. 'keeper', 'beat_ms', 'patient_until_ms', 'run_id')
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  local patient_until = tonumber(record[2] or 0)
+  local gap = NOW - tonumber(record[1] or 0)
+  if run_id ~= record[3] or gap > math.max(lease_ms / 2, 3 * beat_ms) then
+    patient_until = NOW + lease_ms
+  end
+  redis.call('HSET', P .. 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id)
+  return patient_until > NOW
+end
+
+local function take_over(model)
+  local retried, failed = 0, 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'running:' .. model, '-inf', NOW, 'LIMIT', 0, most)) do
+    if redis.call('HGET', job_key(id), 'status') ~= 'running' then
+      redis.call('ZREM', P .. 'running:' .. model, id)
+    elseif retry(id, 1, max_attempts) == 'queued' then
+      retried = retried + 1
+    else
+      failed = failed + 1
+    end
+  end
+  return retried, failed
+end
+
+local function end_overdue(id)
+  local record = redis.call('HMGET', job_key(id), 'status', 'cancel_ms', 'deadline_ms')
+  if not record[1] or not next(TRANSITIONS[record[1]]) then
+    redis.call('ZREM', P .. 'deadlines', id)
+  elseif record[2] then
+    end_cancelled(id)
+  elseif tonumber(record[3]) > NOW then
+    fail(id, 'start_timeout', 'no worker began the job in time', true)
+  else
+    fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
+  end
+end
+
+-- Jobs that were to end with their last reader, and that nobody reads any more on any instance.
+local function end_unwatched()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'watched', '-inf', NOW, 'LIMIT', 0, most)) do
+    local status = redis.call('HGET', job_key(id), 'status')
+    redis.call('ZREM', P .. 'watched', id)
+    if status == 'queued' then
+      end_cancelled(id)
+    elseif status == 'running' then
+      redis.call('HSETNX', job_key(id), 'cancel_ms', NOW)
+    end
+  end
+end
+
+local function forget_expired()
+  for _, kept in ipairs(redis.call('ZRANGEBYSCORE', P .. 'kept', '-inf', NOW, 'LIMIT', 0, most)) do
+    local space = string.find(kept, ' ', 1, true)
+    redis.call('ZREM', P .. 'owner:' .. string.sub(kept, 1, space - 1), string.sub(kept, space + 1))
+    redis.call('ZREM', P .. 'kept', kept)
+  end
+end
+
+local function free_slots()
+  local free = 0
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW)) do
+    redis.call('ZREM', P .. 'workers', worker)
+    redis.call('HDEL', P .. 'slots', worker)
+  end
+  for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
+    free = free + tonumber(redis.call('HGET', P .. 'slots', worker) or 0)
+  end
+  return free
+end
+
+local patient = is_patient()
+local pending, retried, failed = 0, 0, 0
+for _, model in ipairs(redis.call('SMEMBERS', P .. 'models')) do
+  if not patient then
+    local again, over = take_over(model)
+    retried, failed = retried + again, failed + over
+  end
+  pending = pending + redis.call('ZCARD', P .. 'pending:' .. model)
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 'LIMIT', 0, most)) do
+  end_overdue(id)
+  failed = failed + 1
+end
+end_unwatched()
+forget_expired()
+return {pending, free_slots(), retried, failed, patient and 1 or 0}

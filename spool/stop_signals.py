@@ -1,0 +1,46 @@
+"""Signals for a loop that waits with a selector: a handler only leaves a note and wakes the loop up."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
+from typing import Self
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopSignals:
+    """While entered, collects the signals that ask us to stop; ``fd`` is readable after these and SIGCHLD."""
+
+    def __init__(self) -> None:
+        self._notes: list[signal.Signals] = []
+        self.fd, self._write_fd = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write_fd, False)
+
+    def __enter__(self) -> Self:
+        # Under nohup, SIGHUP is ignored, and should stay so.
+        numbers = [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        self._before = {n: signal.signal(n, self._note) for n in numbers}
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._old_fd)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+    def take(self) -> list[signal.Signals]:
+        """What has come since the last call; empties ``fd`` too."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._notes.append(signal.Signals(number))

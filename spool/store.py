@@ -1,0 +1,215 @@
+"""The callers' side of jobs in Redis: submit, look, cancel, delete, list. Web's half of the contract.
+
+Every call checks the owner; another owner's job is a missing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from spool.errors import BatchNotFound, IdempotencyConflict, JobGone, JobNotEnded, JobNotFound, QueueFull
+from spool.jobs import Job, NewJob, OnDisconnect, Priority, Status, shard_of
+from spool.keys import job as job_key
+from spool.keys import prefix
+from spool.redis_link import RedisLink
+from spool.scripting import script
+
+RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
+"""Order of claiming; 0 is a retry."""
+FIRST_READER_MS = 30_000
+"""How long a job that is to end with its last reader waits for its first one."""
+_PAGE = 100
+_PAGES_AT_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a submit: the job, and whether it is an earlier submit's (same Idempotency-Key)."""
+
+    job: Job
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs of an owner, newest first; ``cursor`` is where the next page goes on, None at the end."""
+
+    jobs: list[Job]
+    cursor: str | None
+
+
+class JobStore:
+    """Jobs as their owners see them. ``shards`` is how many there are."""
+
+    def __init__(self, link: RedisLink, *, shards: int = 1) -> None:
+        self._link = link
+        self._shards = shards
+
+    def submit(self, new: NewJob, *, max_queued: int) -> Submitted:
+        """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``StoreUnavailable``; after
+        ``OutcomeUnknown`` the very same ``new`` may be submitted again."""
+        reply = self._link.run(script("submit"), self._shard(new.id), *submit_args(new, max_queued))
+        return read_submitted(reply, new)
+
+    def submit_many(self, new: Sequence[NewJob], *, max_queued: int) -> list[Submitted]:
+        """Several submits to one shard, in one round trip; each is accepted or refused by itself."""
+        calls = [submit_args(one, max_queued) for one in new]
+        replies = self._link.run_many(script("submit"), self._shard(new[0].id), calls)
+        return [read_submitted(reply, one) for reply, one in zip(replies, new, strict=True)]
+
+    def look(self, job_id: str, owner: str, *, with_text: bool = False) -> Job:
+        """The job now. Raises ``JobNotFound`` or, while its tombstone is kept, ``JobGone``."""
+        reply = self._link.run(script("look"), self._shard(job_id), job_id, int(with_text))
+        return read_look(reply, job_id, owner)
+
+    def look_many(self, job_ids: Sequence[str], owner: str, *, with_text: bool = False) -> list[Job]:
+        """Those of the jobs that are still there, all of one shard."""
+        if not job_ids:
+            return []
+        calls = [(job_id, int(with_text)) for job_id in job_ids]
+        found = []
+        replies = self._link.run_many(script("look"), self._shard(job_ids[0]), calls)
+        for job_id, reply in zip(job_ids, replies, strict=True):
+            try:
+                found.append(read_look(reply, job_id, owner))
+            except JobNotFound:
+                continue
+        return found
+
+    def cancel(self, job_id: str, owner: str) -> Job:
+        """Ask for the job's end, and answer it as it is then. Idempotent."""
+        shard = self._shard(job_id)
+        self._link.run(script("cancel"), shard, job_id, owner)
+        return self.look(job_id, owner)
+
+    def delete(self, job_id: str, owner: str) -> None:
+        """Forget a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``."""
+        answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
+        if answer == b"running":
+            raise JobNotEnded(job_id)
+        if answer == b"gone":
+            raise JobGone(job_id)
+        if answer is None:
+            raise JobNotFound(job_id)
+
+    def newest(
+        self, owner: str, *, status: Status | None, limit: int, cursor: str | None, batch: str | None = None
+    ) -> JobPage:
+        """The owner's jobs, newest first. A page looks at a bounded number of jobs: with ``status`` or ``batch``
+        it may hold fewer than ``limit`` and still have a ``cursor``."""
+        found: list[Job] = []
+        for _ in range(_PAGES_AT_MOST):
+            page = self._owned(owner, cursor)
+            jobs = {job.id: job for job in self.look_many([job_id for job_id, _ in page], owner)}
+            for job_id, score in page:
+                cursor = str(score)
+                job = jobs.get(job_id)
+                if job is not None and status in (None, job.status) and batch in (None, job.batch):
+                    found.append(job)
+                    if len(found) == limit:
+                        return JobPage(found, cursor)
+            if len(page) < _PAGE:
+                return JobPage(found, None)
+        return JobPage(found, cursor)
+
+    def _owned(self, owner: str, cursor: str | None) -> list[tuple[str, int]]:
+        highest = f"({int(cursor)}" if cursor else "+inf"
+        key = f"{prefix(0)}owner:{owner}"
+        rows = self._link.call("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)
+        return [(job_id.decode(), int(float(score))) for job_id, score in zip(rows[::2], rows[1::2], strict=True)]
+
+    def input_of(self, job_id: str) -> bytes | None:
+        """The stored prompt, JSON ``{messages, params}``."""
+        shard = self._shard(job_id)
+        raw: bytes | None = self._link.call("GET", f"{job_key(shard, job_id)}:input")
+        return raw
+
+    def open_batch(self, batch_id: str, owner: str, total: int, ttl_s: int) -> None:
+        """Begin a batch of ``total`` jobs."""
+        self._link.run(script("open_batch"), self._batch_shard(batch_id), batch_id, owner, total, ttl_s)
+
+    def batch(self, batch_id: str, owner: str) -> dict[str, str]:
+        """The batch's record. Raises ``BatchNotFound``."""
+        raw = self._link.call("HGETALL", f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}")
+        record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
+        if record.get("owner") != owner:
+            raise BatchNotFound(batch_id)
+        return record
+
+    def batch_jobs(self, batch_id: str, *, ended: bool, start: int, count: int) -> list[str]:
+        """Ids of the batch's jobs from ``start``: in the order of submit, or of ending."""
+        key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}:{'ended' if ended else 'jobs'}"
+        return [raw.decode() for raw in self._link.call("LRANGE", key, start, start + count - 1)]
+
+    def cancel_many(self, job_ids: Sequence[str], owner: str) -> None:
+        """Ask for the end of several jobs of one shard in one round trip."""
+        if job_ids:
+            calls = [(job_id, owner) for job_id in job_ids]
+            self._link.run_many(script("cancel"), self._shard(job_ids[0]), calls)
+
+    def _shard(self, job_id: str) -> int:
+        shard = shard_of(job_id)
+        if shard is None or shard >= self._shards or job_id[0] != "j":
+            raise JobNotFound(job_id)
+        return shard
+
+    def _batch_shard(self, batch_id: str) -> int:
+        shard = shard_of(batch_id)
+        if shard is None or shard >= self._shards or batch_id[0] != "b":
+            raise BatchNotFound(batch_id)
+        return shard
+
+
+def submit_args(new: NewJob, max_queued: int) -> list[Any]:
+    """The arguments of ``submit.lua``."""
+    return [
+        new.id,
+        new.owner,
+        new.model,
+        RANKS[new.priority],
+        new.ttl_s,
+        round(new.timeout_s * 1000),
+        round(new.start_s * 1000),
+        max_queued,
+        f"{new.owner}:{new.idempotency_key}" if new.idempotency_key else "",
+        new.body_digest,
+        new.batch,
+        new.batch_index,
+        new.encode_input(),
+        FIRST_READER_MS if new.on_disconnect is OnDisconnect.CANCEL else 0,
+        *("priority", new.priority.value),
+        *("surface", new.surface),
+        *("metadata", orjson.dumps(dict(new.metadata))),
+        *("on_disconnect", new.on_disconnect.value),
+        *("on_worker_loss", new.on_worker_loss.value),
+        *("continuable", int(new.continuable)),
+    ]
+
+
+def read_submitted(reply: list[bytes], new: NewJob) -> Submitted:
+    """What ``submit.lua`` answered."""
+    outcome, job_id = reply[0], reply[1].decode()
+    if outcome == b"conflict":
+        raise IdempotencyConflict(job_id)
+    if outcome == b"full":
+        raise QueueFull("as many jobs are waiting as this server takes", retry_after_s=5.0)
+    if outcome == b"no_batch":
+        raise BatchNotFound(new.batch)
+    return Submitted(Job.decode(reply[2:]), replayed=outcome == b"replayed")
+
+
+def read_look(reply: Any, job_id: str, owner: str) -> Job:
+    """What ``look.lua`` answered."""
+    if reply is None:
+        raise JobNotFound(job_id)
+    if isinstance(reply, bytes):
+        raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
+    position, text, *record = reply
+    job = Job.decode(record, queue_position=position, text=(text or b"").decode())
+    if job.owner != owner:
+        raise JobNotFound(job_id)
+    return job

@@ -1,0 +1,56 @@
+"""What all tests share: private directories with short paths, a Redis for tests of scripts, and a whole stack."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spool.redis_link import RedisLink
+from tests.stack import Redis, Stack, running_stack, wait_for
+
+
+@pytest.fixture(scope="session")
+def short_dir() -> Iterator[Path]:
+    """A directory whose path is short enough for a Unix socket in it."""
+    directory = Path(tempfile.mkdtemp(prefix="spool-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis(short_dir: Path) -> Iterator[Redis]:
+    """A Redis of this test process, for tests of the scripts."""
+    directory = short_dir / "redis"
+    directory.mkdir()
+    server = Redis(directory, aof=False)
+    server.start()
+    wait_for(server.is_ready, "Redis answers")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def link(redis: Redis) -> RedisLink:
+    """An empty Redis. It is ours alone."""
+    redis.link.call("FLUSHALL")
+    return redis.link
+
+
+@pytest.fixture(scope="session")
+def stack(short_dir: Path) -> Iterator[Stack]:
+    """Two webs and two workers that all tests of a process share, and that none of them breaks."""
+    directory = short_dir / "stack"
+    directory.mkdir()
+    with running_stack(directory) as running:
+        yield running
+
+
+@pytest.fixture
+def directory(short_dir: Path) -> Iterator[Path]:
+    """A directory for one test's own stack."""
+    with tempfile.TemporaryDirectory(dir=short_dir) as name:
+        yield Path(name)

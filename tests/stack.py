@@ -1,0 +1,238 @@
+"""A private stack of real processes: a Redis, N webs, M workers, on free ports and in a directory of their own.
+
+Every part can be stopped, killed, paused and started again by itself; everything is gone at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from spool.redis_link import RedisLink
+from spool.server_binary import find_server
+
+ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], what: str, within_s: float = 15.0) -> T:
+    """The condition's first true value; fails with what was awaited."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """One program of the stack. Its output goes to a file, which a failing test can show."""
+
+    def __init__(self, name: str, argv: list[str], env: dict[str, str], directory: Path) -> None:
+        self.name = name
+        self.argv = argv
+        self.env = env
+        self.output = directory / f"{name}.log"
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._popen is not None
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._popen is not None and self._popen.poll() is None
+
+    def start(self) -> None:
+        """Start it, in a process group of its own."""
+        with self.output.open("ab") as output:
+            self._popen = subprocess.Popen(  # noqa: S603
+                self.argv,
+                env=self.env,
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and its children."""
+        if self.running:
+            os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.signal(signal.SIGKILL)
+        self.wait(5)
+
+    def stop(self, within_s: float = 15.0) -> int:
+        """SIGTERM, and wait; its exit status."""
+        if self.running:
+            os.kill(self.pid, signal.SIGTERM)
+        return self.wait(within_s)
+
+    def wait(self, within_s: float) -> int:
+        """Wait for its end; kills what does not end in time, and fails."""
+        assert self._popen is not None
+        try:
+            return self._popen.wait(within_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._popen.wait(5)
+            raise AssertionError(f"{self.name} did not end within {within_s:g} s; see {self.output}") from None
+
+    def close(self) -> None:
+        """Gone, whatever it takes."""
+        if self.running:
+            self.signal(signal.SIGKILL)
+            assert self._popen is not None
+            self._popen.wait(5)
+
+
+class Web(Process):
+    """One gunicorn master with its processes, on a port of its own."""
+
+    def __init__(self, name: str, env: dict[str, str], directory: Path) -> None:
+        self.port = free_port()
+        argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "web/gunicorn.conf.py"), "web.app:create_app()"]
+        super().__init__(name, argv, {**env, "SPOOL_PORT": str(self.port)}, directory)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def is_ready(self) -> bool:
+        """Whether it can serve."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+class Redis(Process):
+    """The stack's Redis: a Unix socket, and an append-only file where ``aof``."""
+
+    def __init__(self, directory: Path, *, aof: bool) -> None:
+        self.socket_path = directory / "r.sock"
+        self.url = f"unix://{self.socket_path}"
+        binary = find_server(directory / "none")
+        argv = [str(binary.path), "--port", "0", "--unixsocket", str(self.socket_path), "--dir", str(directory)]
+        argv += ["--save", "", "--appendonly", "yes" if aof else "no", "--maxmemory-policy", "noeviction"]
+        super().__init__("redis", argv, dict(os.environ), directory)
+        self.link = RedisLink(self.url, connections=2, timeout_s=2)
+
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self.link.call("PING") == b"PONG"
+        except Exception:  # noqa: BLE001 - anything means not yet
+            return False
+
+    def info(self, section: str) -> dict[str, str]:
+        """INFO, as a table."""
+        lines = self.link.call("INFO", section).decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def clients(self) -> list[str]:
+        """One line per connection."""
+        return self.link.call("CLIENT", "LIST").decode().strip().splitlines()  # type: ignore[no-any-return]
+
+
+class Stack:
+    """The parts together. ``settings`` are SPOOL_ variables without the prefix."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        webs: int = 2,
+        workers: int = 2,
+        concurrency: int = 50,
+        aof: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.directory = directory
+        self.redis = Redis(directory, aof=aof)
+        env = {name: value for name, value in os.environ.items() if not name.startswith("SPOOL_")}
+        defaults = {"LEASE_S": 2, "WEB_PROCESSES": 1, "DRAIN_S": 2, "WORKER_DRAIN_S": 2, "HEARTBEAT_S": 1}
+        for name, value in {**defaults, **settings, "WORKER_CONCURRENCY": concurrency}.items():
+            env[f"SPOOL_{name}"] = str(value)
+        env["SPOOL_REDIS_URL"] = self.redis.url
+        env["PYTHONPATH"] = str(ROOT)
+        self.env = env
+        self.webs = [Web(f"web{n}", env, directory) for n in range(webs)]
+        self.workers = [self._worker(n, concurrency) for n in range(workers)]
+
+    def start(self) -> None:
+        """Start everything and wait until it serves."""
+        self.redis.start()
+        wait_for(self.redis.is_ready, "Redis answers")
+        for process in [*self.webs, *self.workers]:
+            process.start()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until every web serves and every worker that runs takes jobs."""
+        for web in self.webs:
+            if web.running:
+                wait_for(web.is_ready, f"{web.name} is ready", 30)
+        expected = sum(worker.running for worker in self.workers)
+        wait_for(lambda: self.worker_count() >= expected, f"{expected} workers are ready", 30)
+
+    def worker_count(self) -> int:
+        """How many workers say that they take jobs."""
+        now_ms = time.time() * 1000
+        return int(self.redis.link.call("ZCOUNT", "spool:{0}:workers", now_ms, "+inf"))
+
+    def client(self, number: int = 0, **options: Any) -> httpx.Client:
+        """An HTTP client of one of the webs."""
+        return httpx.Client(base_url=self.webs[number].url, timeout=httpx.Timeout(30), **options)
+
+    def close(self) -> None:
+        """Everything is gone."""
+        for process in [*self.webs, *self.workers, self.redis]:
+            process.close()
+        self.redis.link.close()
+
+    def _worker(self, number: int, concurrency: int) -> Process:
+        argv = [sys.executable, "-m", "celery", "--quiet", "-A", "worker", "worker", "--pool", "gevent"]
+        argv += ["--concurrency", str(concurrency), "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        argv += ["-n", f"worker{number}@%h"]
+        return Process(f"worker{number}", argv, self.env, self.directory)
+
+
+@contextmanager
+def running_stack(directory: Path, **options: Any) -> Iterator[Stack]:
+    """A stack for the length of a ``with``. A failure shows the last lines of every program's output."""
+    stack = Stack(directory, **options)
+    try:
+        stack.start()
+        yield stack
+    except BaseException:
+        for process in [*stack.webs, *stack.workers]:
+            if process.output.exists():
+                tail = process.output.read_text(errors="replace").splitlines()[-15:]
+                print(f"--- {process.name}\n" + "\n".join(tail))
+        raise
+    finally:
+        stack.close()

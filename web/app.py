@@ -1,0 +1,49 @@
+"""The web application: what it is made of, one line each."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from spool.settings import WebSettings
+from web import (
+    auth,
+    batches,
+    cors,
+    jobs,
+    long_polling,
+    metrics,
+    models,
+    openapi,
+    operations,
+    page,
+    problems,
+    stream,
+    websocket,
+    websocket_many,
+)
+from web.state import State
+
+
+def create_app(settings: WebSettings | None = None) -> Flask:
+    """A web application that is ready to be served by one process."""
+    settings = settings or WebSettings.read()
+    settings.check_exposure()
+    app = Flask("web", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.extensions["spool"] = State.build(settings)
+    cors.install(app, settings)
+    problems.install(app)
+    auth.install(app, settings)
+    app.register_blueprint(jobs.blueprint)
+    app.register_blueprint(long_polling.blueprint)
+    app.register_blueprint(stream.blueprint)
+    app.register_blueprint(batches.blueprint)
+    app.register_blueprint(models.blueprint)
+    app.register_blueprint(operations.blueprint)
+    app.register_blueprint(metrics.blueprint)
+    app.register_blueprint(openapi.blueprint)
+    app.register_blueprint(page.blueprint)
+    websocket.install(app)
+    websocket_many.install(app)
+    auth.check_every_route_has_a_scope(app)
+    return app

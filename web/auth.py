@@ -1,0 +1,94 @@
+"""Who calls, and what they may do. Every route declares its scope; one without is a programming error at start."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flask import Flask, current_app, g, request
+
+from spool.settings import WebSettings
+from web.problems import Problem
+
+SCOPES = frozenset({"jobs:read", "jobs:write", "models:read", "operations:read", "public"})
+"""What a route may ask for; ``public`` asks for nothing."""
+ANONYMOUS = "anonymous"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a caller showed: whose it is, and what it allows."""
+
+    owner: str
+    scopes: frozenset[str]
+
+
+def scope(name: str) -> Callable[[View], View]:
+    """Declare what a caller of the route must be allowed to do."""
+    if name not in SCOPES:
+        raise ValueError(f"no scope {name!r}")
+
+    def declare(view: View) -> View:
+        view.scope = name  # type: ignore[attr-defined]
+        return view
+
+    return declare
+
+
+def owner() -> str:
+    """Whose request this is."""
+    credential: Credential = g.credential
+    return credential.owner
+
+
+def install(app: Flask, settings: WebSettings) -> None:
+    """Check the credential before every request that has a route."""
+    by_digest = {_digest(secret): name for secret, name in settings.owners_by_key().items()}
+    everything = SCOPES - {"public"}
+    if not by_digest and settings.host in _LOOPBACK and not settings.allow_anonymous:
+        # Nobody needs a key here, so a page elsewhere must not reach it under a name of its own (DNS rebinding).
+        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", "[::1]"]
+
+    def credential() -> Credential:
+        if not by_digest:
+            return Credential(ANONYMOUS, everything)
+        kind, _, secret = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer" and secret:
+            shown = _digest(secret.strip())
+            for known, name in by_digest.items():
+                if hmac.compare_digest(shown, known):
+                    return Credential(name, everything)
+        raise Problem(
+            401,
+            "Not authenticated",
+            "send a valid key as 'Authorization: Bearer …'",
+            headers={"WWW-Authenticate": 'Bearer realm="spool"'},
+        )
+
+    def check() -> None:
+        view = current_app.view_functions.get(request.endpoint or "")
+        needed = getattr(view, "scope", "public")
+        if needed == "public" or request.method == "OPTIONS":
+            return
+        g.credential = credential()
+        if needed not in g.credential.scopes:
+            raise Problem(403, "Not allowed", f"this key does not allow {needed}")
+
+    app.before_request(check)
+
+
+def check_every_route_has_a_scope(app: Flask) -> None:
+    """Raises ``AssertionError`` for a route that says nothing about who may call it."""
+    for rule in app.url_map.iter_rules():
+        if not hasattr(app.view_functions[rule.endpoint], "scope"):
+            raise AssertionError(f"{rule.rule} declares no scope")
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,153 @@
+"""``/batches``: many prompts at once, in a simple form: a JSON array or JSONL in, counts, JSONL results out, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+
+from spool.entries import rfc3339
+from spool.errors import StoreUnavailable
+from spool.jobs import NewJob, Priority, Status, new_batch_id
+from spool.store import JobStore
+from web import auth, ndjson
+from web.auth import scope
+from web.json_response import json_response
+from web.metrics import SUBMITTED
+from web.problems import Problem, field_problem, retry_after
+from web.state import State, state
+from web.stream import cursor_of
+from web.submissions import new_job, parse_json, parse_submission
+
+blueprint = Blueprint("batches", __name__)
+
+_AT_ONCE = 200
+_JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+
+
+@blueprint.post("/batches")
+@scope("jobs:write")
+def submit() -> Response:
+    """Accept a batch. Every line is checked before the first job is written."""
+    here, owner = state(), auth.owner()
+    here.refuse_when_full()
+    items = _items(here)
+    batch_id = new_batch_id(shard=0)
+    jobs = [_new_job(here, item, owner, index, batch_id) for index, item in enumerate(items)]
+    here.store.open_batch(batch_id, owner, len(jobs), max(job.ttl_s for job in jobs))
+    _submit_all(here, jobs, batch_id)
+    return json_response(_document(here, batch_id, owner), 202, {"Location": f"/batches/{batch_id}"})
+
+
+@blueprint.get("/batches/<batch_id>")
+@scope("jobs:read")
+def show(batch_id: str) -> Response:
+    """How many of its jobs are in which state."""
+    document = _document(state(), batch_id, auth.owner())
+    return json_response(document, 200, {} if document["ended"] else {"Retry-After": "1"})
+
+
+@blueprint.get("/batches/<batch_id>/results")
+@scope("jobs:read")
+def results(batch_id: str) -> Response:
+    """The jobs that have ended, one per line, in the order in which they ended. ``after`` leaves out the first so
+    many, so that what came since can be fetched alone."""
+    here, owner = state(), auth.owner()
+    after = cursor_of(request.args.get("after"), "after")
+    here.store.batch(batch_id, owner)
+    lines = _result_lines(here.store, batch_id, owner, after)
+    return Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+
+
+@blueprint.post("/batches/<batch_id>/cancel")
+@scope("jobs:write")
+def cancel(batch_id: str) -> Response:
+    """Cancel what has not ended. What has ended stays as it is."""
+    here, owner = state(), auth.owner()
+    here.store.batch(batch_id, owner)
+    start = 0
+    while job_ids := here.store.batch_jobs(batch_id, ended=False, start=start, count=_AT_ONCE):
+        here.store.cancel_many(job_ids, owner)
+        start += len(job_ids)
+    return json_response(_document(here, batch_id, owner))
+
+
+def _items(here: State) -> list[Any]:
+    if request.mimetype == "application/json":
+        items = parse_json(request.get_data(cache=False), "body")
+        if not isinstance(items, list):
+            raise field_problem("body", "must be a JSON array of submissions")
+    elif request.mimetype in _JSONL:
+        lines = request.get_data(cache=False).split(b"\n")
+        items = [parse_json(line, f"line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+    else:
+        raise Problem(415, "Wrong media type", f"send application/json or {_JSONL[0]}")
+    most = here.settings.max_batch_jobs
+    if not 1 <= len(items) <= most:
+        raise field_problem("body", f"must have 1 to {most} submissions")
+    return items
+
+
+def _new_job(here: State, item: Any, owner: str, index: int, batch_id: str) -> NewJob:
+    place = f"[{index}]"
+    submission = parse_submission(item, place)
+    new = new_job(here, submission, owner, place=f"{place}.", surface="batches")
+    # In a batch it is a batch job, unless it says otherwise.
+    priority = submission.priority if "priority" in submission.model_fields_set else Priority.BATCH
+    return replace(new, priority=priority, batch=batch_id, batch_index=index)
+
+
+def _submit_all(here: State, jobs: list[NewJob], batch_id: str) -> None:
+    room = here.settings.max_queued
+    try:
+        for start in range(0, len(jobs), _AT_ONCE):
+            here.store.submit_many(jobs[start : start + _AT_ONCE], max_queued=room)
+            SUBMITTED.labels("batches").inc(len(jobs[start : start + _AT_ONCE]))
+            here.bell.ring(batch_id)
+    except Exception as exc:
+        # All or nothing: what was written before the trouble is cancelled, as far as Redis can be reached.
+        _withdraw(here.store, jobs)
+        if isinstance(exc, StoreUnavailable):
+            detail = "the batch was not accepted as a whole; its jobs are being cancelled"
+            headers = retry_after(exc.retry_after_s)
+            raise Problem(503, "Store unavailable", detail, headers=headers, batch=batch_id) from exc
+        raise
+
+
+def _withdraw(store: JobStore, jobs: list[NewJob]) -> None:
+    try:
+        for start in range(0, len(jobs), _AT_ONCE):
+            part = jobs[start : start + _AT_ONCE]
+            store.cancel_many([job.id for job in part], part[0].owner)
+    except StoreUnavailable:
+        return
+
+
+def _document(here: State, batch_id: str, owner: str) -> dict[str, Any]:
+    record = here.store.batch(batch_id, owner)
+    counts = {status.value: int(record.get(status.value, 0)) for status in Status}
+    total = int(record["total"])
+    ended = counts["succeeded"] + counts["failed"] + counts["cancelled"]
+    return {
+        "id": batch_id,
+        "owner": owner,
+        "created_at": rfc3339(int(record["created_ms"]) / 1000),
+        "total": total,
+        "counts": counts,
+        "ended": ended == total,
+        "urls": {
+            "self": f"/batches/{batch_id}",
+            "results": f"/batches/{batch_id}/results",
+            "cancel": f"/batches/{batch_id}/cancel",
+        },
+    }
+
+
+def _result_lines(store: JobStore, batch_id: str, owner: str, start: int) -> Iterator[bytes]:
+    while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_AT_ONCE):
+        for job in store.look_many(job_ids, owner, with_text=True):
+            yield orjson.dumps(job.public()) + b"\n"
+        start += len(job_ids)

@@ -1,0 +1,17 @@
+"""Which browsers' pages may call, and which headers they may see."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_cors import CORS
+
+from spool.settings import WebSettings
+
+EXPOSED = ["Location", "ETag", "Retry-After", "Idempotent-Replayed", "Preference-Applied"]
+
+
+def install(app: Flask, settings: WebSettings) -> None:
+    """Allow the origins of ``SPOOL_ALLOWED_ORIGINS``, and none by default. Credentials travel in a header."""
+    origins = settings.origins()
+    if origins:
+        CORS(app, origins=origins, expose_headers=EXPOSED, max_age=600)

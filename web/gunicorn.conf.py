@@ -1,0 +1,76 @@
+"""How gunicorn serves the web application. Read by ``spool web`` and ``make run`` alike."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import atexit  # noqa: E402
+import os  # noqa: E402
+import shutil  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+
+from spool.errors import SettingsError  # noqa: E402
+from spool.logs import configure  # noqa: E402
+from spool.settings import WebSettings  # noqa: E402
+
+
+def remove_if_master(folder: str, master: int) -> None:
+    """Clean up when the master ends, and not when one of its children does."""
+    if os.getpid() == master:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+try:
+    settings = WebSettings.read()
+    settings.check_exposure()
+except SettingsError as error:
+    sys.exit(f"spool web: {error}")
+
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    # Before prometheus_client is imported: it decides then how it counts.
+    folder = tempfile.mkdtemp(prefix="spool-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    atexit.register(remove_if_master, folder, os.getpid())
+
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+worker_class = "gevent"
+workers = settings.web_processes
+# Room beside the streams, so that /livez answers however many there are.
+worker_connections = settings.max_streams + 1000
+backlog = 4096
+keepalive = 75
+timeout = 60
+graceful_timeout = max(1, int(settings.drain_s) + 2)
+control_socket_disable = True
+accesslog = None
+_DRAIN_CHECK_S = 0.1
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
+    """Each process logs for itself."""
+    configure(settings.log_level)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start what runs beside the requests, in this process; and end the streams when gunicorn wants to stop: it
+    would wait for them, then cut them without a word."""
+    state = worker.wsgi.extensions["spool"]
+    state.start()
+
+    def watch() -> None:
+        while worker.alive:
+            gevent.sleep(_DRAIN_CHECK_S)
+        state.drain()
+
+    gevent.spawn(watch)
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
+    """Forget a process's counts of what is open now."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

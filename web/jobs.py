@@ -1,0 +1,156 @@
+"""``/jobs``: submit, short polling, cancel, delete, list."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+
+from flask import Blueprint, Response, request
+
+from spool.errors import OutcomeUnknown
+from spool.jobs import Job, NewJob, Status
+from spool.store import Submitted
+from web import auth, text
+from web.auth import scope
+from web.json_response import json_response
+from web.metrics import SUBMITTED
+from web.problems import field_problem
+from web.state import State, state
+from web.stream import streamed, wanted_media_type
+from web.submissions import digest, idempotency_digest, json_body, new_job, parse_submission
+
+blueprint = Blueprint("jobs", __name__)
+
+_PREFER_WAIT = re.compile(r"\bwait=([0-9]{1,4})\b")
+_WAIT_AT_MOST_S = 55
+_POLL_AGAIN_S = "1"
+
+
+@blueprint.post("/jobs")
+@scope("jobs:write")
+def submit() -> Response:
+    """Accept a prompt: 202 and the job at once, or its stream, or (``Prefer: wait=N``) the finished job."""
+    here, data = state(), json_body()
+    submission = parse_submission(data)
+    media_type = wanted_media_type()
+    new = new_job(here, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
+    new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
+    submitted = accept(here, new)
+    if media_type is not None:
+        response = streamed(submitted.job, 0, media_type, submitted=True)
+    else:
+        response = _answer(here, submitted)
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+def accept(here: State, new: NewJob) -> Submitted:
+    """Write the job and ring. What happened to a job whose answer was lost is found out, or said."""
+    here.refuse_when_full()
+    try:
+        submitted = here.store.submit(new, max_queued=here.settings.max_queued)
+    except OutcomeUnknown as exc:
+        exc.job_id = new.id
+        raise
+    if not submitted.replayed:
+        SUBMITTED.labels(new.surface).inc()
+        here.bell.ring(new.id)
+    return submitted
+
+
+def _answer(here: State, submitted: Submitted) -> Response:
+    job = submitted.job
+    wait = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
+    if wait is not None:
+        wait_s = min(int(wait[1]), _WAIT_AT_MOST_S)
+        if job.ended or _wait_for_end(here, job, wait_s):
+            finished = here.store.look(job.id, job.owner, with_text=True)
+            headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
+            return json_response(finished.public(), 200, headers)
+    status = 200 if submitted.replayed else 202
+    return json_response(job.public(), status, {"Location": f"/jobs/{job.id}", "Retry-After": _POLL_AGAIN_S})
+
+
+def _wait_for_end(here: State, job: Job, wait_s: float) -> bool:
+    until = time.monotonic() + wait_s
+    with here.slots.one(), here.follower.attach(job, job.last_entry) as reader:
+        while not reader.must_leave:
+            rows, _gap, ended = reader.take_rows(1000)
+            if ended:
+                return True
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return False
+            if not rows:
+                reader.wait(left_s)
+    return False
+
+
+@blueprint.get("/jobs/<job_id>")
+@scope("jobs:read")
+def show(job_id: str) -> Response:
+    """Short polling: the job with its text so far; 304 while nothing has changed."""
+    job = state().store.look(job_id, auth.owner(), with_text=True)
+    response = json_response(job.public(), 200, {} if job.ended else {"Retry-After": _POLL_AGAIN_S})
+    response.set_etag(f"{job.last_entry}-{job.status}-{job.queue_position}-{bool(job.cancel_requested_at)}")
+    response.make_conditional(request)
+    return response
+
+
+@blueprint.post("/jobs/<job_id>/cancel")
+@scope("jobs:write")
+def cancel(job_id: str) -> Response:
+    """Ask for the job's end, in any state, from any instance, any number of times."""
+    return json_response(state().store.cancel(job_id, auth.owner()).public(with_text=False))
+
+
+@blueprint.delete("/jobs/<job_id>")
+@scope("jobs:write")
+def delete(job_id: str) -> Response:
+    """Forget a job that has ended."""
+    state().store.delete(job_id, auth.owner())
+    return Response(status=204)
+
+
+@blueprint.get("/jobs")
+@scope("jobs:read")
+def listing() -> Response:
+    """The caller's own jobs, newest first, without their text."""
+    limit = int_arg("limit", default=50, low=1, high=200)
+    page = state().store.newest(
+        auth.owner(),
+        status=_status_arg(),
+        batch=request.args.get("batch"),
+        limit=limit,
+        cursor=_cursor_arg(),
+    )
+    return json_response(
+        {"jobs": [job.public(with_text=False) for job in page.jobs], "cursor": page.cursor, "limit": limit}
+    )
+
+
+def int_arg(name: str, *, default: int, low: int, high: int) -> int:
+    """A whole number from the query. Raises a 422 ``Problem``."""
+    value = request.args.get(name)
+    if value is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
+        raise field_problem(name, f"must be a whole number from {low} to {high}")
+    return int(value)
+
+
+def _status_arg() -> Status | None:
+    value = request.args.get("status")
+    try:
+        return Status(value) if value is not None else None
+    except ValueError:
+        raise field_problem("status", f"must be one of {', '.join(Status)}") from None
+
+
+def _cursor_arg() -> str | None:
+    value = request.args.get("cursor")
+    if value is not None and not re.fullmatch(r"[0-9]{1,18}", value):
+        raise field_problem("cursor", "is none that this server gave out")
+    return value

@@ -1,0 +1,38 @@
+"""The page at ``/``: submits a prompt, streams it, survives a cut connection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Blueprint, Response, send_from_directory
+
+from web.auth import scope
+
+blueprint = Blueprint("page", __name__)
+_STATIC = Path(__file__).parent / "static"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+def _file(name: str) -> Response:
+    response = send_from_directory(_STATIC, name, max_age=0)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@blueprint.get("/")
+@scope("public")
+def index() -> Response:
+    """The page."""
+    return _file("index.html")
+
+
+@blueprint.get("/static/<path:name>")
+@scope("public")
+def static_file(name: str) -> Response:
+    """Its scripts and styles."""
+    return _file(name)

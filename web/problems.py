@@ -1,0 +1,143 @@
+"""The API's one error shape, RFC 9457 ``application/problem+json``, made here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from spool import errors
+from web import sse
+
+log = logging.getLogger("spool.web")
+
+_TEMPORARY = frozenset({429, 503})
+
+
+class Problem(Exception):
+    """An answer that is an error. ``extra`` are further members of the problem document."""
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+    def document(self) -> dict[str, Any]:
+        """The problem document."""
+        kind = self.title.lower().replace(" ", "-")
+        return {
+            "type": f"/docs#{kind}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+    def response(self) -> Response:
+        """The whole answer."""
+        body = orjson.dumps(self.document())
+        response = Response(body, status=self.status, mimetype="application/problem+json")
+        response.headers.update(self.headers)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def field_problem(field: str, detail: str, status: int = 422) -> Problem:
+    """One member of the input is wrong; ``field`` is its path, as ``messages[0].role``."""
+    return Problem(status, "Invalid input", f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header that says when to come back."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+def problem_of(exc: errors.SpoolError) -> Problem:
+    """What a caller is told about one of Spool's errors; most specific first."""
+    match exc:
+        case errors.JobGone():
+            return Problem(410, "Gone", "the job has expired or was deleted", job=exc.job_id)
+        case errors.JobNotFound() | errors.BatchNotFound():
+            return Problem(404, "Not found", "there is nothing here for you under this id")
+        case errors.JobNotEnded():
+            return Problem(409, "Not ended", str(exc), job=exc.job_id)
+        case errors.IdempotencyConflict():
+            return Problem(422, "Idempotency conflict", str(exc), job=exc.job_id)
+        case errors.UnknownModel():
+            problem = field_problem("model", str(exc))
+            problem.extra["known_models"] = exc.known
+            return problem
+        case errors.QueueFull():
+            return Problem(503, "Queue full", str(exc), headers=retry_after(exc.retry_after_s))
+        case errors.TooManyStreams():
+            return Problem(503, "Too many streams", str(exc), headers=retry_after(exc.retry_after_s))
+        case errors.LimitExceeded():
+            return Problem(429, "Too many requests", str(exc), headers=retry_after(exc.retry_after_s))
+        case errors.StoreUnavailable():
+            return _store_problem(exc)
+        case errors.Draining():
+            return Problem(503, "Draining", "this server is going away", headers=retry_after(exc.retry_after_s))
+    return Problem(500, "Internal error", "something went wrong here")
+
+
+def _store_problem(exc: errors.StoreUnavailable) -> Problem:
+    headers = retry_after(exc.retry_after_s)
+    job = getattr(exc, "job_id", None)
+    if job is not None:
+        detail = "the job may or may not have been accepted: look it up, or submit again with an Idempotency-Key"
+        return Problem(503, "Outcome unknown", detail, headers=headers, job=job)
+    if isinstance(exc, errors.StoreFull):
+        return Problem(503, "Store full", "no room for more jobs now", headers=headers)
+    return Problem(503, "Store unavailable", "Redis cannot be reached or cannot answer now", headers=headers)
+
+
+def install(app: Flask) -> None:
+    """Turn every error of this application into a problem."""
+
+    def answer(problem: Problem) -> Response:
+        if problem.status in _TEMPORARY and request.endpoint == "stream.stream" and sse.wanted(request):
+            # Any 4xx or 5xx ends an EventSource for good, and this one passes.
+            return sse.unavailable_response(problem.title, problem.detail)
+        return problem.response()
+
+    def on_spool_error(exc: errors.SpoolError) -> Response:
+        problem = problem_of(exc)
+        if problem.status >= 500 and problem.status != 503:
+            log.error("unexpected", exc_info=exc)
+        return answer(problem)
+
+    def on_http_error(exc: HTTPException) -> Response:
+        if exc.response is not None or (exc.code or 500) < 400:
+            return exc.get_response()  # type: ignore[return-value]
+        problem = Problem(exc.code or 500, exc.name, exc.description or exc.name)
+        if exc.code == 413:
+            problem.detail = f"the body is larger than {app.config['MAX_CONTENT_LENGTH']} bytes"
+        allowed = getattr(exc, "valid_methods", None)
+        if allowed:
+            problem.headers["Allow"] = ", ".join(allowed)
+        return answer(problem)
+
+    def on_bug(exc: Exception) -> Response:
+        log.exception("unexpected", exc_info=exc)
+        return answer(Problem(500, "Internal error", "something went wrong here"))
+
+    app.register_error_handler(Problem, answer)
+    app.register_error_handler(errors.SpoolError, on_spool_error)
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(Exception, on_bug)

@@ -1,0 +1,75 @@
+"""Server-sent events: entries in, ``text/event-stream`` bytes out.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+
+What is ours: the first event is ``attached`` (not ``open``, which EventSource fires itself) and has no id; ``id:`` is
+the cursor; ``retry:`` is random per connection, so that readers who lost a server do not come back all at once.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import orjson
+from flask import Request, Response
+
+from spool.entries import kind_of
+from spool.log import Gap
+
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {
+    "Cache-Control": "no-cache, no-store, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+class Sse:
+    """The format. Stateless: one object serves all streams of a process."""
+
+    media_type = MEDIA_TYPE
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:
+        """One entry, one event."""
+        return b"id: %d\nevent: %b\ndata: %b\n\n" % (entry_id, kind_of(raw), raw)
+
+    def opening(self, attached: dict[str, Any]) -> bytes:
+        """What is sent at once, so that a proxy which buffers shows itself."""
+        return b"retry: %d\n%b" % (random.randint(600, 1800), _event("attached", attached))
+
+    def gap(self, gap: Gap) -> bytes:
+        """Entries are missing. The id stands just before the first one that is left, so that a reconnect goes on
+        there; with nothing left, at the end of what was asked for."""
+        before = gap.requested - 1 if gap.earliest is None else gap.earliest - 1
+        return b"id: %d\n%b" % (before, _event("gap", {"type": "gap", **gap.public()}))
+
+    def heartbeat(self, last: int) -> bytes:
+        """A comment, which no client sees but every proxy."""
+        return b": %d\n\n" % last
+
+    def reconnect(self) -> bytes:
+        """This server is going away: come back, to another one."""
+        return b"retry: %d\n%b" % (random.randint(50, 500), _event("reconnect", {"type": "reconnect"}))
+
+    def unavailable(self, reason: str, detail: str) -> bytes:
+        """Something passing is in the way; the client's own retry mends it."""
+        document = {"type": "unavailable", "reason": reason, "detail": detail}
+        return b"retry: %d\n%b" % (random.randint(1500, 4000), _event("unavailable", document))
+
+
+SSE = Sse()
+
+
+def wanted(request: Request) -> bool:
+    """Whether this client would get server-sent events: it asks for them, or takes anything."""
+    accept = request.headers.get("Accept", "*/*")
+    return MEDIA_TYPE in accept or not any(t in accept for t in ("application/x-ndjson", "text/plain"))
+
+
+def unavailable_response(reason: str, detail: str) -> Response:
+    """What an EventSource gets instead of a 429 or 503, either of which would end it for good."""
+    return Response(SSE.unavailable(reason, detail), mimetype=MEDIA_TYPE, headers=HEADERS)
+
+
+def _event(name: str, document: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(document))

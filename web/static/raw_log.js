@@ -1,0 +1,48 @@
+/** The last entries as they came, one line each. Draws only while somebody looks. */
+
+import { element, setText } from "./dom.js";
+
+const KEPT = 200;
+
+export class RawLog {
+  #entries = [];
+  #drawnTo = 0;
+
+  constructor(box, list, count) {
+    Object.assign(this, { box, list, count });
+    box.addEventListener("toggle", () => this.draw());
+  }
+
+  clear() {
+    this.#entries = [];
+    this.#drawnTo = 0;
+    this.list.replaceChildren();
+  }
+
+  add(entry) {
+    this.#entries.push(entry);
+    if (this.#entries.length > 2 * KEPT) this.#entries = this.#entries.slice(-KEPT);
+  }
+
+  draw() {
+    setText(this.count, this.#entries.length ? `to entry ${this.#entries.at(-1).id}` : "");
+    if (!this.box.open) return;
+    const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 30;
+    const fresh = this.#entries.slice(-KEPT).filter((entry) => entry.id > this.#drawnTo);
+    this.list.append(...fresh.map(line));
+    while (this.list.children.length > KEPT) this.list.firstChild.remove();
+    this.#drawnTo = fresh.at(-1)?.id ?? this.#drawnTo;
+    if (atEnd) this.list.scrollTop = this.list.scrollHeight;
+  }
+}
+
+function line({ id, kind, at, ...fields }) {
+  const shown = kind === "token" || kind === "reasoning" ? JSON.stringify(fields.text) : JSON.stringify(fields);
+  return element(
+    "li",
+    { title: at },
+    element("span", { className: "raw-id" }, String(id)),
+    element("span", { className: "raw-kind", "data-kind": kind }, kind),
+    element("span", { className: "raw-fields", dir: "auto" }, shown),
+  );
+}

@@ -1,0 +1,94 @@
+"""How many streams a web process carries, as a context manager; and the client at the other end of one."""
+
+from __future__ import annotations
+
+import _socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gevent.hub import get_hub
+
+from spool.errors import TooManyStreams
+
+_READ = 1
+
+
+class StreamSlots:
+    """At most ``limit`` streams at a time in this process. Other processes count their own."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a slot. Raises ``TooManyStreams`` at once when there is none."""
+        if self.taken >= self.limit:
+            raise TooManyStreams("this server carries as many streams as it may", retry_after_s=2.0)
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+class Peer:
+    """The client's end of a stream's connection.
+
+    A WSGI server tells nobody that an idle client left, and only the second write to it fails. So its socket is
+    watched for becoming readable, which is how a close shows at once; it costs no greenlet and no timer.
+    """
+
+    __slots__ = ("_sock", "_watcher")
+
+    def __init__(self, environ: dict[str, Any], stall_s: float) -> None:
+        self._sock: Any = environ.get("gunicorn.socket")
+        self._watcher: Any = None
+        if self._sock is not None:
+            # A write that the client does not take within this time fails, and with it the stream.
+            self._sock.settimeout(stall_s)
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` when the connection is readable: the client left, or said something."""
+        if self._sock is not None:
+            self._watcher = get_hub().loop.io(self._sock.fileno(), _READ)
+            self._watcher.start(wake)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed its end. A client that only stopped sending counts as gone: streams are
+        for clients that keep their connection whole."""
+        if self._watcher is None:
+            return False
+        # The plain socket underneath: gevent's own would wait for something to read.
+        plain = _socket.socket(self._sock.family, self._sock.type, self._sock.proto, self._sock.fileno())
+        try:
+            seen = plain.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            plain.detach()
+        if seen:
+            # A pipelined request; it waits its turn, and must not wake the stream for ever.
+            self._stop()
+        return not seen
+
+    def cut(self) -> None:
+        """Close the connection in the middle of the body: the one way to say on a bare body that it is not whole."""
+        if self._sock is not None:
+            self._sock.shutdown(_socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._stop()
+        if self._sock is not None and self._sock.fileno() >= 0:
+            self._sock.settimeout(None)
+
+    def _stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None

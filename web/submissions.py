@@ -1,0 +1,175 @@
+"""What a submit may say, checked field by field before anything is done, and the job that it becomes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import orjson
+from flask import request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spool.demo_params import DemoParams
+from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
+from spool.models import Model
+from web.problems import Problem, field_problem
+from web.state import State
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ContentPart(BaseModel):
+    """One part of a message, in OpenAI's shape; what its type needs goes to the model as it is."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Message(BaseModel):
+    """One message of a conversation, in OpenAI's shape."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | Annotated[list[ContentPart], Field(max_length=1000)] | None = None
+
+
+class Submission(_Strict):
+    """The body of ``POST /jobs``."""
+
+    prompt: Annotated[str, Field(min_length=1)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    priority: Priority = Field(Priority.INTERACTIVE, strict=False)
+    metadata: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+    ] = Field(default_factory=dict)
+    ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    timeout_s: Annotated[float, Field(ge=0.1, le=604_800, allow_inf_nan=False)] | None = None
+    on_disconnect: OnDisconnect = Field(OnDisconnect.CONTINUE, strict=False)
+    on_worker_loss: OnWorkerLoss | None = Field(None, strict=False)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Submission:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        if self.prompt is not None and not self.prompt.strip():
+            raise ValueError("prompt is empty")
+        return self
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """The messages; a prompt is one from the user."""
+        if self.messages is None:
+            return [{"role": "user", "content": self.prompt}]
+        return [message.model_dump(exclude_unset=True) for message in self.messages]
+
+
+def json_body() -> Any:
+    """The request's body as JSON. Raises a 415 or 422 ``Problem``."""
+    if request.mimetype != "application/json":
+        raise Problem(415, "Wrong media type", "send application/json")
+    return parse_json(request.get_data(cache=False), "body")
+
+
+def parse_json(raw: bytes | str, place: str) -> Any:
+    """JSON text as data. Raises a 422 ``Problem`` that names ``place``."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise field_problem(place, f"is not JSON: {exc}") from exc
+
+
+def parse_submission(data: Any, place: str = "") -> Submission:
+    """A submission from JSON data. Raises a 422 ``Problem`` with the path of each wrong field."""
+    if not isinstance(data, dict):
+        raise field_problem(place or "body", "must be a JSON object")
+    try:
+        return Submission.model_validate(data)
+    except ValidationError as exc:
+        raise _invalid(exc, place) from exc
+
+
+def new_job(
+    here: State,
+    submission: Submission,
+    owner: str,
+    *,
+    place: str = "",
+    as_text: bool = False,
+    surface: str = "jobs",
+) -> NewJob:
+    """The job that a submission becomes. Raises ``UnknownModel`` or a ``Problem``; nothing has been done then."""
+    settings = here.settings
+    model = here.models.get(submission.model)
+    params = _checked_params(model, submission.params, place)
+    new = NewJob(
+        id=new_job_id(shard=0),
+        owner=owner,
+        model=model.name,
+        input={"messages": submission.conversation(), "params": params},
+        priority=submission.priority,
+        surface=surface,
+        metadata=submission.metadata,
+        ttl_s=submission.ttl_s or settings.job_ttl_s,
+        timeout_s=submission.timeout_s or settings.job_timeout_s,
+        start_s=model.start_s,
+        on_disconnect=submission.on_disconnect,
+        # Text cannot be unsaid: a job whose first reader gets bare text continues or fails, but does not begin anew.
+        on_worker_loss=submission.on_worker_loss or (OnWorkerLoss.FAIL if as_text else OnWorkerLoss.RESTART),
+        continuable=model.continues,
+    )
+    if len(new.encode_input()) > settings.max_prompt_bytes:
+        raise field_problem(
+            f"{place}{'prompt' if submission.messages is None else 'messages'}",
+            f"is longer than {settings.max_prompt_bytes} bytes",
+            status=413,
+        )
+    return new
+
+
+def digest(data: Any) -> str:
+    """A digest of JSON data that does not depend on spaces or the order of names."""
+    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def idempotency_digest() -> str:
+    """A digest of the Idempotency-Key header; empty without one. Raises a 422 ``Problem``."""
+    value = request.headers.get("Idempotency-Key")
+    if value is None:
+        return ""
+    if not 1 <= len(value) <= 255 or not value.isprintable():
+        raise field_problem("Idempotency-Key", "must be 1 to 255 printable characters")
+    return hashlib.sha256(value.encode()).hexdigest()[:32]
+
+
+def _checked_params(model: Model, params: dict[str, Any], place: str) -> dict[str, Any]:
+    if model.backend != "demo":
+        return params
+    try:
+        DemoParams.model_validate(params)
+    except ValidationError as exc:
+        raise _invalid(exc, f"{place}params") from exc
+    return params
+
+
+def _invalid(exc: ValidationError, place: str) -> Problem:
+    problems = [
+        {"field": _path(error["loc"], place) or "body", "detail": error["msg"].removeprefix("Value error, ")}
+        for error in exc.errors(include_url=False, include_input=False)[:20]
+    ]
+    first = problems[0]
+    return Problem(422, "Invalid input", f"{first['field']}: {first['detail']}", errors=problems)
+
+
+def _path(location: tuple[int | str, ...], place: str) -> str:
+    path = place.rstrip(".")
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith(("list[", "str", "function-", "constrained-")):
+            path += f".{part}" if path else part
+    return path

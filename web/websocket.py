@@ -1,0 +1,234 @@
+"""``GET /jobs/{id}/ws``: one job's log over a WebSocket (RFC 6455), a text frame per entry.
+
+simple-websocket does the handshake and reads. What is sent goes out as frames encoded here, each written whole: its
+own ``send`` ignores how much the socket took (its issue 45), which under gevent tears frames of a slow reader. The
+socket that it gets is therefore one whose ``send`` is ``sendall`` under a lock, so that its pings and the entries
+never mix.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from flask import Flask, request
+from flask_sock import Sock
+from gevent.lock import RLock
+
+from spool.entries import Entry, Kind, kind_of
+from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
+from spool.log import Gap
+from spool.reader import Reader
+from web import auth
+from web.auth import scope
+from web.metrics import STREAMS
+from web.problems import Problem
+from web.state import State, state
+from web.stream import cursor_of
+
+SUBPROTOCOLS = ["spool.json", "spool.text"]
+_PING_S = 25
+_MESSAGE_BYTES = 64 * 1024
+
+
+class WholeFrames:
+    """A socket on which every ``send`` sends everything, one at a time."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._lock = RLock()
+
+    def send(self, data: bytes) -> int:
+        """Send all of ``data``; whoever else wants to send waits."""
+        with self._lock:
+            self._sock.sendall(data)
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class Signal(threading.Event):
+    """simple-websocket's event for incoming messages, which also wakes whoever waits for entries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_set: Callable[[], None] = lambda: None
+
+    def set(self) -> None:
+        """A message came, or the connection closed."""
+        super().set()
+        self.on_set()
+
+
+def frame(payload: bytes) -> bytes:
+    """One unmasked text frame, RFC 6455 section 5.2."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + bytes((size,)) + payload
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2) + payload
+    return b"\x81\x7f" + size.to_bytes(8) + payload
+
+
+class JsonFrames:
+    """``spool.json``: an entry is a JSON object."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
+        """One entry, one frame."""
+        return frame(raw)
+
+    def gap(self, gap: Gap) -> bytes:
+        """Entries are missing."""
+        return frame(orjson.dumps({"type": "gap", **gap.public()}))
+
+
+class TextFrames:
+    """``spool.text``: an entry is its bare text; what has none sends nothing."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002
+        """The text of a token."""
+        if kind_of(raw) != Kind.TOKEN.value.encode():
+            return b""
+        return frame(str(Entry.decode(raw).fields["text"]).encode())
+
+    def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
+        """Text has no word for it: the close code says that it is not whole."""
+        return b""
+
+
+JSON_FRAMES, TEXT_FRAMES = JsonFrames(), TextFrames()
+
+
+class Closed(Exception):
+    """This end closes: RFC 6455 close ``code`` and why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+def install(app: Flask) -> None:
+    """Register the route. flask-sock takes its options from the application's configuration."""
+    app.config["SOCK_SERVER_OPTIONS"] = {
+        "subprotocols": SUBPROTOCOLS,
+        "ping_interval": _PING_S,
+        "max_message_size": _MESSAGE_BYTES,
+        "event_class": Signal,
+    }
+    socket_route(app, "/jobs/<job_id>/ws", "jobs:read", follow_job)
+
+
+def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None]) -> None:
+    """A WebSocket route that closes with the code of whatever ends it. Before the upgrade, while a status can still
+    be sent: the credential (as for every route), Origin, and the caps."""
+
+    @wraps(serve)
+    def view(ws: Any, **values: str) -> None:
+        here = state()
+        ws.sock.settimeout(here.settings.stall_s)
+        try:
+            with here.slots.one(), STREAMS.labels("websocket").track_inprogress():
+                serve(here, ws, **values)
+        except Closed as closed:
+            _close(ws, closed.code, closed.reason)
+        except (JobGone, JobNotFound) as exc:
+            _close(
+                ws, 4410 if isinstance(exc, JobGone) else 4404, "gone" if isinstance(exc, JobGone) else "no such job"
+            )
+        except (StoreUnavailable, TooManyStreams) as exc:
+            _close(ws, 1013, type(exc).__name__)
+        except OSError:
+            # The client left, or takes nothing.
+            ws.connected = False
+
+    def check() -> None:
+        if request.endpoint == view.__name__:
+            _check_upgrade()
+
+    view.__name__ = path
+    scope(needed)(view)
+    app.before_request(check)
+    Sock(app).route(path, endpoint=path)(view)
+
+
+def _check_upgrade() -> None:
+    here = state()
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        raise Problem(426, "Upgrade required", "this is a WebSocket", headers={"Upgrade": "websocket"})
+    origin = request.headers.get("Origin")
+    allowed = here.settings.origins()
+    if origin and "*" not in allowed and origin not in allowed and urlsplit(origin).netloc != request.host:
+        raise Problem(403, "Not allowed", "this origin is not on the list of allowed ones")
+    if here.draining or here.slots.taken >= here.slots.limit:
+        raise TooManyStreams("this server carries as many streams as it may", retry_after_s=2.0)
+    request.environ["gunicorn.socket"] = WholeFrames(request.environ["gunicorn.socket"])
+
+
+def _close(ws: Any, code: int, reason: str) -> None:
+    if ws.connected:
+        ws.close(code, reason)
+
+
+def follow_job(here: State, ws: Any, job_id: str) -> None:
+    """Serve one job's log, and take ``{"type": "cancel"}``."""
+    try:
+        after = cursor_of(request.args.get("after"), "after")
+    except Problem as problem:
+        raise Closed(1008, problem.detail) from problem
+    owner = auth.owner()
+    job = here.store.look(job_id, owner)
+    form = TEXT_FRAMES if ws.subprotocol == "spool.text" else JSON_FRAMES
+    with here.follower.attach(job, after) as reader:
+        if ws.subprotocol == "spool.text" and after < job.attempt_first - 1:
+            reader.cursor = job.attempt_first - 1
+        ws.event.on_set = reader.wake
+        while ws.connected:
+            for message in received(ws):
+                if message.get("type") != "cancel":
+                    raise Closed(1008, 'the only message here is {"type": "cancel"}')
+                here.store.cancel(job_id, owner)
+            if _send_gathered(ws, reader, form):
+                return
+
+
+def _send_gathered(ws: Any, reader: Reader, form: JsonFrames | TextFrames) -> bool:
+    """Send what has gathered, then wait for more. True when the log has ended. Raises ``Closed``."""
+    taken = reader.take(form)
+    if taken is None:
+        if reader.must_leave:
+            raise Closed(1001, "this server is going away, come back")
+        reader.tick_at = time.monotonic() + _PING_S
+        reader.wait()
+        return False
+    if taken.gap is not None:
+        if form is TEXT_FRAMES:
+            raise Closed(1011, "entries are missing")
+        ws.sock.send(form.gap(taken.gap))
+    if taken.data:
+        ws.sock.send(taken.data)
+    return taken.ended
+
+
+def received(ws: Any) -> list[dict[str, Any]]:
+    """The JSON messages that have come. Raises ``Closed`` for what is none."""
+    messages = []
+    while ws.input_buffer:
+        data = ws.receive(timeout=0)
+        if isinstance(data, bytes):
+            raise Closed(1003, "send text")
+        try:
+            message = json.loads(data)
+        except ValueError as exc:
+            raise Closed(1007, "send JSON") from exc
+        if not isinstance(message, dict):
+            raise Closed(1007, "send a JSON object")
+        messages.append(message)
+    return messages

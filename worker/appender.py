@@ -1,0 +1,84 @@
+"""The appender: one per worker process and shard. Whatever all its jobs produced during one round trip to Redis goes
+out in the next (group commit), in one call of one script that checks each job's fence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from spool.errors import StoreUnavailable
+from spool.redis_link import RedisLink
+from spool.scripting import script
+from worker.attempt_log import AttemptLog
+
+log = logging.getLogger("spool.appender")
+
+_COMMIT_ARGS = 8000
+"""Entries and their heads in one call, about: what bounds a commit's size and its time in Redis."""
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Appender:
+    """Commits attempt logs. ``link`` is its own, so that no commit waits behind another kind of call."""
+
+    def __init__(self, link: RedisLink, *, shard: int, lease_s: float, sleep: Callable[[float], object]) -> None:
+        self._link = link
+        self._shard = shard
+        self._lease_ms = round(lease_s * 1000)
+        self._sleep = sleep
+        self._dirty: dict[AttemptLog, None] = {}
+        self._has_dirty = Event()
+
+    def changed(self, attempt_log: AttemptLog) -> None:
+        """The log has something to commit."""
+        self._dirty[attempt_log] = None
+        self._has_dirty.set()
+
+    def run(self) -> None:
+        """Commit for ever. While Redis is away everything waits in the logs, which bound it."""
+        failures = 0
+        while True:
+            self._has_dirty.wait()
+            try:
+                self._commit()
+                failures = 0
+            except StoreUnavailable as exc:
+                if failures == 0:
+                    log.warning("append waits for Redis: %s", exc)
+                self._sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+
+    def _commit(self) -> None:
+        logs, args = self._gather()
+        if not logs:
+            return
+        try:
+            answers = self._link.run(script("append"), self._shard, self._lease_ms, *args)
+        except StoreUnavailable:
+            for attempt_log in logs:
+                self.changed(attempt_log)
+            raise
+        for attempt_log, answer in zip(logs, answers, strict=True):
+            if isinstance(answer, bytes) and answer.startswith(b"error"):
+                log.error("append to %s failed: %s", attempt_log.job_id, answer.decode(errors="replace"))
+                attempt_log.over("lost")
+            attempt_log.answered(answer)
+            if attempt_log.pending() is not None:
+                self.changed(attempt_log)
+
+    def _gather(self) -> tuple[list[AttemptLog], list[object]]:
+        logs: list[AttemptLog] = []
+        args: list[object] = []
+        while self._dirty and len(args) < _COMMIT_ARGS:
+            # Oldest first, so that one job that writes a lot cannot hold up the others.
+            attempt_log = next(iter(self._dirty))
+            del self._dirty[attempt_log]
+            pending = attempt_log.pending()
+            if pending is not None:
+                logs.append(attempt_log)
+                args.extend(pending)
+        if not self._dirty:
+            self._has_dirty.clear()
+        return logs, args

@@ -1,0 +1,174 @@
+"""One attempt's entries, from its claim on: what the job adds to, and what the appender commits.
+
+The entries are kept until the attempt is over, so that whatever Redis turns out not to have can be sent again under
+the same ids. Nothing here waits for Redis but a full buffer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from gevent.event import Event
+
+from spool.claims import Claim
+from spool.deadline import Deadline
+from spool.entries import Entry, Kind, rfc3339
+from spool.jobs import Status
+
+BUFFER_BYTES = 1024 * 1024
+"""How much of one attempt may wait for Redis; beyond it the job waits too."""
+_COMMIT_ENTRIES = 1000
+_COMMIT_BYTES = 256 * 1024
+
+
+class AttemptOver(BaseException):
+    """Thrown into a job's greenlet: the attempt is no longer ours (``lost``) or was ``cancelled``.
+
+    A BaseException, so that no backend's ``except Exception`` keeps a cancelled job alive.
+    """
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class AttemptLog:
+    """The log of one attempt as its job writes it. ``changed`` is called whenever there is something to commit."""
+
+    def __init__(self, claim: Claim, changed: Callable[[AttemptLog], None]) -> None:
+        self.job_id = claim.job.id
+        self.fence = claim.fence
+        self.first = claim.first
+        self.acked = claim.first - 1
+        """Id of the last entry that Redis has."""
+        self.outcome: str | None = None
+        """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
+        self.plain = True
+        self._changed = changed
+        self._entries: list[bytes] = []
+        self._texts: list[str] = []
+        self._ending = b""
+        self._buffered = 0
+        self._progress = Event()
+        self.on_over: Callable[[str], None] = lambda _outcome: None
+
+    @property
+    def ending(self) -> bool:
+        """The terminal entry is written, whether or not Redis has it yet."""
+        return bool(self._ending)
+
+    @property
+    def last(self) -> int:
+        """Id of the newest entry, committed or not."""
+        return self.first + len(self._entries) - 1
+
+    def append(self, kind: Kind, fields: Mapping[str, Any], text: str = "") -> None:
+        """Add an entry. ``text`` is what it adds to the answer. Waits while the buffer is full. Raises
+        ``AttemptOver`` once the attempt is."""
+        if self.outcome is not None:
+            raise AttemptOver(self.outcome)
+        if kind is Kind.TOOL_CALL:
+            self.plain = False
+        entry = Entry(self.last + 1, kind, now_text(), fields).encode()
+        self._entries.append(entry)
+        self._texts.append(text)
+        self._buffered += len(entry)
+        self._changed(self)
+        if self._buffered > BUFFER_BYTES:
+            self.flush(Deadline.never(), below=BUFFER_BYTES // 2)
+
+    def end(self, status: Status, kind: Kind, fields: Mapping[str, Any], usage: Mapping[str, Any] | None) -> None:
+        """Add the terminal entry and what the record keeps of it."""
+        self._ending = orjson.dumps({"status": status.value, "usage": usage, **fields})
+        self.append(kind, fields)
+
+    def flush(self, deadline: Deadline, below: int = 1) -> bool:
+        """Wait until less than ``below`` bytes wait for Redis; False if the deadline came first. Raises
+        ``AttemptOver`` if the attempt is over for another reason than its own end."""
+        while self._buffered >= below and self.outcome in (None, "ended"):
+            if deadline.passed:
+                return False
+            self._progress.clear()
+            self._progress.wait(deadline.capped_s(1.0))
+        if self.outcome not in (None, "ended"):
+            raise AttemptOver(str(self.outcome))
+        return True
+
+    # The appender's side.
+
+    def pending(self) -> list[bytes | str | int] | None:
+        """The arguments of ``append.lua`` for what Redis does not have yet, bounded; None if it has everything."""
+        start = self.acked + 1 - self.first
+        if start >= len(self._entries) or self.outcome is not None:
+            return None
+        stop, size = start, 0
+        while stop < len(self._entries) and stop - start < _COMMIT_ENTRIES and size < _COMMIT_BYTES:
+            size += len(self._entries[stop])
+            stop += 1
+        ending = self._ending if stop == len(self._entries) else b""
+        text = "".join(self._text(at) for at in range(start, stop))
+        head: list[bytes | str | int] = [
+            self.job_id,
+            self.fence,
+            self.acked + 1,
+            stop - start,
+            ending,
+            int(self.plain),
+            text,
+        ]
+        return [*head, *self._entries[start:stop]]
+
+    def answered(self, answer: int | bytes) -> None:
+        """What the script said: the log's last id, or why there is nothing to write any more."""
+        if isinstance(answer, int):
+            self._moved(answer)
+        elif answer in (b"lost", b"cancelled"):
+            self.over(answer.decode())
+        self._progress.set()
+
+    def over(self, outcome: str) -> None:
+        """The attempt is over for a reason from outside; whoever runs it is told."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._progress.set()
+            self.on_over(outcome)
+
+    def _moved(self, acked: int) -> None:
+        # Forward: committed. Backward: Redis lost its last second, and gets it again under the same ids.
+        acked = max(self.first - 1, min(acked, self.last))
+        start = self.first - 1
+        if acked > self.acked:
+            committed = self._entries[self.acked - start : acked - start]
+            self._buffered -= sum(map(len, committed))
+            del self._texts[: len(committed)]
+        elif acked < self.acked:
+            again = self._entries[acked - start : self.acked - start]
+            self._buffered += sum(map(len, again))
+            self._texts[:0] = [_text_of(entry) for entry in again]
+        self.acked = acked
+        if self._ending and acked == self.last:
+            self.outcome = "ended"
+
+    def _text(self, at: int) -> str:
+        return self._texts[at - (self.acked + 1 - self.first)]
+
+
+def _text_of(entry: bytes) -> str:
+    decoded = Entry.decode(entry)
+    return str(decoded.fields["text"]) if decoded.kind is Kind.TOKEN else ""
+
+
+_second: tuple[int, str] = (0, "")
+
+
+def now_text() -> str:
+    """This moment as RFC 3339 with milliseconds; the part down to the second is made once a second."""
+    global _second
+    ms = time.time_ns() // 1_000_000
+    seconds, rest = divmod(ms, 1000)
+    if _second[0] != seconds:
+        _second = (seconds, rfc3339(seconds)[:-4])
+    return f"{_second[1]}{rest:03d}Z"

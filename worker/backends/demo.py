@@ -1,0 +1,169 @@
+"""The demo: offline and deterministic. The same prompt and params give the same text; it says that it is a demo."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import gevent
+from pydantic import ValidationError
+
+from spool.demo_params import DemoParams
+from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, Usage
+
+_TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
+_YIELD_EVERY = 64
+_STAMPS = 200
+_QUOTED_CHARACTERS = 80
+
+_OPENING = """## A demo answer
+
+This is Spool's **demo** model. It runs offline, thinks nothing, and writes the same answer whenever it is asked \
+the same way. You asked:
+
+> {prompt}
+
+"""
+
+_PARAGRAPHS = (
+    """Each word you see is an *entry* in this job's log. It was stored before it was sent, and it has a number. Cut the
+connection, reload the page, or read from another server: the next entry you get is the one after the last you had.
+
+""",
+    """```python
+def follow(log, cursor):
+    \"\"\"Yield every entry after the cursor, once, in order.\"\"\"
+    for entry in log.read(after=cursor):
+        yield entry
+        cursor = entry.id
+```
+
+""",
+    """Text travels in every script, and arrives whole:
+
+- Ελληνικά: ό,τι γράφτηκε μένει γραμμένο.
+- 日本語：書かれたものは、書かれた順に届きます。
+- العربية: ما كُتب يصل كما كُتب.
+- हिन्दी: जो लिखा गया, वही पहुँचता है।
+- Emoji: 🧵 → 📜 → 👀
+
+""",
+    """A spool, by the way, is an old word for this: output is wound up as it is made, and everybody unwinds it at
+their own pace. A phone that sleeps, a proxy that cuts at sixty seconds, a deploy in the middle of a sentence:
+none of them costs a letter.
+
+""",
+    """| what goes away | what you lose |
+|---|---|
+| your connection | nothing |
+| the web process | nothing |
+| the worker | nothing: the next attempt continues |
+
+""",
+)
+
+
+class Demo:
+    """The backend of the model ``demo``. Shaped by ``DemoParams``."""
+
+    def generate(self, request: GenerationRequest) -> Iterator[Piece]:
+        """Yield the demo's pieces at their due times. Raises ``BackendError`` as ``fail_after`` asks."""
+        try:
+            params = DemoParams.model_validate(dict(request.params))
+        except ValidationError as exc:
+            raise BackendError("invalid_params", str(exc.errors()[0]["msg"]), retryable=False) from exc
+        prompt = prompt_of(request.messages)
+        schedule = _Schedule(params)
+        if not request.prefix:
+            for number in range(params.reasoning):
+                schedule.wait_for(0)
+                yield Reasoning(f"Step {number + 1} of {params.reasoning}. ")
+        made = 0
+        for made, text in enumerate(self._texts(prompt, params, request.prefix, schedule), 1):  # noqa: B007
+            yield Text(text)
+        total = schedule.skipped + made
+        if params.fail_after is not None and total >= params.fail_after:
+            raise BackendError("demo_failure", f"failed after {total} tokens, as asked", retryable=True)
+        yield Usage(input_tokens=len(prompt.split()), output_tokens=total)
+        yield Finish("length" if params.tokens is not None else "stop")
+
+    def _texts(self, prompt: str, params: DemoParams, prefix: str, schedule: _Schedule) -> Iterator[str]:
+        """The tokens that are still to be said, each at its time."""
+        texts = _stamps(schedule) if params.stamp else answer(prompt, params.seed, endless=params.tokens is not None)
+        limits = [n for n in (params.tokens, params.fail_after) if n is not None]
+        most = min(limits) if limits else (_STAMPS if params.stamp else None)
+        if params.stamp:
+            schedule.skipped = prefix.count(" ")
+            numbered: Iterator[str] = islice(texts, max(0, (most or 0) - schedule.skipped))
+        else:
+            numbered = _after(islice(texts, most), prefix, schedule)
+        for number, text in enumerate(numbered):
+            if not params.stamp:
+                schedule.wait_for(number)
+            yield text
+
+
+class _Schedule:
+    """When each token is due: evenly, from the moment the attempt began. Catches up when it was held up."""
+
+    def __init__(self, params: DemoParams) -> None:
+        self._interval_s = 1 / params.rate if params.rate else 0.0
+        self._first_at = time.time() + params.first_token_s
+        self.skipped = 0
+
+    def wait_for(self, number: int) -> float:
+        """Sleep until token ``number`` (from 0) of this attempt is due; the epoch time at which it was."""
+        due = self._first_at + number * self._interval_s
+        left_s = due - time.time()
+        if left_s > 0:
+            gevent.sleep(left_s)
+        elif number % _YIELD_EVERY == 0:
+            gevent.sleep(0)
+        return due if self._interval_s else time.time()
+
+
+def _stamps(schedule: _Schedule) -> Iterator[str]:
+    number = 0
+    while True:
+        yield f"{round(schedule.wait_for(number) * 1e6)} "
+        number += 1
+
+
+def _after(texts: Iterator[str], prefix: str, schedule: _Schedule) -> Iterator[str]:
+    """The tokens behind ``prefix``, which is what the first ones add up to."""
+    length = 0
+    for text in texts:
+        if length < len(prefix):
+            length += len(text)
+            schedule.skipped += 1
+            continue
+        yield text
+
+
+def answer(prompt: str, seed: int, *, endless: bool) -> Iterator[str]:
+    """The tokens of the demo's answer to ``prompt``; ``endless``: its paragraphs over and over."""
+    digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
+    chance = random.Random(digest)
+    quoted = " ".join(prompt.split())
+    if len(quoted) > _QUOTED_CHARACTERS:
+        quoted = quoted[:_QUOTED_CHARACTERS].rstrip() + "…"
+    yield from _TOKENS.findall(_OPENING.format(prompt=quoted))
+    while True:
+        for paragraph in chance.sample(_PARAGRAPHS, len(_PARAGRAPHS)):
+            yield from _TOKENS.findall(paragraph)
+        if not endless:
+            return
+
+
+def prompt_of(messages: Sequence[object]) -> str:
+    """The text of the last message, parts joined; empty if there is none."""
+    content = messages[-1].get("content") if messages and isinstance(messages[-1], dict) else None
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict)).strip()
+    return ""

@@ -1,0 +1,71 @@
+"""Bytes of a ``text/event-stream`` in, the data of its events out. Does no I/O.
+
+Lines end at CR, LF or CRLF and nowhere else (``str.splitlines`` also splits at U+2028, which may stand in a
+JSON string), and only whole lines are looked at, so that a character split over two reads stays whole.
+Divergence from the specification: ``event``, ``id`` and ``retry`` are skipped, and an event that the stream's
+end cuts off behind a whole ``data`` line counts, because some servers leave out the last blank line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+class EventTooLong(ValueError):
+    """An event is longer than ``MAX_EVENT_BYTES``."""
+
+
+class SSEDecoder:
+    """The state between two reads of one stream."""
+
+    __slots__ = ("_after_cr", "_data", "_part", "_size")
+
+    def __init__(self) -> None:
+        self._part: list[bytes] = []
+        self._data: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The data of each event that ``chunk`` completes. Raises ``EventTooLong``."""
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]  # the other half of a CRLF whose line is done already
+        self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
+        self._size += len(chunk)
+        lines = chunk.splitlines(keepends=True)
+        rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
+        for line in lines:
+            if self._part:
+                line = b"".join(self._part) + line
+                self._part.clear()
+            event = self._take(line.rstrip(b"\r\n"))
+            if event is not None:
+                self._size = len(rest)
+                yield event
+        if rest:
+            self._part.append(rest)
+        if self._size > MAX_EVENT_BYTES:
+            raise EventTooLong(f"an event has more than {MAX_EVENT_BYTES} bytes")
+
+    def end(self) -> Iterator[bytes]:
+        """The stream has ended: the data of the last event, if all its lines were whole."""
+        if self._data and not self._part:
+            yield self._dispatch()
+
+    def _take(self, line: bytes) -> bytes | None:
+        if not line:
+            return self._dispatch() if self._data else None
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif line == b"data":
+            self._data.append(b"")
+        elif not self._data:
+            self._size = 0  # a comment or a field that is skipped: heartbeats must not add up
+        return None
+
+    def _dispatch(self) -> bytes:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data.clear()
+        return data

@@ -1,0 +1,42 @@
+"""The SDK's client for one upstream: no retries of its own, bounded connecting, unbounded reading."""
+
+from __future__ import annotations
+
+import httpx2
+import openai
+
+from spool.models import Upstream
+
+CONNECT_S = 10.0
+_WRITE_S = 60.0
+# Shorter than the 5 s after which uvicorn (vLLM, transformers) and Node close an idle connection, so that no
+# job is sent into one that is just being closed.
+_KEEPALIVE_S = 3.0
+_AZURE_API_VERSION = "2024-10-21"
+
+
+def connect(upstream: Upstream, *, connect_s: float = CONNECT_S, read_s: float | None = None) -> openai.OpenAI:
+    """A client for ``upstream``; nothing is sent yet. ``read_s`` limits each single read; None: no limit."""
+    timeout = openai.Timeout(connect=connect_s, read=read_s, write=_WRITE_S, pool=None)
+    # Every stream holds a connection; the worker's number of jobs limits them, and nothing else should.
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=_KEEPALIVE_S)
+    pool = openai.DefaultHttpxClient(timeout=timeout, limits=limits)
+    # Never None: the SDK would send the environment's OPENAI_API_KEY to whoever this upstream is.
+    api_key = upstream.api_key or "none"
+    if upstream.kind == "azure":
+        return openai.AzureOpenAI(
+            azure_endpoint=upstream.url,
+            azure_deployment=upstream.deployment or None,
+            api_version=upstream.api_version or _AZURE_API_VERSION,
+            api_key=api_key,
+            max_retries=0,
+            timeout=timeout,
+            http_client=pool,
+        )
+    return openai.OpenAI(
+        base_url=upstream.url,
+        api_key=api_key,
+        max_retries=0,
+        timeout=timeout,
+        http_client=pool,
+    )

@@ -1,0 +1,148 @@
+"""Runs one attempt: drives the backend, writes what it yields to the log, and sees that the log ends."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from typing import Any
+
+from spool.claims import Claim, Claims
+from spool.deadline import Deadline
+from spool.entries import Kind, rfc3339
+from spool.errors import StoreUnavailable
+from spool.jobs import Status
+from spool.models import Model
+from worker import backends
+from worker.attempt_log import AttemptLog, AttemptOver
+from worker.limits import LimitPassed, Stopwatch
+
+log = logging.getLogger("spool.runner")
+
+_PIECE_CHARACTERS = 8192
+"""Longer pieces become several entries, so that a page of a log stays a bounded number of bytes."""
+
+
+class HandBack(BaseException):
+    """Thrown into a job's greenlet: this worker goes away, another one goes on."""
+
+
+class OutputTooLongError(Exception):
+    """The attempt produced more than a job may."""
+
+
+class Attempt:
+    """One attempt at one job."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        model: Model,
+        backend: backends.Backend,
+        attempt_log: AttemptLog,
+        claims: Claims,
+        *,
+        max_output_bytes: int,
+    ) -> None:
+        self.claim = claim
+        self.log = attempt_log
+        self.stopwatch = Stopwatch(model, claim.left_s)
+        self._model = model
+        self._backend = backend
+        self._claims = claims
+        self._left_bytes = max_output_bytes - len(claim.prefix.encode())
+        self._deadline = Deadline.after(claim.left_s)
+        self._usage: dict[str, Any] | None = None
+
+    def run(self) -> None:
+        """Run to the end, whatever it is. Raises nothing but what would end the process anyway."""
+        try:
+            self._generate()
+        except AttemptOver as over:
+            log.info("job %s: %s", self.claim.job.id, over.outcome)
+        except HandBack:
+            self._hand_back(counts=False)
+        except LimitPassed as passed:
+            self._fail(passed.code, passed.message, retryable=True)
+        except OutputTooLongError as exc:
+            self._fail("output_too_long", str(exc), retryable=False)
+        except backends.BackendError as exc:
+            if exc.interrupted:
+                log.warning("job %s: %s", self.claim.job.id, exc.message)
+                self._hand_back(counts=True)
+            else:
+                self._fail(exc.code, exc.message, retryable=exc.retryable)
+        except Exception:
+            # The boundary: a bug in a backend must end this job and no other.
+            log.exception("job %s: the backend broke", self.claim.job.id)
+            self._fail("internal", "the backend failed unexpectedly", retryable=True)
+
+    def _generate(self) -> None:
+        request = backends.GenerationRequest(
+            job_id=self.claim.job.id,
+            model=self._model,
+            messages=self.claim.input["messages"],
+            params=self.claim.input.get("params") or {},
+            prefix=self.claim.prefix,
+            deadline=self._deadline,
+        )
+        finish = "stop"
+        with closing(self._backend.generate(request)) as pieces:  # type: ignore[type-var]
+            for piece in pieces:
+                if type(piece) is backends.Text:
+                    self.stopwatch.touch()
+                    self._write_text(Kind.TOKEN, piece.text)
+                elif type(piece) is backends.Finish:
+                    finish = piece.reason
+                else:
+                    self._write_other(piece)
+        self._end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": finish})
+
+    def _write_text(self, kind: Kind, text: str) -> None:
+        self._left_bytes -= len(text.encode())
+        if self._left_bytes < 0:
+            raise OutputTooLongError("the answer is longer than this server keeps (SPOOL_MAX_OUTPUT_BYTES)")
+        for at in range(0, len(text), _PIECE_CHARACTERS):
+            part = text[at : at + _PIECE_CHARACTERS]
+            self.log.append(kind, {"text": part}, part if kind is Kind.TOKEN else "")
+
+    def _write_other(self, piece: backends.Piece) -> None:
+        match piece:
+            case backends.Waiting(reason, retry_at):
+                self.stopwatch.wait_until(retry_at)
+                self.log.append(Kind.WAITING, {"reason": reason, "retry_at": rfc3339(retry_at)})
+                return
+            case backends.Reasoning(text):
+                self._write_text(Kind.REASONING, text)
+            case backends.ToolCall(index, call_id, name, arguments):
+                self._left_bytes -= len(arguments)
+                fields = {"index": index, "call_id": call_id, "name": name, "arguments": arguments}
+                self.log.append(Kind.TOOL_CALL, fields)
+            case backends.Usage(input_tokens, output_tokens):
+                self._usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+                self.log.append(Kind.USAGE, self._usage)
+        self.stopwatch.touch()
+
+    def _fail(self, code: str, message: str, *, retryable: bool) -> None:
+        error = {"code": code, "message": message, "retryable": retryable}
+        self._end(Status.FAILED, Kind.FAILED, {"error": error})
+
+    def _end(self, status: Status, kind: Kind, fields: dict[str, Any]) -> None:
+        try:
+            self.log.end(status, kind, fields, self._usage)
+            # While Redis is away the end waits; past the deadline the keeper has written another one.
+            if not self.log.flush(Deadline.after(self._deadline.left_s + 5.0)):
+                log.error("job %s: its end did not reach Redis", self.claim.job.id)
+        except AttemptOver as over:
+            log.info("job %s: %s", self.claim.job.id, over.outcome)
+
+    def _hand_back(self, *, counts: bool) -> None:
+        job_id, deadline = self.claim.job.id, Deadline.after(5.0)
+        try:
+            self.log.flush(deadline)
+            answer = self._claims.hand_back(job_id, self.claim.fence, counts=counts)
+            log.info("job %s handed back: %s", job_id, answer)
+        except AttemptOver as over:
+            log.info("job %s: %s", job_id, over.outcome)
+        except StoreUnavailable as exc:
+            # Its lease runs out, and the keeper takes it from there.
+            log.warning("job %s not handed back: %s", job_id, exc)
