@@ -53,8 +53,15 @@ faults: $(TEST_STAMP)
 browser: $(TEST_STAMP)
 	@$(PY) -m pytest tests/browser $(PYTEST_ARGS)
 
-upstream: $(TEST_STAMP)
+upstream: $(TEST_STAMP) .venv-upstream/installed
 	@$(PY) -m pytest tests/real_upstream $(PYTEST_ARGS)
+
+# A model server that is not ours. torch first: a CPU build is enough where your index has one.
+.venv-upstream/installed: tests/real_upstream/requirements.txt
+	@test -d .venv-upstream || $(PYTHON) -m venv .venv-upstream
+	.venv-upstream/bin/pip --disable-pip-version-check install --quiet torch==2.13.0
+	.venv-upstream/bin/pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
 
 bench: $(TEST_STAMP)
 	@$(PY) -m bench

@@ -39,8 +39,8 @@ def celery_app(broker_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            # Keeps the sweep of unacknowledged messages alive under gevent.
-            "polling_interval": 10,
+            # How long one BRPOP waits, and so how long a worker that was told to stop may hang in it.
+            "polling_interval": 1,
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

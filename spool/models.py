@@ -58,7 +58,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One OpenAI-compatible server. The key's value stays out of ``repr``.
+    """One OpenAI-compatible server. Its URL, which may hold a password, and its key stay out of ``repr``.
 
     ``kind`` is ``openai`` or ``azure``; ``api_version`` and ``deployment`` are Azure's. ``models`` empty: what
     the server lists is discovered.
@@ -73,7 +73,7 @@ class Upstream:
     models: tuple[Model, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Upstream(name={self.name!r}, url={self.url!r}, kind={self.kind!r})"
+        return f"Upstream(name={self.name!r}, kind={self.kind!r})"
 
 
 DEMO = Model(name="demo", backend="demo", continues=True)

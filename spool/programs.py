@@ -19,8 +19,11 @@ from spool.embedded import EmbeddedServer, broker_url_from
 from spool.errors import SettingsError
 from spool.settings import RunSettings, Settings, WebSettings, WorkerSettings
 
-_SPARE_S = 5.0
-"""Beyond a program's own drain time, before it is killed."""
+_WEB_SPARE_S = 5.0
+"""Beyond the web's own drain time, before it is killed."""
+
+_WORKER_SPARE_S = 15.0
+"""The same for a worker: it hands back what did not finish, and Celery's last look at its queue has to end."""
 
 _LOADING_S = 300.0
 """A large append-only file takes its time: about a second per 200 MB."""
@@ -36,14 +39,14 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int) -> l
         argv=web_argv(),
         env=env,
         ready=lambda: answers_ready(settings.host, port),
-        stop_s=settings.drain_s + _SPARE_S,
+        stop_s=settings.drain_s + _WEB_SPARE_S,
     )
     workers = [
         Program(
             name=f"worker{number}",
             argv=worker_argv(settings, f"worker{number}"),
             env=env,
-            stop_s=settings.worker_drain_s + _SPARE_S,
+            stop_s=settings.worker_drain_s + _WORKER_SPARE_S,
             # Celery takes 2 to 3 s to stop when idle, and hangs on a SIGQUIT after SIGTERM or while it starts.
             hurry_signal=signal.SIGTERM,
             hurry_s=4.0,

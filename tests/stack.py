@@ -68,7 +68,7 @@ class Process:
     def start(self) -> None:
         """Start it, in a process group of its own."""
         with self.output.open("ab") as output:
-            self._popen = subprocess.Popen(  # noqa: S603
+            self._popen = subprocess.Popen(
                 self.argv,
                 env=self.env,
                 cwd=ROOT,
@@ -118,7 +118,10 @@ class Web(Process):
     def __init__(self, name: str, env: dict[str, str], directory: Path) -> None:
         self.port = free_port()
         argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "web/gunicorn.conf.py"), "web.app:create_app()"]
-        super().__init__(name, argv, {**env, "SPOOL_PORT": str(self.port)}, directory)
+        metrics = directory / f"{name}-metrics"
+        metrics.mkdir()
+        env = {**env, "SPOOL_PORT": str(self.port), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+        super().__init__(name, argv, env, directory)
         self.url = f"http://127.0.0.1:{self.port}"
 
     def is_ready(self) -> bool:
@@ -180,6 +183,7 @@ class Stack:
         env["SPOOL_REDIS_URL"] = self.redis.url
         env["PYTHONPATH"] = str(ROOT)
         self.env = env
+        self._clients: list[httpx.Client] = []
         self.webs = [Web(f"web{n}", env, directory) for n in range(webs)]
         self.workers = [self._worker(n, concurrency) for n in range(workers)]
 
@@ -205,11 +209,15 @@ class Stack:
         return int(self.redis.link.call("ZCOUNT", "spool:{0}:workers", now_ms, "+inf"))
 
     def client(self, number: int = 0, **options: Any) -> httpx.Client:
-        """An HTTP client of one of the webs."""
-        return httpx.Client(base_url=self.webs[number].url, timeout=httpx.Timeout(30), **options)
+        """An HTTP client of one of the webs; closed with the stack."""
+        client = httpx.Client(base_url=self.webs[number].url, timeout=httpx.Timeout(30), **options)
+        self._clients.append(client)
+        return client
 
     def close(self) -> None:
         """Everything is gone."""
+        for client in self._clients:
+            client.close()
         for process in [*self.webs, *self.workers, self.redis]:
             process.close()
         self.redis.link.close()

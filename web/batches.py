@@ -20,7 +20,7 @@ from web.metrics import SUBMITTED
 from web.problems import Problem, field_problem, retry_after
 from web.state import State, state
 from web.stream import cursor_of
-from web.submissions import new_job, parse_json, parse_submission
+from web.submissions import body, new_job, parse_json, parse_submission
 
 blueprint = Blueprint("batches", __name__)
 
@@ -77,11 +77,11 @@ def cancel(batch_id: str) -> Response:
 
 def _items(here: State) -> list[Any]:
     if request.mimetype == "application/json":
-        items = parse_json(request.get_data(cache=False), "body")
+        items = parse_json(body(), "body")
         if not isinstance(items, list):
             raise field_problem("body", "must be a JSON array of submissions")
     elif request.mimetype in _JSONL:
-        lines = request.get_data(cache=False).split(b"\n")
+        lines = body().split(b"\n")
         items = [parse_json(line, f"line {n}") for n, line in enumerate(lines, 1) if line.strip()]
     else:
         raise Problem(415, "Wrong media type", f"send application/json or {_JSONL[0]}")

@@ -63,6 +63,13 @@ def field_problem(field: str, detail: str, status: int = 422) -> Problem:
     return Problem(status, "Invalid input", f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
 
 
+def model_problem(exc: errors.UnknownModel, place: str = "") -> Problem:
+    """There is no such model; which there are. ``place`` is what stands before ``model`` in the field's path."""
+    problem = field_problem(f"{place}model", str(exc))
+    problem.extra["known_models"] = exc.known
+    return problem
+
+
 def retry_after(seconds: float) -> dict[str, str]:
     """The header that says when to come back."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
@@ -80,9 +87,7 @@ def problem_of(exc: errors.SpoolError) -> Problem:
         case errors.IdempotencyConflict():
             return Problem(422, "Idempotency conflict", str(exc), job=exc.job_id)
         case errors.UnknownModel():
-            problem = field_problem("model", str(exc))
-            problem.extra["known_models"] = exc.known
-            return problem
+            return model_problem(exc)
         case errors.QueueFull():
             return Problem(503, "Queue full", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.TooManyStreams():

@@ -48,10 +48,10 @@ class State:
         redis_url = settings.redis_url.get_secret_value()
         if not redis_url:
             raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
-        link = RedisLink(redis_url, connections=16, name="spool-web")
+        link = RedisLink(redis_url, connections=6, name="spool-web")
         bell = Bell(celery_app(settings.broker_url.get_secret_value() or broker_url_from(redis_url)))
-        # Refills have a link of their own, so that a storm of requests cannot hold up what is live.
-        follower = Follower(RedisLink(redis_url, connections=2, name="spool-follower"))
+        # Logs are read over a link of their own, so that a storm of requests cannot hold up what is live.
+        follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
         return cls(
             settings=settings,
             link=link,

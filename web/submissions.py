@@ -6,14 +6,21 @@ import hashlib
 from typing import Annotated, Any, Literal
 
 import orjson
-from flask import request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from flask import current_app, request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from spool.demo_params import DemoParams
+from spool.errors import UnknownModel
 from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
 from spool.models import Model
-from web.problems import Problem, field_problem
+from web.problems import Problem, field_problem, model_problem
 from web.state import State
+
+_FIELD_CHARACTERS = 200
+"""A field's path in an answer is cut there: its parts are the caller's own words."""
+_CONTENT_SHAPES = frozenset({"str", "list[ContentPart]"})
+"""What pydantic adds to the path of ``content`` to say which of its two shapes it means."""
 
 
 class _Strict(BaseModel):
@@ -37,10 +44,16 @@ class Message(BaseModel):
     content: str | Annotated[list[ContentPart], Field(max_length=1000)] | None = None
 
 
+def _not_blank(prompt: str) -> str:
+    if not prompt.strip():
+        raise ValueError("is empty")
+    return prompt
+
+
 class Submission(_Strict):
     """The body of ``POST /jobs``."""
 
-    prompt: Annotated[str, Field(min_length=1)] | None = None
+    prompt: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)] | None = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)] | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
@@ -57,8 +70,6 @@ class Submission(_Strict):
     def _one_of_both(self) -> Submission:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give either prompt or messages")
-        if self.prompt is not None and not self.prompt.strip():
-            raise ValueError("prompt is empty")
         return self
 
     def conversation(self) -> list[dict[str, Any]]:
@@ -72,7 +83,16 @@ def json_body() -> Any:
     """The request's body as JSON. Raises a 415 or 422 ``Problem``."""
     if request.mimetype != "application/json":
         raise Problem(415, "Wrong media type", "send application/json")
-    return parse_json(request.get_data(cache=False), "body")
+    return parse_json(body(), "body")
+
+
+def body() -> bytes:
+    """The request's whole body. Raises a 413 for one that is too large, whether or not it says its length."""
+    data = request.get_data(cache=False)
+    # Werkzeug cuts a body that comes in chunks at the limit, and does not say so.
+    if request.content_length is None and len(data) >= current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge
+    return data
 
 
 def parse_json(raw: bytes | str, place: str) -> Any:
@@ -104,7 +124,10 @@ def new_job(
 ) -> NewJob:
     """The job that a submission becomes. Raises ``UnknownModel`` or a ``Problem``; nothing has been done then."""
     settings = here.settings
-    model = here.models.get(submission.model)
+    try:
+        model = here.models.get(submission.model)
+    except UnknownModel as exc:
+        raise model_problem(exc, place) from exc
     params = _checked_params(model, submission.params, place)
     new = NewJob(
         id=new_job_id(shard=0),
@@ -122,7 +145,12 @@ def new_job(
         on_worker_loss=submission.on_worker_loss or (OnWorkerLoss.FAIL if as_text else OnWorkerLoss.RESTART),
         continuable=model.continues,
     )
-    if len(new.encode_input()) > settings.max_prompt_bytes:
+    try:
+        size = len(new.encode_input())
+    except orjson.JSONEncodeError as exc:
+        # Reading goes deeper than writing: 1024 levels, and 254.
+        raise field_problem(place.rstrip(".") or "body", "is nested too deeply") from exc
+    if size > settings.max_prompt_bytes:
         raise field_problem(
             f"{place}{'prompt' if submission.messages is None else 'messages'}",
             f"is longer than {settings.max_prompt_bytes} bytes",
@@ -167,9 +195,9 @@ def _invalid(exc: ValidationError, place: str) -> Problem:
 
 def _path(location: tuple[int | str, ...], place: str) -> str:
     path = place.rstrip(".")
-    for part in location:
+    for at, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith(("list[", "str", "function-", "constrained-")):
+        elif location[at - 1] != "content" or part not in _CONTENT_SHAPES:
             path += f".{part}" if path else part
-    return path
+    return path if len(path) <= _FIELD_CHARACTERS else f"{path[:_FIELD_CHARACTERS]}…"

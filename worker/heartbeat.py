@@ -35,6 +35,8 @@ class Heartbeat:
         self._free = free
         self._over = over
         self._stopped = False
+        self.left = False
+        """Whether it has stopped, and said so."""
 
     def run(self) -> None:
         """Beat until ``stop``; the body of a native thread."""
@@ -49,6 +51,7 @@ class Heartbeat:
                     log.warning("heartbeat: %s", exc)
                 failing = True
             time.sleep(INTERVAL_S)
+        self._leave()
 
     def beat(self) -> None:
         """One beat."""
@@ -58,9 +61,13 @@ class Heartbeat:
                 self._over(pair, answer)
 
     def stop(self) -> None:
-        """Beat no more, and say that this worker takes nothing any more."""
+        """Beat no more. The thread says on its way out that this worker takes nothing any more: its connection is
+        its own, and must not be used from another thread."""
         self._stopped = True
+
+    def _leave(self) -> None:
         try:
             self._claims.heartbeat([], free=-1)
         except SpoolError as exc:
             log.warning("leaving without saying so: %s", exc)
+        self.left = True

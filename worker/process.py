@@ -30,6 +30,8 @@ log = logging.getLogger("spool.worker")
 
 _CLAIM_RETRY_S = 0.2
 _LIMITS_S = 0.25
+_HAND_BACK_S = 6.0
+_LEAVE_S = 2.0
 
 
 class WorkerProcess:
@@ -95,8 +97,11 @@ class WorkerProcess:
         running = [greenlet for _attempt, greenlet in self._running.values()]
         if running:
             log.info("handing back %d jobs", len(running))
-        gevent.killall(running, HandBack, timeout=10.0)
+        gevent.killall(running, HandBack, timeout=_HAND_BACK_S)
         self._heartbeat.stop()
+        deadline = time.monotonic() + _LEAVE_S
+        while not self._heartbeat.left and time.monotonic() < deadline:
+            gevent.sleep(0.02)
 
     def _claims_on(self, link: RedisLink) -> Claims:
         return Claims(

@@ -24,7 +24,7 @@ local function end_job(id, key, ending)
   for _, name in ipairs({'error', 'usage', 'finish_reason'}) do
     local value = close_with[name]
     if value and value ~= cjson.null then
-      redis.call('HSET', key, name, type(value) == 'table' and cjson.encode(value) or value)
+      redis.call('HSET', key, name, type(value) == 'table' and json(value) or value)
     end
   end
   close(id, close_with.status)

@@ -37,7 +37,7 @@ end
 local function begin(id, model, record)
   local key = job_key(id)
   local attempt, first = tonumber(record[2]) + 1, tonumber(record[3]) + 1
-  local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. cjson.encode(model)
+  local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. json(model)
   if attempt > 1 then
     local plain = record[5] == '1' and record[6] ~= '0'
     mode = plain and redis.call('STRLEN', key .. ':text') > 0 and 'continued' or 'restarted'
@@ -51,7 +51,7 @@ local function begin(id, model, record)
   attempts[#attempts + 1] = {attempt = attempt, first = first, at_ms = NOW}
   move(id, 'running')
   redis.call('HSETNX', key, 'started_ms', NOW)
-  redis.call('HSET', key, 'attempt', attempt, 'attempts', cjson.encode(attempts), 'fence', fence, 'worker', worker,
+  redis.call('HSET', key, 'attempt', attempt, 'attempts', json(attempts), 'fence', fence, 'worker', worker,
     'leased_until_ms', NOW + lease_ms, 'mode', mode)
   if mode ~= 'continued' then
     redis.call('HSET', key, 'attempt_first', first)

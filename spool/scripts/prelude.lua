@@ -11,6 +11,11 @@ local function job_key(id)
   return P .. 'job:' .. id
 end
 
+-- JSON as every other part of Spool writes it: cjson alone would escape each slash.
+local function json(value)
+  return (string.gsub(cjson.encode(value), '\\/', '/'))
+end
+
 -- Days to a civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
 local function rfc3339(ms)
   local s = math.floor(ms / 1000)
@@ -94,7 +99,7 @@ local function close(id, status)
 end
 
 local function fail(id, code, message, retryable)
-  local problem = cjson.encode({code = code, message = message, retryable = retryable})
+  local problem = json({code = code, message = message, retryable = retryable})
   push(id, 'failed', ',"error":' .. problem)
   redis.call('HSET', job_key(id), 'error', problem)
   close(id, 'failed')

@@ -195,9 +195,7 @@ def test_server_reads_only_files_it_knows(
     assert binary.reads_files_of(product, version) is reads
 
 
-def test_find_server_on_data_of_a_newer_one_skips_the_older(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_server_on_data_of_a_newer_one_skips_the_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An old server that appears on PATH does not take over files that it could not load."""
     record = tmp_path / "server.version"
     monkeypatch.setattr(server_binary, "_candidates", lambda: iter([REDIS_70, VALKEY_91]))
@@ -217,9 +215,7 @@ def test_find_server_without_any_server_on_path_takes_the_packaged_one(
     assert find_server(tmp_path / "server.version").product == "valkey"
 
 
-def test_find_server_with_an_old_one_on_path_passes_it_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_server_with_an_old_one_on_path_passes_it_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server older than 7.0 on PATH is as good as none."""
     old = tmp_path / "redis-server"
     old.write_text("#!/bin/sh\necho Redis server v=6.2.14 sha=0\n")

@@ -37,7 +37,7 @@ from worker.backends import (
 from worker.backends.discovery import MAX_MODELS, discover
 from worker.backends.openai_compatible import OpenAICompatible
 from worker.backends.sse_decode import SSEDecoder
-from worker.backends.upstream_gate import Backoff
+from worker.backends.upstream_gate import Backoff, Passage, Refusal, UpstreamGate
 
 SECRET = "sk-very-secret-0123456789"
 MODEL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b")
@@ -371,23 +371,51 @@ def test_refusal_of_one_job_holds_the_others_back_and_one_goes_first() -> None:
         assert len(upstream.calls) == 11
 
 
-def test_probe_that_is_cancelled_lets_another_go() -> None:
-    """A job that is cancelled at the gate's narrow place does not block it."""
+def test_probe_without_an_answer_holds_the_others_up_for_a_while_only() -> None:
+    """When the probe hangs, the next job goes after the gate's patience."""
 
     def silent(call: Call) -> None:
         call.hold()
+        call.drop()
 
     with (
         ScriptedUpstream(refuses(503), silent, says("hi")) as upstream,
-        closing(backend_for(upstream, Backoff(first_s=0.05, patience_s=0.5))) as backend,
+        closing(backend_for(upstream, Backoff(first_s=0.05, patience_s=0.3))) as backend,
     ):
-        jobs = [Job(backend), Job(backend)]
-        upstream.wait_for_call(2)
-        upstream.wait_for_call(3)
+        jobs = [Job(backend)]
+        wait_until(lambda: jobs[0].pieces, "the first job's Waiting")
+        jobs.append(Job(backend))
+        call = upstream.wait_for_call(3)
+        assert call.at - upstream.calls[1].at >= 0.2  # of 0.3: the clock runs from before the call
         upstream.calls[1].go_on()
-        for job in jobs:
-            job.thread.join(10)
-        assert sorted(text_of(job.pieces) for job in jobs) == ["", "hi"]
+        assert [text_of(job.result()) for job in jobs] == ["hi", "hi"]
+
+
+def test_gate_that_a_probe_left_without_a_verdict_lets_the_next_go_at_once() -> None:
+    """A probe that is cancelled tells nothing about the upstream: somebody else probes."""
+    gate = UpstreamGate(Backoff(first_s=0.02, patience_s=30))
+    first = gate.enter(None, Deadline.never())
+    assert isinstance(first, Passage)
+    first.refused("busy", None)
+    refusal = gate.enter(None, Deadline.never())
+    assert isinstance(refusal, Refusal)
+    probe = gate.enter(refusal, Deadline.after(5))
+    assert isinstance(probe, Passage)
+    assert gate.enter(refusal, Deadline.after(0.05)) is refusal
+    with probe:
+        pass
+    assert isinstance(gate.enter(refusal, Deadline.after(5)), Passage)
+
+
+def test_gate_that_is_refused_by_many_at_once_backs_off_once() -> None:
+    """Calls that were under way together tell the same news: a hundred of them are one refusal."""
+    gate = UpstreamGate(Backoff(first_s=1.0, most_s=1000.0))
+    for passage in [gate.enter(None, Deadline.never()) for _ in range(100)]:
+        assert isinstance(passage, Passage)
+        passage.refused("busy", None)
+    refusal = gate.enter(None, Deadline.never())
+    assert isinstance(refusal, Refusal)
+    assert refusal.left_s <= 1.0
 
 
 def test_prompt_that_breaks_an_upstream_which_serves_others_gives_way() -> None:

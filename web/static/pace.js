@@ -14,10 +14,11 @@ export class Pace {
     if (this.#counts.size > 4 * BUCKETS) this.#counts.delete(this.#counts.keys().next().value);
   }
 
-  /** Entries per second in each of the last buckets, oldest first. */
+  /** Entries per second in each of the last whole buckets, oldest first. */
   series() {
-    const from = this.#last - BUCKETS + 1;
-    return Array.from({ length: BUCKETS }, (_, n) => ((this.#counts.get(from + n) || 0) * 1000) / BUCKET_MS);
+    const first = this.#counts.keys().next().value ?? this.#last;
+    const from = Math.max(first, this.#last - BUCKETS);
+    return Array.from({ length: this.#last - from }, (_, n) => ((this.#counts.get(from + n) || 0) * 1000) / BUCKET_MS);
   }
 
   /** Entries per second, over the last whole two seconds or what there is of them. */
@@ -32,6 +33,6 @@ export class Pace {
 export function drawSparkline(svg, series) {
   const top = Math.max(1, ...series);
   const point = (value, n) =>
-    `${((n / (series.length - 1)) * WIDTH).toFixed(1)},${(HEIGHT - 2 - (value / top) * (HEIGHT - 4)).toFixed(1)}`;
+    `${((n / Math.max(1, series.length - 1)) * WIDTH).toFixed(1)},${(HEIGHT - 2 - (value / top) * (HEIGHT - 4)).toFixed(1)}`;
   svg.querySelector("polyline").setAttribute("points", series.map(point).join(" "));
 }

@@ -17,7 +17,7 @@ const NO_HEADERS = "A browser cannot send a key with this one.";
 
 export const TRANSPORTS = {
   sse: {
-    name: "SSE",
+    name: "SSE (EventSource)",
     hint: "The browser’s own EventSource. It reconnects by itself, with the id of the last entry.",
     keyed: NO_HEADERS,
     open: openEventSource,

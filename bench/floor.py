@@ -1,0 +1,29 @@
+"""The floor: bare Flask streaming in one gunicorn+gevent process. No queue, no log, no resume, one reader each: what a
+token costs when nothing is promised. The answer dies with its connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import gevent
+from flask import Flask, Response, request
+
+app = Flask(__name__)
+
+
+@app.get("/stream")
+def stream() -> Response:
+    """Stamped tokens, ``rate`` per second, the first after ``first_token_s``."""
+    rate, tokens = float(request.args["rate"]), int(request.args["tokens"])
+    first_at = time.time() + float(request.args["first_token_s"])
+    return Response(_events(first_at, rate, tokens), mimetype="text/event-stream")
+
+
+def _events(first_at: float, rate: float, tokens: int) -> Iterator[bytes]:
+    yield b"event: attached\ndata: {}\n\n"
+    for number in range(tokens):
+        due = first_at + number / rate
+        gevent.sleep(max(0.0, due - time.time()))
+        data = b'{"id":%d,"kind":"token","text":"%d "}' % (number + 1, round(due * 1e6))
+        yield b"id: %d\nevent: token\ndata: %b\n\n" % (number + 1, data)

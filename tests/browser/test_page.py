@@ -1,0 +1,236 @@
+"""The page at ``/``: it streams, survives what it shows off, and says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Jobs, Watched, forgive_lost_connections
+from tests.browser.cutting_proxy import CuttingProxy
+from tests.stack import Stack, running_stack
+
+TRANSPORTS = ["sse", "ndjson", "websocket", "long", "short"]
+
+
+class Page:
+    """The page, as its user sees it."""
+
+    def __init__(self, watched: Watched, base_url: str, job: str = "", transport: str = "sse") -> None:
+        self.watched = watched
+        self.page = watched.page
+        self.page.goto(f"{base_url}/#job={job}&via={transport}" if job else base_url)
+        watched.until("document.querySelector('#model option')", "the models are there")
+
+    def until_status(self, status: str) -> None:
+        """Until the job stands so."""
+        self.watched.until(f"document.querySelector('#status').dataset.status === '{status}'", f"it is {status}")
+
+    def until_connection(self, state: str) -> None:
+        """Until the reader's connection stands so."""
+        self.watched.until(f"document.querySelector('#connection').textContent === '{state}'", f"it is {state}")
+
+    def until_entry(self, number: int) -> None:
+        """Until so many entries have been read."""
+        self.watched.until(
+            f"Number(document.querySelector('#last-entry').textContent) >= {number}", f"{number} entries"
+        )
+
+    def until_text(self, length: int) -> None:
+        """Until the answer is so long."""
+        self.watched.until(f"document.querySelector('#answer').textContent.length >= {length}", f"{length} characters")
+
+    def figure(self, name: str) -> int:
+        """One of the reader's numbers."""
+        return int(self.page.inner_text(f"#{name}"))
+
+    @property
+    def answer(self) -> str:
+        """The answer's text."""
+        return str(self.page.text_content("#answer")).strip()
+
+    @property
+    def job(self) -> str:
+        """The job that is open, as the address names it."""
+        found = re.search(r"#job=([\w-]+)", self.page.url)
+        assert found, self.page.url
+        return found[1]
+
+    def stretches(self) -> list[str]:
+        """The transports that brought something, in order."""
+        return list(self.page.eval_on_selector_all(".stretch", "all => all.map((one) => one.dataset.transport)"))
+
+    def check_whole(self, job: dict[str, Any]) -> None:
+        """It has shown everything, once."""
+        self.until_status(job["status"])
+        self.until_connection("ended")
+        assert self.answer == job["text"].strip()
+        assert self.figure("last-entry") == job["last_entry"]
+        assert self.figure("irregular") == 0
+
+
+def test_page_when_a_prompt_is_sent(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """A newcomer presses Send: the answer grows as Markdown, and ends."""
+    page = Page(watched, stack.webs[0].url)
+    page.page.click("#send")
+    page.until_text(60)
+    page.until_status("running")
+    assert page.page.inner_text("#answer h2") == "A demo answer"
+    short = len(page.answer)
+    page.until_status("succeeded")
+    job = jobs.look(page.job)
+    page.until_connection("ended")
+    assert len(page.answer) > short
+    assert page.figure("last-entry") == job["last_entry"]
+    assert page.figure("reconnects") == page.figure("irregular") == 0
+    assert page.page.locator("#answer pre code").count() == 1
+    assert page.page.locator("#answer table").count() == 1
+    assert page.page.locator("#jobs a[aria-current]").count() == 1
+
+
+def test_page_when_reloaded_in_the_middle(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """A reload in the middle of an answer replays what was said, and goes on with the same job."""
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=150, rate=40))
+    page.until_entry(40)
+    page.page.reload()
+    page.until_entry(41)
+    page.check_whole(jobs.ended(page.job))
+
+
+def test_page_on_another_web_instance(new_page: Callable[[], Watched], stack: Stack, jobs: Jobs) -> None:
+    """The same address on two instances shows the same."""
+    pages = [Page(new_page(), web.url, "") for web in stack.webs]
+    job = jobs.submit(tokens=60, rate=60)
+    for page, web in zip(pages, stack.webs, strict=True):
+        page.page.goto(f"{web.url}/#job={job}")
+    for page in pages:
+        page.check_whole(jobs.ended(job))
+
+
+def test_page_when_the_user_cuts_the_connection(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """The button really drops the reader, which comes back with the next entry."""
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=200, rate=40))
+    page.until_entry(30)
+    page.page.click("#cut")
+    page.until_connection("reconnecting")
+    cut_at = page.figure("last-entry")
+    page.until_connection("connected")
+    page.until_entry(cut_at + 1)
+    assert page.figure("reconnects") == 1
+    page.check_whole(jobs.ended(page.job))
+    assert page.stretches() == ["sse", "sse"]
+    forgive_lost_connections(watched)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_page_when_the_network_cuts(watched: Watched, proxy: CuttingProxy, jobs: Jobs, transport: str) -> None:
+    """Whatever the transport, a connection that breaks costs nothing."""
+    page = Page(watched, proxy.url, jobs.submit(tokens=160, rate=40), transport)
+    page.until_entry(30)
+    assert proxy.cut() > 0
+    page.check_whole(jobs.ended(page.job))
+    assert set(page.stretches()) == {transport}
+    forgive_lost_connections(watched)
+
+
+def test_page_when_transports_change_in_the_middle(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """Five transports take turns on one answer: nothing twice, nothing missing."""
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=400, rate=40))
+    for transport in TRANSPORTS:
+        page.page.click(f"input[value={transport}]")
+        watched.until(
+            f"document.querySelector('.stretch:last-child')?.dataset.transport === '{transport}'",
+            f"{transport} brought something",
+        )
+        page.until_entry(page.figure("last-entry") + 20)
+    page.page.click("input[value=ndjson]")
+    page.check_whole(jobs.ended(page.job))
+    assert page.stretches() == [*TRANSPORTS, "ndjson"]
+    assert page.page.url.endswith("&via=ndjson")
+
+
+def test_page_when_the_job_is_cancelled(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """Cancel ends the job, and what was said stays."""
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=1000, rate=30))
+    page.until_text(40)
+    page.page.click("#cancel")
+    page.until_status("cancelled")
+    page.check_whole(jobs.ended(page.job))
+    assert "Cancelled" in page.page.inner_text("#failure")
+    assert page.page.is_disabled("#cancel")
+
+
+def test_page_when_the_job_fails(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """A failed job shows what it had said, and why it failed."""
+    page = Page(watched, stack.webs[0].url)
+    page.page.fill("#fail-after", "12")
+    page.page.click("#send")
+    page.until_status("failed")
+    assert "failed after 12 tokens, as asked" in page.page.inner_text("#failure")
+    assert "A demo answer" in page.answer
+    assert jobs.look(page.job)["error"]["code"] == "demo_failure"
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "error", "said"),
+    [
+        ("prompt", "  ", "#error-form", "prompt is empty"),
+        ("tokens", "-3", "#error-tokens", "greater than or equal to 0"),
+        ("rate", "fast", "#error-rate", "valid number"),
+    ],
+)
+def test_page_when_the_input_is_wrong(
+    watched: Watched, stack: Stack, field: str, typed: str, error: str, said: str
+) -> None:
+    """What the API refuses is said beside the field, in the API's words."""
+    page = Page(watched, stack.webs[0].url)
+    page.page.fill(f"#{field}", typed)
+    page.page.click("#send")
+    watched.until(f"document.querySelector('{error}').textContent.includes('{said}')", "the problem is shown")
+    assert page.page.is_hidden("#job")
+    assert len(watched.complaints) == 1
+    assert "422" in watched.complaints.pop()
+
+
+def test_page_when_an_answer_holds_html(watched: Watched, stack: Stack) -> None:
+    """HTML in an answer is shown and not obeyed, and no link runs a script."""
+    page = Page(watched, stack.webs[0].url)
+    page.page.fill("#prompt", "<img src=x onerror=alert(1)> [a](javascript:alert(1)) ![b](http://192.0.2.1/b)")
+    page.page.fill("#rate", "0")
+    page.page.click("#send")
+    page.until_status("succeeded")
+    page.until_text(300)
+    assert "<img src=x onerror=alert(1)>" in page.answer
+    assert page.page.locator("#answer img").count() == 0
+    assert page.page.locator("#answer [href^='javascript']").count() == 0
+
+
+def test_page_for_a_job_that_is_not_there(watched: Watched, stack: Stack) -> None:
+    """An address that names no job of yours says so, and stops asking."""
+    page = Page(watched, stack.webs[0].url, "j0-0123456789abcdef0123456789")
+    page.until_connection("stopped")
+    assert "nothing here for you" in page.page.inner_text("#action-error")
+    assert all("404" in complaint for complaint in watched.complaints)
+    watched.complaints.clear()
+
+
+def test_page_where_a_key_is_needed(watched: Watched, directory: Path) -> None:
+    """Without a key the page asks for one; with one it reads by fetch, which can send it."""
+    with running_stack(directory, webs=1, workers=1, API_KEYS="ada=correct-horse") as stack:
+        watched.page.goto(stack.webs[0].url)
+        watched.until("!document.querySelector('#key-form').hidden", "it asks for a key")
+        watched.page.fill("#key", "correct-horse")
+        watched.page.click("#key-form button")
+        watched.until("document.querySelector('#model option')", "the models are there")
+        assert watched.page.is_hidden("#key-form")
+        assert watched.page.is_checked("input[value=ndjson]")
+        assert watched.page.is_disabled("input[value=sse]")
+        assert watched.page.is_disabled("input[value=websocket]")
+        watched.page.click("#send")
+        watched.until("document.querySelector('#status').dataset.status === 'succeeded'", "it succeeded")
+        assert "$SPOOL_KEY" in watched.page.inner_text("#curl")
+    assert all("401" in complaint for complaint in watched.complaints)
+    watched.complaints.clear()

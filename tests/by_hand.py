@@ -1,0 +1,154 @@
+"""A worker by hand: claims, appends and ends exactly what a test says, through the real scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from spool.claims import Claim, Claims, new_fence
+from spool.entries import Entry, Kind
+from spool.jobs import Job, NewJob, new_job_id
+from spool.keys import job as job_key
+from spool.keys import prefix
+from spool.models import DEMO, Model
+from spool.redis_link import RedisLink
+from spool.scripting import script
+from spool.store import JobStore
+
+AT = "2026-11-21T09:30:00.123Z"
+OWNER = "alice"
+
+
+def new_job(**fields: Any) -> NewJob:
+    """A submit of ``alice`` for the demo, as ``fields`` change it."""
+    said = {"messages": [{"role": "user", "content": "hello"}], "params": {}}
+    return NewJob(**{"id": new_job_id(0), "owner": OWNER, "model": DEMO.name, "input": said, **fields})
+
+
+def submit(link: RedisLink, **fields: Any) -> Job:
+    """Submit such a job."""
+    return JobStore(link).submit(new_job(**fields), max_queued=1_000_000).job
+
+
+def tokens(first: int, *texts: str) -> list[bytes]:
+    """Encoded tokens with ids from ``first``."""
+    return [Entry(first + n, Kind.TOKEN, AT, {"text": text}).encode() for n, text in enumerate(texts)]
+
+
+def done(entry_id: int) -> bytes:
+    """An encoded ``done``."""
+    return Entry(entry_id, Kind.DONE, AT, {"finish_reason": "stop"}).encode()
+
+
+SUCCEEDED = orjson.dumps({"status": "succeeded", "usage": {"output_tokens": 2}, "finish_reason": "stop"})
+
+
+class HandWorker:
+    """One worker without a process."""
+
+    def __init__(self, link: RedisLink, *, lease_s: float = 10.0, max_attempts: int = 3, name: str = "hand") -> None:
+        self.link = link
+        self.claims = Claims(link, shard=0, worker=name, lease_s=lease_s, max_attempts=max_attempts)
+        self.lease_ms = round(lease_s * 1000)
+
+    def claim(self, *models: Model, fence: str = "") -> Claim | None:
+        """The next job of these models; of the demo if none are named."""
+        return self.claims.claim(models or (DEMO,), fence or new_fence())
+
+    def take(self, *models: Model) -> Claim:
+        """The same, where there is one."""
+        claim = self.claim(*models)
+        assert claim is not None, "nothing to claim"
+        return claim
+
+    def append(
+        self,
+        claim: Claim,
+        first: int,
+        entries: Sequence[bytes],
+        *,
+        text: str = "",
+        ending: bytes = b"",
+        plain: bool = True,
+        fence: str = "",
+    ) -> Any:
+        """One log's commit: what the script answers."""
+        return self.append_many([self.commit(claim, first, entries, text, ending, plain=plain, fence=fence)])[0]
+
+    def commit(
+        self,
+        claim: Claim,
+        first: int,
+        entries: Sequence[bytes],
+        text: str = "",
+        ending: bytes = b"",
+        *,
+        plain: bool = True,
+        fence: str = "",
+    ) -> list[object]:
+        """The arguments of one log's commit."""
+        return [claim.job.id, fence or claim.fence, first, len(entries), ending, int(plain), text, *entries]
+
+    def append_many(self, commits: Sequence[Sequence[object]]) -> list[Any]:
+        """Several logs' commits in one call."""
+        flat = [arg for commit in commits for arg in commit]
+        answers: list[Any] = self.link.run(script("append"), 0, self.lease_ms, *flat)
+        return answers
+
+    def say(self, claim: Claim, *texts: str) -> int:
+        """Append tokens behind what is there; the log's last id."""
+        first = int(record(self.link, claim.job.id)["last"]) + 1
+        answer: int = self.append(claim, first, tokens(first, *texts), text="".join(texts))
+        return answer
+
+    def finish(self, claim: Claim) -> int:
+        """Append ``done``; the log's last id."""
+        first = int(record(self.link, claim.job.id)["last"]) + 1
+        answer: int = self.append(claim, first, [done(first)], ending=SUCCEEDED)
+        return answer
+
+
+def record(link: RedisLink, job_id: str) -> dict[str, str]:
+    """A job's record as it is stored."""
+    raw = link.call("HGETALL", job_key(0, job_id))
+    return {raw[n].decode(): raw[n + 1].decode() for n in range(0, len(raw), 2)}
+
+
+def log_of(link: RedisLink, job_id: str) -> list[Entry]:
+    """A job's whole log."""
+    rows = link.call("XRANGE", f"{job_key(0, job_id)}:log", "-", "+")
+    return [Entry.decode(fields[1]) for _id, fields in rows]
+
+
+def kinds_of(link: RedisLink, job_id: str) -> list[str]:
+    """The kinds of its entries."""
+    return [entry.kind.value for entry in log_of(link, job_id)]
+
+
+def text_of(link: RedisLink, job_id: str) -> str:
+    """The text that polls are answered with."""
+    return (link.call("GET", f"{job_key(0, job_id)}:text") or b"").decode()
+
+
+def age(link: RedisLink, job_id: str, **fields: int) -> None:
+    """Move a job's times: its record's fields, and the index that goes by each. The scripts' clock is Redis's own, so
+    tests move what is compared to it."""
+    key, model = job_key(0, job_id), record(link, job_id)["model"]
+    for name, value in fields.items():
+        link.call("HSET", key, name, value)
+        if name == "leased_until_ms":
+            link.call("ZADD", f"{prefix(0)}running:{model}", "XX", value, job_id)
+        if name in ("deadline_ms", "start_by_ms"):
+            link.call("ZADD", f"{prefix(0)}deadlines", "XX", value, job_id)
+
+
+def keep(link: RedisLink, *, lease_ms: int = 1, max_attempts: int = 3, patient: bool = False) -> list[int] | None:
+    """One round of the keeper, past its lock; where it need not be patient, with its patience over."""
+    link.call("DEL", f"{prefix(0)}keeper:lock")
+    reply: list[int] | None = link.run(script("keep"), 0, lease_ms, max_attempts, 200, 60_000)
+    if not patient and reply is not None and reply[4]:
+        link.call("HSET", f"{prefix(0)}keeper", "patient_until_ms", 0)
+        return keep(link, lease_ms=lease_ms, max_attempts=max_attempts)
+    return reply

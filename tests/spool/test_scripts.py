@@ -1,0 +1,90 @@
+"""What all scripts share: the transition table, the clock's format, the end of a job. The rest is in
+``test_submit_script``, ``test_claim_script``, ``test_append_script`` and ``test_keeper``."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spool.entries import rfc3339
+from spool.errors import StoreUnavailable
+from spool.jobs import ENDED, TRANSITIONS, Status
+from spool.keys import job as job_key
+from spool.keys import prefix
+from spool.redis_link import RedisLink
+from spool.scripting import script, transitions_as_lua
+from tests.by_hand import submit
+from tests.stack import Redis
+
+NAMES = sorted(
+    path.name.removesuffix(".lua")
+    for path in (resources.files("spool") / "scripts").iterdir()
+    if path.name.endswith(".lua") and path.name != "prelude.lua"
+)
+
+
+def with_prelude(body: str) -> str:
+    """A script of the test's own, with the prelude before it."""
+    prelude = (resources.files("spool") / "scripts" / "prelude.lua").read_text(encoding="utf-8")
+    return prelude.replace("--[[TRANSITIONS]]", transitions_as_lua()) + body
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_loads(link: RedisLink, name: str) -> None:
+    """Every script is one that Redis takes, under the digest that it is called by."""
+    assert link.call("SCRIPT", "LOAD", script(name).text).decode() == script(name).sha
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_says_what_it_is_for(name: str) -> None:
+    """Every script begins with its flags and a sentence of prose."""
+    text = (resources.files("spool") / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
+    assert re.match(r"#!lua(?: flags=[a-z,-]+)?\n-- [A-Z]", text)
+
+
+def test_jobs_can_end_and_not_begin_when_redis_is_full() -> None:
+    """Only what takes on new work is refused when Redis is out of memory; what ends it runs."""
+    refused = {name for name in NAMES if "allow-oom" not in script(name).text.split("\n")[0]}
+    assert refused == {"submit", "open_batch", "look"}  # look writes nothing
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(Status, Status)))
+def test_transition_by_the_table(link: RedisLink, source: Status, target: Status) -> None:
+    """A job changes from one state to another if and only if the one table says so."""
+    job = submit(link)
+    key = job_key(0, job.id)
+    link.call("HSET", key, "status", source.value)
+    text = with_prelude("return move(ARGV[1], ARGV[2])")
+    if target in TRANSITIONS[source]:
+        link.call("EVAL", text, 1, prefix(0), job.id, target.value)
+        assert link.call("HGET", key, "status").decode() == target
+    else:
+        with pytest.raises(StoreUnavailable, match="no way from"):
+            link.call("EVAL", text, 1, prefix(0), job.id, target.value)
+        assert link.call("HGET", key, "status").decode() == source
+
+
+def test_ended_states_lead_nowhere() -> None:
+    """A terminal state never changes again."""
+    assert {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED} == ENDED
+
+
+@settings(max_examples=30, deadline=None)
+@given(times=st.lists(st.integers(0, 4_102_444_800_000), min_size=1, max_size=100))
+def test_time_in_lua_equals_python(redis: Redis, times: list[int]) -> None:
+    """A time that a script writes looks as one that Python writes."""
+    text = with_prelude("local out = {} for i = 1, #ARGV do out[i] = rfc3339(tonumber(ARGV[i])) end return out")
+    shown = redis.link.call("EVAL", text, 1, prefix(0), *times)
+    assert [raw.decode() for raw in shown] == [rfc3339(ms / 1000) for ms in times]
+
+
+@pytest.mark.parametrize("ms", [0, 951_782_399_999, 951_782_400_000, 1_709_164_800_000, 1_735_689_599_999])
+def test_time_in_lua_around_leap_days(link: RedisLink, ms: int) -> None:
+    """The last day of February and the last moment of a year come out right."""
+    text = with_prelude("return rfc3339(tonumber(ARGV[1]))")
+    assert link.call("EVAL", text, 1, prefix(0), ms).decode() == rfc3339(ms / 1000)

@@ -1,0 +1,177 @@
+"""Jobs over two webs and two workers: submit on one, read on the other, cancel from the other; whose job it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from spool.bell import TASK, celery_app
+from spool.embedded import broker_url_from
+from tests.readers import READERS, read_sse
+from tests.stack import Stack, running_stack, wait_for
+
+LONG = {"prompt": "long", "params": {"tokens": 5000, "rate": 20}}
+
+
+def test_cancel_from_another_web_ends_every_reader(stack: Stack) -> None:
+    """A running job that another web cancels stops within a second, and every reader gets one ``cancelled``."""
+    here, there = stack.client(0), stack.client(1)
+    job = here.post("/jobs", json=LONG).json()["id"]
+    with ThreadPoolExecutor(len(READERS)) as pool:
+        readings = [pool.submit(read, stack.webs[n % 2].url, job) for n, read in enumerate(READERS.values())]
+        wait_for(lambda: there.get(f"/jobs/{job}").json()["last_entry"] > 5, "tokens come")
+        began = time.monotonic()
+        answer = there.post(f"/jobs/{job}/cancel")
+        assert answer.status_code == 200
+        for reading in readings:
+            kinds = [entry["kind"] for entry in reading.result(timeout=5).entries]
+            assert kinds.count("cancelled") == 1
+            assert kinds[-1] == "cancelled"
+        assert time.monotonic() - began < 1.5
+    assert here.get(f"/jobs/{job}").json()["status"] == "cancelled"
+    last = here.get(f"/jobs/{job}").json()["last_entry"]
+    assert here.post(f"/jobs/{job}/cancel").json()["status"] == "cancelled"
+    assert here.get(f"/jobs/{job}").json()["last_entry"] == last
+
+
+def test_cancel_of_a_silent_job(stack: Stack) -> None:
+    """A job whose model says nothing yet ends within a second of its cancel, by its worker's heartbeat."""
+    here, there = stack.client(0), stack.client(1)
+    job = here.post("/jobs", json={"prompt": "x", "params": {"tokens": 5, "first_token_s": 600}}).json()["id"]
+    wait_for(lambda: there.get(f"/jobs/{job}").json()["status"] == "running", "it runs")
+    flagged = there.post(f"/jobs/{job}/cancel").json()
+    assert flagged["status"] == "running"
+    assert flagged["cancel_requested_at"] is not None
+    wait_for(lambda: here.get(f"/jobs/{job}").json()["status"] == "cancelled", "it is cancelled", within_s=1.0)
+
+
+def test_cancel_of_a_queued_job(directory: Path) -> None:
+    """A job that no worker has begun ends at once, and a worker that comes later does not run it."""
+    with running_stack(directory, webs=1, workers=0) as stack:
+        client = stack.client()
+        job = client.post("/jobs", json=LONG).json()
+        assert client.get(f"/jobs/{job['id']}").json()["queue_position"] == 0
+        assert client.post(f"/jobs/{job['id']}/cancel").json()["status"] == "cancelled"
+        assert [entry["kind"] for entry in read_sse(stack.webs[0].url, job["id"]).entries] == ["cancelled"]
+
+
+def test_bell_that_rings_twice_runs_the_job_once(stack: Stack) -> None:
+    """Bells beyond the first, with the same message or for nothing, start nothing."""
+    app = celery_app(broker_url_from(stack.redis.url))
+    job = stack.client().post("/jobs", json={"prompt": "x", "params": {"tokens": 20, "rate": 50}}).json()["id"]
+    for _ in range(5):
+        app.send_task(TASK, args=(job,), task_id=job)
+    reading = read_sse(stack.webs[1].url, job)
+    kinds = [entry["kind"] for entry in reading.entries]
+    assert kinds.count("started") == 1
+    assert kinds.count("token") == 20
+    assert stack.client().get(f"/jobs/{job}").json()["attempt"] == 1
+
+
+def test_idle_reader_that_leaves_is_noticed(stack: Stack) -> None:
+    """A reader that goes away while nothing happens frees its slot within seconds."""
+    job = stack.client().post("/jobs", json={"prompt": "x", "params": {"first_token_s": 600}}).json()["id"]
+
+    def streams() -> float:
+        lines = stack.client(1).get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("spool_streams{"))
+
+    wait_for(lambda: streams() == 0, "earlier tests' streams have ended")
+    with httpx.stream("GET", f"{stack.webs[1].url}/jobs/{job}/stream", timeout=10) as response:
+        chunks = response.iter_raw()
+        assert b"attached" in next(chunks)
+        wait_for(lambda: streams() == 1, "the stream is counted")
+    wait_for(lambda: streams() == 0, "the slot is free", within_s=3)
+    stack.client().post(f"/jobs/{job}/cancel")
+
+
+def test_redis_connections_do_not_grow_with_readers(directory: Path) -> None:
+    """500 attached readers need no more connections to Redis than one does."""
+    with running_stack(directory, webs=1, workers=1) as stack:
+        client = stack.client(limits=httpx.Limits(max_connections=1000))
+        jobs = [
+            client.post("/jobs", json={"prompt": "x", "params": {"first_token_s": 600}}).json()["id"] for _ in range(25)
+        ]
+        with Attached(stack.webs[0].url, [jobs[n % 25] for n in range(50)]):
+            few = len(stack.redis.clients())
+        with Attached(stack.webs[0].url, [jobs[n % 25] for n in range(500)]):
+            assert len(stack.redis.clients()) <= few + 1
+            assert few <= 20
+            lines = client.get("/metrics").text
+            assert 'spool_streams{media_type="text/event-stream"} 500.0' in lines
+        wait_for(lambda: 'event-stream"} 0.0' in client.get("/metrics").text, "all 500 are noticed to have left", 5)
+        for job in jobs:
+            client.post(f"/jobs/{job}/cancel")
+
+
+class Attached:
+    """Readers that have attached and wait, one socket each."""
+
+    def __init__(self, base: str, jobs: list[str]) -> None:
+        self._base = base
+        self._jobs = jobs
+        self._sockets: list[object] = []
+
+    def __enter__(self) -> None:
+        import socket
+
+        host, port = self._base.removeprefix("http://").split(":")
+        for job in self._jobs:
+            connection = socket.create_connection((host, int(port)), timeout=20)
+            connection.sendall(f"GET /jobs/{job}/stream HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            self._sockets.append(connection)
+        for connection in self._sockets:
+            seen = b""
+            while b"event: attached" not in seen:
+                seen += connection.recv(4096)  # type: ignore[attr-defined]
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._sockets:
+            connection.close()  # type: ignore[attr-defined]
+
+
+def test_on_disconnect_cancel(stack: Stack) -> None:
+    """A job that wants it goes on while anybody reads, and is cancelled when nobody does any more."""
+    body = {**LONG, "on_disconnect": "cancel"}
+    job = stack.client().post("/jobs", json=body).json()["id"]
+    key = "spool:{0}:watched"
+    assert stack.redis.link.call("ZSCORE", key, job) is not None
+    thread = threading.Thread(target=read_sse, args=(stack.webs[1].url, job), kwargs={"stop_after": 10})
+    thread.start()
+    thread.join()
+    # Nobody reads any more: what is left is the grace, which the test shortens instead of waiting it out.
+    stack.redis.link.call("ZADD", key, 0, job)
+    wait_for(lambda: stack.client().get(f"/jobs/{job}").json()["status"] == "cancelled", "it is cancelled", 5)
+
+
+@pytest.fixture(scope="module")
+def owned(short_dir: Path) -> Iterator[Stack]:
+    """A stack with two owners."""
+    path = short_dir / "owned"
+    path.mkdir()
+    with running_stack(path, webs=2, workers=1, API_KEYS="alice=alice-secret,bob=bob-secret") as running:
+        yield running
+
+
+def test_owners_see_only_their_own(owned: Stack) -> None:
+    """Lists hold the caller's own jobs; a key decides whose those are, on every web."""
+    alice = {"Authorization": "Bearer alice-secret"}
+    bob = {"Authorization": "Bearer bob-secret"}
+    job = owned.client(headers=alice).post("/jobs", json=LONG).json()
+    assert job["owner"] == "alice"
+    assert [j["id"] for j in owned.client(1, headers=alice).get("/jobs").json()["jobs"]] == [job["id"]]
+    assert owned.client(1, headers=bob).get("/jobs").json()["jobs"] == []
+    missing = owned.client(1, headers=bob).get("/jobs/j0-00000000000000000000000000")
+    for call in ("", "/entries", "/stream"):
+        answer = owned.client(1, headers=bob).get(f"/jobs/{job['id']}{call}")
+        assert (answer.status_code, answer.content) == (404, missing.content)
+    assert owned.client(1, headers=bob).post(f"/jobs/{job['id']}/cancel").status_code == 404
+    assert owned.client(1, headers=bob).delete(f"/jobs/{job['id']}").status_code == 404
+    assert owned.client(1).get(f"/jobs/{job['id']}").status_code == 401
+    assert owned.client(headers=alice).post(f"/jobs/{job['id']}/cancel").status_code == 200

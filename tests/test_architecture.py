@@ -1,0 +1,93 @@
+"""Which package may import which: web ──▶ spool ◀── worker, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+OURS = {"spool", "web", "worker", "clients", "tests", "bench"}
+
+MAY_IMPORT_OF_OURS: Mapping[str, set[str]] = {
+    "spool": {"spool"},
+    "web": {"web", "spool"},
+    "worker": {"worker", "spool"},
+    "clients": {"clients"},
+}
+
+MUST_NOT_IMPORT: Mapping[str, set[str]] = {
+    "spool": {"flask", "flask_sock", "flask_cors", "gunicorn", "werkzeug"},
+    "worker": {"flask", "flask_sock", "flask_cors", "gunicorn", "werkzeug"},
+    "web": set(),
+    "clients": {"flask", "celery", "redis"},
+}
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every absolute import in ``path``, also those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.lineno, node.module
+
+
+def wrong_arrows(root: Path) -> list[str]:
+    """Every import that points the wrong way, as ``file:line: package imports name``."""
+    found = []
+    for package, may in MAY_IMPORT_OF_OURS.items():
+        for path in sorted((root / package).rglob("*.py")):
+            if "node_modules" in path.parts:
+                continue
+            for line, name in imports(path):
+                top = name.partition(".")[0]
+                foreign = top in OURS - may and not (package == "clients" and _is_own(path, root, top))
+                if foreign or top in MUST_NOT_IMPORT[package]:
+                    found.append(f"{path.relative_to(root)}:{line}: {package} imports {name}")
+    return found
+
+
+def _is_own(path: Path, root: Path, top: str) -> bool:
+    """Whether ``top`` is a package of the client's own, under its directory: the Python client may have any name."""
+    client = root / "clients" / path.relative_to(root / "clients").parts[0]
+    return top in {folder.name for folder in client.rglob(top) if folder.is_dir()}
+
+
+def test_packages_import_only_along_the_arrows() -> None:
+    """web and worker never import each other, spool neither of them nor Flask, clients none of them."""
+    assert not wrong_arrows(ROOT), "\n".join(wrong_arrows(ROOT))
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "expected"),
+    [
+        ("spool/jobs.py", "import os\nimport web.app", "spool/jobs.py:2: spool imports web.app"),
+        ("spool/jobs.py", "from worker import runner", "spool/jobs.py:1: spool imports worker"),
+        ("spool/a/b.py", "def f():\n    import flask", "spool/a/b.py:2: spool imports flask"),
+        ("web/app.py", "from worker.runner import x", "web/app.py:1: web imports worker.runner"),
+        ("worker/app.py", "if 1:\n    from web import y", "worker/app.py:2: worker imports web"),
+        ("worker/app.py", "import flask.json", "worker/app.py:1: worker imports flask.json"),
+        ("clients/python/c.py", "import spool.log", "clients/python/c.py:1: clients imports spool.log"),
+        ("web/app.py", "import bench.load", "web/app.py:1: web imports bench.load"),
+    ],
+)
+def test_wrong_arrow_is_named_with_file_and_line(tmp_path: Path, file: str, source: str, expected: str) -> None:
+    """The walk can fail: a planted import of each wrong kind is found and named."""
+    planted = tmp_path / file
+    planted.parent.mkdir(parents=True)
+    planted.write_text(source, encoding="utf-8")
+    assert wrong_arrows(tmp_path) == [expected]
+
+
+def test_right_arrows_are_no_offence(tmp_path: Path) -> None:
+    """What is allowed is not reported, nor a name that merely begins like one of ours."""
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "app.py").write_text(
+        "import flask\nfrom spool import log\nimport web.sse\nimport webbrowser\nfrom . import jobs\n",
+        encoding="utf-8",
+    )
+    assert wrong_arrows(tmp_path) == []

@@ -1,0 +1,83 @@
+/** One job while it is open: its state, its follower and its view, tied together. */
+
+import * as api from "./api.js";
+import { byId, setText } from "./dom.js";
+import { Follower } from "./follower.js";
+import { apply, applyRecord, isTerminal, newState } from "./job_state.js";
+import { announcement, JobView } from "./job_view.js";
+import { Pace } from "./pace.js";
+import { RawLog } from "./raw_log.js";
+import { drawReader } from "./reader_view.js";
+
+const LOOK_AGAIN_MS = 1500;
+const rawLog = new RawLog(byId("raw-log"), byId("raw-entries"), byId("raw-count"));
+
+export class Session {
+  #open = true;
+
+  /** `events`: `changed()` when the job's status did, `refused(problem)`. */
+  constructor(jobId, transport, events) {
+    this.events = events;
+    this.state = newState(jobId);
+    this.pace = new Pace();
+    rawLog.clear();
+    byId("raw-log").hidden = false;
+    this.follower = new Follower(jobId, transport, {
+      entry: (entry) => this.#entry(entry),
+      notice: (document) => this.#notice(document),
+      changed: () => this.view.schedule(),
+      refused: (problem) => events.refused(problem),
+    });
+    this.view = new JobView(this.state, () => {
+      drawReader(this.follower, this.pace);
+      rawLog.draw();
+    });
+  }
+
+  start() {
+    this.follower.start();
+    this.#look();
+  }
+
+  close() {
+    this.#open = false;
+    this.follower.stop();
+    this.view.close();
+  }
+
+  async cancel() {
+    applyRecord(this.state, await api.cancel(this.state.jobId));
+    this.view.schedule();
+  }
+
+  #entry(entry) {
+    const before = this.state.status;
+    apply(this.state, entry);
+    if (entry.kind === "token" || entry.kind === "reasoning") this.pace.add(entry);
+    rawLog.add(entry);
+    this.view.schedule();
+    const words = announcement(entry);
+    if (words) setText(byId("announcer"), words);
+    if (this.state.status !== before || isTerminal(entry)) this.events.changed();
+  }
+
+  #notice(document) {
+    if (document.type === "gap") setText(byId("announcer"), "Part of this job's log is gone.");
+    this.view.schedule();
+  }
+
+  /** What only the record knows: the prompt, and while it is queued, its place. */
+  async #look() {
+    do {
+      try {
+        const job = await api.job(this.state.jobId);
+        if (!this.#open) return;
+        applyRecord(this.state, job);
+        this.view.schedule();
+      } catch {
+        // The follower says what is wrong; this is a detail.
+      }
+      await api.pause(LOOK_AGAIN_MS);
+    } while (this.#open && this.state.status === "queued");
+  }
+}
