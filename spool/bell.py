@@ -39,8 +39,8 @@ def celery_app(broker_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            # How long one BRPOP waits, and so how long a worker that was told to stop may hang in it.
-            "polling_interval": 1,
+            # No polling_interval: under gevent kombu sleeps that long after each empty poll, deaf to the bell.
+            # What it would keep alive is the sweep of unacknowledged messages, and bells are acknowledged early.
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 from gevent.greenlet import Greenlet
 
+from spool.background import spawn_forever
 from spool.errors import StoreUnavailable
 from spool.feed import Feed
 from spool.jobs import Job, OnDisconnect, shard_of
@@ -60,7 +61,7 @@ class Follower:
     def start(self) -> None:
         """Begin to follow: four greenlets, for the life of the process."""
         for run in (self._listen, self._write, self._refill, self._tick):
-            self._greenlets.append(gevent.spawn(run))
+            self._greenlets.append(spawn_forever(run))
 
     def stop(self) -> None:
         """End the greenlets and close the subscription."""

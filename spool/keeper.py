@@ -15,6 +15,7 @@ from spool.scripting import script
 
 BEAT_S = 1.0
 _MOST_A_ROUND = 200
+_BELLS_A_BEAT = 100
 
 log = logging.getLogger("spool.keeper")
 
@@ -43,8 +44,11 @@ class Keeper:
         self._max_attempts = max_attempts
 
     def beat(self) -> Round | None:
-        """One round: None where another process keeps this shard now. Rings one bell per job that waits and slot
-        that is free, so that a lost bell costs a beat and nothing else. Raises ``StoreUnavailable``."""
+        """One round: None where another process keeps this shard now. Raises ``StoreUnavailable``.
+
+        Rings one bell per job that waits and slot that is free (a bounded number), so that a lost bell costs a beat
+        and nothing else.
+        """
         args = (self._lease_ms, self._max_attempts, _MOST_A_ROUND, round(BEAT_S * 900))
         reply = self._link.run(script("keep"), self._shard, *args)
         if reply is None:
@@ -53,7 +57,7 @@ class Keeper:
         found = Round(pending, free, retried, failed, bool(patient))
         if retried or failed:
             log.info("keeper took over %d jobs and ended %d", retried, failed)
-        for _ in range(min(pending, free)):
+        for _ in range(min(pending, free, _BELLS_A_BEAT)):
             self._ring()
         return found
 

@@ -45,7 +45,8 @@ What finds jobs again:
     idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST"; expires with the job
     batch:ID         hash    owner, created_ms, total, ttl_s, and a count per status
     batch:ID:jobs    list    Its jobs, in the order of submit
-    batch:ID:ended   list    Its jobs, in the order in which they ended. All three expire ttl_s after the last one
+    batch:ID:ended   list    Its jobs, in the order in which they ended. All three expire ttl_s after the last one,
+                             and before that only long after the last deadline
 
 And once, in shard 0:
 

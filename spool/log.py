@@ -17,11 +17,13 @@ PAGE = 500
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Entries that should be there and are not: the reader asked for ``requested``, and what can still be read is
-    ``earliest`` to ``latest`` (both None if nothing is)."""
+    ``earliest`` to ``latest`` (both None if nothing is). ``before`` is the cursor to go on from: just before what is
+    left, or with nothing left the log's last id."""
 
     requested: int
     earliest: int | None
     latest: int | None
+    before: int
 
     def public(self) -> dict[str, int | None]:
         """As the API shows it."""
@@ -56,6 +58,6 @@ def gap_before(rows: Sequence[Row], after: int, last: int) -> Gap | None:
     if rows:
         first, raw = rows[0]
         if first > after + 1 and kind_of(raw) != b"restarted":
-            return Gap(after + 1, first, last)
+            return Gap(after + 1, first, last, first - 1)
         return None
-    return Gap(after + 1, None, None) if last > after else None
+    return Gap(after + 1, None, None, last) if last > after else None

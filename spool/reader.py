@@ -119,7 +119,7 @@ class Reader:
             # Nothing is left of it: on with what this process still has, if anything.
             has_tail = bool(self.feed.tail)
             earliest = self.feed.base + 1 if has_tail else None
-            gap = Gap(self.cursor + 1, earliest, self.feed.last if has_tail else None)
+            gap = Gap(self.cursor + 1, earliest, self.feed.last if has_tail else None, self.feed.base)
             self.cursor = self.feed.base
             return Taken(b"", self.cursor, gap, ended=not has_tail and (self.feed.ended or self.feed.gone))
         data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
@@ -129,7 +129,7 @@ class Reader:
     def _at_the_end(self, encoder: Encoder) -> Taken | None:
         feed = self.feed
         if feed.gone and not feed.ended:
-            return Taken(b"", self.cursor, Gap(self.cursor + 1, None, None), ended=True)
+            return Taken(b"", self.cursor, Gap(self.cursor + 1, None, None, self.cursor), ended=True)
         if not feed.ended:
             return None
         if self.cursor == feed.last:
@@ -139,7 +139,7 @@ class Reader:
         rows = read(self._link, feed.job_id, self.cursor, 1)
         self.cursor = feed.last
         data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
-        return Taken(data, self.cursor, Gap(requested, feed.last, feed.last), ended=True)
+        return Taken(data, self.cursor, Gap(requested, feed.last, feed.last, feed.last - 1), ended=True)
 
 
 def _contiguous(rows: list[Row]) -> list[Row]:

@@ -11,6 +11,7 @@ can be asked twice: submits by id, claims by fence, appends by entry id, the res
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from redis.connection import ConnectionPool
 from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
 from spool.keys import prefix
 from spool.scripting import Script
+
+log = logging.getLogger("spool.redis")
 
 Command = Sequence[Any]
 
@@ -198,6 +201,9 @@ def translated(exc: Exception) -> Exception:
     if "OOM" in str(exc)[:64]:
         # From within a script the code comes wrapped in the script's own error.
         return StoreFull(_plain(exc))
+    if isinstance(exc, theirs.ResponseError):
+        # Nothing that passes: a bug in a script, or a key of a type that Spool did not write.
+        log.error("Redis refused: %s", _plain(exc))
     return StoreUnavailable(_plain(exc))
 
 

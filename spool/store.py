@@ -128,9 +128,10 @@ class JobStore:
         raw: bytes | None = self._link.call("GET", f"{job_key(shard, job_id)}:input")
         return raw
 
-    def open_batch(self, batch_id: str, owner: str, total: int, ttl_s: int) -> None:
-        """Begin a batch of ``total`` jobs."""
-        self._link.run(script("open_batch"), self._batch_shard(batch_id), batch_id, owner, total, ttl_s)
+    def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
+        """Begin a batch of ``total`` jobs, which end within ``timeout_s`` and are kept for ``ttl_s`` from then."""
+        args = (batch_id, owner, total, ttl_s, round(timeout_s * 1000))
+        self._link.run(script("open_batch"), self._batch_shard(batch_id), *args)
 
     def batch(self, batch_id: str, owner: str) -> dict[str, str]:
         """The batch's record. Raises ``BatchNotFound``."""

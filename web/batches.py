@@ -25,6 +25,7 @@ from web.submissions import body, new_job, parse_json, parse_submission
 blueprint = Blueprint("batches", __name__)
 
 _AT_ONCE = 200
+_BELLS = 100
 _JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 
 
@@ -37,7 +38,13 @@ def submit() -> Response:
     items = _items(here)
     batch_id = new_batch_id(shard=0)
     jobs = [_new_job(here, item, owner, index, batch_id) for index, item in enumerate(items)]
-    here.store.open_batch(batch_id, owner, len(jobs), max(job.ttl_s for job in jobs))
+    here.store.open_batch(
+        batch_id,
+        owner,
+        len(jobs),
+        ttl_s=max(job.ttl_s for job in jobs),
+        timeout_s=max(job.timeout_s for job in jobs),
+    )
     _submit_all(here, jobs, batch_id)
     return json_response(_document(here, batch_id, owner), 202, {"Location": f"/batches/{batch_id}"})
 
@@ -106,6 +113,8 @@ def _submit_all(here: State, jobs: list[NewJob], batch_id: str) -> None:
         for start in range(0, len(jobs), _AT_ONCE):
             here.store.submit_many(jobs[start : start + _AT_ONCE], max_queued=room)
             SUBMITTED.labels("batches").inc(len(jobs[start : start + _AT_ONCE]))
+        for _ in range(min(len(jobs), _BELLS)):
+            # For as many as may find a free slot; who finishes a job takes the next, and the keeper rings for the rest.
             here.bell.ring(batch_id)
     except Exception as exc:
         # All or nothing: what was written before the trouble is cancelled, as far as Redis can be reached.

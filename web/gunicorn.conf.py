@@ -13,6 +13,7 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
+from spool.background import raise_file_limit  # noqa: E402
 from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
@@ -36,6 +37,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     atexit.register(remove_if_master, folder, os.getpid())
 
+raise_file_limit()
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 worker_class = "gevent"
 workers = settings.web_processes

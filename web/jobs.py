@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from flask import Blueprint, Response, request
 
-from spool.errors import OutcomeUnknown
+from spool.errors import Draining, OutcomeUnknown, TooManyStreams
 from spool.jobs import Job, NewJob, Status
 from spool.store import Submitted
 from web import auth, text
@@ -36,14 +37,22 @@ def submit() -> Response:
     media_type = wanted_media_type()
     new = new_job(here, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
     new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
-    submitted = accept(here, new)
     if media_type is not None:
-        response = streamed(submitted.job, 0, media_type, submitted=True)
-    else:
-        response = _answer(here, submitted)
+        # Before the job is there: a 503 says that nothing was done.
+        here.refuse_streams()
+    submitted = accept(here, new)
+    response = _streamed(submitted, media_type) if media_type is not None else _answer(here, submitted)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
+
+
+def _streamed(submitted: Submitted, media_type: str) -> Response:
+    try:
+        return streamed(submitted.job, 0, media_type, submitted=True)
+    except (Draining, TooManyStreams):
+        # The last place went while the job was written. It is accepted, and can be read elsewhere.
+        return _accepted(submitted)
 
 
 def accept(here: State, new: NewJob) -> Submitted:
@@ -69,13 +78,17 @@ def _answer(here: State, submitted: Submitted) -> Response:
             finished = here.store.look(job.id, job.owner, with_text=True)
             headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
             return json_response(finished.public(), 200, headers)
-    status = 200 if submitted.replayed else 202
+    return _accepted(submitted)
+
+
+def _accepted(submitted: Submitted) -> Response:
+    job, status = submitted.job, 200 if submitted.replayed else 202
     return json_response(job.public(), status, {"Location": f"/jobs/{job.id}", "Retry-After": _POLL_AGAIN_S})
 
 
 def _wait_for_end(here: State, job: Job, wait_s: float) -> bool:
     until = time.monotonic() + wait_s
-    with here.slots.one(), here.follower.attach(job, job.last_entry) as reader:
+    with suppress(TooManyStreams), here.slots.one(), here.follower.attach(job, job.last_entry) as reader:
         while not reader.must_leave:
             rows, _gap, ended = reader.take_rows(1000)
             if ended:

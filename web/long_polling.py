@@ -82,9 +82,11 @@ def _linger(reader: Reader, limit: int, until: float) -> tuple[list[Row], bool]:
 
 
 def _answer(job: Job, after: int, rows: list[Row], gap: Gap | None, ended: bool) -> Response:
-    following = rows[-1][0] if rows else after
-    if gap is not None and not rows:
-        following = max(after, (gap.earliest or gap.requested) - 1)
+    following = after
+    if rows:
+        following = rows[-1][0]
+    elif gap is not None:
+        following = max(after, gap.before)
     tail = {
         "next": following,
         "ended": ended,

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from spool import errors
 from web import sse
@@ -112,6 +113,12 @@ def _store_problem(exc: errors.StoreUnavailable) -> Problem:
     return Problem(503, "Store unavailable", "Redis cannot be reached or cannot answer now", headers=headers)
 
 
+def _mismatch() -> Problem:
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        return Problem(400, "Bad request", "this is no WebSocket")
+    return Problem(426, "Upgrade required", "this is a WebSocket", headers={"Upgrade": "websocket"})
+
+
 def install(app: Flask) -> None:
     """Turn every error of this application into a problem."""
 
@@ -131,6 +138,8 @@ def install(app: Flask) -> None:
         if exc.response is not None or (exc.code or 500) < 400:
             return exc.get_response()  # type: ignore[return-value]
         problem = Problem(exc.code or 500, exc.name, exc.description or exc.name)
+        if isinstance(exc, WebsocketMismatch):
+            problem = _mismatch()
         if exc.code == 413:
             problem.detail = f"the body is larger than {app.config['MAX_CONTENT_LENGTH']} bytes"
         allowed = getattr(exc, "valid_methods", None)

@@ -39,9 +39,8 @@ class Sse:
 
     def gap(self, gap: Gap) -> bytes:
         """Entries are missing. The id stands just before the first one that is left, so that a reconnect goes on
-        there; with nothing left, at the end of what was asked for."""
-        before = gap.requested - 1 if gap.earliest is None else gap.earliest - 1
-        return b"id: %d\n%b" % (before, _event("gap", {"type": "gap", **gap.public()}))
+        there; with nothing left, at the log's end."""
+        return b"id: %d\n%b" % (gap.before, _event("gap", {"type": "gap", **gap.public()}))
 
     def heartbeat(self, last: int) -> bytes:
         """A comment, which no client sees but every proxy."""

@@ -10,9 +10,10 @@ from typing import cast
 import gevent
 from flask import current_app
 
+from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
 from spool.embedded import broker_url_from
-from spool.errors import SettingsError, StoreFull, StoreUnavailable
+from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable
 from spool.follower import Follower
 from spool.keeper import Keeper
 from spool.model_table import ModelTable
@@ -66,8 +67,8 @@ class State:
     def start(self) -> None:
         """Follow, keep, watch the memory, and open the broker's connection before the first job needs it."""
         self.follower.start()
-        gevent.spawn(self.keeper.run, gevent.sleep, lambda: self.draining)
-        gevent.spawn(self._watch_memory)
+        spawn_forever(lambda: self.keeper.run(gevent.sleep, lambda: self.draining))
+        spawn_forever(self._watch_memory)
         gevent.spawn(self.bell.warm)
 
     def drain(self) -> None:
@@ -80,6 +81,12 @@ class State:
         """Raise ``StoreFull`` above the watermark: jobs that run must be able to end."""
         if self.memory_full:
             raise StoreFull("Redis is nearly out of memory; no new jobs for now")
+
+    def refuse_streams(self) -> None:
+        """Raise ``Draining`` or ``TooManyStreams`` where no stream can begin."""
+        if self.draining:
+            raise Draining
+        self.slots.refuse_when_full()
 
     def _watch_memory(self) -> None:
         while not self.draining:

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from flask import Blueprint, Response, request
 
-from spool.errors import Draining, StoreUnavailable
+from spool.errors import StoreUnavailable
 from spool.feed import Encoder
-from spool.jobs import Job
+from spool.jobs import Job, Status
 from spool.log import Gap
 from spool.reader import Reader
 from web import auth, ndjson, sse, text
@@ -89,8 +89,7 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) 
     """The stream itself. What it holds (slot, reader, watcher) is released when the response closes, whether or not
     anybody ever asked for its first byte."""
     here = state()
-    if here.draining:
-        raise Draining
+    here.refuse_streams()
     with ExitStack() as entering:
         entering.enter_context(here.slots.one())
         entering.enter_context(STREAMS.labels(media_type).track_inprogress())
@@ -111,6 +110,8 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) 
 def _body(job: Job, after: int, media_type: str, reader: Reader, peer: Peer, *, submitted: bool) -> Iterator[bytes]:
     heartbeat_s = state().settings.heartbeat_s
     if media_type == text.MEDIA_TYPE:
+        if job.status is Status.SUCCEEDED and after == job.last_entry:
+            return iter(())
         if after < job.attempt_first - 1:
             reader.cursor = job.attempt_first - 1
         return text.stream_text(reader, peer, heartbeat_s)

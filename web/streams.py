@@ -21,11 +21,15 @@ class StreamSlots:
         self.limit = limit
         self.taken = 0
 
+    def refuse_when_full(self) -> None:
+        """Raise ``TooManyStreams`` if there is no slot now."""
+        if self.taken >= self.limit:
+            raise TooManyStreams("this server carries as many streams as it may", retry_after_s=2.0)
+
     @contextmanager
     def one(self) -> Iterator[None]:
         """Hold a slot. Raises ``TooManyStreams`` at once when there is none."""
-        if self.taken >= self.limit:
-            raise TooManyStreams("this server carries as many streams as it may", retry_after_s=2.0)
+        self.refuse_when_full()
         self.taken += 1
         try:
             yield

@@ -8,7 +8,9 @@ never mix.
 
 from __future__ import annotations
 
-import json
+import base64
+import binascii
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ import orjson
 from flask import Flask, request
 from flask_sock import Sock
 from gevent.lock import RLock
+from simple_websocket import ConnectionClosed
 
 from spool.entries import Entry, Kind, kind_of
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
@@ -31,6 +34,8 @@ from web.metrics import STREAMS
 from web.problems import Problem
 from web.state import State, state
 from web.stream import cursor_of
+
+log = logging.getLogger("spool.web")
 
 SUBPROTOCOLS = ["spool.json", "spool.text"]
 _PING_S = 25
@@ -145,9 +150,13 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
             )
         except (StoreUnavailable, TooManyStreams) as exc:
             _close(ws, 1013, type(exc).__name__)
-        except OSError:
+        except (ConnectionClosed, OSError):
             # The client left, or takes nothing.
             ws.connected = False
+        except Exception:
+            # The boundary: after the upgrade nobody else can say it in the protocol's words.
+            log.exception("unexpected")
+            _close(ws, 1011, "internal error")
 
     def check() -> None:
         if request.endpoint == view.__name__:
@@ -161,15 +170,25 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
 
 def _check_upgrade() -> None:
     here = state()
-    if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise Problem(426, "Upgrade required", "this is a WebSocket", headers={"Upgrade": "websocket"})
+    _check_handshake()
     origin = request.headers.get("Origin")
     allowed = here.settings.origins()
     if origin and "*" not in allowed and origin not in allowed and urlsplit(origin).netloc != request.host:
         raise Problem(403, "Not allowed", "this origin is not on the list of allowed ones")
-    if here.draining or here.slots.taken >= here.slots.limit:
-        raise TooManyStreams("this server carries as many streams as it may", retry_after_s=2.0)
+    here.refuse_streams()
     request.environ["gunicorn.socket"] = WholeFrames(request.environ["gunicorn.socket"])
+
+
+def _check_handshake() -> None:
+    """RFC 6455 section 4.2.1; what wsproto finds wrong in it comes too late for an answer."""
+    if request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        raise Problem(426, "Upgrade required", "this is a WebSocket", headers={"Sec-WebSocket-Version": "13"})
+    try:
+        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise Problem(400, "Bad handshake", "Sec-WebSocket-Key must be 16 bytes in base64")
 
 
 def _close(ws: Any, code: int, reason: str) -> None:
@@ -225,7 +244,7 @@ def received(ws: Any) -> list[dict[str, Any]]:
         if isinstance(data, bytes):
             raise Closed(1003, "send text")
         try:
-            message = json.loads(data)
+            message = orjson.loads(data)
         except ValueError as exc:
             raise Closed(1007, "send JSON") from exc
         if not isinstance(message, dict):

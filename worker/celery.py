@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import Any
 
 import gevent
 from celery import Celery, signals
 
+from spool.background import raise_file_limit, spawn_forever
 from spool.bell import TASK, Bell, celery_app
 from spool.embedded import broker_url_from
 from spool.errors import SettingsError, SpoolError
@@ -39,6 +41,7 @@ def read_settings() -> WorkerSettings:
 
 
 settings = read_settings()
+raise_file_limit()
 redis_url = settings.redis_url.get_secret_value()
 app: Celery = celery_app(settings.broker_url.get_secret_value() or broker_url_from(redis_url))
 upstreams = settings.upstreams()
@@ -87,7 +90,7 @@ def start(**_: Any) -> None:
     global process
     process = WorkerProcess(settings, redis_url, Bell(app), backends)
     process.start()
-    gevent.spawn(discover_models, process)
+    spawn_forever(partial(discover_models, process))
 
 
 @signals.worker_shutting_down.connect

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 import gevent
 from gevent.greenlet import Greenlet
 from gevent.hub import get_hub
+from gevent.threadpool import ThreadPool
 
+from spool.background import spawn_forever
 from spool.bell import Bell
 from spool.claims import Claim, Claims, new_fence
 from spool.errors import StoreUnavailable, UndecodableRecord, UnknownModel
@@ -53,6 +55,7 @@ class WorkerProcess:
         self._taking = 0
         self._draining = False
         self._hub = get_hub()
+        self._thread = ThreadPool(1)
 
     @property
     def free(self) -> int:
@@ -70,10 +73,10 @@ class WorkerProcess:
             lease_s=self._settings.lease_s,
             max_attempts=self._settings.max_attempts,
         )
-        gevent.spawn(self._appender.run)
-        gevent.spawn(self._check_limits)
-        gevent.spawn(keeper.run, gevent.sleep, lambda: self._draining)
-        self._hub.threadpool.spawn(self._heartbeat.run)
+        spawn_forever(self._appender.run)
+        spawn_forever(self._check_limits)
+        spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self._draining))
+        self._thread.spawn(self._heartbeat.run)
         log.info("worker %s takes up to %d jobs at a time", self.name, self._settings.worker_concurrency)
 
     def take_jobs(self) -> None:
@@ -102,6 +105,8 @@ class WorkerProcess:
         deadline = time.monotonic() + _LEAVE_S
         while not self._heartbeat.left and time.monotonic() < deadline:
             gevent.sleep(0.02)
+        # gevent would wait 5 s for an idle thread of its pool before the process ends.
+        self._thread.kill()
 
     def _claims_on(self, link: RedisLink) -> Claims:
         return Claims(

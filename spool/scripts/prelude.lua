@@ -63,6 +63,7 @@ local function close_in_batch(id, batch)
   local key = P .. 'batch:' .. batch
   local ended = redis.call('RPUSH', key .. ':ended', id)
   local record = redis.call('HMGET', key, 'total', 'ttl_s')
+  redis.call('PEXPIRE', key .. ':ended', redis.call('PTTL', key))
   if record[1] and ended >= tonumber(record[1]) then
     local ttl_ms = tonumber(record[2]) * 1000
     redis.call('PEXPIRE', key, ttl_ms)

@@ -62,5 +62,6 @@ if batch ~= '' then
   redis.call('HSET', key, 'batch', batch, 'batch_index', ARGV[12])
   redis.call('HINCRBY', P .. 'batch:' .. batch, 'queued', 1)
   redis.call('RPUSH', P .. 'batch:' .. batch .. ':jobs', id)
+  redis.call('PEXPIRE', P .. 'batch:' .. batch .. ':jobs', redis.call('PTTL', P .. 'batch:' .. batch))
 end
 return answer('created', id)

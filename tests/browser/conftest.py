@@ -6,15 +6,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import httpx
 import pytest
 
 from tests.browser.cutting_proxy import CuttingProxy
-from tests.stack import Stack, wait_for
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from tests.stack import Stack, running_stack, wait_for
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = [
@@ -57,16 +56,23 @@ class Watched:
             self.complaints.append(message.text)
 
 
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """The system's Chromium. Without one, tests are skipped; where CI is set, they fail."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
-        reason = f"none of {', '.join(_NAMES)} is on PATH"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with playwright.sync_playwright() as running:
+        _missing(f"none of {', '.join(_NAMES)} is on PATH")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright is not installed")
+    with sync_playwright() as running:
         launched = running.chromium.launch(executable_path=found, args=_ARGUMENTS)
         yield launched
         launched.close()
@@ -133,4 +139,18 @@ class Jobs:
 def jobs(stack: Stack) -> Iterator[Jobs]:
     """Jobs of the shared stack."""
     with stack.client() as client:
+        yield Jobs(client)
+
+
+@pytest.fixture
+def own_stack(directory: Path) -> Iterator[Stack]:
+    """A stack of the test's own, whose parts it may stop. Its Redis keeps an append-only file."""
+    with running_stack(directory, webs=1, workers=1, aof=True) as running:
+        yield running
+
+
+@pytest.fixture
+def own_jobs(own_stack: Stack) -> Iterator[Jobs]:
+    """Jobs of that stack."""
+    with own_stack.client() as client:
         yield Jobs(client)

@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import threading
+from contextlib import suppress
 
 _REQUEST = re.compile(rb"^(?:GET|POST|DELETE) (\S+) HTTP/1\.1\r\n", re.MULTILINE)
 _RESET = struct.pack("ii", 1, 0)
@@ -63,18 +64,14 @@ class CuttingProxy:
             threading.Thread(target=self._pump, args=(server, client, False), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, sniffed: bool) -> None:
-        try:
+        with suppress(OSError):
             while data := source.recv(65_536):
                 if sniffed:
                     self.requests += [path.decode() for path in _REQUEST.findall(data)]
                 target.sendall(data)
-        except OSError:
-            pass
         with self._lock:
             self._sockets -= {source, target}
         for sock in (source, target):
-            try:
+            with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             sock.close()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import Jobs, Watched, forgive_lost_connections
 from tests.browser.cutting_proxy import CuttingProxy
-from tests.stack import Stack, running_stack, wait_for
+from tests.stack import Stack, wait_for
 
 _LISTEN = """(url) => {
     window.seen = [];
@@ -83,20 +82,6 @@ def test_event_source_after_a_cut(watched: Watched, proxy: CuttingProxy, jobs: J
     # The first, one after each cut, and the last, which got the 204.
     assert len(proxy.requests_for(listening.job)) == 5
     forgive_lost_connections(watched)
-
-
-@pytest.fixture
-def own_stack(directory: Path) -> Iterator[Stack]:
-    """A stack of the test's own, whose parts it may stop. Its Redis keeps an append-only file."""
-    with running_stack(directory, webs=1, workers=1, aof=True) as running:
-        yield running
-
-
-@pytest.fixture
-def own_jobs(own_stack: Stack) -> Iterator[Jobs]:
-    """Jobs of that stack."""
-    with own_stack.client() as client:
-        yield Jobs(client)
 
 
 def _restart_web(stack: Stack) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser.conftest import Jobs, Watched, forgive_lost_connections
 from tests.browser.cutting_proxy import CuttingProxy
-from tests.stack import Stack, running_stack
+from tests.stack import Stack, running_stack, wait_for
 
 TRANSPORTS = ["sse", "ndjson", "websocket", "long", "short"]
 
@@ -177,7 +177,7 @@ def test_page_when_the_job_fails(watched: Watched, stack: Stack, jobs: Jobs) -> 
 @pytest.mark.parametrize(
     ("field", "typed", "error", "said"),
     [
-        ("prompt", "  ", "#error-form", "prompt is empty"),
+        ("prompt", "  ", "#error-prompt", "is empty"),
         ("tokens", "-3", "#error-tokens", "greater than or equal to 0"),
         ("rate", "fast", "#error-rate", "valid number"),
     ],
@@ -206,6 +206,45 @@ def test_page_when_an_answer_holds_html(watched: Watched, stack: Stack) -> None:
     assert "<img src=x onerror=alert(1)>" in page.answer
     assert page.page.locator("#answer img").count() == 0
     assert page.page.locator("#answer [href^='javascript']").count() == 0
+
+
+def test_page_while_the_job_is_queued(new_page: Callable[[], Watched], own_stack: Stack, own_jobs: Jobs) -> None:
+    """A job that nobody runs yet is shown as queued, with its place, to a reader that is already connected."""
+    own_stack.workers[0].stop()
+    page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=20, rate=40), "ndjson")
+    page.until_status("queued")
+    page.until_connection("connected")
+    detail = "document.querySelector('#job-detail').textContent"
+    page.watched.until(f"{detail}.includes('next in the queue')", "its place in the queue is shown")
+    own_stack.workers[0].start()
+    page.check_whole(own_jobs.ended(page.job))
+
+
+@pytest.mark.parametrize("transport", ["sse", "ndjson", "websocket", "long"])
+def test_page_when_the_web_dies(
+    new_page: Callable[[], Watched], own_stack: Stack, own_jobs: Jobs, transport: str
+) -> None:
+    """A web that is killed and started again costs nothing, although for a while nobody listens there."""
+    page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=200, rate=40), transport)
+    page.until_entry(30)
+    own_stack.webs[0].kill()
+    page.until_connection("reconnecting")
+    own_stack.webs[0].start()
+    wait_for(own_stack.webs[0].is_ready, "the web is back", 30)
+    page.check_whole(own_jobs.ended(page.job))
+    assert page.figure("reconnects") >= 1
+    forgive_lost_connections(page.watched)
+
+
+def test_page_when_a_worker_dies(new_page: Callable[[], Watched], own_stack: Stack, own_jobs: Jobs) -> None:
+    """The next attempt goes on in the same text, and the page says where."""
+    page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=160, rate=40))
+    page.until_entry(40)
+    own_stack.workers[0].kill()
+    own_stack.workers[0].start()
+    page.check_whole(own_jobs.ended(page.job))
+    assert "Attempt 2 went on" in page.page.inner_text("#notes")
+    assert page.page.get_attribute(".block", "data-mark") == "attempt 2 goes on here"
 
 
 def test_page_for_a_job_that_is_not_there(watched: Watched, stack: Stack) -> None:

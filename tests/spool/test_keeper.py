@@ -239,7 +239,7 @@ def test_bell_rings_once_per_job_and_free_slot(link: RedisLink) -> None:
     assert len(rung) == 3
 
 
-def test_keeper_waits_out_trouble(link: RedisLink) -> None:
+def test_keeper_waits_out_trouble() -> None:
     """A keeper goes on beating when Redis is away."""
     beats: list[float] = []
 

@@ -28,8 +28,8 @@ async function begin() {
     await Promise.all([composer.load(), showJobs(read().job)]);
   } catch (problem) {
     refused(problem);
-    if (problem.status !== 401) setText(byId("error-form"), problem.message);
-    return;
+    if (problem.status === 401) return;
+    setText(byId("error-form"), problem.message);
   }
   openAddressed();
 }

@@ -37,6 +37,7 @@ export class Composer {
   }
 
   async send() {
+    if (byId("send").disabled) return;
     this.#clearErrors();
     byId("send").disabled = true;
     try {

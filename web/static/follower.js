@@ -122,7 +122,13 @@ export class Follower {
     stretch.from ||= entry.id;
     stretch.to = entry.id;
     this.tell.entry(entry);
-    if (isTerminal(entry)) this.#leave("ended", "");
+    if (isTerminal(entry)) this.#leave("ended", this.#summary());
+  }
+
+  #summary() {
+    const used = this.stretches.filter(({ from }) => from).length;
+    const over = `${this.cursor} entries over ${used === 1 ? "one connection" : `${used} connections`}`;
+    return this.irregular ? `${over}; ${this.irregular} came twice or not at all.` : `${over}: each once, in order.`;
   }
 
   #notice(document) {

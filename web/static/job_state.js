@@ -81,8 +81,10 @@ export function apply(state, entry) {
   if (isTerminal(entry)) state.endedAt = Date.parse(entry.at);
 }
 
-/** Change `state` as the job's record says, which knows what no entry does. */
-export function applyRecord(state, job) {
+/** Change `state` as the job's record says, which knows what no entry does. `cursor`: the last entry applied. */
+export function applyRecord(state, job, cursor) {
+  // A record that is as new as the log: it has the word on a job whose worker died, and which waits for the next.
+  if (!state.endedAt && job.last_entry === cursor && !job.ended_at) state.status = job.status;
   state.model ||= job.model;
   state.prompt = job.metadata?.prompt || state.prompt;
   state.queuePosition = job.queue_position;

@@ -61,8 +61,8 @@ export class JobView {
     setText(chip, state.status);
     const details = [
       state.model,
-      state.attempt > 1 ? `attempt ${state.attempt}` : "",
-      state.status === "queued" && state.queuePosition !== null ? `number ${state.queuePosition} in the queue` : "",
+      state.attempt ? `attempt ${state.attempt}` : "",
+      state.status === "queued" ? place(state.queuePosition) : "",
       state.cancelling && !state.endedAt ? "asked to stop" : "",
       state.endedAt && state.startedAt ? `${((state.endedAt - state.startedAt) / 1000).toFixed(1)} s` : "",
     ];
@@ -142,6 +142,11 @@ export class JobView {
     const counted = usage ? `${usage.input_tokens} tokens in, ${usage.output_tokens} out` : "";
     setText(byId("usage"), [counted, endedAt && finishReason].filter(Boolean).join(" · "));
   }
+}
+
+function place(position) {
+  if (position === null) return "";
+  return position ? `${position} ahead of it in the queue` : "next in the queue";
 }
 
 const toolCall = () =>

@@ -48,7 +48,8 @@ export function drawReader(follower, pace) {
   setText(byId("irregular"), String(follower.irregular));
   byId("irregular").dataset.bad = String(follower.irregular > 0);
   setText(byId("reader-note"), follower.note);
-  setText(byId("pace"), pace.perSecond.toFixed(pace.perSecond < 10 ? 1 : 0));
+  const { perSecond } = pace;
+  setText(byId("pace"), perSecond.toFixed(perSecond > 0 && perSecond < 10 ? 1 : 0));
   drawSparkline(byId("sparkline"), pace.series());
   thread.show(follower.stretches);
   byId("cut").disabled = !["connected", "connecting"].includes(follower.connection);

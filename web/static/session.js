@@ -46,7 +46,11 @@ export class Session {
   }
 
   async cancel() {
-    applyRecord(this.state, await api.cancel(this.state.jobId));
+    this.#applyRecord(await api.cancel(this.state.jobId));
+  }
+
+  #applyRecord(job) {
+    applyRecord(this.state, job, this.follower.cursor);
     this.view.schedule();
   }
 
@@ -66,18 +70,22 @@ export class Session {
     this.view.schedule();
   }
 
-  /** What only the record knows: the prompt, and while it is queued, its place. */
+  /** What only the record knows: the prompt, and while the log is silent, whether the job is queued and where. */
   async #look() {
-    do {
-      try {
-        const job = await api.job(this.state.jobId);
-        if (!this.#open) return;
-        applyRecord(this.state, job);
-        this.view.schedule();
-      } catch {
-        // The follower says what is wrong; this is a detail.
-      }
+    let seen = -1;
+    while (this.#open && !this.state.endedAt && this.follower.connection !== "stopped") {
+      if (this.follower.cursor === seen || seen < 0) await this.#lookOnce();
+      seen = this.follower.cursor;
       await api.pause(LOOK_AGAIN_MS);
-    } while (this.#open && this.state.status === "queued");
+    }
+  }
+
+  async #lookOnce() {
+    try {
+      const job = await api.job(this.state.jobId);
+      if (this.#open) this.#applyRecord(job);
+    } catch {
+      // The follower says what is wrong; this is a detail.
+    }
   }
 }
