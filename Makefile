@@ -33,7 +33,7 @@ run: $(RUN_STAMP)
 	@exec $(PY) -m spool run
 
 test: $(TEST_STAMP)
-	@$(PY) -m pytest -n $(PYTEST_WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --maxprocesses 4 --dist loadscope -m "not slow" $(PYTEST_ARGS)
 
 lint: $(TEST_STAMP)
 	@$(PY) -m ruff check .

@@ -1,4 +1,4 @@
-"""Logging: one JSON line per event, or readable lines on a terminal. Values that may be secret are never logged."""
+"""Logging: one line per event, as JSON or for people. Values that may be secret are never logged."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import orjson
 import structlog
 
 
-def configure(level: str) -> None:
-    """Send the standard library's logging to stderr through structlog."""
-    readable = sys.stderr.isatty()
+def configure(level: str, log_format: str) -> None:
+    """Send the standard library's logging to stderr through structlog. ``log_format``: ``json`` or ``text``."""
+    readable = log_format == "text"
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: Any = (
-        structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer(serializer=_dumps)
+        structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+        if readable
+        else structlog.processors.JSONRenderer(serializer=_dumps)
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

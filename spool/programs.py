@@ -34,6 +34,7 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int) -> l
     env = environment(settings, server.url if server else settings.redis_url.get_secret_value())
     env["SPOOL_PORT"] = str(port)
     env["SPOOL_DATA_DIR"] = str(settings.data_dir.absolute())
+    env.setdefault("SPOOL_LOG_FORMAT", "text")  # for whoever watches; containers and units run the single programs
     web = Program(
         name="web",
         argv=web_argv(),

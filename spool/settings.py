@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Everything that the embedded server keeps."""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    log_format: str = Field("json", pattern="^(json|text)$")
     models_file: Path | None = None
     upstream_url: str = ""
     upstream_api_key: SecretStr = SecretStr("")

@@ -54,7 +54,7 @@ _DRAIN_CHECK_S = 0.1
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
     """Each process logs for itself."""
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_format)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -32,17 +32,23 @@ def openapi_json() -> Response:
 def docs() -> Response:
     """This API as a page: every call, what it does and which scope it needs."""
     rows = "\n".join(
-        f"<tr><td><code>{method.upper()} {escape(path)}</code></td><td>{escape(call['summary'])}</td>"
+        f"<tr><td><code>{method.upper()} {escape(path)}</code></td><td>{_prose(call['summary'])}</td>"
         f"<td><code>{escape(call['x-scope'])}</code></td></tr>"
         for path, calls in document()["paths"].items()
         for method, call in calls.items()
     )
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Spool API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/static/docs.css">
 <h1>Spool API</h1><p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. Errors are
 <code>application/problem+json</code> (RFC 9457).</p>
 <table><thead><tr><th>Call</th><th>Does</th><th>Scope</th></tr></thead><tbody>{rows}</tbody></table></html>"""
     return Response(page, mimetype="text/html")
+
+
+def _prose(summary: str) -> str:
+    return re.sub(r"``(.+?)``", r"<code>\1</code>", escape(summary))
 
 
 def document() -> dict[str, Any]:

@@ -123,8 +123,8 @@ def _body(job: Job, after: int, media_type: str, reader: Reader, peer: Peer, *, 
 
 def push(reader: Reader, form: Format, peer: Peer, heartbeat_s: float, opening: bytes) -> Iterator[bytes]:
     """Whatever has gathered for the reader, in one piece per wake-up, until the log ends or the client leaves."""
-    if opening:
-        yield opening
+    # Even if it is empty: gunicorn sends the headers with the first piece, and a silent job must not hold them back.
+    yield opening
     beat_at = time.monotonic() + heartbeat_s
     while True:
         try:

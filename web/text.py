@@ -55,6 +55,8 @@ class CutAfter(Cut):
 def stream_text(reader: Reader, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
     """The bytes of a ``text/plain`` stream."""
     said = False
+    # gunicorn sends the headers with the first piece, and a silent job must not hold them back.
+    yield b""
     try:
         while not peer.gone:
             rows, gap, ended = reader.take_rows(_ROWS)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from flask_sock import Sock
 from gevent.lock import RLock
 from simple_websocket import ConnectionClosed
 
+from spool.deadline import Deadline
 from spool.entries import Entry, Kind, kind_of
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
 from spool.log import Gap
@@ -40,6 +43,8 @@ log = logging.getLogger("spool.web")
 SUBPROTOCOLS = ["spool.json", "spool.text"]
 _PING_S = 25
 _MESSAGE_BYTES = 64 * 1024
+_LINGER_S = 2.0
+"""How long a peer may take to close its end."""
 
 
 class WholeFrames:
@@ -54,6 +59,18 @@ class WholeFrames:
         with self._lock:
             self._sock.sendall(data)
         return len(data)
+
+    def close(self) -> None:
+        """Close after the peer has. Closing while something of it is unread would reset the connection, and the
+        close frame that says why would be lost (RFC 6455 section 7.1.1)."""
+        deadline = Deadline.after(_LINGER_S)
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+            while not deadline.passed:
+                self._sock.settimeout(max(0.01, deadline.left_s))
+                if not self._sock.recv(65_536):
+                    break
+        self._sock.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -142,6 +159,7 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
         try:
             with here.slots.one(), STREAMS.labels("websocket").track_inprogress():
                 serve(here, ws, **values)
+            _close(ws, 1000, "")
         except Closed as closed:
             _close(ws, closed.code, closed.reason)
         except (JobGone, JobNotFound) as exc:
@@ -157,6 +175,8 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
             # The boundary: after the upgrade nobody else can say it in the protocol's words.
             log.exception("unexpected")
             _close(ws, 1011, "internal error")
+        # gunicorn closes the connection when this returns.
+        ws.thread.join(_LINGER_S)
 
     def check() -> None:
         if request.endpoint == view.__name__:
@@ -193,7 +213,8 @@ def _check_handshake() -> None:
 
 def _close(ws: Any, code: int, reason: str) -> None:
     if ws.connected:
-        ws.close(code, reason)
+        with suppress(OSError):
+            ws.close(code, reason)
 
 
 def follow_job(here: State, ws: Any, job_id: str) -> None:

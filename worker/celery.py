@@ -81,7 +81,7 @@ def discover_models(found: WorkerProcess) -> None:
 @signals.setup_logging.connect
 def setup_logging(**_: Any) -> None:
     """Spool's logging instead of Celery's."""
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
 
 
 @signals.worker_ready.connect

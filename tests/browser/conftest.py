@@ -28,6 +28,17 @@ _ARGUMENTS = [
 ]
 
 
+_QUICK = ("test_event_source_after_a_cut", "test_page_when_a_prompt_is_sent", "test_vendored")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A few of these run with all tests; the rest takes minutes, and has `make browser`."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and not any(name in item.nodeid for name in _QUICK):
+            item.add_marker(pytest.mark.slow)
+
+
 class Watched:
     """A page, and what it complained of. A test takes from ``complaints`` what it expected."""
 

@@ -18,14 +18,18 @@ class ScriptedLog:
     def __init__(self, watched: Watched, *entries: dict[str, Any]) -> None:
         self.entries = [{"id": number, "at": _AT, **entry} for number, entry in enumerate(entries, 1)]
         self.until = len(entries)
-        self.gap: dict[str, int] | None = None
-        watched.page.route(f"**/jobs/{_JOB}", lambda route: route.fulfill(json={"id": _JOB, "metadata": {}}))
+        self.gap: dict[str, int | None] | None = None
+        self.ended_at: str | None = None
+        watched.page.route(f"**/jobs/{_JOB}", lambda route: route.fulfill(json=self._job()))
         watched.page.route(f"**/jobs/{_JOB}/entries?*", self._answer)
+
+    def _job(self) -> dict[str, Any]:
+        return {"id": _JOB, "metadata": {}, "last_entry": -1, "ended_at": self.ended_at}
 
     def _answer(self, route: Any) -> None:
         after = int(route.request.url.partition("after=")[2].partition("&")[0])
         fresh = [entry for entry in self.entries[: self.until] if entry["id"] > after]
-        ended = bool(fresh) and fresh[-1]["kind"] in ("done", "failed", "cancelled")
+        ended = self.ended_at is not None or (bool(fresh) and fresh[-1]["kind"] == "done")
         following = fresh[-1]["id"] if fresh else after
         page = {"entries": fresh, "next": following, "ended": ended, "status": "running", "gap": self.gap}
         route.fulfill(body=json.dumps(page), content_type="application/json")
@@ -127,3 +131,13 @@ def test_page_when_an_attempt_jumps_ahead(watched: Watched, stack: Stack) -> Non
     _until_text(watched, "#answer", "Anew")
     _until_text(watched, "#connection", "ended")
     assert watched.page.inner_text("#irregular") == "0"
+
+
+def test_page_when_nothing_of_an_ended_log_is_left(watched: Watched, stack: Stack) -> None:
+    """It says so, and does not ask for ever."""
+    log = ScriptedLog(watched)
+    log.ended_at = _AT
+    log.gap = {"requested": 1, "earliest": None, "latest": None}
+    _open(watched, stack)
+    _until_text(watched, "#connection", "stopped")
+    _until_text(watched, "#action-error", "log is gone")

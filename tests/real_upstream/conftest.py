@@ -15,6 +15,13 @@ SERVE = Path(__file__).with_name("serve.py")
 VENV = SERVE.parents[2] / ".venv-upstream"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """These need a model server that is installed apart: `make upstream`."""
+    for item in items:
+        if VENV.parent / "tests" / "real_upstream" in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     """A running ``transformers serve`` with the tiny model."""

@@ -29,6 +29,7 @@ def client(capped: Stack) -> Iterator[httpx.Client]:
     """A client of an empty Spool."""
     capped.redis.link.call("FLUSHALL")
     with capped.client() as client:
+        client.timeout = httpx.Timeout(5)
         yield client
 
 
@@ -43,9 +44,11 @@ def job(client: httpx.Client) -> str:
 def all_taken(capped: Stack, client: httpx.Client, job: str) -> Iterator[None]:
     """Two streams are open, and there is no room for a third."""
     with ExitStack() as streams:
-        for _ in range(2):
-            response = streams.enter_context(client.stream("GET", f"/jobs/{job}/stream"))
-            next(response.iter_bytes())
+        responses = [streams.enter_context(client.stream("GET", f"/jobs/{job}/stream")) for _ in range(2)]
+        # Kept: an iterator that is forgotten closes its stream.
+        bodies = [response.iter_bytes() for response in responses]
+        for body in bodies:
+            next(body)
         yield
     wait_for(lambda: 'spool_streams{media_type="text/event-stream"} 0.0' in client.get("/metrics").text, "both closed")
 

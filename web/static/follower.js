@@ -28,6 +28,7 @@ export class Follower {
     this.stretches = [];
     this.tell = tell;
     this.failures = 0;
+    this.nothingLeft = false;
     this.number = 0;
   }
 
@@ -139,6 +140,7 @@ export class Follower {
   }
 
   #gap({ requested, earliest, latest }) {
+    this.nothingLeft = earliest === null;
     const next = earliest ?? (latest !== null && latest <= this.cursor ? latest : requested);
     this.irregular += Math.max(0, next - this.cursor - 1);
     this.cursor = next - 1;
@@ -175,7 +177,8 @@ export class Follower {
   /** An EventSource and a WebSocket do not say why they were refused; the job's own address does. */
   async #whyLost(status) {
     try {
-      await lookUp(this.jobId);
+      const job = await lookUp(this.jobId);
+      if (this.nothingLeft && job.ended_at) return { status: 410, message: "The rest of this job’s log is gone." };
       return status === 400 ? { status, message: "This cursor is not valid." } : null;
     } catch (problem) {
       return problem;

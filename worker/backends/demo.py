@@ -80,8 +80,9 @@ class Demo:
         schedule = _Schedule(params)
         if not request.prefix:
             for number in range(params.reasoning):
-                schedule.wait_for(0)
+                schedule.wait_for(number)
                 yield Reasoning(f"Step {number + 1} of {params.reasoning}. ")
+            schedule.shift(params.reasoning)
         made = 0
         for made, text in enumerate(self._texts(prompt, params, request.prefix, schedule), 1):  # noqa: B007
             yield Text(text)
@@ -114,6 +115,10 @@ class _Schedule:
         self._interval_s = 1 / params.rate if params.rate else 0.0
         self._first_at = time.time() + params.first_token_s
         self.skipped = 0
+
+    def shift(self, pieces: int) -> None:
+        """The first token is due after so many pieces of something else."""
+        self._first_at += pieces * self._interval_s
 
     def wait_for(self, number: int) -> float:
         """Sleep until token ``number`` (from 0) of this attempt is due; the epoch time at which it was."""

@@ -20,11 +20,12 @@ async function poll(job, after, listener, waitS, pauseMs, signal) {
   // The first one does not wait: its answer shows that the server is there.
   let page = await entries(job, after, 0, signal);
   listener.opened();
-  while (!signal.aborted) {
+  for (;;) {
     if (page.gap) listener.notice({ type: "gap", ...page.gap });
     page.entries.forEach(listener.entry);
-    if (page.ended || signal.aborted) return;
+    if (page.ended) return listener.lost({});
     if (pauseMs) await pause(pauseMs);
+    if (signal.aborted) return;
     page = await entries(job, page.next, waitS, signal);
   }
 }
