@@ -2,8 +2,8 @@
 
 One connection is subscribed to the channels of the logs that have readers here. The channel is a doorbell: what
 counts is the stream, which is read once the subscription is confirmed, after a reconnect, when ids are missing, and
-now and then while a log is quiet. So losing pub/sub costs latency and never an entry. The number of connections is
-two, whatever the number of readers.
+now and then while a log is quiet. So losing pub/sub costs latency and never an entry. How many connections it needs
+does not depend on how many readers there are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gevent.event import Event
 from gevent.greenlet import Greenlet
 
 from spool.background import spawn_forever
+from spool.doorbell import Doorbell
 from spool.errors import StoreUnavailable
 from spool.feed import Feed
 from spool.jobs import Job, OnDisconnect, shard_of
@@ -24,7 +25,7 @@ from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.log import PAGE, range_command, rows_of
 from spool.reader import Reader
-from spool.redis_link import RedisLink, Subscription
+from spool.redis_link import RedisLink
 from spool.scripting import script
 
 log = logging.getLogger("spool.follower")
@@ -36,9 +37,6 @@ LINGER_S = 3.0
 WATCH_GRACE_S = 15.0
 """How long a job that is to end with its last reader goes on after it left."""
 _REFILLS_AT_ONCE = 64
-_SUBSCRIBES_AT_ONCE = 500
-_SILENCE_S = 5.0
-_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Follower:
@@ -50,24 +48,19 @@ class Follower:
         self._feeds: dict[bytes, Feed] = {}
         self._stale: dict[Feed, None] = {}
         self._has_stale = Event()
-        self._outbox: list[tuple[str, bytes]] = []
-        self._has_outbox = Event()
-        self._subscription: Subscription | None = None
-        self._heard_at = 0.0
+        self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed)
         self._watch_at = 0.0
         self._greenlets: list[Greenlet[..., None]] = []
         self.readers: set[Reader] = set()
 
     def start(self) -> None:
         """Begin to follow: four greenlets, for the life of the process."""
-        for run in (self._listen, self._write, self._refill, self._tick):
-            self._greenlets.append(spawn_forever(run))
+        self._greenlets = [*self._doorbell.start(), spawn_forever(self._refill), spawn_forever(self._tick)]
 
     def stop(self) -> None:
         """End the greenlets and close the subscription."""
         gevent.killall(self._greenlets)
-        if self._subscription is not None:
-            self._subscription.close()
+        self._doorbell.close()
 
     def attach(self, job: Job, after: int, *, follow: bool = True) -> Reader:
         """A reader of the job's log from ``after`` on. ``job`` as it was looked up before: the log is followed
@@ -98,69 +91,27 @@ class Follower:
             feed = self._feeds[channel] = Feed(job.id, job.last_entry)
             feed.watched = job.on_disconnect is OnDisconnect.CANCEL
             feed.heard_at = time.monotonic()
-            self._send("SUBSCRIBE", channel)
+            self._doorbell.listen(channel)
         return feed
 
-    # The subscription: one greenlet reads, one writes.
+    # The doorbell.
 
-    def _listen(self) -> None:
-        failures = 0
-        while True:
-            subscription = self._link.subscription()
-            try:
-                subscription.connect()
-                self._subscription, self._heard_at = subscription, time.monotonic()
-                for channel in self._feeds:
-                    self._send("SUBSCRIBE", channel)
-                while True:
-                    self._heard(subscription.read())
-                    failures = 0
-            except StoreUnavailable as exc:
-                if failures == 0:
-                    log.warning("doorbell lost, reconnecting: %s", exc)
-            finally:
-                self._subscription = None
-                subscription.close()
-            gevent.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
-            failures += 1
-
-    def _heard(self, message: object) -> None:
-        self._heard_at = time.monotonic()
-        if not isinstance(message, list):
-            return
-        feed = self._feeds.get(message[1])
+    def _rung(self, channel: bytes, message: bytes) -> None:
+        feed = self._feeds.get(channel)
         if feed is None:
             return
-        if message[0] == b"message":
-            first, *entries = message[2].split(b"\n")
-            feed.heard_at = self._heard_at
-            if feed.ready and feed.add(int(first), entries):
-                feed.wake()
-                return
-        if message[0] != b"unsubscribe":
-            # Subscribed anew, or ids are missing: the stream tells.
+        feed.heard_at = time.monotonic()
+        first, *entries = message.split(b"\n")
+        if feed.ready and feed.add(int(first), entries):
+            feed.wake()
+        else:
+            # Not read since the channel was confirmed, or ids are missing: the stream tells.
             self._mark_stale(feed)
 
-    def _send(self, command: str, channel: bytes) -> None:
-        self._outbox.append((command, channel))
-        self._has_outbox.set()
-
-    def _write(self) -> None:
-        """Sends what gathered, so that a thousand attaches are a few commands."""
-        while True:
-            self._has_outbox.wait()
-            self._has_outbox.clear()
-            subscription = self._subscription
-            if subscription is None:
-                # Whoever connects next subscribes to all feeds.
-                self._outbox.clear()
-                continue
-            outbox, self._outbox = self._outbox, []
-            try:
-                for command, channels in _runs(outbox):
-                    subscription.send(command, *channels)
-            except StoreUnavailable:
-                subscription.close()
+    def _confirmed(self, channel: bytes) -> None:
+        feed = self._feeds.get(channel)
+        if feed is not None:
+            self._mark_stale(feed)
 
     # The stream.
 
@@ -215,28 +166,18 @@ class Follower:
             for reader in self.readers:
                 if now >= reader.tick_at or now >= reader.leave_at:
                     reader.wake()
-            self._check_doorbell(now)
+            self._doorbell.check(now)
             for channel, feed in list(self._feeds.items()):
                 self._check_feed(channel, feed, now)
             if now >= self._watch_at:
                 self._watch_at = now + WATCH_GRACE_S / 3
                 self._watch()
 
-    def _check_doorbell(self, now: float) -> None:
-        silent_s = now - self._heard_at
-        if self._subscription is None or silent_s < _SILENCE_S:
-            return
-        if silent_s > 2 * _SILENCE_S:
-            self._subscription.close()
-        else:
-            self._outbox.append(("PING", b"spool"))
-            self._has_outbox.set()
-
     def _check_feed(self, channel: bytes, feed: Feed, now: float) -> None:
         if not feed.readers and (feed.ended or now - feed.left_at > LINGER_S):
             del self._feeds[channel]
             self._stale.pop(feed, None)
-            self._send("UNSUBSCRIBE", channel)
+            self._doorbell.ignore(channel)
         elif now - feed.heard_at > RECHECK_S and not feed.ended:
             feed.heard_at = now
             self._mark_stale(feed)
@@ -252,14 +193,3 @@ class Follower:
                 self._link.run(script("watch"), shard, round(WATCH_GRACE_S * 1000), *job_ids)
             except StoreUnavailable as exc:
                 log.warning("could not say who reads: %s", exc)
-
-
-def _runs(outbox: list[tuple[str, bytes]]) -> list[tuple[str, list[bytes]]]:
-    """Neighbours of the same command joined, in order, at most ``_SUBSCRIBES_AT_ONCE`` channels in one."""
-    runs: list[tuple[str, list[bytes]]] = []
-    for command, channel in outbox:
-        if runs and runs[-1][0] == command and command != "PING" and len(runs[-1][1]) < _SUBSCRIBES_AT_ONCE:
-            runs[-1][1].append(channel)
-        else:
-            runs.append((command, [channel]))
-    return runs

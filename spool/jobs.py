@@ -66,7 +66,7 @@ class OnDisconnect(StrEnum):
     CANCEL = "cancel"
 
 
-_ID = re.compile(r"^[jb]([0-9]{1,4})-[0-9a-z]{16,40}$")
+_ID = re.compile(r"[jb]([0-9]{1,4})-[0-9a-z]{16,40}")
 
 
 def new_job_id(shard: int) -> str:
@@ -81,7 +81,7 @@ def new_batch_id(shard: int) -> str:
 
 def shard_of(identifier: str) -> int | None:
     """The shard that an id names, or None for what cannot be an id of ours."""
-    match = _ID.match(identifier)
+    match = _ID.fullmatch(identifier)
     return int(match[1]) if match else None
 
 

@@ -11,7 +11,8 @@ entry all get one expiry, ``ttl_s`` from then.
                              schema, id, owner, model, priority, surface, status, seq (order of submit), created_ms,
                              started_ms, ended_ms, deadline_ms, start_by_ms, ttl_s, attempt (number of the current or
                              last one), attempt_first (id of its first entry), attempts (JSON list of {attempt, first,
-                             at_ms}), losses (attempts that count against the limit), last (id of the last entry),
+                             at_ms}), mode (how the last one began: started, restarted, continued), losses (attempts
+                             that count against the limit), last (id of the last entry),
                              fence and leased_until_ms (while running), worker, cancel_ms, on_disconnect,
                              on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
                              has produced more than text), metadata, usage, error (JSON), finish_reason, batch,

@@ -76,7 +76,8 @@ class RedisLink:
         for attempt in (1, 2):
             try:
                 with self._connection() as connection:
-                    connection.connect()
+                    if not connection.is_connected:
+                        connection.connect()
                     connection.send_packed_command(connection.pack_commands(commands), check_health=False)
                     sent = True
                     return self._replies(connection, len(commands))

@@ -15,7 +15,7 @@ from gevent.event import Event
 
 from spool.claims import Claim
 from spool.deadline import Deadline
-from spool.entries import Entry, Kind, rfc3339
+from spool.entries import Entry, Kind, encode, rfc3339
 from spool.jobs import Status
 
 BUFFER_BYTES = 1024 * 1024
@@ -72,7 +72,7 @@ class AttemptLog:
             raise AttemptOver(self.outcome)
         if kind is Kind.TOOL_CALL:
             self.plain = False
-        entry = Entry(self.last + 1, kind, now_text(), fields).encode()
+        entry = encode(self.first + len(self._entries), kind, now_text(), fields)
         self._entries.append(entry)
         self._texts.append(text)
         self._buffered += len(entry)
@@ -98,6 +98,11 @@ class AttemptLog:
         return True
 
     # The appender's side.
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something that Redis does not have yet."""
+        return self.outcome is None and self.acked < self.last
 
     def pending(self) -> list[bytes | str | int] | None:
         """The arguments of ``append.lua`` for what Redis does not have yet, bounded; None if it has everything."""

@@ -42,6 +42,8 @@ def read_settings() -> WorkerSettings:
 
 settings = read_settings()
 raise_file_limit()
+# The heartbeat's thread must not hold up the hub: by default a thread keeps the interpreter for 5 ms at a time.
+sys.setswitchinterval(0.0005)
 redis_url = settings.redis_url.get_secret_value()
 app: Celery = celery_app(settings.broker_url.get_secret_value() or broker_url_from(redis_url))
 upstreams = settings.upstreams()

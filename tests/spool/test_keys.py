@@ -1,0 +1,65 @@
+"""The key map: whatever Spool writes to Redis is in it, under the type that it says."""
+
+from __future__ import annotations
+
+import re
+
+from spool import keys
+from spool.jobs import OnDisconnect, new_batch_id
+from spool.model_table import ModelTable
+from spool.models import DEMO
+from spool.redis_link import RedisLink
+from spool.store import JobStore
+from tests.by_hand import OWNER, HandWorker, keep, new_job, submit
+
+_LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
+_BLANKS = {"ID": r"[jb]0-[0-9a-z]+", "MODEL": "[^:]+", "FENCE": "[0-9a-f]+", "OWNER": "[^:]+", "DIGEST": ".+"}
+
+
+def documented() -> dict[str, str]:
+    """The patterns of the docstring, as regular expressions, and the type of each."""
+    patterns = {}
+    for name, kind in _LINE.findall(keys.__doc__ or ""):
+        pattern = ":".join(_BLANKS.get(part, re.escape(part)) for part in name.split(":"))
+        patterns[rf"spool:\{{0\}}:{pattern}"] = kind
+    return patterns
+
+
+def test_map_is_read() -> None:
+    """The docstring is in the form that this test reads."""
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 23
+
+
+def test_every_key_is_in_the_map(link: RedisLink) -> None:
+    """After all that can happen to a job, every key matches one line of the map, and every line was met."""
+    store, worker = JobStore(link), HandWorker(link)
+    batch = new_batch_id(0)
+    ModelTable(link, [DEMO]).publish([DEMO])
+    store.open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)
+    store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d"), max_queued=9)
+    store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
+    submit(link, on_disconnect=OnDisconnect.CANCEL)
+    worker.claims.heartbeat([], free=1)
+    first, _second = worker.take(), worker.take()
+    worker.say(first, "text")
+    worker.finish(first)
+    keep(link, lease_ms=60_000)
+    met = set()
+    for raw in link.call("KEYS", "*"):
+        key = raw.decode()
+        lines = [line for line in documented().items() if re.fullmatch(line[0], key)]
+        assert len(lines) == 1, f"{key} is not in the map"
+        assert link.call("TYPE", key).decode() == lines[0][1], key
+        met.add(lines[0][0])
+    assert met == documented().keys()
+
+
+def test_every_field_of_the_record_is_in_the_map(link: RedisLink) -> None:
+    """What scripts write into a job's record is named in the map."""
+    store, worker = JobStore(link), HandWorker(link)
+    submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True)
+    claim = worker.take()
+    store.cancel(claim.job.id, OWNER)
+    said = (keys.__doc__ or "").split("job:ID:input")[0]
+    for field in link.call("HKEYS", keys.job(0, claim.job.id)):
+        assert re.search(rf"\b{field.decode()}\b", said), f"{field.decode()} is not in the map"

@@ -1,0 +1,301 @@
+"""The link to Redis: one place for its exceptions, one retry, bounded connections, and no password in any message."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import exceptions as theirs
+
+from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
+from spool.redis_link import ANSWERED, RedisLink, ScriptMissing, translated
+from spool.scripting import script
+from tests.stack import Redis
+
+ELSEWHERE = {
+    theirs.NoScriptError: "the script is loaded and called again",
+    theirs.ConnectionError: "retried once, then unavailable or with an unknown outcome",
+    theirs.TimeoutError: "unavailable or with an unknown outcome",
+}
+"""What has a way of its own."""
+
+JUST_UNAVAILABLE = {
+    theirs.RedisError: "the root",
+    theirs.ResponseError: "any other refusal",
+    theirs.InvalidResponse: "not Redis's protocol",
+    theirs.DataError: "an argument of a wrong type, which would be a bug of ours",
+    theirs.ModuleError: "no modules are used",
+    theirs.NoSuchFieldsetError: "that command is not used",
+    theirs.AuthenticationWrongNumberOfArgsError: "an old server with a user name",
+    theirs.ExecAbortError: "no MULTI",
+    theirs.WatchError: "no WATCH",
+    theirs.PubSubError: "only of their own pub/sub client",
+    theirs.LockError: "only of their own locks",
+    theirs.LockNotOwnedError: "only of their own locks",
+    theirs.ClusterError: "the root of the cluster's",
+    theirs.AskError: "a cluster, behind a URL of one server",
+    theirs.MovedError: "a cluster, behind a URL of one server",
+    theirs.ClusterCrossSlotError: "a cluster, behind a URL of one server",
+}
+"""What needs no name of its own: nothing was done, and a caller can but come back later."""
+
+NEVER_RAISED = {
+    theirs.ChildDeadlockedError: "only of their own pool",
+    theirs.RedisClusterException: "only of their cluster client",
+    theirs.SlotNotCoveredError: "only of their cluster client",
+    theirs.CrossSlotTransactionError: "only of their cluster client",
+    theirs.InvalidPipelineStack: "only of their cluster client",
+    theirs.IncorrectPolicyType: "only of their cluster client",
+}
+"""What no connection raises, and is no RedisError."""
+
+PASSWORD = "very-secret-0123456789"
+
+
+def test_every_exception_of_the_library_is_accounted_for() -> None:
+    """An exception that the library grows is looked at by somebody before it reaches a caller."""
+    known = {*ANSWERED, *ELSEWHERE, *JUST_UNAVAILABLE, *NEVER_RAISED}
+    classes = {
+        cls
+        for cls in vars(theirs).values()
+        if inspect.isclass(cls) and issubclass(cls, Exception) and cls.__module__ == theirs.__name__
+    }
+    assert {cls.__name__ for cls in classes - known} == set()
+
+
+@pytest.mark.parametrize("cls", [*ANSWERED, *JUST_UNAVAILABLE], ids=lambda cls: cls.__name__)
+def test_exception_becomes_one_of_ours(cls: type[Exception]) -> None:
+    """Whatever the library raises is one of Spool's errors for whoever calls, its message kept."""
+    error = translated(cls("1 why:6379"))
+    assert type(error) is ANSWERED.get(cls, StoreUnavailable)
+    assert "why" in str(error)
+
+
+def test_out_of_memory_within_a_script() -> None:
+    """Redis being full is recognized within a script's error too."""
+    assert type(translated(theirs.ResponseError("OOM command not allowed, script: x"))) is StoreFull
+
+
+def test_read_only_replica(link: RedisLink) -> None:
+    """A replica's refusal of a write is what it says."""
+    link.call("REPLICAOF", "127.0.0.1", 1)
+    try:
+        with pytest.raises(StoreReadOnly):
+            link.call("SET", "a", "b")
+    finally:
+        link.call("REPLICAOF", "NO", "ONE")
+
+
+def test_full_redis(link: RedisLink) -> None:
+    """A Redis without memory refuses new jobs by name, and lets what runs end."""
+    link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(StoreFull):
+            link.run(script("open_batch"), 0, "b0-x", "alice", 1, 60, 60)
+        assert link.run(script("heartbeat"), 0, 1000, "hand", 1) == []
+    finally:
+        link.call("CONFIG", "SET", "maxmemory", 0)
+
+
+@pytest.fixture
+def own(redis: Redis) -> Iterator[RedisLink]:
+    """A link of the test's own, with a name by which its connection can be found."""
+    link = RedisLink(redis.url, connections=1, timeout_s=2, name="own")
+    yield link
+    link.close()
+
+
+def kill_connections_of(redis: Redis, name: str) -> None:
+    """Redis closes the connections of that name."""
+    for line in redis.clients():
+        fields = dict(part.partition("=")[::2] for part in line.split())
+        if fields["name"] == name:
+            redis.link.call("CLIENT", "KILL", "ID", fields["id"])
+
+
+def test_killed_connection(redis: Redis, own: RedisLink) -> None:
+    """A call whose connection is gone is sent once more, and nobody notices."""
+    for number in range(3):
+        own.call("SET", "a", number)
+        kill_connections_of(redis, "own")
+        assert own.call("GET", "a") == b"%d" % number
+
+
+def test_scripts_flushed(redis: Redis, own: RedisLink) -> None:
+    """Scripts that Redis has forgotten are loaded again."""
+    for _ in range(2):
+        redis.link.call("SCRIPT", "FLUSH")
+        assert own.run(script("heartbeat"), 0, 1000, "hand", 1) == []
+        assert own.run_many(script("look"), 0, [("x", 0), ("y", 1)]) == [None, None]
+
+
+def test_script_that_cannot_be_kept(redis: Redis, own: RedisLink) -> None:
+    """A script that is gone again at once is an error that is named, and no endless loop."""
+    text = script("look")
+    broken = type(text)(text.name, text.text, "0" * 40)
+    with pytest.raises(ScriptMissing):
+        own.run(broken, 0, "x", 0)
+
+
+def test_error_in_the_middle_of_a_pipeline(link: RedisLink) -> None:
+    """One error leaves no reply behind that a later call would take for its own."""
+    with pytest.raises(StoreUnavailable):
+        link.pipeline([("SET", "a", 1), ("INCRBY", "a", "x"), ("LPUSH", "a", 1), ("GET", "a")])
+    assert link.call("GET", "a") == b"1"
+    assert link.call("ECHO", "mine") == b"mine"
+
+
+def test_pipeline_of_nothing(own: RedisLink) -> None:
+    """No commands are no round trip."""
+    assert own.pipeline([]) == []
+
+
+def test_connections_are_bounded(redis: Redis) -> None:
+    """However many call at once, no more connections are open than allowed."""
+    link = RedisLink(redis.url, connections=3, timeout_s=5, name="bounded")
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(lambda n: link.call("ECHO", n), range(200))) == [b"%d" % n for n in range(200)]
+    assert 1 <= sum("name=bounded" in line for line in redis.clients()) <= 3
+    link.close()
+
+
+def test_nobody_there(short_dir: object) -> None:
+    """Where nothing listens, nothing was sent, and the outcome is known."""
+    with pytest.raises(StoreUnavailable) as caught:
+        RedisLink(f"unix://{short_dir}/nobody.sock", timeout_s=1).call("SET", "a", "b")
+    assert not isinstance(caught.value, OutcomeUnknown)
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
+    """A server that does with each connection what the test says; its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def serve(handle: Callable[[socket.socket], None]) -> str:
+        def run() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    handle(connection)
+
+        threads.append(threading.Thread(target=run))
+        threads[0].start()
+        return f"redis://user:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}/0"
+
+    yield serve
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for thread in threads:
+        thread.join(5)
+
+
+def answer_until(last: bytes) -> Callable[[socket.socket], None]:
+    """Answers OK to every command, and hangs up after the one with ``last`` in it."""
+
+    def handle(connection: socket.socket) -> None:
+        while data := connection.recv(65_536):
+            if last in data:
+                return
+            connection.sendall(b"+OK\r\n" * data.count(b"*"))
+
+    return handle
+
+
+def test_connection_lost_after_a_write(server: Callable[..., str]) -> None:
+    """Where the connection is lost after a write was sent, twice, nobody knows what became of it."""
+    link = RedisLink(server(answer_until(b"SECOND")), timeout_s=2)
+    assert link.call("SET", "a", "FIRST") == b"OK"
+    with pytest.raises(OutcomeUnknown) as caught:
+        link.call("SET", "a", "SECOND")
+    assert PASSWORD not in str(caught.value)
+    link.close()
+
+
+def test_server_that_says_nothing(server: Callable[..., str]) -> None:
+    """Where no answer comes in time, nobody knows what became of it either; it is not sent again."""
+    commands: list[bytes] = []
+
+    def swallow(connection: socket.socket) -> None:
+        while data := connection.recv(65_536):
+            if b"\r\nSET\r\n" in data:
+                commands.append(data)
+            else:
+                connection.sendall(b"+OK\r\n" * data.count(b"*"))
+
+    link = RedisLink(server(swallow), timeout_s=0.3)
+    with pytest.raises(OutcomeUnknown):
+        link.call("SET", "a", "b")
+    assert len(commands) == 1
+    link.close()
+
+
+def test_pool_exhausted(server: Callable[..., str]) -> None:
+    """A call waits for a free connection for a bounded time, then says so."""
+    busy, over = threading.Event(), threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        while data := connection.recv(65_536):
+            if b"\r\nGET\r\n" not in data:
+                connection.sendall(b"+OK\r\n" * data.count(b"*"))
+                continue
+            connection.sendall(b"$1000\r\n")
+            busy.set()
+            # Each byte comes in time, and the whole answer does not come before the test has seen enough.
+            sent = 0
+            while not over.wait(0.05):
+                connection.sendall(b"x")
+                sent += 1
+            connection.sendall(b"x" * (1000 - sent) + b"\r\n")
+
+    link = RedisLink(server(drip), connections=1, timeout_s=0.3)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(link.call, "GET", "a")
+        busy.wait(5)
+        with pytest.raises(StoreUnavailable, match="in use"):
+            link.call("PING")
+        over.set()
+        assert first.result(5) == b"x" * 1000
+    assert link.call("PING") == b"OK"
+    link.close()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"-WRONGPASS invalid username-password pair\r\n", b"-NOAUTH no\r\n", b"-LOADING wait\r\n", b"rubbish\r\n"]
+)
+def test_server_that_refuses(
+    server: Callable[..., str], caplog: pytest.LogCaptureFixture, answer: bytes
+) -> None:
+    """A server that refuses us is unavailable, and no message or log line carries the password."""
+
+    def refuse(connection: socket.socket) -> None:
+        while connection.recv(65_536):
+            connection.sendall(answer)
+
+    link = RedisLink(server(refuse), timeout_s=1)
+    with caplog.at_level(logging.DEBUG), pytest.raises(StoreUnavailable) as caught:
+        link.call("PING")
+    assert PASSWORD not in str(caught.value)
+    assert PASSWORD not in repr(link)
+    assert PASSWORD not in caplog.text
+    link.close()
+
+
+def test_subscription_that_is_closed(redis: Redis) -> None:
+    """A subscription whose connection is killed raises one of Spool's errors."""
+    subscription = RedisLink(redis.url, name="subscribed").subscription()
+    subscription.connect()
+    subscription.send("SUBSCRIBE", "channel")
+    assert subscription.read()[:2] == [b"subscribe", b"channel"]
+    redis.link.call("CLIENT", "KILL", "TYPE", "pubsub")
+    with pytest.raises(StoreUnavailable):
+        subscription.read()
+    subscription.close()
