@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from flask import current_app, request
+from gunicorn.http.errors import ParseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from spool.demo_params import DemoParams
 from spool.errors import UnknownModel
@@ -87,11 +88,18 @@ def json_body() -> Any:
 
 
 def body() -> bytes:
-    """The request's whole body. Raises a 413 for one that is too large, whether or not it says its length."""
-    data = request.get_data(cache=False)
-    # Werkzeug cuts a body that comes in chunks at the limit, and does not say so.
-    if request.content_length is None and len(data) >= current_app.config["MAX_CONTENT_LENGTH"]:
+    """The request's body, which is whole: the rest of a batch must not get lost with its client. Raises a 413 for one
+    that is too large, and a 400 for one that broke off."""
+    try:
+        data = request.get_data(cache=False)
+    except (OSError, ParseException) as exc:
+        raise ClientDisconnected from exc
+    length = request.content_length
+    # Werkzeug says neither that it cut a body in chunks at the limit, nor that fewer bytes came than were announced.
+    if length is None and len(data) >= current_app.config["MAX_CONTENT_LENGTH"]:
         raise RequestEntityTooLarge
+    if length is not None and len(data) < length:
+        raise ClientDisconnected
     return data
 
 

@@ -148,7 +148,7 @@ def test_all_connections_lost(following: Following, link: RedisLink, worker: Han
     following.sees(claim.job.id, [1, 2, 3, 4, "ended"])
 
 
-def test_doorbell_that_is_not_rung(following: Following, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
+def test_doorbell_that_is_not_rung(following: Following, link: RedisLink, claim: Claim) -> None:
     """An entry that no doorbell announces is found by looking."""
     following.follow(claim.job.id)
     wait_for(lambda: subscribed(link, claim.job.id), "it is subscribed")

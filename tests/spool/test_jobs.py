@@ -104,7 +104,7 @@ def test_id_names_its_shard(shard: int) -> None:
 @given(st.text())
 def test_id_of_anything_else(text: str) -> None:
     """What cannot be an id has no shard."""
-    if not text[:1] in ("j", "b"):
+    if text[:1] not in ("j", "b"):
         assert shard_of(text) is None
 
 

@@ -134,7 +134,7 @@ def test_scripts_flushed(redis: Redis, own: RedisLink) -> None:
         assert own.run_many(script("look"), 0, [("x", 0), ("y", 1)]) == [None, None]
 
 
-def test_script_that_cannot_be_kept(redis: Redis, own: RedisLink) -> None:
+def test_script_that_cannot_be_kept(own: RedisLink) -> None:
     """A script that is gone again at once is an error that is named, and no endless loop."""
     text = script("look")
     broken = type(text)(text.name, text.text, "0" * 40)
@@ -269,11 +269,10 @@ def test_pool_exhausted(server: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"-WRONGPASS invalid username-password pair\r\n", b"-NOAUTH no\r\n", b"-LOADING wait\r\n", b"rubbish\r\n"]
+    "answer",
+    [b"-WRONGPASS invalid username-password pair\r\n", b"-NOAUTH no\r\n", b"-LOADING wait\r\n", b"rubbish\r\n"],
 )
-def test_server_that_refuses(
-    server: Callable[..., str], caplog: pytest.LogCaptureFixture, answer: bytes
-) -> None:
+def test_server_that_refuses(server: Callable[..., str], caplog: pytest.LogCaptureFixture, answer: bytes) -> None:
     """A server that refuses us is unavailable, and no message or log line carries the password."""
 
     def refuse(connection: socket.socket) -> None:

@@ -145,7 +145,7 @@ def test_pages_from_elsewhere_may_not_read(alice: httpx.Client) -> None:
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
-def test_no_key_shows_anywhere(guarded: Stack, alice: httpx.Client) -> None:
+def test_no_key_shows_anywhere(guarded: Stack) -> None:
     """No key is in any answer, in Redis, or in what the programs print, not even a wrong one."""
     wrong = "wrong-secret-that-somebody-mistyped"
     answers: list[httpx.Response] = []

@@ -27,8 +27,7 @@ def sse_events(text: str) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def running(alice: httpx.Client, worker: HandWorker) -> str:
     """A job that runs and has said two tokens: its log ends at 3."""
-    alice.post("/jobs", json={"prompt": "x", "priority": "interactive"})
-    claim = worker.take()
+    claim = worker.take_job(alice.post("/jobs", json={"prompt": "x"}).json()["id"])
     worker.say(claim, "Hel", "lo")
     return claim.job.id
 
@@ -36,8 +35,7 @@ def running(alice: httpx.Client, worker: HandWorker) -> str:
 @pytest.fixture(scope="module")
 def ended(alice: httpx.Client, worker: HandWorker) -> str:
     """A job that has ended with two tokens: its terminal entry is 4."""
-    alice.post("/jobs", json={"prompt": "x"})
-    claim = worker.take()
+    claim = worker.take_job(alice.post("/jobs", json={"prompt": "x"}).json()["id"])
     worker.say(claim, "Hel", "lo")
     worker.finish(claim)
     return claim.job.id
@@ -46,8 +44,7 @@ def ended(alice: httpx.Client, worker: HandWorker) -> str:
 @pytest.fixture
 def torn(guarded: Stack, alice: httpx.Client, worker: HandWorker) -> str:
     """A job that has ended at entry 8 and has lost 1, 2, 5 and 6."""
-    alice.post("/jobs", json={"prompt": "x"})
-    claim = worker.take()
+    claim = worker.take_job(alice.post("/jobs", json={"prompt": "x"}).json()["id"])
     worker.say(claim, *"abcdef")
     worker.finish(claim)
     guarded.redis.link.call("XDEL", f"{job_key(0, claim.job.id)}:log", "1-0", "2-0", "5-0", "6-0")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.stack import running_stack
 from tests.web.problem_shape import assert_problem
 
 BOUNDED = settings(
@@ -56,6 +60,15 @@ ROUTES = st.sampled_from(
 )
 
 
+@pytest.fixture(scope="module")
+def client(short_dir: Path) -> Iterator[httpx.Client]:
+    """A client of a web of its own: jobs with any deadline and any expiry would disturb other tests."""
+    directory = short_dir / "fuzz"
+    directory.mkdir()
+    with running_stack(directory, webs=1, workers=0) as running, running.client() as client:
+        yield client
+
+
 def assert_no_internal_error(response: httpx.Response) -> None:
     """No internal error; a refusal is a problem."""
     assert response.status_code < 500, response.text
@@ -71,53 +84,53 @@ def encoded(headers: dict[str, str]) -> dict[bytes, bytes]:
 
 @BOUNDED
 @given(body=BODIES, media_type=MEDIA_TYPES, headers=HEADERS)
-def test_any_submit(alice: httpx.Client, body: bytes, media_type: str, headers: dict[str, str]) -> None:
+def test_any_submit(client: httpx.Client, body: bytes, media_type: str, headers: dict[str, str]) -> None:
     """Any body with any headers is accepted or refused as a job."""
     # Nobody works here: what asks for the stream of a job that was accepted would wait for its end.
     del_accept = {name: value for name, value in headers.items() if name not in ("Accept", "Prefer")}
     sent = {**encoded(del_accept), b"Content-Type": media_type.encode()}
-    response = alice.post("/jobs", content=body, headers=sent)
+    response = client.post("/jobs", content=body, headers=sent)
     assert_no_internal_error(response)
     if response.status_code in (200, 202):
         job: dict[str, Any] = response.json()
-        assert alice.get(f"/jobs/{job['id']}").json()["metadata"] == job["metadata"]
+        assert client.get(f"/jobs/{job['id']}").json()["metadata"] == job["metadata"]
 
 
 @BOUNDED
 @given(body=BODIES, media_type=MEDIA_TYPES, headers=HEADERS)
-def test_any_batch(alice: httpx.Client, body: bytes, media_type: str, headers: dict[str, str]) -> None:
+def test_any_batch(client: httpx.Client, body: bytes, media_type: str, headers: dict[str, str]) -> None:
     """Any body with any headers is accepted or refused as a batch."""
-    response = alice.post("/batches", content=body, headers={**encoded(headers), b"Content-Type": media_type.encode()})
+    response = client.post("/batches", content=body, headers={**encoded(headers), b"Content-Type": media_type.encode()})
     assert_no_internal_error(response)
 
 
 @BOUNDED
 @given(route=ROUTES, identifier=IDS, query=QUERIES, headers=HEADERS)
 def test_any_read(
-    alice: httpx.Client, route: str, identifier: str, query: list[tuple[str, str]], headers: dict[str, str]
+    client: httpx.Client, route: str, identifier: str, query: list[tuple[str, str]], headers: dict[str, str]
 ) -> None:
     """Any id with any query and any headers is answered."""
     path = route.format(quote(identifier, safe=":+"))
-    assert_no_internal_error(alice.get(path, params=query, headers=encoded(headers)))
+    assert_no_internal_error(client.get(path, params=query, headers=encoded(headers)))
 
 
 @BOUNDED
 @given(query=QUERIES, headers=HEADERS)
-def test_any_list(alice: httpx.Client, query: list[tuple[str, str]], headers: dict[str, str]) -> None:
+def test_any_list(client: httpx.Client, query: list[tuple[str, str]], headers: dict[str, str]) -> None:
     """Any query with any headers is answered with a list, or refused."""
-    assert_no_internal_error(alice.get("/jobs", params=query, headers=encoded(headers)))
+    assert_no_internal_error(client.get("/jobs", params=query, headers=encoded(headers)))
 
 
 @BOUNDED
 @given(route=ROUTES, query=QUERIES, headers=HEADERS)
 def test_any_read_of_an_ended_job(
-    alice: httpx.Client, route: str, query: list[tuple[str, str]], headers: dict[str, str]
+    client: httpx.Client, route: str, query: list[tuple[str, str]], headers: dict[str, str]
 ) -> None:
     """A job that is there and has ended is read with any query and any headers, or refused."""
-    job = alice.post("/jobs", json={"prompt": "x"}, headers={"Idempotency-Key": "fuzz"}).json()["id"]
-    alice.post(f"/jobs/{job}/cancel")
+    job = client.post("/jobs", json={"prompt": "x"}, headers={"Idempotency-Key": "fuzz"}).json()["id"]
+    client.post(f"/jobs/{job}/cancel")
     try:
-        assert_no_internal_error(alice.get(route.format(job), params=query, headers=encoded(headers)))
+        assert_no_internal_error(client.get(route.format(job), params=query, headers=encoded(headers)))
     except httpx.RemoteProtocolError:
         # Bare text of a job that was cancelled is cut.
         assert route == "/jobs/{}/stream"

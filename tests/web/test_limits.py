@@ -41,7 +41,7 @@ def job(client: httpx.Client) -> str:
 
 
 @pytest.fixture
-def all_taken(capped: Stack, client: httpx.Client, job: str) -> Iterator[None]:
+def all_taken(client: httpx.Client, job: str) -> Iterator[None]:
     """Two streams are open, and there is no room for a third."""
     with ExitStack() as streams:
         responses = [streams.enter_context(client.stream("GET", f"/jobs/{job}/stream")) for _ in range(2)]

@@ -7,7 +7,6 @@ from typing import Any
 import gevent
 import orjson
 import pytest
-from gevent.event import Event
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -190,27 +189,15 @@ def test_attempt_is_over(outcome: str) -> None:
 def test_full_buffer_holds_the_job_up() -> None:
     """Beyond a bound in bytes the job waits for Redis, and goes on when half of it is there."""
     log = attempt_log()
-    full, done = Event(), Event()
-
-    def run() -> None:
-        for _ in range(200):
-            if log._buffered > BUFFER_BYTES - 20_000:
-                full.set()
-            say(log, "x" * 8000)
-        done.set()
-
-    job = gevent.spawn(run)
-    assert full.wait(5)
+    job = gevent.spawn(say, log, *["x" * 8000] * 200)
     gevent.sleep(0)
-    assert not done.is_set()
-    held = log.last
-    assert held * 8000 < BUFFER_BYTES * 1.1
-    while not done.is_set():
+    assert not job.ready()
+    assert BUFFER_BYTES * 0.9 < log.last * 8000 < BUFFER_BYTES * 1.1
+    while not job.ready():
         args = log.pending()
         assert args is not None
         log.answered(int(args[2]) + int(args[3]) - 1)
         gevent.sleep(0)
-    job.join()
     assert log.last == 201
 
 

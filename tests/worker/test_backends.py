@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import gevent
@@ -116,13 +116,12 @@ def test_fails_as_asked(params: dict[str, Any]) -> None:
 
     def run(prefix: str) -> None:
         request = GenerationRequest("j", DEMO, [{"role": "user", "content": "x"}], {**FAST, **params}, prefix)
-        said.extend(piece.text for piece in Demo().generate(request) if isinstance(piece, Text))
-
-    with pytest.raises(BackendError) as caught:
-        request = GenerationRequest("j", DEMO, [{"role": "user", "content": "x"}], {**FAST, **params})
         for piece in Demo().generate(request):
             assert isinstance(piece, Text)
             said.append(piece.text)
+
+    with pytest.raises(BackendError) as caught:
+        run("")
     assert (len(said), caught.value.code, caught.value.retryable) == (params["fail_after"], "demo_failure", True)
     before = list(said)
     with pytest.raises(BackendError):
@@ -144,7 +143,7 @@ def test_stamps() -> None:
     stamps = [int(text) for text in texts(generate({"stamp": True, "tokens": 20, "rate": 2000}))]
     assert len(stamps) == 20
     assert all(text.endswith(" ") for text in texts(generate({"stamp": True, "tokens": 3})))
-    steps = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(stamps)]
     assert all(499 <= step <= 501 for step in steps)
     assert began <= stamps[0] <= time.time() * 1e6
 
@@ -181,7 +180,7 @@ def test_cancelled_while_it_waits() -> None:
     gevent.sleep(0.01)
     job.kill(StopJob, timeout=1)
     assert isinstance(job.exception, StopJob)
-    assert said == []
+    assert len(said) == 1
 
 
 def test_closed_in_the_middle() -> None:

@@ -1,0 +1,76 @@
+"""Models: what is shown of one, and what travels through Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from spool.errors import UnknownModel
+from spool.keys import prefix
+from spool.model_table import ModelTable
+from spool.models import DEMO, Model, Upstream
+from spool.redis_link import RedisLink
+
+SMALL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b", max_running=3)
+
+
+def test_model_round_trip() -> None:
+    """A model that was published is read as it was."""
+    assert Model.from_dict(SMALL.to_dict()) == SMALL
+
+
+def test_model_of_a_later_version() -> None:
+    """Fields that a later version adds are left out."""
+    assert Model.from_dict({**SMALL.to_dict(), "colour": "blue"}) == SMALL
+
+
+def test_model_as_the_api_shows_it() -> None:
+    """Callers see a model's limits, and nothing of where it is."""
+    shown = SMALL.public()
+    assert (shown["name"], shown["limits"]["max_running"]) == ("small", 3)
+    assert "gpu" not in str(shown)
+    assert "org/" not in str(shown)
+    assert DEMO.public()["limits"]["max_running"] is None
+
+
+def test_upstream_hides_its_key() -> None:
+    """An upstream shows no key."""
+    upstream = Upstream(name="gpu", url="http://x", api_key="very-secret")
+    assert "very-secret" not in f"{upstream!r} {upstream}"
+
+
+def test_table_of_static_models() -> None:
+    """Without Redis the table has what it was given; a job without a model gets the first, or the one that is set."""
+    link = RedisLink("unix:///nowhere.sock", timeout_s=0.1)
+    assert ModelTable(link, [SMALL, DEMO]).get(None) == SMALL
+    assert ModelTable(link, [SMALL, DEMO], "demo").get(None) == DEMO
+    assert ModelTable(link, [SMALL, DEMO]).get("demo") == DEMO
+
+
+def test_table_with_an_unknown_model(link: RedisLink) -> None:
+    """An unknown model is an error that names some of the known ones."""
+    many = [Model(name=f"m{n}", backend="openai") for n in range(50)]
+    with pytest.raises(UnknownModel) as caught:
+        ModelTable(link, many).get("nothing")
+    assert caught.value.name == "nothing"
+    assert caught.value.known == [f"m{n}" for n in range(20)]
+
+
+def test_table_with_discovered_models(link: RedisLink) -> None:
+    """What one program discovered another one knows at once when it is asked for it; static models come first."""
+    ours, theirs = ModelTable(link, [DEMO]), ModelTable(link, [DEMO])
+    assert ours.all() == [DEMO]
+    theirs.publish([SMALL, Model(name="demo", backend="openai")])
+    fresh = ModelTable(link, [DEMO])
+    assert fresh.get("small") == SMALL
+    assert fresh.get("demo") == DEMO
+    assert fresh.all() == [SMALL, DEMO]
+    assert fresh.default() == SMALL
+
+
+def test_table_while_redis_is_away(link: RedisLink) -> None:
+    """What was known stays known while Redis is away."""
+    table = ModelTable(link, [DEMO])
+    table.publish([SMALL])
+    assert table.get("small") == SMALL
+    link.call("DEL", f"{prefix(0)}model-table")
+    assert table.get("small") == SMALL

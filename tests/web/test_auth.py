@@ -1,0 +1,68 @@
+"""Every route says who may call it."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from pydantic import SecretStr
+
+from spool.settings import WebSettings
+from web import auth
+from web.app import create_app
+
+
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    """The whole application, which touches no Redis before it is started."""
+    return create_app(WebSettings(redis_url=SecretStr("unix:///nowhere.sock")))
+
+
+def test_every_route_has_a_scope(app: Flask) -> None:
+    """Each route of the application declares one of the known scopes."""
+    scopes = {rule.rule: getattr(app.view_functions[rule.endpoint], "scope", None) for rule in app.url_map.iter_rules()}
+    assert scopes
+    assert {rule for rule, scope in scopes.items() if scope not in auth.SCOPES} == set()
+
+
+def test_what_is_public(app: Flask) -> None:
+    """What anybody may call is a short list, and none of it is about a job."""
+    public = {
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if app.view_functions[rule.endpoint].scope == "public"  # type: ignore[attr-defined]
+    }
+    assert public == {"/", "/static/<path:name>", "/livez", "/readyz", "/version", "/openapi.json", "/docs"}
+
+
+def test_what_writes_asks_for_writing(app: Flask) -> None:
+    """A call that changes something asks for the scope to write."""
+    for rule in app.url_map.iter_rules():
+        if (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:
+            assert app.view_functions[rule.endpoint].scope == "jobs:write", rule  # type: ignore[attr-defined]
+
+
+def test_route_without_a_scope() -> None:
+    """An application with a route that says nothing does not start."""
+    app = Flask("test")
+    app.add_url_rule("/secret", view_func=lambda: "secret", endpoint="secret")
+    with pytest.raises(AssertionError, match=r"/\S+ declares no scope"):
+        auth.check_every_route_has_a_scope(app)
+
+
+def test_scope_that_is_none() -> None:
+    """A scope that nobody knows is refused where it is declared."""
+    with pytest.raises(ValueError, match="jobs:raed"):
+        auth.scope("jobs:raed")
+
+
+def test_application_hides_its_keys() -> None:
+    """Neither the application nor its settings show a key."""
+    secret = "very-secret-0123456789"
+    settings = WebSettings(
+        redis_url=SecretStr(f"redis://:{secret}@127.0.0.1:1/0"), api_keys=SecretStr(f"alice={secret}")
+    )
+    app = create_app(settings)
+    shown = (
+        repr(settings) + str(settings) + repr(app.config) + repr(app.extensions["spool"]) + settings.model_dump_json()
+    )
+    assert secret not in shown

@@ -1,0 +1,87 @@
+"""WebSocket frames: bytes in, RFC 6455 out, read back by another implementation."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import TextMessage
+
+from spool.entries import Entry, Kind
+from spool.log import Gap
+from tests.by_hand import AT, done, tokens
+from web.websocket import JSON_FRAMES, TEXT_FRAMES, Signal, WholeFrames, frame
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def read(data: bytes) -> list[str]:
+    """The text messages in these bytes, as a client gets them."""
+    client = Connection(ConnectionType.CLIENT)
+    client.receive_data(data)
+    messages, parts = [], ""
+    for event in client.events():
+        assert isinstance(event, TextMessage), event
+        parts += event.data
+        if event.message_finished:
+            messages.append(parts)
+            parts = ""
+    return messages
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 200_000])
+def test_frame_of_any_size(size: int) -> None:
+    """A frame of any size is one whole message: the length's three forms are right."""
+    assert read(frame(b"x" * size)) == ["x" * size]
+
+
+@given(st.lists(TEXT, max_size=10))
+def test_json_frames_are_read_back(texts: list[str]) -> None:
+    """An entry is one frame: the bytes that are stored."""
+    entries = [*tokens(1, *texts), done(len(texts) + 1)]
+    data = b"".join(JSON_FRAMES.entry(n, raw) for n, raw in enumerate(entries, 1))
+    assert [message.encode() for message in read(data)] == entries
+
+
+@given(st.lists(TEXT, max_size=10))
+def test_text_frames_are_read_back(texts: list[str]) -> None:
+    """An entry is its bare text; what has none sends nothing."""
+    started = Entry(1, Kind.STARTED, AT, {"attempt": 1}).encode()
+    thought = Entry(2, Kind.REASONING, AT, {"text": "hmm"}).encode()
+    entries = [started, thought, *tokens(3, *texts), done(len(texts) + 3)]
+    assert read(b"".join(TEXT_FRAMES.entry(n, raw) for n, raw in enumerate(entries, 1))) == texts
+
+
+def test_gap() -> None:
+    """A gap is a message in JSON, and nothing in text, where the close code says it."""
+    shown = {"type": "gap", "requested": 3, "earliest": 5, "latest": 9}
+    assert [json.loads(message) for message in read(JSON_FRAMES.gap(Gap(3, 5, 9, 4)))] == [shown]
+    assert TEXT_FRAMES.gap(Gap(3, 5, 9, 4)) == b""
+
+
+def test_socket_sends_everything() -> None:
+    """A socket that takes little at a time gets everything, and the sender is told so."""
+
+    class Slow:
+        def __init__(self) -> None:
+            self.taken = b""
+
+        def sendall(self, data: bytes) -> None:
+            self.taken += data
+
+    slow = Slow()
+    assert WholeFrames(slow).send(b"x" * 100) == 100
+    assert slow.taken == b"x" * 100
+
+
+def test_signal_wakes() -> None:
+    """A message that comes sets the event and wakes whoever waits for entries."""
+    woken: list[bool] = []
+    signal = Signal()
+    signal.set()
+    signal.on_set = lambda: woken.append(signal.is_set())
+    signal.set()
+    assert woken == [True]
