@@ -1,102 +1,29 @@
-"""``GET /jobs/{id}/ws``: one job's log over a WebSocket (RFC 6455), a text frame per entry.
+"""``GET /jobs/{id}/ws``: one job's log over a WebSocket, a text frame per entry.
 
-simple-websocket does the handshake and reads. What is sent goes out as frames encoded here, each written whole: its
-own ``send`` ignores how much the socket took (its issue 45), which under gevent tears frames of a slow reader. The
-socket that it gets is therefore one whose ``send`` is ``sendall`` under a lock, so that its pings and the entries
-never mix.
+Subprotocols: ``spool.json`` (the default), where a frame is an entry, and ``spool.text``, where it is the bare text of
+a token. Text cannot be unsaid: a restart after text was sent, or missing entries, close a text socket with 1011; the
+close that follows a job which failed or was cancelled says so in its reason.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import logging
-import socket
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from flask import Flask, request
-from flask_sock import Sock
-from gevent.lock import RLock
-from simple_websocket import ConnectionClosed
 
-from spool.deadline import Deadline
-from spool.entries import Entry, Kind, kind_of
-from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
-from spool.log import Gap
+from spool.entries import Entry, is_terminal, kind_of
+from spool.log import Gap, Row
 from spool.reader import Reader
 from web import auth
-from web.auth import scope
-from web.metrics import STREAMS
 from web.problems import Problem
-from web.state import State, state
+from web.state import State
 from web.stream import cursor_of
+from web.websocket_route import PING_S, Closed, frame, received, socket_route
 
-log = logging.getLogger("spool.web")
-
-SUBPROTOCOLS = ["spool.json", "spool.text"]
-_PING_S = 25
-_MESSAGE_BYTES = 64 * 1024
-_LINGER_S = 2.0
-"""How long a peer may take to close its end."""
-
-
-class WholeFrames:
-    """A socket on which every ``send`` sends everything, one at a time."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-        self._lock = RLock()
-
-    def send(self, data: bytes) -> int:
-        """Send all of ``data``; whoever else wants to send waits."""
-        with self._lock:
-            self._sock.sendall(data)
-        return len(data)
-
-    def close(self) -> None:
-        """Close after the peer has. Closing while something of it is unread would reset the connection, and the
-        close frame that says why would be lost (RFC 6455 section 7.1.1)."""
-        deadline = Deadline.after(_LINGER_S)
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
-            while not deadline.passed:
-                self._sock.settimeout(max(0.01, deadline.left_s))
-                if not self._sock.recv(65_536):
-                    break
-        self._sock.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-
-class Signal(threading.Event):
-    """simple-websocket's event for incoming messages, which also wakes whoever waits for entries."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_set: Callable[[], None] = lambda: None
-
-    def set(self) -> None:
-        """A message came, or the connection closed."""
-        super().set()
-        self.on_set()
-
-
-def frame(payload: bytes) -> bytes:
-    """One unmasked text frame, RFC 6455 section 5.2."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + bytes((size,)) + payload
-    if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2) + payload
-    return b"\x81\x7f" + size.to_bytes(8) + payload
+_ROWS = 500
 
 
 class JsonFrames:
@@ -111,110 +38,12 @@ class JsonFrames:
         return frame(orjson.dumps({"type": "gap", **gap.public()}))
 
 
-class TextFrames:
-    """``spool.text``: an entry is its bare text; what has none sends nothing."""
-
-    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002
-        """The text of a token."""
-        if kind_of(raw) != Kind.TOKEN.value.encode():
-            return b""
-        return frame(str(Entry.decode(raw).fields["text"]).encode())
-
-    def gap(self, gap: Gap) -> bytes:  # noqa: ARG002
-        """Text has no word for it: the close code says that it is not whole."""
-        return b""
-
-
-JSON_FRAMES, TEXT_FRAMES = JsonFrames(), TextFrames()
-
-
-class Closed(Exception):
-    """This end closes: RFC 6455 close ``code`` and why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+JSON_FRAMES = JsonFrames()
 
 
 def install(app: Flask) -> None:
-    """Register the route. flask-sock takes its options from the application's configuration."""
-    app.config["SOCK_SERVER_OPTIONS"] = {
-        "subprotocols": SUBPROTOCOLS,
-        "ping_interval": _PING_S,
-        "max_message_size": _MESSAGE_BYTES,
-        "event_class": Signal,
-    }
+    """Register the route."""
     socket_route(app, "/jobs/<job_id>/ws", "jobs:read", follow_job)
-
-
-def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None]) -> None:
-    """A WebSocket route that closes with the code of whatever ends it. Before the upgrade, while a status can still
-    be sent: the credential (as for every route), Origin, and the caps."""
-
-    @wraps(serve)
-    def view(ws: Any, **values: str) -> None:
-        here = state()
-        ws.sock.settimeout(here.settings.stall_s)
-        try:
-            with here.slots.one(), STREAMS.labels("websocket").track_inprogress():
-                serve(here, ws, **values)
-            _close(ws, 1000, "")
-        except Closed as closed:
-            _close(ws, closed.code, closed.reason)
-        except (JobGone, JobNotFound) as exc:
-            _close(
-                ws, 4410 if isinstance(exc, JobGone) else 4404, "gone" if isinstance(exc, JobGone) else "no such job"
-            )
-        except (StoreUnavailable, TooManyStreams) as exc:
-            _close(ws, 1013, type(exc).__name__)
-        except (ConnectionClosed, OSError):
-            # The client left, or takes nothing.
-            ws.connected = False
-        except Exception:
-            # The boundary: after the upgrade nobody else can say it in the protocol's words.
-            log.exception("unexpected")
-            _close(ws, 1011, "internal error")
-        # gunicorn closes the connection when this returns.
-        ws.thread.join(_LINGER_S)
-
-    def check() -> None:
-        if request.endpoint == view.__name__:
-            _check_upgrade()
-
-    view.__name__ = path
-    scope(needed)(view)
-    app.before_request(check)
-    Sock(app).route(path, endpoint=path)(view)
-
-
-def _check_upgrade() -> None:
-    here = state()
-    _check_handshake()
-    origin = request.headers.get("Origin")
-    allowed = here.settings.origins()
-    if origin and "*" not in allowed and origin not in allowed and urlsplit(origin).netloc != request.host:
-        raise Problem(403, "Not allowed", "this origin is not on the list of allowed ones")
-    here.refuse_streams()
-    request.environ["gunicorn.socket"] = WholeFrames(request.environ["gunicorn.socket"])
-
-
-def _check_handshake() -> None:
-    """RFC 6455 section 4.2.1; what wsproto finds wrong in it comes too late for an answer."""
-    if request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
-        raise Problem(426, "Upgrade required", "this is a WebSocket", headers={"Sec-WebSocket-Version": "13"})
-    try:
-        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 16:
-        raise Problem(400, "Bad handshake", "Sec-WebSocket-Key must be 16 bytes in base64")
-
-
-def _close(ws: Any, code: int, reason: str) -> None:
-    if ws.connected:
-        with suppress(OSError):
-            ws.close(code, reason)
 
 
 def follow_job(here: State, ws: Any, job_id: str) -> None:
@@ -225,50 +54,74 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
         raise Closed(1008, problem.detail) from problem
     owner = auth.owner()
     job = here.store.look(job_id, owner)
-    form = TEXT_FRAMES if ws.subprotocol == "spool.text" else JSON_FRAMES
     with here.follower.attach(job, after) as reader:
-        if ws.subprotocol == "spool.text" and after < job.attempt_first - 1:
-            reader.cursor = job.attempt_first - 1
+        send: Callable[[], bool | None] = lambda: send_entries(ws, reader)  # noqa: E731
+        if ws.subprotocol == "spool.text":
+            # The text of earlier attempts does not count.
+            reader.cursor = max(after, job.attempt_first - 1)
+            send = TextSender(ws, reader).send
         ws.event.on_set = reader.wake
         while ws.connected:
             for message in received(ws):
                 if message.get("type") != "cancel":
                     raise Closed(1008, 'the only message here is {"type": "cancel"}')
                 here.store.cancel(job_id, owner)
-            if _send_gathered(ws, reader, form):
+            ended = send()
+            if ended:
                 return
+            if ended is None:
+                _wait(reader)
 
 
-def _send_gathered(ws: Any, reader: Reader, form: JsonFrames | TextFrames) -> bool:
-    """Send what has gathered, then wait for more. True when the log has ended. Raises ``Closed``."""
-    taken = reader.take(form)
+def _wait(reader: Reader) -> None:
+    if reader.must_leave:
+        raise Closed(1001, "this server is going away, come back")
+    reader.tick_at = time.monotonic() + PING_S
+    reader.wait()
+
+
+def send_entries(ws: Any, reader: Reader) -> bool | None:
+    """Send what has gathered: whether the log ends with it, None if there was nothing."""
+    taken = reader.take(JSON_FRAMES)
     if taken is None:
-        if reader.must_leave:
-            raise Closed(1001, "this server is going away, come back")
-        reader.tick_at = time.monotonic() + _PING_S
-        reader.wait()
-        return False
+        return None
     if taken.gap is not None:
-        if form is TEXT_FRAMES:
-            raise Closed(1011, "entries are missing")
-        ws.sock.send(form.gap(taken.gap))
+        ws.sock.send(JSON_FRAMES.gap(taken.gap))
     if taken.data:
         ws.sock.send(taken.data)
     return taken.ended
 
 
-def received(ws: Any) -> list[dict[str, Any]]:
-    """The JSON messages that have come. Raises ``Closed`` for what is none."""
-    messages = []
-    while ws.input_buffer:
-        data = ws.receive(timeout=0)
-        if isinstance(data, bytes):
-            raise Closed(1003, "send text")
-        try:
-            message = orjson.loads(data)
-        except ValueError as exc:
-            raise Closed(1007, "send JSON") from exc
-        if not isinstance(message, dict):
-            raise Closed(1007, "send a JSON object")
-        messages.append(message)
-    return messages
+class TextSender:
+    """Sends tokens as bare text, and knows whether it has said something."""
+
+    def __init__(self, ws: Any, reader: Reader) -> None:
+        self._ws = ws
+        self._reader = reader
+        self._said = False
+
+    def send(self) -> bool | None:
+        """As ``send_entries``. Raises ``Closed`` where the text cannot go on, or did not end with ``done``."""
+        rows, gap, ended = self._reader.take_rows(_ROWS)
+        if gap is not None:
+            raise Closed(1011, "entries are missing")
+        frames = b"".join([self._frame(row) for row in rows])
+        if frames:
+            self._ws.sock.send(frames)
+        if rows and is_terminal(rows[-1][1]) and kind_of(rows[-1][1]) != b"done":
+            raise Closed(1000, f"the job ended: {kind_of(rows[-1][1]).decode()}")
+        return ended if rows or ended else None
+
+    def _frame(self, row: Row) -> bytes:
+        if self._said and kind_of(row[1]) == b"restarted":
+            raise Closed(1011, "the answer was begun anew")
+        data = text_frame(row[1])
+        self._said = self._said or bool(data)
+        return data
+
+
+def text_frame(raw: bytes) -> bytes:
+    """``spool.text``: the bare text of a token; what has none sends nothing."""
+    if kind_of(raw) != b"token":
+        return b""
+    return frame(str(Entry.decode(raw).fields["text"]).encode())

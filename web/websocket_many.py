@@ -21,7 +21,7 @@ from web.jobs import accept
 from web.problems import Problem, field_problem, problem_of
 from web.state import State
 from web.submissions import new_job, parse_submission
-from web.websocket import Closed, frame, received, socket_route
+from web.websocket_route import Closed, frame, received, socket_route
 
 _FOLLOWED_AT_MOST = 100
 _ROWS = 500

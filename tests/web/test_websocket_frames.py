@@ -13,7 +13,8 @@ from wsproto.events import TextMessage
 from spool.entries import Entry, Kind
 from spool.log import Gap
 from tests.by_hand import AT, done, tokens
-from web.websocket import JSON_FRAMES, TEXT_FRAMES, Signal, WholeFrames, frame
+from web.websocket import JSON_FRAMES, TextSender, text_frame
+from web.websocket_route import Closed, Signal, WholeFrames, frame
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -52,14 +53,49 @@ def test_text_frames_are_read_back(texts: list[str]) -> None:
     started = Entry(1, Kind.STARTED, AT, {"attempt": 1}).encode()
     thought = Entry(2, Kind.REASONING, AT, {"text": "hmm"}).encode()
     entries = [started, thought, *tokens(3, *texts), done(len(texts) + 3)]
-    assert read(b"".join(TEXT_FRAMES.entry(n, raw) for n, raw in enumerate(entries, 1))) == texts
+    assert read(b"".join(text_frame(raw) for raw in entries)) == texts
 
 
 def test_gap() -> None:
-    """A gap is a message in JSON, and nothing in text, where the close code says it."""
+    """A gap is a message of its own."""
     shown = {"type": "gap", "requested": 3, "earliest": 5, "latest": 9}
     assert [json.loads(message) for message in read(JSON_FRAMES.gap(Gap(3, 5, 9, 4)))] == [shown]
-    assert TEXT_FRAMES.gap(Gap(3, 5, 9, 4)) == b""
+
+
+class Sent:
+    """A socket that keeps what is sent, and a reader that has gathered these rows."""
+
+    def __init__(self, *entries: bytes, gap: Gap | None = None) -> None:
+        self.sock = self
+        self.data = b""
+        self._rows = list(enumerate(entries, 1))
+        self._gap = gap
+
+    def send(self, data: bytes) -> None:
+        self.data += data
+
+    def take_rows(self, _limit: int) -> tuple[list[tuple[int, bytes]], Gap | None, bool]:
+        return self._rows, self._gap, False
+
+
+def test_text_when_the_answer_is_begun_anew() -> None:
+    """Text that was sent cannot be unsaid: the socket closes, and says that it is not whole."""
+    restarted = Entry(2, Kind.RESTARTED, AT, {"attempt": 2, "reason": "worker_lost"}).encode()
+    silent = Sent(restarted, *tokens(2, "Right"))
+    assert TextSender(silent, silent).send() is False
+    assert read(silent.data) == ["Right"]
+    said = Sent(*tokens(1, "Wrong"), restarted)
+    with pytest.raises(Closed) as closed:
+        TextSender(said, said).send()
+    assert closed.value.code == 1011
+
+
+def test_text_with_a_gap() -> None:
+    """Missing entries close a text socket: text has no word for them."""
+    torn = Sent(gap=Gap(3, 5, 9, 4))
+    with pytest.raises(Closed) as closed:
+        TextSender(torn, torn).send()
+    assert closed.value.code == 1011
 
 
 def test_socket_sends_everything() -> None:
