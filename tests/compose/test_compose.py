@@ -310,7 +310,7 @@ def test_web_that_is_gone_is_passed_over(nginx: Start, upstream: Callable[..., U
     """With one web not listening, every request is answered by the other, also a POST: nothing was sent yet."""
 
     def answer(_self: Upstream, _head: str, connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
     port = nginx(upstream(answer).port, free_port())
     for _ in range(4):

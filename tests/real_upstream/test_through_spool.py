@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -17,8 +18,7 @@ from tests.stack import Stack, running_stack, wait_for
 @pytest.fixture(scope="module")
 def spool(short_dir: Path, upstream: Upstream) -> Iterator[Stack]:
     """A Spool whose upstream is the real server: nothing but its URL is said."""
-    directory = short_dir / "real"
-    directory.mkdir()
+    directory = Path(mkdtemp(dir=short_dir))
     with running_stack(directory, UPSTREAM_URL=upstream.url) as stack:
         client = stack.client()
         wait_for(lambda: client.get("/models").json()["default"] != "demo", "the upstream's model is discovered")

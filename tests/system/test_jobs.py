@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
 import pytest
@@ -153,8 +154,7 @@ def test_on_disconnect_cancel(stack: Stack) -> None:
 @pytest.fixture(scope="module")
 def owned(short_dir: Path) -> Iterator[Stack]:
     """A stack with two owners."""
-    path = short_dir / "owned"
-    path.mkdir()
+    path = Path(mkdtemp(dir=short_dir))
     with running_stack(path, webs=2, workers=1, API_KEYS="alice=alice-secret,bob=bob-secret") as running:
         yield running
 

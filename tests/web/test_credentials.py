@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
 import pytest
@@ -119,8 +120,7 @@ def test_owners_see_their_own_jobs_alone(alice: httpx.Client, bob: httpx.Client)
 @pytest.fixture(scope="module")
 def open_to_all(short_dir: Path) -> Iterator[Stack]:
     """A web without keys, which listens on loopback."""
-    directory = short_dir / "open"
-    directory.mkdir()
+    directory = Path(mkdtemp(dir=short_dir))
     with running_stack(directory, webs=1, workers=0) as running:
         yield running
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import quote
 
@@ -63,8 +64,7 @@ ROUTES = st.sampled_from(
 @pytest.fixture(scope="module")
 def client(short_dir: Path) -> Iterator[httpx.Client]:
     """A client of a web of its own: jobs with any deadline and any expiry would disturb other tests."""
-    directory = short_dir / "fuzz"
-    directory.mkdir()
+    directory = Path(mkdtemp(dir=short_dir))
     with running_stack(directory, webs=1, workers=0) as running, running.client() as client:
         yield client
 
