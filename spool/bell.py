@@ -7,13 +7,18 @@ acknowledged late runs twice): the truth is in Redis, and a bell that gets lost 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import Any
 
 from celery import Celery
+from gevent.event import Event
 from kombu.exceptions import OperationalError
+
+from spool.background import spawn_forever
 
 TASK = "spool.bell"
 QUEUE = "spool"
+_WAITING_AT_MOST = 1000
 
 log = logging.getLogger("spool.bell")
 
@@ -55,20 +60,43 @@ def celery_app(broker_url: str) -> Celery:
 
 
 class Bell:
-    """Rings. Never raises for a broker that is away: the job is in Redis, and the keeper rings again."""
+    """Rings, from a greenlet of its own: neither a request nor the keeper waits for the broker. While that is away,
+    bells are dropped: the jobs are in Redis, and the keeper rings again."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._waiting: deque[str] = deque(maxlen=_WAITING_AT_MOST)
+        self._has_waiting = Event()
+
+    def start(self) -> None:
+        """Begin to ring what waits, and open the broker's connection before the first job needs it."""
+        spawn_forever(self._run)
 
     def ring(self, job_id: str = "") -> None:
-        """One message for one free slot. It expires, so that bells cannot pile up while nobody hears them."""
+        """One message for one free slot, soon."""
+        self._waiting.append(job_id)
+        self._has_waiting.set()
+
+    def _run(self) -> None:
+        self._warm()
+        while True:
+            self._has_waiting.wait()
+            while self._waiting:
+                if not self._send(self._waiting.popleft()):
+                    self._waiting.clear()
+            self._has_waiting.clear()
+
+    def _send(self, job_id: str) -> bool:
         try:
+            # It expires, so that bells cannot pile up while nobody hears them.
             self._app.send_task(TASK, args=(job_id,), expires=60, ignore_result=True)
         except (OperationalError, OSError) as exc:
             log.warning("bell not rung (the keeper will): %s", type(exc).__name__)
+            return False
+        return True
 
-    def warm(self) -> None:
-        """Open the broker connection before the first job needs it (the first publish costs 50 ms)."""
+    def _warm(self) -> None:
+        """The first publish would cost 50 ms."""
         try:
             with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
                 connection: Any = producer.connection

@@ -62,10 +62,13 @@ class Claims:
         reply = self._link.run(script("heartbeat"), self._shard, self._lease_ms, self._worker, free, *flat)
         return [answer.decode() for answer in reply]
 
-    def hand_back(self, job_id: str, fence: str, *, counts: bool) -> str:
+    def hand_back(
+        self, job_id: str, fence: str, *, counts: bool, reason: str = "handed_back", message: str = "given up"
+    ) -> str:
         """Give the job up, so that another worker takes it. Answers ``queued``, ``failed``, ``cancelled`` or
-        ``lost``. With ``counts`` it costs the job one of its attempts."""
-        args = (job_id, fence, int(counts), self._max_attempts)
+        ``lost``. With ``counts`` it costs the job one of its attempts. ``reason`` is a word for the log, ``message``
+        says what happened."""
+        args = (job_id, fence, int(counts), self._max_attempts, reason, message)
         answer: bytes = self._link.run(script("hand_back"), self._shard, *args)
         return answer.decode()
 

@@ -20,7 +20,7 @@ from spool.background import spawn_forever
 from spool.doorbell import Doorbell
 from spool.errors import StoreUnavailable
 from spool.feed import Feed
-from spool.jobs import Job, OnDisconnect, shard_of
+from spool.jobs import ENDED, Job, OnDisconnect, shard_of
 from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.log import PAGE, range_command, rows_of
@@ -32,8 +32,8 @@ log = logging.getLogger("spool.follower")
 
 RECHECK_S = 5.0
 """A log that was quiet for so long is read again, in case the doorbell was lost."""
-LINGER_S = 3.0
-"""How long a feed outlives its last reader."""
+LINGER_S = 6.0
+"""How long a feed outlives its last reader; longer than the time between two ``_watch``."""
 WATCH_GRACE_S = 15.0
 """How long a job that is to end with its last reader goes on after it left."""
 _REFILLS_AT_ONCE = 64
@@ -50,6 +50,8 @@ class Follower:
         self._has_stale = Event()
         self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed)
         self._watch_at = 0.0
+        self._watched_at = 0.0
+        self._draining_until: float | None = None
         self._greenlets: list[Greenlet[..., None]] = []
         self.readers: set[Reader] = set()
 
@@ -68,6 +70,7 @@ class Follower:
         then, and waits for nothing."""
         feed = self._feed_of(job) if follow and not job.ended else Feed(job.id, job.last_entry, ended=job.ended)
         reader = Reader(self, self._link, feed, after)
+        reader.leave_at = self._leave_by()
         reader.feed.readers.add(reader)
         self.readers.add(reader)
         return reader
@@ -80,9 +83,16 @@ class Follower:
 
     def drain(self, spread_s: float) -> None:
         """Ask every reader to leave, spread over ``spread_s`` so that they do not come back all at once."""
-        now = time.monotonic()
+        self._draining_until = time.monotonic() + spread_s
         for reader in self.readers:
-            reader.leave_at = min(reader.leave_at, now + random.random() * spread_s)
+            reader.leave_at = self._leave_by()
+
+    def _leave_by(self) -> float:
+        """When a reader should leave: never, or at a random moment of the draining."""
+        if self._draining_until is None:
+            return float("inf")
+        now = time.monotonic()
+        return now + random.random() * max(0.0, self._draining_until - now)
 
     def _feed_of(self, job: Job) -> Feed:
         channel = log_key(shard_of(job.id) or 0, job.id).encode()
@@ -137,18 +147,24 @@ class Follower:
     def _read_streams(self, feeds: list[Feed]) -> None:
         commands: list[tuple[object, ...]] = []
         for feed in feeds:
+            # The state first: a job that had ended then has its terminal entry in what is read after.
+            commands.append(("HGET", job_key(shard_of(feed.job_id) or 0, feed.job_id), "status"))
             commands.append(range_command(feed.job_id, feed.last, PAGE))
-            commands.append(("EXISTS", job_key(shard_of(feed.job_id) or 0, feed.job_id)))
-        replies = self._link.pipeline(commands)
-        for feed, rows, exists in zip(feeds, replies[::2], replies[1::2], strict=True):
-            self._refilled(feed, rows, bool(exists))
+        replies = self._link.pipeline_each(commands)
+        for feed, status, rows in zip(feeds, replies[::2], replies[1::2], strict=True):
+            if isinstance(status, Exception) or isinstance(rows, Exception):
+                log.error("log of %s cannot be read: %s", feed.job_id, rows)
+                status, rows = None, []
+            self._refilled(feed, status, rows)
 
-    def _refilled(self, feed: Feed, reply: list[list[bytes]], exists: bool) -> None:
+    def _refilled(self, feed: Feed, status: bytes | None, reply: list[list[bytes]]) -> None:
         for entry_id, raw in rows_of(reply):
             if not feed.add(entry_id, [raw]):
                 feed.jump(entry_id - 1)
                 feed.add(entry_id, [raw])
-        feed.gone = not exists
+        over = status is None or status.decode() in ENDED
+        # Forgotten, or ended and without an end that could still be read: nothing more will come.
+        feed.gone = over and not feed.ended and not reply
         if len(reply) == PAGE:
             self._mark_stale(feed)
             return
@@ -185,8 +201,10 @@ class Follower:
     def _watch(self) -> None:
         """Says of the jobs that are to end with their last reader that they have one."""
         watched: dict[int, list[str]] = {}
+        since, self._watched_at = self._watched_at, time.monotonic()
         for feed in self._feeds.values():
-            if feed.watched and feed.readers:
+            # A poller counts that was here since the last time, if not at this very moment.
+            if feed.watched and (feed.readers or feed.left_at >= since):
                 watched.setdefault(shard_of(feed.job_id) or 0, []).append(feed.job_id)
         for shard, job_ids in watched.items():
             try:

@@ -26,8 +26,9 @@ class Round:
 
     pending: int
     free: int
-    retried: int
-    failed: int
+    taken_over: int
+    overdue: int
+    broken: int
     patient: bool
 
 
@@ -53,11 +54,15 @@ class Keeper:
         reply = self._link.run(script("keep"), self._shard, *args)
         if reply is None:
             return None
-        pending, free, retried, failed, patient = reply
-        found = Round(pending, free, retried, failed, bool(patient))
-        if retried or failed:
-            log.info("keeper took over %d jobs and ended %d", retried, failed)
-        for _ in range(min(pending, free, _BELLS_A_BEAT)):
+        pending, free, taken_over, overdue, broken, patient = reply
+        found = Round(pending, free, taken_over, overdue, broken, bool(patient))
+        if found.taken_over:
+            log.warning("keeper: the workers of %d jobs were lost", found.taken_over)
+        if found.overdue:
+            log.info("keeper: ended %d jobs past their deadline", found.overdue)
+        if found.broken:
+            log.error("keeper: %d jobs have broken records; tried again later", found.broken)
+        for _ in range(min(found.pending, found.free, _BELLS_A_BEAT)):
             self._ring()
         return found
 

@@ -51,7 +51,7 @@ What finds jobs again:
 
 And once, in shard 0:
 
-    model-table      hash    Model name → JSON (spool.models.Model): what workers discovered at their upstreams
+    model-table      hash    Upstream → JSON list (spool.models.Model), in its own order: what workers discovered there
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import orjson
+from gevent.lock import RLock
 
 from spool.errors import StoreUnavailable, UnknownModel
 from spool.keys import prefix
@@ -18,11 +19,16 @@ _NAMED_AT_MOST = 20
 
 
 class ModelTable:
-    """Models by name. ``default`` is the name that a job without one gets; empty: the first there is."""
+    """Models by name. ``static`` are known from the settings; of the ``upstreams`` named, workers publish what they
+    discovered. ``default`` is the name that a job without one gets; empty: the first there is."""
 
-    def __init__(self, link: RedisLink, static: Iterable[Model], default: str = "") -> None:
+    def __init__(
+        self, link: RedisLink, static: Iterable[Model], upstreams: Sequence[str] = (), default: str = ""
+    ) -> None:
         self._link = link
         self._static = {model.name: model for model in static}
+        self._upstreams = list(upstreams)
+        self._reading = RLock()
         self._default = default
         self._discovered: dict[str, Model] = {}
         self._read_at = float("-inf")
@@ -50,21 +56,26 @@ class ModelTable:
         merged = {**self._discovered, **self._static}
         return sorted(merged.values(), key=lambda model: model.backend == "demo")
 
-    def publish(self, models: Iterable[Model]) -> None:
-        """Make what was discovered known to every program. Raises ``StoreUnavailable``."""
-        fields = [part for model in models for part in (model.name, orjson.dumps(model.to_dict()))]
-        if fields:
-            self._link.call("HSET", _KEY, *fields)
-            self._read_at = float("-inf")
+    def publish(self, upstream: str, models: Iterable[Model]) -> None:
+        """Make what was discovered at an upstream known to every program, in place of what was known of it. Raises
+        ``StoreUnavailable``."""
+        self._link.call("HSET", _KEY, upstream, orjson.dumps([model.to_dict() for model in models]))
+        self._read_at = float("-inf")
 
     def _refresh(self, at_least_s: float) -> None:
-        if time.monotonic() - self._read_at < at_least_s:
-            return
-        self._read_at = time.monotonic()
-        try:
-            raw = self._link.call("HVALS", _KEY)
-        except StoreUnavailable:
-            # What was known stays known while Redis is away.
-            return
-        models = (Model.from_dict(orjson.loads(value)) for value in raw)
-        self._discovered = {model.name: model for model in models}
+        """Read again what was published, unless that was done just now. While Redis is away, what was known stays
+        known; raises ``StoreUnavailable`` if nothing ever was."""
+        with self._reading:
+            if not self._upstreams or time.monotonic() - self._read_at < at_least_s:
+                return
+            try:
+                published = self._link.call("HMGET", _KEY, *self._upstreams)
+            except StoreUnavailable:
+                if self._read_at == float("-inf") and not self._discovered:
+                    raise
+                return
+            listed = [Model.from_dict(item) for raw in published if raw for item in orjson.loads(raw)]
+            # The first upstream that serves a name has it.
+            self._discovered = {model.name: model for model in reversed(listed)}
+            self._discovered = {model.name: self._discovered[model.name] for model in listed}
+            self._read_at = time.monotonic()

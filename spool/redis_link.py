@@ -70,24 +70,35 @@ class RedisLink:
 
     def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to several commands in one round trip, not atomic. Raises the first error among them."""
-        if not commands:
-            return []
-        sent = False
+        replies = self.pipeline_each(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise translated(reply) from reply
+        return replies
+
+    def pipeline_each(self, commands: Sequence[Command]) -> list[Any]:
+        """As ``pipeline``, with an exception in the place of each reply that is an error."""
+        lost = False
         for attempt in (1, 2):
+            sent = False
             try:
                 with self._connection() as connection:
                     if not connection.is_connected:
                         connection.connect()
-                    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                    packed = connection.pack_commands(commands)
                     sent = True
-                    return self._replies(connection, len(commands))
-            except theirs.TimeoutError as exc:
-                raise _away(exc, sent) from exc
-            except theirs.ConnectionError as exc:
+                    connection.send_packed_command(packed, check_health=False)
+                    return self._replies(connection, len(commands)) if commands else []
+            except (theirs.ConnectionError, theirs.TimeoutError) as exc:
+                # Anything more special than these is an answer: what was asked was not done.
+                lost = lost or (sent and type(exc) in (theirs.ConnectionError, theirs.TimeoutError))
                 if attempt == 2 or type(exc) is not theirs.ConnectionError:
-                    raise _away(exc, sent) from exc
+                    raise _away(exc, lost) from exc
             except theirs.RedisError as exc:
-                raise translated(exc) from exc
+                raise _away(exc, lost) from exc
+            except StoreUnavailable as exc:
+                # No connection was free; what the first try sent may have happened.
+                raise (OutcomeUnknown(str(exc)) if lost else exc) from exc
         raise AssertionError("unreachable")
 
     def run(self, script: Script, shard: int, *args: Any) -> Any:
@@ -96,19 +107,25 @@ class RedisLink:
 
     def run_many(self, script: Script, shard: int, calls: Sequence[Command]) -> list[Any]:
         """The same script several times in one round trip."""
+        replies = self.run_each(script, shard, calls)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise translated(reply) from reply
+        return replies
+
+    def run_each(self, script: Script, shard: int, calls: Sequence[Command]) -> list[Any]:
+        """As ``run_many``, with an exception in the place of each reply that is an error."""
         commands = [("EVALSHA", script.sha, 1, prefix(shard), *args) for args in calls]
-        try:
-            return self.pipeline(commands)
-        except ScriptMissing:
+        replies = self.pipeline_each(commands)
+        if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
+            # It is missing for all of them, or was flushed half-way: what ran already may run again.
             self.call("SCRIPT", "LOAD", script.text)
-            return self.pipeline(commands)
+            replies = self.pipeline_each(commands)
+        return replies
 
     def subscription(self) -> Subscription:
         """A connection of the caller's own for pub/sub, not connected yet."""
-        connection: Any = self._factory.make_connection()
-        # Silence is normal there; whoever reads it looks after dead peers by ``ping``.
-        connection.socket_timeout = None
-        return Subscription(connection)
+        return Subscription(self._new_connection())
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -120,17 +137,21 @@ class RedisLink:
 
     @staticmethod
     def _replies(connection: Any, count: int) -> list[Any]:
-        replies, error = [], None
+        replies: list[Any] = []
         for _ in range(count):
             try:
                 replies.append(connection.read_response())
             except theirs.ResponseError as exc:
                 # The others' replies are on the wire still, and must be read before the connection is used again.
-                error = error or exc
-                replies.append(None)
-        if error is not None:
-            raise error
+                replies.append(exc)
+        if any(isinstance(reply, theirs.ReadOnlyError) for reply in replies):
+            # A replica, after a failover: the name may lead to another server by now.
+            connection.disconnect()
         return replies
+
+    def _new_connection(self) -> Any:
+        # Not the pool's make_connection, which counts connections that have long been closed.
+        return self._factory.connection_class(**self._factory.connection_kwargs)
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
@@ -138,14 +159,13 @@ class RedisLink:
             connection = self._idle.get(timeout=self._timeout_s)
         except queue.Empty:
             raise StoreUnavailable("every connection to Redis is in use") from None
-        connection = connection or self._factory.make_connection()
         try:
+            connection = connection or self._new_connection()
             yield connection
-        except theirs.ResponseError:
-            raise
         except BaseException:
             # A reply may be outstanding (a greenlet that is killed counts too): it must not be read as another's.
-            connection.disconnect()
+            if connection is not None:
+                connection.disconnect()
             raise
         finally:
             self._idle.put(connection)
@@ -158,9 +178,12 @@ class Subscription:
         self._connection = connection
 
     def connect(self) -> None:
-        """Connect, authenticated and ready."""
+        """Connect, authenticated and ready, within the link's time. From then on silence is normal, and whoever
+        reads looks after dead peers by a PING."""
         with _translating():
             self._connection.connect()
+            self._connection.socket_timeout = None
+            self._connection._sock.settimeout(None)
 
     def send(self, *command: Any) -> None:
         """SUBSCRIBE, UNSUBSCRIBE or PING; the reply comes to ``read``."""
@@ -209,9 +232,8 @@ def translated(exc: Exception) -> Exception:
 
 
 def _away(exc: Exception, sent: bool) -> Exception:
-    if type(exc) is not theirs.ConnectionError and not isinstance(exc, theirs.TimeoutError):
-        return translated(exc)
-    return OutcomeUnknown(_plain(exc)) if sent else StoreUnavailable(_plain(exc))
+    """The error for a call that was not answered; ``sent``: some try of it may have reached Redis."""
+    return OutcomeUnknown(_plain(exc)) if sent else translated(exc)
 
 
 def _plain(exc: Exception) -> str:

@@ -22,7 +22,7 @@ from spool.errors import SettingsError
 from spool.models import DEMO, Model, Upstream
 
 PREFIX = "SPOOL_"
-_SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
+_SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
 
 
 class Settings(BaseSettings):
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field("json", pattern="^(json|text)$")
     models_file: Path | None = None
-    upstream_url: str = ""
+    upstream_url: str = Field("", repr=False)
     upstream_api_key: SecretStr = SecretStr("")
     default_model: str = ""
     """What a job without ``model`` asks for; empty: the first upstream model, or ``demo``."""
@@ -142,7 +142,7 @@ class WebSettings(Settings):
 
     def check_exposure(self) -> None:
         """``SettingsError`` if anybody on the network could use this Spool, and nobody said that they may."""
-        if self.allow_anonymous or self.owners_by_key() or _is_loopback(self.host):
+        if self.allow_anonymous or self.owners_by_key() or is_loopback(self.host):
             return
         raise SettingsError(
             f"SPOOL_HOST={self.host!r} lets the network in, and there are no SPOOL_API_KEYS: set them, "
@@ -202,7 +202,8 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
             raise SettingsError(f"{name} is no setting of Spool{hint}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

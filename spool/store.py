@@ -5,13 +5,22 @@ Every call checks the owner; another owner's job is a missing one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from spool.errors import BatchNotFound, IdempotencyConflict, JobGone, JobNotEnded, JobNotFound, QueueFull
+from spool.errors import (
+    BatchNotFound,
+    IdempotencyConflict,
+    JobGone,
+    JobNotEnded,
+    JobNotFound,
+    QueueFull,
+    UndecodableRecord,
+)
 from spool.jobs import Job, NewJob, OnDisconnect, Priority, Status, shard_of
 from spool.keys import job as job_key
 from spool.keys import prefix
@@ -20,6 +29,8 @@ from spool.scripting import script
 
 RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
 """Order of claiming; 0 is a retry."""
+log = logging.getLogger("spool.store")
+
 FIRST_READER_MS = 30_000
 """How long a job that is to end with its last reader waits for its first one."""
 _PAGE = 100
@@ -72,19 +83,22 @@ class JobStore:
             return []
         calls = [(job_id, int(with_text)) for job_id in job_ids]
         found = []
-        replies = self._link.run_many(script("look"), self._shard(job_ids[0]), calls)
+        replies = self._link.run_each(script("look"), self._shard(job_ids[0]), calls)
         for job_id, reply in zip(job_ids, replies, strict=True):
             try:
                 found.append(read_look(reply, job_id, owner))
             except JobNotFound:
                 continue
+            except UndecodableRecord:
+                # One broken record must not hide all others.
+                log.exception("job %s cannot be read", job_id)
         return found
 
     def cancel(self, job_id: str, owner: str) -> Job:
         """Ask for the job's end, and answer it as it is then. Idempotent."""
         shard = self._shard(job_id)
         self._link.run(script("cancel"), shard, job_id, owner)
-        return self.look(job_id, owner)
+        return self.look(job_id, owner, with_text=True)
 
     def delete(self, job_id: str, owner: str) -> None:
         """Forget a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``."""
@@ -191,7 +205,7 @@ def submit_args(new: NewJob, max_queued: int) -> list[Any]:
     ]
 
 
-def read_submitted(reply: list[bytes], new: NewJob) -> Submitted:
+def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
     """What ``submit.lua`` answered."""
     outcome, job_id = reply[0], reply[1].decode()
     if outcome == b"conflict":
@@ -200,13 +214,16 @@ def read_submitted(reply: list[bytes], new: NewJob) -> Submitted:
         raise QueueFull("as many jobs are waiting as this server takes", retry_after_s=5.0)
     if outcome == b"no_batch":
         raise BatchNotFound(new.batch)
-    return Submitted(Job.decode(reply[2:]), replayed=outcome == b"replayed")
+    position, *record = reply[2:]
+    return Submitted(Job.decode(record, queue_position=position), replayed=outcome == b"replayed")
 
 
 def read_look(reply: Any, job_id: str, owner: str) -> Job:
     """What ``look.lua`` answered."""
     if reply is None:
         raise JobNotFound(job_id)
+    if isinstance(reply, Exception):
+        raise UndecodableRecord(f"job {job_id}", reply)
     if isinstance(reply, bytes):
         raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
     position, text, *record = reply

@@ -71,7 +71,7 @@ def _upstream(item: Any, place: str) -> Upstream:
     if kind not in ("openai", "azure"):
         raise SettingsError(f"{place}.kind={kind!r}: must be 'openai' or 'azure'")
     if not item["url"].startswith(("http://", "https://")):
-        raise SettingsError(f"{place}.url={item['url']!r}: must begin with http:// or https://")
+        raise SettingsError(f"{place}.url: must begin with http:// or https://")
     return Upstream(
         name=item["name"],
         url=item["url"].rstrip("/"),

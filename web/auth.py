@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
 
-from spool.settings import WebSettings
+from spool.settings import WebSettings, is_loopback
 from web.problems import Problem
 
 SCOPES = frozenset({"jobs:read", "jobs:write", "models:read", "operations:read", "public"})
 """What a route may ask for; ``public`` asks for nothing."""
 ANONYMOUS = "anonymous"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -51,9 +50,9 @@ def install(app: Flask, settings: WebSettings) -> None:
     """Check the credential before every request that has a route."""
     by_digest = {_digest(secret): name for secret, name in settings.owners_by_key().items()}
     everything = SCOPES - {"public"}
-    if not by_digest and settings.host in _LOOPBACK and not settings.allow_anonymous:
+    if not by_digest and is_loopback(settings.host) and not settings.allow_anonymous:
         # Nobody needs a key here, so a page elsewhere must not reach it under a name of its own (DNS rebinding).
-        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", "[::1]"]
+        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", "[::1]", settings.host]
 
     def credential() -> Credential:
         if not by_digest:

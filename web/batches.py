@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import gevent
 import orjson
 from flask import Blueprint, Response, request
 
@@ -25,6 +26,7 @@ from web.submissions import body, new_job, parse_json, parse_submission
 blueprint = Blueprint("batches", __name__)
 
 _AT_ONCE = 200
+_TEXTS_AT_ONCE = 10
 _BELLS = 100
 _JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 
@@ -37,7 +39,7 @@ def submit() -> Response:
     here.refuse_when_full()
     items = _items(here)
     batch_id = new_batch_id(shard=0)
-    jobs = [_new_job(here, item, owner, index, batch_id) for index, item in enumerate(items)]
+    jobs = [_new_job(here, item, owner, index, batch_id) for index, item in _politely(items)]
     here.store.open_batch(
         batch_id,
         owner,
@@ -82,6 +84,14 @@ def cancel(batch_id: str) -> Response:
     return json_response(_document(here, batch_id, owner))
 
 
+def _politely(items: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Each item with its index, letting the streams of this process go on now and then."""
+    for index, item in enumerate(items):
+        if index % 100 == 99:
+            gevent.sleep(0)
+        yield index, item
+
+
 def _items(here: State) -> list[Any]:
     if request.mimetype == "application/json":
         items = parse_json(body(), "body")
@@ -120,7 +130,9 @@ def _submit_all(here: State, jobs: list[NewJob], batch_id: str) -> None:
         # All or nothing: what was written before the trouble is cancelled, as far as Redis can be reached.
         _withdraw(here.store, jobs)
         if isinstance(exc, StoreUnavailable):
-            detail = "the batch was not accepted as a whole; its jobs are being cancelled"
+            detail = (
+                "the batch was not accepted as a whole; what was written of it is cancelled, or ends at its deadline"
+            )
             headers = retry_after(exc.retry_after_s)
             raise Problem(503, "Store unavailable", detail, headers=headers, batch=batch_id) from exc
         raise
@@ -156,7 +168,7 @@ def _document(here: State, batch_id: str, owner: str) -> dict[str, Any]:
 
 
 def _result_lines(store: JobStore, batch_id: str, owner: str, start: int) -> Iterator[bytes]:
-    while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_AT_ONCE):
+    while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_TEXTS_AT_ONCE):
         for job in store.look_many(job_ids, owner, with_text=True):
             yield orjson.dumps(job.public()) + b"\n"
         start += len(job_ids)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from flask import Blueprint, Response, request
 
-from spool.errors import Draining, OutcomeUnknown, TooManyStreams
+from spool.errors import Draining, OutcomeUnknown, StoreUnavailable, TooManyStreams
 from spool.jobs import Job, NewJob, Status
 from spool.store import Submitted
 from web import auth, text
@@ -19,6 +19,7 @@ from web.metrics import SUBMITTED
 from web.problems import field_problem
 from web.state import State, state
 from web.stream import streamed, wanted_media_type
+from web.streams import Peer
 from web.submissions import digest, idempotency_digest, json_body, new_job, parse_submission
 
 blueprint = Blueprint("jobs", __name__)
@@ -74,10 +75,12 @@ def _answer(here: State, submitted: Submitted) -> Response:
     wait = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
     if wait is not None:
         wait_s = min(int(wait[1]), _WAIT_AT_MOST_S)
-        if job.ended or _wait_for_end(here, job, wait_s):
-            finished = here.store.look(job.id, job.owner, with_text=True)
-            headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
-            return json_response(finished.public(), 200, headers)
+        # Accepted it is, whatever keeps us from seeing its end.
+        with suppress(TooManyStreams, StoreUnavailable):
+            if job.ended or _wait_for_end(here, job, wait_s):
+                finished = here.store.look(job.id, job.owner, with_text=True)
+                headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
+                return json_response(finished.public(), 200, headers)
     return _accepted(submitted)
 
 
@@ -88,8 +91,10 @@ def _accepted(submitted: Submitted) -> Response:
 
 def _wait_for_end(here: State, job: Job, wait_s: float) -> bool:
     until = time.monotonic() + wait_s
-    with suppress(TooManyStreams), here.slots.one(), here.follower.attach(job, job.last_entry) as reader:
-        while not reader.must_leave:
+    peer = Peer(request.environ, here.settings.stall_s)
+    with here.slots.one(), here.follower.attach(job, job.last_entry) as reader, closing(peer):
+        peer.watch(reader.wake)
+        while not reader.must_leave and not peer.gone:
             rows, _gap, ended = reader.take_rows(1000)
             if ended:
                 return True
@@ -116,7 +121,7 @@ def show(job_id: str) -> Response:
 @scope("jobs:write")
 def cancel(job_id: str) -> Response:
     """Ask for the job's end, in any state, from any instance, any number of times."""
-    return json_response(state().store.cancel(job_id, auth.owner()).public(with_text=False))
+    return json_response(state().store.cancel(job_id, auth.owner()).public())
 
 
 @blueprint.delete("/jobs/<job_id>")

@@ -59,7 +59,9 @@ class State:
             store=JobStore(link),
             follower=follower,
             bell=bell,
-            models=ModelTable(link, settings.static_models(), settings.default_model),
+            models=ModelTable(
+                link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
+            ),
             keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
             slots=StreamSlots(settings.max_streams),
         )
@@ -69,13 +71,18 @@ class State:
         self.follower.start()
         spawn_forever(lambda: self.keeper.run(gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_memory)
-        gevent.spawn(self.bell.warm)
+        self.bell.start()
+
+    @property
+    def spread_s(self) -> float:
+        """Over how long the streams' ends are spread when this process drains: most of the drain time."""
+        return self.settings.drain_s * 0.6
 
     def drain(self) -> None:
         """Streams end, spread over most of the drain time; whoever reads goes to another process."""
         if not self.draining:
             self.draining = True
-            self.follower.drain(self.settings.drain_s * 0.6)
+            self.follower.drain(self.spread_s)
 
     def refuse_when_full(self) -> None:
         """Raise ``StoreFull`` above the watermark: jobs that run must be able to end."""

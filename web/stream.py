@@ -61,7 +61,11 @@ def wanted_media_type() -> str | None:
     names = [sse.MEDIA_TYPE, ndjson.MEDIA_TYPE, text.MEDIA_TYPE]
     if not any(name in request.headers.get("Accept", "") for name in names):
         return None
-    return request.accept_mimetypes.best_match(names)
+    if request.method == "POST" and "*/*" in request.headers.get("Accept", ""):
+        # Clients that take anything list plain text out of habit (axios, jQuery); a submit's own answer is JSON.
+        names.remove(text.MEDIA_TYPE)
+    wanted = request.accept_mimetypes.best_match(["application/json", *names])
+    return wanted if wanted != "application/json" else None
 
 
 def attached_document(job: Job, after: int) -> dict[str, Any]:
@@ -112,9 +116,10 @@ def _body(job: Job, after: int, media_type: str, reader: Reader, peer: Peer, *, 
     if media_type == text.MEDIA_TYPE:
         if job.status is Status.SUCCEEDED and after == job.last_entry:
             return iter(())
-        if after < job.attempt_first - 1:
+        if after == 0:
+            # From the beginning: that of the attempt that counts.
             reader.cursor = job.attempt_first - 1
-        return text.stream_text(reader, peer, heartbeat_s)
+        return text.stream_text(reader, peer, heartbeat_s, said=after > 0)
     form: Format = sse.SSE
     if media_type == ndjson.MEDIA_TYPE:
         form = ndjson.FORMATS[request.args.get("ping") == "1", submitted]
@@ -125,6 +130,8 @@ def push(reader: Reader, form: Format, peer: Peer, heartbeat_s: float, opening: 
     """Whatever has gathered for the reader, in one piece per wake-up, until the log ends or the client leaves."""
     # Even if it is empty: gunicorn sends the headers with the first piece, and a silent job must not hold them back.
     yield opening
+    # A little early: the follower looks at idle readers twice a second.
+    heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
     beat_at = time.monotonic() + heartbeat_s
     while True:
         try:

@@ -52,9 +52,8 @@ class CutAfter(Cut):
         self.data = data
 
 
-def stream_text(reader: Reader, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
-    """The bytes of a ``text/plain`` stream."""
-    said = False
+def stream_text(reader: Reader, peer: Peer, heartbeat_s: float, *, said: bool) -> Iterator[bytes]:
+    """The bytes of a ``text/plain`` stream. ``said``: the client has text already, from before its cursor."""
     # gunicorn sends the headers with the first piece, and a silent job must not hold them back.
     yield b""
     try:

@@ -57,9 +57,10 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
     with here.follower.attach(job, after) as reader:
         send: Callable[[], bool | None] = lambda: send_entries(ws, reader)  # noqa: E731
         if ws.subprotocol == "spool.text":
-            # The text of earlier attempts does not count.
-            reader.cursor = max(after, job.attempt_first - 1)
-            send = TextSender(ws, reader).send
+            if after == 0:
+                # From the beginning: that of the attempt that counts.
+                reader.cursor = job.attempt_first - 1
+            send = TextSender(ws, reader, said=after > 0).send
         ws.event.on_set = reader.wake
         while ws.connected:
             for message in received(ws):
@@ -93,12 +94,12 @@ def send_entries(ws: Any, reader: Reader) -> bool | None:
 
 
 class TextSender:
-    """Sends tokens as bare text, and knows whether it has said something."""
+    """Sends tokens as bare text, and knows whether its client has some already (``said``)."""
 
-    def __init__(self, ws: Any, reader: Reader) -> None:
+    def __init__(self, ws: Any, reader: Reader, *, said: bool) -> None:
         self._ws = ws
         self._reader = reader
-        self._said = False
+        self._said = said
 
     def send(self) -> bool | None:
         """As ``send_entries``. Raises ``Closed`` where the text cannot go on, or did not end with ``done``."""

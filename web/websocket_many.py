@@ -7,12 +7,13 @@ Out: ``accepted``, ``entry``, ``ended``, ``gap``, ``error``.
 
 from __future__ import annotations
 
+import random
+import time
 from typing import Any
 
 import gevent
 import orjson
 from flask import Flask
-from gevent.greenlet import Greenlet
 
 from spool.errors import SpoolError, StoreUnavailable
 from spool.reader import Reader
@@ -39,7 +40,7 @@ class _Socket:
         self.here = here
         self.owner = owner
         self._ws = ws
-        self._followed: dict[str, tuple[Greenlet[..., None], Reader]] = {}
+        self._followed: dict[str, Reader] = {}
 
     def say(self, document: dict[str, Any]) -> None:
         """Send one message."""
@@ -52,23 +53,24 @@ class _Socket:
         job = self.here.store.look(job_id, self.owner)
         self.unfollow(job_id)
         reader = self.here.follower.attach(job, after)
-        self._followed[job_id] = (gevent.spawn(self._follow, job_id, reader), reader)
+        self._followed[job_id] = reader
+        gevent.spawn(self._follow, job_id, reader)
 
     def unfollow(self, job_id: str) -> None:
         """Follow it no more."""
-        greenlet, reader = self._followed.pop(job_id, (None, None))
-        if greenlet is not None and reader is not None:
-            greenlet.kill()
-            self.here.follower.leave(reader)
+        reader = self._followed.pop(job_id, None)
+        if reader is not None:
+            # Its greenlet sees it and ends. It is not killed: that could tear the frame that it is sending.
+            reader.wake()
 
     def close(self) -> None:
-        """Follow nothing any more."""
+        """Follow nothing any more. The socket is gone or going, so nobody is held up in a send for long."""
         for job_id in list(self._followed):
             self.unfollow(job_id)
 
     def _follow(self, job_id: str, reader: Reader) -> None:
         try:
-            while not reader.must_leave:
+            while self._followed.get(job_id) is reader and not reader.must_leave:
                 rows, gap, ended = reader.take_rows(_ROWS)
                 if gap is not None:
                     self.say({"type": "gap", "job": job_id, **gap.public()})
@@ -85,18 +87,20 @@ class _Socket:
         except OSError:
             self._ws.connected = False
         finally:
-            # Not through unfollow, which kills: this very greenlet is ending.
-            if self._followed.get(job_id, (None, None))[1] is reader:
+            if self._followed.get(job_id) is reader:
                 del self._followed[job_id]
             self.here.follower.leave(reader)
 
 
 def serve(here: State, ws: Any) -> None:
     """Answer messages until the client leaves or this server does."""
-    socket = _Socket(here, ws, auth.owner())
+    socket, leave_at = _Socket(here, ws, auth.owner()), float("inf")
     try:
         while ws.connected:
-            if here.draining:
+            if here.draining and leave_at == float("inf"):
+                # Spread, as the streams are.
+                leave_at = time.monotonic() + random.random() * here.spread_s
+            if time.monotonic() >= leave_at:
                 raise Closed(1001, "this server is going away, come back")
             if not ws.input_buffer:
                 ws.event.wait(1.0)

@@ -50,7 +50,13 @@ class WholeFrames:
     def send(self, data: bytes) -> int:
         """Send all of ``data``; whoever else wants to send waits."""
         with self._lock:
-            self._sock.sendall(data)
+            try:
+                self._sock.sendall(data)
+            except BaseException:
+                # A part of it may be out: nothing may follow it.
+                with suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)
+                raise
         return len(data)
 
     def close(self) -> None:

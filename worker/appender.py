@@ -17,6 +17,7 @@ log = logging.getLogger("spool.appender")
 
 _COMMIT_ARGS = 8000
 """Entries and their heads in one call, about: what bounds a commit's size and its time in Redis."""
+_COMMIT_BYTES = 2 * 1024 * 1024
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -71,7 +72,8 @@ class Appender:
     def _gather(self) -> tuple[list[AttemptLog], list[object]]:
         logs: list[AttemptLog] = []
         args: list[object] = []
-        while self._dirty and len(args) < _COMMIT_ARGS:
+        size = 0
+        while self._dirty and len(args) < _COMMIT_ARGS and size < _COMMIT_BYTES:
             # Oldest first, so that one job that writes a lot cannot hold up the others.
             attempt_log = next(iter(self._dirty))
             del self._dirty[attempt_log]
@@ -79,6 +81,7 @@ class Appender:
             if pending is not None:
                 logs.append(attempt_log)
                 args.extend(pending)
+                size += attempt_log.committing
         if not self._dirty:
             self._has_dirty.clear()
         return logs, args

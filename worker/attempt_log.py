@@ -47,11 +47,15 @@ class AttemptLog:
         self.outcome: str | None = None
         """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
         self.plain = True
+        self.blocked = False
+        """The job waits because Redis does not take what it has: that is no fault of its model's."""
         self._changed = changed
         self._entries: list[bytes] = []
         self._texts: list[str] = []
         self._ending = b""
         self._buffered = 0
+        self.committing = 0
+        """Bytes of entries in the last ``pending``."""
         self._progress = Event()
         self.on_over: Callable[[str], None] = lambda _outcome: None
 
@@ -78,7 +82,9 @@ class AttemptLog:
         self._buffered += len(entry)
         self._changed(self)
         if self._buffered > BUFFER_BYTES:
+            self.blocked = True
             self.flush(Deadline.never(), below=BUFFER_BYTES // 2)
+            self.blocked = False
 
     def end(self, status: Status, kind: Kind, fields: Mapping[str, Any], usage: Mapping[str, Any] | None) -> None:
         """Add the terminal entry and what the record keeps of it."""
@@ -113,6 +119,7 @@ class AttemptLog:
         while stop < len(self._entries) and stop - start < _COMMIT_ENTRIES and size < _COMMIT_BYTES:
             size += len(self._entries[stop])
             stop += 1
+        self.committing = size
         ending = self._ending if stop == len(self._entries) else b""
         text = "".join(self._text(at) for at in range(start, stop))
         head: list[bytes | str | int] = [

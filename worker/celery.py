@@ -15,7 +15,6 @@ from spool.bell import TASK, Bell, celery_app
 from spool.embedded import broker_url_from
 from spool.errors import SettingsError, SpoolError
 from spool.logs import configure as configure_logs
-from spool.models import Model
 from spool.settings import WorkerSettings
 from worker.backends import Backend, BackendError
 from worker.backends.demo import Demo
@@ -64,19 +63,16 @@ def discover_models(found: WorkerProcess) -> None:
     """Publish what the upstreams without a list of models serve; again now and then, sooner while one is away."""
     asked = [upstream for upstream in upstreams if not upstream.models]
     while asked:
-        models: list[Model] = []
         away = False
         for upstream in asked:
             try:
-                models.extend(discover(upstream))
+                found.models.publish(upstream.name, discover(upstream))
             except BackendError as exc:
                 away = True
                 log.warning("upstream %s: %s", upstream.name, exc.message)
-        try:
-            found.models.publish(models)
-        except SpoolError as exc:
-            away = True
-            log.warning("models not published: %s", exc)
+            except SpoolError as exc:
+                away = True
+                log.warning("models of %s not published: %s", upstream.name, exc)
         gevent.sleep(_DISCOVER_AGAIN_S if away else _DISCOVER_S)
 
 

@@ -50,6 +50,9 @@ class Heartbeat:
                 if not failing:
                     log.warning("heartbeat: %s", exc)
                 failing = True
+            except Exception:
+                # All leases of the process hang on this thread: whatever it was must not end it.
+                log.exception("heartbeat broke")
             time.sleep(INTERVAL_S)
         self._leave()
 

@@ -47,7 +47,8 @@ class WorkerProcess:
         self._link = RedisLink(redis_url, connections=8, name="spool-worker")
         self._appends = RedisLink(redis_url, connections=1, name="spool-appender")
         self._beats = RedisLink(redis_url, connections=1, name="spool-heartbeat")
-        self.models = ModelTable(self._link, settings.static_models(), settings.default_model)
+        upstreams = [upstream.name for upstream in settings.upstreams()]
+        self.models = ModelTable(self._link, settings.static_models(), upstreams, settings.default_model)
         self._claims = self._claims_on(self._link)
         self._appender = Appender(self._appends, shard=0, lease_s=settings.lease_s, sleep=gevent.sleep)
         self._heartbeat = Heartbeat(self._claims_on(self._beats), self._held, lambda: self.free, self._over_from_thread)
@@ -73,6 +74,7 @@ class WorkerProcess:
             lease_s=self._settings.lease_s,
             max_attempts=self._settings.max_attempts,
         )
+        self._bell.start()
         spawn_forever(self._appender.run)
         spawn_forever(self._check_limits)
         spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self._draining))
@@ -95,7 +97,7 @@ class WorkerProcess:
         """Take nothing more; let running jobs finish for the drain time, then hand them back."""
         self._draining = True
         deadline = time.monotonic() + self._settings.worker_drain_s
-        while self._running and time.monotonic() < deadline:
+        while (self._running or self._taking) and time.monotonic() < deadline:
             gevent.sleep(0.05)
         running = [greenlet for _attempt, greenlet in self._running.values()]
         if running:
@@ -143,7 +145,7 @@ class WorkerProcess:
             backend = self._backends[model.backend]
         except (UnknownModel, KeyError) as exc:
             log.error("job %s: %s", claim.job.id, exc)
-            self._claims.hand_back(claim.job.id, claim.fence, counts=True)
+            self._claims.hand_back(claim.job.id, claim.fence, counts=True, reason="model_unknown", message=str(exc))
             return
         attempt_log = AttemptLog(claim, self._appender.changed)
         attempt = Attempt(
@@ -165,7 +167,7 @@ class WorkerProcess:
             del self._running[held]
 
     def _held(self) -> list[Held]:
-        # Read by the heartbeat's thread: a copy made in one bytecode, while the hub may add and remove.
+        # Read by the heartbeat's thread while the hub adds and removes, so over a copy.
         return [held for held, (_attempt, greenlet) in list(self._running.items()) if not greenlet.dead]
 
     def _over_from_thread(self, held: Held, outcome: str) -> None:
@@ -181,5 +183,9 @@ class WorkerProcess:
             now = time.monotonic()
             for attempt, greenlet in list(self._running.values()):
                 passed = attempt.stopwatch.passed(now)
-                if passed is not None and attempt.log.outcome is None and not attempt.log.ending:
+                if (
+                    passed is not None
+                    and attempt.log.outcome is None
+                    and not (attempt.log.ending or attempt.log.blocked)
+                ):
                     greenlet.kill(passed, block=False)

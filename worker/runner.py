@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -60,7 +61,7 @@ class Attempt:
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
         except HandBack:
-            self._hand_back(counts=False)
+            self._hand_back(counts=False, reason="handed_back", message="its worker was stopped")
         except LimitPassed as passed:
             self._fail(passed.code, passed.message, retryable=True)
         except OutputTooLongError as exc:
@@ -68,7 +69,7 @@ class Attempt:
         except backends.BackendError as exc:
             if exc.interrupted:
                 log.warning("job %s: %s", self.claim.job.id, exc.message)
-                self._hand_back(counts=True)
+                self._hand_back(counts=True, reason=exc.code, message=exc.message)
             else:
                 self._fail(exc.code, exc.message, retryable=exc.retryable)
         except Exception:
@@ -89,8 +90,9 @@ class Attempt:
         with closing(self._backend.generate(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 if type(piece) is backends.Text:
-                    self.stopwatch.touch()
                     self._write_text(Kind.TOKEN, piece.text)
+                    # After the write, which may have had to wait for Redis: that is no silence of the model's.
+                    self.stopwatch.touch()
                 elif type(piece) is backends.Finish:
                     finish = piece.reason
                 else:
@@ -98,12 +100,19 @@ class Attempt:
         self._end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": finish})
 
     def _write_text(self, kind: Kind, text: str) -> None:
+        for part in self._parts(text):
+            self.log.append(kind, {"text": part}, part if kind is Kind.TOKEN else "")
+
+    def _parts(self, text: str) -> Iterator[str]:
+        """The text in pieces that an entry may hold. Raises ``OutputTooLongError`` past the job's limit."""
         self._left_bytes -= len(text.encode())
         if self._left_bytes < 0:
             raise OutputTooLongError("the answer is longer than this server keeps (SPOOL_MAX_OUTPUT_BYTES)")
+        if len(text) <= _PIECE_CHARACTERS:
+            yield text
+            return
         for at in range(0, len(text), _PIECE_CHARACTERS):
-            part = text[at : at + _PIECE_CHARACTERS]
-            self.log.append(kind, {"text": part}, part if kind is Kind.TOKEN else "")
+            yield text[at : at + _PIECE_CHARACTERS]
 
     def _write_other(self, piece: backends.Piece) -> None:
         match piece:
@@ -114,9 +123,9 @@ class Attempt:
             case backends.Reasoning(text):
                 self._write_text(Kind.REASONING, text)
             case backends.ToolCall(index, call_id, name, arguments):
-                self._left_bytes -= len(arguments)
-                fields = {"index": index, "call_id": call_id, "name": name, "arguments": arguments}
-                self.log.append(Kind.TOOL_CALL, fields)
+                for part in self._parts(arguments):
+                    fields = {"index": index, "call_id": call_id, "name": name, "arguments": part}
+                    self.log.append(Kind.TOOL_CALL, fields)
             case backends.Usage(input_tokens, output_tokens):
                 self._usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
                 self.log.append(Kind.USAGE, self._usage)
@@ -135,11 +144,11 @@ class Attempt:
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
 
-    def _hand_back(self, *, counts: bool) -> None:
+    def _hand_back(self, *, counts: bool, reason: str, message: str) -> None:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
         try:
             self.log.flush(deadline)
-            answer = self._claims.hand_back(job_id, self.claim.fence, counts=counts)
+            answer = self._claims.hand_back(job_id, self.claim.fence, counts=counts, reason=reason, message=message)
             log.info("job %s handed back: %s", job_id, answer)
         except AttemptOver as over:
             log.info("job %s: %s", job_id, over.outcome)

@@ -41,7 +41,7 @@ local function begin(id, model, record)
   if attempt > 1 then
     local plain = record[5] == '1' and record[6] ~= '0'
     mode = plain and redis.call('STRLEN', key .. ':text') > 0 and 'continued' or 'restarted'
-    rest = ',"attempt":' .. attempt .. ',"reason":"worker_lost"'
+    rest = ',"attempt":' .. attempt .. ',"reason":' .. json(redis.call('HGET', key, 'again') or 'worker_lost')
   end
   if mode ~= 'continued' then
     redis.call('DEL', key .. ':text')

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- A worker gives up a job that it holds. ARGV: id, fence, 1 if it counts as an attempt, max_attempts.
+-- A worker gives up a job that it holds. ARGV: id, fence, 1 if it counts as an attempt, max_attempts,
+-- reason (a word), message.
 -- Answers what became of it: queued, failed, cancelled, or lost (it was not this fence's any more).
 local record = redis.call('HMGET', job_key(ARGV[1]), 'fence', 'status')
 if record[1] ~= ARGV[2] or record[2] ~= 'running' then
   return record[2] == 'cancelled' and 'cancelled' or 'lost'
 end
-return retry(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]))
+return retry(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6])

@@ -41,7 +41,7 @@ local function move(id, to)
     error('job ' .. id .. ': no way from ' .. tostring(from) .. ' to ' .. to)
   end
   redis.call('HSET', key, 'status', to)
-  if batch and batch ~= '' then
+  if batch and batch ~= '' and redis.call('EXISTS', P .. 'batch:' .. batch) == 1 then
     redis.call('HINCRBY', P .. 'batch:' .. batch, from, -1)
     redis.call('HINCRBY', P .. 'batch:' .. batch, to, 1)
   end
@@ -52,7 +52,15 @@ local function push(id, kind, rest)
   local key = job_key(id)
   local n = tonumber(redis.call('HGET', key, 'last')) + 1
   local entry = '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
-  redis.call('XADD', key .. ':log', n .. '-0', 'entry', entry)
+  local written = redis.pcall('XADD', key .. ':log', n .. '-0', 'entry', entry)
+  if type(written) == 'table' and written.err then
+    if not string.find(written.err, 'WRONGTYPE', 1, true) then
+      error(written.err)
+    end
+    -- Something that is no log stands in its place. The job must be able to end; what was there is a gap.
+    redis.call('DEL', key .. ':log')
+    redis.call('XADD', key .. ':log', n .. '-0', 'entry', entry)
+  end
   redis.call('HSET', key, 'last', n)
   redis.call('PUBLISH', key .. ':log', n .. '\n' .. entry)
   return n
@@ -112,8 +120,9 @@ local function end_cancelled(id)
 end
 
 -- A running job loses its worker: it is queued again ahead of new ones, or ends. Answers what became of it.
--- `costs` is 1 where it counts against the attempts (the worker died), 0 where not (it was handed back).
-local function retry(id, costs, max_attempts)
+-- `costs` is 1 where it counts against the attempts, 0 where not (it was handed back). `reason` is a word for the log's
+-- next entry; `message` says what happened, for whoever reads the job's error.
+local function retry(id, costs, max_attempts, reason, message)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'losses', 'cancel_ms', 'on_worker_loss', 'continuable', 'plain',
     'model', 'seq', 'deadline_ms')
@@ -123,17 +132,17 @@ local function retry(id, costs, max_attempts)
     return 'cancelled'
   end
   if losses >= max_attempts then
-    fail(id, 'attempts_exhausted', 'the worker died in each of ' .. losses .. ' attempts', false)
+    fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. message, false)
     return 'failed'
   end
   local said = record[5] == '0' or redis.call('STRLEN', key .. ':text') > 0
   local can_continue = record[4] == '1' and record[5] ~= '0'
   if said and record[3] == 'fail' and not can_continue then
-    fail(id, 'worker_lost', 'the worker died in the middle of the answer', true)
+    fail(id, reason == 'handed_back' and 'worker_lost' or reason, 'the answer broke off: ' .. message, true)
     return 'failed'
   end
   move(id, 'queued')
-  redis.call('HSET', key, 'losses', losses)
+  redis.call('HSET', key, 'losses', losses, 'again', reason)
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
   redis.call('ZREM', P .. 'running:' .. record[6], id)
   redis.call('ZADD', P .. 'pending:' .. record[6], record[7], id)

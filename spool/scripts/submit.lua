@@ -3,7 +3,7 @@
 -- of memory (no allow-oom).
 -- ARGV: id, owner, model, rank, ttl_s, timeout_ms, start_ms, max_queued, idempotency ('' or OWNER:DIGEST),
 -- body digest, batch ('' or id), batch index, input, watch_ms (0, or how long it may be without a reader); then names and values of further fields.
--- Answers {outcome, id, record…}: created, replayed (the job of an earlier submit), conflict, full, no_batch.
+-- Answers {outcome, id, queue position or false, record…}: created, replayed (the job of an earlier submit), conflict, full, no_batch.
 local id, owner, model = ARGV[1], ARGV[2], ARGV[3]
 local idempotency, digest, batch = ARGV[9], ARGV[10], ARGV[11]
 local key = job_key(id)
@@ -12,6 +12,7 @@ local function answer(outcome, job)
   local out = redis.call('HGETALL', job_key(job))
   table.insert(out, 1, outcome)
   table.insert(out, 2, job)
+  table.insert(out, 3, redis.call('ZRANK', P .. 'pending:' .. redis.call('HGET', job_key(job), 'model'), job))
   return out
 end
 

@@ -244,13 +244,13 @@ def test_stream_through_nginx_arrives_entry_by_entry(nginx: Start, upstream: Cal
         connection.sendall(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
 
     web = upstream(answer)
-    with ask(nginx(web.port, web.port), "GET /jobs/x/stream HTTP/1.1\nHost: spool.example\n\n") as reader:
+    with ask(nginx(web.port, web.port), "GET /jobs/x/stream HTTP/1.1\nHost: localhost\n\n") as reader:
         assert read_until(reader, b"data: 1\n\n").endswith(b"data: 1\n\n")
         assert not web.release.is_set()
         web.release.set()
         assert read_until(reader, b"data: 2\n\n").endswith(b"data: 2\n\n")
     assert web.requests[0].startswith("GET /jobs/x/stream HTTP/1.1\r\n")
-    assert "Host: spool.example\r\n" in web.requests[0]
+    assert "Host: localhost\r\n" in web.requests[0]
     assert "Connection:" not in web.requests[0]
 
 
@@ -265,7 +265,7 @@ def test_websocket_through_nginx_is_upgraded(nginx: Start, upstream: Callable[..
             connection.sendall(data.upper())
 
     web = upstream(answer)
-    request = "GET /jobs/x/ws HTTP/1.1\nHost: h\nUpgrade: websocket\nConnection: Upgrade\n\n"
+    request = "GET /jobs/x/ws HTTP/1.1\nHost: localhost\nUpgrade: websocket\nConnection: Upgrade\n\n"
     with ask(nginx(web.port, web.port), request) as reader:
         assert read_until(reader, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
         reader.sendall(b"hello.")
@@ -285,7 +285,7 @@ def test_reader_that_leaves_nginx_is_noticed_by_the_web(nginx: Start, upstream: 
             gone.set()
 
     web = upstream(answer)
-    with ask(nginx(web.port, web.port), "GET / HTTP/1.1\nHost: h\n\n") as reader:
+    with ask(nginx(web.port, web.port), "GET / HTTP/1.1\nHost: localhost\n\n") as reader:
         read_until(reader, b"data: 1")
     assert gone.wait(20)
 
@@ -298,7 +298,7 @@ def test_post_that_broke_off_is_not_sent_again(nginx: Start, upstream: Callable[
         read_until(connection, b"}")
 
     webs = [upstream(answer), upstream(answer)]
-    request = "POST /jobs HTTP/1.1\nHost: h\nContent-Length: 2\n\n{}"
+    request = "POST /jobs HTTP/1.1\nHost: localhost\nContent-Length: 2\n\n{}"
     with ask(nginx(webs[0].port, webs[1].port), request) as reader:
         assert read_until(reader, b"\r\n").startswith(b"HTTP/1.1 502 ")
     assert sum(len(web.requests) for web in webs) == 1
@@ -314,7 +314,7 @@ def test_web_that_is_gone_is_passed_over(nginx: Start, upstream: Callable[..., U
 
     port = nginx(upstream(answer).port, free_port())
     for _ in range(4):
-        with ask(port, f"{method} /jobs HTTP/1.1\nHost: h\nContent-Length: 0\n\n") as reader:
+        with ask(port, f"{method} /jobs HTTP/1.1\nHost: localhost\nContent-Length: 0\n\n") as reader:
             assert read_until(reader, b"\r\n").startswith(b"HTTP/1.1 200 ")
 
 
@@ -330,11 +330,11 @@ def test_web_that_drains_is_passed_over_for_get(nginx: Start, upstream: Callable
 
     port = nginx(upstream(draining).port, upstream(well).port)
     for _ in range(4):
-        with ask(port, "GET /jobs/x HTTP/1.1\nHost: h\n\n") as reader:
+        with ask(port, "GET /jobs/x HTTP/1.1\nHost: localhost\n\n") as reader:
             assert read_until(reader, b"\r\n").startswith(b"HTTP/1.1 200 ")
     statuses = set()
     for _ in range(4):
-        with ask(port, "POST /jobs HTTP/1.1\nHost: h\nContent-Length: 0\n\n") as reader:
+        with ask(port, "POST /jobs HTTP/1.1\nHost: localhost\nContent-Length: 0\n\n") as reader:
             statuses.add(read_until(reader, b"\r\n").split()[1])
     assert statuses == {b"200", b"503"}
 
@@ -343,6 +343,6 @@ def test_web_that_drains_is_passed_over_for_get(nginx: Start, upstream: Callable
 def test_metrics_are_not_behind_nginx(nginx: Start, upstream: Callable[..., Upstream]) -> None:
     """Each web's figures are its own; from outside there are none."""
     web = upstream(lambda *_: None)
-    with ask(nginx(web.port, web.port), "GET /metrics HTTP/1.1\nHost: h\n\n") as reader:
+    with ask(nginx(web.port, web.port), "GET /metrics HTTP/1.1\nHost: localhost\n\n") as reader:
         assert read_until(reader, b"\r\n").startswith(b"HTTP/1.1 404 ")
     assert web.requests == []

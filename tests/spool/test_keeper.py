@@ -6,6 +6,7 @@ from spool.errors import StoreUnavailable
 from spool.jobs import OnDisconnect, OnWorkerLoss, Status
 from spool.keeper import Keeper, Round
 from spool.keys import job as job_key
+from spool.keys import log as log_key
 from spool.keys import prefix
 from spool.redis_link import RedisLink
 from spool.scripting import script
@@ -25,7 +26,7 @@ def test_lost_lease_is_retried(link: RedisLink) -> None:
     worker = HandWorker(link)
     claim = worker.take()
     age(link, job.id, leased_until_ms=1)
-    assert keep(link) == [1, 0, 1, 0, 0]
+    assert keep(link) == [1, 0, 1, 0, 0, 0]
     assert status_and_code(link, job.id) == (Status.QUEUED, None)
     assert worker.claims.heartbeat([(job.id, claim.fence)], free=0) == ["lost"]
     assert worker.take().job.attempt == 2
@@ -35,7 +36,7 @@ def test_lease_that_holds_is_left_alone(link: RedisLink) -> None:
     """A job whose lease has not run out is nobody else's business."""
     job = submit(link)
     HandWorker(link).take()
-    assert keep(link) == [0, 0, 0, 0, 0]
+    assert keep(link) == [0, 0, 0, 0, 0, 0]
     assert status_and_code(link, job.id) == (Status.RUNNING, None)
 
 
@@ -58,7 +59,7 @@ def test_lost_lease_of_a_job_that_may_not_begin_anew(link: RedisLink) -> None:
     worker = HandWorker(link)
     worker.say(worker.take(), "spoken")
     age(link, job.id, leased_until_ms=1)
-    assert keep(link) == [0, 0, 0, 1, 0]
+    assert keep(link) == [0, 0, 1, 0, 0, 0]
     assert status_and_code(link, job.id) == (Status.FAILED, "worker_lost")
 
 
@@ -98,7 +99,7 @@ def test_deadline_is_judged_at_once(link: RedisLink) -> None:
     age(link, job.id, deadline_ms=1)
     reply = keep(link, lease_ms=60_000, patient=True)
     assert reply is not None
-    assert reply[4] == 1
+    assert reply[5] == 1
     assert status_and_code(link, job.id) == (Status.FAILED, "deadline_exceeded")
 
 
@@ -138,9 +139,9 @@ def test_patience_after_a_restart_of_redis(link: RedisLink) -> None:
     keep(link)
     age(link, job.id, leased_until_ms=1)
     link.call("HSET", f"{prefix(0)}keeper", "run_id", "another")
-    assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 1]
+    assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 0, 1]
     assert status_and_code(link, job.id) == (Status.RUNNING, None)
-    assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 1]
+    assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 0, 1]
 
 
 def test_patience_after_a_gap_in_the_beat(link: RedisLink) -> None:
@@ -150,9 +151,9 @@ def test_patience_after_a_gap_in_the_beat(link: RedisLink) -> None:
     keep(link)
     age(link, job.id, leased_until_ms=1)
     link.call("HINCRBY", f"{prefix(0)}keeper", "beat_ms", -600_000)
-    assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 1]
+    assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 0, 1]
     link.call("HSET", f"{prefix(0)}keeper", "patient_until_ms", 1)
-    assert keep(link, lease_ms=60_000, patient=True) == [1, 0, 1, 0, 0]
+    assert keep(link, lease_ms=60_000, patient=True) == [1, 0, 1, 0, 0, 0]
 
 
 def test_one_keeper_at_a_time(link: RedisLink) -> None:
@@ -222,7 +223,7 @@ def test_round_counts_what_waits_and_what_is_free(link: RedisLink) -> None:
     HandWorker(link, name="two").claims.heartbeat([], free=4)
     HandWorker(link, name="dead").claims.heartbeat([], free=50)
     link.call("ZADD", f"{prefix(0)}workers", 1, "dead")
-    assert keep(link) == [2, 7, 0, 0, 0]
+    assert keep(link) == [2, 7, 0, 0, 0, 0]
     assert link.call("HLEN", f"{prefix(0)}slots") == 2
 
 
@@ -233,7 +234,7 @@ def test_bell_rings_once_per_job_and_free_slot(link: RedisLink) -> None:
     rung: list[None] = []
     keeper = Keeper(link, lambda: rung.append(None), shard=0, lease_s=10, max_attempts=3)
     HandWorker(link).claims.heartbeat([], free=3)
-    assert keeper.beat() == Round(pending=5, free=3, retried=0, failed=0, patient=True)
+    assert keeper.beat() == Round(pending=5, free=3, taken_over=0, overdue=0, broken=0, patient=True)
     assert len(rung) == 3
     assert keeper.beat() is None
     assert len(rung) == 3
@@ -266,3 +267,37 @@ def test_ended_job_keeps_no_place_anywhere(link: RedisLink) -> None:
         assert record(link, job.id)["status"] in ("cancelled", "failed", "succeeded")
         for index in ("pending:demo", "running:demo", "deadlines", "watched"):
             assert link.call("ZCARD", prefix(0) + index) == 0
+
+
+def test_broken_log_stops_no_other_job(link: RedisLink) -> None:
+    """A job whose log is something else ends all the same, and so do those behind it."""
+    jobs = [submit(link) for _ in range(3)]
+    for job in jobs:
+        age(link, job.id, deadline_ms=1)
+    link.call("SET", log_key(0, jobs[0].id), "no log")
+    keep(link)
+    for job in jobs:
+        assert status_and_code(link, job.id) == (Status.FAILED, "deadline_exceeded")
+
+
+def test_broken_record_is_put_off(link: RedisLink) -> None:
+    """A job that cannot be handled is counted and tried again later; those behind it are handled now."""
+    broken, sound = submit(link), submit(link)
+    for job in (broken, sound):
+        age(link, job.id, deadline_ms=1)
+    link.call("HDEL", job_key(0, broken.id), "last")
+    reply = keep(link, lease_ms=60_000, patient=True)
+    assert reply is not None
+    assert reply[3:5] == [1, 1]
+    assert status_and_code(link, sound.id) == (Status.FAILED, "deadline_exceeded")
+    assert keep(link, lease_ms=60_000, patient=True)[3:5] == [0, 0]  # type: ignore[index]
+
+
+def test_unread_job_while_leases_are_not_judged(link: RedisLink) -> None:
+    """After a gap in the beat those who read could not say so either: nothing is cancelled for it yet."""
+    job = submit(link, on_disconnect=OnDisconnect.CANCEL)
+    link.call("ZADD", f"{prefix(0)}watched", 1, job.id)
+    assert keep(link, lease_ms=60_000, patient=True)[5] == 1  # type: ignore[index]
+    assert status_and_code(link, job.id)[0] is Status.QUEUED
+    keep(link)
+    assert status_and_code(link, job.id)[0] is Status.CANCELLED

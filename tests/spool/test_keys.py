@@ -34,7 +34,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     """After all that can happen to a job, every key matches one line of the map, and every line was met."""
     store, worker = JobStore(link), HandWorker(link)
     batch = new_batch_id(0)
-    ModelTable(link, [DEMO]).publish([DEMO])
+    ModelTable(link, [DEMO]).publish("u", [DEMO])
     store.open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)
     store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d"), max_queued=9)
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)

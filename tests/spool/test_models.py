@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spool.errors import UnknownModel
+from spool.errors import StoreUnavailable, UnknownModel
 from spool.keys import prefix
 from spool.model_table import ModelTable
 from spool.models import DEMO, Model, Upstream
@@ -42,7 +42,7 @@ def test_table_of_static_models() -> None:
     """Without Redis the table has what it was given; a job without a model gets the first, or the one that is set."""
     link = RedisLink("unix:///nowhere.sock", timeout_s=0.1)
     assert ModelTable(link, [SMALL, DEMO]).get(None) == SMALL
-    assert ModelTable(link, [SMALL, DEMO], "demo").get(None) == DEMO
+    assert ModelTable(link, [SMALL, DEMO], default="demo").get(None) == DEMO
     assert ModelTable(link, [SMALL, DEMO]).get("demo") == DEMO
 
 
@@ -57,10 +57,10 @@ def test_table_with_an_unknown_model(link: RedisLink) -> None:
 
 def test_table_with_discovered_models(link: RedisLink) -> None:
     """What one program discovered another one knows at once when it is asked for it; static models come first."""
-    ours, theirs = ModelTable(link, [DEMO]), ModelTable(link, [DEMO])
+    ours, theirs = ModelTable(link, [DEMO], ["u"]), ModelTable(link, [DEMO], ["u"])
     assert ours.all() == [DEMO]
-    theirs.publish([SMALL, Model(name="demo", backend="openai")])
-    fresh = ModelTable(link, [DEMO])
+    theirs.publish("u", [SMALL, Model(name="demo", backend="openai")])
+    fresh = ModelTable(link, [DEMO], ["u"])
     assert fresh.get("small") == SMALL
     assert fresh.get("demo") == DEMO
     assert fresh.all() == [SMALL, DEMO]
@@ -69,8 +69,27 @@ def test_table_with_discovered_models(link: RedisLink) -> None:
 
 def test_table_while_redis_is_away(link: RedisLink) -> None:
     """What was known stays known while Redis is away."""
-    table = ModelTable(link, [DEMO])
-    table.publish([SMALL])
+    table = ModelTable(link, [DEMO], ["u"])
+    table.publish("u", [SMALL])
     assert table.get("small") == SMALL
     link.call("DEL", f"{prefix(0)}model-table")
     assert table.get("small") == SMALL
+
+
+def test_table_in_the_upstreams_own_order(link: RedisLink) -> None:
+    """The first model that the first upstream lists is the default; an upstream that is no longer configured, and
+    what one no longer serves, is forgotten."""
+    listed = [Model(name=f"m{n:02}", backend="openai") for n in (7, 3, 9, *range(20, 60))]
+    table = ModelTable(link, [DEMO], ["a", "b"])
+    table.publish("b", [SMALL])
+    table.publish("a", [*listed, Model(name="old", backend="openai")])
+    table.publish("a", listed)
+    assert table.all() == [*listed, SMALL, DEMO]
+    assert ModelTable(link, [DEMO], ["b"]).all() == [SMALL, DEMO]
+    assert ModelTable(link, [DEMO]).default() == DEMO
+
+
+def test_table_when_redis_was_never_there() -> None:
+    """What might be known in Redis cannot be called unknown while Redis is away."""
+    with pytest.raises(StoreUnavailable):
+        ModelTable(RedisLink("unix:///nowhere.sock", timeout_s=0.1), [DEMO], ["a"]).get("small")

@@ -298,3 +298,20 @@ def test_subscription_that_is_closed(redis: Redis) -> None:
     with pytest.raises(StoreUnavailable):
         subscription.read()
     subscription.close()
+
+
+def test_subscriptions_beyond_any_pool(redis: Redis) -> None:
+    """A process may lose its doorbell any number of times."""
+    for _ in range(150):
+        subscription = redis.link.subscription()
+        subscription.connect()
+        subscription.close()
+
+
+def test_pipeline_with_an_error_in_it(link: RedisLink) -> None:
+    """Each reply stands in its place, the errors too; the connection is good for the next call."""
+    link.call("SET", "text", "no stream")
+    first, error, last = link.pipeline_each([("GET", "text"), ("XRANGE", "text", "-", "+"), ("PING",)])
+    assert (first, last) == (b"no stream", b"PONG")
+    assert "WRONGTYPE" in str(error)
+    assert link.call("PING") == b"PONG"

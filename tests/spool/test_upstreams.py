@@ -99,7 +99,7 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
         ('[[upstream]]\nurl = "http://x"', "upstream[0].name: is missing"),
         ('[[upstream]]\nname = "a"', "upstream[0].url: is missing"),
         ('[[upstream]]\nname = ""\nurl = "http://x"', "upstream[0].name: is missing"),
-        ('[[upstream]]\nname = "a"\nurl = "ftp://x"', "upstream[0].url='ftp://x'"),
+        ('[[upstream]]\nname = "a"\nurl = "ftp://x"', "upstream[0].url: must"),
         ('[[upstream]]\nname = "a"\nurl = 7', "upstream[0].url: has the wrong type"),
         ('[[upstream]]\nname = "a"\nurl = "http://x"\nkind = "x"', "upstream[0].kind='x'"),
         ('[[upstream]]\nname = "a"\nurl = "http://x"\nmodels = []', "upstream[0].models: unknown"),

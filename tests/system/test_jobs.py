@@ -175,3 +175,22 @@ def test_owners_see_only_their_own(owned: Stack) -> None:
     assert owned.client(1, headers=bob).delete(f"/jobs/{job['id']}").status_code == 404
     assert owned.client(1).get(f"/jobs/{job['id']}").status_code == 401
     assert owned.client(headers=alice).post(f"/jobs/{job['id']}/cancel").status_code == 200
+
+
+def test_log_of_the_wrong_type_harms_no_other(stack: Stack) -> None:
+    """When a log's place is taken by something else, only that job is harmed: it ends, and readers of others on the
+    same web go on."""
+    client = stack.client()
+    body = {"prompt": "x", "params": {"tokens": 40, "rate": 20}}
+    broken, sound = (client.post("/jobs", json=body).json()["id"] for _ in range(2))
+    with ThreadPoolExecutor(2) as pool:
+        readings = [pool.submit(read_sse, stack.webs[0].url, job) for job in (broken, sound)]
+        wait_for(lambda: client.get(f"/jobs/{broken}").json()["last_entry"] > 5, "tokens come")
+        stack.redis.link.call("SET", f"spool:{{0}}:job:{broken}:log", "no log")
+        assert readings[1].result(30).entries[-1]["kind"] == "done"
+        late = client.post("/jobs", json=body).json()["id"]
+        assert read_sse(stack.webs[0].url, late).entries[-1]["kind"] == "done"
+        wait_for(
+            lambda: client.get(f"/jobs/{broken}").json()["status"] in ("failed", "succeeded"), "the broken one ends", 30
+        )
+        readings[0].result(30)
