@@ -271,5 +271,7 @@ def test_page_where_a_key_is_needed(watched: Watched, directory: Path) -> None:
         watched.page.click("#send")
         watched.until("document.querySelector('#status').dataset.status === 'succeeded'", "it succeeded")
         assert "$SPOOL_KEY" in watched.page.inner_text("#curl")
+        # The page goes before its server does: a request of its own that is cut off then is no complaint.
+        watched.page.goto("about:blank")
     assert all("401" in complaint for complaint in watched.complaints)
     watched.complaints.clear()
