@@ -70,7 +70,7 @@ class _Socket:
 
     def _follow(self, job_id: str, reader: Reader) -> None:
         try:
-            while self._followed.get(job_id) is reader and not reader.must_leave:
+            while self._followed.get(job_id) is reader:
                 rows, gap, ended = reader.take_rows(_ROWS)
                 if gap is not None:
                     self.say({"type": "gap", "job": job_id, **gap.public()})

@@ -9,6 +9,8 @@ from typing import Any
 
 import gevent
 from celery import Celery, signals
+from gevent.greenlet import Greenlet
+from kombu.utils import functional as kombu_functional
 
 from spool.background import raise_file_limit, spawn_forever
 from spool.bell import TASK, Bell, celery_app
@@ -39,6 +41,9 @@ def read_settings() -> WorkerSettings:
     return settings
 
 
+# Celery's lazy proxies import this module before gevent patches `time`; its waits for a lost broker would stop the
+# whole hub, and with it every job.
+kombu_functional.sleep = gevent.sleep  # type: ignore[attr-defined]
 settings = read_settings()
 raise_file_limit()
 # The heartbeat's thread must not hold up the hub: by default a thread keeps the interpreter for 5 ms at a time.
@@ -50,13 +55,14 @@ backends: dict[str, Backend] = {"demo": Demo()}
 if upstreams:
     backends["openai"] = OpenAICompatible(upstreams)
 process: WorkerProcess | None = None
+draining: Greenlet[..., None] | None = None
 
 
 @app.task(name=TASK, ignore_result=True)
 def bell(job_id: str = "") -> None:  # noqa: ARG001 - for whoever traces messages
     """The bell rang: take jobs while there are any."""
     if process is not None:
-        process.take_jobs()
+        process.bell()
 
 
 def discover_models(found: WorkerProcess) -> None:
@@ -94,5 +100,14 @@ def start(**_: Any) -> None:
 @signals.worker_shutting_down.connect
 def drain(**_: Any) -> None:
     """SIGTERM: Celery stops consuming and waits for its greenlets; they end because the jobs are handed back."""
-    if process is not None:
-        gevent.spawn(process.drain)
+    global draining
+    if process is not None and draining is None:
+        draining = gevent.spawn(process.drain)
+
+
+@signals.worker_shutdown.connect
+def leave(**_: Any) -> None:
+    """Celery waits for its tasks, and not for what else runs: a heartbeat's thread that is alive when the interpreter
+    ends crashes it."""
+    if draining is not None:
+        draining.join(timeout=10)

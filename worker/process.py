@@ -32,6 +32,7 @@ log = logging.getLogger("spool.worker")
 
 _CLAIM_RETRY_S = 0.2
 _LIMITS_S = 0.25
+_PATROL_S = 1.0
 _HAND_BACK_S = 6.0
 _LEAVE_S = 2.0
 
@@ -54,6 +55,7 @@ class WorkerProcess:
         self._heartbeat = Heartbeat(self._claims_on(self._beats), self._held, lambda: self.free, self._over_from_thread)
         self._running: dict[Held, tuple[Attempt, Greenlet[..., None]]] = {}
         self._taking = 0
+        self._rung_at = time.monotonic()
         self._draining = False
         self._hub = get_hub()
         self._thread = ThreadPool(1)
@@ -77,12 +79,18 @@ class WorkerProcess:
         self._bell.start()
         spawn_forever(self._appender.run)
         spawn_forever(self._check_limits)
+        spawn_forever(self._patrol)
         spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self._draining))
         self._thread.spawn(self._heartbeat.run)
         log.info("worker %s takes up to %d jobs at a time", self.name, self._settings.worker_concurrency)
 
+    def bell(self) -> None:
+        """The bell rang."""
+        self._rung_at = time.monotonic()
+        self.take_jobs()
+
     def take_jobs(self) -> None:
-        """The bell rang: claim and run one job after the other, until nothing is pending."""
+        """Claim and run one job after the other, until nothing is pending."""
         while self.free > 0:
             self._taking += 1
             try:
@@ -109,6 +117,20 @@ class WorkerProcess:
             gevent.sleep(0.02)
         # gevent would wait 5 s for an idle thread of its pool before the process ends.
         self._thread.kill()
+
+    def _patrol(self) -> None:
+        """Look for jobs while no bell rings: the broker may be away, or backing off, and the jobs are not in it."""
+        while not self._draining:
+            gevent.sleep(_PATROL_S)
+            while self.free > 0 and time.monotonic() - self._rung_at > _PATROL_S:
+                claim = self._claim()
+                if claim is None:
+                    break
+                gevent.spawn(self._run_and_go_on, claim)
+
+    def _run_and_go_on(self, claim: Claim) -> None:
+        self._run(claim)
+        self.take_jobs()
 
     def _claims_on(self, link: RedisLink) -> Claims:
         return Claims(

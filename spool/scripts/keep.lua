@@ -15,7 +15,7 @@ local function is_patient()
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   local patient_until = tonumber(record[2] or 0)
   local gap = NOW - tonumber(record[1] or 0)
-  if run_id ~= record[3] or gap > math.max(lease_ms / 2, 3 * beat_ms) then
+  if run_id ~= record[3] or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
     patient_until = NOW + lease_ms
   end
   redis.call('HSET', P .. 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id)

@@ -131,6 +131,7 @@ local function retry(id, costs, max_attempts, reason, message)
     end_cancelled(id)
     return 'cancelled'
   end
+  redis.call('HSET', key, 'losses', losses)
   if losses >= max_attempts then
     fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. message, false)
     return 'failed'
@@ -142,7 +143,7 @@ local function retry(id, costs, max_attempts, reason, message)
     return 'failed'
   end
   move(id, 'queued')
-  redis.call('HSET', key, 'losses', losses, 'again', reason)
+  redis.call('HSET', key, 'again', reason)
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
   redis.call('ZREM', P .. 'running:' .. record[6], id)
   redis.call('ZADD', P .. 'pending:' .. record[6], record[7], id)
