@@ -48,7 +48,7 @@ format: $(TEST_STAMP)
 
 # These run one after the other: they use up the machine, and time is part of what they check.
 faults: $(TEST_STAMP)
-	@$(PY) -m pytest tests/faults $(PYTEST_ARGS)
+	@$(PY) -m pytest tests/system/test_worker_loss.py tests/system/test_broker.py tests/system/test_upstream.py $(PYTEST_ARGS)
 
 browser: $(TEST_STAMP)
 	@$(PY) -m pytest tests/browser $(PYTEST_ARGS)
