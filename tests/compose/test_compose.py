@@ -323,10 +323,11 @@ def test_web_that_drains_is_passed_over_for_get(nginx: Start, upstream: Callable
     """A 503 to a GET is asked again of the other web; a 503 to a POST reaches the client with its body."""
 
     def draining(_self: Upstream, _head: str, connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 503 Draining\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nwait")
+        head = "HTTP/1.1 503 Draining\r\nRetry-After: 1\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode() + b"wait")
 
     def well(_self: Upstream, _head: str, connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
     port = nginx(upstream(draining).port, upstream(well).port)
     for _ in range(4):
