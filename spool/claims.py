@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
+from spool.entries import kind_of
 from spool.errors import UndecodableRecord
 from spool.jobs import Job
 from spool.models import Model
@@ -20,8 +21,9 @@ from spool.scripting import script
 class Claim:
     """A worker's time-limited right to one attempt at one job.
 
-    ``first`` is the id of the next entry to append. ``prefix`` is the text to continue from, empty for an attempt
-    that begins anew. ``left_s`` is how long the job had until its deadline at the moment of the claim.
+    ``opening`` is the attempt's first entry, which the claim has written, and ``first`` the id of the next one.
+    ``prefix`` is the text to continue from, empty for an attempt that begins anew. ``left_s`` is how long the job had
+    until its deadline at the moment of the claim.
     """
 
     job: Job
@@ -29,8 +31,34 @@ class Claim:
     fence: str
     input: Mapping[str, Any]
     prefix: str
+    opening: bytes
     first: int
     left_s: float
+
+
+Wanted = Literal["any", "retries", "apart"]
+"""Which jobs a claim may get: ``retries`` for a worker whose slots are all taken, ``apart`` for a process that runs one
+job alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job that a worker says it has: under which fence, and up to which entry Redis has confirmed its log."""
+
+    job_id: str
+    fence: str
+    acked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat learned: which run of the Redis server answered, how many jobs wait for a process of their own,
+    and for each job that was held ``b"ok"``, ``b"cancelled"``, ``b"lost"``, ``b"unclaimed"`` (Redis lost the claim),
+    ``b"error"``, or the last id of a log that lost entries."""
+
+    server: str
+    apart: int
+    answers: list[bytes | int]
 
 
 def new_fence() -> str:
@@ -48,19 +76,29 @@ class Claims:
         self._lease_ms = round(lease_s * 1000)
         self._max_attempts = max_attempts
 
-    def claim(self, models: Sequence[Model], fence: str) -> Claim | None:
+    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
         """The next job for these models under this fence, or None. Asking again with the same fence after a lost
         answer gives the same job."""
         limits = [value for model in models for value in (model.name, model.max_running)]
-        reply = self._link.run(script("claim"), self._shard, fence, self._lease_ms, self._worker, *limits)
+        args = (fence, self._lease_ms, self._worker, wanted, *limits)
+        reply = self._link.run(script("claim"), self._shard, *args)
         return None if reply is None else read_claim(reply, self._shard, fence)
 
-    def heartbeat(self, held: Sequence[tuple[str, str]], *, free: int) -> list[str]:
-        """Renew the leases of ``held`` (job id, fence) and say how many slots are free (-1: going away).
-        Answers for each: ``ok``, ``cancelled``, ``lost`` or ``error``."""
-        flat = [value for pair in held for value in pair]
-        reply = self._link.run(script("heartbeat"), self._shard, self._lease_ms, self._worker, free, *flat)
-        return [answer.decode() for answer in reply]
+    def adopt(self, claim: Claim) -> int | bytes:
+        """Take the job again after Redis lost the claim. Answers the log's last id; or ``b"lost"`` if somebody else
+        has it, or ``b"cancelled"``."""
+        mode = kind_of(claim.opening)
+        args = (self._lease_ms, self._worker, claim.job.attempt, mode, claim.first - 1, claim.opening)
+        answer: int | bytes = self._link.run(script("adopt"), self._shard, claim.job.id, claim.fence, *args)
+        return answer
+
+    def heartbeat(self, held: Sequence[Held], *, free: int, server: str) -> Beat:
+        """Renew the leases of ``held`` and say how many slots are free (-1: going away). ``server`` is the run of
+        Redis that the last beat met: where it is the same, and nothing is unclaimed, this worker has been heard."""
+        flat = [value for one in held for value in (one.job_id, one.fence, one.acked)]
+        args = (self._lease_ms, self._worker, free, server, *flat)
+        run_id, apart, *answers = self._link.run(script("heartbeat"), self._shard, *args)
+        return Beat(run_id.decode(), apart, answers)
 
     def hand_back(
         self, job_id: str, fence: str, *, counts: bool, reason: str = "handed_back", message: str = "given up"
@@ -75,7 +113,7 @@ class Claims:
 
 def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     """What ``claim.lua`` answered."""
-    _id, _mode, text, stored, now_ms, *record = reply
+    _id, text, stored, now_ms, opening, *record = reply
     job = Job.decode(record)
     try:
         prompt = orjson.loads(stored)
@@ -87,6 +125,7 @@ def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
         fence=fence,
         input=prompt,
         prefix=text.decode(),
+        opening=opening,
         first=job.last_entry + 1,
         left_s=max(0.0, job.deadline_at - now_ms / 1000),
     )

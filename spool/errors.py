@@ -16,7 +16,8 @@
     └── StoreUnavailable         Redis is away or refuses (carries retry_after_s)
         ├── OutcomeUnknown       ... after a write was sent: it may have happened
         ├── StoreReadOnly        a replica, or a failover under way
-        └── StoreFull            out of memory or past the watermark
+        ├── StoreFull            out of memory or past the watermark
+        └── StoreUnfit           a server that does not keep what it is given, or is too old
 
 Errors carry what the caller still needs to go on, as attributes.
 """
@@ -127,3 +128,9 @@ class StoreFull(StoreUnavailable):
     """Redis is out of memory, or past the watermark above which Spool takes no new job."""
 
     retry_after_s = 10.0
+
+
+class StoreUnfit(StoreUnavailable):
+    """The server evicts jobs, or is too old; somebody has to set it up differently. The message says how."""
+
+    retry_after_s = 30.0

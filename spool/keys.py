@@ -12,7 +12,9 @@ entry all get one expiry, ``ttl_s`` from then.
                              started_ms, ended_ms, deadline_ms, start_by_ms, ttl_s, attempt (number of the current or
                              last one), attempt_first (id of its first entry), attempts (JSON list of {attempt, first,
                              at_ms}), mode (how the last one began: started, restarted, continued), losses (attempts
-                             that count against the limit), last (id of the last entry),
+                             that count against the limit), deaths (those that ended with their process), again (why
+                             it waits for another attempt), last (id of the last entry), server (run_id of the Redis
+                             that the log is known to be whole on), torn (1: Redis may have lost entries of it),
                              fence and leased_until_ms (while running), worker, cancel_ms, on_disconnect,
                              on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
                              has produced more than text), metadata, usage, error (JSON), finish_reason, batch,
@@ -29,6 +31,8 @@ What orders the work:
     seq              string  Counts submits
     models           set     Names of the models that jobs were submitted for
     pending:MODEL    zset    Queued jobs; score: rank (0 retry, 1 interactive, 2 batch) × 10^15 + seq
+    apart            zset    Queued jobs, of all models, that lost their process twice: each goes on in a process of its
+                             own. Score: seq
     running:MODEL    zset    Running jobs; score: when the lease runs out, ms
     deadlines        zset    All jobs that have not ended; score: the next moment at which the keeper must end it, ms
     watched          zset    Jobs that end with their last reader; score: until when one is known to read, ms. Web
@@ -36,6 +40,9 @@ What orders the work:
     claim:FENCE      string  Which job a claim under this fence got, for a minute: asking again is harmless
     workers          zset    Worker processes; score: until when they count as alive, ms
     slots            hash    Worker process → free slots
+    server           hash    run_id of the Redis that the scripts met last, and since_ms, when they first did
+    unheard          set     Worker processes that were there before that, and have not said yet that nothing which they
+                             had claimed is missing now: what they claimed last may be lost
     keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat
     keeper:lock      string  Held by the process that keeps this shard, for a second; it only spares work
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from spool.claims import Claim, Claims, new_fence
+from spool.claims import Claim, Claims, Held, Wanted, new_fence
 from spool.entries import Entry, Kind
 from spool.jobs import Job, NewJob, new_job_id
 from spool.keys import job as job_key
@@ -53,9 +53,9 @@ class HandWorker:
         self.claims = Claims(link, shard=0, worker=name, lease_s=lease_s, max_attempts=max_attempts)
         self.lease_ms = round(lease_s * 1000)
 
-    def claim(self, *models: Model, fence: str = "") -> Claim | None:
+    def claim(self, *models: Model, fence: str = "", wanted: Wanted = "any") -> Claim | None:
         """The next job of these models; of the demo if none are named."""
-        return self.claims.claim(models or (DEMO,), fence or new_fence())
+        return self.claims.claim(models or (DEMO,), fence or new_fence(), wanted)
 
     def take(self, *models: Model) -> Claim:
         """The same, where there is one."""
@@ -69,6 +69,12 @@ class HandWorker:
             claim = self.take()
             if claim.job.id == job_id:
                 return claim
+
+    def beat(self, *claims: Claim, free: int = 0, acked: int | None = None, server: str = "") -> list[bytes | int]:
+        """One heartbeat for these claims, with logs that the worker thinks to go up to ``acked`` (or to what the claim
+        wrote): what it is told of each."""
+        held = [Held(one.job.id, one.fence, one.first - 1 if acked is None else acked) for one in claims]
+        return self.claims.heartbeat(held, free=free, server=server).answers
 
     def append(
         self,
@@ -149,6 +155,19 @@ def age(link: RedisLink, job_id: str, **fields: int) -> None:
             link.call("ZADD", f"{prefix(0)}running:{model}", "XX", value, job_id)
         if name in ("deadline_ms", "start_by_ms"):
             link.call("ZADD", f"{prefix(0)}deadlines", "XX", value, job_id)
+
+
+def restart(link: RedisLink) -> None:
+    """As if Redis had been restarted: all that it holds was written on an earlier run of it."""
+    link.call("HSET", f"{prefix(0)}server", "run_id", "an earlier one", "since_ms", 0)
+    for key in link.call("KEYS", f"{prefix(0)}job:*"):
+        if link.call("TYPE", key) == b"hash":
+            link.call("HSET", key, "server", "an earlier one")
+
+
+def settle(link: RedisLink) -> None:
+    """The moment is over in which claims wait for workers to be heard after a restart."""
+    link.call("HSET", f"{prefix(0)}server", "since_ms", 1)
 
 
 def keep(link: RedisLink, *, lease_ms: int = 1, max_attempts: int = 3, patient: bool = False) -> list[int] | None:

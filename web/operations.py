@@ -24,10 +24,11 @@ def livez() -> dict[str, str]:
 @blueprint.get("/readyz")
 @scope("public")
 def readyz() -> dict[str, str]:
-    """This process can take jobs: Redis answers, and it is not on its way out. 503 if not."""
+    """This process can take jobs: Redis answers and may be used, and it is not on its way out. 503 if not."""
     here = state()
     if here.draining:
         raise Draining
+    here.refuse_unfit()
     here.link.call("PING")
     return {"status": "ok"}
 

@@ -13,11 +13,12 @@ from flask import current_app
 from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
 from spool.embedded import broker_url_from
-from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable
+from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.follower import Follower
 from spool.keeper import Keeper
 from spool.model_table import ModelTable
 from spool.redis_link import RedisLink
+from spool.server_check import check_server, read_info, used_part
 from spool.settings import WebSettings
 from spool.store import JobStore
 from web.streams import StreamSlots
@@ -41,6 +42,8 @@ class State:
     slots: StreamSlots
     draining: bool = False
     memory_full: bool = False
+    unfit: str | None = None
+    """What is wrong with the Redis server, if it must not be used."""
     beaten_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -85,9 +88,15 @@ class State:
             self.follower.drain(self.spread_s)
 
     def refuse_when_full(self) -> None:
-        """Raise ``StoreFull`` above the watermark: jobs that run must be able to end."""
+        """Raise ``StoreFull`` above the watermark: jobs that run must be able to end. Or ``StoreUnfit``."""
+        self.refuse_unfit()
         if self.memory_full:
             raise StoreFull("Redis is nearly out of memory; no new jobs for now")
+
+    def refuse_unfit(self) -> None:
+        """Raise ``StoreUnfit`` where Redis would not keep what it is given."""
+        if self.unfit is not None:
+            raise StoreUnfit(self.unfit)
 
     def refuse_streams(self) -> None:
         """Raise ``Draining`` or ``TooManyStreams`` where no stream can begin."""
@@ -96,19 +105,23 @@ class State:
         self.slots.refuse_when_full()
 
     def _watch_memory(self) -> None:
+        """Look at the server's memory now and then, and at whether it may be used at all: it can be set up
+        differently, or be another one, at any time."""
+        warned = None
         while not self.draining:
             try:
-                self.memory_full = self._memory_used() >= self.settings.memory_watermark
+                memory = read_info(self.link, "memory")
+                self.memory_full = used_part(memory) >= self.settings.memory_watermark
+                warning = check_server(read_info(self.link, "server"), memory)
+                self.unfit = None
+            except StoreUnfit as exc:
+                self.unfit = warning = str(exc)
             except StoreUnavailable as exc:
-                log.warning("memory not known: %s", exc)
+                warning = f"memory not known: {exc}"
+            if warning and warning != warned:
+                log.warning(warning)
+            warned = warning
             gevent.sleep(_MEMORY_CHECK_S)
-
-    def _memory_used(self) -> float:
-        """The part of maxmemory that is used; 0 where there is no limit."""
-        lines = self.link.call("INFO", "memory").decode().splitlines()
-        info = dict(line.split(":", 1) for line in lines if ":" in line)
-        limit = int(info.get("maxmemory", 0))
-        return int(info.get("used_memory", 0)) / limit if limit else 0.0
 
 
 def state() -> State:

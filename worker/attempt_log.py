@@ -1,7 +1,7 @@
 """One attempt's entries, from its claim on: what the job adds to, and what the appender commits.
 
-The entries are kept until the attempt is over, so that whatever Redis turns out not to have can be sent again under
-the same ids. Nothing here waits for Redis but a full buffer.
+The entries are kept until the attempt is over and somewhat longer (``worker.held``), so that whatever Redis turns out
+not to have can be sent again under the same ids. Nothing here waits for Redis but a full buffer.
 """
 
 from __future__ import annotations
@@ -41,28 +41,39 @@ class AttemptLog:
     def __init__(self, claim: Claim, changed: Callable[[AttemptLog], None]) -> None:
         self.job_id = claim.job.id
         self.fence = claim.fence
-        self.first = claim.first
-        self.acked = claim.first - 1
+        self.claim = claim
+        self.first = claim.first - 1
+        """Id of the attempt's first entry, which the claim wrote."""
+        self.acked = self.first
         """Id of the last entry that Redis has."""
         self.outcome: str | None = None
         """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
         self.plain = True
         self.blocked = False
         """The job waits because Redis does not take what it has: that is no fault of its model's."""
+        self.unclaimed = False
+        """Redis lost the claim; nothing can be written until it is adopted again."""
         self._changed = changed
-        self._entries: list[bytes] = []
+        self._entries: list[bytes] = [claim.opening]
         self._texts: list[str] = []
+        """What each entry that Redis does not have yet adds to the answer."""
         self._ending = b""
         self._buffered = 0
         self.committing = 0
         """Bytes of entries in the last ``pending``."""
         self._progress = Event()
         self.on_over: Callable[[str], None] = lambda _outcome: None
+        self.on_unclaimed: Callable[[], None] = lambda: None
 
     @property
     def ending(self) -> bool:
         """The terminal entry is written, whether or not Redis has it yet."""
         return bool(self._ending)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its entries."""
+        return sum(map(len, self._entries))
 
     @property
     def last(self) -> int:
@@ -113,7 +124,7 @@ class AttemptLog:
     def pending(self) -> list[bytes | str | int] | None:
         """The arguments of ``append.lua`` for what Redis does not have yet, bounded; None if it has everything."""
         start = self.acked + 1 - self.first
-        if start >= len(self._entries) or self.outcome is not None:
+        if start >= len(self._entries) or self.outcome is not None or self.unclaimed:
             return None
         stop, size = start, 0
         while stop < len(self._entries) and stop - start < _COMMIT_ENTRIES and size < _COMMIT_BYTES:
@@ -134,12 +145,21 @@ class AttemptLog:
         return [*head, *self._entries[start:stop]]
 
     def answered(self, answer: int | bytes) -> None:
-        """What the script said: the log's last id, or why there is nothing to write any more."""
+        """What Redis said: the log's last id, or why nothing can be written (any more)."""
         if isinstance(answer, int):
             self._moved(answer)
+        elif answer == b"unclaimed":
+            if self.outcome in (None, "ended") and not self.unclaimed:
+                self.unclaimed = True
+                self.on_unclaimed()
         elif answer in (b"lost", b"cancelled"):
             self.over(answer.decode())
         self._progress.set()
+
+    def adopted(self, answer: int | bytes) -> None:
+        """What came of adopting the claim again: the log's last id, or why not."""
+        self.unclaimed = False
+        self.answered(answer)
 
     def over(self, outcome: str) -> None:
         """The attempt is over for a reason from outside; whoever runs it is told."""
@@ -150,7 +170,7 @@ class AttemptLog:
 
     def _moved(self, acked: int) -> None:
         # Forward: committed. Backward: Redis lost its last second, and gets it again under the same ids.
-        acked = max(self.first - 1, min(acked, self.last))
+        acked = max(self.first, min(acked, self.last))
         start = self.first - 1
         if acked > self.acked:
             committed = self._entries[self.acked - start : acked - start]
@@ -161,8 +181,9 @@ class AttemptLog:
             self._buffered += sum(map(len, again))
             self._texts[:0] = [_text_of(entry) for entry in again]
         self.acked = acked
-        if self._ending and acked == self.last:
-            self.outcome = "ended"
+        if self._ending and self.outcome in (None, "ended"):
+            # Even an end that Redis had confirmed can be among what it lost.
+            self.outcome = "ended" if acked == self.last else None
 
     def _text(self, at: int) -> str:
         return self._texts[at - (self.acked + 1 - self.first)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from functools import partial
 from typing import Any
 
@@ -15,13 +14,12 @@ from kombu.utils import functional as kombu_functional
 from spool.background import raise_file_limit, spawn_forever
 from spool.bell import TASK, Bell, celery_app
 from spool.embedded import broker_url_from
-from spool.errors import SettingsError, SpoolError
+from spool.errors import SpoolError
 from spool.logs import configure as configure_logs
-from spool.settings import WorkerSettings
-from worker.backends import Backend, BackendError
-from worker.backends.demo import Demo
+from worker.annexes import Annexes
+from worker.assembly import build_backends, read_settings
+from worker.backends import BackendError
 from worker.backends.discovery import discover
-from worker.backends.openai_compatible import OpenAICompatible
 from worker.process import WorkerProcess
 
 log = logging.getLogger("spool.worker")
@@ -30,30 +28,16 @@ _DISCOVER_S = 60.0
 _DISCOVER_AGAIN_S = 2.0
 
 
-def read_settings() -> WorkerSettings:
-    """The worker's settings, or the end of the program with a line that says what is wrong."""
-    try:
-        settings = WorkerSettings.read()
-        if not settings.redis_url.get_secret_value():
-            raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
-    except SettingsError as exc:
-        sys.exit(f"spool worker: {exc}")
-    return settings
-
-
 # Celery's lazy proxies import this module before gevent patches `time`; its waits for a lost broker would stop the
 # whole hub, and with it every job.
 kombu_functional.sleep = gevent.sleep  # type: ignore[attr-defined]
 settings = read_settings()
 raise_file_limit()
-# The heartbeat's thread must not hold up the hub: by default a thread keeps the interpreter for 5 ms at a time.
-sys.setswitchinterval(0.0005)
-redis_url = settings.redis_url.get_secret_value()
-app: Celery = celery_app(settings.broker_url.get_secret_value() or broker_url_from(redis_url))
+app: Celery = celery_app(
+    settings.broker_url.get_secret_value() or broker_url_from(settings.redis_url.get_secret_value())
+)
 upstreams = settings.upstreams()
-backends: dict[str, Backend] = {"demo": Demo()}
-if upstreams:
-    backends["openai"] = OpenAICompatible(upstreams)
+annexes = Annexes()
 process: WorkerProcess | None = None
 draining: Greenlet[..., None] | None = None
 
@@ -92,9 +76,16 @@ def setup_logging(**_: Any) -> None:
 def start(**_: Any) -> None:
     """Build what the jobs share, once Celery's pool is there."""
     global process
-    process = WorkerProcess(settings, redis_url, Bell(app), backends)
+    process = WorkerProcess(settings, Bell(app), build_backends(settings), annexes.want)
     process.start()
     spawn_forever(partial(discover_models, process))
+
+
+def leave_in_order(leaving: WorkerProcess) -> None:
+    """Both at the same time: each has its drain time."""
+    stopping = gevent.spawn(annexes.stop)
+    leaving.drain()
+    stopping.join()
 
 
 @signals.worker_shutting_down.connect
@@ -102,7 +93,7 @@ def drain(**_: Any) -> None:
     """SIGTERM: Celery stops consuming and waits for its greenlets; they end because the jobs are handed back."""
     global draining
     if process is not None and draining is None:
-        draining = gevent.spawn(process.drain)
+        draining = gevent.spawn(leave_in_order, process)
 
 
 @signals.worker_shutdown.connect
@@ -110,4 +101,4 @@ def leave(**_: Any) -> None:
     """Celery waits for its tasks, and not for what else runs: a heartbeat's thread that is alive when the interpreter
     ends crashes it."""
     if draining is not None:
-        draining.join(timeout=10)
+        draining.join(timeout=settings.worker_drain_s + 10)

@@ -5,35 +5,50 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Protocol
 
-from spool.claims import Claims
+from spool.claims import Claims, Held
 from spool.errors import SpoolError
+from worker.watchdog import Watchdog, end_process
 
 log = logging.getLogger("spool.heartbeat")
 
 INTERVAL_S = 0.4
 """Also how soon a silent job learns that it was cancelled, so well below a second; a lease is many of these."""
 
-Held = tuple[str, str]
-"""A job's id and the fence it is held under."""
+
+class Process(Protocol):
+    """What a heartbeat asks of its process. All of it must be safe to call from the heartbeat's thread."""
+
+    @property
+    def reported_free(self) -> int:
+        """Slots that could take a job when the bell rings."""
+        ...
+
+    def held(self, *, with_ended: bool) -> list[Held]: ...
+    def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None: ...
+    def settled(self, began: float) -> None: ...
 
 
 class Heartbeat:
-    """Beats for one process. ``held`` lists the jobs whose greenlet lives, ``free`` the slots; ``over`` is told of
-    each job that is no longer ours. All three must be safe to call from this thread."""
+    """Beats for one process."""
 
     def __init__(
         self,
         claims: Claims,
-        held: Callable[[], Sequence[Held]],
-        free: Callable[[], int],
-        over: Callable[[Held, str], None],
+        process: Process,
+        watchdog: Watchdog,
+        give_up: Callable[[str], None] = end_process,
     ) -> None:
         self._claims = claims
-        self._held = held
-        self._free = free
-        self._over = over
+        self._process = process
+        self._watchdog = watchdog
+        self._give_up = give_up
+        self._server = ""
+        """The run of Redis that answered last."""
+        self._is_new_server = False
+        """Redis was restarted: it has to be asked for what ended just before, too."""
         self._stopped = False
         self.left = False
         """Whether it has stopped, and said so."""
@@ -41,6 +56,7 @@ class Heartbeat:
     def run(self) -> None:
         """Beat until ``stop``; the body of a native thread."""
         failing = False
+        looked_at = time.monotonic()
         while not self._stopped:
             try:
                 self.beat()
@@ -53,15 +69,32 @@ class Heartbeat:
             except Exception:
                 # All leases of the process hang on this thread: whatever it was must not end it.
                 log.exception("heartbeat broke")
-            time.sleep(INTERVAL_S)
+            # A process that was stopped as a whole did not stand still for that long.
+            passed_s = min(time.monotonic() - looked_at, 2 * INTERVAL_S)
+            looked_at = time.monotonic()
+            wrong = self._watchdog.look(passed_s, could_take=not failing and self._process.reported_free > 0)
+            if wrong is not None:
+                self._give_up(wrong)
+            if not self._is_new_server:
+                time.sleep(INTERVAL_S)
         self._leave()
 
     def beat(self) -> None:
         """One beat."""
-        held = list(self._held())
-        for pair, answer in zip(held, self._claims.heartbeat(held, free=self._free()), strict=True):
-            if answer in ("lost", "cancelled"):
-                self._over(pair, answer)
+        began = time.monotonic()
+        held = self._process.held(with_ended=self._is_new_server)
+        beat = self._claims.heartbeat(held, free=self._process.reported_free, server=self._server)
+        told = [
+            (one, answer) for one, answer in zip(held, beat.answers, strict=True) if answer not in (b"ok", b"error")
+        ]
+        self._process.answered(told, beat.apart)
+        self._is_new_server = beat.server != self._server
+        if self._is_new_server:
+            if self._server:
+                log.warning("Redis was restarted: asking it for all that this worker has written")
+            self._server = beat.server
+        else:
+            self._process.settled(began)
 
     def stop(self) -> None:
         """Beat no more. The thread says on its way out that this worker takes nothing any more: its connection is
@@ -70,7 +103,7 @@ class Heartbeat:
 
     def _leave(self) -> None:
         try:
-            self._claims.heartbeat([], free=-1)
+            self._claims.heartbeat([], free=-1, server=self._server)
         except SpoolError as exc:
             log.warning("leaving without saying so: %s", exc)
         self.left = True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import gevent
 from gevent.greenlet import Greenlet
@@ -15,18 +16,21 @@ from gevent.threadpool import ThreadPool
 
 from spool.background import spawn_forever
 from spool.bell import Bell
-from spool.claims import Claim, Claims, new_fence
+from spool.claims import Claim, Claims, Held, Wanted, new_fence
 from spool.errors import StoreUnavailable, UndecodableRecord, UnknownModel
 from spool.keeper import Keeper
 from spool.model_table import ModelTable
 from spool.models import Model
 from spool.redis_link import RedisLink
+from spool.server_check import wait_until_fit
 from spool.settings import WorkerSettings
 from worker.appender import Appender
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends import Backend
-from worker.heartbeat import Heartbeat, Held
+from worker.heartbeat import Heartbeat
+from worker.held_jobs import HeldJobs, Running
 from worker.runner import Attempt, HandBack
+from worker.watchdog import Watchdog
 
 log = logging.getLogger("spool.worker")
 
@@ -38,13 +42,27 @@ _LEAVE_S = 2.0
 
 
 class WorkerProcess:
-    """What all jobs of this process share. One shard for now; the names carry it."""
+    """What all jobs of this process share. One shard for now; the names carry it.
 
-    def __init__(self, settings: WorkerSettings, redis_url: str, bell: Bell, backends: Mapping[str, Backend]) -> None:
+    ``bell`` is None in a process that runs one job apart from others (``worker.apart``): it asks for nothing else, and
+    nobody rings for it. ``on_apart`` is told how many jobs wait for such a process.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        bell: Bell | None,
+        backends: Mapping[str, Backend],
+        on_apart: Callable[[int], None] = lambda _waiting: None,
+    ) -> None:
         self._settings = settings
         self._bell = bell
         self._backends = backends
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._on_apart = on_apart
+        self._concurrency = settings.worker_concurrency if bell is not None else 1
+        # The random part: a container that is started again has its host name and its process id again.
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        redis_url = settings.redis_url.get_secret_value()
         self._link = RedisLink(redis_url, connections=8, name="spool-worker")
         self._appends = RedisLink(redis_url, connections=1, name="spool-appender")
         self._beats = RedisLink(redis_url, connections=1, name="spool-heartbeat")
@@ -52,37 +70,35 @@ class WorkerProcess:
         self.models = ModelTable(self._link, settings.static_models(), upstreams, settings.default_model)
         self._claims = self._claims_on(self._link)
         self._appender = Appender(self._appends, shard=0, lease_s=settings.lease_s, sleep=gevent.sleep)
-        self._heartbeat = Heartbeat(self._claims_on(self._beats), self._held, lambda: self.free, self._over_from_thread)
-        self._running: dict[Held, tuple[Attempt, Greenlet[..., None]]] = {}
+        self._jobs = HeldJobs(self._claims.adopt, self._appender.changed)
+        self._watchdog = Watchdog()
+        self._heartbeat = Heartbeat(self._claims_on(self._beats), self, self._watchdog)
         self._taking = 0
         self._rung_at = time.monotonic()
-        self._draining = False
+        self._is_fit = False
+        self.draining = False
         self._hub = get_hub()
         self._thread = ThreadPool(1)
 
-    @property
-    def free(self) -> int:
-        """Slots that could take a job now."""
-        if self._draining:
-            return 0
-        return max(0, self._settings.worker_concurrency - len(self._running) - self._taking)
-
     def start(self) -> None:
         """Begin everything that runs beside the jobs."""
-        keeper = Keeper(
-            self._link,
-            self._bell.ring,
-            shard=0,
-            lease_s=self._settings.lease_s,
-            max_attempts=self._settings.max_attempts,
-        )
-        self._bell.start()
         spawn_forever(self._appender.run)
         spawn_forever(self._check_limits)
-        spawn_forever(self._patrol)
-        spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self._draining))
+        if self._bell is None:
+            self._is_fit = True
+        else:
+            keeper = Keeper(
+                self._link,
+                self._bell.ring,
+                shard=0,
+                lease_s=self._settings.lease_s,
+                max_attempts=self._settings.max_attempts,
+            )
+            self._bell.start()
+            spawn_forever(self._patrol)
+            spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self.draining))
         self._thread.spawn(self._heartbeat.run)
-        log.info("worker %s takes up to %d jobs at a time", self.name, self._settings.worker_concurrency)
+        log.info("worker %s takes up to %d jobs at a time", self.name, self._concurrency)
 
     def bell(self) -> None:
         """The bell rang."""
@@ -91,23 +107,23 @@ class WorkerProcess:
 
     def take_jobs(self) -> None:
         """Claim and run one job after the other, until nothing is pending."""
-        while self.free > 0:
-            self._taking += 1
-            try:
-                claim = self._claim()
-            finally:
-                self._taking -= 1
-            if claim is None:
-                return
+        while self.free > 0 and self.take_one("any"):
+            pass
+
+    def take_one(self, wanted: Wanted) -> bool:
+        """Claim a job and run it to its end. False if there is none."""
+        claim = self._claim(wanted)
+        if claim is not None:
             self._run(claim)
+        return claim is not None
 
     def drain(self) -> None:
         """Take nothing more; let running jobs finish for the drain time, then hand them back."""
-        self._draining = True
+        self.draining = True
         deadline = time.monotonic() + self._settings.worker_drain_s
-        while (self._running or self._taking) and time.monotonic() < deadline:
+        while (self._jobs.running or self._taking) and time.monotonic() < deadline:
             gevent.sleep(0.05)
-        running = [greenlet for _attempt, greenlet in self._running.values()]
+        running = [one.greenlet for one in self._jobs.running.values()]
         if running:
             log.info("handing back %d jobs", len(running))
         gevent.killall(running, HandBack, timeout=_HAND_BACK_S)
@@ -118,19 +134,48 @@ class WorkerProcess:
         # gevent would wait 5 s for an idle thread of its pool before the process ends.
         self._thread.kill()
 
+    # Slots.
+
+    @property
+    def free(self) -> int:
+        """Slots that could take a job now."""
+        return max(0, self._room(self._concurrency))
+
+    @property
+    def reported_free(self) -> int:
+        """Slots that a bell may be rung for."""
+        return self.free if self._bell is not None else 0
+
+    def _has_reserve(self) -> bool:
+        """Whether there is room beyond the slots, for jobs whose worker died: these shall not wait behind jobs that
+        may take an hour. As much again as there are slots, so that half of the workers can stand in for the rest."""
+        return self._room(2 * self._concurrency) > 0
+
+    def _room(self, capacity: int) -> int:
+        return 0 if self.draining or not self._is_fit else capacity - len(self._jobs.running) - self._taking
+
     def _patrol(self) -> None:
-        """Look for jobs while no bell rings: the broker may be away, or backing off, and the jobs are not in it."""
-        while not self._draining:
+        """Look for jobs while no bell rings: the broker may be away, or backing off, and the jobs are not in it. And
+        for retries while all slots are taken, when no bell is heard."""
+        self._is_fit = wait_until_fit(self._link, gevent.sleep, lambda: self.draining)
+        while not self.draining:
             gevent.sleep(_PATROL_S)
-            while self.free > 0 and time.monotonic() - self._rung_at > _PATROL_S:
-                claim = self._claim()
-                if claim is None:
-                    break
-                gevent.spawn(self._run_and_go_on, claim)
+            while self.free > 0 and time.monotonic() - self._rung_at > _PATROL_S and self._patrol_for("any"):
+                pass
+            while self.free == 0 and self._has_reserve() and self._patrol_for("retries"):
+                pass
+
+    def _patrol_for(self, wanted: Wanted) -> bool:
+        claim = self._claim(wanted)
+        if claim is not None:
+            gevent.spawn(self._run_and_go_on, claim)
+        return claim is not None
 
     def _run_and_go_on(self, claim: Claim) -> None:
         self._run(claim)
         self.take_jobs()
+
+    # One job.
 
     def _claims_on(self, link: RedisLink) -> Claims:
         return Claims(
@@ -141,20 +186,26 @@ class WorkerProcess:
             max_attempts=self._settings.max_attempts,
         )
 
-    def _claim(self) -> Claim | None:
+    def _claim(self, wanted: Wanted) -> Claim | None:
         """The next job. After a lost answer the same fence is asked again, so that no job hangs on an answer."""
         fence, deadline = new_fence(), time.monotonic() + self._settings.lease_s
-        while not self._draining:
-            try:
-                return self._claims.claim(self._served(), fence)
-            except StoreUnavailable as exc:
-                if time.monotonic() >= deadline:
-                    log.warning("no claim: %s", exc)
+        self._taking += 1
+        try:
+            while not self.draining:
+                try:
+                    claim = self._claims.claim(self._served(), fence, wanted)
+                    self._watchdog.asked()
+                    return claim
+                except StoreUnavailable as exc:
+                    if time.monotonic() >= deadline:
+                        log.warning("no claim: %s", exc)
+                        return None
+                    gevent.sleep(_CLAIM_RETRY_S)
+                except UndecodableRecord:
+                    log.exception("a claimed job cannot be read; its lease runs out")
                     return None
-                gevent.sleep(_CLAIM_RETRY_S)
-            except UndecodableRecord:
-                log.exception("a claimed job cannot be read; its lease runs out")
-                return None
+        finally:
+            self._taking -= 1
         return None
 
     def _served(self) -> list[Model]:
@@ -178,36 +229,44 @@ class WorkerProcess:
             self._claims,
             max_output_bytes=self._settings.max_output_bytes,
         )
-        held = (claim.job.id, claim.fence)
         greenlet = Greenlet(attempt.run)
         attempt_log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)
-        self._running[held] = (attempt, greenlet)
+        running = Running(attempt, greenlet)
+        self._jobs.begin(running)
         greenlet.start()
         try:
             greenlet.join()
         finally:
-            del self._running[held]
-
-    def _held(self) -> list[Held]:
-        # Read by the heartbeat's thread while the hub adds and removes, so over a copy.
-        return [held for held, (_attempt, greenlet) in list(self._running.items()) if not greenlet.dead]
-
-    def _over_from_thread(self, held: Held, outcome: str) -> None:
-        self._hub.loop.run_callback_threadsafe(self._over, held, outcome)
-
-    def _over(self, held: Held, outcome: str) -> None:
-        if held in self._running:
-            self._running[held][0].log.over(outcome)
+            self._jobs.end(running)
 
     def _check_limits(self) -> None:
         while True:
             gevent.sleep(_LIMITS_S)
+            self._watchdog.ticked()
             now = time.monotonic()
-            for attempt, greenlet in list(self._running.values()):
-                passed = attempt.stopwatch.passed(now)
-                if (
-                    passed is not None
-                    and attempt.log.outcome is None
-                    and not (attempt.log.ending or attempt.log.blocked)
-                ):
-                    greenlet.kill(passed, block=False)
+            for one in list(self._jobs.running.values()):
+                passed, attempt_log = one.attempt.stopwatch.passed(now), one.attempt.log
+                if passed is not None and not (attempt_log.outcome or attempt_log.ending or attempt_log.blocked):
+                    one.greenlet.kill(passed, block=False)
+
+    # What the heartbeat's thread asks and tells.
+
+    def held(self, *, with_ended: bool) -> list[Held]:
+        """The jobs whose leases are to be renewed."""
+        return self._jobs.held(with_ended=with_ended)
+
+    def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
+        """What Redis said of some of them; ``apart`` jobs wait for a process of their own."""
+        if answers or apart:
+            self._hub.loop.run_callback_threadsafe(self._answered, answers, apart)
+
+    def settled(self, began: float) -> None:
+        """At ``began`` Redis had lost nothing."""
+        self._hub.loop.run_callback_threadsafe(self._jobs.forget, began)
+
+    def _answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
+        for held, answer in answers:
+            self._jobs.answered(held, answer)
+        if apart and not self.draining:
+            # Not here: this runs in the hub, where nothing may wait.
+            gevent.spawn(self._on_apart, apart)

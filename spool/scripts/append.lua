@@ -4,7 +4,8 @@
 -- only), text (what the entries add to the answer), the entries.
 -- The end is {status, error, usage, finish_reason}; the last entry is then the terminal one.
 -- Answers for each log, in order: N, the last id of the log (what is beyond it is to be sent again from there; ids
--- up to it were there already); or 'lost' (another fence holds the job, or it is gone), 'cancelled', or an error.
+-- up to it were there already); or 'lost' (another fence holds the job, or it is gone), 'unclaimed' (nobody holds it),
+-- 'cancelled', or an error.
 local lease_ms = tonumber(ARGV[1])
 
 -- The text of the entries that are new, where a resend brings some that are not.
@@ -35,7 +36,7 @@ local function commit(id, fence, first, count, ending, plain, text, at)
   local record = redis.call('HMGET', key, 'fence', 'last', 'status', 'cancel_ms', 'leased_until_ms', 'model')
   local last = tonumber(record[2])
   if record[1] ~= fence then
-    return record[3] == 'cancelled' and 'cancelled' or 'lost'
+    return (record[3] == 'cancelled' and 'cancelled') or (record[3] == 'queued' and 'unclaimed') or 'lost'
   end
   if record[3] ~= 'running' then
     -- It has ended under this very fence: by a resend's first copy, or by a cancel or a deadline.

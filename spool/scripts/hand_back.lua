@@ -6,4 +6,4 @@ local record = redis.call('HMGET', job_key(ARGV[1]), 'fence', 'status')
 if record[1] ~= ARGV[2] or record[2] ~= 'running' then
   return record[2] == 'cancelled' and 'cancelled' or 'lost'
 end
-return retry(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6])
+return retry(ARGV[1], tonumber(ARGV[4]), {costs = tonumber(ARGV[3]), reason = ARGV[5], message = ARGV[6]})

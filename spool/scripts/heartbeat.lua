@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
 -- Renews the leases of a process's living jobs, says how many slots it has free, and ends what was cancelled.
--- ARGV: lease_ms, worker, free slots (-1: the worker is going away); then id and fence of each job.
--- Answers for each job: ok, cancelled, or lost.
+-- ARGV: lease_ms, worker, free slots (-1: the worker is going away), the run of the server as the worker knows it; then
+-- id, fence and last committed id of each job.
+-- Answers {run of the server, jobs that wait for a process of their own, then for each job: ok, cancelled, lost,
+-- unclaimed (nobody holds it), or the log's last id where entries are missing}.
 local lease_ms, worker, free = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
-local function beat(id, fence)
+local function beat(id, fence, acked)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'fence', 'status', 'cancel_ms', 'model')
+  local record = redis.call('HMGET', key, 'fence', 'status', 'cancel_ms', 'model', 'last', 'server')
   if record[2] == 'cancelled' then return 'cancelled' end
+  if record[2] == 'queued' then return 'unclaimed' end
   if record[1] ~= fence or record[2] ~= 'running' then return 'lost' end
   if record[3] then
     end_cancelled(id)
@@ -15,9 +18,15 @@ local function beat(id, fence)
   end
   redis.call('HSET', key, 'leased_until_ms', NOW + lease_ms)
   redis.call('ZADD', P .. 'running:' .. record[4], NOW + lease_ms, id)
+  local last = tonumber(record[5])
+  if last < acked then return last end
+  if record[6] ~= run_id() then
+    redis.call('HSET', key, 'server', run_id())
+  end
   return 'ok'
 end
 
+meet_server()
 if free < 0 then
   redis.call('ZREM', P .. 'workers', worker)
   redis.call('HDEL', P .. 'slots', worker)
@@ -25,9 +34,13 @@ else
   redis.call('ZADD', P .. 'workers', NOW + lease_ms, worker)
   redis.call('HSET', P .. 'slots', worker, free)
 end
-local answers = {}
-for i = 4, #ARGV, 2 do
-  local ok, answer = pcall(beat, ARGV[i], ARGV[i + 1])
+local answers, is_settled = {run_id(), redis.call('ZCARD', P .. 'apart')}, ARGV[4] == run_id()
+for i = 5, #ARGV, 3 do
+  local ok, answer = pcall(beat, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]))
+  is_settled = is_settled and answer ~= 'unclaimed'
   answers[#answers + 1] = ok and answer or 'error'
+end
+if is_settled then
+  redis.call('SREM', P .. 'unheard', worker)
 end
 return answers

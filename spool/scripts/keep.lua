@@ -12,13 +12,12 @@ end
 -- leases either: they get one lease to do so before anybody judges.
 local function is_patient()
   local record = redis.call('HMGET', P .. 'keeper', 'beat_ms', 'patient_until_ms', 'run_id')
-  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   local patient_until = tonumber(record[2] or 0)
   local gap = NOW - tonumber(record[1] or 0)
-  if run_id ~= record[3] or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
+  if run_id() ~= record[3] or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
     patient_until = NOW + lease_ms
   end
-  redis.call('HSET', P .. 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id)
+  redis.call('HSET', P .. 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id())
   return patient_until > NOW
 end
 
@@ -42,7 +41,7 @@ local function take_over(id, model)
     redis.call('ZREM', P .. 'running:' .. model, id)
     return false
   end
-  retry(id, 1, max_attempts, 'worker_lost', 'its worker died')
+  retry(id, max_attempts, {costs = 1, died = true, reason = 'worker_lost', message = 'its worker died'})
   return true
 end
 
@@ -93,6 +92,7 @@ local function free_slots()
   return free
 end
 
+meet_server()
 local patient = is_patient()
 local pending, taken_over, overdue, broken = 0, 0, 0, 0
 for _, model in ipairs(redis.call('SMEMBERS', P .. 'models')) do

@@ -11,6 +11,35 @@ local function job_key(id)
   return P .. 'job:' .. id
 end
 
+-- Which run of the server this is. A record that was written on another one may have lost its last second.
+local known_run_id
+local function run_id()
+  known_run_id = known_run_id or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  return known_run_id
+end
+
+-- The first time on a new run of the server: the workers of the history that is left have not been heard yet. Each is
+-- heard once it has said, on this run, that all it had claimed is there again.
+local function meet_server()
+  if redis.call('HGET', P .. 'server', 'run_id') ~= run_id() then
+    redis.call('HSET', P .. 'server', 'run_id', run_id(), 'since_ms', NOW)
+    redis.call('DEL', P .. 'unheard')
+    for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
+      redis.call('SADD', P .. 'unheard', worker)
+    end
+  end
+end
+
+-- Whether readers may have seen entries of this job that Redis has lost since. A running job's worker would have said
+-- that all is there; a queued one may have been claimed by a worker that nobody has heard of since.
+local function is_torn(id)
+  local record = redis.call('HMGET', job_key(id), 'torn', 'server', 'status')
+  if record[1] then return true end
+  if not record[2] or record[2] == run_id() then return false end
+  meet_server()
+  return record[3] == 'running' or redis.call('SCARD', P .. 'unheard') > 0
+end
+
 -- JSON as every other part of Spool writes it: cjson alone would escape each slash.
 local function json(value)
   return (string.gsub(cjson.encode(value), '\\/', '/'))
@@ -47,11 +76,9 @@ local function move(id, to)
   end
 end
 
--- Appends one entry that a script itself makes. `rest` is JSON: ',"name":value…' or ''.
-local function push(id, kind, rest)
+-- Appends one encoded entry under the id `n`.
+local function write(id, n, entry)
   local key = job_key(id)
-  local n = tonumber(redis.call('HGET', key, 'last')) + 1
-  local entry = '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
   local written = redis.pcall('XADD', key .. ':log', n .. '-0', 'entry', entry)
   if type(written) == 'table' and written.err then
     if not string.find(written.err, 'WRONGTYPE', 1, true) then
@@ -63,7 +90,29 @@ local function push(id, kind, rest)
   end
   redis.call('HSET', key, 'last', n)
   redis.call('PUBLISH', key .. ':log', n .. '\n' .. entry)
-  return n
+end
+
+-- Appends one entry that a script itself makes, under `n` or the next id. `rest` is JSON: ',"name":value…' or ''.
+local function push(id, kind, rest, n)
+  n = n or tonumber(redis.call('HGET', job_key(id), 'last')) + 1
+  write(id, n, '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}')
+end
+
+-- The id at which a torn log goes on, with `restarted`: a round number, so far ahead that no reader can have seen it.
+local function id_after_jump(last)
+  return math.ceil((last + 500000) / 1000000) * 1000000
+end
+
+-- Before a torn log gets an end from somebody who is not its worker: what readers have seen no longer counts.
+local function mend(id)
+  if not is_torn(id) then return end
+  local key = job_key(id)
+  local record = redis.call('HMGET', key, 'last', 'attempt')
+  local first = id_after_jump(tonumber(record[1]))
+  redis.call('DEL', key .. ':text')
+  redis.call('HSET', key, 'attempt_first', first, 'server', run_id())
+  redis.call('HDEL', key, 'torn')
+  push(id, 'restarted', ',"attempt":' .. math.max(1, record[2]) .. ',"reason":"redis_lost_history"', first)
 end
 
 -- The books of a batch, when one of its jobs has ended.
@@ -90,6 +139,7 @@ local function close(id, status)
   move(id, status)
   redis.call('HSET', key, 'ended_ms', NOW)
   redis.call('ZREM', P .. 'pending:' .. model, id)
+  redis.call('ZREM', P .. 'apart', id)
   redis.call('ZREM', P .. 'running:' .. model, id)
   redis.call('ZREM', P .. 'deadlines', id)
   redis.call('ZREM', P .. 'watched', id)
@@ -109,44 +159,81 @@ end
 
 local function fail(id, code, message, retryable)
   local problem = json({code = code, message = message, retryable = retryable})
+  mend(id)
   push(id, 'failed', ',"error":' .. problem)
   redis.call('HSET', job_key(id), 'error', problem)
   close(id, 'failed')
 end
 
 local function end_cancelled(id)
+  mend(id)
   push(id, 'cancelled', '')
   close(id, 'cancelled')
 end
 
--- A running job loses its worker: it is queued again ahead of new ones, or ends. Answers what became of it.
--- `costs` is 1 where it counts against the attempts, 0 where not (it was handed back). `reason` is a word for the log's
--- next entry; `message` says what happened, for whoever reads the job's error.
-local function retry(id, costs, max_attempts, reason, message)
+-- A queued job becomes a worker's attempt: `a` has attempt, mode (the kind of its first entry), first (that one's id),
+-- fence, worker and lease_ms. Writing the first entry is left to the caller.
+local function begin_attempt(id, a)
+  local key = job_key(id)
+  local record = redis.call('HMGET', key, 'model', 'deadline_ms', 'attempts')
+  local attempts = record[3] and cjson.decode(record[3]) or {}
+  attempts[#attempts + 1] = {attempt = a.attempt, first = a.first, at_ms = NOW}
+  move(id, 'running')
+  redis.call('HSETNX', key, 'started_ms', NOW)
+  redis.call('HSET', key, 'attempt', a.attempt, 'attempts', json(attempts), 'fence', a.fence, 'worker', a.worker,
+    'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', run_id())
+  redis.call('HDEL', key, 'torn')
+  if a.mode ~= 'continued' then
+    redis.call('HSET', key, 'attempt_first', a.first)
+    redis.call('DEL', key .. ':text')
+    redis.call('HDEL', key, 'plain')
+  end
+  redis.call('ZREM', P .. 'pending:' .. record[1], id)
+  redis.call('ZREM', P .. 'apart', id)
+  redis.call('ZADD', P .. 'running:' .. record[1], NOW + a.lease_ms, id)
+  redis.call('ZADD', P .. 'deadlines', record[2], id)
+  redis.call('SET', P .. 'claim:' .. a.fence, id, 'PX', 60000)
+end
+
+-- A running job loses its worker: it is queued again ahead of new ones, or ends. Answers what became of it. `loss` has
+-- costs (1 where it counts against the attempts, 0 where it was handed back), died (true: with its process), reason (a
+-- word for the log's next entry) and message (what happened, for whoever reads the job's error).
+local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'losses', 'cancel_ms', 'on_worker_loss', 'continuable', 'plain',
-    'model', 'seq', 'deadline_ms')
-  local losses = tonumber(record[1]) + costs
+    'model', 'seq', 'deadline_ms', 'deaths')
+  local losses = tonumber(record[1]) + loss.costs
+  local deaths = tonumber(record[9] or 0) + (loss.died and 1 or 0)
   if record[2] then
     end_cancelled(id)
     return 'cancelled'
   end
   redis.call('HSET', key, 'losses', losses)
   if losses >= max_attempts then
-    fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. message, false)
+    fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. loss.message, false)
     return 'failed'
   end
+  local torn = is_torn(id)
   local said = record[5] == '0' or redis.call('STRLEN', key .. ':text') > 0
-  local can_continue = record[4] == '1' and record[5] ~= '0'
-  if said and record[3] == 'fail' and not can_continue then
-    fail(id, reason == 'handed_back' and 'worker_lost' or reason, 'the answer broke off: ' .. message, true)
+  local can_continue = record[4] == '1' and record[5] ~= '0' and not torn
+  if (said or torn) and record[3] == 'fail' and not can_continue then
+    fail(id, loss.reason == 'handed_back' and 'worker_lost' or loss.reason, 'the answer broke off: ' .. loss.message,
+      true)
     return 'failed'
   end
   move(id, 'queued')
-  redis.call('HSET', key, 'again', reason)
+  redis.call('HSET', key, 'again', loss.reason, 'deaths', deaths)
+  if torn then
+    redis.call('HSET', key, 'torn', 1)
+  end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
   redis.call('ZREM', P .. 'running:' .. record[6], id)
-  redis.call('ZADD', P .. 'pending:' .. record[6], record[7], id)
+  -- What died with its process twice may have killed it: it goes on in a process of its own.
+  if deaths >= 2 then
+    redis.call('ZADD', P .. 'apart', record[7], id)
+  else
+    redis.call('ZADD', P .. 'pending:' .. record[6], record[7], id)
+  end
   redis.call('ZADD', P .. 'deadlines', record[8], id)
   return 'queued'
 end

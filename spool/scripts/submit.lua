@@ -47,7 +47,7 @@ local deadline = NOW + ARGV[6]
 local start_by = math.min(deadline, NOW + ARGV[7])
 redis.call('HSET', key, 'schema', 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ARGV[5], 'attempt', 0,
-  'losses', 0, 'last', 0, 'idempotency', idempotency, unpack(ARGV, 15))
+  'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, unpack(ARGV, 15))
 redis.call('SET', key .. ':input', ARGV[13])
 redis.call('SADD', P .. 'models', model)
 redis.call('ZADD', P .. 'pending:' .. model, ARGV[4] * 1e15 + seq, id)

@@ -107,8 +107,10 @@ def test_append_under_another_fence(link: RedisLink, worker: HandWorker, claim: 
 def test_append_after_the_job_was_taken_over(link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """A worker that was thought dead cannot write into the attempt after its own."""
     worker.claims.hand_back(claim.job.id, claim.fence, counts=True)
-    assert worker.append(claim, 2, tokens(2, "x")) == b"lost"
+    assert worker.append(claim, 2, tokens(2, "x")) == b"unclaimed"
+    assert worker.claims.adopt(claim) == b"lost"
     second = worker.take()
+    assert worker.claims.adopt(claim) == b"lost"
     assert worker.append(claim, 2, tokens(2, "x")) == b"lost"
     assert worker.append(second, second.first, tokens(second.first, "y"), text="y") == second.first
     assert kinds_of(link, claim.job.id) == ["started", "restarted", "token"]

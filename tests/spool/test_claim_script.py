@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spool.claims import new_fence
@@ -258,10 +260,8 @@ def test_heartbeat_answers_for_each_job(link: RedisLink) -> None:
     JobStore(link).cancel(cancelled.job.id, OWNER)
     worker.finish(ended)
     age(link, held.job.id, leased_until_ms=1)
-    pairs = [(claim.job.id, claim.fence) for claim in (held, stolen, cancelled, ended)]
-    pairs[1] = (stolen.job.id, new_fence())
-    answers = worker.claims.heartbeat(pairs, free=7)
-    assert answers == ["ok", "lost", "cancelled", "lost"]
+    answers = worker.beat(held, replace(stolen, fence=new_fence()), cancelled, ended, free=7)
+    assert answers == [b"ok", b"lost", b"cancelled", b"lost"]
     assert kinds_of(link, cancelled.job.id) == ["started", "cancelled"]
     leased = int(record(link, held.job.id)["leased_until_ms"])
     assert int(link.call("ZSCORE", f"{prefix(0)}running:demo", held.job.id)) == leased > 1
@@ -275,14 +275,13 @@ def test_heartbeat_with_one_job_broken(link: RedisLink) -> None:
     submit(link)
     broken, held = worker.take(), worker.take()
     link.call("SET", job_key(0, broken.job.id), "no hash")
-    pairs = [(claim.job.id, claim.fence) for claim in (broken, held)]
-    assert worker.claims.heartbeat(pairs, free=0) == ["error", "ok"]
+    assert worker.beat(broken, held) == [b"error", b"ok"]
 
 
 def test_heartbeat_of_a_worker_that_leaves(link: RedisLink) -> None:
     """A worker that goes away is no longer counted, nor are its slots."""
     worker = HandWorker(link)
-    worker.claims.heartbeat([], free=3)
-    worker.claims.heartbeat([], free=-1)
+    worker.beat(free=3)
+    worker.beat(free=-1)
     assert link.call("ZCARD", f"{prefix(0)}workers") == 0
     assert link.call("HLEN", f"{prefix(0)}slots") == 0

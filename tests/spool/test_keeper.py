@@ -28,7 +28,8 @@ def test_lost_lease_is_retried(link: RedisLink) -> None:
     age(link, job.id, leased_until_ms=1)
     assert keep(link) == [1, 0, 1, 0, 0, 0]
     assert status_and_code(link, job.id) == (Status.QUEUED, None)
-    assert worker.claims.heartbeat([(job.id, claim.fence)], free=0) == ["lost"]
+    assert worker.beat(claim) == [b"unclaimed"]
+    assert worker.claims.adopt(claim) == b"lost"
     assert worker.take().job.attempt == 2
 
 
@@ -44,8 +45,8 @@ def test_lost_leases_end_after_the_last_attempt(link: RedisLink) -> None:
     """A job that takes its worker with it each time ends ``failed`` after the last attempt."""
     job = submit(link)
     worker = HandWorker(link)
-    for expected in (Status.QUEUED, Status.QUEUED, Status.FAILED):
-        worker.take()
+    for wanted, expected in (("any", Status.QUEUED), ("any", Status.QUEUED), ("apart", Status.FAILED)):
+        assert worker.claim(wanted=wanted) is not None
         age(link, job.id, leased_until_ms=1)
         keep(link, max_attempts=3)
         assert JobStore(link).look(job.id, OWNER).status == expected
@@ -219,9 +220,9 @@ def test_round_counts_what_waits_and_what_is_free(link: RedisLink) -> None:
     """A round tells how many jobs wait over all models, and how many slots living workers have."""
     submit(link)
     submit(link, model="other")
-    HandWorker(link, name="one").claims.heartbeat([], free=3)
-    HandWorker(link, name="two").claims.heartbeat([], free=4)
-    HandWorker(link, name="dead").claims.heartbeat([], free=50)
+    HandWorker(link, name="one").beat(free=3)
+    HandWorker(link, name="two").beat(free=4)
+    HandWorker(link, name="dead").beat(free=50)
     link.call("ZADD", f"{prefix(0)}workers", 1, "dead")
     assert keep(link) == [2, 7, 0, 0, 0, 0]
     assert link.call("HLEN", f"{prefix(0)}slots") == 2
@@ -233,7 +234,7 @@ def test_bell_rings_once_per_job_and_free_slot(link: RedisLink) -> None:
         submit(link)
     rung: list[None] = []
     keeper = Keeper(link, lambda: rung.append(None), shard=0, lease_s=10, max_attempts=3)
-    HandWorker(link).claims.heartbeat([], free=3)
+    HandWorker(link).beat(free=3)
     assert keeper.beat() == Round(pending=5, free=3, taken_over=0, overdue=0, broken=0, patient=True)
     assert len(rung) == 3
     assert keeper.beat() is None

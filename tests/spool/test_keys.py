@@ -10,7 +10,7 @@ from spool.model_table import ModelTable
 from spool.models import DEMO
 from spool.redis_link import RedisLink
 from spool.store import JobStore
-from tests.by_hand import OWNER, HandWorker, keep, new_job, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
 _BLANKS = {"ID": r"[jb]0-[0-9a-z]+", "MODEL": "[^:]+", "FENCE": "[0-9a-f]+", "OWNER": "[^:]+", "DIGEST": ".+"}
@@ -27,7 +27,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 23
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 26
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -39,10 +39,17 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d"), max_queued=9)
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
     submit(link, on_disconnect=OnDisconnect.CANCEL)
-    worker.claims.heartbeat([], free=1)
+    worker.beat(free=1)
     first, _second = worker.take(), worker.take()
     worker.say(first, "text")
     worker.finish(first)
+    lost = submit(link).id
+    for _ in range(2):
+        worker.take_job(lost)
+        age(link, lost, leased_until_ms=1)
+        keep(link, lease_ms=60_000)
+    submit(link)
+    restart(link)
     keep(link, lease_ms=60_000)
     met = set()
     for raw in link.call("KEYS", "*"):

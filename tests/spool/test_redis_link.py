@@ -15,6 +15,7 @@ from redis import exceptions as theirs
 from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
 from spool.redis_link import ANSWERED, RedisLink, ScriptMissing, translated
 from spool.scripting import script
+from tests.by_hand import HandWorker
 from tests.stack import Redis
 
 ELSEWHERE = {
@@ -97,7 +98,7 @@ def test_full_redis(link: RedisLink) -> None:
     try:
         with pytest.raises(StoreFull):
             link.run(script("open_batch"), 0, "b0-x", "alice", 1, 60, 60)
-        assert link.run(script("heartbeat"), 0, 1000, "hand", 1) == []
+        assert HandWorker(link).beat() == []
     finally:
         link.call("CONFIG", "SET", "maxmemory", 0)
 
@@ -130,7 +131,7 @@ def test_scripts_flushed(redis: Redis, own: RedisLink) -> None:
     """Scripts that Redis has forgotten are loaded again."""
     for _ in range(2):
         redis.link.call("SCRIPT", "FLUSH")
-        assert own.run(script("heartbeat"), 0, 1000, "hand", 1) == []
+        assert HandWorker(own).beat() == []
         assert own.run_many(script("look"), 0, [("x", 0), ("y", 1)]) == [None, None]
 
 

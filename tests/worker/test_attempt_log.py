@@ -22,7 +22,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 def attempt_log(first: int = 2) -> AttemptLog:
     """The log of an attempt whose first entry has this id."""
     job = Job("j0-" + "0" * 26, Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=first - 1)
-    return AttemptLog(Claim(job, 0, "f" * 16, {}, "", first, 60.0), lambda _log: None)
+    opening = Entry(first - 1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
+    return AttemptLog(Claim(job, 0, "f" * 16, {}, "", opening, first, 60.0), lambda _log: None)
 
 
 def say(log: AttemptLog, *texts: str) -> None:

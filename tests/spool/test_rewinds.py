@@ -1,0 +1,275 @@
+"""Redis comes back without its last second: what living workers send again, and how a log goes on without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from spool.claims import Claim
+from spool.entries import Kind
+from spool.jobs import OnWorkerLoss, Status
+from spool.keys import job as job_key
+from spool.keys import prefix
+from spool.redis_link import RedisLink
+from spool.scripting import script
+from spool.store import JobStore
+from tests.by_hand import (
+    OWNER,
+    SUCCEEDED,
+    HandWorker,
+    age,
+    done,
+    keep,
+    kinds_of,
+    log_of,
+    record,
+    restart,
+    settle,
+    submit,
+    text_of,
+    tokens,
+)
+
+JUMP = 1_000_000
+
+
+class Saved:
+    """All keys as they are now, to go back to."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._keys: dict[bytes, tuple[bytes, int]] = {
+            key: (link.call("DUMP", key), link.call("PTTL", key)) for key in link.call("KEYS", "*")
+        }
+
+    def restore(self) -> None:
+        """Redis was restarted, and has only this."""
+        self._link.call("FLUSHALL")
+        for key, (value, ttl_ms) in self._keys.items():
+            self._link.call("RESTORE", key, max(0, ttl_ms), value)
+        restart(self._link)
+
+
+@pytest.fixture
+def worker(link: RedisLink) -> HandWorker:
+    """A worker that Redis has heard of."""
+    worker = HandWorker(link)
+    worker.beat()
+    return worker
+
+
+def ids_of(link: RedisLink, claim: Claim) -> list[int]:
+    """The ids of a job's log."""
+    return [entry.id for entry in log_of(link, claim.job.id)]
+
+
+def server(link: RedisLink) -> str:
+    """The run of the real server."""
+    lines = link.call("INFO", "server").decode().splitlines()
+    return next(line.partition(":")[2] for line in lines if line.startswith("run_id:"))
+
+
+def test_heartbeat_tells_what_is_missing(link: RedisLink, worker: HandWorker) -> None:
+    """A log that lost entries is sent again from there, under the same ids, and is whole then."""
+    submit(link)
+    claim = worker.take()
+    worker.append(claim, 2, tokens(2, "a", "b"), text="ab")
+    saved = Saved(link)
+    worker.append(claim, 4, tokens(4, "c"), text="c")
+    saved.restore()
+    assert worker.beat(claim, acked=4) == [3]
+    assert record(link, claim.job.id)["server"] != server(link)
+    assert worker.append(claim, 4, tokens(4, "c"), text="c") == 4
+    assert worker.beat(claim, acked=4) == [b"ok"]
+    assert record(link, claim.job.id)["server"] == server(link)
+    assert text_of(link, claim.job.id) == "abc"
+
+
+def test_lost_claim_is_adopted(link: RedisLink, worker: HandWorker) -> None:
+    """A job whose claim was lost is given back to the worker that runs it, with the very entry that readers saw."""
+    submit(link)
+    saved = Saved(link)
+    claim = worker.take()
+    opening = log_of(link, claim.job.id)
+    worker.say(claim, "a")
+    saved.restore()
+    assert worker.append(claim, 3, tokens(3, "b"), text="b") == b"unclaimed"
+    assert worker.beat(claim, acked=2) == [b"unclaimed"]
+    assert worker.claims.adopt(claim) == 1
+    assert worker.claims.adopt(claim) == 1
+    assert log_of(link, claim.job.id) == opening
+    assert worker.append(claim, 2, tokens(2, "a", "b"), text="ab") == 3
+    assert (record(link, claim.job.id)["status"], text_of(link, claim.job.id)) == ("running", "ab")
+    assert keep(link, lease_ms=60_000) == [0, 0, 0, 0, 0, 0]
+
+
+def test_lost_claim_that_somebody_else_has(link: RedisLink, worker: HandWorker) -> None:
+    """A job that another worker has begun meanwhile stays that one's, and its log jumps: readers may have seen more."""
+    submit(link)
+    saved = Saved(link)
+    claim = worker.take()
+    worker.say(claim, "a")
+    saved.restore()
+    keep(link)
+    settle(link)
+    other = HandWorker(link, name="other").take()
+    assert worker.claims.adopt(claim) == b"lost"
+    assert (other.job.id, other.first) == (claim.job.id, JUMP + 1)
+    assert kinds_of(link, claim.job.id) == ["restarted"]
+
+
+def test_lost_claim_of_a_cancelled_job(link: RedisLink, worker: HandWorker) -> None:
+    """A job that was cancelled meanwhile stays so."""
+    submit(link)
+    saved = Saved(link)
+    claim = worker.take()
+    saved.restore()
+    JobStore(link).cancel(claim.job.id, OWNER)
+    assert worker.claims.adopt(claim) == b"cancelled"
+
+
+def test_lost_end_is_sent_again(link: RedisLink, worker: HandWorker) -> None:
+    """An end that was lost is written again under the same id."""
+    submit(link)
+    claim = worker.take()
+    saved = Saved(link)
+    worker.append(claim, 2, [*tokens(2, "a"), done(3)], text="a", ending=SUCCEEDED)
+    saved.restore()
+    assert worker.beat(claim, acked=3) == [1]
+    assert worker.append(claim, 2, [*tokens(2, "a"), done(3)], text="a", ending=SUCCEEDED) == 3
+    assert record(link, claim.job.id)["status"] == "succeeded"
+    assert worker.beat(claim, acked=3) == [b"lost"]
+
+
+def test_claims_wait_for_workers_to_be_heard(link: RedisLink, worker: HandWorker) -> None:
+    """Just after a restart nobody claims, until every worker has said that nothing it had claimed is missing."""
+    submit(link)
+    restart(link)
+    assert worker.claim() is None
+    worker.beat()
+    assert worker.claim() is None
+    worker.beat(server=server(link))
+    claim = worker.take()
+    assert (claim.first, kinds_of(link, claim.job.id)) == (2, ["started"])
+
+
+def test_worker_with_an_unclaimed_job_is_not_heard(link: RedisLink, worker: HandWorker) -> None:
+    """A worker counts as heard only once all that it had claimed is there again."""
+    submit(link)
+    saved = Saved(link)
+    claim = worker.take()
+    saved.restore()
+    worker.beat(claim, server=server(link))
+    assert link.call("SMEMBERS", f"{prefix(0)}unheard") == [b"hand"]
+    worker.claims.adopt(claim)
+    worker.beat(claim, server=server(link))
+    assert link.call("SMEMBERS", f"{prefix(0)}unheard") == []
+
+
+@pytest.mark.usefixtures("worker")
+def test_new_jobs_do_not_jump(link: RedisLink) -> None:
+    """A job that was submitted after the restart cannot have lost anything, whoever is missing."""
+    restart(link)
+    keep(link)
+    settle(link)
+    submit(link)
+    other = HandWorker(link, name="other")
+    assert other.take().first == 2
+
+
+def test_next_attempt_after_lost_history_jumps(link: RedisLink, worker: HandWorker) -> None:
+    """Worker and last second both gone: the next attempt begins anew, with ids far beyond what readers saw."""
+    submit(link, continuable=True)
+    claim = worker.take()
+    worker.say(claim, "a")
+    restart(link)
+    age(link, claim.job.id, leased_until_ms=1)
+    keep(link)
+    settle(link)
+    second = HandWorker(link, name="other").take()
+    assert (second.prefix, second.first) == ("", JUMP + 1)
+    entries = log_of(link, claim.job.id)
+    assert [entry.id for entry in entries] == [1, 2, JUMP]
+    assert entries[-1].kind is Kind.RESTARTED
+    assert dict(entries[-1].fields) == {"attempt": 2, "reason": "redis_lost_history"}
+    assert record(link, claim.job.id)["attempt_first"] == str(JUMP)
+    assert "torn" not in record(link, claim.job.id)
+
+
+def test_next_attempt_after_a_restart_that_lost_nothing(link: RedisLink, worker: HandWorker) -> None:
+    """A worker that was heard after the restart and dies later: the answer goes on as ever."""
+    submit(link, continuable=True)
+    claim = worker.take()
+    worker.say(claim, "a")
+    restart(link)
+    worker.beat(claim, acked=2, server=server(link))
+    age(link, claim.job.id, leased_until_ms=1)
+    keep(link)
+    second = HandWorker(link, name="other").take()
+    assert (second.prefix, second.first) == ("a", 4)
+    assert kinds_of(link, claim.job.id) == ["started", "token", "continued"]
+
+
+def end_by_deadline(link: RedisLink, job_id: str) -> None:
+    age(link, job_id, deadline_ms=1)
+    keep(link)
+
+
+def end_by_cancel(link: RedisLink, job_id: str) -> None:
+    JobStore(link).cancel(job_id, OWNER)
+    age(link, job_id, leased_until_ms=1)
+    keep(link)
+
+
+def end_by_last_attempt(link: RedisLink, job_id: str) -> None:
+    age(link, job_id, leased_until_ms=1)
+    keep(link, max_attempts=1)
+
+
+@pytest.mark.parametrize("end", [end_by_deadline, end_by_cancel, end_by_last_attempt])
+def test_end_after_lost_history_jumps(link: RedisLink, worker: HandWorker, end: Any) -> None:
+    """An end that nobody's worker writes stands behind an announced jump: a reader who saw more still gets it."""
+    submit(link)
+    claim = worker.take()
+    worker.say(claim, "a")
+    restart(link)
+    end(link, claim.job.id)
+    assert ids_of(link, claim) == [1, 2, JUMP, JUMP + 1]
+    assert kinds_of(link, claim.job.id)[2:] in (["restarted", "failed"], ["restarted", "cancelled"])
+    assert text_of(link, claim.job.id) == ""
+
+
+def test_job_that_may_not_begin_anew_after_lost_history(link: RedisLink, worker: HandWorker) -> None:
+    """Where text cannot be unsaid, lost history ends the job."""
+    submit(link, on_worker_loss=OnWorkerLoss.FAIL, continuable=True)
+    claim = worker.take()
+    worker.say(claim, "a")
+    restart(link)
+    age(link, claim.job.id, leased_until_ms=1)
+    keep(link)
+    assert JobStore(link).look(claim.job.id, OWNER).status is Status.FAILED
+
+
+@pytest.mark.usefixtures("worker")
+def test_jump_is_far_from_every_id(link: RedisLink) -> None:
+    """From wherever a log was cut, the jump goes at least half a million ids ahead, to a round number."""
+    for last in (0, 57, 499_999, 500_000, 500_001, 1_499_999, 2_000_000):
+        job = submit(link)
+        link.call("HSET", job_key(0, job.id), "last", last)
+        restart(link)
+        keep(link)
+        settle(link)
+        first = HandWorker(link, name="other").take_job(job.id).first - 1
+        assert first - last >= 500_000
+        assert first % JUMP == 0
+
+
+def test_record_of_a_version_without_server(link: RedisLink, worker: HandWorker) -> None:
+    """A job that an earlier version accepted has no ``server``: it is run as it always was."""
+    job = submit(link)
+    link.call("HDEL", job_key(0, job.id), "server")
+    link.call("HSET", f"{prefix(0)}server", "run_id", "an earlier one")
+    link.run(script("heartbeat"), 0, 1000, "somebody", 0, "")
+    settle(link)
+    assert worker.take().first == 2

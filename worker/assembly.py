@@ -1,0 +1,34 @@
+"""What a worker program is made of, read from its settings. Both programs begin here: ``worker.celery``, whose many
+jobs share a process, and ``worker.apart``, which runs one at a time."""
+
+from __future__ import annotations
+
+import sys
+
+from spool.errors import SettingsError
+from spool.settings import WorkerSettings
+from worker.backends import Backend
+from worker.backends.demo import Demo
+from worker.backends.openai_compatible import OpenAICompatible
+
+
+def read_settings() -> WorkerSettings:
+    """The worker's settings, or the end of the program with a line that says what is wrong."""
+    try:
+        settings = WorkerSettings.read()
+        if not settings.redis_url.get_secret_value():
+            raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
+    except SettingsError as exc:
+        sys.exit(f"spool worker: {exc}")
+    # The heartbeat's thread must not hold up the hub: by default a thread keeps the interpreter for 5 ms at a time.
+    sys.setswitchinterval(0.0005)
+    return settings
+
+
+def build_backends(settings: WorkerSettings) -> dict[str, Backend]:
+    """The backends by the name that models know them by."""
+    backends: dict[str, Backend] = {"demo": Demo()}
+    upstreams = settings.upstreams()
+    if upstreams:
+        backends["openai"] = OpenAICompatible(upstreams)
+    return backends

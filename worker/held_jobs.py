@@ -1,0 +1,120 @@
+"""The jobs that a process answers for: those that it runs, and for some seconds those that it has just ended.
+
+Redis may come back without its last second. What it lost then is sent again from here: entries, ends, and claims, all
+under the ids and the fence that they had.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+from gevent.greenlet import Greenlet
+
+from spool.claims import Claim, Held
+from spool.errors import StoreUnavailable
+from worker.attempt_log import AttemptLog
+from worker.runner import Attempt
+
+log = logging.getLogger("spool.worker")
+
+KEEP_S = 5.0
+"""How long an ended attempt's entries are kept: longer than what Redis's ``appendfsync everysec`` may lose. While Redis
+does not answer, this time stands still (see ``forget``)."""
+_KEEP_BYTES = 64 * 1024 * 1024
+_ADOPT_TRIES = 20
+_ADOPT_AGAIN_S = 0.5
+
+Key = tuple[str, str]
+"""A job's id and the fence it is held under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt and the greenlet that it runs in."""
+
+    attempt: Attempt
+    greenlet: Greenlet[..., None]
+
+
+class HeldJobs:
+    """The attempts of one process. ``adopt`` takes a claim again that Redis lost; ``changed`` is the appender's."""
+
+    def __init__(self, adopt: Callable[[Claim], int | bytes], changed: Callable[[AttemptLog], None]) -> None:
+        self._adopt = adopt
+        self._changed = changed
+        self.running: dict[Key, Running] = {}
+        self._ended: dict[Key, tuple[float, AttemptLog]] = {}
+        self._ended_bytes = 0
+
+    def begin(self, running: Running) -> None:
+        """An attempt begins."""
+        attempt_log = running.attempt.log
+        attempt_log.on_unclaimed = lambda: self._spawn_adoption(attempt_log)
+        self.running[_key(attempt_log)] = running
+
+    def end(self, running: Running) -> None:
+        """An attempt is over. If Redis has its end, its entries are kept for a while."""
+        attempt_log = running.attempt.log
+        del self.running[_key(attempt_log)]
+        if attempt_log.outcome == "ended":
+            self._ended[_key(attempt_log)] = (time.monotonic(), attempt_log)
+            self._ended_bytes += attempt_log.size
+            while self._ended_bytes > _KEEP_BYTES:
+                self._drop(next(iter(self._ended)))
+
+    def held(self, *, with_ended: bool) -> list[Held]:
+        """What a heartbeat says that this process has. Safe from another thread. ``with_ended``: also those ends that
+        Redis has confirmed, for after it was away."""
+        # Over copies: the hub adds and removes meanwhile.
+        logs = [one.attempt.log for one in list(self.running.values()) if not one.greenlet.dead]
+        logs += [kept for _at, kept in list(self._ended.values()) if with_ended or kept.outcome is None]
+        return [Held(one.job_id, one.fence, one.acked) for one in logs]
+
+    def answered(self, held: Held, answer: bytes | int) -> None:
+        """What a heartbeat was told of a job: entries that Redis lost are sent again, a lost claim is adopted."""
+        key = (held.job_id, held.fence)
+        found = self.running[key].attempt.log if key in self.running else self._ended.get(key, (0.0, None))[1]
+        if found is None:
+            return
+        if isinstance(answer, int):
+            log.warning("job %s: Redis lost its entries from %d on; sent again", held.job_id, answer + 1)
+        found.answered(answer)
+        if found.behind:
+            self._changed(found)
+
+    def forget(self, before: float) -> None:
+        """Redis still had everything at ``before`` (monotonic): what ended long enough before it is safe. Never called
+        while Redis does not answer, or before it has been asked for what ended."""
+        for key, (ended_at, kept) in list(self._ended.items()):
+            if kept.outcome is not None and ended_at < before - KEEP_S:
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        _at, kept = self._ended.pop(key)
+        self._ended_bytes -= kept.size
+
+    def _spawn_adoption(self, attempt_log: AttemptLog) -> None:
+        gevent.spawn(self._adopt_again, attempt_log)
+
+    def _adopt_again(self, attempt_log: AttemptLog) -> None:
+        answer: int | bytes = b"lost"
+        for _ in range(_ADOPT_TRIES):
+            try:
+                answer = self._adopt(attempt_log.claim)
+                break
+            except StoreUnavailable as exc:
+                log.warning("job %s not adopted yet: %s", attempt_log.job_id, exc)
+                gevent.sleep(_ADOPT_AGAIN_S)
+        if isinstance(answer, int):
+            log.warning("job %s: Redis lost its claim; taken again", attempt_log.job_id)
+        attempt_log.adopted(answer)
+        if attempt_log.behind:
+            self._changed(attempt_log)
+
+
+def _key(attempt_log: AttemptLog) -> Key:
+    return attempt_log.job_id, attempt_log.fence
