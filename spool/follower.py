@@ -97,7 +97,8 @@ class Follower:
     def _feed_of(self, job: Job) -> Feed:
         channel = log_key(shard_of(job.id) or 0, job.id).encode()
         feed = self._feeds.get(channel)
-        if feed is None:
+        if feed is None or feed.ended:
+            # An end that this process has seen and the record does not show may be one that Redis has lost.
             feed = self._feeds[channel] = Feed(job.id, job.last_entry)
             feed.watched = job.on_disconnect is OnDisconnect.CANCEL
             feed.heard_at = time.monotonic()

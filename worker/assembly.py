@@ -9,7 +9,6 @@ from spool.errors import SettingsError
 from spool.settings import WorkerSettings
 from worker.backends import Backend
 from worker.backends.demo import Demo
-from worker.backends.openai_compatible import OpenAICompatible
 
 
 def read_settings() -> WorkerSettings:
@@ -30,5 +29,8 @@ def build_backends(settings: WorkerSettings) -> dict[str, Backend]:
     backends: dict[str, Backend] = {"demo": Demo()}
     upstreams = settings.upstreams()
     if upstreams:
+        # Here: the SDK takes as long to import as everything else together.
+        from worker.backends.openai_compatible import OpenAICompatible
+
         backends["openai"] = OpenAICompatible(upstreams)
     return backends

@@ -11,7 +11,8 @@ for i = 1, #record, 2 do
   if record[i] == 'status' then status = record[i + 1] end
   if record[i] == 'model' then model = record[i + 1] end
 end
-local position = status == 'queued' and redis.call('ZRANK', P .. 'pending:' .. model, ARGV[1])
+-- What waits for a process of its own is in nobody's queue.
+local position = status == 'queued' and (redis.call('ZRANK', P .. 'pending:' .. model, ARGV[1]) or 0)
 table.insert(record, 1, position or false)
 table.insert(record, 2, ARGV[2] == '1' and redis.call('GET', key .. ':text') or '')
 return record
