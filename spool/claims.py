@@ -101,12 +101,19 @@ class Claims:
         return Beat(run_id.decode(), apart, answers)
 
     def hand_back(
-        self, job_id: str, fence: str, *, counts: bool, reason: str = "handed_back", message: str = "given up"
+        self,
+        job_id: str,
+        fence: str,
+        *,
+        counts: bool,
+        anew: bool = False,
+        reason: str = "handed_back",
+        message: str = "given up",
     ) -> str:
         """Give the job up, so that another worker takes it. Answers ``queued``, ``failed``, ``cancelled`` or
-        ``lost``. With ``counts`` it costs the job one of its attempts. ``reason`` is a word for the log, ``message``
-        says what happened."""
-        args = (job_id, fence, int(counts), self._max_attempts, reason, message)
+        ``lost``. With ``counts`` it costs the job one of its attempts; with ``anew`` the next one does not go on from
+        the text so far. ``reason`` is a word for the log, ``message`` says what happened."""
+        args = (job_id, fence, int(counts), self._max_attempts, reason, message, int(anew))
         answer: bytes = self._link.run(script("hand_back"), self._shard, *args)
         return answer.decode()
 

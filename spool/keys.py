@@ -59,6 +59,8 @@ What finds jobs again:
 And once, in shard 0:
 
     model-table      hash    Upstream → JSON list (spool.models.Model), in its own order: what workers discovered there
+    proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": that it goes on from a partial answer, asked in
+                             this way, as workers have seen. Of use to whoever has it in the settings like that
 """
 
 from __future__ import annotations

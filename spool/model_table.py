@@ -1,9 +1,12 @@
-"""The model table as a program reads it: the static part, and what workers discovered and published in Redis."""
+"""The model table as a program reads it: the static part, and what workers found out and published in Redis: which
+models an upstream serves, and which of those that are to go on from a partial answer do so."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import orjson
 from gevent.lock import RLock
@@ -14,6 +17,7 @@ from spool.models import Model
 from spool.redis_link import RedisLink
 
 _KEY = f"{prefix(0)}model-table"
+_PROVEN_KEY = f"{prefix(0)}proven-models"
 _FRESH_S = 5.0
 _NAMED_AT_MOST = 20
 
@@ -27,6 +31,7 @@ class ModelTable:
     ) -> None:
         self._link = link
         self._static = {model.name: model for model in static}
+        self._to_prove = [model.name for model in self._static.values() if model.continue_style]
         self._upstreams = list(upstreams)
         self._reading = RLock()
         self._default = default
@@ -38,6 +43,10 @@ class ModelTable:
         looked up in Redis first."""
         if name is None:
             return self.default()
+        if name in self._to_prove:
+            # What is in the settings can be asked whether or not Redis says more about it.
+            with suppress(StoreUnavailable):
+                self._refresh(at_least_s=_FRESH_S)
         model = self._static.get(name) or self._discovered.get(name)
         if model is None:
             self._refresh(at_least_s=0.2)
@@ -62,6 +71,15 @@ class ModelTable:
         self._link.call("HSET", _KEY, upstream, orjson.dumps([model.to_dict() for model in models]))
         self._read_at = float("-inf")
 
+    def publish_proof(self, model: Model, joins: bool) -> None:
+        """Make known whether a model goes on from a partial answer, when it is asked to in the style that is set.
+        Raises ``StoreUnavailable``."""
+        if joins:
+            self._link.call("HSET", _PROVEN_KEY, model.name, _what_is_proven(model))
+        else:
+            self._link.call("HDEL", _PROVEN_KEY, model.name)
+        self._read_at = float("-inf")
+
     def _refresh(self, at_least_s: float) -> None:
         """Read again what was published, unless that was done just now. While Redis is away, what was known stays
         known; raises ``StoreUnavailable`` if nothing ever was."""
@@ -70,6 +88,7 @@ class ModelTable:
                 return
             try:
                 published = self._link.call("HMGET", _KEY, *self._upstreams)
+                proven = self._link.call("HMGET", _PROVEN_KEY, *self._to_prove) if self._to_prove else []
             except StoreUnavailable:
                 if self._read_at == float("-inf") and not self._discovered:
                     raise
@@ -78,4 +97,12 @@ class ModelTable:
             # The first upstream that serves a name has it.
             self._discovered = {model.name: model for model in reversed(listed)}
             self._discovered = {model.name: self._discovered[model.name] for model in listed}
+            for name, proof in zip(self._to_prove, proven, strict=True):
+                model = self._static[name]
+                self._static[name] = replace(model, continues=proof == _what_is_proven(model).encode())
             self._read_at = time.monotonic()
+
+
+def _what_is_proven(model: Model) -> str:
+    """Names what a proof is about, so that one for what was configured before is none."""
+    return f"{model.continue_style} {model.upstream} {model.upstream_model}"

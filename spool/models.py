@@ -9,6 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+CONTINUE_STYLES = {
+    "vllm": "a last assistant message, with continue_final_message: true and add_generation_prompt: false",
+    "assistant": "a last assistant message, which the server goes on with by itself",
+    "prefix": "a last assistant message with prefix: true",
+    "mistral": "the same, at a server that says the message again before it goes on",
+}
+"""The ways in which servers are asked to go on from a partial answer: what ``continue`` in the models file may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -16,9 +24,10 @@ class Model:
 
     ``upstream`` names the entry of the models file that serves it (``default`` for ``SPOOL_UPSTREAM_URL``), and
     ``upstream_model`` what it is called there. ``max_running`` limits its running jobs over all workers (0: no
-    limit). ``continues``: it can go on from a partial answer. Limits in seconds: ``start_s`` from submit to the
-    first claim, ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces;
-    the total is the job's own ``timeout_s``.
+    limit). ``continues``: it can go on from a partial answer. ``continue_style`` is how an upstream's model is asked
+    to, one of ``CONTINUE_STYLES``, or empty for never; such a model ``continues`` where a worker has seen that it
+    does. Limits in seconds: ``start_s`` from submit to the first claim, ``first_token_s`` from claim to the first
+    piece, ``between_tokens_s`` between two pieces; the total is the job's own ``timeout_s``.
     """
 
     name: str
@@ -27,6 +36,7 @@ class Model:
     upstream_model: str = ""
     max_running: int = 0
     continues: bool = False
+    continue_style: str = ""
     start_s: float = 3600.0
     first_token_s: float = 120.0
     between_tokens_s: float = 60.0

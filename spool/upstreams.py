@@ -10,10 +10,21 @@ kind = "openai"                       # or "azure", with api_version and deploym
 name = "small"                        # what callers ask for
 upstream_model = "org/small-1b"       # what the server calls it; default: the name
 max_running = 8                       # running jobs at a time, over all workers; 0: no limit
-continue = false                      # it accepts a partial assistant message and goes on
+continue = false                      # or how it is asked to go on from a partial answer, see below
 start_s = 3600                        # limits, in seconds; see spool.models.Model
 first_token_s = 120
 between_tokens_s = 60
+
+``continue`` is for servers that go on with an assistant message which breaks off:
+
+    "vllm"       vLLM, SGLang, TGI: continue_final_message: true and add_generation_prompt: false; ``true`` is the same
+    "assistant"  llama.cpp, Ollama, LMDeploy, and others whose chat template leaves a last assistant message open
+    "prefix"     DeepSeek (https://api.deepseek.com/beta): the message has prefix: true
+    "mistral"    Mistral's API: the same, and it says the message again first
+
+OpenAI and Azure cannot. Each worker tries it with a short question when it starts: the model answers once as a whole,
+and once from the middle of that answer on. Only if both join does an answer that lost its worker go on (``continued``);
+else, and where more than plain text is involved, it begins anew (``restarted``). ``GET /models`` shows which.
 """
 
 from __future__ import annotations
@@ -25,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from spool.errors import SettingsError
-from spool.models import Model, Upstream
+from spool.models import CONTINUE_STYLES, Model, Upstream
 
 _UPSTREAM_TYPES: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -42,7 +53,7 @@ _MODEL_TYPES: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "upstream_model": str,
     "max_running": int,
-    "continue": bool,
+    "continue": (bool, str),
     "start_s": _NUMBER,
     "first_token_s": _NUMBER,
     "between_tokens_s": _NUMBER,
@@ -97,16 +108,25 @@ def _model(item: Any, upstream: str, place: str) -> Model:
     for name, value in item.items():
         if not isinstance(value, bool) and isinstance(value, _NUMBER) and value < 0:
             raise SettingsError(f"{place}.{name}={value!r}: must not be negative")
-    rest = {k: float(v) for k, v in item.items() if k.endswith("_s")}
+    rest: dict[str, Any] = {k: float(v) for k, v in item.items() if k.endswith("_s")}
     return Model(
         name=item["name"],
         backend="openai",
         upstream=upstream,
         upstream_model=item.get("upstream_model", item["name"]),
         max_running=item.get("max_running", 0),
-        continues=item.get("continue", False),
+        continue_style=_continue_style(item.get("continue", False), place),
         **rest,
     )
+
+
+def _continue_style(value: bool | str, place: str) -> str:
+    if isinstance(value, bool):
+        return "vllm" if value else ""
+    if value not in CONTINUE_STYLES:
+        known = ", ".join(map(repr, CONTINUE_STYLES))
+        raise SettingsError(f"{place}.continue={value!r}: must be true, false or one of {known}")
+    return value
 
 
 def _check(item: Any, types: Mapping[str, type | tuple[type, ...]], place: str, required: tuple[str, ...] = ()) -> None:
@@ -116,7 +136,8 @@ def _check(item: Any, types: Mapping[str, type | tuple[type, ...]], place: str, 
         if name not in types:
             raise SettingsError(f"{place}.{name}: unknown; known are {', '.join(types)}")
         expected = types[name]
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        allowed = expected if isinstance(expected, tuple) else (expected,)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             raise SettingsError(f"{place}.{name}: has the wrong type ({type(value).__name__})")
     for name in required:
         if not item.get(name):

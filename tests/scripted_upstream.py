@@ -161,13 +161,13 @@ def refuses(status: int, message: str = "no", code: str | None = None, **headers
 
 
 class ScriptedUpstream:
-    """The server: the N-th call gets the N-th script, and those after the last get the last."""
+    """The server: the N-th call gets the N-th script, and those after the last get the last. ``port`` 0: a free one."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, port: int = 0) -> None:
         self.scripts = list(scripts)
         self.calls: list[Call] = []
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", port), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property

@@ -21,6 +21,7 @@ from worker.assembly import build_backends, read_settings
 from worker.backends import BackendError
 from worker.backends.discovery import discover
 from worker.process import WorkerProcess
+from worker.proving import spawn_proving
 
 log = logging.getLogger("spool.worker")
 
@@ -76,9 +77,11 @@ def setup_logging(**_: Any) -> None:
 def start(**_: Any) -> None:
     """Build what the jobs share, once Celery's pool is there."""
     global process
-    process = WorkerProcess(settings, Bell(app), build_backends(settings), annexes.want)
+    backends = build_backends(settings)
+    process = WorkerProcess(settings, Bell(app), backends, annexes.want)
     process.start()
     spawn_forever(partial(discover_models, process))
+    spawn_proving(settings.static_models(), backends, process.models)
 
 
 def leave_in_order(leaving: WorkerProcess) -> None:

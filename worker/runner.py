@@ -11,6 +11,7 @@ from spool.claims import Claim, Claims
 from spool.deadline import Deadline
 from spool.entries import Kind, rfc3339
 from spool.errors import StoreUnavailable
+from spool.fail_points import reach
 from spool.jobs import Status
 from spool.models import Model
 from worker import backends
@@ -66,6 +67,9 @@ class Attempt:
             self._fail(passed.code, passed.message, retryable=True)
         except OutputTooLongError as exc:
             self._fail("output_too_long", str(exc), retryable=False)
+        except backends.CannotContinue as exc:
+            log.warning("job %s: %s", self.claim.job.id, exc.message)
+            self._hand_back(counts=False, anew=True, reason=exc.code, message=exc.message)
         except backends.BackendError as exc:
             if exc.interrupted:
                 log.warning("job %s: %s", self.claim.job.id, exc.message)
@@ -91,6 +95,7 @@ class Attempt:
             for piece in pieces:
                 if type(piece) is backends.Text:
                     self._write_text(Kind.TOKEN, piece.text)
+                    reach("piece.written")
                     # After the write, which may have had to wait for Redis: that is no silence of the model's.
                     self.stopwatch.touch()
                 elif type(piece) is backends.Finish:
@@ -121,6 +126,9 @@ class Attempt:
                 self.log.append(Kind.WAITING, {"reason": reason, "retry_at": rfc3339(retry_at)})
                 return
             case backends.Reasoning(text):
+                if self._model.continue_style:
+                    # What it thought is no part of what an upstream is given to go on from.
+                    self.log.plain = False
                 self._write_text(Kind.REASONING, text)
             case backends.ToolCall(index, call_id, name, arguments):
                 for part in self._parts(arguments):
@@ -144,11 +152,15 @@ class Attempt:
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
 
-    def _hand_back(self, *, counts: bool, reason: str, message: str) -> None:
+    def _hand_back(self, *, counts: bool, reason: str, message: str, anew: bool = False) -> None:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
         try:
             self.log.flush(deadline)
-            answer = self._claims.hand_back(job_id, self.claim.fence, counts=counts, reason=reason, message=message)
+            reach("hand_back.before")
+            answer = self._claims.hand_back(
+                job_id, self.claim.fence, counts=counts, anew=anew, reason=reason, message=message
+            )
+            reach("hand_back.answered")
             log.info("job %s handed back: %s", job_id, answer)
         except AttemptOver as over:
             log.info("job %s: %s", job_id, over.outcome)

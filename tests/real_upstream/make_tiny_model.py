@@ -1,9 +1,10 @@
-"""Builds a tiny chat model: random weights, a tokenizer trained on the text below, a chat template.
+"""Builds a tiny chat model: random weights, one token for each byte, a chat template.
 
     python tests/real_upstream/make_tiny_model.py DIR
 
 writes a model cache to DIR (about 1 MB) in which the model is called ``spool/tiny``. Its answers are nonsense
-and, decoded greedily, always the same nonsense. It never stops by itself, so ask with ``max_tokens``.
+and, decoded greedily, always the same nonsense. It never stops by itself, so ask with ``max_tokens``. Where the
+last message of a chat is the assistant's, its chat template leaves that message open, and the model goes on from it.
 Nothing is downloaded. Needs what requirements.txt beside this file lists.
 """
 
@@ -13,19 +14,15 @@ import argparse
 from pathlib import Path
 
 NAME = "spool/tiny"
-REVISION = "0" * 40
-TEXT = """
-Output is spooled and read at the pace of the reader. A client sends a prompt and gets the number of a job.
-A worker takes the job, asks the model, and writes every piece of the answer to the end of the log. Readers
-follow the log from wherever they are, as often as they like. A reader that was cut off comes back with the
-number of the last piece that it saw and gets the next one. Nothing comes twice and nothing is missing.
-The quick brown fox jumps over the lazy dog, 0123456789 times; why not? "Because," said the dog, "it can."
-"""
+REVISION = "1" * 40  # another one for another model: a cache may hold the one before
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+    "{% if not (loop.last and message['role'] == 'assistant') %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<unk>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"]
+SPOKEN = [*map(chr, range(33, 127)), "Ġ", "Ċ"]
+"""What answers are made of: ASCII, a space and a newline as the tokenizer writes them."""
 
 
 def build(cache: Path) -> Path:
@@ -33,22 +30,26 @@ def build(cache: Path) -> Path:
     repo = cache / ("models--" + NAME.replace("/", "--"))
     snapshot = repo / "snapshots" / REVISION
     main = repo / "refs" / "main"
-    if not main.exists():
-        _tokenizer().save_pretrained(snapshot)
-        _model().save_pretrained(snapshot)
+    if not main.exists() or main.read_text() != REVISION:
+        tokenizer = _tokenizer()
+        tokenizer.save_pretrained(snapshot)
+        _model(tokenizer.get_vocab()).save_pretrained(snapshot)
         main.parent.mkdir(parents=True, exist_ok=True)
         main.write_text(REVISION)  # last: a build that was cut off is not taken for a whole one
     return snapshot
 
 
 def _tokenizer():  # type: ignore[no-untyped-def]
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    # Without merges: an answer is the same tokens when it is read as when it was written, wherever it was cut.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=384, special_tokens=SPECIAL))
+    tokenizer.add_special_tokens(SPECIAL)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<|end|>", pad_token="<|end|>"
     )
@@ -56,13 +57,13 @@ def _tokenizer():  # type: ignore[no-untyped-def]
     return fast
 
 
-def _model():  # type: ignore[no-untyped-def]
+def _model(vocabulary: dict[str, int]):  # type: ignore[no-untyped-def]
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(7)
     config = LlamaConfig(
-        vocab_size=384,
+        vocab_size=len(vocabulary),
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
@@ -75,8 +76,11 @@ def _model():  # type: ignore[no-untyped-def]
         pad_token_id=1,
     )
     model = LlamaForCausalLM(config).eval()
-    with torch.no_grad():  # a logit of 0 is never the highest of 384: no answer ends early
-        model.lm_head.weight[: len(SPECIAL)] = 0
+    silent = [number for token, number in vocabulary.items() if token not in SPOKEN]
+    with (
+        torch.no_grad()
+    ):  # a logit of 0 is never the highest of so many: no answer ends early, or holds half a character
+        model.lm_head.weight[silent] = 0
     return model
 
 

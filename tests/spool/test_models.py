@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spool.errors import StoreUnavailable, UnknownModel
@@ -87,6 +89,43 @@ def test_table_in_the_upstreams_own_order(link: RedisLink) -> None:
     assert table.all() == [*listed, SMALL, DEMO]
     assert ModelTable(link, [DEMO], ["b"]).all() == [SMALL, DEMO]
     assert ModelTable(link, [DEMO]).default() == DEMO
+
+
+TALKER = Model(name="talker", backend="openai", upstream="u", upstream_model="t", continue_style="vllm")
+
+
+def test_proof_reaches_every_table(link: RedisLink) -> None:
+    """A model that is to continue does so, for every program, from when a worker has seen it until one has seen that it
+    does not."""
+    web, worker = (ModelTable(link, [TALKER, SMALL, DEMO], ["u"]) for _ in range(2))
+    assert [model.continues for model in worker.all()] == [False, False, True]
+    worker.publish_proof(worker.get("talker"), joins=True)
+    assert [model.continues for model in web.all()] == [True, False, True]
+    assert web.get("talker").public()["continues"]
+    assert web.get("talker") == worker.get("talker")
+    worker.publish_proof(worker.get("talker"), joins=False)
+    assert not worker.get("talker").continues
+    assert not ModelTable(link, [TALKER], ["u"]).get("talker").continues
+
+
+@pytest.mark.parametrize("change", [{"continue_style": "prefix"}, {"upstream_model": "other"}, {"upstream": "v"}])
+def test_proof_of_what_was_configured_before(link: RedisLink, change: dict[str, str]) -> None:
+    """A proof of another style, or of another model under the same name, is none."""
+    ModelTable(link, [TALKER], ["u"]).publish_proof(TALKER, joins=True)
+    assert ModelTable(link, [TALKER], ["u"]).get("talker").continues
+    assert not ModelTable(link, [replace(TALKER, **change)], ["u", "v"]).get("talker").continues  # type: ignore[arg-type]
+
+
+def test_proof_of_a_model_that_is_not_to_continue(link: RedisLink) -> None:
+    """Taken out of the models file again, ``continue`` is off whatever was proven."""
+    ModelTable(link, [TALKER], ["u"]).publish_proof(TALKER, joins=True)
+    assert not ModelTable(link, [replace(TALKER, continue_style="")], ["u"]).get("talker").continues
+
+
+def test_proof_while_redis_is_away() -> None:
+    """Without Redis a model of the settings can still be asked for; nothing is known to be proven."""
+    table = ModelTable(RedisLink("unix:///nowhere.sock", timeout_s=0.1), [TALKER, DEMO], ["u"])
+    assert table.get("talker") == TALKER
 
 
 def test_table_when_redis_was_never_there() -> None:

@@ -178,7 +178,7 @@ def test_models_file_is_read(models_file: Path) -> None:
     model = settings.static_models()[0]
     assert (upstream.name, upstream.url, upstream.api_key) == ("gpu", "http://127.0.0.1:8001/v1", "hunter2hunter2")
     assert (model.name, model.upstream, model.upstream_model) == ("small", "gpu", "org/small-1b")
-    assert (model.max_running, model.continues, model.first_token_s) == (8, True, 30.0)
+    assert (model.max_running, model.continue_style, model.first_token_s) == (8, "vllm", 30.0)
     assert "hunter2" not in repr(upstream)
 
 

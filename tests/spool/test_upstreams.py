@@ -56,14 +56,32 @@ def test_file_is_read(models_file: Path) -> None:
     gpu, cloud = load(models_file)
     assert (gpu.name, gpu.url, gpu.api_key) == ("gpu", "http://127.0.0.1:8001/v1", "very-secret")
     small, large = gpu.models
-    assert (small.upstream_model, small.max_running, small.continues, small.first_token_s) == (
+    assert (small.upstream_model, small.max_running, small.continue_style, small.first_token_s) == (
         "org/small-1b",
         8,
-        True,
+        "vllm",
         5,
     )
-    assert (large.upstream_model, large.max_running, large.continues, large.upstream) == ("large", 0, False, "gpu")
+    assert (large.upstream_model, large.max_running, large.continue_style, large.upstream) == ("large", 0, "", "gpu")
+    assert not small.continues, "it is not proven yet"
     assert (cloud.kind, cloud.api_version, cloud.deployment, cloud.models) == ("azure", "2024-10-21", "d", ())
+
+
+@pytest.mark.parametrize(
+    ("value", "style"),
+    [
+        ("true", "vllm"),
+        ("false", ""),
+        ('"vllm"', "vllm"),
+        ('"assistant"', "assistant"),
+        ('"prefix"', "prefix"),
+        ('"mistral"', "mistral"),
+    ],
+)
+def test_style_of_continuing(models_file: Path, value: str, style: str) -> None:
+    """``continue`` says how the server is asked to go on; ``true`` as vLLM is."""
+    models_file.write_text(GOOD.replace("continue = true", f"continue = {value}"))
+    assert load(models_file)[0].models[0].continue_style == style
 
 
 def test_file_that_is_empty(models_file: Path) -> None:
@@ -115,6 +133,14 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = 1',
             "model[0].continue: has the wrong type (int)",
+        ),
+        (
+            '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = "yes"',
+            "model[0].continue='yes': must be true, false or one of 'vllm', 'assistant', 'prefix', 'mistral'",
+        ),
+        (
+            '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = ""',
+            "model[0].continue='': must be",
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream]]\nname = "a"\nurl = "http://y"',

@@ -113,14 +113,6 @@ def test_request_to_azure_names_deployment_and_version() -> None:
     assert call.headers["api-key"] == SECRET
 
 
-def test_request_with_prefix_asks_to_continue_it(run: Any) -> None:
-    """A partial answer goes along as the last message, with what vLLM needs to go on from it."""
-    _, upstream = run(says(" world"), prefix="Hello")
-    body = upstream.calls[0].body
-    assert body["messages"][-1] == {"role": "assistant", "content": "Hello"}
-    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
-
-
 def test_request_for_usage_that_is_refused_is_made_without_it() -> None:
     """A server that knows no stream_options is asked without them, now and from then on."""
     scripts = (refuses(400, "Unknown field: stream_options"), says("one"), says("two"))

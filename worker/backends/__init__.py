@@ -10,8 +10,9 @@ The rules, which ``tests/worker/test_backends.py`` holds every backend to:
   closed on the way out.
 - Nothing is dropped and nothing invented: the concatenated ``Text`` is the answer. A character is never split
   over two pieces.
-- ``request.prefix`` is empty, or the text that an earlier attempt already produced. A backend whose model says
-  ``continues`` then yields only what comes after it; no other backend is ever asked to.
+- ``request.prefix`` is empty, or the text that an earlier attempt already produced. The backend then yields only
+  what comes after it; or, where it cannot be sure of that, raises ``CannotContinue`` before the first piece of the
+  answer, and the job begins anew.
 """
 
 from __future__ import annotations
@@ -103,6 +104,13 @@ class BackendError(Exception):
         self.message = message
         self.retryable = retryable
         self.interrupted = interrupted
+
+
+class CannotContinue(BackendError):
+    """What an earlier attempt produced cannot be gone on with, here or now; the same prompt can be answered anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("cannot_continue", message, retryable=True)
 
 
 class Backend(Protocol):

@@ -81,7 +81,9 @@ class Answer:
     def _choice(self, choice: dict[str, Any]) -> Iterator[Piece]:
         delta = choice.get("delta")
         if delta:
-            yield from self._delta(_object(delta))
+            for piece in self._delta(_object(delta)):
+                self.began = True
+                yield piece
         reason = choice.get("finish_reason")
         if reason in _BROKEN_OFF:
             raise ErrorInStream(0, f"it broke the answer off ({reason})")
@@ -90,13 +92,11 @@ class Answer:
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[Piece]:
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
-            self.began = True
             yield Reasoning(_text(thought))
         if text := delta.get("content") or delta.get("refusal"):
-            self.began = True
             yield Text(_text(text))
         for place, call in enumerate(delta.get("tool_calls") or ()):
-            self.began = self._called_tools = True
+            self._called_tools = True
             yield _tool_call(_object(call), place)
 
 

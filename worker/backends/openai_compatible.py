@@ -2,7 +2,8 @@
 
 The SDK makes the request; the answer is decoded here (``sse_decode``, ``chat_chunks``), because the SDK's own
 iteration costs several times the CPU for each token. An upstream that refuses for now is waited out behind a
-gate that all jobs of the model share (``upstream_gate``); ``upstream_errors`` says which errors are that.
+gate that all jobs of the model share (``upstream_gate``); ``upstream_errors`` says which errors are that. A partial
+answer is gone on with (``continuing``) where that has been seen to work (``continue_probe``).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from openai import APIResponse
 
 from spool.deadline import Deadline
 from spool.models import Model, Upstream
-from worker.backends import BackendError, GenerationRequest, Piece, Waiting, upstream_errors
+from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Waiting, upstream_errors
 from worker.backends.chat_chunks import Answer, Garbage
+from worker.backends.continue_probe import Proof, probe
+from worker.backends.continuing import Ask, go_on, in_good_time, refuse
 from worker.backends.sse_decode import SSEDecoder
 from worker.backends.upstream_client import CONNECT_S, connect
 from worker.backends.upstream_errors import Refused
@@ -32,6 +35,9 @@ log = logging.getLogger("spool.upstream")
 _OURS = ("model", "messages", "stream")
 _BLAMED_TRIES = 3
 """So often may a prompt break an upstream that meanwhile answers others."""
+_PROOF_S = 10.0
+"""How old a proof may be when an answer is to be gone on with: the server may have been replaced unseen. Many jobs that
+lost one worker share one."""
 
 
 class OpenAICompatible:
@@ -43,11 +49,43 @@ class OpenAICompatible:
         self._links = {u.name: _Link(u, backoff or Backoff(), connect_s) for u in upstreams}
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
-        """Yield the answer's pieces; ``BackendError`` codes are listed in ``upstream_errors``."""
-        link = self._links.get(request.model.upstream)
+        """Yield the answer's pieces, or those after ``request.prefix``; ``BackendError`` codes are listed in
+        ``upstream_errors``."""
+        if not request.prefix:
+            yield from self._ask(request)
+            return
+        refuse(request)
+        ask = in_good_time(self._ask, request.model.first_token_s / 4)
+        proof = self.proof(request.model)
+        if proof is None or proof.age_s > _PROOF_S:
+            proof = yield from self.prove(request.model, request.deadline, ask)
+        if not proof.joins:
+            raise CannotContinue(f"the model does not go on from a partial answer: {proof.seen}")
+        yield from go_on(ask, request)
+
+    def proof(self, model: Model) -> Proof | None:
+        """What was last seen of the model's going on from a partial answer; None if its upstream has been away since,
+        or nothing was seen yet."""
+        link = self._links.get(model.upstream)
+        return None if link is None else link.proofs.get(_subject(model))
+
+    def prove(self, model: Model, deadline: Deadline, ask: Ask | None = None) -> Generator[Piece, None, Proof]:
+        """See whether the model goes on from a partial answer; yields only ``Waiting``. Raises ``BackendError`` if the
+        upstream is away."""
+        link = self._link(model)
+        proof = yield from probe(ask or self._ask, model, deadline)
+        link.proofs[_subject(model)] = proof
+        return proof
+
+    def _link(self, model: Model) -> _Link:
+        link = self._links.get(model.upstream)
         if link is None:
             message = "this worker does not know the model's upstream"
             raise BackendError("upstream_unknown", message, retryable=True)
+        return link
+
+    def _ask(self, request: GenerationRequest) -> Generator[Piece, None, None]:
+        link = self._link(request.model)
         gate = link.gate(request.model)
         blame = _Blame(gate)
         while True:
@@ -65,7 +103,8 @@ class OpenAICompatible:
 
 
 class _Link:
-    """One upstream: its client, made when it is first needed, and a gate for each of its models."""
+    """One upstream: its client, made when it is first needed, a gate for each of its models, and what was seen of their
+    going on from a partial answer."""
 
     def __init__(self, upstream: Upstream, backoff: Backoff, connect_s: float) -> None:
         self._upstream = upstream
@@ -75,6 +114,7 @@ class _Link:
         self._client: openai.OpenAI | None = None
         self._gates: dict[str, UpstreamGate] = {}
         self._asks_usage = True
+        self.proofs: dict[tuple[str, str], Proof] = {}
 
     def gate(self, model: Model) -> UpstreamGate:
         with self._lock:
@@ -109,6 +149,8 @@ class _Link:
         )
 
     def _refused(self, exc: Exception, passage: Passage, answer: Answer) -> Refused:
+        if upstream_errors.says_away(exc):
+            self.proofs.clear()  # what comes back may be another server
         found = upstream_errors.translate(exc, self._upstream.api_key, began=answer.began)
         if isinstance(found, BackendError):
             passage.taken()
@@ -195,15 +237,16 @@ def _events(response: httpx2.Response, answer: Answer) -> Iterator[bytes]:
 
 def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
     """The messages, and all else that is sent beside what is ours."""
-    messages = list(request.messages)
     extra = {name: value for name, value in request.params.items() if name not in _OURS}
     options = extra.pop("stream_options", None)
     if asks_usage:
         extra["stream_options"] = {**(options or {}), "include_usage": True}
-    if request.prefix:
-        messages.append({"role": "assistant", "content": request.prefix})
-        extra |= {"continue_final_message": True, "add_generation_prompt": False}
-    return messages, extra
+    return list(request.messages), extra
+
+
+def _subject(model: Model) -> tuple[str, str]:
+    """What a proof is about."""
+    return _name(model), model.continue_style
 
 
 def _name(model: Model) -> str:

@@ -72,6 +72,13 @@ def refuses_stream_options(exc: Exception) -> bool:
     return "stream_options" in exc.response.text or "include_usage" in exc.response.text
 
 
+def says_away(exc: Exception) -> bool:
+    """Whether the server, or the one behind the proxy that answers, was gone for a while or still is."""
+    if isinstance(exc, openai.APIStatusError):
+        return exc.status_code in (502, 503, 504)
+    return isinstance(exc, openai.APIConnectionError | httpx2.RequestError)
+
+
 def _translate(exc: Exception) -> Refused | BackendError:
     if isinstance(exc, openai.APIStatusError):
         return _status(exc)

@@ -1,0 +1,156 @@
+"""Fail points: named places between two steps, at which a test has this process die, stop, hang, or lose an answer.
+
+For tests alone. Off unless ``SPOOL_FAIL_POINT`` is set, which is read once, when this module is imported:
+
+    append.answered:3:kill          SIGKILL for this process, the third time that it gets there
+    claim.*:1:stop                  SIGSTOP, the first time that it gets to any of these
+    append.gathered:1:block=2.5     sleep so long without giving way, which holds the whole hub
+    keep.answered:1:raise           lose Redis's answer, where there is one to lose
+    append.*:p=0.02:seed=7:raise    each time with this chance, drawn from this seed
+
+What is counted, and each ``kill`` and ``stop``, happens once, also where the process is a fork that its parent starts
+again. What happens is said on standard error, with the pid.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import re
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gevent import monkey
+from redis.exceptions import ConnectionError as ConnectionLost
+
+from spool.errors import OutcomeUnknown, SettingsError
+
+VARIABLE = "SPOOL_FAIL_POINT"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place: its file, what has happened there and what has not; and, where a call to Redis comes before it, how
+    that call fails when its answer is lost."""
+
+    file: str
+    between: str
+    lost: type[Exception] | None = None
+
+
+POINTS: Mapping[str, Point] = {
+    "submit.before": Point("web/jobs.py", "the request is checked; nothing is written"),
+    "submit.written": Point("web/jobs.py", "the job is in Redis; no bell has rung", OutcomeUnknown),
+    "submit.rung": Point("web/jobs.py", "the bell is rung, or soon will be; the client has no answer"),
+    "bell.heard": Point("worker/process.py", "the bell is acknowledged; nothing is claimed"),
+    "claim.before": Point("worker/process.py", "the fence is chosen; Redis is not asked"),
+    "claim.answered": Point(
+        "worker/process.py", "the job is running in Redis; nobody here knows of it", OutcomeUnknown
+    ),
+    "claim.begun": Point("worker/process.py", "the attempt is held here; its job has not begun"),
+    "piece.written": Point("worker/runner.py", "a piece is in the attempt's log; it is not sent"),
+    "append.gathered": Point("worker/appender.py", "a commit is gathered; it is not sent"),
+    "append.answered": Point("worker/appender.py", "a commit is in Redis; its answer is not noted", OutcomeUnknown),
+    "finish.gathered": Point("worker/attempt_log.py", "the end is gathered for a commit; it is not sent"),
+    "finish.answered": Point("worker/attempt_log.py", "the end is in Redis; that is not noted"),
+    "hand_back.before": Point("worker/runner.py", "all is flushed; the job is not handed back"),
+    "hand_back.answered": Point("worker/runner.py", "the job is handed back; that is not noted", OutcomeUnknown),
+    "adopt.before": Point("worker/held_jobs.py", "a claim is known to be lost; nothing is done about it"),
+    "adopt.answered": Point("worker/held_jobs.py", "the claim is adopted; nothing is sent again", OutcomeUnknown),
+    "heartbeat.before": Point("worker/heartbeat.py", "a beat is due; it is not sent"),
+    "heartbeat.answered": Point("worker/heartbeat.py", "leases are renewed; the answers are not noted", OutcomeUnknown),
+    "keep.before": Point("spool/keeper.py", "a round is due; nothing is done"),
+    "keep.answered": Point("spool/keeper.py", "the round is done; no bell has rung for it", OutcomeUnknown),
+    "keep.bell": Point("spool/keeper.py", "one of the round's bells is rung; the next is not"),
+    "link.sent": Point("spool/redis_link.py", "any call is sent to Redis; its answer is not read", ConnectionLost),
+}
+"""All of them. ``tests/spool/test_fail_points.py`` holds the code to this list."""
+
+_FORM = re.compile(
+    r"(?P<name>[a-z_]+\.[a-z_]+|[a-z_]+\.\*|\*):(?:(?P<count>[1-9][0-9]{0,6})|p=(?P<p>[01]?\.[0-9]+|1):seed=(?P<seed>[0-9]+))"
+    r":(?:(?P<action>kill|stop|raise)|block=(?P<block_s>[0-9]{1,3}(?:\.[0-9]+)?))"
+)
+
+
+@dataclass(slots=True)
+class FailPoint:
+    """What one value of the variable asks for."""
+
+    names: frozenset[str]
+    action: str
+    at: int = 0
+    """The count at which it happens; 0: by chance."""
+    chance: float = 0.0
+    draw: random.Random = field(default_factory=random.Random)
+    block_s: float = 0.0
+    _reached: int = 0
+    # Shared with forks: gunicorn starts a process again that it lost, and that one must get past this.
+    _happened: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1))
+
+    @classmethod
+    def parse(cls, value: str) -> FailPoint:
+        """Raises ``SettingsError`` for anything that is not of the form above."""
+        match = _FORM.fullmatch(value)
+        if match is None:
+            raise SettingsError(f"{VARIABLE}={value!r} is not POINT:COUNT:ACTION or POINT:p=P:seed=N:ACTION")
+        action = match["action"] or "block"
+        found = frozenset(name for name in POINTS if _fits(name, match["name"]))
+        if not found:
+            raise SettingsError(f"{VARIABLE}={value!r}: no such point; there are {', '.join(POINTS)}")
+        names = frozenset(name for name in found if action != "raise" or POINTS[name].lost is not None)
+        if not names:
+            raise SettingsError(f"{VARIABLE}={value!r}: no answer of Redis can be lost there")
+        return cls(
+            names=names,
+            action=action,
+            at=int(match["count"] or 0),
+            chance=float(match["p"] or 0),
+            draw=random.Random(int(match["seed"] or 0)),
+            block_s=float(match["block_s"] or 0),
+        )
+
+    def reach(self, point: str) -> None:
+        """The process is at ``point``; what was asked for happens if it is time."""
+        if point not in self.names or (self._happened[0] and self._once):
+            return
+        self._reached += 1
+        due = self._reached == self.at if self.at else self.draw.random() < self.chance
+        if due:
+            self._happened[0] = 1
+            self._act(point)
+
+    @property
+    def _once(self) -> bool:
+        return bool(self.at) or self.action in ("kill", "stop")
+
+    def _act(self, point: str) -> None:
+        os.write(2, f"fail point {point}: {self.action} {os.getpid()}\n".encode())
+        lost = POINTS[point].lost
+        if self.action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.action == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif self.action == "block":
+            monkey.get_original("time", "sleep")(self.block_s)
+        elif lost is not None:
+            raise lost(f"fail point {point}: the answer is lost")
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return pattern in (name, "*") or (pattern.endswith(".*") and name.startswith(pattern[:-1]))
+
+
+def _off(_point: str) -> None:
+    """No test asks for anything."""
+
+
+def armed(environ: Mapping[str, str]) -> Callable[[str], None]:
+    """What ``reach`` is in such an environment."""
+    value = environ.get(VARIABLE, "")
+    return FailPoint.parse(value).reach if value else _off
+
+
+reach: Callable[[str], None] = armed(os.environ)
+"""``reach("append.answered")``: this process is there."""
