@@ -75,8 +75,9 @@ class Doorbell:
     def _listen(self) -> None:
         failures = 0
         while True:
-            subscription = self._link.subscription()
+            subscription = None
             try:
+                subscription = self._link.subscription()
                 subscription.connect()
                 self._subscription, self._heard_at = subscription, time.monotonic()
                 for channel in self._channels():
@@ -89,7 +90,8 @@ class Doorbell:
                     log.warning("doorbell lost, reconnecting: %s", exc)
             finally:
                 self._subscription = None
-                subscription.close()
+                if subscription is not None:
+                    subscription.close()
             gevent.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
             failures += 1
 

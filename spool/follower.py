@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -23,7 +24,7 @@ from spool.feed import Feed
 from spool.jobs import ENDED, Job, OnDisconnect, shard_of
 from spool.keys import job as job_key
 from spool.keys import log as log_key
-from spool.log import PAGE, range_command, rows_of
+from spool.log import PAGE, Row, range_command, rows_of
 from spool.reader import Reader
 from spool.redis_link import RedisLink
 from spool.scripting import script
@@ -81,6 +82,21 @@ class Follower:
         reader.feed.readers.discard(reader)
         reader.feed.left_at = time.monotonic()
 
+    def read_again(self, feed: Feed, after: int) -> list[Row] | None:
+        """What is behind ``after`` where a reader found nothing. None if Redis has lost the end of this log: that is
+        no gap, it comes again, and the feed goes on from what there is. Raises ``StoreUnavailable``, also where the
+        feed would not hear of it."""
+        shard = shard_of(feed.job_id) or 0
+        commands = [("HGET", job_key(shard, feed.job_id), "last"), range_command(feed.job_id, after, PAGE)]
+        last, reply = self._link.pipeline(commands)
+        if last is None or int(last) >= feed.base:
+            rows = rows_of(reply)
+            return None if not rows and after >= feed.base else rows
+        if self._feeds.get(log_key(shard, feed.job_id).encode()) is not feed:
+            raise StoreUnavailable("Redis lost the end of this log; it is sent again")
+        self._rewind(feed, int(last))
+        return None
+
     def drain(self, spread_s: float) -> None:
         """Ask every reader to leave, spread over ``spread_s`` so that they do not come back all at once."""
         self._draining_until = time.monotonic() + spread_s
@@ -113,10 +129,10 @@ class Follower:
             return
         feed.heard_at = time.monotonic()
         first, *entries = message.split(b"\n")
-        if feed.ready and feed.add(int(first), entries):
+        if feed.ready and not feed.gone and feed.add(int(first), entries):
             feed.wake()
         else:
-            # Not read since the channel was confirmed, or ids are missing: the stream tells.
+            # Not read since the channel was confirmed, given up too early, or ids are missing: the stream tells.
             self._mark_stale(feed)
 
     def _confirmed(self, channel: bytes) -> None:
@@ -147,16 +163,24 @@ class Follower:
 
     def _read_streams(self, feeds: list[Feed]) -> None:
         commands: list[tuple[object, ...]] = []
+        known = [feed.last for feed in feeds]
         for feed in feeds:
             # The state first: a job that had ended then has its terminal entry in what is read after.
-            commands.append(("HGET", job_key(shard_of(feed.job_id) or 0, feed.job_id), "status"))
+            commands.append(("HMGET", job_key(shard_of(feed.job_id) or 0, feed.job_id), "status", "last"))
             commands.append(range_command(feed.job_id, feed.last, PAGE))
         replies = self._link.pipeline_each(commands)
-        for feed, status, rows in zip(feeds, replies[::2], replies[1::2], strict=True):
-            if isinstance(status, Exception) or isinstance(rows, Exception):
-                log.error("log of %s cannot be read: %s", feed.job_id, rows)
-                status, rows = None, []
-            self._refilled(feed, status, rows)
+        for feed, last, record, rows in zip(feeds, known, replies[::2], replies[1::2], strict=True):
+            status, now_last = _value(record, feed) or (None, None)
+            if now_last is not None and int(now_last) < last:
+                self._rewind(feed, int(now_last))
+            self._refilled(feed, status, _value(rows, feed) or [])
+
+    def _rewind(self, feed: Feed, last: int) -> None:
+        # Redis lost what it had last. It comes again under the same ids, or behind a jump: readers who have it wait,
+        # others must not be told that it is missing. Some of it may have rung already.
+        feed.jump(last)
+        feed.ended = False
+        self._mark_stale(feed)
 
     def _refilled(self, feed: Feed, status: bytes | None, reply: list[list[bytes]]) -> None:
         for entry_id, raw in rows_of(reply):
@@ -212,3 +236,14 @@ class Follower:
                 self._link.run(script("watch"), shard, round(WATCH_GRACE_S * 1000), *job_ids)
             except StoreUnavailable as exc:
                 log.warning("could not say who reads: %s", exc)
+
+
+def _value(reply: Any, feed: Feed) -> Any:
+    """A reply that can be used; None where something else stands in the key's place. Raises ``StoreUnavailable`` for
+    all other refusals, which say nothing about this log: a replica without its primary, a script that runs for long."""
+    if not isinstance(reply, Exception):
+        return reply
+    if not str(reply).startswith("WRONGTYPE"):
+        raise StoreUnavailable(str(reply)) from reply
+    log.error("log of %s cannot be read: %s", feed.job_id, reply)
+    return None

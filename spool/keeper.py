@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spool.errors import SpoolError
+from spool.fail_points import reach
 from spool.redis_link import RedisLink
 from spool.scripting import script
 
@@ -51,7 +52,9 @@ class Keeper:
         and nothing else.
         """
         args = (self._lease_ms, self._max_attempts, _MOST_A_ROUND, round(BEAT_S * 900))
+        reach("keep.before")
         reply = self._link.run(script("keep"), self._shard, *args)
+        reach("keep.answered")
         if reply is None:
             return None
         pending, free, taken_over, overdue, broken, patient = reply
@@ -64,6 +67,7 @@ class Keeper:
             log.error("keeper: %d jobs have broken records; tried again later", found.broken)
         for _ in range(min(found.pending, found.free, _BELLS_A_BEAT)):
             self._ring()
+            reach("keep.bell")
         return found
 
     def run(self, wait: Callable[[float], object], stopped: Callable[[], bool]) -> None:

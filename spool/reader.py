@@ -20,6 +20,9 @@ from spool.redis_link import RedisLink
 if TYPE_CHECKING:
     from spool.follower import Follower
 
+_BYTES = 256 * 1024
+"""Of entries in one piece, unless one alone is larger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -30,6 +33,11 @@ class Taken:
     last: int
     gap: Gap | None = None
     ended: bool = False
+
+    @property
+    def gone(self) -> bool:
+        """The log is over without a terminal entry that could still be read."""
+        return self.ended and self.gap is not None and self.gap.earliest is None
 
 
 class _Rows:
@@ -45,12 +53,13 @@ ROWS = _Rows()
 class Reader:
     """Reads one log from ``cursor`` on. Used as a context manager, so that its feed knows when it leaves."""
 
-    __slots__ = ("_event", "_follower", "_link", "cursor", "feed", "leave_at", "tick_at")
+    __slots__ = ("_event", "_follower", "_link", "_page", "cursor", "feed", "leave_at", "tick_at")
 
     def __init__(self, follower: Follower, link: RedisLink, feed: Feed, cursor: int) -> None:
         self._follower = follower
         self._link = link
         self._event = Event()
+        self._page = PAGE
         self.feed = feed
         self.cursor = cursor
         self.tick_at = float("inf")
@@ -112,8 +121,13 @@ class Reader:
             return feed.ready or self.cursor < feed.base
         return feed.gone or (feed.ended and feed.ready)
 
-    def _replay(self, encoder: Encoder) -> Taken:
-        rows = _contiguous(read(self._link, self.feed.job_id, self.cursor, PAGE))
+    def _replay(self, encoder: Encoder) -> Taken | None:
+        found: list[Row] | None = read(self._link, self.feed.job_id, self.cursor, self._page)
+        if not found:
+            found = self._follower.read_again(self.feed, self.cursor)
+        if found is None:
+            return None
+        rows = self._bounded(_contiguous(found))
         gap = gap_before(rows, self.cursor, self.feed.last)
         if not rows:
             # Nothing is left of it: on with what this process still has, if anything.
@@ -125,6 +139,18 @@ class Reader:
         data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
         self.cursor = rows[-1][0]
         return Taken(data, self.cursor, gap, ended=is_terminal(rows[-1][1]))
+
+    def _bounded(self, rows: list[Row]) -> list[Row]:
+        """As many of the rows as are not too much for a client that takes its time: it is held in memory meanwhile. The
+        next read asks for no more than that, and then for more again."""
+        size = 0
+        for at, (_entry_id, raw) in enumerate(rows):
+            size += len(raw)
+            if size > _BYTES and at:
+                self._page = at
+                return rows[:at]
+        self._page = min(PAGE, 2 * self._page)
+        return rows
 
     def _at_the_end(self, encoder: Encoder) -> Taken | None:
         feed = self.feed
@@ -138,6 +164,8 @@ class Reader:
         requested, self.cursor = self.cursor + 1, feed.last - 1
         rows = read(self._link, feed.job_id, self.cursor, 1)
         self.cursor = feed.last
+        if not rows:
+            return Taken(b"", self.cursor, Gap(requested, None, None, feed.last), ended=True)
         data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
         return Taken(data, self.cursor, Gap(requested, feed.last, feed.last, feed.last - 1), ended=True)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from redis import exceptions as theirs
 from redis.connection import ConnectionPool
 
 from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
+from spool.fail_points import reach
 from spool.keys import prefix
 from spool.scripting import Script
 
@@ -47,7 +49,8 @@ ANSWERED: dict[type[Exception], type[StoreUnavailable]] = {
 
 class RedisLink:
     """Commands and scripts on one Redis server. ``timeout_s`` bounds every connect, wait for a free connection,
-    write and read; at most ``connections`` are open at a time."""
+    write and read; at most ``connections`` are open at a time. Whoever waited for one while Redis let another call
+    time out does not wait as long again."""
 
     def __init__(self, url: str, *, timeout_s: float = 5.0, connections: int = 8, name: str = "spool") -> None:
         self._timeout_s = timeout_s
@@ -60,6 +63,7 @@ class RedisLink:
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             client_name=name,
         )
+        self._timed_out_at = float("-inf")
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(connections):
             self._idle.put(None)
@@ -88,8 +92,13 @@ class RedisLink:
                     packed = connection.pack_commands(commands)
                     sent = True
                     connection.send_packed_command(packed, check_health=False)
-                    return self._replies(connection, len(commands)) if commands else []
+                    reach("link.sent")
+                    replies = self._replies(connection, len(commands)) if commands else []
+                    self._timed_out_at = float("-inf")
+                    return replies
             except (theirs.ConnectionError, theirs.TimeoutError) as exc:
+                if isinstance(exc, theirs.TimeoutError):
+                    self._timed_out_at = time.monotonic()
                 # Anything more special than these is an answer: what was asked was not done.
                 lost = lost or (sent and type(exc) in (theirs.ConnectionError, theirs.TimeoutError))
                 if attempt == 2 or type(exc) is not theirs.ConnectionError:
@@ -124,7 +133,7 @@ class RedisLink:
         return replies
 
     def subscription(self) -> Subscription:
-        """A connection of the caller's own for pub/sub, not connected yet."""
+        """A connection of the caller's own for pub/sub, not connected yet. Raises ``StoreUnavailable``."""
         return Subscription(self._new_connection())
 
     def close(self) -> None:
@@ -151,14 +160,22 @@ class RedisLink:
 
     def _new_connection(self) -> Any:
         # Not the pool's make_connection, which counts connections that have long been closed.
-        return self._factory.connection_class(**self._factory.connection_kwargs)
+        try:
+            return self._factory.connection_class(**self._factory.connection_kwargs)
+        except OSError as exc:
+            # redis-py opens a file of its own for each: this process may have as many open as it may.
+            raise StoreUnavailable(f"Redis: no connection can be made: {exc.strerror}") from exc
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
+        began = time.monotonic()
         try:
             connection = self._idle.get(timeout=self._timeout_s)
         except queue.Empty:
             raise StoreUnavailable("every connection to Redis is in use") from None
+        if self._timed_out_at > began:
+            self._idle.put(connection)
+            raise StoreUnavailable("Redis does not answer")
         try:
             connection = connection or self._new_connection()
             yield connection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from spool.errors import StoreUnavailable, StoreUnfit
 from spool.redis_link import RedisLink
@@ -12,9 +12,6 @@ log = logging.getLogger("spool.redis")
 
 OLDEST = (7, 0)
 """Script flags (``#!lua flags=allow-oom``) came with Redis 7.0."""
-_AGAIN_S = 2.0
-_LOOK_AGAIN = 15
-"""A server that is unfit is said to be so once in so many looks."""
 
 
 def read_info(link: RedisLink, section: str) -> dict[str, str]:
@@ -52,22 +49,25 @@ def check_link(link: RedisLink) -> str | None:
     return check_server(read_info(link, "server"), read_info(link, "memory"))
 
 
-def wait_until_fit(link: RedisLink, wait: Callable[[float], object], stopped: Callable[[], bool]) -> bool:
-    """Wait until Redis answers and may be used; False if ``stopped`` first. Says now and then what is wrong with it."""
-    looks = 0
-    while not stopped():
+class FitnessCheck:
+    """Looks whether Redis may be used, and says what is wrong with it when that changes."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._said: str | None = None
+        self.is_fit = False
+        """What came of the last look that was answered."""
+
+    def look(self) -> None:
+        """Look once. While Redis is away, what was known of it stays known."""
         try:
-            warning = check_link(link)
+            found = check_link(self._link)
+            self.is_fit = True
         except StoreUnfit as exc:
-            if looks % _LOOK_AGAIN == 0:
-                log.error("no jobs are taken: %s", exc)
-        except StoreUnavailable as exc:
-            if looks % _LOOK_AGAIN == 0:
-                log.warning("Redis is not there yet: %s", exc)
-        else:
-            if warning:
-                log.warning(warning)
-            return True
-        looks += 1
-        wait(_AGAIN_S)
-    return False
+            found = f"no jobs are taken: {exc}"
+            self.is_fit = False
+        except StoreUnavailable:
+            return
+        if found and found != self._said:
+            log.log(logging.WARNING if self.is_fit else logging.ERROR, found)
+        self._said = found

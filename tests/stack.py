@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ import httpx
 
 from spool.redis_link import RedisLink
 from spool.server_binary import find_server
+from tests.proxy import Proxy
 
 ROOT = Path(__file__).parent.parent
 T = TypeVar("T")
@@ -83,6 +84,14 @@ class Process:
         if self.running:
             os.killpg(self.pid, number)
 
+    def pause(self) -> None:
+        """SIGSTOP it and its children."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL, and wait."""
         self.signal(signal.SIGKILL)
@@ -133,14 +142,14 @@ class Web(Process):
 
 
 class Redis(Process):
-    """The stack's Redis: a Unix socket, and an append-only file where ``aof``."""
+    """The stack's Redis: a Unix socket, and an append-only file where ``aof``. ``extra`` are arguments of its own."""
 
-    def __init__(self, directory: Path, *, aof: bool) -> None:
+    def __init__(self, directory: Path, *, aof: bool, extra: Sequence[str] = ()) -> None:
         self.socket_path = directory / "r.sock"
         self.url = f"unix://{self.socket_path}"
         binary = find_server(directory / "none")
         argv = [str(binary.path), "--port", "0", "--unixsocket", str(self.socket_path), "--dir", str(directory)]
-        argv += ["--save", "", "--appendonly", "yes" if aof else "no", "--maxmemory-policy", "noeviction"]
+        argv += ["--save", "", "--appendonly", "yes" if aof else "no", "--maxmemory-policy", "noeviction", *extra]
         super().__init__("redis", argv, dict(os.environ), directory)
         self.link = RedisLink(self.url, connections=2, timeout_s=2)
 
@@ -150,6 +159,15 @@ class Redis(Process):
             return self.link.call("PING") == b"PONG"
         except Exception:  # noqa: BLE001 - anything means not yet
             return False
+
+    def restart(self, *, kill: bool = False, within_s: float = 15.0) -> None:
+        """SIGTERM or SIGKILL, and start it again on the files it left; returns when it answers."""
+        if kill:
+            self.kill()
+        else:
+            self.stop(within_s)
+        self.start()
+        wait_for(self.is_ready, "Redis answers again", within_s)
 
     def info(self, section: str) -> dict[str, str]:
         """INFO, as a table."""
@@ -162,7 +180,13 @@ class Redis(Process):
 
 
 class Stack:
-    """The parts together. ``settings`` are SPOOL_ variables without the prefix."""
+    """The parts together. ``settings`` are SPOOL_ variables without the prefix.
+
+    ``proxy_redis`` and ``proxy_broker`` put a proxy (``redis_proxy``, ``broker_proxy``) before Redis, for the programs
+    alone: ``redis.link`` goes past it. With the first alone the broker is behind that proxy too; with the second alone
+    jobs and logs go straight. ``worker_env`` and ``worker_argv`` are what single workers get on top, by number;
+    ``argv`` and ``env`` of any process may also be changed before it is started again.
+    """
 
     def __init__(
         self,
@@ -172,20 +196,33 @@ class Stack:
         workers: int = 2,
         concurrency: int = 50,
         aof: bool = False,
+        redis_args: Sequence[str] = (),
+        proxy_redis: bool = False,
+        proxy_broker: bool = False,
+        worker_env: Mapping[int, Mapping[str, str]] | None = None,
+        worker_argv: Mapping[int, Sequence[str]] | None = None,
         **settings: Any,
     ) -> None:
         self.directory = directory
-        self.redis = Redis(directory, aof=aof)
+        self.redis = Redis(directory, aof=aof, extra=redis_args)
+        self.redis_proxy = Proxy(self.redis.socket_path) if proxy_redis else None
+        self.broker_proxy = Proxy(self.redis.socket_path) if proxy_broker else None
         env = {name: value for name, value in os.environ.items() if not name.startswith("SPOOL_")}
         defaults = {"LEASE_S": 2, "WEB_PROCESSES": 1, "DRAIN_S": 2, "WORKER_DRAIN_S": 2, "HEARTBEAT_S": 1}
         for name, value in {**defaults, **settings, "WORKER_CONCURRENCY": concurrency}.items():
             env[f"SPOOL_{name}"] = str(value)
-        env["SPOOL_REDIS_URL"] = self.redis.url
+        env["SPOOL_REDIS_URL"] = self.redis_proxy.redis_url if self.redis_proxy else self.redis.url
+        if self.broker_proxy:
+            env["SPOOL_BROKER_URL"] = self.broker_proxy.redis_url
         env["PYTHONPATH"] = str(ROOT)
         self.env = env
         self._clients: list[httpx.Client] = []
         self.webs = [Web(f"web{n}", env, directory) for n in range(webs)]
         self.workers = [self._worker(n, concurrency) for n in range(workers)]
+        for number, more in (worker_env or {}).items():
+            self.workers[number].env = {**env, **more}
+        for number, arguments in (worker_argv or {}).items():
+            self.workers[number].argv += arguments
 
     def start(self) -> None:
         """Start everything and wait until it serves."""
@@ -220,6 +257,9 @@ class Stack:
             client.close()
         for process in [*self.webs, *self.workers, self.redis]:
             process.close()
+        for proxy in (self.redis_proxy, self.broker_proxy):
+            if proxy is not None:
+                proxy.close()
         self.redis.link.close()
 
     def _worker(self, number: int, concurrency: int) -> Process:

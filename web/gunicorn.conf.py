@@ -17,6 +17,7 @@ from spool.background import raise_file_limit  # noqa: E402
 from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
+from web.streams import connections_for  # noqa: E402
 
 
 def remove_if_master(folder: str, master: int) -> None:
@@ -39,10 +40,9 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 raise_file_limit()
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
-worker_class = "gevent"
+worker_class = "web.gunicorn_worker.Worker"
 workers = settings.web_processes
-# Room beside the streams, so that /livez answers however many there are.
-worker_connections = settings.max_streams + 1000
+worker_connections = connections_for(settings.max_streams)
 backlog = 4096
 keepalive = 75
 timeout = 60

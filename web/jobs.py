@@ -10,6 +10,7 @@ from dataclasses import replace
 from flask import Blueprint, Response, request
 
 from spool.errors import Draining, OutcomeUnknown, StoreUnavailable, TooManyStreams
+from spool.fail_points import reach
 from spool.jobs import Job, NewJob, Status
 from spool.store import Submitted
 from web import auth, text
@@ -59,14 +60,17 @@ def _streamed(submitted: Submitted, media_type: str) -> Response:
 def accept(here: State, new: NewJob) -> Submitted:
     """Write the job and ring. What happened to a job whose answer was lost is found out, or said."""
     here.refuse_when_full()
+    reach("submit.before")
     try:
         submitted = here.store.submit(new, max_queued=here.settings.max_queued)
+        reach("submit.written")
     except OutcomeUnknown as exc:
         exc.job_id = new.id
         raise
     if not submitted.replayed:
         SUBMITTED.labels(new.surface).inc()
         here.bell.ring(new.id)
+    reach("submit.rung")
     return submitted
 
 
@@ -91,7 +95,7 @@ def _accepted(submitted: Submitted) -> Response:
 
 def _wait_for_end(here: State, job: Job, wait_s: float) -> bool:
     until = time.monotonic() + wait_s
-    peer = Peer(request.environ, here.settings.stall_s)
+    peer = Peer(request.environ)
     with here.slots.one(), here.follower.attach(job, job.last_entry) as reader, closing(peer):
         peer.watch(reader.wake)
         while not reader.must_leave and not peer.gone:

@@ -38,7 +38,7 @@ def entries(job_id: str) -> Response:
     here = state()
     job = here.store.look(job_id, auth.owner())
     with here.slots.one(), here.follower.attach(job, after, follow=wait_s > 0) as reader:
-        peer = Peer(request.environ, here.settings.stall_s)
+        peer = Peer(request.environ)
         peer.watch(reader.wake)
         try:
             rows, gap, ended = _gather(reader, peer, wait_s, limit, linger_ms / 1000)

@@ -33,6 +33,10 @@ class Ndjson:
         """Entries are missing."""
         return orjson.dumps({"type": "gap", **gap.public()}) + b"\n"
 
+    def gone(self) -> bytes:
+        """Nothing comes after the gap, not even a terminal entry, and coming back would not change that."""
+        return b'{"type":"gone"}\n'
+
     def heartbeat(self, last: int) -> bytes:
         """A ping line, for those who asked for it."""
         return orjson.dumps({"type": "ping", "last": last}) + b"\n" if self._pings else b""

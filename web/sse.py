@@ -42,6 +42,10 @@ class Sse:
         there; with nothing left, at the log's end."""
         return b"id: %d\n%b" % (gap.before, _event("gap", {"type": "gap", **gap.public()}))
 
+    def gone(self) -> bytes:
+        """Nothing to say: the gap's id stands at the log's end, and a reconnect from there gets 204, or 410."""
+        return b""
+
     def heartbeat(self, last: int) -> bytes:
         """A comment, which no client sees but every proxy."""
         return b": %d\n\n" % last

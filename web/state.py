@@ -21,7 +21,7 @@ from spool.redis_link import RedisLink
 from spool.server_check import check_server, read_info, used_part
 from spool.settings import WebSettings
 from spool.store import JobStore
-from web.streams import StreamSlots
+from web.streams import StreamSlots, streams_for
 
 log = logging.getLogger("spool.web")
 
@@ -66,7 +66,7 @@ class State:
                 link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
             ),
             keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
-            slots=StreamSlots(settings.max_streams),
+            slots=StreamSlots(streams_for(settings.max_streams)),
         )
 
     def start(self) -> None:

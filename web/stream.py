@@ -34,6 +34,7 @@ class Format(Encoder, Protocol):
 
     def opening(self, attached: dict[str, Any]) -> bytes: ...
     def gap(self, gap: Gap) -> bytes: ...
+    def gone(self) -> bytes: ...
     def heartbeat(self, last: int) -> bytes: ...
     def reconnect(self) -> bytes: ...
     def unavailable(self, reason: str, detail: str) -> bytes: ...
@@ -98,7 +99,7 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) 
         entering.enter_context(here.slots.one())
         entering.enter_context(STREAMS.labels(media_type).track_inprogress())
         reader = entering.enter_context(here.follower.attach(job, after))
-        peer = Peer(request.environ, here.settings.stall_s)
+        peer = Peer(request.environ)
         entering.callback(peer.close)
         peer.watch(reader.wake)
         held = entering.pop_all()
@@ -141,6 +142,8 @@ def push(reader: Reader, form: Format, peer: Peer, heartbeat_s: float, opening: 
             return
         if taken is not None:
             data = form.gap(taken.gap) + taken.data if taken.gap is not None else taken.data
+            if taken.gone:
+                data += form.gone()
             if data:
                 yield data
             if taken.ended:

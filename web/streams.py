@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import _socket
+import resource
+import socket
+import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +16,30 @@ from gevent.hub import get_hub
 from spool.errors import TooManyStreams
 
 _READ = 1
+_BESIDE = 1000
+_OWN_FILES = 50
+_RESET = struct.pack("ii", 1, 0)
+
+
+def reset_on_close(sock: Any) -> None:
+    """What the kernel still holds for a client that takes nothing shall go with the connection, and not wait for it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def connections_for(max_streams: int) -> int:
+    """How many connections a process takes at a time: room beside the streams, so that /livez answers however many
+    there are, within the files that it may open. Some of those are its own, for Redis, the broker and what it reads."""
+    return max(1, min(max_streams + _BESIDE, _files() - _OWN_FILES))
+
+
+def streams_for(max_streams: int) -> int:
+    """How many of them may be streams."""
+    return max(1, min(max_streams, _files() - 2 * _OWN_FILES))
+
+
+def _files() -> int:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return files if files != resource.RLIM_INFINITY else sys.maxsize
 
 
 class StreamSlots:
@@ -46,12 +74,9 @@ class Peer:
 
     __slots__ = ("_sock", "_watcher")
 
-    def __init__(self, environ: dict[str, Any], stall_s: float) -> None:
+    def __init__(self, environ: dict[str, Any]) -> None:
         self._sock: Any = environ.get("gunicorn.socket")
         self._watcher: Any = None
-        if self._sock is not None:
-            # A write that the client does not take within this time fails, and with it the stream.
-            self._sock.settimeout(stall_s)
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` when the connection is readable: the client left, or said something."""
@@ -77,7 +102,7 @@ class Peer:
             plain.detach()
         if seen:
             # A pipelined request; it waits its turn, and must not wake the stream for ever.
-            self._stop()
+            self.close()
         return not seen
 
     def cut(self) -> None:
@@ -87,11 +112,6 @@ class Peer:
 
     def close(self) -> None:
         """Watch no more."""
-        self._stop()
-        if self._sock is not None and self._sock.fileno() >= 0:
-            self._sock.settimeout(None)
-
-    def _stop(self) -> None:
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()

@@ -90,6 +90,8 @@ def send_entries(ws: Any, reader: Reader) -> bool | None:
         ws.sock.send(JSON_FRAMES.gap(taken.gap))
     if taken.data:
         ws.sock.send(taken.data)
+    if taken.gone:
+        raise Closed(4410, "gone")
     return taken.ended
 
 
@@ -105,7 +107,7 @@ class TextSender:
         """As ``send_entries``. Raises ``Closed`` where the text cannot go on, or did not end with ``done``."""
         rows, gap, ended = self._reader.take_rows(_ROWS)
         if gap is not None:
-            raise Closed(1011, "entries are missing")
+            raise Closed(4410, "gone") if gap.earliest is None and ended else Closed(1011, "entries are missing")
         frames = b"".join([self._frame(row) for row in rows])
         if frames:
             self._ws.sock.send(frames)

@@ -77,6 +77,9 @@ class _Socket:
                 head = b'{"type":"entry","job":"%b","entry":' % job_id.encode()
                 if rows:
                     self._ws.sock.send(b"".join([frame(head + raw + b"}") for _id, raw in rows]))
+                if ended and gap is not None and gap.earliest is None:
+                    self.say({"type": "error", "job": job_id, "status": 410, "detail": "nothing is left of this log"})
+                    break
                 if ended:
                     self.say({"type": "ended", "job": job_id, "last": reader.cursor})
                     break

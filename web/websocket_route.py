@@ -31,6 +31,7 @@ from web.auth import scope
 from web.metrics import STREAMS
 from web.problems import Problem
 from web.state import state
+from web.streams import reset_on_close
 
 log = logging.getLogger("spool.web")
 
@@ -55,6 +56,7 @@ class WholeFrames:
             except BaseException:
                 # A part of it may be out: nothing may follow it.
                 with suppress(OSError):
+                    reset_on_close(self._sock)
                     self._sock.shutdown(socket.SHUT_RDWR)
                 raise
         return len(data)
@@ -123,7 +125,6 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
     @wraps(serve)
     def view(ws: Any, **values: str) -> None:
         here = state()
-        ws.sock.settimeout(here.settings.stall_s)
         try:
             with here.slots.one(), STREAMS.labels("websocket").track_inprogress():
                 serve(here, ws, **values)

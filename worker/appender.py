@@ -9,6 +9,7 @@ from collections.abc import Callable
 from gevent.event import Event
 
 from spool.errors import StoreUnavailable
+from spool.fail_points import reach
 from spool.redis_link import RedisLink
 from spool.scripting import script
 from worker.attempt_log import AttemptLog
@@ -55,8 +56,10 @@ class Appender:
         logs, args = self._gather()
         if not logs:
             return
+        reach("append.gathered")
         try:
             answers = self._link.run(script("append"), self._shard, self._lease_ms, *args)
+            reach("append.answered")
         except StoreUnavailable:
             for attempt_log in logs:
                 self.changed(attempt_log)

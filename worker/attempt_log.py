@@ -16,6 +16,7 @@ from gevent.event import Event
 from spool.claims import Claim
 from spool.deadline import Deadline
 from spool.entries import Entry, Kind, encode, rfc3339
+from spool.fail_points import reach
 from spool.jobs import Status
 
 BUFFER_BYTES = 1024 * 1024
@@ -132,6 +133,8 @@ class AttemptLog:
             stop += 1
         self.committing = size
         ending = self._ending if stop == len(self._entries) else b""
+        if ending:
+            reach("finish.gathered")
         text = "".join(self._text(at) for at in range(start, stop))
         head: list[bytes | str | int] = [
             self.job_id,
@@ -183,6 +186,8 @@ class AttemptLog:
         self.acked = acked
         if self._ending and self.outcome in (None, "ended"):
             # Even an end that Redis had confirmed can be among what it lost.
+            if acked == self.last:
+                reach("finish.answered")
             self.outcome = "ended" if acked == self.last else None
 
     def _text(self, at: int) -> str:

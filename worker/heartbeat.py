@@ -10,6 +10,7 @@ from typing import Protocol
 
 from spool.claims import Claims, Held
 from spool.errors import SpoolError
+from spool.fail_points import reach
 from worker.watchdog import Watchdog, end_process
 
 log = logging.getLogger("spool.heartbeat")
@@ -69,13 +70,14 @@ class Heartbeat:
             except Exception:
                 # All leases of the process hang on this thread: whatever it was must not end it.
                 log.exception("heartbeat broke")
+                failing = True
             # A process that was stopped as a whole did not stand still for that long.
             passed_s = min(time.monotonic() - looked_at, 2 * INTERVAL_S)
             looked_at = time.monotonic()
             wrong = self._watchdog.look(passed_s, could_take=not failing and self._process.reported_free > 0)
             if wrong is not None:
                 self._give_up(wrong)
-            if not self._is_new_server:
+            if failing or not self._is_new_server:
                 time.sleep(INTERVAL_S)
         self._leave()
 
@@ -83,7 +85,9 @@ class Heartbeat:
         """One beat."""
         began = time.monotonic()
         held = self._process.held(with_ended=self._is_new_server)
+        reach("heartbeat.before")
         beat = self._claims.heartbeat(held, free=self._process.reported_free, server=self._server)
+        reach("heartbeat.answered")
         told = [
             (one, answer) for one, answer in zip(held, beat.answers, strict=True) if answer not in (b"ok", b"error")
         ]

@@ -16,6 +16,7 @@ from gevent.greenlet import Greenlet
 
 from spool.claims import Claim, Held
 from spool.errors import StoreUnavailable
+from spool.fail_points import reach
 from worker.attempt_log import AttemptLog
 from worker.runner import Attempt
 
@@ -104,7 +105,9 @@ class HeldJobs:
         answer: int | bytes = b"lost"
         for _ in range(_ADOPT_TRIES):
             try:
+                reach("adopt.before")
                 answer = self._adopt(attempt_log.claim)
+                reach("adopt.answered")
                 break
             except StoreUnavailable as exc:
                 log.warning("job %s not adopted yet: %s", attempt_log.job_id, exc)

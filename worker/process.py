@@ -18,11 +18,12 @@ from spool.background import spawn_forever
 from spool.bell import Bell
 from spool.claims import Claim, Claims, Held, Wanted, new_fence
 from spool.errors import StoreUnavailable, UndecodableRecord, UnknownModel
+from spool.fail_points import reach
 from spool.keeper import Keeper
 from spool.model_table import ModelTable
 from spool.models import Model
 from spool.redis_link import RedisLink
-from spool.server_check import wait_until_fit
+from spool.server_check import FitnessCheck
 from spool.settings import WorkerSettings
 from worker.appender import Appender
 from worker.attempt_log import AttemptLog, AttemptOver
@@ -75,7 +76,7 @@ class WorkerProcess:
         self._heartbeat = Heartbeat(self._claims_on(self._beats), self, self._watchdog)
         self._taking = 0
         self._rung_at = time.monotonic()
-        self._is_fit = False
+        self._fitness = FitnessCheck(self._link)
         self.draining = False
         self._hub = get_hub()
         self._thread = ThreadPool(1)
@@ -84,9 +85,7 @@ class WorkerProcess:
         """Begin everything that runs beside the jobs."""
         spawn_forever(self._appender.run)
         spawn_forever(self._check_limits)
-        if self._bell is None:
-            self._is_fit = True
-        else:
+        if self._bell is not None:
             keeper = Keeper(
                 self._link,
                 self._bell.ring,
@@ -102,6 +101,7 @@ class WorkerProcess:
 
     def bell(self) -> None:
         """The bell rang."""
+        reach("bell.heard")
         self._rung_at = time.monotonic()
         self.take_jobs()
 
@@ -152,13 +152,14 @@ class WorkerProcess:
         return self._room(2 * self._concurrency) > 0
 
     def _room(self, capacity: int) -> int:
-        return 0 if self.draining or not self._is_fit else capacity - len(self._jobs.running) - self._taking
+        return 0 if self.draining or not self._fitness.is_fit else capacity - len(self._jobs.running) - self._taking
 
     def _patrol(self) -> None:
         """Look for jobs while no bell rings: the broker may be away, or backing off, and the jobs are not in it. And
         for retries while all slots are taken, when no bell is heard."""
-        self._is_fit = wait_until_fit(self._link, gevent.sleep, lambda: self.draining)
         while not self.draining:
+            # Again and again: the server may be set up differently, or be another one, at any time.
+            self._fitness.look()
             gevent.sleep(_PATROL_S)
             while self.free > 0 and time.monotonic() - self._rung_at > _PATROL_S and self._patrol_for("any"):
                 pass
@@ -193,7 +194,9 @@ class WorkerProcess:
         try:
             while not self.draining:
                 try:
+                    reach("claim.before")
                     claim = self._claims.claim(self._served(), fence, wanted)
+                    reach("claim.answered")
                     self._watchdog.asked()
                     return claim
                 except StoreUnavailable as exc:
@@ -233,6 +236,7 @@ class WorkerProcess:
         attempt_log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)
         running = Running(attempt, greenlet)
         self._jobs.begin(running)
+        reach("claim.begun")
         greenlet.start()
         try:
             greenlet.join()

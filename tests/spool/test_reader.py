@@ -8,7 +8,7 @@ from spool.entries import Entry, Kind
 from spool.feed import Feed
 from spool.jobs import Job
 from spool.keys import job as job_key
-from spool.log import PAGE, Gap
+from spool.log import PAGE, Gap, Row
 from spool.reader import ROWS, Reader
 from spool.redis_link import RedisLink
 from spool.store import JobStore
@@ -21,6 +21,10 @@ class NoFollower:
     def leave(self, reader: Reader) -> None:
         """The reader reads no more."""
         reader.feed.readers.discard(reader)
+
+    def read_again(self, feed: Feed, after: int) -> list[Row]:  # noqa: ARG002 - the follower's shape
+        """Redis has lost nothing."""
+        return []
 
 
 def reader_of(link: RedisLink, job: Job, after: int, feed: Feed | None = None) -> Reader:
@@ -73,6 +77,26 @@ def test_replay_of_a_long_log(link: RedisLink) -> None:
         worker.say(claim, *["x"] * min(PAGE, count - start))
     last = worker.finish(claim)
     assert read_all(reader_of(link, JobStore(link).look(claim.job.id, OWNER), 0)) == list(range(1, last + 1))
+
+
+def test_replay_of_large_entries(link: RedisLink) -> None:
+    """However large the entries are, what a reader holds at a time is bounded; it comes whole and in order."""
+    submit(link)
+    worker = HandWorker(link)
+    claim = worker.take()
+    for size in (100, 50_000, 300_000, 100):
+        worker.say(claim, *["x" * size] * 20)
+    last = worker.finish(claim)
+    reader = reader_of(link, JobStore(link).look(claim.job.id, OWNER), 0)
+    pieces: list[list[int]] = []
+    while not pieces or pieces[-1][-1] < last:
+        taken = reader.take(ROWS)
+        assert taken is not None
+        rows = taken.data.split(b"\n")[:-1]
+        assert len(taken.data) < 300_000 or len(rows) == 1
+        pieces.append([Entry.decode(raw).id for raw in rows])
+    assert [entry_id for piece in pieces for entry_id in piece] == list(range(1, last + 1))
+    assert len(pieces) < 50
 
 
 def test_replay_meets_the_tail(link: RedisLink) -> None:

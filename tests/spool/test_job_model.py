@@ -1,0 +1,99 @@
+"""Random steps of callers, workers, the keeper and disaster, through the real scripts, against a model in Python."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, run_state_machine_as_test
+
+from tests.by_hand import new_job
+from tests.job_model.caller_rules import CallerRules
+from tests.job_model.loss_rules import LossRules
+from tests.stack import Redis
+
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+COMMON = settings(deadline=None, report_multiple_bugs=False, print_blob=True, suppress_health_check=SLOW)
+QUICK = settings(COMMON, max_examples=60, stateful_step_count=30, derandomize=True, database=None)
+EXAMPLES = int(os.environ.get("JOB_MODEL_EXAMPLES", "2000"))
+THOROUGH = settings(COMMON, max_examples=EXAMPLES, stateful_step_count=60)
+
+
+class JobMachine(CallerRules, LossRules):
+    """All rules together."""
+
+    @initialize(jobs=st.integers(1, 4), claims=st.integers(0, 3))
+    def begin(self, jobs: int, claims: int) -> None:
+        """Some jobs are there already, and some of them run."""
+        for _ in range(jobs):
+            self.submit_this(new_job(id=self.new_id(), continuable=True))
+        for number in range(min(jobs, claims)):
+            self.claim(number, "any", "demo", answer_is_lost=False)
+
+
+def run(redis: Redis, how: settings) -> None:
+    """Run the machine on this Redis."""
+    machine = type("JobMachine", (JobMachine,), {"link": redis.link})
+    run_state_machine_as_test(machine, settings=how)
+
+
+def test_job_model(redis: Redis) -> None:
+    """After every step Redis holds what the model says, every log is a log, and no entry that was seen has changed."""
+    run(redis, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_job_model_thoroughly(redis: Redis) -> None:
+    """The same, longer and at random. ``JOB_MODEL_EXAMPLES`` says how many examples."""
+    run(redis, THOROUGH)
+
+
+def play(redis: Redis, *steps: tuple[str, dict[str, Any]]) -> None:
+    """These steps, with what is compared after each."""
+    machine = type("JobMachine", (JobMachine,), {"link": redis.link, "avoids_holes": False})()
+    for name, arguments in steps:
+        getattr(machine, name)(**arguments)
+        machine.redis_is_as_the_ledger_says()
+
+
+def test_entry_whose_answer_was_lost_with_it(redis: Redis) -> None:
+    """Readers saw an entry, its worker was not told, and Redis lost it: no other entry takes its id."""
+    play(
+        redis,
+        ("begin", {"jobs": 1, "claims": 1}),
+        ("generate", {"number": 0, "texts": ["a"], "tool": False, "send": False}),
+        ("append", {"which": [(0, 0, 1)], "answer_is_lost": True}),
+        ("redis_loses_steps", {"steps": 1, "beats": 2}),
+        ("ask", {"number": 0, "what": "cancel"}),
+        ("append", {"which": [(0, 0, 1)], "answer_is_lost": False}),
+    )
+
+
+def test_record_that_is_none_stops_no_claim(redis: Redis) -> None:
+    """A queued job whose record cannot be read is passed over."""
+    play(
+        redis,
+        ("begin", {"jobs": 2, "claims": 0}),
+        ("breaks", {"number": 0, "what": "record"}),
+        ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False}),
+    )
+
+
+def test_jump_that_is_lost_itself(redis: Redis) -> None:
+    """Where Redis loses an attempt that began behind a jump, the next one jumps elsewhere."""
+    claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
+    lose = ("redis_loses_steps", {"steps": 1, "beats": 0})
+    play(
+        redis,
+        ("begin", {"jobs": 1, "claims": 0}),
+        lose,
+        ("redis_settles", {}),
+        claim,
+        lose,
+        ("redis_settles", {}),
+        claim,
+    )

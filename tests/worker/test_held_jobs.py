@@ -1,0 +1,252 @@
+"""The jobs that a process answers for: which it says it has, what it keeps, and what it sends again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import gevent
+import pytest
+from gevent.greenlet import Greenlet
+
+from spool.claims import Claim, Claims, Held
+from spool.entries import Entry, Kind
+from spool.errors import StoreUnavailable
+from spool.jobs import Job, Status
+from spool.models import DEMO
+from spool.redis_link import RedisLink
+from worker.attempt_log import AttemptLog, AttemptOver
+from worker.backends import GenerationRequest, Piece
+from worker.held_jobs import KEEP_S, HeldJobs, Running
+from worker.runner import Attempt
+
+MIB = 1024 * 1024
+
+
+class Nothing:
+    """A backend that is never asked."""
+
+    def generate(self, request: GenerationRequest) -> Iterator[Piece]:  # noqa: ARG002
+        return iter(())
+
+
+@dataclass
+class Bench:
+    """The held jobs of a process without a Redis: ``adopts`` are the answers of adoptions to come."""
+
+    adopts: list[int | bytes | Exception] = field(default_factory=list)
+    adopted: list[Claim] = field(default_factory=list)
+    changed: list[AttemptLog] = field(default_factory=list)
+    commits: bool = True
+    """What is written counts as committed at once."""
+
+    def __post_init__(self) -> None:
+        self.jobs = HeldJobs(self._adopt, self.changed.append)
+
+    def _adopt(self, claim: Claim) -> int | bytes:
+        self.adopted.append(claim)
+        answer = self.adopts.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def begin(self, number: int = 0, run: Callable[[], None] = lambda: gevent.sleep(60)) -> Running:
+        """An attempt begins, whose greenlet does ``run``."""
+        job = Job(f"j0-{number:026d}", Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=1, attempt=1)
+        opening = Entry(1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
+        claim = Claim(job, 0, f"fence{number}", {}, "", opening, 2, 60.0)
+        log = AttemptLog(claim, self._commit)
+        claims = Claims(RedisLink("unix:///nowhere"), shard=0, worker="w", lease_s=10, max_attempts=3)
+        attempt = Attempt(claim, DEMO, Nothing(), log, claims, max_output_bytes=MIB)
+        greenlet = Greenlet(run)
+        log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)
+        running = Running(attempt, greenlet)
+        self.jobs.begin(running)
+        greenlet.start()
+        return running
+
+    def end(self, running: Running) -> None:
+        """The attempt ends, done."""
+        running.attempt.log.end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": "stop"}, None)
+        self.jobs.end(running)
+
+    def _commit(self, log: AttemptLog) -> None:
+        if self.commits:
+            log.answered(log.last)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Nothing is held yet."""
+    return Bench()
+
+
+def say(running: Running, *texts: str) -> None:
+    """The job writes tokens."""
+    for text in texts:
+        running.attempt.log.append(Kind.TOKEN, {"text": text}, text)
+
+
+def held_of(running: Running) -> Held:
+    """The job as a heartbeat speaks of it."""
+    log = running.attempt.log
+    return Held(log.job_id, log.fence, log.acked)
+
+
+def test_held_is_what_runs_and_how_far_it_is_committed(bench: Bench) -> None:
+    """Each running job with the last id that Redis has confirmed, and not with what is on its way."""
+    first, second = bench.begin(1), bench.begin(2)
+    say(first, "a", "b")
+    bench.commits = False
+    say(second, "a")
+    assert bench.jobs.held(with_ended=False) == [
+        Held(first.attempt.log.job_id, "fence1", 3),
+        Held(second.attempt.log.job_id, "fence2", 1),
+    ]
+
+
+def test_held_without_a_greenlet_that_lives(bench: Bench) -> None:
+    """A job whose greenlet is dead is not said to be alive, though nobody has cleared it away yet."""
+    running = bench.begin(run=lambda: None)
+    running.greenlet.join()
+    assert bench.jobs.held(with_ended=True) == []
+
+
+def test_ended_are_held_only_when_asked_for(bench: Bench) -> None:
+    """Ends that Redis has confirmed are asked about only after it was away."""
+    running = bench.begin()
+    say(running, "a")
+    bench.end(running)
+    assert bench.jobs.held(with_ended=False) == []
+    assert bench.jobs.held(with_ended=True) == [held_of(running)]
+
+
+@pytest.mark.parametrize("outcome", [b"lost", b"cancelled"])
+def test_ended_otherwise_are_not_kept(bench: Bench, outcome: bytes) -> None:
+    """What is somebody else's, or was cancelled, is not ours to send again."""
+    running = bench.begin()
+    running.attempt.log.answered(outcome)
+    bench.jobs.end(running)
+    assert bench.jobs.held(with_ended=True) == []
+
+
+def test_ended_are_forgotten_when_redis_had_all_long_after(bench: Bench) -> None:
+    """Entries are kept until Redis was seen whole more than their time after the end."""
+    running = bench.begin()
+    bench.end(running)
+    bench.jobs.forget(time.monotonic() + KEEP_S - 1)
+    assert bench.jobs.held(with_ended=True) == [held_of(running)]
+    bench.jobs.forget(time.monotonic() + KEEP_S + 1)
+    assert bench.jobs.held(with_ended=True) == []
+
+
+def test_end_that_redis_lost_is_sent_again(bench: Bench) -> None:
+    """Redis has less than it confirmed: what is missing is pending again, held like what runs, and not forgotten; it
+    counts as ended once Redis has it."""
+    running = bench.begin()
+    say(running, "a", "b")
+    bench.end(running)
+    log = running.attempt.log
+    bench.jobs.answered(held_of(running), 2)
+    assert bench.changed == [log]
+    assert log.pending() is not None
+    bench.jobs.forget(time.monotonic() + KEEP_S + 1)
+    assert bench.jobs.held(with_ended=False) == [Held(log.job_id, "fence0", 2)]
+    log.answered(log.last)
+    assert bench.jobs.held(with_ended=False) == []
+    bench.jobs.forget(time.monotonic() + KEEP_S + 1)
+    assert bench.jobs.held(with_ended=True) == []
+
+
+def test_entries_that_redis_lost_are_sent_again(bench: Bench) -> None:
+    """The same for a job that runs."""
+    running = bench.begin()
+    say(running, "a", "b")
+    bench.jobs.answered(held_of(running), 1)
+    assert bench.changed == [running.attempt.log]
+    assert not running.greenlet.dead
+
+
+def test_kept_bytes_are_bounded(bench: Bench) -> None:
+    """Beyond a bound the oldest ends are let go first."""
+    runs = [bench.begin(number) for number in range(4)]
+    for running in runs:
+        say(running, "x" * (20 * MIB))
+        bench.end(running)
+    kept = bench.jobs.held(with_ended=True)
+    assert kept == [held_of(running) for running in runs[1:]]
+
+
+@pytest.mark.parametrize("answer", [b"lost", b"cancelled"])
+def test_job_that_is_over_is_stopped(bench: Bench, answer: bytes) -> None:
+    """What a heartbeat learns of a silent job reaches its greenlet."""
+    running = bench.begin()
+    bench.jobs.answered(held_of(running), answer)
+    running.greenlet.join(5)
+    assert isinstance(running.greenlet.value or running.greenlet.exception, AttemptOver | gevent.GreenletExit)
+    assert running.attempt.log.outcome == answer.decode()
+
+
+def test_answer_that_comes_too_late(bench: Bench) -> None:
+    """The heartbeat's thread speaks of a moment ago: what is not held any more is nobody's business."""
+    running = bench.begin()
+    held = held_of(running)
+    running.attempt.log.answered(b"lost")
+    bench.jobs.end(running)
+    for answer in (b"lost", b"unclaimed", 1):
+        bench.jobs.answered(held, answer)
+    assert (bench.changed, bench.adopted) == ([], [])
+
+
+def test_claim_that_redis_lost_is_adopted(bench: Bench) -> None:
+    """Nobody holds the job: it is asked for again, once however often that is said, nothing is sent meanwhile, and
+    then all that Redis does not have."""
+    running = bench.begin()
+    say(running, "a", "b")
+    bench.adopts = [1]
+    for _ in range(3):
+        bench.jobs.answered(held_of(running), b"unclaimed")
+    assert running.attempt.log.pending() is None
+    gevent.sleep(0)
+    assert bench.adopted == [running.attempt.claim]
+    pending = running.attempt.log.pending()
+    assert pending is not None
+    assert pending[2:4] == [2, 2]
+    assert bench.changed == [running.attempt.log]
+
+
+def test_claim_of_an_ended_job_that_redis_lost_is_adopted(bench: Bench) -> None:
+    """Even the claim of a job that has ended since can be lost; all of it is sent again, the end included."""
+    running = bench.begin()
+    say(running, "a")
+    bench.end(running)
+    bench.adopts = [1]
+    bench.jobs.answered(held_of(running), b"unclaimed")
+    gevent.sleep(0)
+    pending = running.attempt.log.pending()
+    assert pending is not None
+    assert pending[2:4] == [2, 2]
+    assert pending[4]
+
+
+@pytest.mark.parametrize("answer", [b"lost", b"cancelled"])
+def test_claim_that_somebody_else_got_meanwhile(bench: Bench, answer: bytes) -> None:
+    """An adoption that is refused ends the attempt."""
+    running = bench.begin()
+    bench.adopts = [answer]
+    bench.jobs.answered(held_of(running), b"unclaimed")
+    running.greenlet.join(5)
+    assert running.attempt.log.outcome == answer.decode()
+
+
+def test_adoption_while_redis_is_away(bench: Bench) -> None:
+    """It is asked again until there is an answer."""
+    running = bench.begin()
+    bench.adopts = [StoreUnavailable("away"), StoreUnavailable("away"), 1]
+    bench.jobs.answered(held_of(running), b"unclaimed")
+    with gevent.Timeout(10):
+        while len(bench.adopted) < 3:
+            gevent.sleep(0.05)
+    assert running.attempt.log.outcome is None
+    assert not running.attempt.log.unclaimed
