@@ -3,7 +3,8 @@
 #   make run       start Spool: web, workers and a Redis server of its own     (settings: SPOOL_*, see README)
 #   make test      the tests, but for the slow ones below                      (PYTEST_ARGS="-k name")
 #   make lint types format
-#   make faults    kills, pauses and cuts things while it runs, for real
+#   make faults    kills, pauses and cuts things while it runs, for real      (about half an hour)
+#   make schedules random kills, from seeds; make soak: mixed load with kills  (SEEDS=200, MINUTES=10)
 #   make browser   the page, in a real Chromium
 #   make upstream  against real model servers
 #   make bench     measures it
@@ -15,6 +16,9 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= auto
+SEEDS ?= 200
+FIRST_SEED ?= 1
+MINUTES ?= 10
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -26,7 +30,7 @@ stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '
 RUN_STAMP := $(call stamp,run)
 TEST_STAMP := $(call stamp,test)
 
-.PHONY: run test lint types format faults bench browser upstream lock clean install install-test
+.PHONY: run test lint types format faults schedules soak bench browser upstream lock clean install install-test
 
 # exec: Ctrl-C and SIGTERM reach the supervisor itself, which stops everything in order.
 run: $(RUN_STAMP)
@@ -46,9 +50,20 @@ format: $(TEST_STAMP)
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-# These run one after the other: they use up the machine, and time is part of what they check.
+# These run one after the other: they use up the machine, and time is part of what they check. What they measure goes
+# into build/faults.jsonl.
 faults: $(TEST_STAMP)
-	@$(PY) -m pytest tests/system/test_worker_loss.py tests/system/test_broker.py tests/system/test_upstream.py $(PYTEST_ARGS)
+	@mkdir -p build && rm -f build/faults.jsonl
+	@SPOOL_FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(PY) -m pytest tests/faults tests/system/test_continuing.py \
+	  tests/spool/test_job_model.py $(PYTEST_ARGS)
+
+# A seed says what dies and when; the same seed again: FIRST_SEED=n SEEDS=1.
+schedules: $(TEST_STAMP)
+	@$(PY) -m tests.faults.schedules --seeds $(SEEDS) --first $(FIRST_SEED)
+	@$(PY) -m tests.faults.fail_point_seeds --seeds $(SEEDS) --first $(FIRST_SEED)
+
+soak: $(TEST_STAMP)
+	@$(PY) -m tests.faults.soak --minutes $(MINUTES)
 
 browser: $(TEST_STAMP)
 	@$(PY) -m pytest tests/browser $(PYTEST_ARGS)

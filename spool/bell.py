@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery
 from gevent.event import Event
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from spool.background import spawn_forever
@@ -31,6 +32,9 @@ def celery_app(broker_url: str) -> Celery:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_default_queue=QUEUE,
+        # Nothing is acknowledged: a bell that is lost is rung again, and those of a worker that died would stay in
+        # kombu's books for ever.
+        task_queues=[Queue(QUEUE, Exchange(QUEUE), routing_key=QUEUE, no_ack=True)],
         task_serializer="json",
         accept_content=["json"],
         result_backend=None,
@@ -43,9 +47,11 @@ def celery_app(broker_url: str) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A broker that refuses (a replica after a failover, out of memory) is waited out like one that is away.
+        broker_channel_error_retry=True,
         broker_transport_options={
             # No polling_interval: under gevent kombu sleeps that long after each empty poll, deaf to the bell.
-            # What it would keep alive is the sweep of unacknowledged messages, and bells are acknowledged early.
+            # What it would keep alive is the sweep of unacknowledged messages, and there are none.
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

@@ -72,6 +72,10 @@ class JobStore:
         replies = self._link.run_many(script("submit"), self._shard(new[0].id), calls)
         return [read_submitted(reply, one) for reply, one in zip(replies, new, strict=True)]
 
+    def check_writable(self) -> None:
+        """Raise ``StoreUnavailable`` where jobs cannot be written now: Redis is away, or this is a replica."""
+        self._link.run(script("watch"), 0, 0)
+
     def look(self, job_id: str, owner: str, *, with_text: bool = False) -> Job:
         """The job now. Raises ``JobNotFound`` or, while its tombstone is kept, ``JobGone``."""
         reply = self._link.run(script("look"), self._shard(job_id), job_id, int(with_text))

@@ -29,7 +29,7 @@ def readyz() -> dict[str, str]:
     if here.draining:
         raise Draining
     here.refuse_unfit()
-    here.link.call("PING")
+    here.store.check_writable()
     return {"status": "ok"}
 
 

@@ -79,7 +79,8 @@ class HeldJobs:
         """What a heartbeat was told of a job: entries that Redis lost are sent again, a lost claim is adopted."""
         key = (held.job_id, held.fence)
         found = self.running[key].attempt.log if key in self.running else self._ended.get(key, (0.0, None))[1]
-        if found is None:
+        if found is None or (answer == b"lost" and found.ending):
+            # Not ours any more because its end is there: the appender is about to be told.
             return
         if isinstance(answer, int):
             log.warning("job %s: Redis lost its entries from %d on; sent again", held.job_id, answer + 1)
