@@ -43,11 +43,13 @@ job alone."""
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A job that a worker says it has: under which fence, and up to which entry Redis has confirmed its log."""
+    """A job that a worker says it has: under which fence, up to which entry Redis has confirmed its log, and up to
+    which it was ever sent."""
 
     job_id: str
     fence: str
     acked: int
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,14 @@ class Claims:
         answer: int | bytes = self._link.run(script("adopt"), self._shard, claim.job.id, claim.fence, *args)
         return answer
 
+    def disown(self, claim: Claim) -> None:
+        """Say that Redis has lost an attempt that was given up, whatever it still knows of the job."""
+        self._link.run(script("disown"), self._shard, claim.job.id, claim.job.attempt)
+
     def heartbeat(self, held: Sequence[Held], *, free: int, server: str) -> Beat:
         """Renew the leases of ``held`` and say how many slots are free (-1: going away). ``server`` is the run of
         Redis that the last beat met: where it is the same, and nothing is unclaimed, this worker has been heard."""
-        flat = [value for one in held for value in (one.job_id, one.fence, one.acked)]
+        flat = [value for one in held for value in (one.job_id, one.fence, one.acked, one.sent)]
         args = (self._lease_ms, self._worker, free, server, *flat)
         run_id, apart, *answers = self._link.run(script("heartbeat"), self._shard, *args)
         return Beat(run_id.decode(), apart, answers)

@@ -113,8 +113,9 @@ class Follower:
     def _feed_of(self, job: Job) -> Feed:
         channel = log_key(shard_of(job.id) or 0, job.id).encode()
         feed = self._feeds.get(channel)
-        if feed is None or feed.ended:
-            # An end that this process has seen and the record does not show may be one that Redis has lost.
+        if feed is None or feed.ended or feed.gone:
+            # An end that this process has seen and the record does not show may be one that Redis has lost. And a job
+            # that was looked up is there again.
             feed = self._feeds[channel] = Feed(job.id, job.last_entry)
             feed.watched = job.on_disconnect is OnDisconnect.CANCEL
             feed.heard_at = time.monotonic()

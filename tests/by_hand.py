@@ -70,10 +70,12 @@ class HandWorker:
             if claim.job.id == job_id:
                 return claim
 
-    def beat(self, *claims: Claim, free: int = 0, acked: int | None = None, server: str = "") -> list[bytes | int]:
+    def beat(
+        self, *claims: Claim, free: int = 0, acked: int | None = None, sent: int = 0, server: str = ""
+    ) -> list[bytes | int]:
         """One heartbeat for these claims, with logs that the worker thinks to go up to ``acked`` (or to what the claim
         wrote): what it is told of each."""
-        held = [Held(one.job.id, one.fence, one.first - 1 if acked is None else acked) for one in claims]
+        held = [Held(one.job.id, one.fence, one.first - 1 if acked is None else acked, sent) for one in claims]
         return self.claims.heartbeat(held, free=free, server=server).answers
 
     def append(

@@ -57,7 +57,7 @@ class Sse:
     def unavailable(self, reason: str, detail: str) -> bytes:
         """Something passing is in the way; the client's own retry mends it."""
         document = {"type": "unavailable", "reason": reason, "detail": detail}
-        return b"retry: %d\n%b" % (random.randint(1500, 4000), _event("unavailable", document))
+        return b"retry: %d\n%b" % (random.randint(1500, 2800), _event("unavailable", document))
 
 
 SSE = Sse()

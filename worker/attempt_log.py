@@ -15,7 +15,7 @@ from gevent.event import Event
 
 from spool.claims import Claim
 from spool.deadline import Deadline
-from spool.entries import Entry, Kind, encode, rfc3339
+from spool.entries import Kind, encode, rfc3339
 from spool.fail_points import reach
 from spool.jobs import Status
 
@@ -47,6 +47,8 @@ class AttemptLog:
         """Id of the attempt's first entry, which the claim wrote."""
         self.acked = self.first
         """Id of the last entry that Redis has."""
+        self.sent = self.first
+        """Id of the last entry that Redis was ever sent, and readers may have seen."""
         self.outcome: str | None = None
         """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
         self.plain = True
@@ -56,15 +58,15 @@ class AttemptLog:
         """Redis lost the claim; nothing can be written until it is adopted again."""
         self._changed = changed
         self._entries: list[bytes] = [claim.opening]
-        self._texts: list[str] = []
-        """What each entry that Redis does not have yet adds to the answer."""
+        self._texts: list[str] = [""]
+        """What each entry adds to the answer."""
         self._ending = b""
         self._buffered = 0
         self.committing = 0
         """Bytes of entries in the last ``pending``."""
         self._progress = Event()
         self.on_over: Callable[[str], None] = lambda _outcome: None
-        self.on_unclaimed: Callable[[], None] = lambda: None
+        self.on_unclaimed: Callable[[AttemptLog], None] = lambda _log: None
 
     @property
     def ending(self) -> bool:
@@ -88,7 +90,8 @@ class AttemptLog:
             raise AttemptOver(self.outcome)
         if kind is Kind.TOOL_CALL:
             self.plain = False
-        entry = encode(self.first + len(self._entries), kind, now_text(), fields)
+        # A copy: what orjson returns is a little entry in a kilobyte of memory.
+        entry = bytes(memoryview(encode(self.first + len(self._entries), kind, now_text(), fields)))
         self._entries.append(entry)
         self._texts.append(text)
         self._buffered += len(entry)
@@ -132,10 +135,11 @@ class AttemptLog:
             size += len(self._entries[stop])
             stop += 1
         self.committing = size
+        self.sent = max(self.sent, self.first + stop - 1)
         ending = self._ending if stop == len(self._entries) else b""
         if ending:
             reach("finish.gathered")
-        text = "".join(self._text(at) for at in range(start, stop))
+        text = "".join(self._texts[start:stop])
         head: list[bytes | str | int] = [
             self.job_id,
             self.fence,
@@ -154,7 +158,7 @@ class AttemptLog:
         elif answer == b"unclaimed":
             if self.outcome in (None, "ended") and not self.unclaimed:
                 self.unclaimed = True
-                self.on_unclaimed()
+                self.on_unclaimed(self)
         elif answer in (b"lost", b"cancelled"):
             self.over(answer.decode())
         self._progress.set()
@@ -163,6 +167,11 @@ class AttemptLog:
         """What came of adopting the claim again: the log's last id, or why not."""
         self.unclaimed = False
         self.answered(answer)
+
+    def forget_job(self) -> None:
+        """Nobody runs it any more. Its job's greenlet holds the log and is held by it: they would stay until Python
+        looks for cycles, which a quiet process does rarely."""
+        self.on_over = lambda _outcome: None
 
     def over(self, outcome: str) -> None:
         """The attempt is over for a reason from outside; whoever runs it is told."""
@@ -178,25 +187,15 @@ class AttemptLog:
         if acked > self.acked:
             committed = self._entries[self.acked - start : acked - start]
             self._buffered -= sum(map(len, committed))
-            del self._texts[: len(committed)]
         elif acked < self.acked:
             again = self._entries[acked - start : self.acked - start]
             self._buffered += sum(map(len, again))
-            self._texts[:0] = [_text_of(entry) for entry in again]
         self.acked = acked
         if self._ending and self.outcome in (None, "ended"):
             # Even an end that Redis had confirmed can be among what it lost.
             if acked == self.last:
                 reach("finish.answered")
             self.outcome = "ended" if acked == self.last else None
-
-    def _text(self, at: int) -> str:
-        return self._texts[at - (self.acked + 1 - self.first)]
-
-
-def _text_of(entry: bytes) -> str:
-    decoded = Entry.decode(entry)
-    return str(decoded.fields["text"]) if decoded.kind is Kind.TOKEN else ""
 
 
 _second: tuple[int, str] = (0, "")

@@ -102,6 +102,7 @@ def drain(**_: Any) -> None:
 @signals.worker_shutdown.connect
 def leave(**_: Any) -> None:
     """Celery waits for its tasks, and not for what else runs: a heartbeat's thread that is alive when the interpreter
-    ends crashes it."""
+    ends crashes it. It also gets here without a signal, when it cannot go on."""
+    drain()
     if draining is not None:
         draining.join(timeout=settings.worker_drain_s + 10)

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import gevent
 from gevent.greenlet import Greenlet
@@ -33,6 +34,13 @@ Key = tuple[str, str]
 """A job's id and the fence it is held under."""
 
 
+class Ownership(Protocol):
+    """What is said to Redis of a claim that it has lost; see ``spool.claims.Claims``."""
+
+    def adopt(self, claim: Claim) -> int | bytes: ...
+    def disown(self, claim: Claim) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """An attempt and the greenlet that it runs in."""
@@ -42,26 +50,32 @@ class Running:
 
 
 class HeldJobs:
-    """The attempts of one process. ``adopt`` takes a claim again that Redis lost; ``changed`` is the appender's."""
+    """The attempts of one process. ``changed`` is the appender's."""
 
-    def __init__(self, adopt: Callable[[Claim], int | bytes], changed: Callable[[AttemptLog], None]) -> None:
-        self._adopt = adopt
+    def __init__(self, claims: Ownership, changed: Callable[[AttemptLog], None]) -> None:
+        self._claims = claims
         self._changed = changed
         self.running: dict[Key, Running] = {}
         self._ended: dict[Key, tuple[float, AttemptLog]] = {}
+        self._given_up: dict[Key, tuple[float, AttemptLog]] = {}
+        self._disowning: set[Key] = set()
         self._ended_bytes = 0
 
     def begin(self, running: Running) -> None:
         """An attempt begins."""
         attempt_log = running.attempt.log
-        attempt_log.on_unclaimed = lambda: self._spawn_adoption(attempt_log)
+        attempt_log.on_unclaimed = self._spawn_adoption
         self.running[_key(attempt_log)] = running
 
     def end(self, running: Running) -> None:
-        """An attempt is over. If Redis has its end, its entries are kept for a while."""
+        """An attempt is over. If Redis has its end, its entries are kept for a while; if it was handed back, that there
+        was one."""
         attempt_log = running.attempt.log
+        attempt_log.forget_job()
         del self.running[_key(attempt_log)]
-        if attempt_log.outcome == "ended":
+        if attempt_log.outcome is None:
+            self._given_up[_key(attempt_log)] = (time.monotonic(), attempt_log)
+        elif attempt_log.outcome == "ended":
             self._ended[_key(attempt_log)] = (time.monotonic(), attempt_log)
             self._ended_bytes += attempt_log.size
             while self._ended_bytes > _KEEP_BYTES:
@@ -73,11 +87,20 @@ class HeldJobs:
         # Over copies: the hub adds and removes meanwhile.
         logs = [one.attempt.log for one in list(self.running.values()) if not one.greenlet.dead]
         logs += [kept for _at, kept in list(self._ended.values()) if with_ended or kept.outcome is None]
-        return [Held(one.job_id, one.fence, one.acked) for one in logs]
+        held = [Held(one.job_id, one.fence, one.acked, one.sent) for one in logs]
+        for key, (_at, given_up) in list(self._given_up.items()):
+            if with_ended or key in self._disowning:
+                held.append(Held(*key, 0, given_up.sent))
+        return held
 
     def answered(self, held: Held, answer: bytes | int) -> None:
         """What a heartbeat was told of a job: entries that Redis lost are sent again, a lost claim is adopted."""
         key = (held.job_id, held.fence)
+        if key in self._given_up:
+            if answer == b"unclaimed" and key not in self._disowning:
+                self._disowning.add(key)
+                gevent.spawn(self._disown, key)
+            return
         found = self.running[key].attempt.log if key in self.running else self._ended.get(key, (0.0, None))[1]
         if found is None or (answer == b"lost" and found.ending):
             # Not ours any more because its end is there: the appender is about to be told.
@@ -94,10 +117,24 @@ class HeldJobs:
         for key, (ended_at, kept) in list(self._ended.items()):
             if kept.outcome is not None and ended_at < before - KEEP_S:
                 self._drop(key)
+        for key, (ended_at, _log) in list(self._given_up.items()):
+            if key not in self._disowning and ended_at < before - KEEP_S:
+                del self._given_up[key]
 
     def _drop(self, key: Key) -> None:
         _at, kept = self._ended.pop(key)
         self._ended_bytes -= kept.size
+
+    def _disown(self, key: Key) -> None:
+        while True:
+            try:
+                self._claims.disown(self._given_up[key][1].claim)
+            except StoreUnavailable as exc:
+                log.warning("job %s not disowned yet: %s", key[0], exc)
+                gevent.sleep(_ADOPT_AGAIN_S)
+            else:
+                self._disowning.discard(key)
+                return
 
     def _spawn_adoption(self, attempt_log: AttemptLog) -> None:
         gevent.spawn(self._adopt_again, attempt_log)
@@ -107,7 +144,7 @@ class HeldJobs:
         for _ in range(_ADOPT_TRIES):
             try:
                 reach("adopt.before")
-                answer = self._adopt(attempt_log.claim)
+                answer = self._claims.adopt(attempt_log.claim)
                 reach("adopt.answered")
                 break
             except StoreUnavailable as exc:

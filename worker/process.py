@@ -71,7 +71,7 @@ class WorkerProcess:
         self.models = ModelTable(self._link, settings.static_models(), upstreams, settings.default_model)
         self._claims = self._claims_on(self._link)
         self._appender = Appender(self._appends, shard=0, lease_s=settings.lease_s, sleep=gevent.sleep)
-        self._jobs = HeldJobs(self._claims.adopt, self._appender.changed)
+        self._jobs = HeldJobs(self._claims, self._appender.changed)
         self._watchdog = Watchdog()
         self._heartbeat = Heartbeat(self._claims_on(self._beats), self, self._watchdog)
         self._taking = 0

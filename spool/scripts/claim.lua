@@ -50,8 +50,8 @@ end
 -- The first of those that run apart; a hundred are looked at, so that models without room hold up no others for long.
 local function first_apart(models)
   for _, id in ipairs(redis.call('ZRANGE', P .. 'apart', 0, 99)) do
-    local model = redis.call('HGET', job_key(id), 'model')
-    if not model or models[model] then
+    local model = redis.pcall('HGET', job_key(id), 'model')
+    if not model or models[model] or type(model) == 'table' then
       return id
     end
   end
@@ -64,7 +64,7 @@ local function begin(id, record)
   local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. json(record[8])
   local torn = is_torn(id)
   if torn then
-    mode, first = 'restarted', id_after_jump(first - 1)
+    mode, first = 'restarted', id_after_jump(id, first - 1)
     rest = ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"'
   elseif attempt > 1 then
     local plain = record[5] == '1' and record[6] ~= '0'
@@ -93,9 +93,10 @@ for _ = 1, 100 do
   if not id then
     return false
   end
-  local record = redis.call('HMGET', job_key(id), 'status', 'attempt', 'last', 'deadline_ms', 'continuable', 'plain',
+  local record = redis.pcall('HMGET', job_key(id), 'status', 'attempt', 'last', 'deadline_ms', 'continuable', 'plain',
     'again', 'model')
-  if record[1] ~= 'queued' then
+  -- An error: something that is no record stands in its place.
+  if record.err or record[1] ~= 'queued' then
     redis.call('ZREM', P .. 'apart', id)
     for model in pairs(models) do
       redis.call('ZREM', P .. 'pending:' .. model, id)

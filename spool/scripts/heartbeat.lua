@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Renews the leases of a process's living jobs, says how many slots it has free, and ends what was cancelled.
 -- ARGV: lease_ms, worker, free slots (-1: the worker is going away), the run of the server as the worker knows it; then
--- id, fence and last committed id of each job.
+-- id, fence, last id that is known to be committed, and last id that was sent, of each job.
 -- Answers {run of the server, jobs that wait for a process of their own, then for each job: ok, cancelled, lost,
 -- unclaimed (nobody holds it), or the log's last id where entries are missing}.
 local lease_ms, worker, free = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
-local function beat(id, fence, acked)
+local function beat(id, fence, acked, sent)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'fence', 'status', 'cancel_ms', 'model', 'last', 'server')
   if record[2] == 'cancelled' then return 'cancelled' end
@@ -20,7 +20,8 @@ local function beat(id, fence, acked)
   redis.call('ZADD', P .. 'running:' .. record[4], NOW + lease_ms, id)
   local last = tonumber(record[5])
   if last < acked then return last end
-  if record[6] ~= run_id() then
+  -- What was sent and is not there may have been: readers saw it, the answer was lost, and then the entry. It comes again.
+  if last >= sent and record[6] ~= run_id() then
     redis.call('HSET', key, 'server', run_id())
   end
   return 'ok'
@@ -35,8 +36,8 @@ else
   redis.call('HSET', P .. 'slots', worker, free)
 end
 local answers, is_settled = {run_id(), redis.call('ZCARD', P .. 'apart')}, ARGV[4] == run_id()
-for i = 5, #ARGV, 3 do
-  local ok, answer = pcall(beat, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]))
+for i = 5, #ARGV, 4 do
+  local ok, answer = pcall(beat, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
   is_settled = is_settled and answer ~= 'unclaimed'
   answers[#answers + 1] = ok and answer or 'error'
 end

@@ -98,9 +98,11 @@ local function push(id, kind, rest, n)
   write(id, n, '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}')
 end
 
--- The id at which a torn log goes on, with `restarted`: a round number, so far ahead that no reader can have seen it.
-local function id_after_jump(last)
-  return math.ceil((last + 500000) / 1000000) * 1000000
+-- The id at which a torn log goes on, with `restarted`: a round number, so far ahead that no reader can have seen it. It
+-- grows with the job's age as well, since a jump can itself be lost. Below 10^14, up to which Lua writes whole numbers.
+local function id_after_jump(id, last)
+  local age_ms = math.min(NOW - redis.call('HGET', job_key(id), 'created_ms'), 9e8)
+  return math.max(math.ceil((last + 500000) / 100000), age_ms) * 100000
 end
 
 -- Before a torn log gets an end from somebody who is not its worker: what readers have seen no longer counts.
@@ -108,11 +110,13 @@ local function mend(id)
   if not is_torn(id) then return end
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'last', 'attempt')
-  local first = id_after_jump(tonumber(record[1]))
+  local first = id_after_jump(id, tonumber(record[1]))
+  -- If there was one at all, it is the attempt that nobody has heard of.
+  local attempt = math.max(1, record[2])
   redis.call('DEL', key .. ':text')
-  redis.call('HSET', key, 'attempt_first', first, 'server', run_id())
+  redis.call('HSET', key, 'attempt', attempt, 'attempt_first', first, 'server', run_id())
   redis.call('HDEL', key, 'torn')
-  push(id, 'restarted', ',"attempt":' .. math.max(1, record[2]) .. ',"reason":"redis_lost_history"', first)
+  push(id, 'restarted', ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"', first)
 end
 
 -- The books of a batch, when one of its jobs has ended.

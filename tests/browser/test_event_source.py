@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,15 +10,20 @@ import pytest
 
 from tests.browser.conftest import Jobs, Watched, forgive_lost_connections
 from tests.browser.cutting_proxy import CuttingProxy
+from tests.faults.measured import measured
 from tests.stack import Stack, wait_for
 
 _LISTEN = """(url) => {
     window.seen = [];
     window.opened = 0;
     window.unavailable = 0;
+    window.reconnect = 0;
+    window.gaps = [];
     window.source = new EventSource(url);
     source.onopen = () => { opened += 1; };
     source.addEventListener("unavailable", () => { unavailable += 1; });
+    source.addEventListener("reconnect", () => { reconnect += 1; });
+    source.addEventListener("gap", (event) => gaps.push({ ...JSON.parse(event.data), cursor: event.lastEventId }));
     const kinds = ["started", "token", "usage", "restarted", "continued", "waiting", "done", "failed", "cancelled"];
     for (const kind of kinds) source.addEventListener(kind, (event) => seen.push({
         ...JSON.parse(event.data), cursor: event.lastEventId,
@@ -56,6 +62,16 @@ def check(entries: list[dict[str, Any]], job: dict[str, Any]) -> None:
     assert [entry["cursor"] for entry in entries] == [str(entry["id"]) for entry in entries]
     assert "".join(entry.get("text", "") for entry in entries) == job["text"]
     assert entries[-1]["kind"] == "done"
+
+
+def back(watched: Watched, was: int) -> float:
+    """Wait until there is more than there was, and say how long it took from the server's return, which was now. It
+    should be 3 s; a busy machine may be late."""
+    began = time.monotonic()
+    watched.until(f"seen.length > {was}", "it reads again")
+    took_s = time.monotonic() - began
+    assert took_s < 3.0 + 1.5
+    return took_s
 
 
 def check_silence(listening: Listening, jobs: Jobs) -> None:
@@ -111,6 +127,8 @@ def test_event_source_after_a_restart(
     listening = Listening(watched, own_stack.webs[0].url, own_jobs.submit(tokens=300, rate=40))
     listening.until_seen(40)
     restart(own_stack)
+    took_s = back(watched, watched.page.evaluate("seen.length"))
+    measured(f"EventSource: {restart.__name__.strip('_').replace('_', ' ')}", back_s=round(took_s, 2))
     entries = listening.until_closed()
     check(entries, own_jobs.ended(listening.job))
     # A web holds on to its readers while Redis is away; its own end it cannot hide.
@@ -132,6 +150,8 @@ def test_event_source_that_comes_back_while_redis_is_away(
     watched.until("unavailable > 0", "it was told that Redis is away")
     own_stack.redis.start()
     wait_for(own_stack.redis.is_ready, "Redis is back")
+    took_s = back(watched, watched.page.evaluate("seen.length"))
+    measured("EventSource: comes back while Redis is away", back_s=round(took_s, 2))
     entries = listening.until_closed()
     check(entries, own_jobs.ended(listening.job))
     check_silence(listening, own_jobs)

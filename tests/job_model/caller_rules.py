@@ -86,15 +86,13 @@ class CallerRules(Frame):
         else:
             job = self.store.submit(new, max_queued=MOST_QUEUED).job
             added = self.ledger.add(new)
-            assert job.queue_position == [one.id for one in self.queue_of(new.model)].index(added.id)
+            ahead = [one.id for one in self.ledger.queued() if one.new.model == new.model].index(added.id)
+            assert job.queue_position is not None
+            assert 0 <= job.queue_position - ahead <= self.strays(f"pending:{new.model}")
 
     def waiting(self) -> int:
-        """Jobs in the common queue, with those that cannot be read any more."""
-        return sum(job.status is Status.QUEUED and not job.apart for job in self.ledger.jobs.values())
-
-    def queue_of(self, model: str) -> list[ModelJob]:
-        """Those that wait for this model."""
-        return [job for job in self.ledger.queued() if job.new.model == model]
+        """Jobs in the common queue."""
+        return len(self.ledger.queued()) + sum(self.strays(f"pending:{model}") for model in MODELS)
 
     @precondition(lambda self: self.ledger.jobs)
     @rule(

@@ -23,6 +23,8 @@ class Hand:
     """None while the claim's answer is lost."""
     entries: list[bytes] = field(default_factory=list)
     acked: int = 0
+    sent: int = 0
+    """Id of the last entry that Redis was ever sent."""
     asked_for: tuple[Any, ...] = ()
     """What to ask again, while the answer is lost."""
     ending: Status | None = None
@@ -34,7 +36,7 @@ class Hand:
         """The claim's answer has arrived."""
         self.claim = claim
         self.entries = [claim.opening]
-        self.acked = self.first
+        self.acked = self.sent = self.first
 
     @property
     def job_id(self) -> str:

@@ -40,6 +40,10 @@ class History:
     def __len__(self) -> int:
         return len(self._states)
 
+    def ledger(self, steps: int) -> Ledger:
+        """As it was so many steps ago."""
+        return self._states[max(0, len(self._states) - 1 - steps)][1]
+
     def rewind(self, steps: int) -> Ledger:
         """Redis comes back as it was so many steps ago; the ledger of then. Its own run id is what a script can ask
         for, and cannot be changed: so what is left of the history is given to another run instead."""

@@ -6,7 +6,8 @@ not: that is in ``tests.job_model.hands``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from spool.entries import Entry, Kind
 from spool.jobs import ENDED, TRANSITIONS, NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
 from spool.models import Model
 
-JUMP = 1_000_000
+JUMP = 100_000
 JUMP_AT_LEAST = 500_000
 LOST_HISTORY = "redis_lost_history"
 
@@ -129,15 +130,17 @@ class ModelJob:
     def jump(self, to: int) -> None:
         """What readers may have seen no longer counts: announced, far ahead."""
         self.check_jump(to)
+        # If there was one at all, it is the attempt that nobody has heard of.
+        self.attempt = max(1, self.attempt)
         self.text, self.plain, self.text_from = "", self.plain, to
         self.suspect = self.torn = False
-        self.write(Kind.RESTARTED, {"attempt": max(1, self.attempt), "reason": LOST_HISTORY}, at=to)
+        self.write(Kind.RESTARTED, {"attempt": self.attempt, "reason": LOST_HISTORY}, at=to)
 
     def check_jump(self, to: int) -> None:
-        """Only what may have lost entries jumps, and to the first round number that is far enough."""
+        """Only what may have lost entries jumps, and to a round number that is far enough."""
         assert self.suspect, "a jump although nothing was lost"
         assert to % JUMP == 0
-        assert JUMP_AT_LEAST <= to - self.last < JUMP_AT_LEAST + JUMP
+        assert to - self.last >= JUMP_AT_LEAST
 
     def take(self, entries: Sequence[bytes]) -> None:
         """Its worker's entries arrive."""
@@ -221,13 +224,12 @@ class Ledger:
         """Those whose record is there and can be read."""
         return [job for job in self.jobs.values() if not job.forgotten and not job.record_broken]
 
-    def next(self, models: Sequence[Model], wanted: str) -> ModelJob | None:
-        """What a claim for these models must get, if the job's deadline has not passed."""
-        room = {m.name for m in models if not m.max_running or self._running(m.name) < m.max_running}
+    def next(self, models: Sequence[Model], wanted: str, taken: Mapping[str, int]) -> ModelJob | None:
+        """What a claim for these models must get, if the job's deadline has not passed. ``taken``: places of a model
+        that are held by jobs which cannot be read."""
+        running = Counter({**taken})
+        running.update(job.new.model for job in self.live() if job.status is Status.RUNNING)
+        room = {m.name for m in models if not m.max_running or running[m.name] < m.max_running}
         waiting = self.apart() if wanted == "apart" else self.queued()
         found = next((job for job in waiting if job.new.model in room), None)
         return None if found is not None and wanted == "retries" and not found.attempt else found
-
-    def _running(self, model: str) -> int:
-        # A job whose record is broken keeps its place until its lease runs out.
-        return sum(job.new.model == model and job.status is Status.RUNNING for job in self.jobs.values())

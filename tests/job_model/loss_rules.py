@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from spool.jobs import Status
 from tests.job_model.hands import Hand
 from tests.job_model.ledger import Ledger, ModelJob
 from tests.job_model.machine import by_number
@@ -53,8 +52,7 @@ class LossRules(WorkerRules):
 
     def record_breaks(self, number: int) -> None:
         """Something that is no record stands in a record's place: this job is lost, and no other."""
-        # Hole: one that is queued stops every claim of its model.
-        live = [job for job in self.ledger.live() if job.status is Status.RUNNING or not self.avoids_holes]
+        live = [job for job in self.ledger.live() if not job.ended]
         if number < len(live) and not any(job.record_broken for job in self.ledger.jobs.values()):
             self.link.call("SET", f"spool:{{0}}:job:{live[number].id}", "no record")
             live[number].record_broken = True
@@ -73,6 +71,8 @@ class LossRules(WorkerRules):
         """Redis comes back as it was a few steps ago. What workers know and readers saw stays. The workers may beat at
         once, as they do within half a second."""
         after = self.ledger
+        while self.avoids_holes and steps and self.forgets_what_was_given_up(self.history.ledger(steps)):
+            steps -= 1
         self.ledger = self.history.rewind(steps)
         self.history.forget()
         self.settling = True
@@ -81,6 +81,15 @@ class LossRules(WorkerRules):
         self.excuse(after)
         for number in range(beats * len(self.workers)):
             self.beat(number, answer_is_lost=False)
+
+    def forgets_what_was_given_up(self, before: Ledger) -> bool:
+        """Hole: a worker that has given a job up says nothing of it when Redis has lost the very claim."""
+        given_up = [hand for hand in self.hands if hand.over and hand.claim is not None]
+        jobs = {hand.fence: before.jobs.get(hand.job_id) for hand in given_up}
+        return any(
+            (job := jobs[hand.fence]) is not None and all(first != hand.first for _attempt, first in job.begun)
+            for hand in given_up
+        )
 
     def excuse(self, after: Ledger) -> None:
         """What readers saw of lost steps and nothing can know of.
@@ -98,9 +107,6 @@ class LossRules(WorkerRules):
                 if line.id > before.last and seen.get(line.id) not in made:
                     seen.pop(line.id, None)
             for hand in self.hands:
-                if self.avoids_holes and hand.holds and hand.job_id == job_id:
-                    # Hole: the worker must not have been told of an entry that readers saw.
-                    hand.acked = max([hand.acked, *(line.id for line in job.lines if line.raw in hand.entries)])
                 if hand.holds and hand.job_id == job_id and made - self.known_to(hand, before):
                     hand.over = True
 

@@ -84,6 +84,11 @@ class Frame(RuleBasedStateMachine):
         job = self.ledger.jobs.get(hand.job_id)
         return None if job is None or job.forgotten or job.record_broken else job
 
+    def strays(self, index: str) -> int:
+        """Jobs whose records cannot be read, and that an index has until somebody comes past them."""
+        broken = [job.id for job in self.ledger.jobs.values() if job.record_broken]
+        return sum(self.link.call("ZSCORE", f"spool:{{0}}:{index}", job_id) is not None for job_id in broken)
+
     # Whether a log jumps is Redis's to say, within bounds. These look at what it did before the ledger follows.
 
     def new_entries(self, job: ModelJob) -> list[Entry]:

@@ -198,6 +198,84 @@ def test_gap_while_following(following: Following, link: RedisLink, worker: Hand
     following.sees(claim.job.id, [1, 2, "gap", 5, 6, 7, 8, "ended"])
 
 
+def test_log_that_redis_has_cut_back(following: Following, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
+    """Redis came back without entries that this process has seen: a reader that attaches behind them waits until they
+    are sent again, as one does that has them, and neither is told of a gap."""
+    job_id, key = claim.job.id, job_key(0, claim.job.id)
+    worker.say(claim, "a", "b")
+    kept = {part: link.call("DUMP", key + part) for part in ("", ":log", ":text")}
+    following.follow(job_id)
+    for first in (4, 104, 204):
+        worker.say(claim, *["x"] * 100)
+        wait_for(lambda last=first + 99: following.seen[job_id][-1] == last, "the follower has it")
+    for part, value in kept.items():
+        link.call("RESTORE", key + part, 0, value, "REPLACE")
+    following.follow(job_id)
+    wait_for(lambda: following.seen[job_id][-4:] == ["attached", 1, 2, 3], "a new one has what there is")
+    assert worker.append(claim, 4, tokens(4, *["x"] * 300), text="x" * 300) == 303
+    worker.finish(claim)
+    wait_for(lambda: following.seen[job_id].count("ended") == 2, "both have ended")
+    assert "gap" not in following.seen[job_id]
+    entries = [what for what in following.seen[job_id] if isinstance(what, int)]
+    assert sorted(entries) == sorted([*range(1, 305)] * 2)
+
+
+def test_redis_that_refuses_to_read(following: Following, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
+    """A server that refuses for a while (a replica without its primary) says nothing about a log: it is not gone."""
+    following.follow(claim.job.id)
+    wait_for(lambda: subscribed(link, claim.job.id), "it is subscribed")
+    link.call("CONFIG", "SET", "replica-serve-stale-data", "no")
+    link.call("REPLICAOF", "127.0.0.1", 1)
+    try:
+        before = read_errors(link)
+        link.call("CLIENT", "KILL", "TYPE", "pubsub")
+        wait_for(lambda: read_errors(link) > before + 2, "it has tried to read")
+    finally:
+        link.call("REPLICAOF", "NO", "ONE")
+        link.call("CONFIG", "SET", "replica-serve-stale-data", "yes")
+    worker.finish(claim)
+    following.sees(claim.job.id, [1, 2, "ended"])
+
+
+def test_job_that_is_there_again(following: Following, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
+    """A job whose record was missing for a moment ends its readers; whoever comes back then reads on."""
+    key = job_key(0, claim.job.id)
+    following.follow(claim.job.id)
+    wait_for(lambda: following.seen[claim.job.id] == ["attached", 1], "it has what there is")
+    link.call("RENAME", key, "elsewhere")
+    link.call("CLIENT", "KILL", "TYPE", "pubsub")
+    wait_for(lambda: following.seen[claim.job.id][-1] == "ended", "it was told that the job is gone")
+    link.call("RENAME", "elsewhere", key)
+    following.follow(claim.job.id, 1)
+    worker.say(claim, "a")
+    worker.finish(claim)
+    wait_for(lambda: following.seen[claim.job.id].count("ended") == 2, "the end")
+    assert following.seen[claim.job.id] == ["attached", 1, "gap", "ended", "attached", 2, 3, "ended"]
+
+
+def test_something_else_in_a_logs_place(
+    following: Following, link: RedisLink, worker: HandWorker, claim: Claim
+) -> None:
+    """A log that cannot be read is no reason to end: the job's next attempt puts a log there again."""
+    key = f"{job_key(0, claim.job.id)}:log"
+    following.follow(claim.job.id)
+    wait_for(lambda: following.seen[claim.job.id] == ["attached", 1], "it has what there is")
+    link.pipeline([("DEL", key), ("SET", key, "no log"), ("CLIENT", "KILL", "TYPE", "pubsub")])
+    wait_for(lambda: subscribed(link, claim.job.id), "it is subscribed again")
+    link.call("DEL", key)
+    worker.say(claim, "a")
+    worker.finish(claim)
+    following.sees(claim.job.id, [1, 2, 3, "ended"])
+
+
+def read_errors(link: RedisLink) -> int:
+    """How many reads this Redis has refused for want of a primary."""
+    for line in link.call("INFO", "errorstats").decode().splitlines():
+        if line.startswith("errorstat_MASTERDOWN"):
+            return int(line.partition("count=")[2])
+    return 0
+
+
 def redis_clients(link: RedisLink) -> list[str]:
     """One line per connection to this Redis."""
     lines: list[str] = link.call("CLIENT", "LIST").decode().splitlines()

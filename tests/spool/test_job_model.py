@@ -97,3 +97,11 @@ def test_jump_that_is_lost_itself(redis: Redis) -> None:
         ("redis_settles", {}),
         claim,
     )
+
+
+def test_claim_that_is_lost_with_its_end(redis: Redis) -> None:
+    """A worker gave a job up, and Redis lost all of it: the next attempt does not take the ids of the first."""
+    claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
+    hand_back = ("hand_back", {"number": 0, "counts": False, "anew": False, "answer_is_lost": False})
+    lose = ("redis_loses_steps", {"steps": 2, "beats": 2})
+    play(redis, ("begin", {"jobs": 1, "claims": 0}), claim, hand_back, lose, claim)

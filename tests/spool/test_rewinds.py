@@ -31,7 +31,7 @@ from tests.by_hand import (
     tokens,
 )
 
-JUMP = 1_000_000
+JUMP = 100_000
 
 
 class Saved:
@@ -62,6 +62,12 @@ def worker(link: RedisLink) -> HandWorker:
 def ids_of(link: RedisLink, claim: Claim) -> list[int]:
     """The ids of a job's log."""
     return [entry.id for entry in log_of(link, claim.job.id)]
+
+
+def assert_jumped(last: int, to: int) -> None:
+    """A jump from ``last`` goes far ahead, to a round number."""
+    assert to - last >= 500_000
+    assert to % JUMP == 0
 
 
 def server(link: RedisLink) -> str:
@@ -115,7 +121,8 @@ def test_lost_claim_that_somebody_else_has(link: RedisLink, worker: HandWorker) 
     settle(link)
     other = HandWorker(link, name="other").take()
     assert worker.claims.adopt(claim) == b"lost"
-    assert (other.job.id, other.first) == (claim.job.id, JUMP + 1)
+    assert other.job.id == claim.job.id
+    assert_jumped(0, other.first - 1)
     assert kinds_of(link, claim.job.id) == ["restarted"]
 
 
@@ -188,12 +195,13 @@ def test_next_attempt_after_lost_history_jumps(link: RedisLink, worker: HandWork
     keep(link)
     settle(link)
     second = HandWorker(link, name="other").take()
-    assert (second.prefix, second.first) == ("", JUMP + 1)
+    assert second.prefix == ""
     entries = log_of(link, claim.job.id)
-    assert [entry.id for entry in entries] == [1, 2, JUMP]
+    assert [entry.id for entry in entries] == [1, 2, second.first - 1]
+    assert_jumped(2, second.first - 1)
     assert entries[-1].kind is Kind.RESTARTED
     assert dict(entries[-1].fields) == {"attempt": 2, "reason": "redis_lost_history"}
-    assert record(link, claim.job.id)["attempt_first"] == str(JUMP)
+    assert record(link, claim.job.id)["attempt_first"] == str(second.first - 1)
     assert "torn" not in record(link, claim.job.id)
 
 
@@ -235,7 +243,9 @@ def test_end_after_lost_history_jumps(link: RedisLink, worker: HandWorker, end: 
     worker.say(claim, "a")
     restart(link)
     end(link, claim.job.id)
-    assert ids_of(link, claim) == [1, 2, JUMP, JUMP + 1]
+    ids = ids_of(link, claim)
+    assert ids == [1, 2, ids[2], ids[2] + 1]
+    assert_jumped(2, ids[2])
     assert kinds_of(link, claim.job.id)[2:] in (["restarted", "failed"], ["restarted", "cancelled"])
     assert text_of(link, claim.job.id) == ""
 
@@ -261,8 +271,58 @@ def test_jump_is_far_from_every_id(link: RedisLink) -> None:
         keep(link)
         settle(link)
         first = HandWorker(link, name="other").take_job(job.id).first - 1
-        assert first - last >= 500_000
-        assert first % JUMP == 0
+        assert_jumped(last, first)
+
+
+def test_jump_of_an_old_job(link: RedisLink, worker: HandWorker) -> None:
+    """The ids after a jump stay whole numbers that every reader can take, for jobs of any age."""
+    job = submit(link)
+    link.call("HSET", job_key(0, job.id), "created_ms", 1)
+    restart(link)
+    worker.beat(server=server(link))
+    end_by_cancel(link, job.id)
+    assert log_of(link, job.id)[-1].kind is Kind.CANCELLED
+    new = submit(link)
+    link.call("HSET", job_key(0, new.id), "created_ms", 1, "torn", 1)
+    claim = worker.take()
+    assert claim.first - 1 == 90_000_000_000_000
+    assert worker.say(claim, "a") == claim.first
+    assert ids_of(link, claim) == [claim.first - 1, claim.first]
+
+
+def test_attempt_that_was_given_up_and_lost(link: RedisLink, worker: HandWorker) -> None:
+    """A worker that lives says so of an attempt that it handed back and Redis has lost: the next one jumps."""
+    submit(link)
+    saved = Saved(link)
+    claim = worker.take()
+    worker.say(claim, "a")
+    worker.claims.hand_back(claim.job.id, claim.fence, counts=False)
+    saved.restore()
+    assert worker.beat(claim) == [b"unclaimed"]
+    worker.claims.disown(claim)
+    worker.beat(server=server(link))
+    assert_jumped(0, worker.take().first - 1)
+
+
+def test_attempt_that_was_given_up_and_is_known(link: RedisLink, worker: HandWorker) -> None:
+    """Where Redis knows of the attempt, its job goes on as ever."""
+    submit(link)
+    claim = worker.take()
+    worker.claims.hand_back(claim.job.id, claim.fence, counts=False)
+    worker.claims.disown(claim)
+    assert worker.take().first == 3
+
+
+def test_entry_that_was_sent_and_not_confirmed(link: RedisLink, worker: HandWorker) -> None:
+    """A log is not known to be whole while its worker has sent more than is there: readers may have seen that."""
+    submit(link)
+    claim = worker.take()
+    restart(link)
+    assert worker.beat(claim, sent=2) == [b"ok"]
+    assert record(link, claim.job.id)["server"] != server(link)
+    worker.append(claim, 2, tokens(2, "a"), text="a")
+    assert worker.beat(claim, acked=2, sent=2) == [b"ok"]
+    assert record(link, claim.job.id)["server"] == server(link)
 
 
 def test_record_of_a_version_without_server(link: RedisLink, worker: HandWorker) -> None:

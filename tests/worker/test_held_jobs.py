@@ -33,20 +33,31 @@ class Nothing:
 
 @dataclass
 class Bench:
-    """The held jobs of a process without a Redis: ``adopts`` are the answers of adoptions to come."""
+    """The held jobs of a process, and what stands in for its Redis: ``answers`` are those to the next adoptions, and
+    ``None`` to the next disowning."""
 
-    adopts: list[int | bytes | Exception] = field(default_factory=list)
+    answers: list[int | bytes | Exception | None] = field(default_factory=list)
     adopted: list[Claim] = field(default_factory=list)
+    disowned: list[Claim] = field(default_factory=list)
     changed: list[AttemptLog] = field(default_factory=list)
     commits: bool = True
     """What is written counts as committed at once."""
 
     def __post_init__(self) -> None:
-        self.jobs = HeldJobs(self._adopt, self.changed.append)
+        self.jobs = HeldJobs(self, self.changed.append)
 
-    def _adopt(self, claim: Claim) -> int | bytes:
+    def adopt(self, claim: Claim) -> int | bytes:
         self.adopted.append(claim)
-        answer = self.adopts.pop(0)
+        answer = self._answer()
+        assert answer is not None
+        return answer
+
+    def disown(self, claim: Claim) -> None:
+        self.disowned.append(claim)
+        self._answer()
+
+    def _answer(self) -> int | bytes | None:
+        answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -73,7 +84,8 @@ class Bench:
 
     def _commit(self, log: AttemptLog) -> None:
         if self.commits:
-            log.answered(log.last)
+            while log.pending() is not None:
+                log.answered(log.sent)
 
 
 @pytest.fixture
@@ -91,7 +103,7 @@ def say(running: Running, *texts: str) -> None:
 def held_of(running: Running) -> Held:
     """The job as a heartbeat speaks of it."""
     log = running.attempt.log
-    return Held(log.job_id, log.fence, log.acked)
+    return Held(log.job_id, log.fence, log.acked, log.sent)
 
 
 def test_held_is_what_runs_and_how_far_it_is_committed(bench: Bench) -> None:
@@ -101,9 +113,12 @@ def test_held_is_what_runs_and_how_far_it_is_committed(bench: Bench) -> None:
     bench.commits = False
     say(second, "a")
     assert bench.jobs.held(with_ended=False) == [
-        Held(first.attempt.log.job_id, "fence1", 3),
-        Held(second.attempt.log.job_id, "fence2", 1),
+        Held(first.attempt.log.job_id, "fence1", 3, 3),
+        Held(second.attempt.log.job_id, "fence2", 1, 1),
     ]
+    # On its way: Redis may have it, and readers too.
+    assert second.attempt.log.pending() is not None
+    assert bench.jobs.held(with_ended=False)[1] == Held(second.attempt.log.job_id, "fence2", 1, 2)
 
 
 def test_held_without_a_greenlet_that_lives(bench: Bench) -> None:
@@ -152,7 +167,7 @@ def test_end_that_redis_lost_is_sent_again(bench: Bench) -> None:
     assert bench.changed == [log]
     assert log.pending() is not None
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
-    assert bench.jobs.held(with_ended=False) == [Held(log.job_id, "fence0", 2)]
+    assert bench.jobs.held(with_ended=False) == [Held(log.job_id, "fence0", 2, 4)]
     log.answered(log.last)
     assert bench.jobs.held(with_ended=False) == []
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
@@ -196,7 +211,19 @@ def test_answer_that_comes_too_late(bench: Bench) -> None:
     bench.jobs.end(running)
     for answer in (b"lost", b"unclaimed", 1):
         bench.jobs.answered(held, answer)
-    assert (bench.changed, bench.adopted) == ([], [])
+    assert (bench.changed, bench.adopted, bench.disowned) == ([], [], [])
+
+
+def test_end_whose_answer_is_under_way(bench: Bench) -> None:
+    """A heartbeat may say that a job is not ours any more because its end is there: the end is kept as any other."""
+    bench.commits = False
+    running = bench.begin()
+    running.attempt.log.end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": "stop"}, None)
+    assert running.attempt.log.pending() is not None
+    bench.jobs.answered(held_of(running), b"lost")
+    running.attempt.log.answered(2)
+    bench.jobs.end(running)
+    assert bench.jobs.held(with_ended=True) == [held_of(running)]
 
 
 def test_claim_that_redis_lost_is_adopted(bench: Bench) -> None:
@@ -204,7 +231,7 @@ def test_claim_that_redis_lost_is_adopted(bench: Bench) -> None:
     then all that Redis does not have."""
     running = bench.begin()
     say(running, "a", "b")
-    bench.adopts = [1]
+    bench.answers = [1]
     for _ in range(3):
         bench.jobs.answered(held_of(running), b"unclaimed")
     assert running.attempt.log.pending() is None
@@ -221,7 +248,7 @@ def test_claim_of_an_ended_job_that_redis_lost_is_adopted(bench: Bench) -> None:
     running = bench.begin()
     say(running, "a")
     bench.end(running)
-    bench.adopts = [1]
+    bench.answers = [1]
     bench.jobs.answered(held_of(running), b"unclaimed")
     gevent.sleep(0)
     pending = running.attempt.log.pending()
@@ -234,7 +261,7 @@ def test_claim_of_an_ended_job_that_redis_lost_is_adopted(bench: Bench) -> None:
 def test_claim_that_somebody_else_got_meanwhile(bench: Bench, answer: bytes) -> None:
     """An adoption that is refused ends the attempt."""
     running = bench.begin()
-    bench.adopts = [answer]
+    bench.answers = [answer]
     bench.jobs.answered(held_of(running), b"unclaimed")
     running.greenlet.join(5)
     assert running.attempt.log.outcome == answer.decode()
@@ -243,10 +270,46 @@ def test_claim_that_somebody_else_got_meanwhile(bench: Bench, answer: bytes) -> 
 def test_adoption_while_redis_is_away(bench: Bench) -> None:
     """It is asked again until there is an answer."""
     running = bench.begin()
-    bench.adopts = [StoreUnavailable("away"), StoreUnavailable("away"), 1]
+    bench.answers = [StoreUnavailable("away"), StoreUnavailable("away"), 1]
     bench.jobs.answered(held_of(running), b"unclaimed")
     with gevent.Timeout(10):
         while len(bench.adopted) < 3:
             gevent.sleep(0.05)
     assert running.attempt.log.outcome is None
     assert not running.attempt.log.unclaimed
+
+
+def test_given_up_is_asked_about_when_redis_was_away(bench: Bench) -> None:
+    """A job that was handed back is nobody's, but Redis may have lost the whole attempt, whose entries readers saw: for
+    as long as an end is kept, it is asked whether it knows of it."""
+    running = bench.begin()
+    say(running, "a")
+    bench.jobs.end(running)
+    log = running.attempt.log
+    assert bench.jobs.held(with_ended=False) == []
+    held = Held(log.job_id, log.fence, 0, 2)
+    assert bench.jobs.held(with_ended=True) == [held]
+    bench.jobs.answered(held, b"lost")
+    bench.jobs.forget(time.monotonic() + KEEP_S + 1)
+    assert bench.jobs.held(with_ended=True) == []
+    assert bench.disowned == []
+
+
+def test_given_up_that_redis_lost_is_disowned(bench: Bench) -> None:
+    """Where Redis knows nothing of the attempt it is told so, until it has heard; never adopted again."""
+    running = bench.begin()
+    say(running, "a")
+    bench.jobs.end(running)
+    held = bench.jobs.held(with_ended=True)[0]
+    bench.answers = [StoreUnavailable("away"), None]
+    for _ in range(3):
+        bench.jobs.answered(held, b"unclaimed")
+    gevent.sleep(0)
+    assert bench.jobs.held(with_ended=False) == [held]
+    bench.jobs.forget(time.monotonic() + KEEP_S + 1)
+    with gevent.Timeout(10):
+        while bench.answers:
+            gevent.sleep(0.05)
+    assert bench.disowned == [running.attempt.claim] * 2
+    assert bench.jobs.held(with_ended=False) == []
+    assert (bench.adopted, bench.changed) == ([], [])

@@ -1,0 +1,153 @@
+"""Upstreams that misbehave, through web, worker and Redis: the right limit fires, the job is retried or fails, and the
+upstream's connection is closed. Most of what an upstream can do is in tests/worker/test_openai_compatible.py, without
+the rest of Spool around it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.crowd import Crowd
+from tests.faults.jobs import Jobs
+from tests.faults.measured import measured
+from tests.faults.transports import TRANSPORTS
+from tests.faults.upstreams import MODEL, breaks, closed_s, silent, stack_with, stalls
+from tests.scripted_upstream import Call, Script, refuses, says
+
+MIB = 1024 * 1024
+
+
+def test_upstream_that_refuses_at_first(directory: Path) -> None:
+    """A 429 is waited out, visibly, and the answer follows on every transport."""
+    scripts = (refuses(429, Retry_After="1"), says("Hel", "lo", usage=(3, 2)))
+    with stack_with(directory, *scripts) as (stack, upstream), Crowd([web.url for web in stack.webs]) as crowd:
+        jobs = Jobs(stack)
+        job = jobs.submit(fields=MODEL)
+        for transport in TRANSPORTS:
+            crowd.follow(job, transport)
+        jobs.wait_for_end()
+        assert crowd.unfinished(10) == []
+        assert jobs.kinds(job) == ["started", "waiting", "token", "usage", "done"]
+        assert len(upstream.calls) == 2
+        assert upstream.calls[1].at - upstream.calls[0].at >= 1.0
+        assert jobs.violations(crowd.followings) == []
+        assert json.loads(jobs.field(job, "usage")) == {"input_tokens": 3, "output_tokens": 2}
+
+
+def test_upstream_that_dies_mid_answer(directory: Path) -> None:
+    """An answer that breaks off is begun anew, announced by ``restarted``; its first text does not count."""
+    with stack_with(directory, breaks, says("Right")) as (stack, _upstream):
+        jobs = Jobs(stack)
+        job = jobs.submit(fields=MODEL)
+        jobs.wait_for_end()
+        assert jobs.kinds(job) == ["started", "token", "restarted", "token", "done"]
+        assert stack.client().get(f"/jobs/{job}").json()["text"] == "Right"
+        assert jobs.violations() == []
+
+
+@pytest.mark.slow
+def test_upstream_that_dies_each_time(directory: Path) -> None:
+    """As often as a job has attempts, and then it fails; each attempt says that it begins anew."""
+    with stack_with(directory, breaks, MAX_ATTEMPTS=3) as (stack, upstream):
+        jobs = Jobs(stack)
+        job = jobs.submit(fields=MODEL)
+        jobs.wait_for_end()
+        assert jobs.kinds(job) == ["started", "token", "restarted", "token", "restarted", "token", "failed"]
+        assert jobs.error(job)["code"] == "attempts_exhausted"
+        assert len(upstream.calls) == 3
+        assert jobs.violations() == []
+
+
+def test_upstream_that_dies_mid_answer_of_a_job_that_cannot_restart(directory: Path) -> None:
+    """With ``on_worker_loss: fail`` and text already said, such a job fails, retryable, in the log itself."""
+    with stack_with(directory, breaks) as (stack, _upstream):
+        jobs = Jobs(stack)
+        job = jobs.submit(fields={**MODEL, "on_worker_loss": "fail"})
+        jobs.wait_for_end()
+        assert jobs.kinds(job) == ["started", "token", "failed"]
+        assert jobs.error(job)["retryable"] is True
+
+
+@pytest.mark.parametrize(
+    ("script", "limits", "code"),
+    [
+        (silent, {"first_token_s": 1.0}, "first_token_timeout"),
+        (stalls, {"between_tokens_s": 0.5}, "token_timeout"),
+    ],
+)
+def test_upstream_that_falls_silent(directory: Path, script: Script, limits: dict[str, float], code: str) -> None:
+    """The limit to the first token and the one between two end the job, and close the upstream's connection."""
+    with stack_with(directory, script, limits=limits) as (stack, upstream):
+        jobs = Jobs(stack)
+        job = jobs.submit(fields=MODEL)
+        jobs.wait_for_end()
+        assert jobs.error(job)["code"] == code
+        assert jobs.error(job)["retryable"] is True
+        measured(f"upstream stalls ({code})", limit_s=sum(limits.values()), closed_s=closed_s(upstream))
+
+
+@pytest.mark.slow
+def test_upstream_that_never_ends(directory: Path) -> None:
+    """An answer without an end is over at the job's deadline, and the connection closed."""
+
+    def drips(call: Call) -> None:
+        call.begin()
+        while True:
+            call.text("drip ")
+            call.hold(0.05)
+
+    with stack_with(directory, drips) as (stack, upstream), Crowd([web.url for web in stack.webs]) as crowd:
+        jobs = Jobs(stack)
+        job = jobs.submit(fields={**MODEL, "timeout_s": 2})
+        readers = [crowd.follow(job, transport) for transport in TRANSPORTS if transport != "text"]
+        jobs.wait_for_end()
+        assert crowd.unfinished(10) == []
+        assert jobs.error(job)["code"] == "deadline_exceeded"
+        assert jobs.violations(readers) == []
+        measured("upstream never ends", timeout_s=2, closed_s=closed_s(upstream))
+
+
+@pytest.mark.slow
+def test_upstream_that_is_away_until_the_deadline(directory: Path) -> None:
+    """A 503 for ever is waited out as long as the job has time, visibly, and then the job fails, retryable."""
+    with stack_with(directory, refuses(503, "busy")) as (stack, _upstream):
+        jobs = Jobs(stack)
+        asked = time.monotonic()
+        job = jobs.submit(fields={**MODEL, "timeout_s": 4})
+        jobs.wait_for_end()
+        assert time.monotonic() - asked < 4 + 5
+        assert jobs.kinds(job) == ["started", "waiting", "failed"]
+        assert jobs.error(job)["code"] in ("upstream_unavailable", "deadline_exceeded")
+        assert jobs.error(job)["retryable"] is True
+
+
+def test_upstream_that_rejects(directory: Path) -> None:
+    """A prompt that the upstream rejects fails with the upstream's reason, not retryable."""
+    with stack_with(directory, refuses(400, "too spicy")) as (stack, _upstream):
+        jobs = Jobs(stack)
+        job = jobs.submit(fields=MODEL)
+        jobs.wait_for_end()
+        assert jobs.error(job)["code"] == "upstream_rejected"
+        assert "too spicy" in jobs.error(job)["message"]
+        assert jobs.error(job)["retryable"] is False
+
+
+def test_limit_of_running_jobs(directory: Path) -> None:
+    """No more of a model's jobs run at a time than its limit allows, and all of them run."""
+
+    def slow(call: Call) -> None:
+        call.hold(0.3)
+        says("x")(call)
+
+    with stack_with(directory, slow, limits={"max_running": 2}) as (stack, upstream):
+        jobs = Jobs(stack)
+        for number in range(6):
+            jobs.submit(f"limited {number}", fields=MODEL)
+        jobs.wait_for_end()
+        starts = sorted(call.at for call in upstream.calls)
+        assert len(starts) == 6
+        assert starts[2] - starts[0] > 0.25
+        assert {jobs.field(job.id, "status") for job in jobs.accepted} == {"succeeded"}
