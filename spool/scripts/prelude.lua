@@ -102,7 +102,7 @@ end
 -- grows with the job's age as well, since a jump can itself be lost. Below 10^14, up to which Lua writes whole numbers.
 local function id_after_jump(id, last)
   local age_ms = math.min(NOW - redis.call('HGET', job_key(id), 'created_ms'), 9e8)
-  return math.max(math.ceil((last + 500000) / 100000), age_ms) * 100000
+  return (math.ceil((last + 500000) / 100000) + age_ms) * 100000
 end
 
 -- Before a torn log gets an end from somebody who is not its worker: what readers have seen no longer counts.

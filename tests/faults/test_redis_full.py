@@ -43,7 +43,7 @@ def test_full(directory: Path, part: float | None) -> None:
         readers = attach(crowd, ids[:4])
         jobs.wait_for_entries(ids[:3], 10)
         # So much that what connections need, which comes and goes, counts for little beside it.
-        link.call("SET", "ballast", b"x" * BALLAST)
+        link.call("SETRANGE", "ballast", BALLAST, "x")
         used = int(stack.redis.info("memory")["used_memory"])
         link.call("CONFIG", "SET", "maxmemory", round(used / part) if part else 1)
         filled = time.monotonic()

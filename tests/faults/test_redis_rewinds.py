@@ -142,7 +142,7 @@ def test_claim_lost_and_taken_by_another(scene: Scene) -> None:
         worker.resume()
         scene.end()
         found += resumed(readers, back)
-        assert scene.jobs.log(job)[0]["id"] == JUMP
+        assert jumps(scene, job) == [("restarted", "redis_lost_history")]
     assert check_stack(scene.stack, scene.jobs.accepted, scene.crowd.followings, lost_history=True) == []
     measured(ROW, fault="claim lost, its worker stopped", lost="announced", doubled=0, **figures(RUNS, found))
 
@@ -188,11 +188,15 @@ def test_tail_lost_with_its_worker(scene: Scene) -> None:
         scene.end()
         found += resumed(readers, back)
         for job in ids:
-            jumps = [entry for entry in scene.jobs.log(job) if entry["id"] % JUMP == 0]
-            assert [(entry["kind"], entry["reason"]) for entry in jumps] == [("restarted", "redis_lost_history")]
+            assert jumps(scene, job) == [("restarted", "redis_lost_history")]
     assert check_stack(scene.stack, scene.jobs.accepted, scene.crowd.followings, lost_history=True) == []
     assert max(found) < LEASE_S + 5
     measured(ROW, fault="workers dead too", lost="announced", doubled=0, **figures(RUNS, found))
+
+
+def jumps(scene: Scene, job: str) -> list[tuple[str, str]]:
+    """Kind and reason of the entries at which the job's ids jump."""
+    return [(entry["kind"], entry["reason"]) for entry in scene.jobs.log(job) if entry["id"] % JUMP == 0]
 
 
 @pytest.mark.parametrize("alive", [True, False])

@@ -99,6 +99,7 @@ def test_jump_that_is_lost_itself(redis: Redis) -> None:
     )
 
 
+@pytest.mark.xfail(strict=True, reason="a worker says nothing of a job that it gave up, when Redis has lost the claim")
 def test_claim_that_is_lost_with_its_end(redis: Redis) -> None:
     """A worker gave a job up, and Redis lost all of it: the next attempt does not take the ids of the first."""
     claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
