@@ -28,13 +28,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._stall_s = WebSettings.read().stall_s
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:  # noqa: ARG002 - gunicorn's
         """One connection."""
         with suppress(OSError):
             # It may be closed by now; whoever reads from it will see.
             hold_little(client)
             ask_when_quiet(client, self._stall_s)
-        super().handle(listener, client, addr)
+        # gunicorn asks the listener for its address alone, and fails where that was closed since (it stops): clients
+        # that it had let in would be hung up on. Their connection knows the address as well.
+        super().handle(client, client, addr)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """One request: its body has to come, and its answer to be taken, piece by piece within the limit. Between
