@@ -22,7 +22,9 @@ def answer_to(stack: Stack, request: str, *, hang_up: bool = False) -> bytes:
         connection.sendall(request.encode("latin-1"))
         if hang_up:
             return b""
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            # The server may have answered and closed by now.
+            connection.shutdown(socket.SHUT_WR)
         received = b""
         # A server that closes before it has read everything resets the connection.
         with suppress(ConnectionResetError):
