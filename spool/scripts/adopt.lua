@@ -5,7 +5,7 @@
 -- Answers the log's last id, or 'lost' or 'cancelled'.
 local id, fence, attempt, first = ARGV[1], ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[7])
 local key = job_key(id)
-local record = redis.call('HMGET', key, 'status', 'attempt', 'last', 'fence')
+local record = redis.call('HMGET', key, 'status', 'attempt', 'last', 'fence', 'server')
 if record[1] == 'cancelled' then
   return 'cancelled'
 end
@@ -18,6 +18,8 @@ if record[1] ~= 'queued' or tonumber(record[2]) ~= attempt - 1 or tonumber(recor
 end
 begin_attempt(id, {
   attempt = attempt, mode = ARGV[6], first = first, fence = fence, worker = ARGV[4], lease_ms = tonumber(ARGV[3]),
+  -- What was sent behind the first entry is missing still; a heartbeat says when it is there again.
+  server = record[5] or nil,
 })
 write(id, first, ARGV[8])
 return first

@@ -176,7 +176,8 @@ local function end_cancelled(id)
 end
 
 -- A queued job becomes a worker's attempt: `a` has attempt, mode (the kind of its first entry), first (that one's id),
--- fence, worker and lease_ms. Writing the first entry is left to the caller.
+-- fence, worker and lease_ms; and server, where its log is not known to be whole on this run. Writing the first entry is
+-- left to the caller.
 local function begin_attempt(id, a)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'model', 'deadline_ms', 'attempts')
@@ -185,7 +186,7 @@ local function begin_attempt(id, a)
   move(id, 'running')
   redis.call('HSETNX', key, 'started_ms', NOW)
   redis.call('HSET', key, 'attempt', a.attempt, 'attempts', json(attempts), 'fence', a.fence, 'worker', a.worker,
-    'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', run_id())
+    'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or run_id())
   redis.call('HDEL', key, 'torn')
   if a.mode ~= 'continued' then
     redis.call('HSET', key, 'attempt_first', a.first)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -171,7 +171,7 @@ def test_answer_lost(ground: Ground, point: str) -> None:
 
 
 @slow
-@pytest.mark.parametrize("point", ["claim.answered", "append.answered", "finish.answered", "piece.written"])
+@pytest.mark.parametrize("point", ["claim.begun", "append.answered", "finish.answered", "piece.written"])
 def test_hub_held(ground: Ground, point: str) -> None:
     """The whole hub stands still for longer than a lease: its heartbeats go on, and so do its jobs afterwards."""
     ground.worker.start(f"{point}:2:block={LEASE_S + 1.5}")
@@ -233,8 +233,9 @@ def test_keeper_killed_between_bells(ground: Ground, point: str) -> None:
         worker.pause()
     link.call("ZADD", f"{PREFIX}workers", 4_102_444_800_000, "somebody")
     link.call("HSET", f"{PREFIX}slots", "somebody", 9)
-    lone = Ground(ground.stack, ground.crowd, Caller([web.process.url]), ground.worker, ground.other)  # type: ignore[attr-defined]
-    jobs = lone.submit()
+    caller = Caller([ground.stack.webs[0].url])
+    jobs = replace(ground, caller=caller).submit()
+    caller.close()
     ground.wait_until(web, point, "kill")
     for process in [*ground.stack.workers, ground.stack.webs[1]]:
         process.resume()

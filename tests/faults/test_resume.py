@@ -27,7 +27,7 @@ RESUMING = [name for name in TRANSPORTS if name != "text"]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_five_thousand_readers_resume_at_once(directory: Path) -> None:
     """5,000 readers who come back within a second, each from its own cursor, on all transports: all are served, with
     exactly what they missed, and go on to the end."""
@@ -43,9 +43,9 @@ def test_five_thousand_readers_resume_at_once(directory: Path) -> None:
         chance = random.Random(READERS)
         who = [(ids[n % LOGS], RESUMING[n % len(RESUMING)], chance.randrange(ENTRIES - 1)) for n in range(READERS)]
         began = time.monotonic()
-        readers = [crowd.follow(*one, within_s=200) for one in who]
+        readers = [crowd.follow(*one, within_s=300) for one in who]
         asked_s = time.monotonic() - began
-        wait_for(lambda: all(one.cursor == ENTRIES for one in readers), "everybody has caught up", 120)
+        wait_for(lambda: all(one.cursor == ENTRIES for one in readers), "everybody has caught up", 200)
         served = [one.times[0] - began for one in readers]
         for claim in claims:
             hand.say(claim, "the last")

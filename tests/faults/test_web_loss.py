@@ -13,13 +13,11 @@ from tests.faults.crowd import Crowd
 from tests.faults.jobs import Jobs
 from tests.faults.latency import percentile
 from tests.faults.measured import measured
-from tests.faults.transports import TRANSPORTS
 from tests.faults.vitals import broke, processes_of
 from tests.stack import running_stack, wait_for
 
-STREAMS = 1000
+READERS = {"sse": 240, "ndjson": 240, "websocket": 240, "websocket_many": 240, "long_polling": 20, "short_polling": 20}
 JOBS = 50
-RESUMING = [name for name in TRANSPORTS if name != "text"]
 
 
 @pytest.mark.slow
@@ -29,10 +27,11 @@ def test_web_killed_with_a_thousand_streams(directory: Path) -> None:
     every entry once in the end. Bare text, which has no cursor, ends cut and never as if it were whole."""
     with running_stack(directory, webs=2, workers=1) as stack, Crowd([web.url for web in stack.webs]) as crowd:
         jobs = Jobs(stack)
-        ids = [jobs.submit(f"job {number}", tokens=120, rate=4) for number in range(JOBS)]
-        readers = [crowd.follow(ids[n % JOBS], RESUMING[n % len(RESUMING)], web=0) for n in range(STREAMS)]
+        ids = [jobs.submit(f"job {number}", tokens=80, rate=2) for number in range(JOBS)]
+        names = [name for name, count in READERS.items() for _ in range(count)]
+        readers = [crowd.follow(ids[n % JOBS], name, web=0) for n, name in enumerate(names)]
         texts = [crowd.follow(job, "text", web=0) for job in ids]
-        wait_for(lambda: all(len(one.ids) >= 10 for one in readers), "everybody reads", 60)
+        wait_for(lambda: all(len(one.ids) >= 5 for one in readers), "everybody reads", 60)
         stack.webs[0].kill()
         killed = time.monotonic()
         assert crowd.unfinished(120) == []
@@ -50,7 +49,7 @@ def test_web_killed_with_a_thousand_streams(directory: Path) -> None:
             lost=0,
             doubled=0,
         )
-        assert percentile(waits, 0.99) < 10
+        assert percentile(waits, 0.99) < 20
 
 
 @pytest.mark.slow
@@ -62,7 +61,7 @@ def test_process_of_a_web_killed(directory: Path) -> None:
         before = processes_of(web)
         job = jobs.submit(tokens=150, rate=30)
         with Crowd([web.url]) as crowd:
-            readers = [crowd.follow(job, RESUMING[n % len(RESUMING)]) for n in range(30)]
+            readers = [crowd.follow(job, name) for name in READERS for _ in range(5)]
             wait_for(lambda: all(len(one.ids) >= 10 for one in readers), "everybody reads")
             os.kill(before[0], signal.SIGKILL)
             assert crowd.unfinished(30) == []

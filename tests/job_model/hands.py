@@ -31,6 +31,8 @@ class Hand:
     over: bool = False
     """Its worker was told that the attempt is not its own any more."""
     unclaimed: bool = False
+    gave_up: bool = False
+    """It was handed back: on another run of Redis its worker asks whether that is known there."""
 
     def know(self, claim: Claim) -> None:
         """The claim's answer has arrived."""

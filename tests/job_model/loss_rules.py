@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 from tests.job_model.hands import Hand
 from tests.job_model.ledger import Ledger, ModelJob
 from tests.job_model.machine import by_number
-from tests.job_model.worker_rules import WorkerRules
+from tests.job_model.worker_rules import BEFORE, WorkerRules
 
 NUMBER = st.integers(0, 7)
 MOST_WORKERS = 3
@@ -71,25 +71,14 @@ class LossRules(WorkerRules):
         """Redis comes back as it was a few steps ago. What workers know and readers saw stays. The workers may beat at
         once, as they do within half a second."""
         after = self.ledger
-        while self.avoids_holes and steps and self.forgets_what_was_given_up(self.history.ledger(steps)):
-            steps -= 1
         self.ledger = self.history.rewind(steps)
         self.history.forget()
         self.settling = True
         for name in self.workers:
-            self.workers[name] = "the run before"
+            self.workers[name] = BEFORE
         self.excuse(after)
         for number in range(beats * len(self.workers)):
             self.beat(number, answer_is_lost=False)
-
-    def forgets_what_was_given_up(self, before: Ledger) -> bool:
-        """Hole: a worker that has given a job up says nothing of it when Redis has lost the very claim."""
-        given_up = [hand for hand in self.hands if hand.over and hand.claim is not None]
-        jobs = {hand.fence: before.jobs.get(hand.job_id) for hand in given_up}
-        return any(
-            (job := jobs[hand.fence]) is not None and all(first != hand.first for _attempt, first in job.begun)
-            for hand in given_up
-        )
 
     def excuse(self, after: Ledger) -> None:
         """What readers saw of lost steps and nothing can know of.

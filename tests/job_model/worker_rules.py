@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from tests.job_model.machine import LEASE_S, MAX_ATTEMPTS, MODELS, Frame, by_num
 
 NUMBER = st.integers(0, 7)
 MOST_HANDS = 12
+BEFORE = "the run before"
 
 
 class WorkerRules(Frame):
@@ -199,14 +201,30 @@ class WorkerRules(Frame):
         worker = self.worker(number)
         mine = [hand for hand in self.hands if hand.worker == worker and hand.holds]
         held = [Held(hand.job_id, hand.fence, hand.acked, hand.sent) for hand in mine]
+        asked = [
+            hand for hand in self.hands if hand.worker == worker and hand.gave_up and self.workers[worker] == BEFORE
+        ]
+        held += [Held(hand.job_id, hand.fence, 0, hand.sent) for hand in asked]
         beat = self.claims(worker).heartbeat(held, free=1, server=self.workers[worker])
         assert beat.apart == len(self.ledger.apart()) + self.strays("apart")
-        for hand, answer in zip(mine, beat.answers, strict=True):
+        for hand, answer in zip(asked, beat.answers[len(mine) :], strict=True):
+            assert answer == self.beaten(replace(hand, acked=0), beat.server)
+            if answer == b"unclaimed" and not answer_is_lost:
+                self.disown(hand)
+        for hand, answer in zip(mine, beat.answers[: len(mine)], strict=True):
             assert answer == self.beaten(hand, beat.server)
             if not answer_is_lost and not (hand.ending and hand.acked == hand.last and answer == b"lost"):
                 self.hears(hand, answer)
         if not answer_is_lost:
             self.workers[worker] = beat.server
+
+    def disown(self, hand: Hand) -> None:
+        """Redis has lost an attempt that was given up."""
+        assert hand.claim is not None
+        self.claims(hand.worker).disown(hand.claim)
+        job = self.ledger.jobs.get(hand.job_id)
+        if job is not None and job.status is Status.QUEUED and job.attempt < hand.claim.job.attempt:
+            job.torn = job.suspect = True
 
     def beaten(self, hand: Hand, server: str) -> int | bytes:
         """What a heartbeat does to one job, and answers. Whether that makes its log a whole one is Redis's to say, but
@@ -259,6 +277,8 @@ class WorkerRules(Frame):
         if job.status is not Status.QUEUED or job.attempt != hand.claim.job.attempt - 1 or job.last >= hand.first:
             return b"lost"
         job.begin(hand.fence, Entry.decode(hand.entries[0]).kind, hand.entries[0], hand.first)
+        # What was sent after the opening is missing still.
+        job.suspect = True
         self.ledger.claims[hand.fence] = job.id
         return hand.first
 
@@ -288,4 +308,4 @@ class WorkerRules(Frame):
             elif told == "failed":
                 self.fails(job, code)
         assert answer == told
-        hand.over = hand.over or not answer_is_lost
+        hand.over = hand.gave_up = hand.over or not answer_is_lost

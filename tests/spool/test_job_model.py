@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
 
+from spool.jobs import OnDisconnect, OnWorkerLoss, Priority
 from tests.by_hand import new_job
 from tests.job_model.caller_rules import CallerRules
 from tests.job_model.loss_rules import LossRules
@@ -83,6 +84,58 @@ def test_record_that_is_none_stops_no_claim(redis: Redis) -> None:
     )
 
 
+def test_job_apart(redis: Redis) -> None:
+    """A job that lost its process twice waits apart, is claimed there alone, and leaves that place when it ends."""
+    claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
+    apart = ("claim", {"number": 0, "wanted": "apart", "names": "demo", "answer_is_lost": False})
+    dies = ("time_passes", {"number": 0, "what": "lease", "keep": True})
+    beat = ("beat", {"number": 1, "answer_is_lost": False})
+    cancel = ("ask", {"number": 0, "what": "cancel"})
+    play(redis, ("begin", {"jobs": 1, "claims": 1}), dies, claim, dies, beat, claim, apart, dies, beat, cancel, beat)
+
+
+def test_torn_job_that_may_not_begin_anew(redis: Redis) -> None:
+    """What has spoken, may not begin anew, and may have been read further than it is now, ends."""
+    job = {"model": "demo", "priority": Priority.INTERACTIVE, "on_disconnect": OnDisconnect.CONTINUE}
+    job |= {"on_worker_loss": OnWorkerLoss.FAIL, "key": "", "body": "d1", "in_batch": False}
+    play(
+        redis,
+        ("submit", job),
+        ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False}),
+        ("generate", {"number": 0, "texts": ["a"], "tool": False, "send": True}),
+        ("redis_loses_steps", {"steps": 0, "beats": 0}),
+        ("time_passes", {"number": 0, "what": "lease", "keep": True}),
+    )
+
+
+def test_hand_back_that_is_lost(redis: Redis) -> None:
+    """A worker gave a job up, and Redis lost that alone: nobody says that the log is whole, and it jumps."""
+    play(
+        redis,
+        ("begin", {"jobs": 1, "claims": 1}),
+        ("hand_back", {"number": 0, "counts": False, "anew": False, "answer_is_lost": False}),
+        ("redis_loses_steps", {"steps": 1, "beats": 2}),
+        ("time_passes", {"number": 0, "what": "lease", "keep": True}),
+        ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False}),
+    )
+
+
+def test_adoption_that_is_all_there_is(redis: Redis) -> None:
+    """A worker took its lost claim again, and died before it had sent the rest again: that was not the whole log."""
+    play(
+        redis,
+        ("begin", {"jobs": 1, "claims": 0}),
+        ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False}),
+        ("generate", {"number": 0, "texts": ["a"], "tool": False, "send": True}),
+        ("redis_loses_steps", {"steps": 2, "beats": 2}),
+        ("adopt", {"number": 0, "answer_is_lost": False}),
+        ("breaks", {"number": 0, "what": "worker dies"}),
+        ("redis_settles", {}),
+        ("time_passes", {"number": 0, "what": "lease", "keep": True}),
+        ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False}),
+    )
+
+
 def test_jump_that_is_lost_itself(redis: Redis) -> None:
     """Where Redis loses an attempt that began behind a jump, the next one jumps elsewhere."""
     claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
@@ -99,7 +152,6 @@ def test_jump_that_is_lost_itself(redis: Redis) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a worker says nothing of a job that it gave up, when Redis has lost the claim")
 def test_claim_that_is_lost_with_its_end(redis: Redis) -> None:
     """A worker gave a job up, and Redis lost all of it: the next attempt does not take the ids of the first."""
     claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
