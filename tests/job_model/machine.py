@@ -30,8 +30,6 @@ class Frame(RuleBasedStateMachine):
     """State that all rules share. ``link`` is set by the test, to a Redis that is ours alone."""
 
     link: ClassVar[RedisLink]
-    avoids_holes: ClassVar[bool] = True
-    """Steer clear of what is known to be wrong, and has a test of its own."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -55,7 +55,7 @@ def test_job_model_thoroughly(redis: Redis) -> None:
 
 def play(redis: Redis, *steps: tuple[str, dict[str, Any]]) -> None:
     """These steps, with what is compared after each."""
-    machine = type("JobMachine", (JobMachine,), {"link": redis.link, "avoids_holes": False})()
+    machine = type("JobMachine", (JobMachine,), {"link": redis.link})()
     for name, arguments in steps:
         getattr(machine, name)(**arguments)
         machine.redis_is_as_the_ledger_says()
