@@ -65,13 +65,14 @@ class Follower:
         gevent.killall(self._greenlets)
         self._doorbell.close()
 
-    def attach(self, job: Job, after: int, *, follow: bool = True) -> Reader:
+    def attach(self, job: Job, after: int, *, follow: bool = True, patient: bool = False) -> Reader:
         """A reader of the job's log from ``after`` on. ``job`` as it was looked up before: the log is followed
         from its ``last_entry``, so that nothing falls between. Without ``follow`` the reader sees what there was
-        then, and waits for nothing."""
+        then, and waits for nothing. A ``patient`` one stays to the end of a drain: its client cannot easily go on
+        elsewhere."""
         feed = self._feed_of(job) if follow and not job.ended else Feed(job.id, job.last_entry, ended=job.ended)
-        reader = Reader(self, self._link, feed, after)
-        reader.leave_at = self._leave_by()
+        reader = Reader(self, self._link, feed, after, patient=patient)
+        reader.leave_at = self._leave_by(reader)
         reader.feed.readers.add(reader)
         self.readers.add(reader)
         return reader
@@ -101,25 +102,34 @@ class Follower:
         """Ask every reader to leave, spread over ``spread_s`` so that they do not come back all at once."""
         self._draining_until = time.monotonic() + spread_s
         for reader in self.readers:
-            reader.leave_at = self._leave_by()
+            reader.leave_at = self._leave_by(reader)
 
-    def _leave_by(self) -> float:
+    def _leave_by(self, reader: Reader) -> float:
         """When a reader should leave: never, or at a random moment of the draining."""
         if self._draining_until is None:
             return float("inf")
+        if reader.patient:
+            return self._draining_until
         now = time.monotonic()
         return now + random.random() * max(0.0, self._draining_until - now)
 
     def _feed_of(self, job: Job) -> Feed:
         channel = log_key(shard_of(job.id) or 0, job.id).encode()
-        feed = self._feeds.get(channel)
-        if feed is None or feed.ended or feed.gone:
-            # An end that this process has seen and the record does not show may be one that Redis has lost. And a job
-            # that was looked up is there again.
-            feed = self._feeds[channel] = Feed(job.id, job.last_entry)
-            feed.watched = job.on_disconnect is OnDisconnect.CANCEL
-            feed.heard_at = time.monotonic()
-            self._doorbell.listen(channel)
+        before = self._feeds.get(channel)
+        if before is not None and not before.ended and not before.gone:
+            return before
+        # An end that this process has seen and the record does not show may be one that Redis has lost. And a job that
+        # was looked up is there again.
+        feed = self._feeds[channel] = Feed(job.id, job.last_entry)
+        feed.watched = job.on_disconnect is OnDisconnect.CANCEL
+        feed.heard_at = time.monotonic()
+        if before is not None:
+            # Whoever had not taken that end yet must hear of the one that comes.
+            self._stale.pop(before, None)
+            feed.readers = before.readers
+            for reader in feed.readers:
+                reader.feed = feed
+        self._doorbell.listen(channel)
         return feed
 
     # The doorbell.

@@ -53,15 +53,16 @@ ROWS = _Rows()
 class Reader:
     """Reads one log from ``cursor`` on. Used as a context manager, so that its feed knows when it leaves."""
 
-    __slots__ = ("_event", "_follower", "_link", "_page", "cursor", "feed", "leave_at", "tick_at")
+    __slots__ = ("_event", "_follower", "_link", "_page", "cursor", "feed", "leave_at", "patient", "tick_at")
 
-    def __init__(self, follower: Follower, link: RedisLink, feed: Feed, cursor: int) -> None:
+    def __init__(self, follower: Follower, link: RedisLink, feed: Feed, cursor: int, *, patient: bool = False) -> None:
         self._follower = follower
         self._link = link
         self._event = Event()
         self._page = PAGE
         self.feed = feed
         self.cursor = cursor
+        self.patient = patient
         self.tick_at = float("inf")
         self.leave_at = float("inf")
         """When this process wants the reader to go elsewhere (monotonic)."""

@@ -242,6 +242,9 @@ class WorkerProcess:
             greenlet.join()
         finally:
             self._jobs.end(running)
+        if self.draining and self._bell is not None:
+            # Most likely handed back: another worker need not find it by looking.
+            self._bell.ring(claim.job.id)
 
     def _check_limits(self) -> None:
         while True:

@@ -60,7 +60,8 @@ local function commit(id, fence, first, count, ending, plain, text, at)
     text = text_of(at + skip, at + count - 1)
   end
   if text ~= '' then
-    redis.call('APPEND', key .. ':text', text)
+    -- Not APPEND: a Redis that loads a file which a crash has cut in the middle of a transaction may run it twice.
+    redis.call('SETRANGE', key .. ':text', redis.call('STRLEN', key .. ':text'), text)
   end
   if plain == '0' then
     redis.call('HSET', key, 'plain', 0)

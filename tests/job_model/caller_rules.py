@@ -59,7 +59,9 @@ class CallerRules(Frame):
 
     def new_id(self) -> str:
         """An id; not by chance, so that the same steps give the same run."""
-        return f"j0-{self.ledger.submits:026d}"
+        # Nor ever the same twice, whatever Redis has lost since.
+        self.ids += 1
+        return f"j0-{self.ids:026d}"
 
     def open_jobs(self) -> int:
         """Jobs that have not ended."""

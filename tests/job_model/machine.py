@@ -33,6 +33,7 @@ class Frame(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.ids = 0
         self.link.call("FLUSHALL")
         self.store = JobStore(self.link)
         self.ledger = Ledger()

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from spool.claims import Claim
+from spool.follower import Follower
 from spool.keys import job as job_key
 from spool.redis_link import RedisLink
-from tests.by_hand import HandWorker, done, submit, tokens
+from spool.store import JobStore
+from tests.by_hand import OWNER, HandWorker, done, submit, tokens
 from tests.stack import ROOT, Redis, wait_for
 
 
@@ -251,6 +253,18 @@ def test_job_that_is_there_again(following: Following, link: RedisLink, worker: 
     worker.finish(claim)
     wait_for(lambda: following.seen[claim.job.id].count("ended") == 2, "the end")
     assert following.seen[claim.job.id] == ["attached", 1, "gap", "ended", "attached", 2, 3, "ended"]
+
+
+def test_readers_of_an_end_that_redis_lost(link: RedisLink, claim: Claim) -> None:
+    """Where a new reader shows that an end was lost, those who had not taken it yet hear of the next one with it."""
+    follower = Follower(link)
+    job = JobStore(link).look(claim.job.id, OWNER)
+    slow = follower.attach(job, 0)
+    slow.feed.ended = True
+    after_it = follower.attach(job, 0)
+    assert slow.feed is after_it.feed
+    assert not slow.feed.ended
+    assert slow.feed.readers == {slow, after_it}
 
 
 def test_something_else_in_a_logs_place(
