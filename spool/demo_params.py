@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -22,3 +24,13 @@ class DemoParams(BaseModel):
     """Each token's text is the time at which it was due, in whole microseconds since the epoch, and a space."""
     reasoning: int = Field(0, ge=0, le=10_000)
     """How many pieces of reasoning come before the answer."""
+    reasoning_effort: str | None = None
+    """OpenAI's way to ask for reasoning: ``low``, ``medium`` or ``high`` give it 2, 4 or 8 pieces."""
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    """At most so many tokens, under either name."""
+    tools: list[dict[str, Any]] = Field(default_factory=list, max_length=512)
+    """Functions in OpenAI's chat shape. It calls those that the prompt names, or any that ``tool_choice`` forces."""
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    """OpenAI's: with a JSON schema the answer is JSON that fits it."""

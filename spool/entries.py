@@ -33,7 +33,8 @@ class Kind(StrEnum):
     TOOL_CALL = "tool_call"
     """``index``, ``call_id``, ``name``, ``arguments`` (a piece of it)."""
     USAGE = "usage"
-    """``input_tokens``, ``output_tokens``."""
+    """``input_tokens``, ``output_tokens``, and where the upstream says so ``cached_tokens`` and ``reasoning_tokens``,
+    which are among them."""
     RESTARTED = "restarted"
     """``attempt``, ``reason``: the earlier attempt's text no longer counts."""
     CONTINUED = "continued"

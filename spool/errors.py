@@ -62,10 +62,10 @@ class BatchNotFound(SpoolError):
 
 
 class JobNotEnded(SpoolError):
-    """Only a job that has ended can be deleted."""
+    """Only a job that has ended can be deleted, or gone on from."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"job {job_id!r} has not ended; cancel it first")
+        super().__init__(f"job {job_id!r} has not ended; wait for its end, or cancel it first")
         self.job_id = job_id
 
 

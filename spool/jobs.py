@@ -87,7 +87,8 @@ def shard_of(identifier: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a submit writes. ``input`` is the prompt, kept apart: ``{"messages": […], "params": {…}}``."""
+    """What a submit writes. ``input`` is the prompt, kept apart: ``{"messages": […], "params": {…}}``, and where the
+    surface has them ``instructions`` (for this turn alone) and ``request`` (what it has to say again)."""
 
     id: str
     owner: str
@@ -107,6 +108,8 @@ class NewJob:
     body_digest: str = ""
     batch: str = ""
     batch_index: int = 0
+    chat: str = ""
+    """A digest of the chat whose newest job this becomes; empty: none."""
 
     def encode_input(self) -> bytes:
         """The input's stored bytes."""
@@ -130,6 +133,8 @@ class Job:
     attempt: int = 0
     attempt_first: int = 1
     last_entry: int = 0
+    plain: bool = True
+    """It has produced nothing but text, and perhaps reasoning."""
     cancel_requested_at: float | None = None
     usage: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
@@ -175,6 +180,7 @@ class Job:
             attempt=int(record.get("attempt", 0)),
             attempt_first=int(record.get("attempt_first", 1)),
             last_entry=int(record.get("last", 0)),
+            plain=record.get("plain") != "0",
             cancel_requested_at=_seconds(record.get("cancel_ms")),
             usage=_json(record.get("usage")),
             error=_json(record.get("error")),

@@ -18,8 +18,9 @@ entry all get one expiry, ``ttl_s`` from then.
                              fence and leased_until_ms (while running), worker, cancel_ms, on_disconnect,
                              on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
                              has produced more than text), metadata, usage, error (JSON), finish_reason, batch,
-                             batch_index, idempotency (name of the key below)
-    job:ID:input     string  JSON {messages, params}. Written by submit, read with the claim
+                             batch_index, idempotency and chat (names of the keys below)
+    job:ID:input     string  JSON {messages, params}, and where the surface has them instructions and request. Written
+                             by submit, read with the claim, by a turn that goes on from it and by /v1
     job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.entries. Also the name
                              of the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
     job:ID:text      string  The current attempt's text so far, so that a poll never rebuilds it from the log
@@ -51,6 +52,7 @@ What finds jobs again:
     owner:OWNER      zset    Jobs of an owner; score: created_ms × 1000 + seq mod 1000. The keeper removes expired ones
     kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms
     idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST"; expires with the job
+    chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
     batch:ID         hash    owner, created_ms, total, ttl_s, and a count per status
     batch:ID:jobs    list    Its jobs, in the order of submit
     batch:ID:ended   list    Its jobs, in the order in which they ended. All three expire ttl_s after the last one,

@@ -140,11 +140,25 @@ class JobStore:
         rows = self._link.call("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)
         return [(job_id.decode(), int(float(score))) for job_id, score in zip(rows[::2], rows[1::2], strict=True)]
 
-    def input_of(self, job_id: str) -> bytes | None:
-        """The stored prompt, JSON ``{messages, params}``."""
-        shard = self._shard(job_id)
-        raw: bytes | None = self._link.call("GET", f"{job_key(shard, job_id)}:input")
-        return raw
+    def input_of(self, job_id: str) -> dict[str, Any]:
+        """The stored prompt, ``{messages, params, …}`` (``NewJob``). Raises ``JobNotFound``, and
+        ``UndecodableRecord``. Does not check the owner: look first."""
+        raw = self._link.call("GET", f"{job_key(self._shard(job_id), job_id)}:input")
+        if raw is None:
+            raise JobNotFound(job_id)
+        try:
+            stored = orjson.loads(raw)
+            return {"messages": [], **stored}
+        except (orjson.JSONDecodeError, TypeError) as exc:
+            raise UndecodableRecord(f"input of {job_id}", raw) from exc
+
+    def newest_of_chat(self, chat: str, owner: str) -> Job | None:
+        """The newest job of the owner's chat, named by its digest, if it is still there."""
+        raw = self._link.call("GET", f"{prefix(0)}chat:{owner}:{chat}")
+        try:
+            return None if raw is None else self.look(raw.decode(), owner)
+        except JobNotFound:
+            return None
 
     def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
         """Begin a batch of ``total`` jobs, which end within ``timeout_s`` and are kept for ``ttl_s`` from then."""
@@ -206,6 +220,7 @@ def submit_args(new: NewJob, max_queued: int) -> list[Any]:
         *("on_disconnect", new.on_disconnect.value),
         *("on_worker_loss", new.on_worker_loss.value),
         *("continuable", int(new.continuable)),
+        *(("chat", new.chat) if new.chat else ()),
     ]
 
 

@@ -21,6 +21,11 @@ from web import (
     websocket,
     websocket_many,
 )
+from web.ai_sdk import chat as ai_sdk_chat
+from web.openai import chat as openai_chat
+from web.openai import errors as openai_errors
+from web.openai import models as openai_models
+from web.openai import responses as openai_responses
 from web.state import State
 
 
@@ -33,12 +38,17 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.extensions["spool"] = State.build(settings)
     cors.install(app, settings)
     problems.install(app)
+    openai_errors.install(app)
     auth.install(app, settings)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(long_polling.blueprint)
     app.register_blueprint(stream.blueprint)
     app.register_blueprint(batches.blueprint)
     app.register_blueprint(models.blueprint)
+    app.register_blueprint(openai_responses.blueprint)
+    app.register_blueprint(openai_chat.blueprint)
+    app.register_blueprint(openai_models.blueprint)
+    app.register_blueprint(ai_sdk_chat.blueprint)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(openapi.blueprint)

@@ -81,7 +81,7 @@ def _answer(here: State, submitted: Submitted) -> Response:
         wait_s = min(int(wait[1]), _WAIT_AT_MOST_S)
         # Accepted it is, whatever keeps us from seeing its end.
         with suppress(TooManyStreams, StoreUnavailable):
-            if job.ended or _wait_for_end(here, job, wait_s):
+            if job.ended or wait_for_end(here, job, wait_s):
                 finished = here.store.look(job.id, job.owner, with_text=True)
                 headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
                 return json_response(finished.public(), 200, headers)
@@ -93,7 +93,9 @@ def _accepted(submitted: Submitted) -> Response:
     return json_response(job.public(), status, {"Location": f"/jobs/{job.id}", "Retry-After": _POLL_AGAIN_S})
 
 
-def _wait_for_end(here: State, job: Job, wait_s: float) -> bool:
+def wait_for_end(here: State, job: Job, wait_s: float) -> bool:
+    """Whether the job ends within that time, as far as this client waits. Raises ``TooManyStreams``,
+    ``StoreUnavailable``."""
     until = time.monotonic() + wait_s
     peer = Peer(request.environ)
     with here.slots.one(), here.follower.attach(job, job.last_entry) as reader, closing(peer):

@@ -14,6 +14,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from spool import errors
 from web import sse
+from web.openai import errors as openai_errors
 
 log = logging.getLogger("spool.web")
 
@@ -125,6 +126,8 @@ def install(app: Flask) -> None:
     """Turn every error of this application into a problem."""
 
     def answer(problem: Problem) -> Response:
+        if request.path.startswith(openai_errors.PREFIX):
+            return openai_errors.error_response(problem)
         if problem.status in _TEMPORARY and request.endpoint == "stream.stream" and sse.wanted(request):
             # Any 4xx or 5xx ends an EventSource for good, and this one passes.
             return sse.unavailable_response(problem.title, problem.detail)

@@ -17,6 +17,7 @@ from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
 from spool.models import Model
 from web.problems import Problem, field_problem, model_problem
 from web.state import State
+from web.turns import turns
 
 _FIELD_CHARACTERS = 200
 """A field's path in an answer is cut there: its parts are the caller's own words."""
@@ -58,6 +59,7 @@ class Submission(_Strict):
     messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)] | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
+    continue_from: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     priority: Priority = Field(Priority.INTERACTIVE, strict=False)
     metadata: Annotated[
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
@@ -118,7 +120,7 @@ def parse_submission(data: Any, place: str = "") -> Submission:
     try:
         return Submission.model_validate(data)
     except ValidationError as exc:
-        raise _invalid(exc, place) from exc
+        raise invalid(exc, place) from exc
 
 
 def new_job(
@@ -130,41 +132,53 @@ def new_job(
     as_text: bool = False,
     surface: str = "jobs",
 ) -> NewJob:
-    """The job that a submission becomes. Raises ``UnknownModel`` or a ``Problem``; nothing has been done then."""
-    settings = here.settings
-    try:
-        model = here.models.get(submission.model)
-    except UnknownModel as exc:
-        raise model_problem(exc, place) from exc
-    params = _checked_params(model, submission.params, place)
+    """The job that a submission becomes. Raises ``UnknownModel`` or a ``Problem``, and what ``turns`` raises; nothing
+    has been done then."""
+    model = known_model(here, submission.model, place)
+    earlier = turns(here, submission.continue_from, owner) if submission.continue_from else []
     new = NewJob(
         id=new_job_id(shard=0),
         owner=owner,
         model=model.name,
-        input={"messages": submission.conversation(), "params": params},
+        input={
+            "messages": [*earlier, *submission.conversation()],
+            "params": submission.params
+            if model.backend != "demo"
+            else check_demo_params(submission.params, f"{place}params"),
+        },
         priority=submission.priority,
         surface=surface,
         metadata=submission.metadata,
-        ttl_s=submission.ttl_s or settings.job_ttl_s,
-        timeout_s=submission.timeout_s or settings.job_timeout_s,
+        ttl_s=submission.ttl_s or here.settings.job_ttl_s,
+        timeout_s=submission.timeout_s or here.settings.job_timeout_s,
         start_s=model.start_s,
         on_disconnect=submission.on_disconnect,
         # Text cannot be unsaid: a job whose first reader gets bare text continues or fails, but does not begin anew.
         on_worker_loss=submission.on_worker_loss or (OnWorkerLoss.FAIL if as_text else OnWorkerLoss.RESTART),
         continuable=model.continues,
     )
+    check_size(here, new, f"{place}{'prompt' if submission.messages is None else 'messages'}", place)
+    return new
+
+
+def known_model(here: State, name: str | None, place: str = "") -> Model:
+    """The model of that name, or the default one. Raises a 422 ``Problem`` that lists some that there are."""
+    try:
+        return here.models.get(name)
+    except UnknownModel as exc:
+        raise model_problem(exc, place) from exc
+
+
+def check_size(here: State, new: NewJob, field: str, place: str = "") -> None:
+    """Raise a ``Problem`` if the job's input is too much to keep; ``field`` is what makes it so."""
     try:
         size = len(new.encode_input())
     except orjson.JSONEncodeError as exc:
         # Reading goes deeper than writing: 1024 levels, and 254.
         raise field_problem(place.rstrip(".") or "body", "is nested too deeply") from exc
-    if size > settings.max_prompt_bytes:
-        raise field_problem(
-            f"{place}{'prompt' if submission.messages is None else 'messages'}",
-            f"is longer than {settings.max_prompt_bytes} bytes",
-            status=413,
-        )
-    return new
+    if size > here.settings.max_prompt_bytes:
+        detail = f"is longer than {here.settings.max_prompt_bytes} bytes, with all earlier turns"
+        raise field_problem(field, detail, status=413)
 
 
 def digest(data: Any) -> str:
@@ -182,17 +196,17 @@ def idempotency_digest() -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:32]
 
 
-def _checked_params(model: Model, params: dict[str, Any], place: str) -> dict[str, Any]:
-    if model.backend != "demo":
-        return params
+def check_demo_params(params: dict[str, Any], place: str) -> dict[str, Any]:
+    """The very params, if the demo can take them. Raises a 422 ``Problem``."""
     try:
         DemoParams.model_validate(params)
     except ValidationError as exc:
-        raise _invalid(exc, f"{place}params") from exc
+        raise invalid(exc, place) from exc
     return params
 
 
-def _invalid(exc: ValidationError, place: str) -> Problem:
+def invalid(exc: ValidationError, place: str) -> Problem:
+    """What is wrong with input that does not have the shape it should, with the path of each field."""
     problems = [
         {"field": _path(error["loc"], place) or "body", "detail": error["msg"].removeprefix("Value error, ")}
         for error in exc.errors(include_url=False, include_input=False)[:20]

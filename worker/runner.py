@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 from spool.claims import Claim, Claims
+from spool.conversation import given
 from spool.deadline import Deadline
 from spool.entries import Kind, rfc3339
 from spool.errors import StoreUnavailable
@@ -85,7 +87,7 @@ class Attempt:
         request = backends.GenerationRequest(
             job_id=self.claim.job.id,
             model=self._model,
-            messages=self.claim.input["messages"],
+            messages=given(self.claim.input),
             params=self.claim.input.get("params") or {},
             prefix=self.claim.prefix,
             deadline=self._deadline,
@@ -134,8 +136,8 @@ class Attempt:
                 for part in self._parts(arguments):
                     fields = {"index": index, "call_id": call_id, "name": name, "arguments": part}
                     self.log.append(Kind.TOOL_CALL, fields)
-            case backends.Usage(input_tokens, output_tokens):
-                self._usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+            case backends.Usage():
+                self._usage = {name: count for name, count in asdict(piece).items() if count is not None}
                 self.log.append(Kind.USAGE, self._usage)
         self.stopwatch.touch()
 

@@ -137,7 +137,7 @@ end
 -- it owns gets one expiry. The fence stays, so that a worker which sends its end again is told that it is there.
 local function close(id, status)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'model', 'owner', 'ttl_s', 'idempotency', 'batch')
+  local record = redis.call('HMGET', key, 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat')
   local model, owner, idempotency, batch = record[1], record[2], record[4], record[5]
   local ttl_ms = tonumber(record[3]) * 1000
   move(id, status)
@@ -155,6 +155,10 @@ local function close(id, status)
   redis.call('ZADD', P .. 'kept', NOW + ttl_ms, owner .. ' ' .. id)
   if idempotency and idempotency ~= '' then
     redis.call('PEXPIRE', P .. 'idempotency:' .. idempotency, ttl_ms)
+  end
+  local chat = record[6] and P .. 'chat:' .. owner .. ':' .. record[6]
+  if chat and redis.call('GET', chat) == id then
+    redis.call('PEXPIRE', chat, ttl_ms)
   end
   if batch and batch ~= '' then
     close_in_batch(id, batch)

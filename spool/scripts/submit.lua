@@ -53,6 +53,10 @@ redis.call('SADD', P .. 'models', model)
 redis.call('ZADD', P .. 'pending:' .. model, ARGV[4] * 1e15 + seq, id)
 redis.call('ZADD', P .. 'deadlines', start_by, id)
 redis.call('ZADD', P .. 'owner:' .. owner, NOW * 1000 + seq % 1000, id)
+local chat = redis.call('HGET', key, 'chat')
+if chat then
+  redis.call('SET', P .. 'chat:' .. owner .. ':' .. chat, id)
+end
 if ARGV[14] ~= '0' then
   redis.call('ZADD', P .. 'watched', NOW + ARGV[14], id)
 end

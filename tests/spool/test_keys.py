@@ -27,7 +27,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 27
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 28
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -37,7 +37,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)
     store.open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)
-    store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d"), max_queued=9)
+    store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d", chat="c"), max_queued=9)
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
     submit(link, on_disconnect=OnDisconnect.CANCEL)
     worker.beat(free=1)

@@ -27,7 +27,7 @@ def test_submit_writes_the_record(link: RedisLink) -> None:
     assert (job.id, job.owner, job.model, job.status) == (new.id, OWNER, "demo", Status.QUEUED)
     assert (job.priority, job.metadata, job.last_entry, job.attempt) == (Priority.BATCH, {"a": "b"}, 0, 0)
     assert job.deadline_at - job.created_at == pytest.approx(60)
-    assert JobStore(link).input_of(new.id) == new.encode_input()
+    assert JobStore(link).input_of(new.id) == new.input
 
 
 def test_submit_sent_twice(link: RedisLink) -> None:

@@ -67,10 +67,13 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens counted by the upstream."""
+    """Tokens counted by the upstream. Of the input, how many came from its cache, and of the output, how many were
+    thought rather than said; None where it does not say."""
 
     input_tokens: int
     output_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,17 @@ def _usage(usage: dict[str, Any]) -> Usage | None:
     counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if type(counts[0]) is not int or type(counts[1]) is not int:
         return None
-    return Usage(input_tokens=counts[0], output_tokens=counts[1])
+    return Usage(
+        input_tokens=counts[0],
+        output_tokens=counts[1],
+        cached_tokens=_detail(usage.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_detail(usage.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _detail(details: Any, name: str) -> int | None:
+    count = details.get(name) if type(details) is dict else None
+    return count if type(count) is int else None
 
 
 def _error(error: Any) -> ErrorInStream:

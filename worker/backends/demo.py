@@ -13,11 +13,14 @@ import gevent
 from pydantic import ValidationError
 
 from spool.demo_params import DemoParams
-from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, Usage
+from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, ToolCall, Usage
+from worker.backends.demo_json import calls, wanted_json
 
 _TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
+_PIECES = re.compile(r".{1,8}", re.DOTALL)
 _YIELD_EVERY = 64
 _STAMPS = 200
+_EFFORTS = {"low": 2, "medium": 4, "high": 8, "xhigh": 16}
 _QUOTED_CHARACTERS = 80
 
 _OPENING = """## A demo answer
@@ -79,10 +82,17 @@ class Demo:
         prompt = prompt_of(request.messages)
         schedule = _Schedule(params)
         if not request.prefix:
-            for number in range(params.reasoning):
+            steps = params.reasoning or _EFFORTS.get(params.reasoning_effort or "", 0)
+            for number in range(steps):
                 schedule.wait_for(number)
-                yield Reasoning(f"Step {number + 1} of {params.reasoning}. ")
-            schedule.shift(params.reasoning)
+                yield Reasoning(f"Step {number + 1} of {steps}. ")
+            schedule.shift(steps)
+        called = calls(params, request.messages, prompt)
+        if called:
+            yield from _called(called, request.job_id, schedule)
+            yield Usage(input_tokens=len(prompt.split()), output_tokens=schedule.skipped)
+            yield Finish("tool_calls")
+            return
         made = 0
         for made, text in enumerate(self._texts(prompt, params, request.prefix, schedule), 1):  # noqa: B007
             yield Text(text)
@@ -90,12 +100,12 @@ class Demo:
         if params.fail_after is not None and total >= params.fail_after:
             raise BackendError("demo_failure", f"failed after {total} tokens, as asked", retryable=True)
         yield Usage(input_tokens=len(prompt.split()), output_tokens=total)
-        yield Finish("length" if params.tokens is not None else "stop")
+        yield Finish("length" if params.tokens is not None or total == _most(params) else "stop")
 
     def _texts(self, prompt: str, params: DemoParams, prefix: str, schedule: _Schedule) -> Iterator[str]:
         """The tokens that are still to be said, each at its time."""
-        texts = _stamps(schedule) if params.stamp else answer(prompt, params.seed, endless=params.tokens is not None)
-        limits = [n for n in (params.tokens, params.fail_after) if n is not None]
+        texts = _stamps(schedule) if params.stamp else _said(prompt, params)
+        limits = [n for n in (params.tokens, params.fail_after, _most(params)) if n is not None]
         most = min(limits) if limits else (_STAMPS if params.stamp else None)
         if params.stamp:
             schedule.skipped = prefix.count(" ")
@@ -106,6 +116,29 @@ class Demo:
             if not params.stamp:
                 schedule.wait_for(number)
             yield text
+
+
+def _most(params: DemoParams) -> int | None:
+    return params.max_completion_tokens or params.max_tokens
+
+
+def _said(prompt: str, params: DemoParams) -> Iterator[str]:
+    """The tokens of the answer, whatever its form."""
+    document = wanted_json(params, prompt)
+    if document is not None:
+        return iter(_PIECES.findall(document))
+    return answer(prompt, params.seed, endless=params.tokens is not None)
+
+
+def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule) -> Iterator[Piece]:
+    """The pieces of these tool calls, each at its time, and counted as what was said."""
+    for index, (name, arguments) in enumerate(called):
+        schedule.wait_for(schedule.skipped)
+        yield ToolCall(index, f"call_{job_id}_{index}", name, "")
+        for piece in _PIECES.findall(arguments):
+            schedule.skipped += 1
+            schedule.wait_for(schedule.skipped)
+            yield ToolCall(index, None, None, piece)
 
 
 class _Schedule:

@@ -114,6 +114,7 @@ class _Link:
         self._client: openai.OpenAI | None = None
         self._gates: dict[str, UpstreamGate] = {}
         self._asks_usage = True
+        self._is_openai = upstream.kind == "azure" or ".openai.com/" in f"{upstream.url}/"
         self.proofs: dict[tuple[str, str], Proof] = {}
 
     def gate(self, model: Model) -> UpstreamGate:
@@ -139,6 +140,9 @@ class _Link:
     def _call(self, request: GenerationRequest, asks_usage: bool) -> AbstractContextManager[APIResponse[Any]]:
         """The request, sent on entering. Leaving closes the connection, unless it can be used again."""
         messages, extra = _body(request, asks_usage)
+        if "max_completion_tokens" in extra and not self._is_openai:
+            # What others call it; servers that know the newer name as well know this one too.
+            extra.setdefault("max_tokens", extra.pop("max_completion_tokens"))
         return self._connected().chat.completions.with_streaming_response.create(
             model=_name(request.model),
             messages=cast(Any, messages),

@@ -1,0 +1,117 @@
+"""A conversation: what a model is given, what its answer adds up to, and how the next turn goes on from there.
+
+Messages are in OpenAI's chat shape. The stored input of a job (``spool.keys``) holds the whole conversation up to it,
+so that a turn needs none of the earlier ones, which may be gone by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from spool.entries import Kind
+from spool.errors import UndecodableRecord
+
+
+def given(stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The messages that the model gets for this stored input. Instructions come first and are of this turn alone."""
+    instructions = stored.get("instructions")
+    before = [{"role": "system", "content": instructions}] if instructions else []
+    return [*before, *stored["messages"]]
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One tool call, as far as it came; ``arguments`` is JSON text once it is whole."""
+
+    call_id: str
+    name: str
+    arguments: str = ""
+
+    def message(self) -> dict[str, Any]:
+        """The call in a message's ``tool_calls``."""
+        return {"id": self.call_id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the entries of a job's log add up to. ``usage``, ``finish_reason`` and ``error`` are as in the entries;
+    ``end`` is the terminal entry's kind, None while there is none."""
+
+    job_id: str
+    calls: dict[int, ToolCall] = field(default_factory=dict)
+    usage: Mapping[str, Any] | None = None
+    finish_reason: str | None = None
+    error: Mapping[str, Any] | None = None
+    end: Kind | None = None
+    _text: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
+
+    def add(self, raw: bytes) -> None:
+        """Take the next encoded entry. Raises ``UndecodableRecord``."""
+        try:
+            entry = orjson.loads(raw)
+            self._add(entry, entry["kind"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
+            raise UndecodableRecord("entry", raw) from exc
+
+    def add_all(self, entries: Iterable[bytes]) -> None:
+        """Take several."""
+        for raw in entries:
+            self.add(raw)
+
+    @property
+    def text(self) -> str:
+        """The answer's text."""
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before it."""
+        return "".join(self._reasoning)
+
+    def message(self) -> dict[str, Any] | None:
+        """The answer as a message of the conversation; None if it is empty."""
+        if not self.text and not self.calls:
+            return None
+        message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
+        if self.calls:
+            message["tool_calls"] = [call.message() for call in self.calls.values()]
+        return message
+
+    def _add(self, entry: dict[str, Any], kind: str) -> None:
+        match kind:
+            case Kind.TOKEN:
+                self._text.append(entry["text"])
+            case Kind.REASONING:
+                self._reasoning.append(entry["text"])
+            case Kind.TOOL_CALL:
+                self._add_call(entry)
+            case Kind.RESTARTED:
+                self._text.clear()
+                self._reasoning.clear()
+                self.calls.clear()
+                self.usage = None
+            case Kind.USAGE:
+                self.usage = entry
+            case Kind.DONE:
+                self.end, self.finish_reason = Kind.DONE, entry["finish_reason"]
+            case Kind.FAILED:
+                self.end, self.error = Kind.FAILED, entry["error"]
+            case Kind.CANCELLED:
+                self.end = Kind.CANCELLED
+
+    def _add_call(self, entry: dict[str, Any]) -> None:
+        index = entry["index"]
+        call = self.calls.get(index)
+        if call is None:
+            call = self.calls[index] = ToolCall(call_id_of(self.job_id, entry), entry["name"] or "")
+        call.arguments += entry["arguments"]
+
+
+def call_id_of(job_id: str, entry: Mapping[str, Any]) -> str:
+    """The id of the tool call that a ``tool_call`` entry begins; not every server gives its calls one."""
+    return entry["call_id"] or f"call_{job_id}_{entry['index']}"

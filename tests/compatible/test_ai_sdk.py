@@ -1,0 +1,247 @@
+"""``/ai/chat``, over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+import pytest
+
+from tests.faults.upstreams import stack_with
+from tests.scripted_upstream import refuses, says
+from tests.stack import Stack, running_stack, wait_for
+from tests.web.problem_shape import assert_problem
+
+FAST = {"rate": 0}
+SLOW = {"tokens": 60, "rate": 40}
+ENDLESS = {"tokens": 5000, "rate": 40}
+WEATHER = {
+    "type": "function",
+    "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+JSON = {"Content-Type": "application/json"}
+
+
+def asked(chat: str, params: dict[str, Any], *parts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The body of a request, as ``DefaultChatTransport`` makes it."""
+    said = parts or ({"type": "text", "text": "What is a spool?"},)
+    messages = [{"id": "u1", "role": "user", "parts": list(said)}]
+    return {"id": chat, "messages": messages, "trigger": "submit-message", "params": params, "model": "demo", **more}
+
+
+def chunks_of(text: str) -> list[dict[str, Any]]:
+    """The chunks of a whole stream, after the rules for its bytes."""
+    blocks = [block for block in text.split("\n\n") if not block.startswith(":")]
+    assert blocks[-2:] == ["data: [DONE]", ""]
+    assert all(block.startswith("data: {") for block in blocks[:-2])
+    return [orjson.loads(block.removeprefix("data: ")) for block in blocks[:-2]]
+
+
+def text_of(chunks: list[dict[str, Any]]) -> str:
+    """The text that the chunks add up to."""
+    return "".join([chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta"])
+
+
+def begun(client: httpx.Client, body: dict[str, Any], **headers: str) -> str:
+    """The id of a job that was begun by a client which left once it had some text."""
+    with client.stream("POST", "/ai/chat", json=body, headers=headers) as answer:
+        assert answer.status_code == 200, answer.read()
+        for line in answer.iter_lines():
+            if "text-delta" in line:
+                break
+        return answer.headers["X-Spool-Job"]
+
+
+@pytest.fixture
+def chat() -> str:
+    """The id of a chat of this test's own."""
+    return f"chat/{token_hex(6)}"
+
+
+def test_stream(stack: Stack, chat: str) -> None:
+    """The chunks come in the protocol's order under its header, add up to the job's text, and name the job."""
+    answer = stack.client(0).post("/ai/chat", json=asked(chat, FAST))
+    chunks, job = chunks_of(answer.text), answer.headers["X-Spool-Job"]
+    assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.headers["Location"] == f"/jobs/{job}"
+    kinds = [chunk["type"] for chunk in chunks]
+    assert kinds[:3] == ["start", "start-step", "text-start"]
+    assert kinds[-4:] == ["data-usage", "text-end", "finish-step", "finish"]
+    assert chunks[0]["messageId"] == f"msg_{job}"
+    kept = stack.client(1).get(f"/jobs/{job}").json()
+    assert text_of(chunks) == kept["text"]
+    assert kept["status"] == "succeeded"
+
+
+def test_heartbeats_are_comments(stack: Stack, chat: str) -> None:
+    """In silence there are comments."""
+    text = stack.client(0).post("/ai/chat", json=asked(chat, {"first_token_s": 1.5, "tokens": 1})).text
+    assert ": ping\n\n" in text
+    assert chunks_of(text)[-1]["type"] == "finish"
+
+
+def test_resume(stack: Stack, chat: str) -> None:
+    """While it runs it is streamed as a whole by any web; before and after there is nothing to resume."""
+    here, there = stack.client(0), stack.client(1)
+    path = f"/ai/chat/{quote(chat, safe='')}/stream"
+    assert here.get(path).status_code == 204
+    job = begun(here, asked(chat, SLOW))
+    first, second = (client.get(path) for client in (there, here))
+    assert first.headers["X-Spool-Job"] == job
+    assert text_of(chunks_of(first.text)) == there.get(f"/jobs/{job}").json()["text"]
+    assert (second.status_code, second.content) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"streamId":"JOB"}',
+        b'{"messageId":"msg_JOB"}',
+        b'{"activeStreamId":null,"assistantMessage":{"id":"msg_JOB","role":"assistant","parts":[]}}',
+    ],
+)
+def test_stop(stack: Stack, chat: str, body: bytes) -> None:
+    """A stop at any web ends the newest answer for all, whether the body names it or nothing."""
+    job = begun(stack.client(0), asked(chat, ENDLESS))
+    answer = stack.client(1).post(f"/ai/chat/{chat}/stop", content=body.replace(b"JOB", job.encode()), headers=JSON)
+    assert answer.json() == {"success": True}
+    ended = wait_for(lambda: stack.client(0).get(f"/jobs/{job}").json()["ended_at"], "it ends")
+    assert ended
+    assert stack.client(0).get(f"/jobs/{job}").json()["status"] == "cancelled"
+    assert stack.client(0).get(f"/ai/chat/{chat}/stream").status_code == 204
+
+
+def test_stop_of_an_older_stream(stack: Stack, chat: str) -> None:
+    """A stop that names an older stream, and one in a chat that nobody knows, do nothing."""
+    client = stack.client(0)
+    older = begun(client, asked(chat, ENDLESS))
+    newer = begun(client, asked(chat, ENDLESS))
+    for name in ("streamId", "messageId", "activeStreamId"):
+        assert client.post(f"/ai/chat/{chat}/stop", json={name: older}).status_code == 200
+    assert client.post("/ai/chat/nobody/stop").json() == {"success": True}
+    for job in (older, newer):
+        assert client.get(f"/jobs/{job}").json()["cancel_requested_at"] is None
+        client.post(f"/jobs/{job}/cancel")
+
+
+def test_idempotency_key(stack: Stack, chat: str) -> None:
+    """The same key and body are the same answer, streamed again; another body is refused."""
+    client, headers = stack.client(0), {"Idempotency-Key": chat}
+    first, second = (client.post("/ai/chat", json=asked(chat, FAST), headers=headers) for _ in range(2))
+    assert first.text == second.text
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert_problem(client.post("/ai/chat", json=asked(chat, SLOW), headers=headers), 422)
+
+
+def test_system_and_extras(stack: Stack, chat: str) -> None:
+    """``metadata`` is the job's; what an application sends along beside what is known reaches nobody."""
+    more = {"system": "Be brief.", "metadata": {"tab": "7"}, "webSearch": True, "tokens": -1, "messageId": None}
+    answer = stack.client(0).post("/ai/chat", json=asked(chat, FAST, **more))
+    job = stack.client(0).get(f"/jobs/{answer.headers['X-Spool-Job']}").json()
+    assert (job["status"], job["metadata"]) == ("succeeded", {"tab": "7"})
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"id": ""}, "id"),
+        ({"id": "/x"}, "id"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "parts": []}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "parts": [{"type": "text"}]}]}, "messages[0].parts[0]"),
+        ({"messages": [{"role": "user", "parts": []}]}, "messages"),
+        ({"trigger": "resume-stream"}, "trigger"),
+        ({"model": "nothing"}, "model"),
+        ({"params": {"tokens": -1}}, "params.tokens"),
+        ({"tools": {"a": 1}}, "tools"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+    ],
+)
+def test_what_is_refused(stack: Stack, chat: str, change: dict[str, Any], field: str) -> None:
+    """What is wrong is named by its path, and nothing is begun."""
+    problem = assert_problem(stack.client(0).post("/ai/chat", json={**asked(chat, FAST), **change}), 422)
+    assert problem["errors"][0]["field"] == field
+    assert stack.client(0).get(f"/ai/chat/{chat}/stream").status_code == 204
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'"x"'])
+def test_body_that_is_no_object(stack: Stack, chat: str, body: bytes) -> None:
+    """Whatever comes is refused as a problem."""
+    for path in ("/ai/chat", f"/ai/chat/{chat}/stop"):
+        assert_problem(stack.client(0).post(path, content=body, headers=JSON), 422)
+
+
+def test_body_that_is_nested_too_deeply(stack: Stack, chat: str) -> None:
+    """What can be read but not be written again is refused as a problem."""
+    body = orjson.dumps(asked(chat, FAST))[:-1] + b',"data":' + b"[" * 300 + b"]" * 300 + b"}"
+    problem = assert_problem(stack.client(0).post("/ai/chat", content=body, headers=JSON), 422)
+    assert "nested" in problem["detail"]
+
+
+def test_what_the_model_gets(directory: Path, chat: str) -> None:
+    """The upstream sees the system prompt first, the conversation in its own shape, params and tools, and no extras;
+    while it refuses, the client is told."""
+    image = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0KGgo="}
+    more = {"system": "Be brief.", "tools": [WEATHER], "tool_choice": "auto", "webSearch": True, "model": None}
+    body = asked(chat, {"temperature": 0.5}, image, {"type": "text", "text": "What is it?"}, **more)
+    with stack_with(directory, refuses(429, retry_after="1"), says("A ", "dot."), webs=1) as (stack, upstream):
+        chunks = chunks_of(stack.client().post("/ai/chat", json=body).text)
+        request = upstream.calls[-1].body
+    assert [message["role"] for message in request["messages"]] == ["system", "user"]
+    assert request["messages"][0]["content"] == "Be brief."
+    assert [part["type"] for part in request["messages"][1]["content"]] == ["image_url", "text"]
+    assert (request["temperature"], request["tools"], request["tool_choice"]) == (0.5, [WEATHER], "auto")
+    assert not {"webSearch", "system", "id", "trigger", "params"} & set(request)
+    waiting = [chunk["data"] for chunk in chunks if chunk["type"] == "data-waiting"]
+    assert waiting
+    assert set(waiting[0]) == {"reason", "retry_at"}
+    assert text_of(chunks) == "A dot."
+
+
+def test_chat_of_another_owner(directory: Path, chat: str) -> None:
+    """A chat of the same id is another one for another owner, who can neither resume nor stop it."""
+    with running_stack(directory, webs=1, workers=1, API_KEYS="ada=secret-a,bob=secret-b") as stack:
+        ada, bob = (stack.client(headers={"Authorization": f"Bearer secret-{name}"}) for name in "ab")
+        job = begun(ada, asked(chat, ENDLESS))
+        assert bob.get(f"/ai/chat/{chat}/stream").status_code == 204
+        bob.post(f"/ai/chat/{chat}/stop")
+        assert ada.get(f"/jobs/{job}").json()["cancel_requested_at"] is None
+        assert_problem(stack.client().get(f"/ai/chat/{chat}/stream"), 401)
+        ada.post(f"/ai/chat/{chat}/stop")
+        wait_for(lambda: ada.get(f"/jobs/{job}").json()["status"] == "cancelled", "it is cancelled")
+
+
+def test_web_leaves_in_the_middle(directory: Path, chat: str) -> None:
+    """A web that goes away, told to or killed, breaks the connection and says no end; another one has it all."""
+    with running_stack(directory, webs=3, workers=1) as stack:
+        client = stack.client(0)
+        with client.stream("POST", "/ai/chat", json=asked(chat, {"tokens": 200, "rate": 40})) as answer:
+            job, lines = answer.headers["X-Spool-Job"], answer.iter_lines()
+            assert next(lines)
+            stack.webs[0].stop()
+            with pytest.raises(httpx.RemoteProtocolError):
+                rest_of(lines)
+        with stack.client(1).stream("GET", f"/ai/chat/{chat}/stream") as answer:
+            lines = answer.iter_lines()
+            assert next(lines)
+            stack.webs[1].kill()
+            with pytest.raises(httpx.HTTPError):
+                rest_of(lines)
+        whole = stack.client(2).get(f"/ai/chat/{chat}/stream")
+        assert text_of(chunks_of(whole.text)) == stack.client(2).get(f"/jobs/{job}").json()["text"]
+
+
+def rest_of(lines: Iterator[str]) -> None:
+    """Read to the end, which is none that the stream itself says."""
+    for line in lines:
+        assert "DONE" not in line
+        assert "error" not in line

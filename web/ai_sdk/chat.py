@@ -1,0 +1,203 @@
+"""``/ai/chat``: an answer in a chat is a job; its stream can be resumed as long as it runs, and stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from flask import Blueprint, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
+from web import auth
+from web.ai_sdk.ui_messages import UiMessage, messages_of
+from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of
+from web.auth import scope
+from web.jobs import accept
+from web.json_response import json_response
+from web.problems import field_problem
+from web.state import State, state
+from web.submissions import (
+    body,
+    check_demo_params,
+    check_size,
+    digest,
+    idempotency_digest,
+    invalid,
+    json_body,
+    known_model,
+    parse_json,
+)
+from web.translated import streamed
+
+blueprint = Blueprint("ai_sdk_chat", __name__)
+
+Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
+
+
+class _Asked(BaseModel):
+    """Applications send what else they like along; it is none of ours."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
+
+
+Asked = TypeVar("Asked", bound=_Asked)
+
+
+class ChatRequest(_Asked):
+    """The body as ``DefaultChatTransport`` sends it; ``model`` and what follows is the application's own ``body``."""
+
+    # It is a part of the path of what resumes it.
+    id: Annotated[str, Field(min_length=1, max_length=200, pattern="^[^/]")]
+    messages: Annotated[list[UiMessage], Field(min_length=1, max_length=10_000)]
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    message_id: str | None = None
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    system: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = Field(None, alias="tool_choice")
+    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
+
+    def all_params(self) -> dict[str, Any]:
+        """What goes to the model beside the conversation."""
+        tools = {"tools": self.tools, "tool_choice": self.tool_choice}
+        return {**self.params, **{name: value for name, value in tools.items() if value is not None}}
+
+    def goes_on(self) -> UiMessage | None:
+        """The assistant's message that the client adds the answer to, as ``AbstractChat`` chooses it; None for a new
+        one. It must get its own id again, or it would be there twice."""
+        if self.trigger == "regenerate-message":
+            return None
+        last = self.messages[-1]
+        message = next((one for one in self.messages if one.id and one.id == self.message_id), last)
+        return message if message.role == "assistant" and message.id else None
+
+
+class _Named(_Asked):
+    id: str | None = None
+
+
+class StopRequest(_Asked):
+    """What a stop may name: a stream, by its job or its message."""
+
+    active_stream_id: str | None = None
+    stream_id: str | None = None
+    message_id: str | None = None
+    assistant_message: _Named | None = None
+
+    def named(self) -> str | None:
+        """The first that it names."""
+        message = self.assistant_message.id if self.assistant_message else None
+        return self.active_stream_id or self.stream_id or self.message_id or message
+
+
+@blueprint.post("/ai/chat")
+@scope("jobs:write")
+def create() -> Response:
+    """The AI SDK's chat: answers the messages as a UI message stream. It goes on if the client leaves."""
+    here, data = state(), json_body()
+    asked = _parse(ChatRequest, data)
+    # Before the job is there: a 503 says that nothing was done.
+    here.refuse_streams()
+    try:
+        new = _new_job(here, asked, digest(data))
+    except orjson.JSONEncodeError as exc:
+        raise field_problem("body", "is nested too deeply") from exc
+    submitted = accept(here, new)
+    response = _streamed(submitted.job, UiMessageStream(submitted.job, new.input.get("request", {}), again=False))
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@blueprint.get("/ai/chat/<path:chat_id>/stream")
+@scope("jobs:read")
+def resume(chat_id: str) -> Response:
+    """The AI SDK's resume: the whole stream of the chat's newest answer again, from any instance; 204 if none runs."""
+    here = state()
+    job = _running(here, chat_id)
+    if job is None:
+        return Response(status=204, headers={"Cache-Control": "no-store"})
+    return _streamed(job, UiMessageStream(job, _said(here, job), again=True))
+
+
+@blueprint.post("/ai/chat/<path:chat_id>/stop")
+@scope("jobs:write")
+def stop(chat_id: str) -> Response:
+    """Stop the chat's newest answer, for all who read it. The body may be empty, or name the stream that is meant
+    (``activeStreamId``, ``streamId``, ``messageId`` or ``assistantMessage``): an older one is none to stop. Answers
+    ``{"success": true}`` either way, as the AI SDK's guide does."""
+    here, raw = state(), body()
+    asked = _parse(StopRequest, parse_json(raw, "body") if raw else {})
+    job = _running(here, chat_id)
+    named = asked.named()
+    if job is not None and (named is None or named in _names(here, job)):
+        here.store.cancel(job.id, job.owner)
+    return json_response({"success": True})
+
+
+def _parse(shape: type[Asked], data: Any) -> Asked:
+    if not isinstance(data, dict):
+        raise field_problem("body", "must be a JSON object")
+    try:
+        return shape.model_validate(data)
+    except ValidationError as exc:
+        raise invalid(exc, "") from exc
+
+
+def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
+    model, params = known_model(here, asked.model), asked.all_params()
+    new = NewJob(
+        id=new_job_id(shard=0),
+        owner=auth.owner(),
+        model=model.name,
+        input={**_stored(asked), "params": params if model.backend != "demo" else check_demo_params(params, "params")},
+        surface="ai",
+        metadata=asked.metadata or {},
+        ttl_s=here.settings.job_ttl_s,
+        timeout_s=here.settings.job_timeout_s,
+        start_s=model.start_s,
+        # This client cannot unsay what it has.
+        on_worker_loss=OnWorkerLoss.FAIL,
+        continuable=model.continues,
+        chat=_chat(asked.id),
+    )
+    check_size(here, new, "messages")
+    return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest)
+
+
+def _stored(asked: ChatRequest) -> dict[str, Any]:
+    stored: dict[str, Any] = {"messages": messages_of(asked.messages)}
+    if not stored["messages"]:
+        raise field_problem("messages", "say nothing that a model could answer")
+    if asked.system and asked.system.strip():
+        stored["instructions"] = asked.system
+    if before := asked.goes_on():
+        stored["request"] = {"message_id": before.id, "parts": [part.dump() for part in before.parts]}
+    return stored
+
+
+def _chat(chat_id: str) -> str:
+    return hashlib.sha256(chat_id.encode()).hexdigest()[:32]
+
+
+def _running(here: State, chat_id: str) -> Job | None:
+    job = here.store.newest_of_chat(_chat(chat_id), auth.owner())
+    return None if job is None or job.ended else job
+
+
+def _said(here: State, job: Job) -> dict[str, Any]:
+    said: dict[str, Any] = here.store.input_of(job.id).get("request") or {}
+    return said
+
+
+def _names(here: State, job: Job) -> set[str]:
+    return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _said(here, job))}
+
+
+def _streamed(job: Job, stream: UiMessageStream) -> Response:
+    return streamed(job, stream, {**HEADERS, "Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})

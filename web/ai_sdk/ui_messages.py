@@ -1,0 +1,161 @@
+"""UI messages, which the AI SDK keeps a chat in, as messages in the chat shape.
+
+https://ai-sdk.dev/docs/reference/ai-sdk-core/ui-message. As the SDK's own ``convertToModelMessages`` does it, but for:
+
+- A tool call that nobody has answered is left out: model servers refuse a conversation that goes on behind one.
+- Reasoning and an assistant's own files are left out: chat models take neither back.
+- A message of which nothing is left is left out, as what an answer that failed at once leaves behind in the chat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+_TOOL = "tool-"
+_DYNAMIC_TOOL = "dynamic-tool"
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "file": ("url", "media_type"),
+    _TOOL: ("tool_call_id", "state"),
+    _DYNAMIC_TOOL: ("tool_call_id", "state", "tool_name"),
+}
+"""What a part must have to be of use."""
+
+
+class UiPart(BaseModel):
+    """One part of a UI message. Which fields it has depends on its type; some are of no use here."""
+
+    model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel)
+
+    type: Annotated[str, Field(min_length=1, max_length=200)]
+    text: str | None = None
+    url: str | None = None
+    media_type: str | None = None
+    filename: str | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    state: str | None = None
+    tool_input: Any = Field(None, alias="input")
+    raw_input: Any = None
+    output: Any = None
+    error_text: str | None = None
+    preliminary: bool | None = None
+    approval: Any = None
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether it is a call of a tool, with whatever became of it."""
+        return self.type.startswith(_TOOL) or self.type == _DYNAMIC_TOOL
+
+    @property
+    def called(self) -> str:
+        """The tool's name."""
+        return self.type.removeprefix(_TOOL) if self.type.startswith(_TOOL) else self.tool_name or ""
+
+    @property
+    def given(self) -> Any:
+        """What the tool was called with; the bare text where that was no JSON."""
+        return self.raw_input if self.tool_input is None else self.tool_input
+
+    def dump(self) -> dict[str, Any]:
+        """The part as it came."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> UiPart:
+        for name in _NEEDED.get(_TOOL if self.type.startswith(_TOOL) else self.type, ()):
+            if getattr(self, name) is None:
+                raise ValueError(f"needs {to_camel(name)}")
+        return self
+
+
+class UiMessage(BaseModel):
+    """One message of a chat."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    id: Annotated[str, Field(max_length=200)] = ""
+    role: Literal["system", "user", "assistant"]
+    parts: Annotated[list[UiPart], Field(max_length=10_000)]
+
+
+def messages_of(chat: Sequence[UiMessage]) -> list[dict[str, Any]]:
+    """The conversation. Raises ``orjson.JSONEncodeError`` for what a tool was given or gave, nested too deeply."""
+    return [message for one in chat for message in _messages(one)]
+
+
+def _messages(message: UiMessage) -> Iterator[dict[str, Any]]:
+    if message.role == "assistant":
+        for step in _steps(message.parts):
+            yield from _step(step)
+    elif content := _content(message):
+        yield {"role": message.role, "content": content}
+
+
+def _content(message: UiMessage) -> str | list[dict[str, Any]]:
+    """Text where it is nothing else: not every server takes parts from everybody."""
+    if message.role == "system":
+        return _text(message.parts)
+    parts = [shown for part in message.parts if (shown := _user_part(part)) is not None]
+    return str(parts[0]["text"]) if len(parts) == 1 and parts[0]["type"] == "text" else parts
+
+
+def _text(parts: Sequence[UiPart]) -> str:
+    return "".join([part.text or "" for part in parts if part.type == "text"])
+
+
+def _user_part(part: UiPart) -> dict[str, Any] | None:
+    match part.type:
+        case "text" if part.text:
+            return {"type": "text", "text": part.text}
+        case "file" if (part.media_type or "").startswith("image/"):
+            return {"type": "image_url", "image_url": {"url": part.url}}
+        case "file":
+            return {"type": "file", "file": {"filename": part.filename or "file", "file_data": part.url}}
+    return None
+
+
+def _steps(parts: Sequence[UiPart]) -> Iterator[list[UiPart]]:
+    """An assistant's message, cut where the model was asked again."""
+    step: list[UiPart] = []
+    for part in parts:
+        if part.type == "step-start":
+            yield step
+            step = []
+        else:
+            step.append(part)
+    yield step
+
+
+def _step(parts: Sequence[UiPart]) -> Iterator[dict[str, Any]]:
+    text = _text(parts)
+    answered = [(part, output) for part in parts if part.is_tool and (output := _output(part)) is not None]
+    if answered:
+        yield {"role": "assistant", "content": text or None, "tool_calls": [_call(part) for part, _ in answered]}
+    elif text:
+        yield {"role": "assistant", "content": text}
+    for part, output in answered:
+        yield {"role": "tool", "tool_call_id": part.tool_call_id, "content": output}
+
+
+def _call(part: UiPart) -> dict[str, Any]:
+    arguments = "{}" if part.given is None else orjson.dumps(part.given).decode()
+    return {"id": part.tool_call_id, "type": "function", "function": {"name": part.called, "arguments": arguments}}
+
+
+def _output(part: UiPart) -> str | None:
+    """What the model is told about the call; None while there is nothing to tell."""
+    match part.state:
+        case "output-available" if not part.preliminary:
+            return part.output if isinstance(part.output, str) else orjson.dumps(part.output).decode()
+        case "output-error":
+            return part.error_text or "the tool failed"
+        case "output-denied":
+            reason = part.approval.get("reason") if isinstance(part.approval, dict) else None
+            return str(reason or "the call was denied")
+    return None

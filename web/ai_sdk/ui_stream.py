@@ -1,0 +1,165 @@
+"""UI message streams: entries in, the AI SDK's chunks out.
+
+https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol. What is ours: ``data-waiting`` and
+``data-usage``, which ``onData`` gets, and which are not kept in the message. (Usage as metadata of the message would
+end the stream of an application whose schema for it wants something else.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from spool.conversation import ToolCall, call_id_of
+from spool.entries import Kind
+from spool.jobs import Job
+from spool.log import Row
+from web.ai_sdk.ui_parts import Chunk, chunks_of
+
+HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
+
+_FINISH = {"stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls"}
+
+
+def message_id_of(job_id: str, said: Mapping[str, Any]) -> str:
+    """The id of the message that the job's answer is, or that it goes on."""
+    return said.get("message_id") or f"msg_{job_id}"
+
+
+class UiMessageStream:
+    """One stream. ``said`` is what the request said of the message that the answer goes on: ``message_id``, and its
+    ``parts``, which a client that comes ``again`` has to get once more."""
+
+    name = "ai"
+
+    def __init__(self, job: Job, said: Mapping[str, Any], *, again: bool) -> None:
+        self._job = job
+        self._message_id = message_id_of(job.id, said)
+        self._before = said.get("parts", ()) if again else ()
+        self._parts = 0
+        self._open: str | None = None
+        self._open_head = b""
+        self._open_end = b""
+        self._calls: dict[int, ToolCall] = {}
+        self._said = False
+        self.over = False
+
+    def opening(self) -> bytes:
+        """Whose parts follow, and those that it had before."""
+        start = {"type": "start", "messageId": self._message_id}
+        return b"".join(map(_encode, (start, *chunks_of(self._before), {"type": "start-step"})))
+
+    def entries(self, rows: list[Row]) -> bytes:
+        """The chunks of these entries, and behind the terminal one what ends the stream."""
+        return b"".join([self._entry(orjson.loads(raw)) for _entry_id, raw in rows if not self.over])
+
+    def heartbeat(self) -> bytes:
+        """A comment."""
+        return PING
+
+    def broken_off(self, code: str, message: str) -> None:
+        """Nothing is said: a client that is told of an error has lost its answer, and one that loses its connection
+        resumes."""
+
+    def _entry(self, entry: dict[str, Any]) -> bytes:
+        match entry["kind"]:
+            case Kind.TOKEN:
+                self._said = True
+                return self._text("text", entry["text"])
+            case Kind.REASONING:
+                return self._text("reasoning", entry["text"])
+            case Kind.TOOL_CALL:
+                self._said = True
+                return self._call(entry)
+            case Kind.USAGE:
+                return _data("usage", _usage(entry))
+            case Kind.WAITING:
+                return _data("waiting", {"reason": entry["reason"], "retry_at": entry["retry_at"]})
+            case Kind.RESTARTED if self._said:
+                return self._end({"type": "error", "errorText": "the answer broke off, and began anew"})
+            case Kind.RESTARTED:
+                return self._close()
+            case Kind.DONE:
+                return self._done(entry["finish_reason"])
+            case Kind.FAILED:
+                return self._end({"type": "error", "errorText": entry["error"]["message"]})
+            case Kind.CANCELLED:
+                return self._end({"type": "abort"})
+        return b""
+
+    def _text(self, kind: str, text: str) -> bytes:
+        if self._open == kind:
+            return self._delta(text)
+        part_id = f"{kind}-{self._parts}"
+        closing = self._close()
+        self._parts += 1
+        self._open = kind
+        self._open_head = _encode({"type": f"{kind}-delta", "id": part_id})[: -len(b"}\n\n")]
+        self._open_end = _encode({"type": f"{kind}-end", "id": part_id})
+        return closing + _encode({"type": f"{kind}-start", "id": part_id}) + self._delta(text)
+
+    def _delta(self, text: str) -> bytes:
+        return b'%b,"delta":%b}\n\n' % (self._open_head, orjson.dumps(text))
+
+    def _close(self) -> bytes:
+        """The text that is open ends."""
+        data = self._open_end if self._open else b""
+        self._open = None
+        return data
+
+    def _call(self, entry: Mapping[str, Any]) -> bytes:
+        data, call = b"", self._calls.get(entry["index"])
+        if call is None:
+            call = self._calls[entry["index"]] = ToolCall(call_id_of(self._job.id, entry), entry["name"] or "")
+            data = self._close() + _encode({"type": "tool-input-start", **_named(call)})
+        arguments = entry["arguments"]
+        if not arguments:
+            return data
+        call.arguments += arguments
+        return data + _encode({"type": "tool-input-delta", "toolCallId": call.call_id, "inputTextDelta": arguments})
+
+    def _done(self, finish_reason: str) -> bytes:
+        # The calls are whole only now: their pieces may come in any order.
+        calls = b"".join([_encode(_input(call)) for call in self._calls.values()])
+        finish = {"type": "finish", "finishReason": _FINISH.get(finish_reason, "other")}
+        return self._close() + calls + _encode({"type": "finish-step"}) + self._end(finish)
+
+    def _end(self, chunk: Chunk) -> bytes:
+        self.over = True
+        return self._close() + _encode(chunk) + DONE
+
+
+def _named(call: ToolCall) -> Chunk:
+    return {"toolCallId": call.call_id, "toolName": call.name}
+
+
+def _input(call: ToolCall) -> Chunk:
+    try:
+        parsed = orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError as exc:
+        error = {"input": call.arguments, "errorText": f"the model's arguments are not JSON: {exc}"}
+        return {"type": "tool-input-error", **_named(call), **error}
+    return {"type": "tool-input-available", **_named(call), "input": parsed}
+
+
+def _usage(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """As the SDK names it (``LanguageModelUsage``)."""
+    return {
+        "inputTokens": entry["input_tokens"],
+        "outputTokens": entry["output_tokens"],
+        "totalTokens": entry["input_tokens"] + entry["output_tokens"],
+        "inputTokenDetails": {"cacheReadTokens": entry.get("cached_tokens") or 0},
+        "outputTokenDetails": {"reasoningTokens": entry.get("reasoning_tokens") or 0},
+    }
+
+
+def _data(name: str, data: Mapping[str, Any]) -> bytes:
+    return _encode({"type": f"data-{name}", "data": data, "transient": True})
+
+
+def _encode(chunk: Mapping[str, Any]) -> bytes:
+    return b"data: %b\n\n" % orjson.dumps(chunk)

@@ -1,0 +1,105 @@
+"""``POST /v1/chat/completions``: a chat completion is a job, its stream the job's log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from spool.conversation import Answer
+from spool.jobs import NewJob
+from web.auth import scope
+from web.jobs import accept
+from web.json_response import json_response
+from web.openai.chat_chunks import ChatChunks, completion
+from web.openai.fields import Asked, new_job, parse, refuse
+from web.problems import Problem
+from web.state import State, state
+from web.submissions import Message
+from web.translated import CLIENT_LEFT, streamed, wait_for_all
+
+blueprint = Blueprint("openai_chat", __name__)
+
+_OF_JOBS = {
+    "upstream_rejected": 400,
+    "cancelled": 409,
+    "upstream_unavailable": 504,
+    "deadline_exceeded": 504,
+    "start_timeout": 504,
+    "first_token_timeout": 504,
+    "token_timeout": 504,
+}
+
+
+class ChatRequest(Asked):
+    """The body. Sampling parameters, tools, response formats and whatever else an upstream may know pass through."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
+    n: int | None = None
+    stream_options: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    audio: Any = None
+    logprobs: bool | None = None
+    functions: Any = None
+    function_call: Any = None
+
+    def check(self) -> None:
+        """Refuse what Spool itself would have to do, and does not."""
+        if self.n not in (None, 1):
+            refuse("n", "must be 1: Spool keeps one answer for a job")
+        if self.modalities not in (None, ["text"]) or self.audio is not None:
+            refuse("modalities", "must be text: Spool keeps no audio")
+        if self.logprobs:
+            refuse("logprobs", "must be false: Spool does not keep them")
+        if self.functions is not None or self.function_call is not None:
+            refuse("functions", "are no longer supported: use tools")
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """The messages as they came."""
+        return [message.model_dump(exclude_unset=True) for message in self.messages]
+
+
+@blueprint.post("/v1/chat/completions")
+@scope("jobs:write")
+def create() -> Response:
+    """OpenAI's chat completion, whole or as a stream. It goes on if the client leaves."""
+    here = state()
+    asked, body_digest = parse(ChatRequest)
+    asked.check()
+    # Before the job is there: a 503 says that nothing was done.
+    here.refuse_streams()
+    submitted = accept(here, _new_job(here, asked, body_digest))
+    job = submitted.job
+    headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
+    if asked.stream:
+        wants_usage = bool((asked.stream_options or {}).get("include_usage"))
+        return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers)
+    answer = Answer(job.id)
+    if not wait_for_all(here, job, answer.add):
+        return Response(status=CLIENT_LEFT)
+    if answer.finish_reason is None:
+        raise _failed(answer, headers)
+    return json_response(completion(job, answer), 200, headers)
+
+
+def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
+    return new_job(
+        here,
+        asked,
+        body_digest,
+        surface="chat",
+        stored={"messages": asked.conversation()},
+        params=asked.extras(),
+        field="messages",
+    )
+
+
+def _failed(answer: Answer, headers: Mapping[str, str]) -> Problem:
+    """What a client is told that waited for the whole answer of a job which ended otherwise. Not worth another try by
+    itself: Spool has tried."""
+    error = answer.error or {"code": "cancelled", "message": "the job was cancelled"}
+    status = _OF_JOBS.get(error["code"], 502)
+    title = error["code"].replace("_", " ")
+    return Problem(status, title, error["message"], headers={**headers, "x-should-retry": "false"})

@@ -1,0 +1,132 @@
+"""Chat completions: entries in, ``chat.completion.chunk`` events out; and the whole completion.
+
+https://platform.openai.com/docs/api-reference/chat-streaming. What a model thinks is ``reasoning_content``, as
+DeepSeek, vLLM and llama.cpp have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from spool.conversation import Answer, call_id_of
+from spool.entries import Kind
+from spool.jobs import Job
+from spool.log import Row
+from web.openai.errors import error_body
+
+DONE = b"data: [DONE]\n\n"
+PING = b": ping\n"
+
+
+class ChatChunks:
+    """One stream. ``wants_usage``: a last chunk says how many tokens it took."""
+
+    name = "chat"
+
+    def __init__(self, job: Job, *, wants_usage: bool) -> None:
+        self._job = job
+        self._head = b"data: " + orjson.dumps(_head(job, "chat.completion.chunk"))[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}\n\n' if wants_usage else b"]}\n\n"
+        self._wants_usage = wants_usage
+        self._usage: Mapping[str, Any] | None = None
+        self._said = False
+        self._calls: set[int] = set()
+        self.over = False
+
+    def opening(self) -> bytes:
+        """The chunk that says whose words follow."""
+        return self._delta({"role": "assistant", "content": ""})
+
+    def entries(self, rows: list[Row]) -> bytes:
+        """The chunks of these entries, and behind the terminal one what ends the stream."""
+        return b"".join([self._entry(orjson.loads(raw)) for _entry_id, raw in rows if not self.over])
+
+    def heartbeat(self) -> bytes:
+        """A comment."""
+        return PING
+
+    def broken_off(self, code: str, message: str) -> bytes:
+        """An error, on which the SDKs raise."""
+        return self._error({"code": code, "message": message})
+
+    def _entry(self, entry: dict[str, Any]) -> bytes:
+        match entry["kind"]:
+            case Kind.TOKEN:
+                self._said = True
+                return self._delta({"content": entry["text"]})
+            case Kind.REASONING:
+                return self._delta({"reasoning_content": entry["text"]})
+            case Kind.TOOL_CALL:
+                self._said = True
+                return self._delta({"tool_calls": [self._call(entry)]})
+            case Kind.USAGE:
+                self._usage = entry
+            case Kind.RESTARTED if self._said:
+                return self._error({"code": "restarted", "message": "the answer broke off, and began anew"})
+            case Kind.DONE:
+                return self._end(entry["finish_reason"])
+            case Kind.FAILED:
+                return self._error(entry["error"])
+            case Kind.CANCELLED:
+                return self._error({"code": "cancelled", "message": "the job was cancelled"})
+        return b""
+
+    def _call(self, entry: dict[str, Any]) -> dict[str, Any]:
+        index, arguments = entry["index"], entry["arguments"]
+        if index in self._calls:
+            return {"index": index, "function": {"arguments": arguments}}
+        self._calls.add(index)
+        function = {"name": entry["name"] or "", "arguments": arguments}
+        return {"index": index, "id": call_id_of(self._job.id, entry), "type": "function", "function": function}
+
+    def _delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return self._head + orjson.dumps(choice) + self._tail
+
+    def _end(self, finish_reason: str) -> bytes:
+        self.over = True
+        data = self._delta({}, finish_reason)
+        if self._wants_usage:
+            data += self._head + b'],"usage":' + orjson.dumps(usage_of(self._usage)) + b"}\n\n"
+        return data + DONE
+
+    def _error(self, error: Mapping[str, Any]) -> bytes:
+        self.over = True
+        return b"data: " + orjson.dumps(error_body(error["message"], "server_error", error["code"])) + b"\n\n"
+
+
+def completion(job: Job, answer: Answer) -> dict[str, Any]:
+    """The whole completion of an answer that is done."""
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, **(answer.message() or {})}
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if not answer.calls:
+        message["content"] = answer.text
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+    return {**_head(job, "chat.completion"), "choices": [choice], "usage": usage_of(answer.usage)}
+
+
+def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A ``usage`` entry in their words."""
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage["input_tokens"],
+        "completion_tokens": usage["output_tokens"],
+        "total_tokens": usage["input_tokens"] + usage["output_tokens"],
+        "prompt_tokens_details": {"cached_tokens": usage.get("cached_tokens") or 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens") or 0, "audio_tokens": 0},
+    }
+
+
+def _head(job: Job, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{job.id}",
+        "object": kind,
+        "created": int(job.created_at),
+        "model": job.model,
+        "system_fingerprint": None,
+    }

@@ -1,0 +1,69 @@
+"""Errors in the shape that OpenAI's clients read: ``{"error": {"message", "type", "param", "code"}}``.
+
+https://platform.openai.com/docs/guides/error-codes. The SDKs try again by themselves after 408, 409, 429 and 5xx,
+unless ``x-should-retry`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from flask import Flask, Response, request
+
+if TYPE_CHECKING:
+    from web.problems import Problem
+
+PREFIX = "/v1/"
+
+
+def install(app: Flask) -> None:
+    """Give each answer under ``/v1`` an id of its own, which the SDKs show with their errors."""
+
+    def name_it(response: Response) -> Response:
+        if request.path.startswith(PREFIX):
+            response.headers["x-request-id"] = f"req_{secrets.token_hex(12)}"
+        return response
+
+    app.after_request(name_it)
+
+
+def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> dict[str, Any]:
+    """The error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(problem: Problem) -> Response:
+    """A problem, as these clients expect it."""
+    fields = problem.extra.get("errors") or [{}]
+    status, code = _status_and_code(problem)
+    body = error_body(problem.detail, _kind(status), code, fields[0].get("field"))
+    response = Response(orjson.dumps(body), status=status, mimetype="application/json", headers=problem.headers)
+    response.headers["Cache-Control"] = "no-store"
+    if not _worth_another_try(status, code):
+        response.headers["x-should-retry"] = "false"
+    return response
+
+
+def _status_and_code(problem: Problem) -> tuple[int, str]:
+    if "known_models" in problem.extra:
+        return 404, "model_not_found"
+    if problem.status == 401:
+        return 401, "invalid_api_key"
+    code = problem.title.lower().replace(" ", "_")
+    # Their own API says 400 where ours says 422.
+    return 400 if code == "invalid_input" and problem.status == 422 else problem.status, code
+
+
+def _kind(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def _worth_another_try(status: int, code: str) -> bool:
+    if code == "outcome_unknown":
+        # It may have been accepted: only with a key does another try not ask twice.
+        return "Idempotency-Key" in request.headers
+    return status in (408, 429, 500, 502, 503)

@@ -1,0 +1,104 @@
+"""What requests to ``/v1`` have in common: how they are checked, and the job that one becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spool.demo_params import DemoParams
+from spool.jobs import NewJob, OnWorkerLoss, new_job_id
+from spool.models import Model
+from web import auth
+from web.problems import Problem, field_problem
+from web.state import State
+from web.submissions import check_demo_params, check_size, digest, idempotency_digest, invalid, json_body, known_model
+
+Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
+
+
+class Asked(BaseModel):
+    """A request's body. What it does not name goes to the upstream as it is."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
+
+    def extras(self) -> dict[str, Any]:
+        """What the caller sent beside what is named here, without nulls: they ask for nothing."""
+        return {name: value for name, value in (self.model_extra or {}).items() if value is not None}
+
+
+Request = TypeVar("Request", bound=Asked)
+
+
+def parse(shape: type[Request]) -> tuple[Request, str]:
+    """The request's body, checked, and its digest. Raises a ``Problem`` with the path of each wrong field."""
+    data = json_body()
+    if not isinstance(data, dict):
+        raise field_problem("body", "must be a JSON object")
+    try:
+        return shape.model_validate(data), digest(data)
+    except ValidationError as exc:
+        raise invalid(exc, "") from exc
+    except orjson.JSONEncodeError as exc:
+        raise field_problem("body", "is nested too deeply") from exc
+
+
+def refuse(field: str, detail: str) -> NoReturn:
+    """Raise the ``Problem`` for what Spool itself would have to do, and does not."""
+    raise field_problem(field, detail)
+
+
+def new_job(
+    here: State,
+    asked: Asked,
+    body_digest: str,
+    *,
+    surface: str,
+    stored: Mapping[str, Any],
+    params: Mapping[str, Any],
+    field: str,
+    ttl_s: int | None = None,
+) -> NewJob:
+    """The job for this request. ``stored`` is its input without the params, and ``field`` names what of the request may
+    be too large. Raises a ``Problem``; nothing has been done then."""
+    model = known_model(here, asked.model)
+    new = NewJob(
+        id=new_job_id(shard=0),
+        owner=auth.owner(),
+        model=model.name,
+        input={**stored, "params": params_for(model, params)},
+        surface=surface,
+        metadata=asked.metadata or {},
+        ttl_s=ttl_s or here.settings.job_ttl_s,
+        timeout_s=here.settings.job_timeout_s,
+        start_s=model.start_s,
+        # These clients cannot unsay what they have.
+        on_worker_loss=OnWorkerLoss.FAIL,
+        continuable=model.continues,
+    )
+    check_size(here, new, field)
+    return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest)
+
+
+def params_for(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model's backend gets. The demo takes what it knows, and leaves the rest as a server would."""
+    if model.backend != "demo":
+        return dict(params)
+    known = {name: value for name, value in params.items() if name in DemoParams.model_fields}
+    return check_demo_params(known, "")
+
+
+def job_id_of(response_id: str, prefix: str) -> str:
+    """The job behind an id of these surfaces. Raises a 404 ``Problem``."""
+    job_id = response_id.removeprefix(prefix)
+    if job_id == response_id:
+        raise Problem(404, "Not found", f"there is nothing here for you under this id; ids begin with {prefix}")
+    return job_id

@@ -1,0 +1,187 @@
+"""Responses: entries in, events out. A fold: the same log gives the same events with the same numbers on any instance,
+so that ``starting_after`` means the same everywhere, at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from spool.conversation import call_id_of
+from spool.entries import Kind
+from spool.jobs import Job
+from spool.log import Row
+from web.openai.chat_chunks import DONE, PING
+from web.openai.errors import error_body
+from web.openai.response_output import CallItem, Event, TextItem
+from web.openai.response_resource import Outcome, error_of, incomplete_details, resource, usage_of
+
+_BEGAN_ANEW = {"code": "restarted", "message": "the answer broke off, and began anew"}
+
+
+class ResponseFold:
+    """One response, made from its job's log. ``asked`` is what the request said."""
+
+    def __init__(self, job: Job, asked: Mapping[str, Any]) -> None:
+        self._job = job
+        self._asked = asked
+        self._background = bool(asked.get("background"))
+        self._outcome = Outcome("queued" if self._background else "in_progress")
+        self._items: list[TextItem | CallItem] = []
+        self._open: TextItem | None = None
+        self._calls: dict[int, CallItem] = {}
+        self.over = False
+
+    def opening(self) -> list[Event]:
+        """What is there before the log's first entry."""
+        created = self._said("response.created")
+        return [created, self._said("response.queued" if self._background else "response.in_progress")]
+
+    def add(self, raw: bytes) -> list[Event]:
+        """The events of the next encoded entry."""
+        if self.over:
+            return []
+        entry = orjson.loads(raw)
+        match entry["kind"]:
+            case Kind.TOKEN:
+                return self._text(entry["text"], reasoning=False)
+            case Kind.REASONING:
+                return self._text(entry["text"], reasoning=True)
+            case Kind.TOOL_CALL:
+                return self._call(entry)
+            case Kind.USAGE:
+                self._outcome.usage = usage_of(entry)
+            case Kind.STARTED | Kind.RESTARTED | Kind.CONTINUED:
+                return self._begins(entry)
+            case Kind.DONE:
+                return self._done(entry)
+            case Kind.FAILED:
+                return self._end("response.failed", "failed", entry, error=error_of(entry["error"]))
+            case Kind.CANCELLED:
+                return self._end("response.incomplete", "cancelled", entry)
+        return []
+
+    def item(self, item_id: str) -> dict[str, Any] | None:
+        """The output item of that id."""
+        return next((item for item in map(_shown, self._items) if item["id"] == item_id), None)
+
+    def resource(self) -> dict[str, Any]:
+        """The Response object as it is now."""
+        self._outcome.output = [item.item() for item in self._items]
+        return resource(self._job, self._asked, self._outcome)
+
+    def in_progress(self) -> Event:
+        """The event that says that it goes on."""
+        return self._said("response.in_progress")
+
+    def _said(self, kind: str) -> Event:
+        return {"type": kind, "response": self.resource()}
+
+    def _begins(self, entry: Mapping[str, Any]) -> list[Event]:
+        if entry["kind"] == Kind.RESTARTED and any(item.is_answer for item in self._items):
+            # What these clients have they cannot unsay, and a second beginning they do not understand.
+            return self._end("response.failed", "failed", entry, error=error_of(_BEGAN_ANEW))
+        closing = self._close("incomplete") if entry["kind"] == Kind.RESTARTED else []
+        if self._outcome.status != "queued":
+            return closing
+        self._outcome.status = "in_progress"
+        return [*closing, self.in_progress()]
+
+    def _text(self, text: str, *, reasoning: bool) -> list[Event]:
+        if self._open is not None and self._open.is_answer is not reasoning:
+            return [self._open.add(text)]
+        closing = self._close("completed")
+        index = len(self._items)
+        item = TextItem(f"{'rs' if reasoning else 'msg'}_{self._job.id}_{index}", index, reasoning=reasoning)
+        self._items.append(item)
+        self._open = item
+        return [*closing, *item.begin(), item.add(text)]
+
+    def _call(self, entry: Mapping[str, Any]) -> list[Event]:
+        call = self._calls.get(entry["index"])
+        if call is not None:
+            return [call.add(entry["arguments"])]
+        closing = self._close("completed")
+        index = len(self._items)
+        name = entry["name"] or ""
+        call = CallItem(f"fc_{self._job.id}_{index}", index, call_id_of(self._job.id, entry), name)
+        self._items.append(call)
+        self._calls[entry["index"]] = call
+        arguments = entry["arguments"]
+        return [*closing, *call.begin(), *([call.add(arguments)] if arguments else [])]
+
+    def _close(self, status: str) -> list[Event]:
+        """The text that is open ends. Calls stay open to the end: their pieces may come in any order."""
+        item, self._open = self._open, None
+        return item.end(status) if item is not None else []
+
+    def _done(self, entry: Mapping[str, Any]) -> list[Event]:
+        details = incomplete_details(entry["finish_reason"])
+        if details is None:
+            return self._end("response.completed", "completed", entry)
+        self._outcome.incomplete_details = details
+        return self._end("response.incomplete", "incomplete", entry)
+
+    def _end(self, kind: str, status: str, entry: Mapping[str, Any], error: Any = None) -> list[Event]:
+        self.over = True
+        item_status = "completed" if status == "completed" else "incomplete"
+        events = self._close(item_status)
+        for call in self._calls.values():
+            events += call.end(item_status)
+        self._outcome.status, self._outcome.error = status, error
+        if status == "completed":
+            self._outcome.completed_at = int(datetime.fromisoformat(entry["at"]).timestamp())
+        return [*events, self._said(kind)]
+
+
+class ResponseStream:
+    """The events of one response as a stream, those numbered up to ``after`` left out."""
+
+    name = "responses"
+
+    def __init__(self, job: Job, asked: Mapping[str, Any], *, after: int = -1) -> None:
+        self._fold = ResponseFold(job, asked)
+        self._after = after
+        self._next = 0
+
+    @property
+    def over(self) -> bool:
+        """The response has ended."""
+        return self._fold.over
+
+    def opening(self) -> bytes:
+        """The response as it was at first."""
+        return self._encode(self._fold.opening())
+
+    def entries(self, rows: list[Row]) -> bytes:
+        """The events of these entries, and the stream's end behind the last."""
+        data = [self._encode(self._fold.add(raw)) for _entry_id, raw in rows]
+        return b"".join([*data, DONE] if self.over else data)
+
+    def heartbeat(self) -> bytes:
+        """A comment, and the last event of the same kind again: a comment does not wind up every client's clock."""
+        return PING + _encode(self._fold.in_progress(), self._next - 1)
+
+    def broken_off(self, code: str, message: str) -> bytes:
+        """An error on which the SDKs raise; the stream can be gone on with by ``starting_after``."""
+        document = error_body(f"{message}; go on with starting_after={self._next - 1}", "server_error", code)
+        data = {"type": "error", "sequence_number": self._next - 1, **document}
+        return b"event: error\ndata: " + orjson.dumps(data) + b"\n\n"
+
+    def _encode(self, events: list[Event]) -> bytes:
+        first, self._next = self._next, self._next + len(events)
+        if self._next - 1 <= self._after:
+            return b""
+        return b"".join([_encode(e, n) for n, e in enumerate(events, first) if n > self._after])
+
+
+def _encode(event: Event, number: int) -> bytes:
+    data = orjson.dumps({**event, "sequence_number": number})
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), data)
+
+
+def _shown(item: TextItem | CallItem) -> dict[str, Any]:
+    return item.item()

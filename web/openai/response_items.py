@@ -1,0 +1,150 @@
+"""Items of the Responses API as messages in the chat shape, which is what a conversation is kept in.
+
+https://platform.openai.com/docs/api-reference/responses/create, and the Open Responses specification, "Items".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from web.openai.fields import refuse
+
+_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+# What a chat model calls the parts that are not text.
+_PARTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "input_text": lambda part: {"type": "text", "text": part["text"]},
+    "output_text": lambda part: {"type": "text", "text": part["text"]},
+    "text": lambda part: {"type": "text", "text": part["text"]},
+    "refusal": lambda part: {"type": "text", "text": part["refusal"]},
+    "input_image": lambda part: {"type": "image_url", "image_url": _image(part)},
+    "input_file": lambda part: {"type": "file", "file": _without(part, "type")},
+    "input_audio": lambda part: {"type": "input_audio", "input_audio": part["input_audio"]},
+    "input_video": lambda part: {"type": "video_url", "video_url": {"url": part["video_url"]}},
+}
+"""Roles and parts of the two shapes. ``developer`` is a name that only newer models know for ``system``."""
+
+Look = Callable[[str], Mapping[str, Any] | None]
+"""Finds an item of an earlier response by its id; None if there is none."""
+
+
+def messages_of(items: str | Sequence[Mapping[str, Any]], look: Look) -> list[dict[str, Any]]:
+    """The messages that these input items are. Raises a ``Problem`` that names the item which is none."""
+    if isinstance(items, str):
+        return [{"role": "user", "content": items}]
+    messages: list[dict[str, Any]] = []
+    for at, item in enumerate(items):
+        place = f"input[{at}]"
+        if item.get("type") == "item_reference":
+            item = _referenced(item, look, place)
+        try:
+            _add(messages, item, place)
+        except (KeyError, TypeError, AttributeError):
+            refuse(place, "lacks a field, or has one of the wrong type")
+    return messages
+
+
+def items_of(messages: Sequence[Mapping[str, Any]], job_id: str) -> list[dict[str, Any]]:
+    """The messages of a turn as the items that they came as, each with an id."""
+    items: list[dict[str, Any]] = []
+    for message in messages:
+        role, content = message["role"], message.get("content")
+        if role == "tool":
+            output = content if isinstance(content, str) else [_listed_part(part, "user") for part in content or ()]
+            _list(items, job_id, "fco", type="function_call_output", call_id=message["tool_call_id"], output=output)
+            continue
+        if content:
+            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            _list(items, job_id, "msg", type="message", role=role, content=[_listed_part(part, role) for part in parts])
+        for call in message.get("tool_calls") or ():
+            _list(items, job_id, "fc", type="function_call", call_id=call["id"], **call["function"])
+    return items
+
+
+def _list(items: list[dict[str, Any]], job_id: str, prefix: str, **fields: Any) -> None:
+    items.append({"id": f"{prefix}_{job_id}_in{len(items)}", "status": "completed", **fields})
+
+
+def _listed_part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
+    match part["type"]:
+        case "text" if role == "assistant":
+            return {"type": "output_text", "text": part["text"], "annotations": [], "logprobs": []}
+        case "text":
+            return {"type": "input_text", "text": part["text"]}
+        case "image_url":
+            return {
+                "type": "input_image",
+                "image_url": part["image_url"]["url"],
+                "detail": part["image_url"].get("detail", "auto"),
+            }
+        case "file":
+            return {"type": "input_file", **part["file"]}
+    return dict(part)
+
+
+def _referenced(item: Mapping[str, Any], look: Look, place: str) -> Mapping[str, Any]:
+    found = look(str(item.get("id")))
+    if found is None:
+        refuse(f"{place}.id", "refers to no item that is still kept here")
+    return found
+
+
+def _add(messages: list[dict[str, Any]], item: Mapping[str, Any], place: str) -> None:
+    match item.get("type", "message"):
+        case "message":
+            role = _ROLES.get(item["role"])
+            if role is None:
+                refuse(f"{place}.role", "must be user, assistant, system or developer")
+            messages.append({"role": role, "content": _content(item["content"], role, f"{place}.content")})
+        case "function_call":
+            _add_call(messages, item)
+        case "function_call_output":
+            content = _content(item["output"], "tool", f"{place}.output")
+            messages.append({"role": "tool", "tool_call_id": _text(item["call_id"]), "content": content})
+        case "reasoning":
+            # What it thought in earlier turns is of no use to a chat model.
+            pass
+        case other:
+            refuse(f"{place}.type", f"{other!r} is nothing that Spool can give a model")
+
+
+def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
+    """A call belongs to the assistant's message before it, with the calls beside it."""
+    function = {"name": _text(item["name"]), "arguments": _text(item["arguments"])}
+    call = {"id": _text(item["call_id"]), "type": "function", "function": function}
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append({"role": "assistant", "content": None})
+    messages[-1].setdefault("tool_calls", []).append(call)
+
+
+def _content(content: Any, role: str, place: str) -> Any:
+    """Text where it is nothing else: not every server takes parts from everybody."""
+    if isinstance(content, str):
+        return content
+    parts = []
+    for at, part in enumerate(content):
+        translate = _PARTS.get(part["type"])
+        if translate is None:
+            refuse(f"{place}[{at}].type", f"{part['type']!r} is nothing that Spool can give a model")
+        parts.append(translate(part))
+    texts = [_text(part["text"]) for part in parts if part["type"] == "text"]
+    if len(texts) == len(parts) and (len(parts) == 1 or role != "user"):
+        return "".join(texts)
+    return parts
+
+
+def _image(part: Mapping[str, Any]) -> dict[str, Any]:
+    image = {"url": _text(part["image_url"])}
+    if part.get("detail"):
+        image["detail"] = part["detail"]
+    return image
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _without(part: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if key != name}

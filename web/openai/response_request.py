@@ -1,0 +1,147 @@
+"""What ``POST /v1/responses`` may say, and what a chat model is asked for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from web.openai.fields import Asked, refuse
+
+_SAME_NAMES = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "parallel_tool_calls",
+    "user",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+)
+_ECHOED = (*_SAME_NAMES, "instructions", "max_output_tokens", "max_tool_calls", "reasoning", "text", "tool_choice")
+_KEPT_S = 300
+"""How long a response is kept whose request says ``store: false``."""
+Number = float | int
+
+
+class Tool(BaseModel):
+    """A function that the model may call. Hosted tools would be Spool's to run, and are refused."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    type: str
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def for_chat(self) -> dict[str, Any]:
+        """In the shape of chat completions."""
+        function = self.model_dump(exclude={"type"}, exclude_none=True)
+        return {"type": "function", "function": function}
+
+
+class ResponsesRequest(Asked):
+    """The body. Whatever it says beside these goes to the upstream as it is."""
+
+    input: str | Annotated[list[dict[str, Any]], Field(max_length=10_000)]
+    instructions: str | None = None
+    previous_response_id: Annotated[str, Field(max_length=100)] | None = None
+    background: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    include: list[str] | None = None
+    tools: Annotated[list[Tool], Field(max_length=512)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    text: dict[str, Any] | None = None
+    reasoning: dict[str, Any] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tool_calls: int | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    parallel_tool_calls: bool | None = None
+    user: str | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    top_logprobs: int | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    conversation: Any = None
+    prompt: Any = None
+
+    def check(self) -> None:
+        """Refuse what Spool itself would have to do, and does not."""
+        for at, tool in enumerate(self.tools or ()):
+            if tool.type != "function":
+                refuse(
+                    f"tools[{at}].type", f"{tool.type!r} is a tool that the server would have to run: Spool runs none"
+                )
+            if tool.name is None:
+                refuse(f"tools[{at}].name", "is missing")
+        if self.conversation is not None:
+            refuse("conversation", "is not kept here: use previous_response_id")
+        if self.prompt is not None:
+            refuse("prompt", "templates are not kept here: use input and instructions")
+        if self.truncation == "auto":
+            refuse("truncation", "must be disabled: Spool drops nothing of a conversation")
+        if self.top_logprobs or "message.output_text.logprobs" in (self.include or ()):
+            refuse("top_logprobs", "must be 0: Spool does not keep them")
+
+    @property
+    def ttl_s(self) -> int | None:
+        """How long to keep it from its end; None: as long as any job."""
+        return _KEPT_S if self.store is False else None
+
+    def echo(self) -> dict[str, Any]:
+        """What the response says again of its request."""
+        said = {name: getattr(self, name) for name in _ECHOED if getattr(self, name) is not None}
+        if self.tools:
+            said["tools"] = [tool.model_dump() for tool in self.tools]
+        return {
+            **said,
+            "background": bool(self.background),
+            "store": self.store is not False,
+            "previous_response_id": self.previous_response_id,
+        }
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of the chat completion."""
+        params = self.extras()
+        params.update({name: getattr(self, name) for name in _SAME_NAMES if getattr(self, name) is not None})
+        if self.max_output_tokens is not None:
+            params["max_completion_tokens"] = self.max_output_tokens
+        params.update(self._of_reasoning_and_text())
+        params.update(self._of_tools())
+        return params
+
+    def _of_reasoning_and_text(self) -> dict[str, Any]:
+        params: dict[str, Any] = {}
+        if (self.reasoning or {}).get("effort"):
+            params["reasoning_effort"] = (self.reasoning or {})["effort"]
+        text = self.text or {}
+        if text.get("verbosity"):
+            params["verbosity"] = text["verbosity"]
+        form = text.get("format") or {"type": "text"}
+        if not isinstance(form, dict):
+            refuse("text.format", "must be an object")
+        if form.get("type") == "json_schema":
+            schema = {name: value for name, value in form.items() if name != "type" and value is not None}
+            params["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif form.get("type") != "text":
+            params["response_format"] = form
+        return params
+
+    def _of_tools(self) -> dict[str, Any]:
+        tools, choice = [tool.for_chat() for tool in self.tools or ()], self.tool_choice
+        if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+            allowed = {tool.get("name") for tool in choice.get("tools") or () if isinstance(tool, dict)}
+            tools = [tool for tool in tools if tool["function"]["name"] in allowed]
+            choice = choice.get("mode", "auto")
+        elif isinstance(choice, dict):
+            if choice.get("type") != "function":
+                refuse("tool_choice.type", "must be function or allowed_tools: Spool runs no tools itself")
+            choice = {"type": "function", "function": {"name": choice.get("name")}}
+        # Some servers refuse a choice where there is nothing to choose.
+        return {"tools": tools, **({"tool_choice": choice} if choice is not None else {})} if tools else {}

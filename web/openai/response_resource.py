@@ -1,0 +1,99 @@
+"""The Response object: every field that the Open Responses specification requires, null where it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spool.jobs import Job
+
+_DEFAULTS: Mapping[str, Any] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "safety_identifier": None,
+    "user": None,
+    "background": False,
+    "store": True,
+    "parallel_tool_calls": True,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "service_tier": "default",
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "truncation": "disabled",
+}
+_UNFINISHED = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How far a response has come. ``output`` are its items."""
+
+    status: str = "in_progress"
+    output: Sequence[Mapping[str, Any]] = ()
+    usage: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    incomplete_details: Mapping[str, Any] | None = None
+    completed_at: int | None = None
+
+
+def response_id(job: Job) -> str:
+    """The id of the response that a job is."""
+    return f"resp_{job.id}"
+
+
+def resource(job: Job, asked: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """The Response object. ``asked`` is what the request said (``ResponsesRequest.echo``)."""
+    return {
+        "id": response_id(job),
+        "object": "response",
+        "created_at": int(job.created_at),
+        "completed_at": outcome.completed_at,
+        "status": outcome.status,
+        "error": outcome.error,
+        "incomplete_details": outcome.incomplete_details,
+        "model": job.model,
+        "output": outcome.output,
+        "usage": outcome.usage,
+        "metadata": job.metadata,
+        **{name: asked.get(name, default) for name, default in _DEFAULTS.items()},
+        "reasoning": {"effort": None, "summary": None, **(asked.get("reasoning") or {})},
+        "text": {**(asked.get("text") or {}), "format": _format(asked)},
+    }
+
+
+def incomplete_details(finish_reason: str) -> dict[str, Any] | None:
+    """Why the model stopped, if that was not because it was done."""
+    reason = _UNFINISHED.get(finish_reason)
+    return {"reason": reason} if reason else None
+
+
+def error_of(error: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's error in one of the few codes that these clients know; ours stands in the message."""
+    code = "invalid_prompt" if error["code"] == "upstream_rejected" else "server_error"
+    return {"code": code, "message": f"{error['code']}: {error['message']}"}
+
+
+def usage_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``usage`` entry in their words."""
+    return {
+        "input_tokens": entry["input_tokens"],
+        "input_tokens_details": {"cached_tokens": entry.get("cached_tokens") or 0, "cache_write_tokens": 0},
+        "output_tokens": entry["output_tokens"],
+        "output_tokens_details": {"reasoning_tokens": entry.get("reasoning_tokens") or 0},
+        "total_tokens": entry["input_tokens"] + entry["output_tokens"],
+    }
+
+
+def _format(asked: Mapping[str, Any]) -> dict[str, Any]:
+    form = (asked.get("text") or {}).get("format") or {"type": "text"}
+    if form.get("type") == "json_schema":
+        return {"description": None, "strict": False, **form}
+    return dict(form)

@@ -1,0 +1,195 @@
+"""``/v1/responses``: a response is a job. Any can be read again, as a whole or as a stream from any event on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
+from spool.jobs import Job, NewJob, Status
+from spool.log import PAGE, read
+from web import auth
+from web.auth import scope
+from web.jobs import accept, wait_for_end
+from web.json_response import json_response
+from web.openai.fields import job_id_of, new_job, parse
+from web.openai.response_events import ResponseFold, ResponseStream
+from web.openai.response_items import items_of, messages_of
+from web.openai.response_output import TextItem
+from web.openai.response_request import ResponsesRequest
+from web.openai.response_resource import Outcome, resource
+from web.problems import field_problem
+from web.state import State, state
+from web.translated import CLIENT_LEFT, streamed, wait_for_all
+from web.turns import turns
+
+blueprint = Blueprint("openai_responses", __name__)
+
+_PREFIX = "resp_"
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_ITEM = re.compile(r"(?:msg|fc|rs)_(j.*)_[0-9]+")
+_CANCEL_S = 2.0
+_ITEMS = 20
+_ITEMS_AT_MOST = 100
+
+
+@blueprint.post("/v1/responses")
+@scope("jobs:write")
+def create() -> Response:
+    """OpenAI's response: whole, as a stream, or in the background. It goes on if the client leaves."""
+    here = state()
+    asked, body_digest = parse(ResponsesRequest)
+    asked.check()
+    if not asked.background:
+        # Before the job is there: a 503 says that nothing was done.
+        here.refuse_streams()
+    new = _new_job(here, asked, body_digest)
+    job, said = accept(here, new).job, new.input["request"]
+    headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
+    if asked.stream:
+        return streamed(job, ResponseStream(job, said), headers)
+    if asked.background:
+        return json_response(_now(here, job, said), 200, headers)
+    fold = ResponseFold(job, said)
+    if not wait_for_all(here, job, fold.add):
+        return Response(status=CLIENT_LEFT)
+    return json_response(fold.resource(), 200, headers)
+
+
+def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
+    earlier: list[dict[str, Any]] = []
+    if asked.previous_response_id:
+        try:
+            earlier = turns(here, job_id_of(asked.previous_response_id, _PREFIX), auth.owner())
+        except (JobNotFound, JobGone) as exc:
+            detail = "there is no such response, or it is no longer kept"
+            raise field_problem("previous_response_id", detail, status=404) from exc
+    added = messages_of(asked.input, lambda item_id: _item(here, item_id))
+    if not added and not earlier:
+        raise field_problem("input", "is empty")
+    stored = {"messages": [*earlier, *added], "request": {**asked.echo(), "turn": len(earlier)}}
+    if asked.instructions:
+        stored["instructions"] = asked.instructions
+    return new_job(
+        here,
+        asked,
+        body_digest,
+        surface="responses",
+        stored=stored,
+        params=asked.params(),
+        field="input",
+        ttl_s=asked.ttl_s,
+    )
+
+
+@blueprint.get("/v1/responses/<response_id>")
+@scope("jobs:read")
+def retrieve(response_id: str) -> Response:
+    """The response as it is now; or with ``stream=true`` its events, those after ``starting_after``."""
+    here = state()
+    after = request.args.get("starting_after")
+    if after is not None and not _NUMBER.fullmatch(after):
+        raise field_problem("starting_after", "must be the sequence_number of an event", status=400)
+    job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner(), with_text=True)
+    said = _said(here, job)
+    if request.args.get("stream", "").lower() in ("true", "1"):
+        stream = ResponseStream(job, said, after=-1 if after is None else int(after))
+        return streamed(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
+    return json_response(_now(here, job, said))
+
+
+@blueprint.post("/v1/responses/<response_id>/cancel")
+@scope("jobs:write")
+def cancel(response_id: str) -> Response:
+    """Ask for its end, in any state, any number of times; answers the response once it has ended."""
+    here = state()
+    job = here.store.cancel(job_id_of(response_id, _PREFIX), auth.owner())
+    # Cancelled it is, whatever keeps us from seeing its end.
+    with suppress(TooManyStreams, StoreUnavailable):
+        if not job.ended and wait_for_end(here, job, _CANCEL_S):
+            job = here.store.look(job.id, job.owner, with_text=True)
+    return json_response(_now(here, job, _said(here, job)))
+
+
+@blueprint.delete("/v1/responses/<response_id>")
+@scope("jobs:write")
+def delete(response_id: str) -> Response:
+    """Forget a response that has ended."""
+    state().store.delete(job_id_of(response_id, _PREFIX), auth.owner())
+    return json_response({"id": response_id, "object": "response", "deleted": True})
+
+
+@blueprint.get("/v1/responses/<response_id>/input_items")
+@scope("jobs:read")
+def input_items(response_id: str) -> Response:
+    """What it was asked in this turn, newest first unless ``order=asc``."""
+    here = state()
+    job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner())
+    stored = here.store.input_of(job.id)
+    items = items_of(stored["messages"][stored.get("request", {}).get("turn", 0) :], job.id)
+    if request.args.get("order", "desc") != "asc":
+        items.reverse()
+    ids = [item["id"] for item in items]
+    after = request.args.get("after")
+    start = ids.index(after) + 1 if after in ids else 0
+    page = items[start : start + _limit()]
+    return json_response(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": start + len(page) < len(items),
+        }
+    )
+
+
+def _limit() -> int:
+    value = request.args.get("limit", str(_ITEMS))
+    if not value.isdecimal() or not 1 <= int(value) <= _ITEMS_AT_MOST:
+        raise field_problem("limit", f"must be a number from 1 to {_ITEMS_AT_MOST}", status=400)
+    return int(value)
+
+
+def _said(here: State, job: Job) -> Mapping[str, Any]:
+    said: Mapping[str, Any] = here.store.input_of(job.id).get("request") or {}
+    return said
+
+
+def _now(here: State, job: Job, said: Mapping[str, Any]) -> dict[str, Any]:
+    """The Response object. While it runs, with its text so far, as the record has it."""
+    if job.ended:
+        return _folded(here, job, said).resource()
+    outcome = Outcome("queued" if job.status is Status.QUEUED else "in_progress")
+    if job.text:
+        item = TextItem(f"msg_{job.id}_0", 0, reasoning=False)
+        item.add(job.text)
+        outcome.output = [item.item()]
+    return resource(job, said, outcome)
+
+
+def _folded(here: State, job: Job, said: Mapping[str, Any]) -> ResponseFold:
+    fold, after = ResponseFold(job, said), 0
+    while rows := read(here.link, job.id, after):
+        for _entry_id, raw in rows:
+            fold.add(raw)
+        after = rows[-1][0]
+        if len(rows) < PAGE:
+            break
+    return fold
+
+
+def _item(here: State, item_id: str) -> Mapping[str, Any] | None:
+    """An output item of an earlier response of the same owner."""
+    found = _ITEM.fullmatch(item_id)
+    if found is None:
+        return None
+    try:
+        job = here.store.look(found[1], auth.owner())
+    except (JobNotFound, JobGone):
+        return None
+    return _folded(here, job, {}).item(item_id)
