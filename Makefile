@@ -7,6 +7,7 @@
 #   make schedules random kills, from seeds; make soak: mixed load with kills  (SEEDS=200, MINUTES=10)
 #   make browser   the page, in a real Chromium
 #   make upstream  against real model servers
+#   make clients   clients and applications that exist, at Spool's compatible surfaces
 #   make bench     measures it
 #   make lock      renews requirements/*.txt from pyproject.toml
 #   make clean     removes what these made; never data/
@@ -21,6 +22,7 @@ FIRST_SEED ?= 1
 MINUTES ?= 10
 
 VENV := .venv
+NODE_MODULES := tests/compatible/node/node_modules
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes
 
@@ -30,7 +32,8 @@ stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '
 RUN_STAMP := $(call stamp,run)
 TEST_STAMP := $(call stamp,test)
 
-.PHONY: run test lint types format faults schedules soak bench browser upstream lock clean install install-test
+.PHONY: run test lint types format faults schedules soak bench browser upstream clients lock clean \
+	install install-test install-clients
 
 # exec: Ctrl-C and SIGTERM reach the supervisor itself, which stops everything in order.
 run: $(RUN_STAMP)
@@ -78,6 +81,26 @@ upstream: $(TEST_STAMP) .venv-upstream/installed
 	.venv-upstream/bin/pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 
+clients: $(TEST_STAMP) install-clients
+	@$(PY) -m pytest tests/compatible $(PYTEST_ARGS)
+
+# What `make test` and `make clients` run against Spool and is not ours: Python's in an environment of its own, Node's
+# only where npm is. Tests whose client is missing are skipped, and say so.
+install-clients: .venv-clients/installed $(NODE_MODULES)/.installed
+
+.venv-clients/installed: tests/compatible/requirements.txt
+	@echo "installing $< into .venv-clients"
+	@test -d .venv-clients || $(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+$(NODE_MODULES)/.installed: tests/compatible/node/package.json
+	@if command -v npm >/dev/null 2>&1; then \
+	  echo "installing $< into $(NODE_MODULES)"; cd $(<D) && \
+	  npm install --loglevel=error --no-package-lock --ignore-scripts --no-audit --no-fund && \
+	  touch node_modules/.installed; \
+	else echo "there is no npm: tests of clients for Node will be skipped"; fi
+
 bench: $(TEST_STAMP)
 	@$(PY) -m bench
 
@@ -122,5 +145,5 @@ lock:
 	@echo hatchling | $(LOCK) - -o requirements/build.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-lock .venv-clients $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

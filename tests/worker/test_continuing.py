@@ -140,7 +140,8 @@ def test_continuation_of_nothing_but_white_space() -> None:
 
 
 def test_limits_under_each_name() -> None:
-    """Whatever a limit is called, what is left of it is asked for; one that means "none" stays."""
+    """Whatever a limit is called, what is left of it is asked for, by the name that this server knows; one that means
+    "none" stays."""
     limits = {"max_completion_tokens": 9, "min_tokens": 2, "n_predict": -1}
     with served(TalkingModel()) as (backend, upstream):
         list(backend.generate(ask("1,\n2", **limits)))
@@ -148,8 +149,8 @@ def test_limits_under_each_name() -> None:
         {name: value for name, value in call.body.items() if name.startswith(("max", "min", "n_"))}
         for call in upstream.calls[-3:]
     ]
-    assert counts == [{"max_completion_tokens": 1}] * 2
-    assert last == {"max_completion_tokens": 5, "min_tokens": 0, "n_predict": -1}
+    assert counts == [{"max_tokens": 1}] * 2
+    assert last == {"max_tokens": 5, "min_tokens": 0, "n_predict": -1}
 
 
 @given(st.text("ab \n", max_size=8), st.text(" \n", max_size=3), st.text("ab \n", max_size=8), st.integers(1, 4))
