@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from tests.stack import Stack, running_stack
+from tests.stack import Stack, running_stack, wait_for
 
 ASK: Any = [{"role": "user", "content": "What is a spool?"}]
 FAST = {"rate": 0}
@@ -220,3 +221,25 @@ def test_drain_in_the_middle(directory: Path) -> None:
                 list(stream)
         lines = [orjson.loads(line) for line in stack.webs[0].output.read_bytes().splitlines() if line[:1] == b"{"]
         assert not [line for line in lines if line.get("level") == "error"]
+
+
+@pytest.mark.parametrize("key", [None, "k-drain"])
+def test_drain_while_the_whole_answer_is_awaited(directory: Path, key: str | None) -> None:
+    """The job goes on and its answer is kept; the SDK tries again by itself only with a key, and gets the same job."""
+    headers = {"Idempotency-Key": key} if key else {}
+    with running_stack(directory, webs=1, workers=1) as stack, ThreadPoolExecutor(1) as pool:
+        with OpenAI(base_url=f"{stack.webs[0].url}/v1", api_key="none", max_retries=4) as sdk:
+            slow = {"tokens": 120, "rate": 20}
+            waiting = pool.submit(
+                sdk.chat.completions.create, model="demo", messages=ASK, extra_body=slow, extra_headers=headers
+            )
+            jobs = wait_for(lambda: stack.client().get("/jobs").json()["jobs"], "the job is there")
+            assert stack.webs[0].stop() == 0
+            stack.webs[0].start()
+            if key:
+                assert waiting.result(30).id == f"chatcmpl-{jobs[0]['id']}"
+            else:
+                with pytest.raises(openai.InternalServerError, match=f"resp_{jobs[0]['id']}"):
+                    waiting.result(30)
+        wait_for(stack.webs[0].is_ready, "the web is back")
+        assert [job["id"] for job in stack.client().get("/jobs").json()["jobs"]] == [jobs[0]["id"]]

@@ -73,8 +73,9 @@ def test_response_as_a_stream(client: OpenAI) -> None:
 
 
 def test_stream_helper(client: OpenAI) -> None:
-    """The SDK's own ``.stream()`` accumulates the response, and can pick it up again by its id."""
-    with client.responses.stream(model="demo", input=PROMPT, extra_body={"rate": 0}) as stream:
+    """The SDK's own ``.stream()`` accumulates the response, with heartbeats in between, and can pick it up again."""
+    slow = {"rate": 0, "first_token_s": 2.5}
+    with client.responses.stream(model="demo", input=PROMPT, extra_body=slow) as stream:
         for _event in stream:
             pass
         final = stream.get_final_response()

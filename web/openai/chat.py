@@ -14,7 +14,7 @@ from web.auth import scope
 from web.jobs import accept
 from web.json_response import json_response
 from web.openai.chat_chunks import ChatChunks, completion
-from web.openai.fields import Asked, new_job, parse, refuse
+from web.openai.fields import Asked, accepted, new_job, parse, refuse
 from web.problems import Problem
 from web.state import State, state
 from web.submissions import Message
@@ -72,13 +72,13 @@ def create() -> Response:
     here.refuse_streams()
     submitted = accept(here, _new_job(here, asked, body_digest))
     job = submitted.job
-    headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
-    if asked.stream:
-        wants_usage = bool((asked.stream_options or {}).get("include_usage"))
-        return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers)
     answer = Answer(job.id)
-    if not wait_for_all(here, job, answer.add):
-        return Response(status=CLIENT_LEFT)
+    with accepted(job) as headers:
+        if asked.stream:
+            wants_usage = bool((asked.stream_options or {}).get("include_usage"))
+            return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers)
+        if not wait_for_all(here, job, answer.add):
+            return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:
         raise _failed(answer, headers)
     return json_response(completion(job, answer), 200, headers)

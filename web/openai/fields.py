@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
+from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spool.demo_params import DemoParams
-from spool.jobs import NewJob, OnWorkerLoss, new_job_id
+from spool.errors import Draining, StoreUnavailable, TooManyStreams
+from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
 from spool.models import Model
 from web import auth
-from web.problems import Problem, field_problem
+from web.problems import Problem, field_problem, problem_of
 from web.state import State
 from web.submissions import check_demo_params, check_size, digest, idempotency_digest, invalid, json_body, known_model
 
@@ -86,6 +89,22 @@ def new_job(
     )
     check_size(here, new, field)
     return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest)
+
+
+@contextmanager
+def accepted(job: Job) -> Iterator[dict[str, str]]:
+    """Within it the job is there, whatever keeps its answer from this client: another try would ask twice, unless a key
+    says that it is one. Gives the headers that name the job."""
+    headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
+    try:
+        yield headers
+    except (Draining, TooManyStreams, StoreUnavailable) as exc:
+        problem = problem_of(exc)
+        problem.detail += f"; the job goes on, and its answer is kept: GET /v1/responses/resp_{job.id}"
+        problem.headers.update(headers)
+        if "Idempotency-Key" not in request.headers:
+            problem.headers["x-should-retry"] = "false"
+        raise problem from exc
 
 
 def params_for(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:

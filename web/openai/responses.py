@@ -16,7 +16,7 @@ from web import auth
 from web.auth import scope
 from web.jobs import accept, wait_for_end
 from web.json_response import json_response
-from web.openai.fields import job_id_of, new_job, parse
+from web.openai.fields import accepted, job_id_of, new_job, parse
 from web.openai.response_events import ResponseFold, ResponseStream
 from web.openai.response_items import items_of, messages_of
 from web.openai.response_output import TextItem
@@ -49,14 +49,14 @@ def create() -> Response:
         here.refuse_streams()
     new = _new_job(here, asked, body_digest)
     job, said = accept(here, new).job, new.input["request"]
-    headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
-    if asked.stream:
-        return streamed(job, ResponseStream(job, said), headers)
-    if asked.background:
-        return json_response(_now(here, job, said), 200, headers)
     fold = ResponseFold(job, said)
-    if not wait_for_all(here, job, fold.add):
-        return Response(status=CLIENT_LEFT)
+    with accepted(job) as headers:
+        if asked.stream:
+            return streamed(job, ResponseStream(job, said), headers)
+        if asked.background:
+            return json_response(_now(here, job, said), 200, headers)
+        if not wait_for_all(here, job, fold.add):
+            return Response(status=CLIENT_LEFT)
     return json_response(fold.resource(), 200, headers)
 
 
