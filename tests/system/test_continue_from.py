@@ -86,3 +86,21 @@ def test_conversation_has_a_limit(stack: Stack) -> None:
     answer = client.post("/jobs", json={"prompt": "y" * 200_000, "continue_from": first["id"]})
     assert answer.status_code == 413
     assert answer.json()["errors"][0]["field"] == "prompt"
+
+
+def test_messages_of_any_shape_can_be_listed(stack: Stack) -> None:
+    """What a native job's messages hold beyond what is known is listed as it is, or left out, and breaks nothing."""
+    messages: list[dict[str, Any]] = [
+        {"role": "tool", "content": "no id"},
+        {"role": "assistant", "tool_calls": "none"},
+        {"role": "assistant", "content": None, "tool_calls": [1, {"function": 2}, {"function": {}}]},
+        {"role": "function", "name": "f", "content": [{"type": "image_url", "image_url": "x"}, {"type": "odd"}]},
+        {"role": "user", "content": [{"type": "text"}, {"type": "file", "file": None}]},
+    ]
+    job = finished(stack.client(0), messages=messages)
+    listed = stack.client(1).get(f"/v1/responses/resp_{job['id']}/input_items", params={"order": "asc"})
+    assert listed.status_code == 200
+    types = [item["type"] for item in listed.json()["data"]]
+    assert types == ["function_call_output", "function_call", "message", "message"]
+    again = finished(stack.client(0), prompt="and?", continue_from=job["id"])
+    assert again["status"] == "succeeded"

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/responses/create, and the Open Re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from web.openai.fields import refuse
@@ -45,19 +45,21 @@ def messages_of(items: str | Sequence[Mapping[str, Any]], look: Look) -> list[di
 
 
 def items_of(messages: Sequence[Mapping[str, Any]], job_id: str) -> list[dict[str, Any]]:
-    """The messages of a turn as the items that they came as, each with an id."""
+    """The messages of a turn as the items that they came as, each with an id. What came in as a native job's messages
+    may have any shape: what is no part or call that this API knows is shown as it is, or left out."""
     items: list[dict[str, Any]] = []
     for message in messages:
         role, content = message["role"], message.get("content")
         if role == "tool":
             output = content if isinstance(content, str) else [_listed_part(part, "user") for part in content or ()]
-            _list(items, job_id, "fco", type="function_call_output", call_id=message["tool_call_id"], output=output)
+            call_id = str(message.get("tool_call_id", ""))
+            _list(items, job_id, "fco", type="function_call_output", call_id=call_id, output=output)
             continue
         if content:
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
             _list(items, job_id, "msg", type="message", role=role, content=[_listed_part(part, role) for part in parts])
-        for call in message.get("tool_calls") or ():
-            _list(items, job_id, "fc", type="function_call", call_id=call["id"], **call["function"])
+        for call in _calls_of(message):
+            _list(items, job_id, "fc", type="function_call", **call)
     return items
 
 
@@ -65,20 +67,25 @@ def _list(items: list[dict[str, Any]], job_id: str, prefix: str, **fields: Any) 
     items.append({"id": f"{prefix}_{job_id}_in{len(items)}", "status": "completed", **fields})
 
 
+def _calls_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            names = {name: str(function.get(name, "")) for name in ("name", "arguments")}
+            yield {"call_id": str(call.get("id", "")), **names}
+
+
 def _listed_part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
-    match part["type"]:
-        case "text" if role == "assistant":
-            return {"type": "output_text", "text": part["text"], "annotations": [], "logprobs": []}
-        case "text":
-            return {"type": "input_text", "text": part["text"]}
-        case "image_url":
-            return {
-                "type": "input_image",
-                "image_url": part["image_url"]["url"],
-                "detail": part["image_url"].get("detail", "auto"),
-            }
-        case "file":
-            return {"type": "input_file", **part["file"]}
+    match part:
+        case {"type": "text", "text": str(text)} if role == "assistant":
+            return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        case {"type": "text", "text": str(text)}:
+            return {"type": "input_text", "text": text}
+        case {"type": "image_url", "image_url": {"url": url, **more}}:
+            return {"type": "input_image", "image_url": url, "detail": more.get("detail", "auto")}
+        case {"type": "file", "file": dict(file)}:
+            return {"type": "input_file", **file}
     return dict(part)
 
 
