@@ -1,4 +1,4 @@
-"""The floor: bare Flask streaming in one gunicorn+gevent process. No queue, no log, no resume, one reader each: what a
+"""The floor: bare Flask streaming in gunicorn+gevent processes. No queue, no log, no resume, one reader each: what a
 token costs when nothing is promised. The answer dies with its connection."""
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ app = Flask(__name__)
 
 @app.get("/stream")
 def stream() -> Response:
-    """Stamped tokens, ``rate`` per second, the first after ``first_token_s``."""
-    rate, tokens = float(request.args["rate"]), int(request.args["tokens"])
-    first_at = time.time() + float(request.args["first_token_s"])
+    """Stamped tokens, ``rate`` per second, the first at ``first_at`` (epoch seconds)."""
+    rate, tokens, first_at = float(request.args["rate"]), int(request.args["tokens"]), float(request.args["first_at"])
     return Response(_events(first_at, rate, tokens), mimetype="text/event-stream")
 
 

@@ -1,97 +1,141 @@
-"""The load generator: many SSE readers in one thread, on epoll, reading stamps.
+"""The load generator, from Python: many readers at a time, and what they saw.
 
-A stamp is the time a token was due, in whole microseconds since the epoch, so that a late producer shows as latency.
-It is cheap enough (a few microseconds an event) not to be what is measured; its CPU is reported all the same.
+``bench/streamload.c`` does the reading where there is a C compiler. Without one the readers in ``bench.python_readers``
+do, at many times the CPU per token, and the table says so: on a small machine that is then part of what is measured.
 """
 
 from __future__ import annotations
 
-import re
-import resource
-import selectors
-import socket
-import time
-from dataclasses import dataclass, field
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-_STAMP = re.compile(rb'"text":"(\d{16}) "')
-_ID = re.compile(rb"(?m)^id: (\d+)$")
-_READ = 262_144
+from bench.subject import Reading
+
+SOURCE = Path(__file__).parent / "streamload.c"
+_SLACK_S = 20
 
 
-@dataclass
-class Measured:
-    """What the readers saw. Latencies in milliseconds."""
+@dataclass(frozen=True)
+class Load:
+    """What the readers saw.
 
-    latencies_ms: list[float] = field(default_factory=list)
-    events: int = 0
-    missing_or_doubled: int = 0
-    failed: int = 0
-    cpu_s: float = 0.0
+    Latency is from when a token was due to its read; ``first_*`` from when a connection was due to its first token.
+    """
+
+    delivered: int = 0
+    bytes: int = 0
     span_s: float = 0.0
+    """From the first token read to the last."""
+    rate: float = 0.0
+    """Tokens per second over the span."""
+    p50_ms: float = 0.0
+    p90_ms: float = 0.0
+    p99_ms: float = 0.0
+    p999_ms: float = 0.0
+    max_ms: float = 0.0
+    counted: int = 0
+    """Tokens whose latency counted: those due after the warm-up."""
+    first_p50_ms: float = 0.0
+    first_p99_ms: float = 0.0
+    connections: int = 0
+    complete: int = 0
+    """Streams that brought all their tokens."""
+    ended: int = 0
+    """Streams that ended as HTTP says an answer ends."""
+    open: int = 0
+    """Streams that had not ended when time was up."""
+    refused: int = 0
+    closed_early: int = 0
+    bad_status: int = 0
+    malformed: int = 0
+    missing_or_doubled: int = 0
+    """Ids that did not go up by one."""
+    early: int = 0
+    """Tokens read before they were due."""
+    requests: int = 0
+    reopened: int = 0
+    cpu_s: float = 0.0
+    """Of the load generator itself."""
 
-    def percentile(self, q: float) -> float:
-        """The latency that the part ``q`` of all events does not exceed."""
-        ordered = sorted(self.latencies_ms)
-        return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
-
-
-class _Stream:
-    __slots__ = ("buffer", "last_id", "path", "sock")
-
-    def __init__(self, sock: socket.socket, path: str) -> None:
-        self.sock = sock
-        self.path = path
-        self.buffer = b""
-        self.last_id = 0
-
-
-def connect(host: str, port: int, path: str) -> socket.socket:
-    """A connection on which the stream at ``path`` was asked for."""
-    sock = socket.create_connection((host, port), timeout=20)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    head = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\n\r\n"
-    sock.sendall(head.encode())
-    return sock
-
-
-def read_streams(host: str, port: int, paths: list[str], *, seconds: float, warmup_s: float) -> Measured:
-    """Read every path's stream to its end, ``seconds`` at most; latencies of the first ``warmup_s`` seconds of events
-    are left out."""
-    measured = Measured()
-    selector = selectors.DefaultSelector()
-    for path in paths:
-        sock = connect(host, port, path)
-        sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ, _Stream(sock, path))
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    until, first_at = time.monotonic() + seconds, 0.0
-    while selector.get_map() and time.monotonic() < until:
-        for key, _ in selector.select(timeout=0.5):
-            data = key.data.sock.recv(_READ)
-            now_us = time.time_ns() // 1000
-            if not data:
-                selector.unregister(key.data.sock)
-                key.data.sock.close()
-                continue
-            first_at = first_at or now_us / 1e6
-            _take(key.data, data, now_us, measured, warm=now_us / 1e6 - first_at > warmup_s)
-    measured.failed = len(selector.get_map())
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    measured.cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return measured
+    @property
+    def errors(self) -> int:
+        """Connections that failed, and ids out of order."""
+        return self.refused + self.closed_early + self.bad_status + self.malformed + self.missing_or_doubled
 
 
-def _take(stream: _Stream, data: bytes, now_us: int, measured: Measured, *, warm: bool) -> None:
-    data = stream.buffer + data
-    end = data.rfind(b"\n\n") + 2
-    if end < 2:
-        stream.buffer = data
-        return
-    stream.buffer, data = data[end:], data[:end]
-    for number in map(int, _ID.findall(data)):
-        measured.missing_or_doubled += number != stream.last_id + 1
-        stream.last_id = number
-    for stamp in _STAMP.findall(data):
-        measured.events += 1
-        if warm:
-            measured.latencies_ms.append((now_us - int(stamp)) / 1000)
+@dataclass(frozen=True)
+class Asked:
+    """How to read."""
+
+    marker: bytes
+    tokens: int
+    """Of each stream."""
+    seconds: float
+    """At most so long."""
+    warmup_s: float = 0.0
+    pace: float = 2000.0
+    """Connections opened per second."""
+    ids: bool = False
+    """Whether ids must go up by one."""
+    poll: bool = False
+    """Long polling: each answer names the next request's ``after``."""
+    body: str = ""
+    """With it, every request is a POST."""
+
+
+@cache
+def compiled() -> Path | None:
+    """The C program, compiled into ``build/`` if it is not newer than its source; None without a compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    program = SOURCE.parent.parent / "build" / "streamload"
+    sources = [SOURCE, *SOURCE.parent.glob("*.h")]
+    if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        program.parent.mkdir(exist_ok=True)
+        subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
+    return program
+
+
+class Readers:
+    """Readers at work, in a process of their own. A context manager: they are gone at its end."""
+
+    def __init__(self, readings: Sequence[Reading], asked: Asked) -> None:
+        self._file = tempfile.NamedTemporaryFile("w", prefix="readings-", suffix=".txt")  # noqa: SIM115
+        self._seconds = asked.seconds
+        body = (asked.body,) if asked.body else ()
+        for reading in readings:
+            self._file.write("\t".join([reading.url, *reading.headers, *body]) + "\n")
+        self._file.flush()
+        self._process = subprocess.Popen(self._argv(asked), stdout=subprocess.PIPE, text=True)
+
+    def _argv(self, asked: Asked) -> list[str]:
+        numbers = {"seconds": asked.seconds, "warmup": asked.warmup_s, "pace": asked.pace, "tokens": asked.tokens}
+        numbers |= {"ids": asked.ids, "poll": asked.poll, "post": bool(asked.body)}
+        options = [f"{name}={float(value):g}" for name, value in numbers.items()]
+        program = compiled()
+        argv = [str(program)] if program else [sys.executable, "-m", "bench.python_readers"]
+        return [*argv, self._file.name, asked.marker.decode(), *options]
+
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+        self._file.close()
+
+    def result(self) -> Load:
+        """Waits for their end."""
+        output, _ = self._process.communicate(timeout=self._seconds + _SLACK_S)
+        found: dict[str, Any] = json.loads(output)
+        return Load(**{field.name: found[field.name] for field in fields(Load) if field.name in found})

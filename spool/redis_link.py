@@ -12,10 +12,10 @@ can be asked twice: submits by id, claims by fence, appends by entry id, the res
 from __future__ import annotations
 
 import logging
-import queue
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
@@ -64,9 +64,10 @@ class RedisLink:
             client_name=name,
         )
         self._timed_out_at = float("-inf")
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(connections):
-            self._idle.put(None)
+        # Not a queue: its locks cost as much as the rest of a call. Taking from a list and adding to it are atomic.
+        self._idle: list[Any] = [None] * connections
+        self._waiting = 0
+        self._freed = threading.Condition()
 
     def call(self, *command: Any) -> Any:
         """One command's reply."""
@@ -84,9 +85,11 @@ class RedisLink:
         """As ``pipeline``, with an exception in the place of each reply that is an error."""
         lost = False
         for attempt in (1, 2):
-            sent = False
+            sent, connection = False, None
             try:
-                with self._connection() as connection:
+                connection = self._take()
+                try:
+                    connection = connection or self._new_connection()
                     if not connection.is_connected:
                         connection.connect()
                     packed = connection.pack_commands(commands)
@@ -96,6 +99,13 @@ class RedisLink:
                     replies = self._replies(connection, len(commands)) if commands else []
                     self._timed_out_at = float("-inf")
                     return replies
+                except BaseException:
+                    # A reply may be outstanding (a greenlet that is killed counts too): not to be read as another's.
+                    if connection is not None:
+                        connection.disconnect()
+                    raise
+                finally:
+                    self._give(connection)
             except (theirs.ConnectionError, theirs.TimeoutError) as exc:
                 if isinstance(exc, theirs.TimeoutError):
                     self._timed_out_at = time.monotonic()
@@ -138,11 +148,10 @@ class RedisLink:
 
     def close(self) -> None:
         """Closes the idle connections."""
-        for _ in range(self._idle.qsize()):
-            connection = self._idle.get_nowait()
+        for place, connection in enumerate(self._idle):
             if connection is not None:
                 connection.disconnect()
-            self._idle.put(None)
+            self._idle[place] = None
 
     @staticmethod
     def _replies(connection: Any, count: int) -> list[Any]:
@@ -166,26 +175,35 @@ class RedisLink:
             # redis-py opens a file of its own for each: this process may have as many open as it may.
             raise StoreUnavailable(f"Redis: no connection can be made: {exc.strerror}") from exc
 
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
+    def _take(self) -> Any:
+        """A connection, or None for one that is not made yet; whoever takes it gives it back."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
         began = time.monotonic()
-        try:
-            connection = self._idle.get(timeout=self._timeout_s)
-        except queue.Empty:
-            raise StoreUnavailable("every connection to Redis is in use") from None
-        if self._timed_out_at > began:
-            self._idle.put(connection)
-            raise StoreUnavailable("Redis does not answer")
-        try:
-            connection = connection or self._new_connection()
-            yield connection
-        except BaseException:
-            # A reply may be outstanding (a greenlet that is killed counts too): it must not be read as another's.
-            if connection is not None:
-                connection.disconnect()
-            raise
-        finally:
-            self._idle.put(connection)
+        with self._freed:
+            # From here on whoever gives one back says so.
+            self._waiting += 1
+            try:
+                while True:
+                    # Whoever does not wait may be faster.
+                    with suppress(IndexError):
+                        return self._idle.pop()
+                    left_s = self._timeout_s + began - time.monotonic()
+                    if left_s <= 0 or not self._freed.wait(left_s):
+                        raise StoreUnavailable("every connection to Redis is in use")
+                    if self._timed_out_at > began:
+                        self._freed.notify()  # what was freed is for the next
+                        raise StoreUnavailable("Redis does not answer")
+            finally:
+                self._waiting -= 1
+
+    def _give(self, connection: Any) -> None:
+        self._idle.append(connection)
+        if self._waiting:
+            with self._freed:
+                self._freed.notify()
 
 
 class Subscription:
