@@ -82,8 +82,8 @@ class Doorbell:
                 self._subscription, self._heard_at = subscription, time.monotonic()
                 for channel in self._channels():
                     self._send("SUBSCRIBE", channel)
-                while True:
-                    self._heard(subscription.read())
+                for message in subscription.messages():
+                    self._heard(message)
                     failures = 0
             except StoreUnavailable as exc:
                 if failures == 0:

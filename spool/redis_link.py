@@ -221,17 +221,18 @@ class Subscription:
             self._connection._sock.settimeout(None)
 
     def send(self, *command: Any) -> None:
-        """SUBSCRIBE, UNSUBSCRIBE or PING; the reply comes to ``read``."""
+        """SUBSCRIBE, UNSUBSCRIBE or PING; the reply comes among the ``messages``."""
         with _translating():
             self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
 
-    def read(self) -> Any:
-        """The next message, as ``[b"message", channel, data]``, ``[b"subscribe", channel, count]`` or a pong."""
+    def messages(self) -> Iterator[Any]:
+        """The messages as they come: ``[b"message", channel, data]``, ``[b"subscribe", channel, count]`` or a pong."""
         with _translating():
-            return self._connection.read_response()
+            while True:
+                yield self._connection.read_response()
 
     def close(self) -> None:
-        """Drop the connection; a ``read`` under way raises."""
+        """Drop the connection; a wait for ``messages`` raises."""
         self._connection.disconnect()
 
 

@@ -144,8 +144,8 @@ def push(reader: Reader, form: Format, peer: Peer, heartbeat_s: float, opening: 
             data = form.gap(taken.gap) + taken.data if taken.gap is not None else taken.data
             if taken.gone:
                 data += form.gone()
-            if data:
-                yield data
+            if left := peer.send(data):
+                yield left
             if taken.ended:
                 return
             beat_at = time.monotonic() + heartbeat_s

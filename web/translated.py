@@ -92,7 +92,8 @@ def _push(reader: Reader, translation: Translation, peer: Peer, heartbeat_s: flo
         data = translation.entries(rows) if rows else b""
         if data:
             beat_at = time.monotonic() + heartbeat_s
-            yield data
+            if left := peer.send(data):
+                yield left
         if ended or translation.over:
             return
         if reader.must_leave:

@@ -294,10 +294,10 @@ def test_subscription_that_is_closed(redis: Redis) -> None:
     subscription = RedisLink(redis.url, name="subscribed").subscription()
     subscription.connect()
     subscription.send("SUBSCRIBE", "channel")
-    assert subscription.read()[:2] == [b"subscribe", b"channel"]
+    assert next(subscription.messages())[:2] == [b"subscribe", b"channel"]
     redis.link.call("CLIENT", "KILL", "TYPE", "pubsub")
     with pytest.raises(StoreUnavailable):
-        subscription.read()
+        next(subscription.messages())
     subscription.close()
 
 
