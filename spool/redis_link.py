@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -66,8 +67,8 @@ class RedisLink:
         self._timed_out_at = float("-inf")
         # Not a queue: its locks cost as much as the rest of a call. Taking from a list and adding to it are atomic.
         self._idle: list[Any] = [None] * connections
-        self._waiting = 0
-        self._freed = threading.Condition()
+        self._waiters: deque[_Waiter] = deque()
+        self._handing_over = threading.Lock()
 
     def call(self, *command: Any) -> Any:
         """One command's reply."""
@@ -180,30 +181,52 @@ class RedisLink:
         try:
             return self._idle.pop()
         except IndexError:
-            pass
-        began = time.monotonic()
-        with self._freed:
-            # From here on whoever gives one back says so.
-            self._waiting += 1
-            try:
-                while True:
-                    # Whoever does not wait may be faster.
-                    with suppress(IndexError):
-                        return self._idle.pop()
-                    left_s = self._timeout_s + began - time.monotonic()
-                    if left_s <= 0 or not self._freed.wait(left_s):
-                        raise StoreUnavailable("every connection to Redis is in use")
-                    if self._timed_out_at > began:
-                        self._freed.notify()  # what was freed is for the next
-                        raise StoreUnavailable("Redis does not answer")
-            finally:
-                self._waiting -= 1
+            return self._wait_for_one()
+
+    def _wait_for_one(self) -> Any:
+        began, waiter = time.monotonic(), _Waiter()
+        with self._handing_over:
+            if self._idle:
+                return self._idle.pop()
+            self._waiters.append(waiter)
+        try:
+            waiter.served.wait(self._timeout_s)
+            if self._timed_out_at > began:
+                raise StoreUnavailable("Redis does not answer")
+            if not waiter.served.is_set():
+                raise StoreUnavailable("every connection to Redis is in use")
+        except BaseException:
+            # A greenlet that is killed counts too: what it was given meanwhile is for the next.
+            self._leave(waiter)
+            raise
+        return waiter.connection
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._handing_over:
+            if not waiter.served.is_set():
+                self._waiters.remove(waiter)
+                return
+        self._give(waiter.connection)
 
     def _give(self, connection: Any) -> None:
         self._idle.append(connection)
-        if self._waiting:
-            with self._freed:
-                self._freed.notify()
+        if self._waiters:
+            # In the order in which they came: else those that come while it is busy are served, and others never.
+            with self._handing_over:
+                while self._waiters and self._idle:
+                    waiter = self._waiters.popleft()
+                    waiter.connection = self._idle.pop()
+                    waiter.served.set()
+
+
+class _Waiter:
+    """Somebody who waits for a connection."""
+
+    __slots__ = ("connection", "served")
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.served = threading.Event()
 
 
 class Subscription:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +19,7 @@ from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavaila
 from spool.redis_link import ANSWERED, RedisLink, ScriptMissing, translated
 from spool.scripting import script
 from tests.by_hand import HandWorker
-from tests.stack import Redis
+from tests.stack import ROOT, Redis, wait_for
 
 ELSEWHERE = {
     theirs.NoScriptError: "the script is loaded and called again",
@@ -267,6 +270,55 @@ def test_pool_exhausted(server: Callable[..., str]) -> None:
         assert first.result(5) == b"x" * 1000
     assert link.call("PING") == b"OK"
     link.close()
+
+
+def test_connections_go_to_those_who_wait_longest(server: Callable[..., str]) -> None:
+    """Whoever waits is served in the order of coming, and before those that come later."""
+    asked: list[bytes] = []
+    go_on = threading.Semaphore(0)
+
+    def answer(connection: socket.socket) -> None:
+        while data := connection.recv(65_536):
+            for name in re.findall(rb"GET\r\n\$\d+\r\n(\w+)", data):
+                asked.append(name)
+                go_on.acquire(timeout=5)
+            connection.sendall(b"+OK\r\n" * data.count(b"*"))
+
+    link = RedisLink(server(answer), connections=1, timeout_s=5)
+    with ThreadPoolExecutor(5) as pool:
+        calls = [pool.submit(link.call, "GET", "first")]
+        wait_for(lambda: asked, "the connection is taken")
+        for number in range(4):
+            calls.append(pool.submit(link.call, "GET", f"n{number}"))
+            wait_for(lambda: len(link._waiters) == number + 1, "it waits")  # noqa: B023 - called at once
+        for call in calls:
+            go_on.release()
+            assert call.result(5) == b"OK"
+    assert asked == [b"first", b"n0", b"n1", b"n2", b"n3"]
+    link.close()
+
+
+def test_waiter_that_is_killed_takes_nothing_with_it(redis: Redis) -> None:
+    """A greenlet that is killed while it waits leaves the connection to the next."""
+    code = """
+from gevent import monkey; monkey.patch_all()
+import sys, gevent
+from spool.redis_link import RedisLink
+link = RedisLink(sys.argv[1], connections=1, timeout_s=5)
+holds = gevent.spawn(link.call, "BLPOP", "nothing", "0.3")
+gevent.sleep(0.05)
+waiting = [gevent.spawn(link.call, "PING") for _ in range(3)]
+gevent.sleep(0.05)
+waiting[0].kill()
+holds.join()
+waiting[1].kill()
+assert waiting[2].get(timeout=2) == b"PONG"
+assert link.call("PING") == b"PONG"
+assert not link._waiters and len(link._idle) == 1
+"""
+    argv = [sys.executable, "-c", code, redis.url]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
