@@ -17,6 +17,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= auto
+BENCH_ARGS ?=
 SEEDS ?= 200
 FIRST_SEED ?= 1
 MINUTES ?= 10
@@ -101,8 +102,9 @@ $(NODE_MODULES)/.installed: tests/compatible/node/package.json
 	  touch node_modules/.installed; \
 	else echo "there is no npm: tests of clients for Node will be skipped"; fi
 
+# BENCH_ARGS="--profile full --subjects spool,nchan"; the peers are fetched into build/peers/.
 bench: $(TEST_STAMP)
-	@$(PY) -m bench
+	@$(PY) -m bench $(BENCH_ARGS)
 
 install: $(RUN_STAMP)
 

@@ -1,197 +1,155 @@
-"""``python -m bench``: a first guard on speed. One run prints what was measured, on which machine, as a table."""
+"""``python -m bench``: measures Spool beside its peers, on real processes, in one run on one machine."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
-import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.load import Measured, connect, read_streams
-from tests.stack import ROOT, Process, Stack, free_port, running_stack, wait_for
+from bench import measure, plots, report, spool_only
+from bench.floor_subject import FloorSubject
+from bench.load import compiled
+from bench.measure import Run
+from bench.peers.nchan import Nchan
+from bench.peers.resumable_stream import ResumableStream
+from bench.peers.sse_starlette import SseStarlette
+from bench.results import Results, Row, began_at, commit, machine
+from bench.spool_subject import SpoolSubject
+from bench.subject import Subject, SubjectUnavailable
+from bench.workloads import PROFILES, SPOOL_ONLY, Kind, Workload
+from tests.stack import ROOT, Redis, wait_for
 
-PROTOTYPE = "0.3 / 0.5"
-"""What a measuring toy without queue, states or recovery reached on two idle cores: p50 / p99 in ms."""
-_LEAD_S = 3.0
+_BUILD = ROOT / "build"
+_FAILED = "failed: "
+_SUBJECTS: tuple[type[Subject], ...] = (SpoolSubject, SseStarlette, ResumableStream, Nchan, FloorSubject)
+_RUNS: dict[Kind, Callable[[Any, Any, Workload], Run]] = {
+    Kind.PACED: measure.paced,
+    Kind.IDLE: measure.idle,
+    Kind.FIRST_TOKEN: spool_only.first_token,
+    Kind.SUBMITS: spool_only.submits,
+    Kind.FLAT_OUT: spool_only.flat_out,
+}
 
 
 def main() -> None:
-    """Run what was asked and print it."""
-    options = _options()
-    results: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    }
-    with tempfile.TemporaryDirectory(prefix="spool-") as name:
-        with running_stack(Path(name), webs=1, workers=1, concurrency=options.jobs + 20, aof=True, LEASE_S=10) as stack:
-            results["spool"] = _runs(options, lambda: _spool(stack, options))
-            results["idle_stream_kb"] = _idle(stack, options.idle)
-        results["floor"] = _runs(options, lambda: _floor(Path(name), options))
-    print(json.dumps(results) if options.json else _table(results, options))
+    """Run what was asked, print tables, leave JSON and plots in ``build/``."""
+    chosen = [subject() for subject in _SUBJECTS]
+    options = _options([subject.name for subject in chosen])
+    if options.subjects:
+        chosen = [subject for subject in chosen if subject.name in options.subjects]
+    generator = (
+        "load generator: C, one thread" if compiled() else "load generator: PYTHON (no cc): it is part of the figures"
+    )
+    lacks = {subject.name: subject.what_it_lacks for subject in chosen}
+    results = Results(machine(), generator, f"{began_at()}, commit {commit()}", lacks)
+    missing = {subject.name: why for subject in chosen if (why := _installed(subject))}
+    for workload in _workloads(options):
+        asked = chosen if workload.kind not in SPOOL_ONLY else [s for s in chosen if isinstance(s, SpoolSubject)]
+        rows = [_row(subject, workload, missing.get(subject.name, "")) for subject in asked]
+        if rows:
+            results.rows.append((workload, rows))
+            # Each time, so that what an hour has found is there if the next minute fails.
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(results.as_json(), indent=1))
+    print(report.table(results))
+    written = plots.write(results, options.json.parent)
+    print("\n" + "\n".join(f"wrote {path}" for path in [options.json, *written]))
+    if any(
+        row.skipped.startswith(_FAILED) for _, rows in results.rows for row in rows if row.subject == SpoolSubject.name
+    ):
+        sys.exit("Spool itself failed")
 
 
-def _options() -> argparse.Namespace:
+def _options(names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100, help="jobs, one SSE reader each")
-    parser.add_argument("--rate", type=float, default=50, help="tokens per second of each job")
-    parser.add_argument("--seconds", type=float, default=10, help="length of each answer")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--idle", type=int, default=1000, help="idle streams whose memory is measured")
-    parser.add_argument("--json", action="store_true")
+    known = sorted({workload.name for profile in PROFILES.values() for workload in profile})
+    parser.add_argument(
+        "--profile", choices=sorted(PROFILES), default="short", help="short: minutes; full: about two hours"
+    )
+    parser.add_argument("--only", type=_listed(known), help=f"workloads, with commas: {', '.join(known)}")
+    parser.add_argument("--subjects", type=_listed(names), help=f"with commas: {', '.join(names)}")
+    parser.add_argument("--runs", type=int, help="of every workload, instead of its own number")
+    parser.add_argument("--json", type=Path, default=_BUILD / "bench.json", help="where the figures of every run go")
     return parser.parse_args()
 
 
-def _runs(options: argparse.Namespace, run: Any) -> list[dict[str, float]]:
-    results = []
-    for number in range(options.runs):
-        print(f"run {number + 1} of {options.runs} …", file=sys.stderr, flush=True)
-        results.append(run())
-    return results
+def _listed(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def parsed(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(known)}")
+        return names
+
+    return parsed
 
 
-def _spool(stack: Stack, options: argparse.Namespace) -> dict[str, float]:
-    """Jobs × rate, one SSE reader each, through web, broker, worker, Redis (AOF everysec) and back."""
-    client = stack.client()
-    begun = time.monotonic()
-    paths = []
-    for _ in range(options.jobs):
-        # All begin at about the same time, however long the submits take.
-        left_s = _LEAD_S + begun - time.monotonic() + len(paths) / options.jobs / options.rate
-        params = {"stamp": True, "tokens": int(options.rate * options.seconds), "rate": options.rate}
-        body = {"prompt": "bench", "params": {**params, "first_token_s": max(0.0, left_s)}}
-        answer = client.post("/jobs", json=body)
-        answer.raise_for_status()
-        paths.append(answer.json()["urls"]["stream"])
-    parts = {"web": stack.webs[0], "worker": stack.workers[0], "redis": stack.redis}
-    before = {name: _cpu_s(part.pid) for name, part in parts.items()}
-    measured = read_streams(
-        "127.0.0.1", stack.webs[0].port, paths, seconds=options.seconds + _LEAD_S + 20, warmup_s=_LEAD_S + 1
-    )
-    cpu = {name: (_cpu_s(part.pid) - before[name]) / measured.events * 1e6 for name, part in parts.items()}
-    return _figures(measured, options) | {f"{name}_us": value for name, value in cpu.items()}
+def _workloads(options: argparse.Namespace) -> list[Workload]:
+    """Those of the profile; with ``--only`` one that the profile does not have comes from the other."""
+    found = {workload.name: workload for workload in PROFILES[options.profile]}
+    if options.only:
+        everything = {workload.name: workload for workload in PROFILES["full"]} | found
+        found = {name: everything[name] for name in options.only}
+    return [replace(workload, runs=options.runs or workload.runs) for workload in found.values()]
 
 
-def _floor(directory: Path, options: argparse.Namespace) -> dict[str, float]:
-    port = free_port()
-    argv = [sys.executable, "-m", "gunicorn", "-k", "gevent", "--no-control-socket", "--worker-connections", "5000"]
-    process = Process("floor", [*argv, "-b", f"127.0.0.1:{port}", "bench.floor:app"], dict(os.environ), directory)
-    process.start()
+def _installed(subject: Subject) -> str:
+    """Empty, or why it cannot be had here."""
+    directory = _BUILD / "peers" / subject.name
+    directory.mkdir(parents=True, exist_ok=True)
     try:
-        wait_for(lambda: _listens(port), "the floor listens")
-        query = f"rate={options.rate}&tokens={int(options.rate * options.seconds)}"
-        paths = [
-            f"/stream?{query}&first_token_s={_LEAD_S + n / options.jobs / options.rate}" for n in range(options.jobs)
-        ]
-        before = _cpu_s(process.pid)
-        seconds = options.seconds + _LEAD_S + 20
-        measured = read_streams("127.0.0.1", port, paths, seconds=seconds, warmup_s=_LEAD_S + 1)
-        return _figures(measured, options) | {"web_us": (_cpu_s(process.pid) - before) / measured.events * 1e6}
-    finally:
-        process.stop()
+        subject.install(directory)
+    except SubjectUnavailable as exc:
+        return str(exc)
+    return ""
 
 
-def _figures(measured: Measured, options: argparse.Namespace) -> dict[str, float]:
-    expected = options.jobs * int(options.rate * options.seconds)
-    return {
-        "p50_ms": measured.percentile(0.5),
-        "p99_ms": measured.percentile(0.99),
-        "max_ms": max(measured.latencies_ms),
-        "delivered": measured.events,
-        "lost": expected - measured.events,
-        "out_of_order": measured.missing_or_doubled,
-        "load_us": measured.cpu_s / measured.events * 1e6,
-    }
+def _row(subject: Subject, workload: Workload, missing: str) -> Row:
+    """A workload's runs on processes and a Redis that are started for them and gone afterwards."""
+    if not missing and workload.transport not in subject.transports:
+        missing = f"has no {workload.transport}"
+    if not missing and workload.readers > 1 and workload.kind is Kind.PACED and not subject.shares_streams:
+        missing = "a stream has one reader"
+    if not missing and not compiled() and (workload.transport == "long-polling" or workload.kind is Kind.FIRST_TOKEN):
+        missing = "needs the load generator in C, and there is no cc"
+    row = Row(subject.name, skipped=missing)
+    if missing:
+        return row
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        redis = _started_redis(Path(name)) if subject.needs_redis else None
+        try:
+            subject.start(Path(name), redis.url if redis else "", workload.webs)
+            for number in range(workload.runs):
+                _say(f"{workload.name}, {subject.name}: run {number + 1} of {workload.runs}")
+                row.runs.append(_RUNS[workload.kind](subject, redis, workload))
+        except SubjectUnavailable as exc:
+            row.skipped = str(exc)
+        except Exception as exc:  # noqa: BLE001 - the trouble of one must not end the bench
+            row.skipped = f"{_FAILED}{type(exc).__name__}: {exc}"
+        finally:
+            subject.stop()
+            if redis:
+                redis.close()
+                redis.link.close()
+    return row
 
 
-def _idle(stack: Stack, count: int) -> float:
-    """KB of proportional memory that one idle SSE stream adds to its web process."""
-    client = stack.client()
-    job = client.post("/jobs", json={"prompt": "x", "params": {"first_token_s": 3000}}).json()
-    path = job["urls"]["stream"]
-    port = stack.webs[0].port
-    warm = [connect("127.0.0.1", port, path) for _ in range(20)]
-    _await_attached(warm)
-    before = _pss_kb(stack.webs[0].pid)
-    sockets = [connect("127.0.0.1", port, path) for _ in range(count)]
-    _await_attached(sockets)
-    used = _pss_kb(stack.webs[0].pid) - before
-    for sock in [*warm, *sockets]:
-        sock.close()
-    client.post(f"/jobs/{job['id']}/cancel")
-    return used / count
+def _started_redis(directory: Path) -> Redis:
+    """Append-only file, ``everysec``: what Redis does by default once it is on."""
+    redis = Redis(directory, aof=True)
+    redis.start()
+    wait_for(redis.is_ready, "Redis answers")
+    return redis
 
 
-def _await_attached(sockets: list[Any]) -> None:
-    for sock in sockets:
-        seen = b""
-        while b"attached" not in seen:
-            seen += sock.recv(4096)
-
-
-def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(int(child) for child in children)]
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process and its children so far."""
-    ticks = 0
-    for member in _family(pid):
-        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _pss_kb(pid: int) -> int:
-    total = 0
-    for member in _family(pid):
-        for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total
-
-
-def _listens(port: int) -> bool:
-    try:
-        connect("127.0.0.1", port, "/").close()
-    except OSError:
-        return False
-    return True
-
-
-def _median(runs: list[dict[str, float]], name: str) -> float:
-    return statistics.median(run[name] for run in runs)
-
-
-def _table(results: dict[str, Any], options: argparse.Namespace) -> str:
-    spool, floor = results["spool"], results["floor"]
-    lines = [
-        f"{options.jobs} jobs x {options.rate:g} tokens/s, one SSE reader each, {options.runs} runs (medians); "
-        f"{results['machine']}",
-        "latency from the time a token was due to its read",
-        "",
-        f"{'':22}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'lost':>6}{'web':>7}{'worker':>8}{'redis':>7}{'load':>6}",
-    ]
-    for name, runs in (("Spool", spool), ("floor (bare Flask)", floor)):
-        cells = [f"{_median(runs, key):9.2f}" for key in ("p50_ms", "p99_ms", "max_ms")]
-        cells.append(f"{sum(run['lost'] + run['out_of_order'] for run in runs):6.0f}")
-        keys = (("web_us", 7), ("worker_us", 8), ("redis_us", 7), ("load_us", 6))
-        cells += [f"{_median(runs, key):{width}.0f}" if key in runs[0] else f"{'-':>{width}}" for key, width in keys]
-        lines.append(f"{name:22}{''.join(cells)}   us of CPU a token")
-    spread = ", ".join(f"{run['p50_ms']:.2f}/{run['p99_ms']:.2f}" for run in spool)
-    ratio = _median(spool, "p50_ms") / _median(floor, "p50_ms"), _median(spool, "p99_ms") / _median(floor, "p99_ms")
-    lines += [
-        "",
-        f"Spool's runs, p50/p99: {spread}",
-        f"ratio to the floor: p50 {ratio[0]:.1f}, p99 {ratio[1]:.1f}; the prototype on idle cores: {PROTOTYPE} ms",
-        f"an idle SSE stream: {results['idle_stream_kb']:.1f} KB (PSS, of {options.idle} on one job)",
-    ]
-    return "\n".join(lines)
+def _say(what: str) -> None:
+    print(f"{what} …", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ class Load:
     reopened: int = 0
     cpu_s: float = 0.0
     """Of the load generator itself."""
+    sample: str = ""
+    """The last that came on the first stream that ended without all its tokens."""
 
     @property
     def errors(self) -> int:
@@ -93,7 +95,7 @@ class Asked:
 
 @cache
 def compiled() -> Path | None:
-    """The C program, compiled into ``build/`` if it is not newer than its source; None without a compiler."""
+    """The C program, compiled into ``build/`` if it is not newer than its source; None without a compiler that can."""
     compiler = shutil.which("cc")
     if compiler is None:
         return None
@@ -101,7 +103,9 @@ def compiled() -> Path | None:
     sources = [SOURCE, *SOURCE.parent.glob("*.h")]
     if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         program.parent.mkdir(exist_ok=True)
-        subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
+        built = subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=False)
+        if built.returncode:
+            return None
     return program
 
 
@@ -137,5 +141,7 @@ class Readers:
     def result(self) -> Load:
         """Waits for their end."""
         output, _ = self._process.communicate(timeout=self._seconds + _SLACK_S)
+        if self._process.returncode:
+            raise RuntimeError(f"the load generator ended with {self._process.returncode}")
         found: dict[str, Any] = json.loads(output)
         return Load(**{field.name: found[field.name] for field in fields(Load) if field.name in found})

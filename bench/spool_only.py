@@ -1,0 +1,100 @@
+"""What can be asked of Spool alone: time to the first token, submits per second, tokens appended flat out."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Sequence
+
+from bench.load import Asked, Readers
+from bench.measure import Run, Usage
+from bench.spool_subject import SpoolSubject, submit
+from bench.subject import Reading
+from bench.workloads import Workload
+from spool import keys
+from tests.stack import Redis
+
+_SUBMITTERS = 8
+_WEIGHED = 20
+_ENDED_WITHIN_S = 60.0
+
+
+def first_token(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
+    """``rate`` times a second, submit and stream in one request: from when it was due to the first token's read."""
+    count = int(workload.rate * workload.seconds)
+    params = {"stamp": True, "tokens": 3, "rate": 1000, "first_token_s": 0}
+    asked = Asked(
+        subject.marker,
+        tokens=3,
+        seconds=workload.seconds + 10,
+        pace=workload.rate,
+        body=json.dumps({"prompt": "bench", "params": params}),
+    )
+    reading = Reading(
+        f"{subject.stack.webs[0].url}/jobs", ("Accept: text/event-stream", "Content-Type: application/json")
+    )
+    usage = Usage(subject, redis)
+    with Readers([reading] * count, asked) as readers:
+        load = readers.result()
+    figures = {"p50_ms": load.first_p50_ms, "p99_ms": load.first_p99_ms, "lost": count * 3 - load.delivered}
+    return Run(figures | {"errors": load.errors}, usage.us_per(count))
+
+
+def submits(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
+    """Submits on a few kept connections, each after the answer to the one before; a worker takes the jobs meanwhile."""
+    until = time.monotonic() + workload.seconds
+    accepted: list[int] = []
+    usage, begun = Usage(subject, redis), time.monotonic()
+    threads = [
+        threading.Thread(target=_submit_until, args=(subject.stack.webs[0].port, until, accepted))
+        for _ in range(_SUBMITTERS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total, took_s = sum(accepted), time.monotonic() - begun
+    cpu = usage.us_per(total)
+    subject.wait_until_ended(_ENDED_WITHIN_S)
+    return Run({"per_second": total / took_s, "errors": _SUBMITTERS - len(accepted)}, cpu)
+
+
+def _submit_until(port: int, until: float, accepted: list[int]) -> None:
+    connection, count = http.client.HTTPConnection("127.0.0.1", port, timeout=30), 0
+    while time.monotonic() < until:
+        submit(connection, {"tokens": 1, "rate": 0, "first_token_s": 0})
+        count += 1
+    accepted.append(count)
+
+
+def flat_out(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
+    """All jobs begin at about the same time and write as fast as one worker can; nobody reads."""
+    connection = http.client.HTTPConnection("127.0.0.1", subject.stack.webs[0].port, timeout=30)
+    begins_at = time.monotonic() + 3 * workload.lead_s
+    ids = []
+    for _ in range(workload.jobs):
+        left_s = max(0.0, begins_at - time.monotonic())
+        path = submit(connection, {"tokens": workload.tokens, "rate": 0, "first_token_s": left_s})
+        ids.append(path.split("/")[2])
+    usage = Usage(subject, redis)
+    if time.monotonic() > begins_at:
+        raise RuntimeError("the submits took so long that some jobs had begun before the last was there")
+    time.sleep(begins_at - time.monotonic())
+    begun = time.monotonic()
+    subject.wait_until_ended(_ENDED_WITHIN_S)
+    total = workload.jobs * workload.tokens
+    took_s = time.monotonic() - begun
+    entries = sum(redis.link.pipeline([("XLEN", keys.log(0, job_id)) for job_id in ids]))
+    kept = _bytes_kept(redis, ids[:_WEIGHED]) / len(ids[:_WEIGHED]) / workload.tokens
+    figures = {"per_second": total / took_s, "entries_per_token": entries / total, "kept_bytes_per_token": kept}
+    return Run(figures, usage.us_per(total))
+
+
+def _bytes_kept(redis: Redis, ids: Sequence[str]) -> int:
+    """What Redis holds for these jobs until they expire."""
+    suffixes = ("", ":input", ":log", ":text")
+    names = [f"{keys.job(0, job_id)}{suffix}" for job_id in ids for suffix in suffixes]
+    sizes = redis.link.pipeline([("MEMORY", "USAGE", name, "SAMPLES", 0) for name in names])
+    return int(sum(size or 0 for size in sizes))

@@ -1,0 +1,110 @@
+"""Spool itself as a subject: webs, one Celery worker, the demo model that stamps its tokens."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.subject import Reading, Subject
+from spool import keys
+from tests.stack import Stack, wait_for
+
+_STAMP_BYTES = 17
+_JOBS_AT_MOST = 2100
+_STREAMS_AT_MOST = 6000
+
+
+class SpoolSubject(Subject):
+    """The whole of it, as users get it, on the Redis that the bench started."""
+
+    name = "spool"
+    what_it_lacks = ""
+    numbered = True
+    transports = frozenset({"sse", "ndjson", "long-polling"})
+
+    def __init__(self) -> None:
+        self._stack: Stack | None = None
+        self._paths: list[str] = []
+
+    @property
+    def stack(self) -> Stack:
+        """The processes; only between ``start`` and ``stop``."""
+        assert self._stack is not None
+        return self._stack
+
+    def install(self, directory: Path) -> None:
+        """It is here."""
+
+    def start(self, directory: Path, redis_url: str, webs: int) -> None:
+        """The webs and a worker. The stack's own Redis is not started: its socket is where the bench's is."""
+        settings = {"LEASE_S": 10, "HEARTBEAT_S": 15, "MAX_STREAMS": _STREAMS_AT_MOST}
+        self._stack = Stack(directory, webs=webs, workers=1, concurrency=_JOBS_AT_MOST, **settings)
+        assert self._stack.redis.url == redis_url
+        for process in [*self._stack.webs, *self._stack.workers]:
+            process.start()
+        self._stack.wait_ready()
+
+    def processes(self) -> Mapping[str, int]:
+        """The webs and the worker."""
+        return {process.name: process.pid for process in [*self.stack.webs, *self.stack.workers]}
+
+    def prepare(self, jobs: int, rate: float, seconds: float, lead_s: float) -> Sequence[str]:
+        """Submit the jobs one by one; each is told how long to wait, so that all begin as if at once."""
+        begun = time.monotonic()
+        connections = [http.client.HTTPConnection("127.0.0.1", web.port, timeout=30) for web in self.stack.webs]
+        params = {"stamp": True, "tokens": int(rate * seconds), "rate": rate}
+        self._paths = []
+        for number in range(jobs):
+            left_s = max(0.0, begun + lead_s + number / jobs / rate - time.monotonic())
+            path = submit(connections[number % len(connections)], {**params, "first_token_s": left_s})
+            self._paths.append(path)
+        for connection in connections:
+            connection.close()
+        # One worker takes a moment to begin them all; what it has not begun by now begins late, and shows as that.
+        urls = [web.url for web in self.stack.webs]
+        return [f"{urls[number % len(urls)]}{path}" for number, path in enumerate(self._paths)]
+
+    def stop(self) -> None:
+        """Gone."""
+        if self._stack is not None:
+            self._stack.close()
+            self._stack = None
+
+    def everywhere(self, url: str) -> Sequence[str]:
+        """Any web serves any job."""
+        path = urlsplit(url).path
+        return [f"{web.url}{path}" for web in self.stack.webs]
+
+    def reading(self, url: str, transport: str) -> Reading:
+        """The same path in another format, or its neighbour for polling."""
+        if transport == "ndjson":
+            return Reading(url, ("Accept: application/x-ndjson",))
+        if transport == "long-polling":
+            return Reading(f"{url.removesuffix('/stream')}/entries?wait=25")
+        return super().reading(url, transport)
+
+    def produced(self) -> int:
+        """By the length of the texts in Redis."""
+        ids = [path.split("/")[2] for path in self._paths]
+        lengths = self.stack.redis.link.pipeline([("STRLEN", f"{keys.job(0, job_id)}:text") for job_id in ids])
+        return int(sum(lengths)) // _STAMP_BYTES
+
+    def wait_until_ended(self, within_s: float) -> None:
+        """Wait until no job runs or waits."""
+        key = f"{keys.prefix(0)}deadlines"
+        wait_for(lambda: self.stack.redis.link.call("ZCARD", key) == 0, "every job ended", within_s)
+
+
+def submit(connection: http.client.HTTPConnection, params: Mapping[str, object]) -> str:
+    """Submit a job for the demo over a kept connection; its stream's path."""
+    body = json.dumps({"prompt": "bench", "params": params})
+    connection.request("POST", "/jobs", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    raw = answer.read()
+    if answer.status not in (200, 201, 202):
+        raise RuntimeError(f"a submit was answered with {answer.status}: {raw[:200]!r}")
+    return str(json.loads(raw)["urls"]["stream"])
