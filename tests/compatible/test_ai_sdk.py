@@ -220,6 +220,7 @@ def test_chat_of_another_owner(directory: Path, chat: str) -> None:
         wait_for(lambda: ada.get(f"/jobs/{job}").json()["status"] == "cancelled", "it is cancelled")
 
 
+@pytest.mark.slow
 def test_web_leaves_in_the_middle(directory: Path, chat: str) -> None:
     """A web that goes away, told to or killed, breaks the connection and says no end; another one has it all."""
     with running_stack(directory, webs=3, workers=1) as stack:

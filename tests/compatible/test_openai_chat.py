@@ -207,6 +207,7 @@ def test_credentials(directory: Path) -> None:
                 bob.responses.create(model="demo", input="and?", previous_response_id=response.id)
 
 
+@pytest.mark.slow
 def test_drain_in_the_middle(directory: Path) -> None:
     """A web that is told to stop keeps its stream as long as it may, and ends it with an error, not with half an answer
     that looks whole."""
@@ -223,6 +224,7 @@ def test_drain_in_the_middle(directory: Path) -> None:
         assert not [line for line in lines if line.get("level") == "error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "k-drain"])
 def test_drain_while_the_whole_answer_is_awaited(directory: Path, key: str | None) -> None:
     """The job goes on and its answer is kept; the SDK tries again by itself only with a key, and gets the same job."""

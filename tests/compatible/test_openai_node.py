@@ -53,6 +53,7 @@ def test_node_sdk_has_no_other_cases(outcomes: dict[str, str | None]) -> None:
     assert set(outcomes) == set(CASES)
 
 
+@pytest.mark.slow
 def test_node_sdk_when_a_web_dies(directory: Path) -> None:
     """Streams in the background, one dropped and one cut by the SIGKILL of their web, go on at another web by
     ``starting_after``: complete, and the same as its own whole stream."""

@@ -228,15 +228,16 @@ def test_append_rings_the_doorbell(redis: Redis, link: RedisLink, worker: HandWo
     subscription.connect()
     try:
         subscription.send("SUBSCRIBE", channel)
-        assert subscription.read()[0] == b"subscribe"
+        messages = subscription.messages()
+        assert next(messages)[0] == b"subscribe"
         entries = tokens(2, "a", "b", "c")
         worker.append(claim, 2, entries[:1], text="a")
-        assert subscription.read()[2] == b"2\n" + entries[0]
+        assert next(messages)[2] == b"2\n" + entries[0]
         worker.append(claim, 2, entries, text="abc")
-        assert subscription.read()[2] == b"3\n" + entries[1] + b"\n" + entries[2]
+        assert next(messages)[2] == b"3\n" + entries[1] + b"\n" + entries[2]
         JobStore(link).cancel(claim.job.id, OWNER)
         worker.append(claim, 5, tokens(5, "d"), text="d")
-        first, entry = subscription.read()[2].split(b"\n")
+        first, entry = next(messages)[2].split(b"\n")
         assert (first, Entry.decode(entry).kind) == (b"5", Kind.CANCELLED)
     finally:
         subscription.close()

@@ -32,9 +32,8 @@ def test_conversation_goes_on(stack: Stack) -> None:
     second = finished(stack.client(1), prompt="two", continue_from=first["id"])
     expected = [("system", "s"), ("user", "one"), ("assistant", first["text"]), ("user", "two")]
     assert conversation(stack, second["id"]) == expected
-    response = client.post(
-        "/v1/responses", json={"model": "demo", "input": "three", "previous_response_id": f"resp_{second['id']}"}
-    ).json()
+    asked = {"model": "demo", "input": "three", "previous_response_id": f"resp_{second['id']}", "tokens": 9, "rate": 0}
+    response = client.post("/v1/responses", json=asked).json()
     third = response["id"].removeprefix("resp_")
     fourth = finished(client, prompt="four", continue_from=third)
     said = [text for _role, text in conversation(stack, fourth["id"])]
