@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.processes import listens
 from tests.stack import ROOT, Process, free_port, running_stack, wait_for
 
 _STAMP = re.compile(rb'"content":"(\d{16}) "')
@@ -38,7 +39,7 @@ def main() -> None:
         )
         stand_in.start()
         try:
-            wait_for(lambda: _listens(port), "the stand-in listens")
+            wait_for(lambda: listens(port), "the stand-in listens")
             url = f"http://127.0.0.1:{port}/v1"
             with running_stack(Path(name), webs=1, workers=1, concurrency=100, aof=True, UPSTREAM_URL=url) as stack:
                 models = stack.client()
@@ -131,14 +132,6 @@ def _both(values: list[float]) -> str:
 
 def _at(values: list[float], q: float) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[round(q * 100) - 1]
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.processes import listens
 from bench.subject import Subject
 from tests.stack import Process, free_port, wait_for
 
@@ -39,7 +39,7 @@ class FloorSubject(Subject):
             process.start()
             self._webs.append((port, process))
         for port, process in self._webs:
-            wait_for(partial(_listens, port), f"{process.name} of the floor listens")
+            wait_for(partial(listens, port), f"{process.name} of the floor listens")
 
     def processes(self) -> Mapping[str, int]:
         """The webs."""
@@ -60,11 +60,3 @@ class FloorSubject(Subject):
         for _, process in self._webs:
             process.close()
         self._webs = []
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True

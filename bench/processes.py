@@ -1,8 +1,10 @@
-"""What processes use, from /proc: CPU seconds and proportional memory, children included."""
+"""What processes use, from /proc: CPU seconds and proportional memory, children included; and whether they can be
+reached."""
 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -44,3 +46,12 @@ def cpu_of(processes: Mapping[str, int]) -> dict[str, float]:
 def pss_of(processes: Mapping[str, int]) -> dict[str, int]:
     """Proportional memory in KB, by name."""
     return {name: pss_kb(pid) for name, pid in processes.items()}
+
+
+def listens(port: int) -> bool:
+    """Whether something takes connections at this port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

@@ -1,5 +1,4 @@
-"""The one way to Redis: a bounded pool of connections, raw replies, and the one place where redis-py's exceptions
-become Spool's.
+"""The one way to Redis: a bounded pool of connections, raw replies, and errors of Spool's own (``spool.redis_errors``).
 
 redis-py gives the URL's meaning, TLS, authentication and the parser; its client on top is left out, because a call
 of it costs as much as everything else that Spool does per commit. Replies are RESP2 as the parser gives them:
@@ -11,7 +10,6 @@ can be asked twice: submits by id, claims by fence, appends by entry id, the res
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -23,29 +21,13 @@ import redis
 from redis import exceptions as theirs
 from redis.connection import ConnectionPool
 
-from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
+from spool.errors import OutcomeUnknown, StoreUnavailable
 from spool.fail_points import reach
 from spool.keys import prefix
+from spool.redis_errors import away, translated
 from spool.scripting import Script
 
-log = logging.getLogger("spool.redis")
-
 Command = Sequence[Any]
-
-ANSWERED: dict[type[Exception], type[StoreUnavailable]] = {
-    theirs.OutOfMemoryError: StoreFull,
-    theirs.ReadOnlyError: StoreReadOnly,
-    theirs.MasterDownError: StoreReadOnly,
-    theirs.ClusterDownError: StoreUnavailable,
-    theirs.TryAgainError: StoreUnavailable,
-    theirs.BusyLoadingError: StoreUnavailable,
-    theirs.MaxConnectionsError: StoreUnavailable,
-    theirs.AuthenticationError: StoreUnavailable,
-    theirs.AuthorizationError: StoreUnavailable,
-    theirs.NoPermissionError: StoreUnavailable,
-    theirs.ExternalAuthProviderError: StoreUnavailable,
-}
-"""What Redis refused in so many words: nothing was done. The most specific class that fits counts."""
 
 
 class RedisLink:
@@ -113,9 +95,9 @@ class RedisLink:
                 # Anything more special than these is an answer: what was asked was not done.
                 lost = lost or (sent and type(exc) in (theirs.ConnectionError, theirs.TimeoutError))
                 if attempt == 2 or type(exc) is not theirs.ConnectionError:
-                    raise _away(exc, lost) from exc
+                    raise away(exc, lost) from exc
             except theirs.RedisError as exc:
-                raise _away(exc, lost) from exc
+                raise away(exc, lost) from exc
             except StoreUnavailable as exc:
                 # No connection was free; what the first try sent may have happened.
                 raise (OutcomeUnknown(str(exc)) if lost else exc) from exc
@@ -268,33 +250,3 @@ def _translating() -> Iterator[None]:
     except (OSError, AttributeError, ValueError) as exc:
         # What redis-py lets through when its socket is closed under a read.
         raise StoreUnavailable("Redis: connection closed") from exc
-
-
-class ScriptMissing(StoreUnavailable):
-    """The server does not have this script (any more); loading it mends that."""
-
-
-def translated(exc: Exception) -> Exception:
-    """Spool's error for one of redis-py's, most specific first; ``StoreUnavailable`` if nothing fits better."""
-    if isinstance(exc, theirs.NoScriptError):
-        return ScriptMissing("the script is not loaded")
-    for cls in type(exc).__mro__:
-        if cls in ANSWERED:
-            return ANSWERED[cls](_plain(exc))
-    if "OOM" in str(exc)[:64]:
-        # From within a script the code comes wrapped in the script's own error.
-        return StoreFull(_plain(exc))
-    if isinstance(exc, theirs.ResponseError):
-        # Nothing that passes: a bug in a script, or a key of a type that Spool did not write.
-        log.error("Redis refused: %s", _plain(exc))
-    return StoreUnavailable(_plain(exc))
-
-
-def _away(exc: Exception, sent: bool) -> Exception:
-    """The error for a call that was not answered; ``sent``: some try of it may have reached Redis."""
-    return OutcomeUnknown(_plain(exc)) if sent else translated(exc)
-
-
-def _plain(exc: Exception) -> str:
-    # Never the URL, which may carry a password: redis-py's messages name host and port alone.
-    return f"Redis: {str(exc)[:300]}"

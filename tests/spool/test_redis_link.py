@@ -16,7 +16,8 @@ import pytest
 from redis import exceptions as theirs
 
 from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
-from spool.redis_link import ANSWERED, RedisLink, ScriptMissing, translated
+from spool.redis_errors import ANSWERED, ScriptMissing, translated
+from spool.redis_link import RedisLink
 from spool.scripting import script
 from tests.by_hand import HandWorker
 from tests.stack import ROOT, Redis, wait_for
