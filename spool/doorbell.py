@@ -27,7 +27,7 @@ _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 class Doorbell:
     """Listens on channels. ``channels`` lists all of them, for each reconnect; ``rung`` gets a channel and a message,
-    ``confirmed`` a channel that is listened on from now."""
+    ``confirmed`` a channel that is listened on from now. ``quiet`` is called after all of those that came together."""
 
     def __init__(
         self,
@@ -35,11 +35,13 @@ class Doorbell:
         channels: Callable[[], Iterable[bytes]],
         rung: Callable[[bytes, bytes], None],
         confirmed: Callable[[bytes], None],
+        quiet: Callable[[], None],
     ) -> None:
         self._link = link
         self._channels = channels
         self._rung = rung
         self._confirmed = confirmed
+        self._quiet = quiet
         self._outbox: list[tuple[str, bytes]] = []
         self._has_outbox = Event()
         self._subscription: Subscription | None = None
@@ -82,8 +84,11 @@ class Doorbell:
                 self._subscription, self._heard_at = subscription, time.monotonic()
                 for channel in self._channels():
                     self._send("SUBSCRIBE", channel)
-                for message in subscription.messages():
-                    self._heard(message)
+                for messages in subscription.messages():
+                    self._heard_at = time.monotonic()
+                    for message in messages:
+                        self._heard(message)
+                    self._quiet()
                     failures = 0
             except StoreUnavailable as exc:
                 if failures == 0:
@@ -96,7 +101,6 @@ class Doorbell:
             failures += 1
 
     def _heard(self, message: object) -> None:
-        self._heard_at = time.monotonic()
         if not isinstance(message, list):
             return
         if message[0] == b"message":

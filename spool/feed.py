@@ -32,6 +32,7 @@ class Feed:
         "ended",
         "gone",
         "heard_at",
+        "is_heard",
         "job_id",
         "left_at",
         "readers",
@@ -52,6 +53,8 @@ class Feed:
         self.watched = False
         """The job is to be cancelled when nobody reads it."""
         self.heard_at = 0.0
+        self.is_heard = False
+        """Something came since ``heard_at``."""
         self.left_at = 0.0
         self.readers: set[Reader] = set()
         self._frames: dict[Encoder, list[bytes]] = {}
@@ -83,15 +86,17 @@ class Feed:
 
     def encoded(self, encoder: Encoder, after: int) -> bytes:
         """Everything after ``after`` (within the tail) in the encoder's format, each entry encoded once."""
-        frames = self._frames.setdefault(encoder, [])
+        frames = self._frames.get(encoder)
+        if frames is None:
+            frames = self._frames[encoder] = []
         for at in range(len(frames), len(self.tail)):
             frames.append(encoder.entry(self.base + at + 1, self.tail[at]))
         start = after - self.base
         return frames[-1] if start == len(frames) - 1 else b"".join(frames[start:])
 
     def wake(self) -> None:
-        """Something changed: every reader looks."""
-        for reader in self.readers:
+        """Something changed: every reader looks. One that looks may leave at once."""
+        for reader in tuple(self.readers):
             reader.wake()
 
     def _trim(self) -> None:

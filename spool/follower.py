@@ -38,6 +38,7 @@ LINGER_S = 6.0
 WATCH_GRACE_S = 15.0
 """How long a job that is to end with its last reader goes on after it left."""
 _REFILLS_AT_ONCE = 64
+_WOKEN_AT_ONCE = 250
 
 
 class Follower:
@@ -49,7 +50,8 @@ class Follower:
         self._feeds: dict[bytes, Feed] = {}
         self._stale: dict[Feed, None] = {}
         self._has_stale = Event()
-        self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed)
+        self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed, self._wake_rung)
+        self._rung_feeds: dict[Feed, None] = {}
         self._watch_at = 0.0
         self._watched_at = 0.0
         self._draining_until: float | None = None
@@ -138,13 +140,25 @@ class Follower:
         feed = self._feeds.get(channel)
         if feed is None:
             return
-        feed.heard_at = time.monotonic()
+        feed.is_heard = True
         first, *entries = message.split(b"\n")
         if feed.ready and not feed.gone and feed.add(int(first), entries):
-            feed.wake()
+            self._rung_feeds[feed] = None
         else:
             # Not read since the channel was confirmed, given up too early, or ids are missing: the stream tells.
             self._mark_stale(feed)
+
+    def _wake_rung(self) -> None:
+        """Readers are woken once for all that came together, and get it in one piece."""
+        rung, self._rung_feeds = self._rung_feeds, {}
+        woken = 0
+        for feed in rung:
+            feed.wake()
+            woken += len(feed.readers)
+            if woken >= _WOKEN_AT_ONCE:
+                # Others shall not wait until thousands of readers have been sent a token.
+                gevent.sleep(0)
+                woken = 0
 
     def _confirmed(self, channel: bytes) -> None:
         feed = self._feeds.get(channel)
@@ -215,7 +229,7 @@ class Follower:
         while True:
             gevent.sleep(self._tick_s)
             now = time.monotonic()
-            for reader in self.readers:
+            for reader in list(self.readers):
                 if now >= reader.tick_at or now >= reader.leave_at:
                     reader.wake()
             self._doorbell.check(now)
@@ -230,6 +244,10 @@ class Follower:
             del self._feeds[channel]
             self._stale.pop(feed, None)
             self._doorbell.ignore(channel)
+        elif feed.is_heard:
+            # A flag and not the time: a token costs no look at the clock.
+            feed.is_heard = False
+            feed.heard_at = now
         elif now - feed.heard_at > RECHECK_S and not feed.ended:
             feed.heard_at = now
             self._mark_stale(feed)

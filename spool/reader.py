@@ -7,6 +7,7 @@ has comes from there, what it has not comes from the stream.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -53,12 +54,23 @@ ROWS = _Rows()
 class Reader:
     """Reads one log from ``cursor`` on. Used as a context manager, so that its feed knows when it leaves."""
 
-    __slots__ = ("_event", "_follower", "_link", "_page", "cursor", "feed", "leave_at", "patient", "tick_at")
+    __slots__ = (
+        "_event",
+        "_follower",
+        "_link",
+        "_page",
+        "cursor",
+        "feed",
+        "leave_at",
+        "on_wake",
+        "patient",
+        "tick_at",
+    )
 
     def __init__(self, follower: Follower, link: RedisLink, feed: Feed, cursor: int, *, patient: bool = False) -> None:
         self._follower = follower
         self._link = link
-        self._event = Event()
+        self._event: Event | None = None
         self._page = PAGE
         self.feed = feed
         self.cursor = cursor
@@ -66,6 +78,9 @@ class Reader:
         self.tick_at = float("inf")
         self.leave_at = float("inf")
         """When this process wants the reader to go elsewhere (monotonic)."""
+        self.on_wake: Callable[[], object] | None = None
+        """Called instead of ending a ``wait``, for those who have no greenlet that could wait. It must not raise and
+        not block."""
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +92,16 @@ class Reader:
     def must_leave(self) -> bool:
         """This process is draining and it is this reader's turn."""
         return time.monotonic() >= self.leave_at
+
+    def take_live(self, encoder: Encoder) -> bytes | None:
+        """What has gathered where that is in memory, encoded, without waiting for Redis; else None, and the cursor has
+        not moved."""
+        feed = self.feed
+        cursor, last = self.cursor, feed.last
+        if cursor < feed.base or cursor >= last or not feed.ready:
+            return None
+        self.cursor = last
+        return feed.encoded(encoder, cursor)
 
     def take(self, encoder: Encoder) -> Taken | None:
         """What has gathered since the cursor, encoded, or None. Moves the cursor. Raises ``StoreUnavailable``."""
@@ -106,17 +131,28 @@ class Reader:
         """Wait for something new, at most ``seconds``. True if there is; False on an idle tick, when whoever reads
         checks its client, its deadline and ``must_leave``. None as ``seconds``: until the follower's own tick,
         which costs no timer."""
-        if self._has_news():
+        if self.has_news():
             return True
-        self._event.wait(seconds)
-        self._event.clear()
-        return self._has_news()
+        event = self._waited_on()
+        event.wait(seconds)
+        event.clear()
+        return self.has_news()
 
     def wake(self) -> None:
         """Make ``wait`` return: news, a tick, or the client left."""
-        self._event.set()
+        if self.on_wake is not None:
+            self.on_wake()
+        else:
+            self._waited_on().set()
 
-    def _has_news(self) -> bool:
+    def _waited_on(self) -> Event:
+        # Made when it is needed: thousands of idle readers have none.
+        if self._event is None:
+            self._event = Event()
+        return self._event
+
+    def has_news(self) -> bool:
+        """Whether ``take`` may find something."""
         feed = self.feed
         if self.cursor < feed.last:
             return feed.ready or self.cursor < feed.base

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import hiredis
 import redis
 from redis import exceptions as theirs
 from redis.connection import ConnectionPool
@@ -28,6 +29,8 @@ from spool.redis_errors import away, translated
 from spool.scripting import Script
 
 Command = Sequence[Any]
+
+_RECEIVE_BYTES = 64 * 1024
 
 
 class RedisLink:
@@ -230,11 +233,22 @@ class Subscription:
         with _translating():
             self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
 
-    def messages(self) -> Iterator[Any]:
-        """The messages as they come: ``[b"message", channel, data]``, ``[b"subscribe", channel, count]`` or a pong."""
+    def messages(self) -> Iterator[list[Any]]:
+        """The messages as they come, all that one read brought together: ``[b"message", channel, data]``,
+        ``[b"subscribe", channel, count]`` or a pong each."""
+        sock, parser = self._connection._sock, hiredis.Reader()
         with _translating():
             while True:
-                yield self._connection.read_response()
+                # Not redis-py's parser, which gives one at a time: whoever reads wants to know what came with it.
+                data = sock.recv(_RECEIVE_BYTES)
+                if not data:
+                    raise StoreUnavailable("Redis: connection closed")
+                parser.feed(data)
+                if gathered := list(iter(parser.gets, False)):
+                    for message in gathered:
+                        if isinstance(message, hiredis.ReplyError):
+                            raise StoreUnavailable(f"Redis: {message}")
+                    yield gathered
 
     def close(self) -> None:
         """Drop the connection; a wait for ``messages`` raises."""
@@ -247,6 +261,6 @@ def _translating() -> Iterator[None]:
         yield
     except theirs.RedisError as exc:
         raise translated(exc) from exc
-    except (OSError, AttributeError, ValueError) as exc:
+    except (OSError, AttributeError, ValueError, hiredis.HiredisError) as exc:
         # What redis-py lets through when its socket is closed under a read.
         raise StoreUnavailable("Redis: connection closed") from exc

@@ -60,7 +60,7 @@ def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
 def post_worker_init(worker: Any) -> None:
     """Start what runs beside the requests, in this process; and end the streams when gunicorn wants to stop: it
     would wait for them, then cut them without a word."""
-    state = worker.wsgi.extensions["spool"]
+    state = worker.app_state
     state.start()
 
     def watch() -> None:

@@ -6,19 +6,30 @@ connection for ever. And until a send fails at all, the kernel would take megaby
 
 from __future__ import annotations
 
+import _socket
 import logging
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+import gevent
+import gevent.socket
+from gevent.pool import Group
+from gunicorn.workers.base_async import ALREADY_HANDLED
 from gunicorn.workers.ggevent import GeventWorker
 
+from spool.deadline import Deadline
 from spool.settings import WebSettings
+from web.handover import HandOver
+from web.pushed import Pushed
+from web.state import State
 from web.streams import reset_on_close
 
 log = logging.getLogger("spool.web")
 
 _UNSENT_BYTES = 64 * 1024
+_STREAM_CHECK_S = 0.1
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -27,6 +38,47 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stall_s = WebSettings.read().stall_s
+        self._requests: dict[Any, tuple[Any, Any]] = {}
+        """The request that is answered on each connection, and the client's address."""
+        self._taken_back = Group()
+
+    def load_wsgi(self) -> None:
+        """The application, and what takes streams out of it."""
+        super().load_wsgi()
+        app: Any = self.wsgi
+        self.app_state: State = app.extensions["spool"]
+        self.wsgi: Any = HandOver(app, self)
+
+    def run(self) -> None:
+        """Serve, and after the last request wait for the streams, which gunicorn does not know."""
+        super().run()
+        deadline = Deadline.after(self.cfg.graceful_timeout)
+        while (self.app_state.slots.taken or self._taken_back) and not deadline.passed:
+            self.notify()
+            gevent.sleep(_STREAM_CHECK_S)
+
+    def is_already_handled(self, respiter: Any) -> bool:
+        """A connection that was given away is not read from any more."""
+        if respiter is ALREADY_HANDLED:
+            raise StopIteration
+        return False
+
+    def give(self, sock: Any, stream: Pushed, *, chunked: bool) -> None:
+        """Begin the stream on the connection, which gunicorn finds closed then."""
+        request, addr = self._requests[sock]
+        # What came of another request together with this one is not passed on: its client sees the connection close,
+        # and asks again.
+        may_go_on = self.cfg.keepalive and not request.should_close() and not request.unreader.take_buffered()
+        plain = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+        plain.setblocking(False)
+        stream.begin(plain, chunked=chunked, give_back=partial(self._take_back, addr) if may_go_on else None)
+
+    def _take_back(self, addr: Any, plain: _socket.socket) -> None:
+        if not self.alive:
+            plain.close()
+            return
+        client = gevent.socket.socket(plain.family, plain.type, plain.proto, plain.detach())
+        self._taken_back.spawn(self.handle, client, client, addr)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:  # noqa: ARG002 - gunicorn's
         """One connection."""
@@ -42,6 +94,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """One request: its body has to come, and its answer to be taken, piece by piece within the limit. Between
         requests gunicorn's own ``keepalive`` counts."""
         limit(sock, self._stall_s)
+        self._requests[sock] = req, addr
         try:
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
@@ -51,6 +104,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             # As after an answer that was the connection's last.
             raise StopIteration from None
         finally:
+            del self._requests[sock]
             limit(sock, None)
 
 

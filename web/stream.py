@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any
 
 from flask import Blueprint, Response, request
 
-from spool.errors import StoreUnavailable
-from spool.feed import Encoder
 from spool.jobs import Job, Status
-from spool.log import Gap
 from spool.reader import Reader
 from web import auth, ndjson, sse, text
 from web.auth import scope
+from web.handover import StreamResponse
 from web.metrics import STREAMS
 from web.problems import Problem, field_problem
+from web.pushed import Format, Pushed
 from web.state import state
 from web.streams import Peer
 
 blueprint = Blueprint("stream", __name__)
 
 _CURSOR = re.compile(r"[0-9]{1,18}")
-
-
-class Format(Encoder, Protocol):
-    """A pushed transport: entries, and what is not an entry, as bytes."""
-
-    media_type: str
-
-    def opening(self, attached: dict[str, Any]) -> bytes: ...
-    def gap(self, gap: Gap) -> bytes: ...
-    def gone(self) -> bytes: ...
-    def heartbeat(self, last: int) -> bytes: ...
-    def reconnect(self) -> bytes: ...
-    def unavailable(self, reason: str, detail: str) -> bytes: ...
 
 
 def cursor_of(value: str | None, name: str) -> int:
@@ -95,71 +80,44 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) 
     anybody ever asked for its first byte."""
     here = state()
     here.refuse_streams()
+    headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}
+    if request.method == "HEAD":
+        return Response(mimetype=media_type, headers=headers)
     with ExitStack() as entering:
         entering.enter_context(here.slots.one())
         entering.enter_context(STREAMS.labels(media_type).track_inprogress())
         reader = entering.enter_context(here.follower.attach(job, after))
-        peer = Peer(request.environ)
-        entering.callback(peer.close)
-        peer.watch(reader.wake)
         held = entering.pop_all()
-    body = _body(job, after, media_type, reader, peer, submitted=submitted)
-    response = Response(body, mimetype=media_type, headers=sse.HEADERS)
     if media_type == text.MEDIA_TYPE:
-        response.headers["Content-Type"] = "text/plain; charset=utf-8"
-    response.headers["Location"] = f"/jobs/{job.id}"
+        return _text(job, after, reader, held, headers)
+    form: Format = sse.SSE
+    if media_type == ndjson.MEDIA_TYPE:
+        form = ndjson.FORMATS[request.args.get("ping") == "1", submitted]
+    stream = Pushed(
+        reader,
+        form,
+        form.opening(attached_document(job, after)),
+        held.close,
+        heartbeat_s=here.settings.heartbeat_s,
+        stall_s=here.settings.stall_s,
+    )
+    return StreamResponse(stream, media_type, headers)
+
+
+def _text(job: Job, after: int, reader: Reader, held: ExitStack, headers: Mapping[str, str]) -> Response:
+    peer = Peer(request.environ)
+    held.callback(peer.close)
+    peer.watch(reader.wake)
+    response = Response(_text_body(job, after, reader, peer), mimetype=text.MEDIA_TYPE, headers=headers)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
     response.call_on_close(held.close)
     return response
 
 
-def _body(job: Job, after: int, media_type: str, reader: Reader, peer: Peer, *, submitted: bool) -> Iterator[bytes]:
-    heartbeat_s = state().settings.heartbeat_s
-    if media_type == text.MEDIA_TYPE:
-        if job.status is Status.SUCCEEDED and after == job.last_entry:
-            return iter(())
-        if after == 0:
-            # From the beginning: that of the attempt that counts.
-            reader.cursor = job.attempt_first - 1
-        return text.stream_text(reader, peer, heartbeat_s, said=after > 0)
-    form: Format = sse.SSE
-    if media_type == ndjson.MEDIA_TYPE:
-        form = ndjson.FORMATS[request.args.get("ping") == "1", submitted]
-    return push(reader, form, peer, heartbeat_s, form.opening(attached_document(job, after)))
-
-
-def push(reader: Reader, form: Format, peer: Peer, heartbeat_s: float, opening: bytes) -> Iterator[bytes]:
-    """Whatever has gathered for the reader, in one piece per wake-up, until the log ends or the client leaves."""
-    # Even if it is empty: gunicorn sends the headers with the first piece, and a silent job must not hold them back.
-    yield opening
-    # A little early: the follower looks at idle readers twice a second.
-    heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
-    beat_at = time.monotonic() + heartbeat_s
-    while True:
-        try:
-            taken = reader.take(form)
-        except StoreUnavailable:
-            yield form.unavailable("Store unavailable", "Redis cannot be reached or cannot answer now")
-            return
-        if taken is not None:
-            data = form.gap(taken.gap) + taken.data if taken.gap is not None else taken.data
-            if taken.gone:
-                data += form.gone()
-            if left := peer.send(data):
-                yield left
-            if taken.ended:
-                return
-            beat_at = time.monotonic() + heartbeat_s
-        reader.tick_at = beat_at
-        if reader.wait():
-            if not reader.must_leave:
-                continue
-        elif peer.gone:
-            return
-        if reader.must_leave:
-            yield form.reconnect()
-            return
-        if time.monotonic() >= beat_at:
-            beat = form.heartbeat(reader.cursor)
-            if beat:
-                yield beat
-            beat_at = time.monotonic() + heartbeat_s
+def _text_body(job: Job, after: int, reader: Reader, peer: Peer) -> Iterator[bytes]:
+    if job.status is Status.SUCCEEDED and after == job.last_entry:
+        return iter(())
+    if after == 0:
+        # From the beginning: that of the attempt that counts.
+        reader.cursor = job.attempt_first - 1
+    return text.stream_text(reader, peer, state().settings.heartbeat_s, said=after > 0)

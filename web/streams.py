@@ -28,13 +28,14 @@ def reset_on_close(sock: Any) -> None:
 
 def connections_for(max_streams: int) -> int:
     """How many connections a process takes at a time: room beside the streams, so that /livez answers however many
-    there are, within the files that it may open. Some of those are its own, for Redis, the broker and what it reads."""
-    return max(1, min(max_streams + _BESIDE, _files() - _OWN_FILES))
+    there are, within the files that it may open. Some of those are its own, for Redis, the broker and what it reads;
+    those that streams have taken from the server do not count here."""
+    return max(1, min(max_streams + _BESIDE, _files() - _OWN_FILES - streams_for(max_streams)))
 
 
 def streams_for(max_streams: int) -> int:
     """How many of them may be streams."""
-    return max(1, min(max_streams, _files() - 2 * _OWN_FILES))
+    return max(1, min(max_streams, (_files() - _OWN_FILES) // 2))
 
 
 def _files() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -228,7 +230,7 @@ def test_append_rings_the_doorbell(redis: Redis, link: RedisLink, worker: HandWo
     subscription.connect()
     try:
         subscription.send("SUBSCRIBE", channel)
-        messages = subscription.messages()
+        messages = itertools.chain.from_iterable(subscription.messages())
         assert next(messages)[0] == b"subscribe"
         entries = tokens(2, "a", "b", "c")
         worker.append(claim, 2, entries[:1], text="a")

@@ -1,0 +1,74 @@
+"""Streams leave the server: their connections are taken from gunicorn once the headers are out.
+
+``HandOver`` stands between gunicorn and the application. Where the application answers with a stream of its own kind
+(``web.pushed``), it sends the headers the way of WSGI and takes the socket; gunicorn is told that the answer has been
+handled, which is what its workers do for answers that others send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from flask import Response
+from gunicorn.workers.base_async import ALREADY_HANDLED
+
+from web.pushed import Pushed
+
+_STREAM = "spool.stream"
+
+StartResponse = Callable[..., Callable[[bytes], object]]
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+class Connections(Protocol):
+    """Who has the connections: a worker of the server."""
+
+    def give(self, sock: Any, stream: Pushed, *, chunked: bool) -> None:
+        """Begin the stream on the connection, which the server lets go of."""
+        ...
+
+
+class StreamResponse(Response):
+    """An answer whose body is a stream of this kind. Where nobody takes it, the stream is abandoned."""
+
+    def __init__(self, stream: Pushed, mimetype: str, headers: Mapping[str, str]) -> None:
+        super().__init__(mimetype=mimetype, headers=headers)
+        self._stream = stream
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """The headers; the stream is left for ``HandOver``."""
+        environ[_STREAM] = self._stream
+        # Not a length of 0: nobody knows how long it will be.
+        self.headers.pop("Content-Length", None)
+        start_response(self.status, self.headers.to_wsgi_list())
+        return ()
+
+
+class HandOver:
+    """The application as gunicorn sees it. The server's worker has the connections."""
+
+    def __init__(self, app: Application, connections: Connections) -> None:
+        self._app = app
+        self._connections = connections
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        writes: list[Callable[[bytes], object]] = []
+
+        def begin(*args: Any) -> Callable[[bytes], object]:
+            writes.append(start_response(*args))
+            return writes[-1]
+
+        body = self._app(environ, begin)
+        stream: Pushed | None = environ.pop(_STREAM, None)
+        if stream is None:
+            return body
+        try:
+            # Even if it is empty: the headers go with it, and a silent job must not hold them back.
+            writes[-1](stream.opening)
+        except BaseException:
+            stream.abandon()
+            raise
+        self._connections.give(environ["gunicorn.socket"], stream, chunked=environ["SERVER_PROTOCOL"] == "HTTP/1.1")
+        return ALREADY_HANDLED  # type: ignore[no-any-return]
