@@ -75,6 +75,7 @@ def _options(names: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", type=_listed(known), help=f"workloads, with commas: {', '.join(known)}")
     parser.add_argument("--subjects", type=_listed(names), help=f"with commas: {', '.join(names)}")
     parser.add_argument("--runs", type=int, help="of every workload, instead of its own number")
+    parser.add_argument("--seconds", type=float, help="of every answer or load, instead of each workload's own")
     parser.add_argument("--json", type=Path, default=_BUILD / "bench.json", help="where the figures of every run go")
     return parser.parse_args()
 
@@ -96,7 +97,10 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
     if options.only:
         everything = {workload.name: workload for workload in PROFILES["full"]} | found
         found = {name: everything[name] for name in options.only}
-    return [replace(workload, runs=options.runs or workload.runs) for workload in found.values()]
+    return [
+        replace(workload, runs=options.runs or workload.runs, seconds=options.seconds or workload.seconds)
+        for workload in found.values()
+    ]
 
 
 def _installed(subject: Subject) -> str:
@@ -116,7 +120,7 @@ def _row(subject: Subject, workload: Workload, missing: str) -> Row:
         missing = f"has no {workload.transport}"
     if not missing and workload.readers > 1 and workload.kind is Kind.PACED and not subject.shares_streams:
         missing = "a stream has one reader"
-    if not missing and not compiled() and (workload.transport == "long-polling" or workload.kind is Kind.FIRST_TOKEN):
+    if not missing and not compiled() and workload.needs_compiler:
         missing = "needs the load generator in C, and there is no cc"
     row = Row(subject.name, skipped=missing)
     if missing:

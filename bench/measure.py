@@ -45,8 +45,9 @@ def paced(subject: Subject, redis: Redis | None, workload: Workload) -> Run:
         workload.tokens,
         seconds=ends_at - time.monotonic() + _DRAIN_S,
         warmup_s=workload.warmup_s,
-        ids=subject.numbered and workload.transport == "sse",
+        ids=subject.numbered and workload.transport in ("sse", "websocket"),
         poll=workload.transport == "long-polling",
+        websocket=workload.transport == "websocket",
     )
     usage = Usage(subject, redis)
     with Readers(_readings(subject, urls, workload), asked) as readers:

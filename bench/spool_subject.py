@@ -16,6 +16,13 @@ from tests.stack import Stack, wait_for
 _STAMP_BYTES = 17
 _JOBS_AT_MOST = 2100
 _STREAMS_AT_MOST = 6000
+# The same key for all: what it guards against, a cache between, is not there.
+_UPGRADE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: c3Bvb2wgYmVuY2htYXJrcw==",
+)
 
 
 class SpoolSubject(Subject):
@@ -24,7 +31,7 @@ class SpoolSubject(Subject):
     name = "spool"
     what_it_lacks = ""
     numbered = True
-    transports = frozenset({"sse", "ndjson", "long-polling"})
+    transports = frozenset({"sse", "ndjson", "long-polling", "websocket"})
 
     def __init__(self) -> None:
         self._stack: Stack | None = None
@@ -85,6 +92,8 @@ class SpoolSubject(Subject):
             return Reading(url, ("Accept: application/x-ndjson",))
         if transport == "long-polling":
             return Reading(f"{url.removesuffix('/stream')}/entries?wait=25")
+        if transport == "websocket":
+            return Reading(f"{url.removesuffix('/stream')}/ws", _UPGRADE)
         return super().reading(url, transport)
 
     def produced(self) -> int:

@@ -42,7 +42,7 @@ class Subject(ABC):
     numbered: bool = False
     """Whether a stream's SSE ``id:`` lines are numbers that go up by one, from 1."""
     transports: frozenset[str] = frozenset({"sse"})
-    """Of ``sse``, ``ndjson`` and ``long-polling``, those that ``reading`` knows."""
+    """Of ``sse``, ``ndjson``, ``long-polling`` and ``websocket``, those that ``reading`` knows."""
     needs_redis: bool = True
     """Whether it uses the Redis that the bench starts for it."""
     shares_streams: bool = True

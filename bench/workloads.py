@@ -25,6 +25,9 @@ SPOOL_ONLY = frozenset({Kind.FIRST_TOKEN, Kind.SUBMITS, Kind.FLAT_OUT})
 """Peers have nothing that could be asked for these."""
 
 
+_IN_C = frozenset({Kind.FIRST_TOKEN})
+
+
 @dataclass(frozen=True)
 class Workload:
     """One row of the results. What a kind does not need stays at its default."""
@@ -61,6 +64,11 @@ class Workload:
                 return "submits accepted per second, one web process"
             case Kind.FLAT_OUT:
                 return f"{self.jobs:,} jobs flat out, {self.tokens} tokens each, one worker process, no readers"
+
+    @property
+    def needs_compiler(self) -> bool:
+        """Whether only the load generator in C can do it."""
+        return self.transport in ("long-polling", "websocket") or self.kind in _IN_C
 
     @property
     def tokens(self) -> int:
@@ -104,6 +112,8 @@ FULL = (
     Workload("100x50-ndjson", jobs=100, rate=50, transport="ndjson", runs=5),
     Workload("1000x20-ndjson", jobs=1000, rate=20, transport="ndjson", runs=5),
     Workload("1000x20-polling", jobs=1000, rate=20, transport="long-polling", runs=5),
+    Workload("100x50-websocket", jobs=100, rate=50, transport="websocket", runs=5),
+    Workload("1000x20-websocket", jobs=1000, rate=20, transport="websocket", runs=5),
     Workload("idle", Kind.IDLE, readers=4000),
     Workload("first-token-20", Kind.FIRST_TOKEN, rate=20, runs=5),
     Workload("first-token-100", Kind.FIRST_TOKEN, rate=100, runs=5),
