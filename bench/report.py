@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from bench import shown
 from bench.results import Results, Row
 from bench.workloads import Kind, Workload
 
@@ -58,31 +60,14 @@ def _ratios(spool: Row | None, row: Row) -> str:
     return " / ".join(parts)
 
 
+def _listed(kind: Kind, _workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
+    return shown.lines(kind, rows)
+
+
 def _idle(_workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         each = ", ".join(f"{name} {kb:.1f}" for name, kb in row.runs[0].pss_kb.items())
         yield f"  {row.subject:{_NAME}}{_number(row.median('idle_kb'), 9, 1)} KB a stream (PSS: {each})"
-
-
-def _first_token(_workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        figures = f"{_number(row.median('p50_ms'), 9, 2)} / {_number(row.median('p99_ms'), 1, 2)} ms p50 / p99"
-        yield f"  {row.subject:{_NAME}}{figures}, lost {sum(row.values('lost')):.0f}{_cpu(row)}"
-
-
-def _per_second(_workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        all_runs = ", ".join(f"{value:,.0f}" for value in row.values("per_second"))
-        entries = row.median("entries_per_token")
-        kept = _number(row.median("kept_bytes_per_token"), 1)
-        said = "" if entries is None else f"; {entries:.2f} entries and {kept} bytes kept a token"
-        rate = _number(row.median("per_second"), 9)
-        yield f"  {row.subject:{_NAME}}{rate} a second (runs: {all_runs}){said}{_cpu(row)}"
-
-
-def _cpu(row: Row) -> str:
-    shown = [(name, row.cpu_us(name)) for name in ("web", "worker", "redis")]
-    return "; µs of CPU each: " + ", ".join(f"{name} {us:.1f}" for name, us in shown if us is not None)
 
 
 def _short(value: float) -> str:
@@ -94,10 +79,6 @@ def _number(value: float | None, width: int, digits: int = 0) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:>{width},.{digits}f}"
 
 
-_FORMS = {
-    Kind.PACED: _paced,
-    Kind.IDLE: _idle,
-    Kind.FIRST_TOKEN: _first_token,
-    Kind.SUBMITS: _per_second,
-    Kind.FLAT_OUT: _per_second,
-}
+_FORMS: dict[Kind, Callable[[Workload, Sequence[Row]], Iterator[str]]] = {
+    kind: partial(_listed, kind) for kind in shown.kinds()
+} | {Kind.PACED: _paced, Kind.IDLE: _idle}

@@ -7,14 +7,16 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from bench.subject import Reading, Subject
+from bench.workloads import Workload
 from spool import keys
 from tests.stack import Stack, wait_for
 
 _STAMP_BYTES = 17
-_JOBS_AT_MOST = 2100
+_JOBS_AT_MOST = 3000
 _STREAMS_AT_MOST = 6000
 # The same key for all: what it guards against, a cache between, is not there.
 _UPGRADE = (
@@ -36,6 +38,7 @@ class SpoolSubject(Subject):
     def __init__(self) -> None:
         self._stack: Stack | None = None
         self._paths: list[str] = []
+        self._workers = 1
 
     @property
     def stack(self) -> Stack:
@@ -46,17 +49,21 @@ class SpoolSubject(Subject):
     def install(self, directory: Path) -> None:
         """It is here."""
 
+    def configure(self, workload: Workload) -> None:
+        """How many workers."""
+        self._workers = workload.workers
+
     def start(self, directory: Path, redis_url: str, webs: int) -> None:
-        """The webs and a worker. The stack's own Redis is not started: its socket is where the bench's is."""
-        settings = {"LEASE_S": 10, "HEARTBEAT_S": 15, "MAX_STREAMS": _STREAMS_AT_MOST}
-        self._stack = Stack(directory, webs=webs, workers=1, concurrency=_JOBS_AT_MOST, **settings)
+        """The webs and the workers. The stack's own Redis is not started: its socket is where the bench's is."""
+        settings: dict[str, Any] = {"LEASE_S": 10, "HEARTBEAT_S": 15, "MAX_STREAMS": _STREAMS_AT_MOST}
+        self._stack = Stack(directory, webs=webs, workers=self._workers, concurrency=_JOBS_AT_MOST, **settings)
         assert self._stack.redis.url == redis_url
         for process in [*self._stack.webs, *self._stack.workers]:
             process.start()
         self._stack.wait_ready()
 
     def processes(self) -> Mapping[str, int]:
-        """The webs and the worker."""
+        """The webs and the workers."""
         return {process.name: process.pid for process in [*self.stack.webs, *self.stack.workers]}
 
     def prepare(self, jobs: int, rate: float, seconds: float, lead_s: float) -> Sequence[str]:
