@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bench import measure, resumes, spool_only
+from bench import bursts, highest, measure, polls, redis_cost, resumes, spool_only, upstream
 from bench.measure import Run
 from bench.workloads import Kind, Workload
 
@@ -16,5 +16,10 @@ RUNS: dict[Kind, Callable[[Any, Any, Workload], Run]] = {
     Kind.SUBMITS: spool_only.submits,
     Kind.FLAT_OUT: spool_only.flat_out,
     Kind.RESUMES: resumes.resumes,
+    Kind.POLLS: polls.polls,
+    Kind.BURSTS: bursts.bursts,
+    Kind.UPSTREAM: upstream.upstream,
+    Kind.REDIS_COST: redis_cost.redis_cost,
+    Kind.HIGHEST: highest.highest,
 }
 """Called with the subject, its Redis and the workload."""

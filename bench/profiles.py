@@ -35,13 +35,24 @@ FULL = (
     Workload("submits", Kind.SUBMITS, runs=5),
     Workload("flat-out", Kind.FLAT_OUT, jobs=1000, rate=20, runs=5),
     Workload("resumes", Kind.RESUMES, jobs=50, readers=100, rate=50, runs=5),
+    Workload("polls-304", Kind.POLLS, status=304, seconds=12, runs=5),
+    Workload("polls-200", Kind.POLLS, seconds=12, runs=5),
+    Workload("bursts", Kind.BURSTS, jobs=50, rate=20, seconds=70, runs=5),
+    Workload("upstream", Kind.UPSTREAM, jobs=200, rate=50, runs=5),
+    Workload("redis-cost", Kind.REDIS_COST, jobs=100, rate=50, seconds=20, runs=5),
+    Workload("growth-1", jobs=500, rate=40, runs=5, peers=False),
+    Workload("growth-2", jobs=500, rate=40, webs=2, runs=5, peers=False),
+    Workload("growth-4", jobs=500, rate=40, webs=4, runs=5, peers=False),
+    Workload("growth-2-workers", jobs=500, rate=40, webs=2, workers=2, runs=5, peers=False),
+    Workload("highest", Kind.HIGHEST, jobs=1000, rate=40, seconds=8, webs=2, runs=3, runs_at_most=3),
 )
 
 _COMPARED = frozenset({"100x50", "500x20", "1000x20", "1000x40", "fan-out", "idle"})
 TABLE = tuple(
     replace(workload, seconds=min(workload.seconds, 8), peers=workload.name in _COMPARED)
     if workload.kind in (Kind.PACED, Kind.IDLE)
-    else workload
+    # What takes minutes a run is shorter, or done once.
+    else replace(workload, seconds=min(workload.seconds, 40), runs_at_most=1 if workload.name == "highest" else 100)
     for workload in FULL
 )
 """Everything once, peers only where they are what matters: under an hour with three runs."""

@@ -38,8 +38,45 @@ _FIGURES: dict[Kind, Sequence[Shown]] = {
         Shown("not_served", "readers not served"),
         Shown("errors", "errors"),
     ),
+    Kind.POLLS: (
+        Shown("per_second", "requests/s"),
+        Shown("floor_per_second", "requests/s, bare Flask"),
+        Shown("ratio", "ratio", 2),
+        Shown("p50_ms", "p50 ms", 2),
+        Shown("p99_ms", "p99 ms", 2),
+        Shown("floor_p99_ms", "p99 ms, bare Flask", 2),
+        Shown("answer_bytes", "bytes of the whole answer"),
+        Shown("errors", "errors"),
+    ),
+    Kind.BURSTS: (
+        Shown("calm_p50_ms", "p50 ms without bursts", 2),
+        Shown("p50_ms", "p50 ms with bursts", 2),
+        Shown("calm_p99_ms", "p99 ms without bursts", 2),
+        Shown("p99_ms", "p99 ms with bursts", 2),
+        Shown("ratio", "ratio of the p99", 2),
+        Shown("short_jobs", "short jobs"),
+        *_TROUBLE,
+    ),
+    Kind.UPSTREAM: (*_LATENCIES, Shown("tokens", "tokens"), *_TROUBLE),
+    Kind.REDIS_COST: tuple(
+        Shown(f"{phase}_{name}", f"{label}, {said}", digits)
+        for phase, said in (("paced", "paced"), ("flat", "flat out"))
+        for name, label, digits in (
+            ("cpu_us", "µs of CPU a token", 1),
+            ("aof_bytes", "bytes of AOF a token", 1),
+            ("entries_per_token", "entries a token", 3),
+            ("job_kb", "KB kept a job (its keys)", 1),
+            ("grown_kb", "KB kept a job (growth)", 1),
+        )
+    ),
+    Kind.HIGHEST: (
+        Shown("per_second", "tokens/s held"),
+        Shown("jobs", "jobs"),
+        *_LATENCIES,
+        Shown("steps", "rates tried"),
+    ),
 }
-_CPU = ("web", "worker", "redis", "stand-in", "load")
+_CPU = ("web", "worker", "redis", "stand-in", "floor", "load")
 _WIDTH = 34
 
 
@@ -53,6 +90,8 @@ def lines(kind: Kind, rows: Sequence[Row]) -> Iterator[str]:
         if any(us is not None for _, us in used):
             each = ", ".join(f"{name} {us:.1f}" for name, us in used if us is not None)
             yield f"  {row.subject:18}{'µs of CPU each':{_WIDTH}}{each}"
+        for sample in {run.sample for run in row.runs if run.sample}:
+            yield f"  {row.subject:18}the first stream that was not whole ended: …{sample[-160:]}"
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
