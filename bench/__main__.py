@@ -104,7 +104,7 @@ def _installed(subject: Subject) -> str:
 
 
 def _row(subject: Subject, workload: Workload, missing: str) -> Row:
-    """A workload's runs on processes and a Redis that are started for them and gone afterwards."""
+    """A workload's runs."""
     if not missing and workload.transport not in subject.transports:
         missing = f"has no {workload.transport}"
     if not missing and workload.readers > 1 and workload.kind is Kind.PACED and not subject.shares_streams:
@@ -114,13 +114,22 @@ def _row(subject: Subject, workload: Workload, missing: str) -> Row:
     row = Row(subject.name, skipped=missing)
     if missing:
         return row
+    for count in workload.groups:
+        _run(subject, workload, count, row)
+        if row.skipped:
+            break
+    return row
+
+
+def _run(subject: Subject, workload: Workload, count: int, row: Row) -> None:
+    """So many runs on processes and a Redis that are started for them and gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         redis = _started_redis(Path(name)) if subject.needs_redis else None
         try:
             subject.configure(workload)
             subject.start(Path(name), redis.url if redis else "", workload.webs)
-            for number in range(workload.runs):
-                _say(f"{workload.name}, {subject.name}: run {number + 1} of {workload.runs}")
+            for _ in range(count):
+                _say(f"{workload.name}, {subject.name}: run {len(row.runs) + 1} of {workload.runs}")
                 row.runs.append(RUNS[workload.kind](subject, redis, workload))
         except SubjectUnavailable as exc:
             row.skipped = str(exc)
@@ -131,7 +140,6 @@ def _row(subject: Subject, workload: Workload, missing: str) -> Row:
             if redis:
                 redis.close()
                 redis.link.close()
-    return row
 
 
 def _started_redis(directory: Path) -> Redis:

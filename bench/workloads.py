@@ -73,6 +73,12 @@ class Workload:
         return replace(changed, seconds=seconds) if seconds and self.kind not in _FIXED else changed
 
     @property
+    def groups(self) -> tuple[int, ...]:
+        """How many runs on the same processes, for each time they are started: memory that one run has freed would
+        serve the next one's streams."""
+        return (1,) * self.runs if self.kind is Kind.IDLE else (self.runs,)
+
+    @property
     def spool_only(self) -> bool:
         """Whether only Spool is asked."""
         return not self.peers or self.kind in SPOOL_ONLY
