@@ -38,10 +38,13 @@ def main() -> None:
     generator = (
         "load generator: C, one thread" if compiled() else "load generator: PYTHON (no cc): it is part of the figures"
     )
+    workloads = _workloads(options)
+    if all(workload.spool_only for workload in workloads):
+        chosen = [subject for subject in chosen if isinstance(subject, SpoolSubject)]
     lacks = {subject.name: subject.what_it_lacks for subject in chosen}
     results = Results(machine(), generator, f"{began_at()}, commit {commit()}", lacks)
     missing = {subject.name: why for subject in chosen if (why := _installed(subject))}
-    for workload in _workloads(options):
+    for workload in workloads:
         asked = [s for s in chosen if isinstance(s, SpoolSubject)] if workload.spool_only else chosen
         rows = [_row(subject, workload, missing.get(subject.name, "")) for subject in asked]
         if rows:

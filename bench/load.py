@@ -7,19 +7,17 @@ do, at many times the CPU per token, and the table says so: on a small machine t
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.compiler import program
 from bench.subject import Reading
 
-SOURCE = Path(__file__).parent / "streamload.c"
 _SLACK_S = 20
 
 
@@ -108,20 +106,9 @@ class Asked:
     """With it, every request is a POST."""
 
 
-@cache
 def compiled() -> Path | None:
-    """The C program, compiled into ``build/`` if it is not newer than its source; None without a compiler that can."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        return None
-    program = SOURCE.parent.parent / "build" / "streamload"
-    sources = [SOURCE, *SOURCE.parent.glob("*.h")]
-    if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-        program.parent.mkdir(exist_ok=True)
-        built = subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=False)
-        if built.returncode:
-            return None
-    return program
+    """The C program, if there can be one."""
+    return program("streamload")
 
 
 class Readers:
@@ -141,8 +128,8 @@ class Readers:
         numbers |= {"ids": asked.ids, "poll": asked.poll, "post": bool(asked.body), "websocket": asked.websocket}
         numbers |= {"repeat": asked.repeat, "status": asked.status}
         options = [f"{name}={float(value):g}" for name, value in numbers.items()]
-        program = compiled()
-        argv = [str(program)] if program else [sys.executable, "-m", "bench.python_readers"]
+        in_c = compiled()
+        argv = [str(in_c)] if in_c else [sys.executable, "-m", "bench.python_readers"]
         return [*argv, self._file.name, asked.marker.decode(), *options]
 
     def __enter__(self) -> Readers:
