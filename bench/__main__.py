@@ -8,33 +8,25 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from bench import measure, plots, report, spool_only
+from bench import plots, report
 from bench.floor_subject import FloorSubject
+from bench.kinds import RUNS
 from bench.load import compiled
-from bench.measure import Run
 from bench.peers.nchan import Nchan
 from bench.peers.resumable_stream import ResumableStream
 from bench.peers.sse_starlette import SseStarlette
+from bench.profiles import PROFILES
 from bench.results import Results, Row, began_at, commit, machine
 from bench.spool_subject import SpoolSubject
 from bench.subject import Subject, SubjectUnavailable
-from bench.workloads import PROFILES, SPOOL_ONLY, Kind, Workload
+from bench.workloads import Kind, Workload
 from tests.stack import ROOT, Redis, wait_for
 
 _BUILD = ROOT / "build"
 _FAILED = "failed: "
 _SUBJECTS: tuple[type[Subject], ...] = (SpoolSubject, SseStarlette, ResumableStream, Nchan, FloorSubject)
-_RUNS: dict[Kind, Callable[[Any, Any, Workload], Run]] = {
-    Kind.PACED: measure.paced,
-    Kind.IDLE: measure.idle,
-    Kind.FIRST_TOKEN: spool_only.first_token,
-    Kind.SUBMITS: spool_only.submits,
-    Kind.FLAT_OUT: spool_only.flat_out,
-}
 
 
 def main() -> None:
@@ -46,11 +38,14 @@ def main() -> None:
     generator = (
         "load generator: C, one thread" if compiled() else "load generator: PYTHON (no cc): it is part of the figures"
     )
+    workloads = _workloads(options)
+    if all(workload.spool_only for workload in workloads):
+        chosen = [subject for subject in chosen if isinstance(subject, SpoolSubject)]
     lacks = {subject.name: subject.what_it_lacks for subject in chosen}
     results = Results(machine(), generator, f"{began_at()}, commit {commit()}", lacks)
     missing = {subject.name: why for subject in chosen if (why := _installed(subject))}
-    for workload in _workloads(options):
-        asked = chosen if workload.kind not in SPOOL_ONLY else [s for s in chosen if isinstance(s, SpoolSubject)]
+    for workload in workloads:
+        asked = [s for s in chosen if isinstance(s, SpoolSubject)] if workload.spool_only else chosen
         rows = [_row(subject, workload, missing.get(subject.name, "")) for subject in asked]
         if rows:
             results.rows.append((workload, rows))
@@ -70,11 +65,12 @@ def _options(names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     known = sorted({workload.name for profile in PROFILES.values() for workload in profile})
     parser.add_argument(
-        "--profile", choices=sorted(PROFILES), default="short", help="short: minutes; full: about two hours"
+        "--profile", choices=sorted(PROFILES), default="short", help="full takes hours, table less than one"
     )
     parser.add_argument("--only", type=_listed(known), help=f"workloads, with commas: {', '.join(known)}")
     parser.add_argument("--subjects", type=_listed(names), help=f"with commas: {', '.join(names)}")
     parser.add_argument("--runs", type=int, help="of every workload, instead of its own number")
+    parser.add_argument("--seconds", type=float, help="of every answer or load, instead of each workload's own")
     parser.add_argument("--json", type=Path, default=_BUILD / "bench.json", help="where the figures of every run go")
     return parser.parse_args()
 
@@ -96,7 +92,7 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
     if options.only:
         everything = {workload.name: workload for workload in PROFILES["full"]} | found
         found = {name: everything[name] for name in options.only}
-    return [replace(workload, runs=options.runs or workload.runs) for workload in found.values()]
+    return [workload.changed(options.runs, options.seconds) for workload in found.values()]
 
 
 def _installed(subject: Subject) -> str:
@@ -111,23 +107,33 @@ def _installed(subject: Subject) -> str:
 
 
 def _row(subject: Subject, workload: Workload, missing: str) -> Row:
-    """A workload's runs on processes and a Redis that are started for them and gone afterwards."""
+    """A workload's runs."""
     if not missing and workload.transport not in subject.transports:
         missing = f"has no {workload.transport}"
     if not missing and workload.readers > 1 and workload.kind is Kind.PACED and not subject.shares_streams:
         missing = "a stream has one reader"
-    if not missing and not compiled() and (workload.transport == "long-polling" or workload.kind is Kind.FIRST_TOKEN):
+    if not missing and not compiled() and workload.needs_compiler:
         missing = "needs the load generator in C, and there is no cc"
     row = Row(subject.name, skipped=missing)
     if missing:
         return row
+    for count in workload.groups:
+        _run(subject, workload, count, row)
+        if row.skipped:
+            break
+    return row
+
+
+def _run(subject: Subject, workload: Workload, count: int, row: Row) -> None:
+    """So many runs on processes and a Redis that are started for them and gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         redis = _started_redis(Path(name)) if subject.needs_redis else None
         try:
+            subject.configure(workload)
             subject.start(Path(name), redis.url if redis else "", workload.webs)
-            for number in range(workload.runs):
-                _say(f"{workload.name}, {subject.name}: run {number + 1} of {workload.runs}")
-                row.runs.append(_RUNS[workload.kind](subject, redis, workload))
+            for _ in range(count):
+                _say(f"{workload.name}, {subject.name}: run {len(row.runs) + 1} of {workload.runs}")
+                row.runs.append(RUNS[workload.kind](subject, redis, workload))
         except SubjectUnavailable as exc:
             row.skipped = str(exc)
         except Exception as exc:  # noqa: BLE001 - the trouble of one must not end the bench
@@ -137,7 +143,6 @@ def _row(subject: Subject, workload: Workload, missing: str) -> Row:
             if redis:
                 redis.close()
                 redis.link.close()
-    return row
 
 
 def _started_redis(directory: Path) -> Redis:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import gevent
-from flask import Flask, Response, request
+from flask import Flask, Response, jsonify, request
 
 app = Flask(__name__)
 
@@ -17,6 +17,22 @@ def stream() -> Response:
     """Stamped tokens, ``rate`` per second, the first at ``first_at`` (epoch seconds)."""
     rate, tokens, first_at = float(request.args["rate"]), int(request.args["tokens"]), float(request.args["first_at"])
     return Response(_events(first_at, rate, tokens), mimetype="text/event-stream")
+
+
+@app.put("/polled")
+def put_polled() -> Response:
+    """What polls are answered with from now on."""
+    app.config["POLLED"] = request.get_json()
+    return Response(status=204)
+
+
+@app.get("/polled")
+def polled() -> Response:
+    """A status poll as anybody would write it; there is no job behind it, and nothing is looked up."""
+    response = jsonify(app.config["POLLED"])
+    response.set_etag("polled")
+    response.make_conditional(request)
+    return response
 
 
 def _events(first_at: float, rate: float, tokens: int) -> Iterator[bytes]:

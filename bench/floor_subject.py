@@ -41,6 +41,11 @@ class FloorSubject(Subject):
         for port, process in self._webs:
             wait_for(partial(listens, port), f"{process.name} of the floor listens")
 
+    @property
+    def ports(self) -> Sequence[int]:
+        """One for each process."""
+        return [port for port, _ in self._webs]
+
     def processes(self) -> Mapping[str, int]:
         """The webs."""
         return {process.name: process.pid for _, process in self._webs}
@@ -48,7 +53,7 @@ class FloorSubject(Subject):
     def prepare(self, jobs: int, rate: float, seconds: float, lead_s: float) -> Sequence[str]:
         """Nothing begins before its reader comes."""
         first_at = time.time() + lead_s
-        ports = [port for port, _ in self._webs]
+        ports = self.ports
         query = f"rate={rate}&tokens={int(rate * seconds)}"
         return [
             f"http://127.0.0.1:{ports[n % len(ports)]}/stream?{query}&first_at={first_at + n / jobs / rate:.6f}"

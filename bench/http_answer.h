@@ -31,6 +31,7 @@ static bool field_is(const char *line, const char *name, const char **value) {
 }
 
 static enum answer_state after_fields(const struct answer *a) {
+    if (a->status == 101) return TO_CLOSE;  /* what follows is another protocol's */
     if (a->status / 100 == 1) return STATUS_LINE;  /* 100 Continue and the like: the real one follows */
     if (a->status == 204 || a->status == 304) return OVER;
     if (a->chunked) return CHUNK_SIZE;

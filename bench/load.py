@@ -7,19 +7,17 @@ do, at many times the CPU per token, and the table says so: on a small machine t
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.compiler import program
 from bench.subject import Reading
 
-SOURCE = Path(__file__).parent / "streamload.c"
 _SLACK_S = 20
 
 
@@ -31,9 +29,13 @@ class Load:
     """
 
     delivered: int = 0
+    entries: int = 0
+    """Ids seen, where they are looked at."""
     bytes: int = 0
     span_s: float = 0.0
     """From the first token read to the last."""
+    took_s: float = 0.0
+    """From the first connection's beginning to the last token, or repeated answer."""
     rate: float = 0.0
     """Tokens per second over the span."""
     p50_ms: float = 0.0
@@ -45,6 +47,9 @@ class Load:
     """Tokens whose latency counted: those due after the warm-up."""
     first_p50_ms: float = 0.0
     first_p99_ms: float = 0.0
+    served_p50_ms: float = 0.0
+    """From when a connection was due to its last token; of a repeated request, to its answer."""
+    served_p99_ms: float = 0.0
     connections: int = 0
     complete: int = 0
     """Streams that brought all their tokens."""
@@ -61,6 +66,8 @@ class Load:
     early: int = 0
     """Tokens read before they were due."""
     requests: int = 0
+    answers: int = 0
+    """Whole ones."""
     reopened: int = 0
     cpu_s: float = 0.0
     """Of the load generator itself."""
@@ -89,24 +96,19 @@ class Asked:
     """Whether ids must go up by one."""
     poll: bool = False
     """Long polling: each answer names the next request's ``after``."""
+    websocket: bool = False
+    """What follows the handshake are a WebSocket's frames."""
+    repeat: bool = False
+    """Ask again on the same connection, as fast as answers come, until time is up."""
+    status: int = 0
+    """What every answer must have, if that is not 200 (or 101)."""
     body: str = ""
     """With it, every request is a POST."""
 
 
-@cache
 def compiled() -> Path | None:
-    """The C program, compiled into ``build/`` if it is not newer than its source; None without a compiler that can."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        return None
-    program = SOURCE.parent.parent / "build" / "streamload"
-    sources = [SOURCE, *SOURCE.parent.glob("*.h")]
-    if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-        program.parent.mkdir(exist_ok=True)
-        built = subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=False)
-        if built.returncode:
-            return None
-    return program
+    """The C program, if there can be one."""
+    return program("streamload")
 
 
 class Readers:
@@ -123,10 +125,11 @@ class Readers:
 
     def _argv(self, asked: Asked) -> list[str]:
         numbers = {"seconds": asked.seconds, "warmup": asked.warmup_s, "pace": asked.pace, "tokens": asked.tokens}
-        numbers |= {"ids": asked.ids, "poll": asked.poll, "post": bool(asked.body)}
+        numbers |= {"ids": asked.ids, "poll": asked.poll, "post": bool(asked.body), "websocket": asked.websocket}
+        numbers |= {"repeat": asked.repeat, "status": asked.status}
         options = [f"{name}={float(value):g}" for name, value in numbers.items()]
-        program = compiled()
-        argv = [str(program)] if program else [sys.executable, "-m", "bench.python_readers"]
+        in_c = compiled()
+        argv = [str(in_c)] if in_c else [sys.executable, "-m", "bench.python_readers"]
         return [*argv, self._file.name, asked.marker.decode(), *options]
 
     def __enter__(self) -> Readers:

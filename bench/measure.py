@@ -32,6 +32,8 @@ class Run:
     pss_kb: dict[str, float] = field(default_factory=dict)
     sample: str = ""
     """How the first stream ended that was not whole, if there was one."""
+    busy: dict[str, float] = field(default_factory=dict)
+    """Percent of a core that each process had while tokens were due."""
 
 
 def paced(subject: Subject, redis: Redis | None, workload: Workload) -> Run:
@@ -45,12 +47,16 @@ def paced(subject: Subject, redis: Redis | None, workload: Workload) -> Run:
         workload.tokens,
         seconds=ends_at - time.monotonic() + _DRAIN_S,
         warmup_s=workload.warmup_s,
-        ids=subject.numbered and workload.transport == "sse",
+        ids=subject.numbered and workload.transport in ("sse", "websocket"),
         poll=workload.transport == "long-polling",
+        websocket=workload.transport == "websocket",
     )
     usage = Usage(subject, redis)
-    with Readers(_readings(subject, urls, workload), asked) as readers:
-        time.sleep(max(0.0, ends_at - time.monotonic()))
+    with Readers(readings(subject, urls, workload), asked) as readers:
+        _sleep_until(ends_at - workload.seconds)
+        while_due = Usage(subject, redis)
+        _sleep_until(ends_at)
+        busy = while_due.busy()
         produced = subject.produced()
         pss = pss_of(subject.processes())
         load = readers.result()
@@ -58,7 +64,11 @@ def paced(subject: Subject, redis: Redis | None, workload: Workload) -> Run:
     if produced is not None:
         figures["produced_rate"] = produced / workload.seconds
     cpu_us = usage.us_per(load.delivered) | {"load": load.cpu_s / max(1, load.delivered) * 1e6}
-    return Run(figures, cpu_us, {name: float(kb) for name, kb in pss.items()}, load.sample)
+    return Run(figures, cpu_us, {name: float(kb) for name, kb in pss.items()}, load.sample, busy)
+
+
+def _sleep_until(monotonic_s: float) -> None:
+    time.sleep(max(0.0, monotonic_s - time.monotonic()))
 
 
 class Usage:
@@ -68,11 +78,17 @@ class Usage:
         self._subject = subject
         self._redis = redis
         self._before = self._now()
+        self._began_at = time.monotonic()
 
     def us_per(self, count: int) -> dict[str, float]:
         """Microseconds of CPU for each of ``count``, by process."""
         now = self._now()
         return {name: (now[name] - self._before[name]) / max(1, count) * 1e6 for name in self._before}
+
+    def busy(self) -> dict[str, float]:
+        """How much of a core each process has had, in percent."""
+        now, passed_s = self._now(), time.monotonic() - self._began_at
+        return {name: (now[name] - self._before[name]) / passed_s * 100 for name in self._before}
 
     def _now(self) -> dict[str, float]:
         used = cpu_of(self._subject.processes())
@@ -82,7 +98,8 @@ class Usage:
         return used
 
 
-def _readings(subject: Subject, urls: Sequence[str], workload: Workload) -> list[Reading]:
+def readings(subject: Subject, urls: Sequence[str], workload: Workload) -> list[Reading]:
+    """What every reader asks for; neighbours read different jobs."""
     spread = [subject.everywhere(url) if workload.readers > 1 else [url] for url in urls]
     return [
         subject.reading(same[number % len(same)], workload.transport)

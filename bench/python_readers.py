@@ -1,4 +1,4 @@
-"""The load generator where there is no C compiler: ``bench/streamload.c`` in Python, without POST and long polling.
+"""The load generator where there is no C compiler: ``bench/streamload.c`` in Python, with plain streams alone.
 
 ``python -m bench.python_readers FILE MARKER key=number...``, as the C program.
 """
@@ -73,8 +73,8 @@ def main() -> None:
         re.compile(re.escape(marker.encode()) + rb"((?:\d{16} )+)"),
         {key: float(value) for key, _, value in (option.partition("=") for option in rest)},
     )
-    if run.options["poll"] or run.options["post"]:
-        sys.exit("long polling and POST need the C load generator, and there is no cc")
+    if any(run.options[name] for name in ("poll", "post", "websocket", "repeat")):
+        sys.exit("this needs the C load generator, and there is no cc")
     lines = Path(name).read_text().splitlines()
     _read(run, lines)
     ordered = sorted(run.latencies_ms) or [0.0]

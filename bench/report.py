@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from bench.results import Results, Row
+from bench import shown
+from bench.results import Results, Row, summary
 from bench.workloads import Kind, Workload
 
 _NAME = 18
@@ -24,28 +26,49 @@ def table(results: Results) -> str:
 
 def _paced(workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
     yield (
-        f"  {'':{_NAME}}{'p50 ms':>9}{'p99 ms':>9}{'p99 of runs':>18}{'max ms':>9}{'Spool/this':>15}"
-        f"{'made/s':>9}{'read/s':>9}{'lost':>8}{'errors':>8}{'web':>7}{'prod.':>7}{'redis':>7}{'load':>7}{'PSS MB':>9}"
+        f"  {'':{_NAME}}{'p50 ms':>9}{'of runs':>15}{'p99 ms':>9}{'of runs':>15}{'max ms':>9}{'Spool/this':>14}"
+        f"{'made/s':>9}{'read/s':>9}{'lost':>7}{'errors':>7}{'web':>7}{'prod.':>7}{'redis':>7}{'all':>7}{'load':>7}"
     )
     spool = next((row for row in rows if row.subject == "spool"), None)
     for row in rows:
-        p99 = row.values("p99_ms")
-        cells = [_number(row.median("p50_ms"), 9, 2), _number(row.median("p99_ms"), 9, 2)]
-        cells.append(f"{f'{_short(min(p99))} to {_short(max(p99))}' if len(p99) > 1 else '':>18}")
+        cells = [
+            cell for name in ("p50_ms", "p99_ms") for cell in (_number(row.median(name), 9, 2), _spread(row, name))
+        ]
         cells.append(_number(row.median("max_ms"), 9, 1))
-        cells.append(f"{_ratios(spool, row):>15}")
+        cells.append(f"{_ratios(spool, row):>14}")
         cells += [_number(row.median(name), 9) for name in ("produced_rate", "delivered_rate")]
-        cells += [_number(sum(row.values(name)), 8) for name in ("lost", "errors")]
-        cells += [_number(us, 7, 1) for us in (row.cpu_us("web"), row.producer_us())]
-        cells += [_number(row.cpu_us(name), 7, 1) for name in ("redis", "load")]
-        cells.append(_number(row.pss_mb(), 9, 0))
-        late_s = max(row.values("late_start_s"), default=0.0)
-        late = f"  began {late_s:.1f} s late" if late_s > 0 else ""
-        yield f"  {row.subject:{_NAME}}{''.join(cells)}{late}"
+        cells += [_number(sum(row.values(name)), 7) for name in ("lost", "errors")]
+        used = (row.cpu_us("web"), row.producer_us(), row.cpu_us("redis"), row.all_us(), row.cpu_us("load"))
+        cells += [_number(us, 7, 1) for us in used]
+        yield f"  {row.subject:{_NAME}}{''.join(cells)}"
+        yield f"  {'':{_NAME}}{_processes(row, workload)}"
         for sample in {run.sample for run in row.runs if run.sample}:
             yield f"  {'':{_NAME}}  the first stream that was not whole ended: …{sample[-160:]}"
     offered = f"{workload.jobs * workload.rate:,.0f} tokens/s to be made, {workload.offered:,.0f} to be read"
-    yield f"  offered: {offered}. Lost and errors: of all runs together. From web to load: µs of CPU a token"
+    yield f"  offered: {offered}. Lost and errors: of all runs together."
+    yield "  From web to load: µs of CPU a token, which is seconds a million; all: without the load generator"
+
+
+def _processes(row: Row, workload: Workload) -> str:
+    """How busy each process was, and its share of memory; a process at 100 % of a core is what limits the rate."""
+    busy = summary([run.busy for run in row.runs])
+    pss = summary([run.pss_kb for run in row.runs])
+    parts = []
+    if busy:
+        parts.append("% of a core: " + ", ".join(f"{name} {value['median']:.0f}" for name, value in busy.items()))
+    if pss:
+        each = ", ".join(f"{name} {value['median'] / workload.connections:.1f}" for name, value in pss.items())
+        parts.append(f"PSS: {_number(row.pss_mb(), 1)} MB, in KB a stream: {each}")
+    late_s = max(row.values("late_start_s"), default=0.0)
+    if late_s > 0:
+        parts.append(f"began {late_s:.1f} s late")
+    return "; ".join(parts)
+
+
+def _spread(row: Row, name: str) -> str:
+    values = row.values(name)
+    said = f"{_short(min(values))} to {_short(max(values))}" if len(values) > 1 else ""
+    return f"{said:>15}"
 
 
 def _ratios(spool: Row | None, row: Row) -> str:
@@ -58,31 +81,21 @@ def _ratios(spool: Row | None, row: Row) -> str:
     return " / ".join(parts)
 
 
+def _listed(kind: Kind, _workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
+    return shown.lines(kind, rows)
+
+
 def _idle(_workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
+    spool = next((row.median("idle_kb") for row in rows if row.subject == "spool"), None)
     for row in rows:
-        each = ", ".join(f"{name} {kb:.1f}" for name, kb in row.runs[0].pss_kb.items())
-        yield f"  {row.subject:{_NAME}}{_number(row.median('idle_kb'), 9, 1)} KB a stream (PSS: {each})"
-
-
-def _first_token(_workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        figures = f"{_number(row.median('p50_ms'), 9, 2)} / {_number(row.median('p99_ms'), 1, 2)} ms p50 / p99"
-        yield f"  {row.subject:{_NAME}}{figures}, lost {sum(row.values('lost')):.0f}{_cpu(row)}"
-
-
-def _per_second(_workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        all_runs = ", ".join(f"{value:,.0f}" for value in row.values("per_second"))
-        entries = row.median("entries_per_token")
-        kept = _number(row.median("kept_bytes_per_token"), 1)
-        said = "" if entries is None else f"; {entries:.2f} entries and {kept} bytes kept a token"
-        rate = _number(row.median("per_second"), 9)
-        yield f"  {row.subject:{_NAME}}{rate} a second (runs: {all_runs}){said}{_cpu(row)}"
-
-
-def _cpu(row: Row) -> str:
-    shown = [(name, row.cpu_us(name)) for name in ("web", "worker", "redis")]
-    return "; µs of CPU each: " + ", ".join(f"{name} {us:.1f}" for name, us in shown if us is not None)
+        kb = row.median("idle_kb")
+        each = ", ".join(f"{name} {of['median']:.1f}" for name, of in summary([run.pss_kb for run in row.runs]).items())
+        ratio = f", Spool/this {_short(spool / kb)}" if spool and kb and row.subject != "spool" else ""
+        spread = _spread(row, "idle_kb").strip()
+        yield (
+            f"  {row.subject:{_NAME}}{_number(kb, 9, 1)} KB a stream{f' ({spread})' if spread else ''}"
+            f"{ratio} (PSS: {each})"
+        )
 
 
 def _short(value: float) -> str:
@@ -94,10 +107,6 @@ def _number(value: float | None, width: int, digits: int = 0) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:>{width},.{digits}f}"
 
 
-_FORMS = {
-    Kind.PACED: _paced,
-    Kind.IDLE: _idle,
-    Kind.FIRST_TOKEN: _first_token,
-    Kind.SUBMITS: _per_second,
-    Kind.FLAT_OUT: _per_second,
-}
+_FORMS: dict[Kind, Callable[[Workload, Sequence[Row]], Iterator[str]]] = {
+    kind: partial(_listed, kind) for kind in shown.kinds()
+} | {Kind.PACED: _paced, Kind.IDLE: _idle}

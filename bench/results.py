@@ -8,7 +8,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,19 @@ class Row:
         """A figure of every run that has it."""
         return [run.figures[name] for run in self.runs if name in run.figures]
 
+    def as_json(self) -> dict[str, Any]:
+        """Every run, and what they come to: of each number the median, the least and the most."""
+        kinds = ("figures", "cpu_us", "pss_kb", "busy")
+        return {**asdict(self), "summary": {kind: summary([getattr(run, kind) for run in self.runs]) for kind in kinds}}
+
     def cpu_us(self, begins: str) -> float | None:
         """Median CPU per token of the processes whose name begins so, together."""
         sums = [[us for name, us in run.cpu_us.items() if name.startswith(begins)] for run in self.runs]
+        return statistics.median(map(sum, sums)) if any(sums) else None
+
+    def all_us(self) -> float | None:
+        """Median CPU per token of everything but the load generator."""
+        sums = [[us for name, us in run.cpu_us.items() if name != "load"] for run in self.runs]
         return statistics.median(map(sum, sums)) if any(sums) else None
 
     def producer_us(self) -> float | None:
@@ -49,6 +59,16 @@ class Row:
         """Median memory of all its processes together, at the end of the load."""
         sums = [sum(run.pss_kb.values()) / 1024 for run in self.runs if run.pss_kb]
         return statistics.median(sums) if sums else None
+
+
+def summary(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Of each number that any run has: median, least and most."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    found = {name: [run[name] for run in runs if name in run] for name in names}
+    return {
+        name: {"median": statistics.median(values), "least": min(values), "most": max(values)}
+        for name, values in found.items()
+    }
 
 
 @dataclass
@@ -69,7 +89,7 @@ class Results:
             "began_at": self.began_at,
             "lacks": dict(self.lacks),
             "workloads": [
-                {**asdict(workload), "title": workload.title, "subjects": [asdict(row) for row in rows]}
+                {**asdict(workload), "title": workload.title, "subjects": [row.as_json() for row in rows]}
                 for workload, rows in self.rows
             ],
         }

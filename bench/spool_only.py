@@ -87,12 +87,12 @@ def flat_out(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
     total = workload.jobs * workload.tokens
     took_s = time.monotonic() - begun
     entries = sum(redis.link.pipeline([("XLEN", keys.log(0, job_id)) for job_id in ids]))
-    kept = _bytes_kept(redis, ids[:_WEIGHED]) / len(ids[:_WEIGHED]) / workload.tokens
+    kept = bytes_kept(redis, ids[:_WEIGHED]) / len(ids[:_WEIGHED]) / workload.tokens
     figures = {"per_second": total / took_s, "entries_per_token": entries / total, "kept_bytes_per_token": kept}
     return Run(figures, usage.us_per(total))
 
 
-def _bytes_kept(redis: Redis, ids: Sequence[str]) -> int:
+def bytes_kept(redis: Redis, ids: Sequence[str]) -> int:
     """What Redis holds for these jobs until they expire."""
     suffixes = ("", ":input", ":log", ":text")
     names = [f"{keys.job(0, job_id)}{suffix}" for job_id in ids for suffix in suffixes]

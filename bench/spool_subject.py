@@ -7,15 +7,25 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from bench.stand_in_process import StandIn
 from bench.subject import Reading, Subject
+from bench.workloads import Kind, Workload
 from spool import keys
 from tests.stack import Stack, wait_for
 
 _STAMP_BYTES = 17
-_JOBS_AT_MOST = 2100
+_JOBS_AT_MOST = 3000
 _STREAMS_AT_MOST = 6000
+# The same key for all: what it guards against, a cache between, is not there.
+_UPGRADE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: c3Bvb2wgYmVuY2htYXJrcw==",
+)
 
 
 class SpoolSubject(Subject):
@@ -24,11 +34,14 @@ class SpoolSubject(Subject):
     name = "spool"
     what_it_lacks = ""
     numbered = True
-    transports = frozenset({"sse", "ndjson", "long-polling"})
+    transports = frozenset({"sse", "ndjson", "long-polling", "websocket"})
 
     def __init__(self) -> None:
         self._stack: Stack | None = None
         self._paths: list[str] = []
+        self._workers = 1
+        self._asks_upstream = False
+        self._stand_in: StandIn | None = None
 
     @property
     def stack(self) -> Stack:
@@ -36,20 +49,38 @@ class SpoolSubject(Subject):
         assert self._stack is not None
         return self._stack
 
+    @property
+    def stand_in(self) -> StandIn:
+        """The model server; only for a workload that asks one."""
+        assert self._stand_in is not None
+        return self._stand_in
+
     def install(self, directory: Path) -> None:
         """It is here."""
 
+    def configure(self, workload: Workload) -> None:
+        """How many workers, and whether there is a model server to ask."""
+        self._workers = workload.workers
+        self._asks_upstream = workload.kind is Kind.UPSTREAM
+
     def start(self, directory: Path, redis_url: str, webs: int) -> None:
-        """The webs and a worker. The stack's own Redis is not started: its socket is where the bench's is."""
-        settings = {"LEASE_S": 10, "HEARTBEAT_S": 15, "MAX_STREAMS": _STREAMS_AT_MOST}
-        self._stack = Stack(directory, webs=webs, workers=1, concurrency=_JOBS_AT_MOST, **settings)
+        """The webs and the workers. The stack's own Redis is not started: its socket is where the bench's is."""
+        settings: dict[str, Any] = {"LEASE_S": 10, "HEARTBEAT_S": 15, "MAX_STREAMS": _STREAMS_AT_MOST}
+        if self._asks_upstream:
+            self._stand_in = StandIn(directory)
+            self._stand_in.start()
+            settings["UPSTREAM_URL"] = self._stand_in.url
+        self._stack = Stack(directory, webs=webs, workers=self._workers, concurrency=_JOBS_AT_MOST, **settings)
         assert self._stack.redis.url == redis_url
         for process in [*self._stack.webs, *self._stack.workers]:
             process.start()
         self._stack.wait_ready()
+        if self._asks_upstream:
+            client = self._stack.client()
+            wait_for(lambda: "stand-in" in client.get("/models").text, "the stand-in's model is discovered")
 
     def processes(self) -> Mapping[str, int]:
-        """The webs and the worker."""
+        """The webs and the workers."""
         return {process.name: process.pid for process in [*self.stack.webs, *self.stack.workers]}
 
     def prepare(self, jobs: int, rate: float, seconds: float, lead_s: float) -> Sequence[str]:
@@ -73,6 +104,9 @@ class SpoolSubject(Subject):
         if self._stack is not None:
             self._stack.close()
             self._stack = None
+        if self._stand_in is not None:
+            self._stand_in.close()
+            self._stand_in = None
 
     def everywhere(self, url: str) -> Sequence[str]:
         """Any web serves any job."""
@@ -85,13 +119,27 @@ class SpoolSubject(Subject):
             return Reading(url, ("Accept: application/x-ndjson",))
         if transport == "long-polling":
             return Reading(f"{url.removesuffix('/stream')}/entries?wait=25")
+        if transport == "websocket":
+            return Reading(f"{url.removesuffix('/stream')}/ws", _UPGRADE)
         return super().reading(url, transport)
 
     def produced(self) -> int:
         """By the length of the texts in Redis."""
         ids = [path.split("/")[2] for path in self._paths]
         lengths = self.stack.redis.link.pipeline([("STRLEN", f"{keys.job(0, job_id)}:text") for job_id in ids])
-        return int(sum(lengths)) // _STAMP_BYTES
+        return self.tokens_in(sum(lengths))
+
+    def tokens_in(self, text_bytes: int) -> int:
+        """How many stamps that is."""
+        return text_bytes // _STAMP_BYTES
+
+    def finished_job(self, tokens: int) -> str:
+        """The id of a job that has ended, with so many stamps for its text."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.stack.webs[0].port, timeout=30)
+        path = submit(connection, {"stamp": True, "tokens": tokens, "rate": 0, "first_token_s": 0})
+        connection.close()
+        self.wait_until_ended(30)
+        return path.split("/")[2]
 
     def wait_until_ended(self, within_s: float) -> None:
         """Wait until no job runs or waits."""
@@ -99,9 +147,9 @@ class SpoolSubject(Subject):
         wait_for(lambda: self.stack.redis.link.call("ZCARD", key) == 0, "every job ended", within_s)
 
 
-def submit(connection: http.client.HTTPConnection, params: Mapping[str, object]) -> str:
-    """Submit a job for the demo over a kept connection; its stream's path."""
-    body = json.dumps({"prompt": "bench", "params": params})
+def submit(connection: http.client.HTTPConnection, params: Mapping[str, object], model: str = "demo") -> str:
+    """Submit a job over a kept connection; its stream's path."""
+    body = json.dumps({"prompt": "bench", "model": model, "params": params})
     connection.request("POST", "/jobs", body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
     raw = answer.read()

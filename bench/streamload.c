@@ -18,10 +18,11 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include "histogram.h"
+#include "counts.h"
 #include "http_answer.h"
 #include "pattern.h"
 #include "readings.h"
+#include "websocket.h"
 
 #define STAMP_DIGITS 16
 #define GRACE_US 1000000  /* for streams that have all their tokens to end by themselves */
@@ -30,21 +31,20 @@ static struct pattern marker, number_key, ended_key = { .text = "\"ended\":true"
 
 struct connection {
     int fd;
-    bool begun, over, complete, ended, in_text, in_number;
+    bool begun, over, complete, answered, ended, in_text, in_number;
     unsigned char marker_at, number_at, ended_at, digits;
     uint64_t stamp, number, last;  /* last: the id, or the cursor, that was seen */
-    uint64_t tokens, due_us;
+    uint64_t tokens, due_us, asked_us;
     struct reading reading;
     struct answer answer;
+    struct frames frames;
 };
 
 static struct connection *connections;
-static long count, begun, settled, over;  /* settled: has all its tokens, or is over */
+static long begun;
 static int epoll;
-static uint64_t now_us, first_us, last_us, first_due_us, tokens, bytes, requests, reopened, early, wrong_ids, proper;
-static struct { long refused, closed, status, malformed; } failed;
-static struct histogram latency, first_token;
-static char input[256 * 1024], sample[400];  /* sample: how the first stream ended that was not whole */
+static uint64_t now_us;
+static char input[256 * 1024];
 static ssize_t input_bytes;
 
 static uint64_t clock_us(void) {
@@ -54,22 +54,28 @@ static uint64_t clock_us(void) {
 }
 
 static void settle(struct connection *c) {
-    if (!c->complete) settled++;
+    if (!c->complete) seen.settled++;
     c->complete = true;
 }
 
 static void token(struct connection *c, uint64_t due_us) {
     if (!c->tokens++) histogram_add(&first_token, now_us - c->due_us);
-    tokens++;
-    last_us = now_us;
-    if (!first_us) first_us = now_us, first_due_us = due_us;
-    if (c->tokens == option.tokens) settle(c);
-    if (now_us < due_us) early++;
-    if (due_us >= first_due_us + option.warmup * 1e6) histogram_add(&latency, now_us > due_us ? now_us - due_us : 0);
+    seen.tokens++;
+    seen.last_us = now_us;
+    if (!seen.first_us) seen.first_us = now_us, seen.first_due_us = due_us;
+    if (c->tokens == option.tokens) {
+        seen.complete++;
+        histogram_add(&served, now_us - c->due_us);
+        settle(c);
+    }
+    if (now_us < due_us) seen.early++;
+    if (due_us >= seen.first_due_us + option.warmup * 1e6)
+        histogram_add(&latency, now_us > due_us ? now_us - due_us : 0);
 }
 
 static void number(struct connection *c, uint64_t value) {
-    if (option.ids && value != c->last + 1) wrong_ids++;
+    seen.entries++;
+    if (option.ids && value != c->last + 1) seen.wrong_ids++;
     c->last = value;
 }
 
@@ -110,10 +116,10 @@ static void keep_sample(void) {
 static void finish(struct connection *c, long *why) {
     if (option.tokens && c->tokens != option.tokens) keep_sample();
     if (why) ++*why;
-    else proper++;
+    else seen.proper++;
     settle(c);
     c->over = true;
-    over++;
+    seen.over++;
     close(c->fd);
 }
 
@@ -128,9 +134,10 @@ static void ask(struct connection *c) {
     c->marker_at = c->ended_at = c->digits = 0;
     c->in_text = c->in_number = false;
     c->stamp = 0;
-    c->number_at = option.ids ? 1 : 0;  /* a body's first line follows on no newline */
-    requests++;
-    if (write(c->fd, request, n) != n) finish(c, &failed.closed);
+    c->number_at = *number_key.text == '\n';  /* a body's first line follows on no newline */
+    seen.requests++;
+    c->asked_us = now_us;
+    if (write(c->fd, request, n) != n) finish(c, &seen.closed);
 }
 
 static void begin(struct connection *c) {
@@ -141,7 +148,7 @@ static void begin(struct connection *c) {
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if ((connect(c->fd, (struct sockaddr *)&c->reading.address, sizeof c->reading.address) && errno != EINPROGRESS) ||
         epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event))
-        finish(c, &failed.refused);
+        finish(c, &seen.refused);
 }
 
 static void connected(struct connection *c) {
@@ -149,7 +156,7 @@ static void connected(struct connection *c) {
     socklen_t size = sizeof error;
     struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error) { finish(c, &failed.refused); return; }
+    if (error) { finish(c, &seen.refused); return; }
     epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &event);
     c->begun = true;
     ask(c);
@@ -157,13 +164,48 @@ static void connected(struct connection *c) {
 
 static void hung_up(struct connection *c) {
     bool nothing = c->answer.state == STATUS_LINE && !c->answer.line_bytes;
-    if (option.poll && nothing && c->last) {  /* between two polls a server may close */
-        reopened++;
+    if (((option.poll && c->last) || (option.repeat && c->answered)) && nothing) {
+        seen.reopened++;  /* between two requests a server may close */
         close(c->fd);
         begin(c);
     } else {
-        finish(c, c->answer.state == TO_CLOSE ? NULL : &failed.closed);
+        finish(c, c->answer.state == TO_CLOSE && !option.websocket ? NULL : &seen.closed);
     }
+}
+
+static void answer_control(struct connection *c, enum opcode opcode) {
+    unsigned char out[CONTROL_BYTES + 6];
+    size_t n = control_answer(&c->frames, opcode, out);
+    if (write(c->fd, out, n) != (ssize_t)n) finish(c, &seen.closed);
+}
+
+static void scan_frames(struct connection *c, const char *at, const char *end) {
+    const char *piece;
+    size_t n;
+    enum found found;
+    while (!c->over && (found = next_frame(&c->frames, &at, end, &piece, &n)) != FOUND_NOTHING) {
+        if (found == FOUND_DATA) scan(c, piece, piece + n);
+        else if (found == FOUND_PING) answer_control(c, PONG);
+        else if (found == FOUND_WRONG) finish(c, &seen.malformed);
+        else answer_control(c, CLOSING), c->ended = true;
+        if (c->ended && !c->over) finish(c, close_code(&c->frames) == 1000 ? NULL : &seen.closed);
+    }
+}
+
+static bool is_wanted(int status) {
+    if (option.status) return status == option.status;
+    return option.websocket ? status == 101 : status == 200 || status == 201;
+}
+
+static void answered(struct connection *c) {
+    c->answered = true;
+    seen.answers++;
+    if (!option.repeat && (!option.poll || c->ended)) { finish(c, NULL); return; }
+    if (option.repeat) {
+        histogram_add(&served, now_us - c->asked_us);
+        seen.last_us = now_us;
+    }
+    ask(c);
 }
 
 static void readable(struct connection *c) {
@@ -171,27 +213,29 @@ static void readable(struct connection *c) {
     if (n < 0 && errno == EAGAIN) return;
     now_us = clock_us();
     if (n <= 0) { hung_up(c); return; }
-    bytes += n;
+    seen.bytes += n;
     size_t length;
     const char *at = input, *piece;
-    while ((piece = next_piece(&c->answer, &at, input + n, &length))) {
-        if (c->answer.status != 200 && c->answer.status != 201) break;
-        scan(c, piece, piece + length);
+    while (!c->over && (piece = next_piece(&c->answer, &at, input + n, &length))) {
+        if (!is_wanted(c->answer.status)) break;
+        if (option.websocket) scan_frames(c, piece, piece + length);
+        else if (!option.repeat) scan(c, piece, piece + length);
     }
     enum answer_state state = c->answer.state;
-    if (state == BROKEN) finish(c, &failed.malformed);
-    else if (state > FIELDS && c->answer.status != 200 && c->answer.status != 201) finish(c, &failed.status);
-    else if (state == OVER && option.poll && !c->ended) ask(c);
-    else if (state == OVER) finish(c, NULL);
+    if (c->over) return;
+    if (state == BROKEN) finish(c, &seen.malformed);
+    else if (state > FIELDS && !is_wanted(c->answer.status)) finish(c, &seen.status);
+    else if (state == OVER) answered(c);
 }
 
 /* ---- the run ---- */
 
-static void run(void) {
+static void run(uint64_t start_us) {
     static struct epoll_event events[1024];
-    uint64_t start_us = clock_us(), until_us = start_us + option.seconds * 1e6;
+    uint64_t until_us = start_us + option.seconds * 1e6;
+    long count = seen.connections;
     bool grace = false;
-    for (now_us = start_us; over < count && now_us < until_us; now_us = clock_us()) {
+    for (now_us = start_us; seen.over < count && now_us < until_us; now_us = clock_us()) {
         for (int batch = 0; begun < count && batch < 64; batch++) {
             struct connection *c = &connections[begun];
             c->due_us = start_us + begun * 1e6 / option.pace;
@@ -199,7 +243,7 @@ static void run(void) {
             begun++;
             begin(c);
         }
-        if (settled == count && !grace) {
+        if (seen.settled == count && !grace) {
             grace = true;
             if (until_us > now_us + GRACE_US) until_us = now_us + GRACE_US;
         }
@@ -212,35 +256,12 @@ static void run(void) {
     }
 }
 
-static void report(void) {
-    struct rusage used;
-    double span_s = (last_us - first_us) / 1e6;
-    long complete = 0;
-    getrusage(RUSAGE_SELF, &used);
-    for (long i = 0; i < count; i++) complete += connections[i].tokens == option.tokens;
-    printf("{\"delivered\":%llu,\"bytes\":%llu,\"span_s\":%.3f,\"rate\":%.1f,", (unsigned long long)tokens,
-           (unsigned long long)bytes, span_s, span_s > 0 ? tokens / span_s : 0.0);
-    printf("\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f,\"counted\":%llu,",
-           histogram_ms(&latency, .5), histogram_ms(&latency, .9), histogram_ms(&latency, .99),
-           histogram_ms(&latency, .999), latency.max / 1e3, (unsigned long long)latency.count);
-    printf("\"first_p50_ms\":%.3f,\"first_p99_ms\":%.3f,", histogram_ms(&first_token, .5),
-           histogram_ms(&first_token, .99));
-    printf("\"connections\":%ld,\"complete\":%ld,\"ended\":%llu,\"open\":%ld,\"refused\":%ld,\"closed_early\":%ld,"
-           "\"bad_status\":%ld,\"malformed\":%ld,", count, complete, (unsigned long long)proper, count - over,
-           failed.refused, failed.closed, failed.status, failed.malformed);
-    printf("\"missing_or_doubled\":%llu,\"early\":%llu,\"requests\":%llu,\"reopened\":%llu,\"cpu_s\":%.3f,"
-           "\"sample\":\"%s\"}\n",
-           (unsigned long long)wrong_ids, (unsigned long long)early, (unsigned long long)requests,
-           (unsigned long long)reopened, used.ru_utime.tv_sec + used.ru_stime.tv_sec +
-           (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6, sample);
-}
-
 int main(int argc, char **argv) {
     struct rlimit files;
     if (argc < 3 || strlen(argv[2]) > 63 || !*argv[2]) refuse("usage", "streamload FILE MARKER key=number...");
     marker.text = argv[2];
     options(argv + 3);
-    number_key.text = option.poll ? "],\"next\":" : option.ids ? "\nid: " : "";
+    number_key.text = option.poll ? "],\"next\":" : !option.ids ? "" : option.websocket ? "{\"id\":" : "\nid: ";
     pattern_prepare(&marker);
     pattern_prepare(&number_key);
     pattern_prepare(&ended_key);
@@ -248,10 +269,11 @@ int main(int argc, char **argv) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct reading *readings = load_readings(argv[1], &count);
-    connections = calloc(count, sizeof *connections);
-    for (long i = 0; i < count; i++) connections[i].reading = readings[i];
-    run();
-    report();
+    struct reading *readings = load_readings(argv[1], &seen.connections);
+    connections = calloc(seen.connections, sizeof *connections);
+    for (long i = 0; i < seen.connections; i++) connections[i].reading = readings[i];
+    uint64_t start_us = clock_us();
+    run(start_us);
+    report(start_us);
     return 0;
 }

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.workloads import Workload
+
 
 class SubjectUnavailable(Exception):
     """It cannot be installed or started here, and why. Such a subject is skipped, which is not the same as beaten."""
@@ -42,7 +44,7 @@ class Subject(ABC):
     numbered: bool = False
     """Whether a stream's SSE ``id:`` lines are numbers that go up by one, from 1."""
     transports: frozenset[str] = frozenset({"sse"})
-    """Of ``sse``, ``ndjson`` and ``long-polling``, those that ``reading`` knows."""
+    """Of ``sse``, ``ndjson``, ``long-polling`` and ``websocket``, those that ``reading`` knows."""
     needs_redis: bool = True
     """Whether it uses the Redis that the bench starts for it."""
     shares_streams: bool = True
@@ -54,6 +56,9 @@ class Subject(ABC):
 
         ``directory`` exists and is kept between runs (``build/peers/NAME``). Raises ``SubjectUnavailable``.
         """
+
+    def configure(self, workload: Workload) -> None:  # noqa: B027 - most have nothing to do
+        """Called before ``start``, with what it is started for."""
 
     @abstractmethod
     def start(self, directory: Path, redis_url: str, webs: int) -> None:
