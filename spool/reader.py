@@ -78,9 +78,9 @@ class Reader:
         self.tick_at = float("inf")
         self.leave_at = float("inf")
         """When this process wants the reader to go elsewhere (monotonic)."""
-        self.on_wake: Callable[[], object] | None = None
-        """Called instead of ending a ``wait``, for those who have no greenlet that could wait. It must not raise and
-        not block."""
+        self.on_wake: Callable[[], bool] | None = None
+        """Asked first when something is new: True if it has dealt with it, and no ``wait`` needs to end. It must not
+        raise and not block."""
 
     def __enter__(self) -> Self:
         return self
@@ -140,9 +140,7 @@ class Reader:
 
     def wake(self) -> None:
         """Make ``wait`` return: news, a tick, or the client left."""
-        if self.on_wake is not None:
-            self.on_wake()
-        else:
+        if self.on_wake is None or not self.on_wake():
             self._waited_on().set()
 
     def _waited_on(self) -> Event:

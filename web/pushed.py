@@ -109,7 +109,7 @@ class Pushed:
         if sock is not None:
             sock.close()
 
-    def look(self) -> None:
+    def look(self) -> bool:
         """Something may have changed: news, a tick, or it is time to leave. Called from the follower's greenlets, so it
         waits for nothing."""
         reader = self._reader
@@ -120,6 +120,7 @@ class Pushed:
                 self._run(left)
         elif reader.has_news() or reader.must_leave or time.monotonic() >= reader.tick_at:
             self._run(b"")
+        return True
 
     def _readable(self) -> None:
         """The client left, or said something. One that only stopped sending counts as gone: streams are for clients

@@ -8,7 +8,6 @@ close that follows a job which failed or was cancelled says so in its reason.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -55,7 +54,8 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
     owner = auth.owner()
     job = here.store.look(job_id, owner)
     with here.follower.attach(job, after) as reader:
-        send: Callable[[], bool | None] = lambda: send_entries(ws, reader)  # noqa: E731
+        live = LiveFrames(ws, reader)
+        send = live.send
         if ws.subprotocol == "spool.text":
             if after == 0:
                 # From the beginning: that of the attempt that counts.
@@ -72,6 +72,36 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
                 return
             if ended is None:
                 _wait(reader)
+
+
+class LiveFrames:
+    """Sends entries as JSON. While its greenlet has nothing to do but to wait for the next one, whoever brings that
+    sends it as well."""
+
+    def __init__(self, ws: Any, reader: Reader) -> None:
+        self._ws = ws
+        self._reader = reader
+        self._left: bytes | memoryview = b""
+
+    def send(self) -> bool | None:
+        """As ``send_entries``."""
+        self._reader.on_wake = None
+        if left := self._left:
+            self._left = b""
+            self._ws.sock.send(left)
+        ended = send_entries(self._ws, self._reader)
+        if ended is None:
+            self._reader.on_wake = self._look
+        return ended
+
+    def _look(self) -> bool:
+        if self._left or self._ws.input_buffer or not self._ws.connected or self._reader.feed.ended:
+            return False
+        data = self._reader.take_live(JSON_FRAMES)
+        if data is None:
+            return False
+        self._left = self._ws.sock.send_now(data)
+        return not self._left
 
 
 def _wait(reader: Reader) -> None:

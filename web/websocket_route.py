@@ -48,7 +48,7 @@ class WholeFrames:
         self._sock = sock
         self._lock = RLock()
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Send all of ``data``; whoever else wants to send waits."""
         with self._lock:
             try:
@@ -60,6 +60,17 @@ class WholeFrames:
                     self._sock.shutdown(socket.SHUT_RDWR)
                 raise
         return len(data)
+
+    def send_now(self, data: bytes) -> bytes | memoryview:
+        """Send what can be sent without waiting; what is left, or all of it if the socket broke, is for ``send``."""
+        if self._lock.locked():
+            return data
+        try:
+            # The time that it may wait, which is gevent's own argument.
+            sent = self._sock.send(data, 0, 0.0)
+        except OSError:
+            return data
+        return memoryview(data)[sent:]
 
     def close(self) -> None:
         """Close after the peer has. Closing while something of it is unread would reset the connection, and the
