@@ -13,13 +13,12 @@ import re
 import selectors
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.processes import listens
-from tests.stack import ROOT, Process, free_port, running_stack, wait_for
+from bench.stand_in_process import StandIn
+from tests.stack import ROOT, running_stack, wait_for
 
 _STAMP = re.compile(rb'"content":"(\d{16}) "')
 
@@ -33,18 +32,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spool-") as name:
-        port = free_port()
-        stand_in = Process(
-            "stand-in", [sys.executable, "-m", "bench.stand_in", str(port)], dict(os.environ), Path(name)
-        )
-        stand_in.start()
+        stand_in = StandIn(Path(name))
         try:
-            wait_for(lambda: listens(port), "the stand-in listens")
-            url = f"http://127.0.0.1:{port}/v1"
+            stand_in.start()
+            url = stand_in.url
             with running_stack(Path(name), webs=1, workers=1, concurrency=100, aof=True, UPSTREAM_URL=url) as stack:
                 models = stack.client()
                 wait_for(lambda: "stand-in" in models.get("/v1/models").text, "its model is discovered")
-                _print(options, {"directly": port, "through Spool": stack.webs[0].port})
+                _print(options, {"directly": stand_in.port, "through Spool": stack.webs[0].port})
         finally:
             stand_in.stop()
 

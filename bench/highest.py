@@ -46,10 +46,14 @@ def is_held(figures: Mapping[str, float]) -> bool:
 
 
 def next_jobs(tried: Sequence[tuple[int, bool]], first: int) -> int:
-    """How many jobs to try next: up while it is held; down if not even the first were; 0 when it is known."""
+    """How many jobs to try next: up while it is held, down if not even the first were, then half a step back; 0 when
+    it is known."""
+    held = max((jobs for jobs, was_held in tried if was_held), default=0)
+    missed = min((jobs for jobs, was_held in tried if not was_held), default=0)
     if not tried:
         return first
-    jobs, was_held = tried[-1]
-    if was_held:
-        return 0 if any(not other for _, other in tried) else jobs + _STEP
-    return 0 if any(other for _, other in tried) else max(0, jobs - _STEP)
+    if not missed:
+        return held + _STEP
+    if not held and missed > _STEP:
+        return missed - _STEP
+    return (held + missed) // 2 if missed - held == _STEP else 0
