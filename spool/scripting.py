@@ -1,4 +1,7 @@
-"""The Lua scripts of ``spool/scripts``, each with the prelude before it and the transition table within."""
+"""The Lua scripts of ``spool/scripts``, each with the prelude before it and the transition table within.
+
+A script may say ``--[[PRELUDE]]`` where it wants the prelude: inside a function that it seldom calls, because Lua makes
+all of the prelude's functions anew at each run, which costs more than a short script itself."""
 
 from __future__ import annotations
 
@@ -25,7 +28,11 @@ def script(name: str) -> Script:
     folder = resources.files("spool") / "scripts"
     shebang, _, body = (folder / f"{name}.lua").read_text(encoding="utf-8").partition("\n")
     prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-    text = "\n".join([shebang, prelude.replace("--[[TRANSITIONS]]", transitions_as_lua()), body])
+    prelude = prelude.replace("--[[TRANSITIONS]]", transitions_as_lua())
+    if "--[[PRELUDE]]" in body:
+        text = "\n".join([shebang, body.replace("--[[PRELUDE]]", prelude)])
+    else:
+        text = "\n".join([shebang, prelude, body])
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -52,6 +52,7 @@ class HandWorker:
         self.link = link
         self.claims = Claims(link, shard=0, worker=name, lease_s=lease_s, max_attempts=max_attempts)
         self.lease_ms = round(lease_s * 1000)
+        self._said: dict[str, dict[int, str]] = {}
 
     def claim(self, *models: Model, fence: str = "", wanted: Wanted = "any") -> Claim | None:
         """The next job of these models; of the demo if none are named."""
@@ -103,8 +104,13 @@ class HandWorker:
         plain: bool = True,
         fence: str = "",
     ) -> list[object]:
-        """The arguments of one log's commit."""
-        return [claim.job.id, fence or claim.fence, first, len(entries), ending, int(plain), text, *entries]
+        """The arguments of one log's commit, whose text begins behind that of the attempt's entries before it."""
+        said = self._said.setdefault(claim.fence, {})
+        decoded = [Entry.decode(raw) for raw in entries if text]
+        said.update((one.id, one.fields["text"]) for one in decoded if one.kind is Kind.TOKEN)
+        before = claim.prefix + "".join(said[entry_id] for entry_id in sorted(said) if entry_id < first)
+        head = [claim.job.id, fence or claim.fence, first, len(entries), ending, int(plain), len(before.encode()), text]
+        return [*head, *entries]
 
     def append_many(self, commits: Sequence[Sequence[object]]) -> list[Any]:
         """Several logs' commits in one call."""

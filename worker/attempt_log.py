@@ -58,8 +58,10 @@ class AttemptLog:
         """Redis lost the claim; nothing can be written until it is adopted again."""
         self._changed = changed
         self._entries: list[bytes] = [claim.opening]
-        self._texts: list[str] = [""]
+        self._texts: list[bytes] = [b""]
         """What each entry adds to the answer."""
+        self._text_at = len(claim.prefix.encode())
+        """Where in the answer's bytes the text of the first entry begins that Redis does not have."""
         self._ending = b""
         self._buffered = 0
         self.committing = 0
@@ -93,7 +95,7 @@ class AttemptLog:
         # A copy: what orjson returns is a little entry in a kilobyte of memory.
         entry = bytes(memoryview(encode(self.first + len(self._entries), kind, now_text(), fields)))
         self._entries.append(entry)
-        self._texts.append(text)
+        self._texts.append(text.encode())
         self._buffered += len(entry)
         self._changed(self)
         if self._buffered > BUFFER_BYTES:
@@ -139,7 +141,6 @@ class AttemptLog:
         ending = self._ending if stop == len(self._entries) else b""
         if ending:
             reach("finish.gathered")
-        text = "".join(self._texts[start:stop])
         head: list[bytes | str | int] = [
             self.job_id,
             self.fence,
@@ -147,7 +148,8 @@ class AttemptLog:
             stop - start,
             ending,
             int(self.plain),
-            text,
+            self._text_at,
+            b"".join(self._texts[start:stop]),
         ]
         return [*head, *self._entries[start:stop]]
 
@@ -185,11 +187,13 @@ class AttemptLog:
         acked = max(self.first, min(acked, self.last))
         start = self.first - 1
         if acked > self.acked:
-            committed = self._entries[self.acked - start : acked - start]
-            self._buffered -= sum(map(len, committed))
+            committed = slice(self.acked - start, acked - start)
+            self._buffered -= sum(map(len, self._entries[committed]))
+            self._text_at += sum(map(len, self._texts[committed]))
         elif acked < self.acked:
-            again = self._entries[acked - start : self.acked - start]
-            self._buffered += sum(map(len, again))
+            again = slice(acked - start, self.acked - start)
+            self._buffered += sum(map(len, self._entries[again]))
+            self._text_at -= sum(map(len, self._texts[again]))
         self.acked = acked
         if self._ending and self.outcome in (None, "ended"):
             # Even an end that Redis had confirmed can be among what it lost.

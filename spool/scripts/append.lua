@@ -1,12 +1,23 @@
 #!lua flags=allow-oom
 -- Commits what gathered for any number of logs, each by itself: an error in one stops no other.
 -- ARGV: lease_ms; then for each log: id, fence, first id, number of entries, end ('' or JSON), plain (1: text
--- only), text (what the entries add to the answer), the entries.
+-- only), text_at (where in the attempt's text the next begins, in bytes), text (what the entries add), the entries.
 -- The end is {status, error, usage, finish_reason}; the last entry is then the terminal one.
 -- Answers for each log, in order: N, the last id of the log (what is beyond it is to be sent again from there; ids
 -- up to it were there already); or 'lost' (another fence holds the job, or it is gone), 'unclaimed' (nobody holds it),
 -- 'cancelled', or an error.
+-- This runs for every token, so it makes no string and no call that a token can do without.
+local P, ARGV, call = KEYS[1], ARGV, redis.call
+local HEAD = 8
 local lease_ms = tonumber(ARGV[1])
+local TIME = call('TIME')
+local RENEW_BEFORE = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + lease_ms * 0.75
+
+-- Only what ends a job or renews its lease needs the prelude: all of its functions would be made for each commit.
+local function prelude()
+--[[PRELUDE]]
+  return {NOW = NOW, close = close, end_cancelled = end_cancelled, json = json}
+end
 
 -- The text of the entries that are new, where a resend brings some that are not.
 local function text_of(from, to)
@@ -21,68 +32,82 @@ local function text_of(from, to)
 end
 
 local function end_job(id, key, ending)
-  local close_with = cjson.decode(ending)
+  local common, close_with = prelude(), cjson.decode(ending)
   for _, name in ipairs({'error', 'usage', 'finish_reason'}) do
     local value = close_with[name]
     if value and value ~= cjson.null then
-      redis.call('HSET', key, name, type(value) == 'table' and json(value) or value)
+      call('HSET', key, name, type(value) == 'table' and common.json(value) or value)
     end
   end
-  close(id, close_with.status)
+  common.close(id, close_with.status)
 end
 
-local function commit(id, fence, first, count, ending, plain, text, at)
-  local key = job_key(id)
-  local record = redis.call('HMGET', key, 'fence', 'last', 'status', 'cancel_ms', 'leased_until_ms', 'model')
-  local last = tonumber(record[2])
+local function renew(id, key)
+  local until_ms = prelude().NOW + lease_ms
+  call('HSET', key, 'leased_until_ms', until_ms)
+  call('ZADD', P .. 'running:' .. call('HGET', key, 'model'), until_ms, id)
+end
+
+-- Why nothing can be written, or the log's last id.
+local function refused(id, fence, record, first, count, ending)
+  local last, status = tonumber(record[2]), record[3]
   if record[1] ~= fence then
-    return (record[3] == 'cancelled' and 'cancelled') or (record[3] == 'queued' and 'unclaimed') or 'lost'
+    return (status == 'cancelled' and 'cancelled') or (status == 'queued' and 'unclaimed') or 'lost'
   end
-  if record[3] ~= 'running' then
+  if status ~= 'running' then
     -- It has ended under this very fence: by a resend's first copy, or by a cancel or a deadline.
-    if record[3] == 'cancelled' then return 'cancelled' end
+    if status == 'cancelled' then return 'cancelled' end
     return ending ~= '' and last >= first + count - 1 and last or 'lost'
   end
-  if record[4] then
-    end_cancelled(id)
-    return 'cancelled'
+  prelude().end_cancelled(id)
+  return 'cancelled'
+end
+
+-- `at` is where the log's part of ARGV begins, `to` its last entry.
+local function commit(at, count, to)
+  local id, first, ending = ARGV[at], tonumber(ARGV[at + 2]), ARGV[at + 4]
+  local key = P .. 'job:' .. id
+  local log = key .. ':log'
+  local record = call('HMGET', key, 'fence', 'last', 'status', 'leased_until_ms', 'cancel_ms')
+  if record[1] ~= ARGV[at + 1] or record[3] ~= 'running' or record[5] then
+    return refused(id, ARGV[at + 1], record, first, count, ending)
   end
-  local skip = last + 1 - first
+  local skip = record[2] + 1 - first
   if skip < 0 or skip >= count then
-    return last
+    return tonumber(record[2])
   end
-  for i = skip, count - 1 do
-    redis.call('XADD', key .. ':log', (first + i) .. '-0', 'entry', ARGV[at + i])
+  local from, text_at, text = at + HEAD + skip, ARGV[at + 6], ARGV[at + 7]
+  for i = from, to do
+    call('XADD', log, (first + i - at - HEAD) .. '-0', 'entry', ARGV[i])
   end
-  last = first + count - 1
-  redis.call('HSET', key, 'last', last)
+  local last = first + count - 1
+  call('HSET', key, 'last', last)
   if skip > 0 then
-    text = text_of(at + skip, at + count - 1)
+    local new = text_of(from, to)
+    text_at, text = text_at + #text - #new, new
   end
   if text ~= '' then
     -- Not APPEND: a Redis that loads a file which a crash has cut in the middle of a transaction may run it twice.
-    redis.call('SETRANGE', key .. ':text', redis.call('STRLEN', key .. ':text'), text)
+    call('SETRANGE', key .. ':text', text_at, text)
   end
-  if plain == '0' then
-    redis.call('HSET', key, 'plain', 0)
+  if ARGV[at + 5] == '0' then
+    call('HSET', key, 'plain', 0)
   end
   if ending ~= '' then
     end_job(id, key, ending)
-  elseif record[5] - NOW < lease_ms * 0.75 then
-    redis.call('HSET', key, 'leased_until_ms', NOW + lease_ms)
-    redis.call('ZADD', P .. 'running:' .. record[6], NOW + lease_ms, id)
+  elseif tonumber(record[4]) < RENEW_BEFORE then
+    renew(id, key)
   end
-  redis.call('PUBLISH', key .. ':log', (first + skip) .. '\n' .. table.concat(ARGV, '\n', at + skip, at + count - 1))
+  call('PUBLISH', log, (first + skip) .. '\n' .. (from == to and ARGV[to] or table.concat(ARGV, '\n', from, to)))
   return last
 end
 
-local answers = {}
-local at = 2
+local answers, at = {}, 2
 while at < #ARGV do
   local count = tonumber(ARGV[at + 3])
-  local ok, answer = pcall(commit, ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), count, ARGV[at + 4], ARGV[at + 5],
-    ARGV[at + 6], at + 7)
+  local to = at + HEAD + count - 1
+  local ok, answer = pcall(commit, at, count, to)
   answers[#answers + 1] = ok and answer or 'error ' .. tostring(type(answer) == 'table' and answer.err or answer)
-  at = at + 7 + count
+  at = to + 1
 end
 return answers

@@ -80,9 +80,17 @@ class Hand:
         """The arguments of append.lua for so many entries from ``first``."""
         part = self.entries[first - self.first :][:count]
         decoded = [Entry.decode(raw) for raw in part]
-        text = "".join(entry.fields["text"] for entry in decoded if entry.kind is Kind.TOKEN)
+        assert self.claim is not None
+        before = self.claim.prefix + text_of(self.entries[: first - self.first])
         plain = not any(Entry.decode(raw).kind is Kind.TOOL_CALL for raw in self.entries)
         ending = b""
         if self.ending and part and first + len(part) - 1 == self.last:
             ending = orjson.dumps({"status": self.ending.value, "usage": None, **decoded[-1].fields})
-        return [self.job_id, self.fence, first, len(part), ending, int(plain), text, *part]
+        head = [self.job_id, self.fence, first, len(part), ending, int(plain), len(before.encode()), text_of(part)]
+        return [*head, *part]
+
+
+def text_of(entries: list[bytes]) -> str:
+    """What these entries add to the answer."""
+    decoded = [Entry.decode(raw) for raw in entries]
+    return "".join(entry.fields["text"] for entry in decoded if entry.kind is Kind.TOKEN)

@@ -148,7 +148,7 @@ class WorkerRules(Frame):
         flat = [arg for _hand, commit in commits.values() for arg in commit]
         answers = self.link.run(script("append"), 0, round(LEASE_S * 1000), *flat)
         for (hand, commit), answer in zip(commits.values(), answers, strict=True):
-            self.made.update(commit[7:])
+            self.made.update(commit[8:])
             told = self.appended(hand, commit)
             assert answer == told if told != b"error" else answer.startswith(b"error")
             if not answer_is_lost:
@@ -174,7 +174,7 @@ class WorkerRules(Frame):
             return b"cancelled"
         if job.log_broken and first <= job.last + 1 < first + count:
             return b"error"
-        new = commit[7:][max(0, job.last + 1 - first) :]
+        new = commit[8:][max(0, job.last + 1 - first) :]
         if first <= job.last + 1 and new:
             job.take(new)
             job.plain = job.plain and bool(commit[5])

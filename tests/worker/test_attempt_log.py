@@ -19,11 +19,11 @@ from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 
-def attempt_log(first: int = 2) -> AttemptLog:
-    """The log of an attempt whose first entry has this id."""
+def attempt_log(first: int = 2, prefix: str = "") -> AttemptLog:
+    """The log of an attempt whose first entry has this id, and which goes on after this text."""
     job = Job("j0-" + "0" * 26, Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=first - 1)
     opening = Entry(first - 1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
-    return AttemptLog(Claim(job, 0, "f" * 16, {}, "", opening, first, 60.0), lambda _log: None)
+    return AttemptLog(Claim(job, 0, "f" * 16, {}, prefix, opening, first, 60.0), lambda _log: None)
 
 
 def say(log: AttemptLog, *texts: str) -> None:
@@ -36,11 +36,12 @@ def pending(log: AttemptLog) -> tuple[int, str, list[Entry], Any]:
     """What is to be committed: first id, text, entries, end."""
     args = log.pending()
     assert args is not None
-    job_id, fence, first, count, ending, _plain, text, *entries = args
+    job_id, fence, first, count, ending, _plain, _text_at, text, *entries = args
     assert (job_id, fence, count) == (log.job_id, log.fence, len(entries))
     decoded = [Entry.decode(raw) for raw in entries if isinstance(raw, bytes)]
     assert [entry.id for entry in decoded] == list(range(int(first), int(first) + int(count)))
-    return int(first), str(text), decoded, orjson.loads(ending) if ending else None
+    assert isinstance(text, bytes)
+    return int(first), text.decode(), decoded, orjson.loads(ending) if ending else None
 
 
 def test_nothing_is_pending_at_first() -> None:
@@ -118,16 +119,21 @@ def test_redis_has_more_than_was_sent() -> None:
     assert pending(log)[:2] == (3, "b")
 
 
-@given(st.lists(st.one_of(TEXT, st.integers(0, 30)), max_size=40))
-def test_text_matches_its_entries(steps: list[str | int]) -> None:
-    """Whatever Redis answers, the text that is committed is that of the entries that are committed with it."""
-    log = attempt_log()
+@given(TEXT, st.lists(st.one_of(TEXT, st.integers(0, 30)), max_size=40))
+def test_text_matches_its_entries(prefix: str, steps: list[str | int]) -> None:
+    """Whatever Redis answers, the text that is committed is that of the entries that are committed with it, at the
+    place where all that was said before it ends."""
+    log = attempt_log(prefix=prefix)
+    said: list[str] = []
     for step in steps:
         if isinstance(step, str):
             say(log, step)
+            said.append(step)
         else:
             log.answered(1 + step)
-        if log.pending() is not None:
+        args = log.pending()
+        if args is not None:
+            assert args[6] == len((prefix + "".join(said[: log.acked - 1])).encode())
             first, text, entries, _ = pending(log)
             assert first == log.acked + 1
             assert text == "".join(entry.fields["text"] for entry in entries)

@@ -15,10 +15,13 @@ from pydantic import ValidationError
 from spool.demo_params import DemoParams
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, ToolCall, Usage
 from worker.backends.demo_json import calls, wanted_json
+from worker.pacer import Pacer
 
 _TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
 _PIECES = re.compile(r".{1,8}", re.DOTALL)
 _YIELD_EVERY = 64
+_TICK_S = 0.001
+"""Tokens of many jobs that are due within so long of one another are made together."""
 _STAMPS = 200
 _EFFORTS = {"low": 2, "medium": 4, "high": 8, "xhigh": 16}
 _QUOTED_CHARACTERS = 80
@@ -73,6 +76,9 @@ none of them costs a letter.
 class Demo:
     """The backend of the model ``demo``. Shaped by ``DemoParams``."""
 
+    def __init__(self) -> None:
+        self._pacer = Pacer(_TICK_S)
+
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
         """Yield the demo's pieces at their due times. Raises ``BackendError`` as ``fail_after`` asks."""
         try:
@@ -80,7 +86,7 @@ class Demo:
         except ValidationError as exc:
             raise BackendError("invalid_params", str(exc.errors()[0]["msg"]), retryable=False) from exc
         prompt = prompt_of(request.messages)
-        schedule = _Schedule(params)
+        schedule = _Schedule(params, self._pacer)
         if not request.prefix:
             steps = params.reasoning or _EFFORTS.get(params.reasoning_effort or "", 0)
             for number in range(steps):
@@ -144,9 +150,11 @@ def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule)
 class _Schedule:
     """When each token is due: evenly, from the moment the attempt began. Catches up when it was held up."""
 
-    def __init__(self, params: DemoParams) -> None:
+    def __init__(self, params: DemoParams, pacer: Pacer) -> None:
+        self._pacer = pacer
         self._interval_s = 1 / params.rate if params.rate else 0.0
-        self._first_at = time.time() + params.first_token_s
+        self._first_at = time.monotonic() + params.first_token_s
+        self._epoch_s = time.time() - time.monotonic()
         self.skipped = 0
 
     def shift(self, pieces: int) -> None:
@@ -156,12 +164,9 @@ class _Schedule:
     def wait_for(self, number: int) -> float:
         """Sleep until token ``number`` (from 0) of this attempt is due; the epoch time at which it was."""
         due = self._first_at + number * self._interval_s
-        left_s = due - time.time()
-        if left_s > 0:
-            gevent.sleep(left_s)
-        elif number % _YIELD_EVERY == 0:
+        if not self._pacer.wait_until(due) and number % _YIELD_EVERY == 0:
             gevent.sleep(0)
-        return due if self._interval_s else time.time()
+        return due + self._epoch_s if self._interval_s else time.time()
 
 
 def _stamps(schedule: _Schedule) -> Iterator[str]:
