@@ -159,6 +159,25 @@ def test_a_stream_that_stays_open_after_its_tokens_is_not_waited_for() -> None:
     assert time.monotonic() - begun < 5
 
 
+def test_a_reader_that_is_turned_away_comes_again() -> None:
+    """From its last id, until it has all."""
+    asked: list[bytes] = []
+
+    def answer(head: bytes) -> Iterator[bytes]:
+        asked.append(head.split(b"Last-Event-ID: ")[1].split()[0])
+        body = b"retry: 1\nevent: unavailable\ndata: {}\n\n"
+        if len(asked) == 1:
+            body = b"".join(map(_event, range(1, 6))) + body
+        elif len(asked) == 3:
+            body = b"".join(map(_event, range(6, 21)))
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    with _serving(answer) as url:
+        load = _read(url, dataclasses.replace(_ASKED, again_s=0.01), readers=1)
+    assert asked == [b"0", b"5", b"5"]
+    assert (load.turned_away, load.delivered, load.complete, load.ended, load.errors) == (2, 20, 1, 1, 0)
+
+
 def test_long_polling_asks_again_from_next() -> None:
     """It goes on after ``next`` on the same connection, and ends with ``ended``."""
     asked: list[bytes] = []
