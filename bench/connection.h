@@ -8,7 +8,7 @@ struct connection {
     bool begun, over, complete, answered, ended, in_text, in_number;
     unsigned char marker_at, number_at, ended_at, digits;
     uint64_t stamp, number, last;  /* last: the id, or the cursor, that was seen */
-    uint64_t tokens, due_us, asked_us;
+    uint64_t tokens, due_us, asked_us, again_us;
     struct reading reading;
     struct answer answer;
     struct frames frames;

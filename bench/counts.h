@@ -7,7 +7,7 @@
 static struct {
     long connections, over, settled;  /* settled: has all its tokens, or is over */
     uint64_t first_us, last_us, first_due_us;
-    uint64_t tokens, entries, bytes, requests, answers, reopened, early, wrong_ids, proper, complete;
+    uint64_t tokens, entries, bytes, requests, answers, reopened, turned_away, early, wrong_ids, proper, complete;
     long refused, closed, status, malformed;
 } seen;
 
@@ -51,6 +51,7 @@ static void report(uint64_t start_us) {
     report_number("requests", seen.requests);
     report_number("answers", seen.answers);
     report_number("reopened", seen.reopened);
+    report_number("turned_away", seen.turned_away);
     printf("\"cpu_s\":%.3f,\"sample\":\"%s\"}\n", used.ru_utime.tv_sec + used.ru_stime.tv_sec +
            (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6, sample);
 }

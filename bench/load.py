@@ -69,6 +69,8 @@ class Load:
     answers: int = 0
     """Whole ones."""
     reopened: int = 0
+    turned_away: int = 0
+    """How often a stream ended as it should, but too early, and was asked for again."""
     cpu_s: float = 0.0
     """Of the load generator itself."""
     sample: str = ""
@@ -100,6 +102,8 @@ class Asked:
     """What follows the handshake are a WebSocket's frames."""
     repeat: bool = False
     """Ask again on the same connection, as fast as answers come, until time is up."""
+    again_s: float = 0.0
+    """After so long a stream that ended too early is asked for again, from its last id, as EventSource does."""
     status: int = 0
     """What every answer must have, if that is not 200 (or 101)."""
     body: str = ""
@@ -126,7 +130,7 @@ class Readers:
     def _argv(self, asked: Asked) -> list[str]:
         numbers = {"seconds": asked.seconds, "warmup": asked.warmup_s, "pace": asked.pace, "tokens": asked.tokens}
         numbers |= {"ids": asked.ids, "poll": asked.poll, "post": bool(asked.body), "websocket": asked.websocket}
-        numbers |= {"repeat": asked.repeat, "status": asked.status}
+        numbers |= {"repeat": asked.repeat, "status": asked.status, "again": asked.again_s}
         options = [f"{name}={float(value):g}" for name, value in numbers.items()]
         in_c = compiled()
         argv = [str(in_c)] if in_c else [sys.executable, "-m", "bench.python_readers"]

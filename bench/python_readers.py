@@ -73,7 +73,7 @@ def main() -> None:
         re.compile(re.escape(marker.encode()) + rb"((?:\d{16} )+)"),
         {key: float(value) for key, _, value in (option.partition("=") for option in rest)},
     )
-    if any(run.options[name] for name in ("poll", "post", "websocket", "repeat")):
+    if any(run.options[name] for name in ("poll", "post", "websocket", "repeat", "again")):
         sys.exit("this needs the C load generator, and there is no cc")
     lines = Path(name).read_text().splitlines()
     _read(run, lines)

@@ -19,6 +19,7 @@ static struct {
     double poll;     /* 1: long polling: ask again with after=NEXT until it says that it ended */
     double websocket;  /* 1: what follows the answer are a WebSocket's frames */
     double repeat;   /* 1: ask again on the same connection until time is up; answers are only counted */
+    double again;    /* seconds after which a stream that ended too early is asked for again, from its last id */
     double status;   /* the status that an answer must have; 0: whatever fits */
     double post;     /* 1: the last part of each line is the body of a POST */
 } option = { .seconds = 30, .pace = 2000 };
@@ -72,7 +73,8 @@ static void options(char **arguments) {
     static const struct { const char *name; double *value; } known[] = {
         { "seconds", &option.seconds }, { "warmup", &option.warmup }, { "pace", &option.pace },
         { "tokens", &option.tokens }, { "ids", &option.ids }, { "poll", &option.poll }, { "post", &option.post },
-        { "websocket", &option.websocket }, { "repeat", &option.repeat }, { "status", &option.status } };
+        { "websocket", &option.websocket }, { "repeat", &option.repeat }, { "status", &option.status },
+        { "again", &option.again } };
     for (; *arguments; arguments++) {
         size_t i = 0, n = strcspn(*arguments, "=");
         while (i < sizeof known / sizeof *known &&

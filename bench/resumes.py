@@ -5,13 +5,14 @@ from __future__ import annotations
 from bench.load import Asked, Readers
 from bench.measure import Run, Usage, readings
 from bench.spool_subject import SpoolSubject
-from bench.subject import Reading
 from bench.workloads import Workload
 from tests.stack import Redis
 
 _WITHIN_S = 90.0
 _CONNECTIONS_PER_S = 20_000
 """All of them within a moment: as after a web process was lost."""
+_AGAIN_S = 2.0
+"""About what ``retry:`` says where Spool cannot serve somebody at once."""
 _ENDED_WITHIN_S = 60.0
 
 
@@ -19,12 +20,9 @@ def resumes(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
     """Jobs are made, paced so that each token is an entry of its own; once they have ended the readers come."""
     urls = subject.prepare(workload.jobs, workload.rate, workload.seconds, workload.jobs * 0.006)
     subject.wait_until_ended(workload.seconds + _ENDED_WITHIN_S)
-    asked = Asked(subject.marker, workload.tokens, seconds=_WITHIN_S, pace=_CONNECTIONS_PER_S, ids=True)
-    again = [
-        Reading(reading.url, (*reading.headers, "Last-Event-ID: 0")) for reading in readings(subject, urls, workload)
-    ]
+    asked = Asked(subject.marker, workload.tokens, _WITHIN_S, pace=_CONNECTIONS_PER_S, ids=True, again_s=_AGAIN_S)
     usage = Usage(subject, redis)
-    with Readers(again, asked) as readers:
+    with Readers(readings(subject, urls, workload), asked) as readers:
         load = readers.result()
     figures = {
         "per_second": load.entries / load.took_s if load.took_s else 0.0,
@@ -35,6 +33,7 @@ def resumes(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
         "served_p50_ms": load.served_p50_ms,
         "served_p99_ms": load.served_p99_ms,
         "mb_per_s": load.bytes / 1e6 / load.took_s if load.took_s else 0.0,
+        "turned_away": load.turned_away,
         "not_served": load.connections - load.complete,
         "errors": load.errors,
     }

@@ -35,6 +35,7 @@ _FIGURES: dict[Kind, Sequence[Shown]] = {
         Shown("first_p99_ms", "until its first token, p99 ms"),
         Shown("mb_per_s", "MB/s"),
         Shown("entries", "entries read"),
+        Shown("turned_away", "told to come again, times"),
         Shown("not_served", "readers not served"),
         Shown("errors", "errors"),
     ),

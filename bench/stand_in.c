@@ -1,7 +1,7 @@
 /*
  * A stand-in for a model server, as bench/stand_in.py is, at a few microseconds a token: it shares the cores with what
- * is measured. Chat completions in OpenAI's shape; each token's text is the time at which it was due. One thread, epoll,
- * a timer for whatever is due next.
+ * is measured. Chat completions in OpenAI's shape; each token's text is the time at which it was due. One thread,
+ * epoll, a timer for whatever is due next.
  *
  *   cc -O2 -o stand_in bench/stand_in.c && ./stand_in PORT
  *

@@ -27,7 +27,8 @@
 
 #define GRACE_US 1000000  /* for streams that have all their tokens to end by themselves */
 
-static struct connection *connections;
+static struct connection *connections, **away;  /* away: a queue of those that come again, each in it once at most */
+static long away_first, away_end;
 static long begun;
 static int epoll;
 static char input[256 * 1024];
@@ -64,6 +65,8 @@ static void ask(struct connection *c) {
     int n = snprintf(request, sizeof request, "%s %s", option.post ? "POST" : "GET", c->reading.path);
     if (option.poll) n += sprintf(request + n, "&after=%llu", (unsigned long long)c->last);
     n += snprintf(request + n, sizeof request - n, " HTTP/1.1\r\nHost: %s\r\n%s", c->reading.host, c->reading.fields);
+    if (option.again)
+        n += snprintf(request + n, sizeof request - n, "Last-Event-ID: %llu\r\n", (unsigned long long)c->last);
     if (option.post) n += snprintf(request + n, sizeof request - n, "Content-Length: %zu\r\n", strlen(c->reading.body));
     n += snprintf(request + n, sizeof request - n, "\r\n%s", option.post ? c->reading.body : "");
     answer_begin(&c->answer);
@@ -133,9 +136,17 @@ static bool is_wanted(int status) {
     return option.websocket ? status == 101 : status == 200 || status == 201;
 }
 
+static void come_again(struct connection *c) {
+    seen.turned_away++;
+    close(c->fd);
+    c->again_us = now_us + option.again * 1e6;
+    away[away_end++ % seen.connections] = c;
+}
+
 static void answered(struct connection *c) {
     c->answered = true;
     seen.answers++;
+    if (option.again && c->tokens < option.tokens) { come_again(c); return; }
     if (!option.repeat && (!option.poll || c->ended)) { finish(c, NULL); return; }
     if (option.repeat) {
         histogram_add(&served, now_us - c->asked_us);
@@ -179,6 +190,8 @@ static void run(uint64_t start_us) {
             begun++;
             begin(c);
         }
+        while (away_first < away_end && away[away_first % count]->again_us <= now_us)
+            begin(away[away_first++ % count]);
         if (seen.settled == count && !grace) {
             grace = true;
             if (until_us > now_us + GRACE_US) until_us = now_us + GRACE_US;
@@ -207,6 +220,7 @@ int main(int argc, char **argv) {
     epoll = epoll_create1(EPOLL_CLOEXEC);
     struct reading *readings = load_readings(argv[1], &seen.connections);
     connections = calloc(seen.connections, sizeof *connections);
+    away = calloc(seen.connections, sizeof *away);
     for (long i = 0; i < seen.connections; i++) connections[i].reading = readings[i];
     uint64_t start_us = clock_us();
     run(start_us);
