@@ -50,6 +50,7 @@ class Kind(StrEnum):
 
 
 TERMINAL = frozenset({Kind.DONE, Kind.FAILED, Kind.CANCELLED})
+_QUOTED = {kind: orjson.dumps(kind.value) for kind in Kind}
 _TERMINAL_KINDS = frozenset(kind.value.encode() for kind in TERMINAL)
 
 
@@ -79,6 +80,11 @@ class Entry:
 def encode(entry_id: int, kind: Kind, at: str, fields: Mapping[str, Any]) -> bytes:
     """``Entry.encode`` without the entry: a worker does this for every token."""
     return orjson.dumps({"id": entry_id, "kind": kind.value, "at": at, **fields})
+
+
+def encode_text(entry_id: int, kind: Kind, at: str, text: str) -> bytes:
+    """``encode`` of an entry whose one field is its ``text``: most are, and this costs half."""
+    return b'{"id":%d,"kind":%b,"at":"%b","text":%b}' % (entry_id, _QUOTED[kind], at.encode(), orjson.dumps(text))
 
 
 def kind_of(raw: bytes) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any
 
 import hiredis
 import redis
+from hiredis import pack_command
 from redis import exceptions as theirs
 from redis.connection import ConnectionPool
 
@@ -78,9 +79,9 @@ class RedisLink:
                     connection = connection or self._new_connection()
                     if not connection.is_connected:
                         connection.connect()
-                    packed = connection.pack_commands(commands)
+                    packed = b"".join(pack_command(tuple(command)) for command in commands)
                     sent = True
-                    connection.send_packed_command(packed, check_health=False)
+                    connection.send_packed_command([packed], check_health=False)
                     reach("link.sent")
                     replies = self._replies(connection, len(commands)) if commands else []
                     self._timed_out_at = float("-inf")

@@ -21,9 +21,10 @@ log = logging.getLogger("spool.appender")
 _COMMIT_ARGS = 8000
 """Entries and their heads in one call, about: what bounds a commit's size and its time in Redis."""
 _COMMIT_BYTES = 2 * 1024 * 1024
-_APART_S = 0.001
+_APART_S = 0.0008
 """From the beginning of a commit to that of the next: what a commit costs beside its logs is shared by those that come
-meanwhile. After a quiet moment nothing waits."""
+meanwhile. After a quiet moment nothing waits. Shorter than the tick of jobs that are paced, which are not to wait for
+both."""
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -41,8 +42,9 @@ class Appender:
 
     def changed(self, attempt_log: AttemptLog) -> None:
         """The log has something to commit."""
+        if not self._dirty:
+            self._has_dirty.set()
         self._dirty[attempt_log] = None
-        self._has_dirty.set()
 
     def run(self) -> None:
         """Commit for ever. While Redis is away everything waits in the logs, which bound it."""

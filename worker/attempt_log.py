@@ -15,7 +15,7 @@ from gevent.event import Event
 
 from spool.claims import Claim
 from spool.deadline import Deadline
-from spool.entries import Kind, encode, rfc3339
+from spool.entries import Kind, encode, encode_text, rfc3339
 from spool.fail_points import reach
 from spool.jobs import Status
 
@@ -85,17 +85,22 @@ class AttemptLog:
         """Id of the newest entry, committed or not."""
         return self.first + len(self._entries) - 1
 
-    def append(self, kind: Kind, fields: Mapping[str, Any], text: str = "") -> None:
-        """Add an entry. ``text`` is what it adds to the answer. Waits while the buffer is full. Raises
-        ``AttemptOver`` once the attempt is."""
-        if self.outcome is not None:
-            raise AttemptOver(self.outcome)
+    def append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
+        """Add an entry. Waits while the buffer is full. Raises ``AttemptOver`` once the attempt is."""
         if kind is Kind.TOOL_CALL:
             self.plain = False
         # A copy: what orjson returns is a little entry in a kilobyte of memory.
-        entry = bytes(memoryview(encode(self.first + len(self._entries), kind, now_text(), fields)))
+        self._add(bytes(memoryview(encode(self.last + 1, kind, now_text(), fields))), b"")
+
+    def append_text(self, kind: Kind, text: str, adds: bytes) -> None:
+        """The same for an entry that is all text. ``adds`` is what it adds to the answer."""
+        self._add(encode_text(self.first + len(self._entries), kind, now_text(), text), adds)
+
+    def _add(self, entry: bytes, adds: bytes) -> None:
+        if self.outcome is not None:
+            raise AttemptOver(self.outcome)
         self._entries.append(entry)
-        self._texts.append(text.encode())
+        self._texts.append(adds)
         self._buffered += len(entry)
         self._changed(self)
         if self._buffered > BUFFER_BYTES:
@@ -129,29 +134,29 @@ class AttemptLog:
 
     def pending(self) -> list[bytes | str | int] | None:
         """The arguments of ``append.lua`` for what Redis does not have yet, bounded; None if it has everything."""
-        start = self.acked + 1 - self.first
-        if start >= len(self._entries) or self.outcome is not None or self.unclaimed:
+        entries, start = self._entries, self.acked + 1 - self.first
+        if start >= len(entries) or self.outcome is not None or self.unclaimed:
             return None
-        stop, size = start, 0
-        while stop < len(self._entries) and stop - start < _COMMIT_ENTRIES and size < _COMMIT_BYTES:
-            size += len(self._entries[stop])
+        stop, size = start + 1, len(entries[start])
+        while stop < len(entries) and stop - start < _COMMIT_ENTRIES and size < _COMMIT_BYTES:
+            size += len(entries[stop])
             stop += 1
         self.committing = size
         self.sent = max(self.sent, self.first + stop - 1)
-        ending = self._ending if stop == len(self._entries) else b""
+        ending = self._ending if stop == len(entries) else b""
         if ending:
             reach("finish.gathered")
-        head: list[bytes | str | int] = [
+        return [
             self.job_id,
             self.fence,
             self.acked + 1,
             stop - start,
             ending,
-            int(self.plain),
+            1 if self.plain else 0,
             self._text_at,
-            b"".join(self._texts[start:stop]),
+            self._texts[start] if stop == start + 1 else b"".join(self._texts[start:stop]),
+            *entries[start:stop],
         ]
-        return [*head, *self._entries[start:stop]]
 
     def answered(self, answer: int | bytes) -> None:
         """What Redis said: the log's last id, or why nothing can be written (any more)."""
@@ -186,7 +191,11 @@ class AttemptLog:
         # Forward: committed. Backward: Redis lost its last second, and gets it again under the same ids.
         acked = max(self.first, min(acked, self.last))
         start = self.first - 1
-        if acked > self.acked:
+        if acked == self.acked + 1:
+            # Nearly always.
+            self._buffered -= len(self._entries[acked - self.first])
+            self._text_at += len(self._texts[acked - self.first])
+        elif acked > self.acked:
             committed = slice(self.acked - start, acked - start)
             self._buffered -= sum(map(len, self._entries[committed]))
             self._text_at += sum(map(len, self._texts[committed]))
@@ -203,13 +212,18 @@ class AttemptLog:
 
 
 _second: tuple[int, str] = (0, "")
+_moment: tuple[int, str] = (0, "")
 
 
 def now_text() -> str:
-    """This moment as RFC 3339 with milliseconds; the part down to the second is made once a second."""
-    global _second
+    """This moment as RFC 3339 with milliseconds. Made once a millisecond, and the part down to the second once a
+    second."""
+    global _moment, _second
     ms = time.time_ns() // 1_000_000
+    if _moment[0] == ms:
+        return _moment[1]
     seconds, rest = divmod(ms, 1000)
     if _second[0] != seconds:
         _second = (seconds, rfc3339(seconds)[:-4])
-    return f"{_second[1]}{rest:03d}Z"
+    _moment = (ms, f"{_second[1]}{rest:03d}Z")
+    return _moment[1]

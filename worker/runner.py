@@ -107,18 +107,27 @@ class Attempt:
         self._end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": finish})
 
     def _write_text(self, kind: Kind, text: str) -> None:
+        is_answer = kind is Kind.TOKEN
+        if len(text) <= _PIECE_CHARACTERS:
+            # Nearly always: one entry, whose bytes are made once.
+            raw = text.encode()
+            self._count(len(raw))
+            self.log.append_text(kind, text, raw if is_answer else b"")
+            return
         for part in self._parts(text):
-            self.log.append(kind, {"text": part}, part if kind is Kind.TOKEN else "")
+            self.log.append_text(kind, part, part.encode() if is_answer else b"")
 
-    def _parts(self, text: str) -> Iterator[str]:
-        """The text in pieces that an entry may hold. Raises ``OutputTooLongError`` past the job's limit."""
-        self._left_bytes -= len(text.encode())
+    def _count(self, size: int) -> None:
+        """Raises ``OutputTooLongError`` past the job's limit."""
+        self._left_bytes -= size
         if self._left_bytes < 0:
             raise OutputTooLongError("the answer is longer than this server keeps (SPOOL_MAX_OUTPUT_BYTES)")
-        if len(text) <= _PIECE_CHARACTERS:
-            yield text
-            return
-        for at in range(0, len(text), _PIECE_CHARACTERS):
+
+    def _parts(self, text: str) -> Iterator[str]:
+        """The text in pieces that an entry may hold. Raises ``OutputTooLongError``."""
+        self._count(len(text.encode()))
+        # A text of no length is a piece too.
+        for at in range(0, len(text) or 1, _PIECE_CHARACTERS):
             yield text[at : at + _PIECE_CHARACTERS]
 
     def _write_other(self, piece: backends.Piece) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.entries import TERMINAL, Entry, Kind, id_of, is_terminal, kind_of, rfc3339
+from spool.entries import TERMINAL, Entry, Kind, encode, encode_text, id_of, is_terminal, kind_of, rfc3339
 from spool.errors import UndecodableRecord
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -31,6 +31,13 @@ ENTRIES = st.builds(
 def test_entry_round_trip(entry: Entry) -> None:
     """An entry that is encoded and decoded is the same entry."""
     assert Entry.decode(entry.encode()) == entry
+
+
+@given(st.integers(1, 10**18), st.sampled_from(Kind), TEXT)
+def test_entry_that_is_all_text(entry_id: int, kind: Kind, text: str) -> None:
+    """The short way to an entry with one text gives the very bytes of the long one."""
+    at = "2026-11-21T09:30:00.123Z"
+    assert encode_text(entry_id, kind, at, text) == encode(entry_id, kind, at, {"text": text})
 
 
 @given(ENTRIES)

@@ -29,7 +29,7 @@ def attempt_log(first: int = 2, prefix: str = "") -> AttemptLog:
 def say(log: AttemptLog, *texts: str) -> None:
     """Append tokens."""
     for text in texts:
-        log.append(Kind.TOKEN, {"text": text}, text)
+        log.append_text(Kind.TOKEN, text, text.encode())
 
 
 def pending(log: AttemptLog) -> tuple[int, str, list[Entry], Any]:

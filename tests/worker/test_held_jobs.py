@@ -97,7 +97,7 @@ def bench() -> Bench:
 def say(running: Running, *texts: str) -> None:
     """The job writes tokens."""
     for text in texts:
-        running.attempt.log.append(Kind.TOKEN, {"text": text}, text)
+        running.attempt.log.append_text(Kind.TOKEN, text, text.encode())
 
 
 def held_of(running: Running) -> Held:
