@@ -10,9 +10,6 @@ can be asked twice: submits by id, claims by fence, appends by entry id, the res
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,13 +20,12 @@ from hiredis import pack_command
 from redis import exceptions as theirs
 from redis.connection import ConnectionPool
 
+from spool.connections import Call, Command, Connections
 from spool.errors import OutcomeUnknown, StoreUnavailable
 from spool.fail_points import reach
 from spool.keys import prefix
 from spool.redis_errors import away, translated
 from spool.scripting import Script
-
-Command = Sequence[Any]
 
 _RECEIVE_BYTES = 64 * 1024
 
@@ -50,11 +46,7 @@ class RedisLink:
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             client_name=name,
         )
-        self._timed_out_at = float("-inf")
-        # Not a queue: its locks cost as much as the rest of a call. Taking from a list and adding to it are atomic.
-        self._idle: list[Any] = [None] * connections
-        self._waiters: deque[_Waiter] = deque()
-        self._handing_over = threading.Lock()
+        self._connections = Connections(connections, timeout_s)
 
     def call(self, *command: Any) -> Any:
         """One command's reply."""
@@ -72,39 +64,21 @@ class RedisLink:
         """As ``pipeline``, with an exception in the place of each reply that is an error."""
         lost = False
         for attempt in (1, 2):
-            sent, connection = False, None
+            call = Call(commands)
             try:
-                connection = self._take()
-                try:
-                    connection = connection or self._new_connection()
-                    if not connection.is_connected:
-                        connection.connect()
-                    packed = b"".join(pack_command(tuple(command)) for command in commands)
-                    sent = True
-                    connection.send_packed_command([packed], check_health=False)
-                    reach("link.sent")
-                    replies = self._replies(connection, len(commands)) if commands else []
-                    self._timed_out_at = float("-inf")
-                    return replies
-                except BaseException:
-                    # A reply may be outstanding (a greenlet that is killed counts too): not to be read as another's.
-                    if connection is not None:
-                        connection.disconnect()
-                    raise
-                finally:
-                    self._give(connection)
+                return self._exchange(call)
             except (theirs.ConnectionError, theirs.TimeoutError) as exc:
                 if isinstance(exc, theirs.TimeoutError):
-                    self._timed_out_at = time.monotonic()
+                    self._connections.timed_out()
                 # Anything more special than these is an answer: what was asked was not done.
-                lost = lost or (sent and type(exc) in (theirs.ConnectionError, theirs.TimeoutError))
+                lost = lost or (call.sent and type(exc) in (theirs.ConnectionError, theirs.TimeoutError))
                 if attempt == 2 or type(exc) is not theirs.ConnectionError:
                     raise away(exc, lost) from exc
             except theirs.RedisError as exc:
                 raise away(exc, lost) from exc
             except StoreUnavailable as exc:
                 # No connection was free; what the first try sent may have happened.
-                raise (OutcomeUnknown(str(exc)) if lost else exc) from exc
+                raise (OutcomeUnknown(str(exc)) if lost or call.sent else exc) from exc
         raise AssertionError("unreachable")
 
     def run(self, script: Script, shard: int, *args: Any) -> Any:
@@ -135,10 +109,52 @@ class RedisLink:
 
     def close(self) -> None:
         """Closes the idle connections."""
-        for place, connection in enumerate(self._idle):
+        self._connections.close()
+
+    def _exchange(self, call: Call) -> list[Any]:
+        """The replies to a call's commands, over a connection of its own or in another call's company."""
+        together = self._connections.take(call)
+        if not together:
+            if call.failure is not None:
+                raise call.failure
+            if call.replies is None:
+                raise theirs.TimeoutError("whoever carried this call did not come back")
+            return call.replies
+        try:
+            replies = self._send(call.connection, together)
+        except BaseException as exc:
+            # Where the caller itself was killed (a greenlet), those that it carried have lost their connection.
+            failure = type(exc) if isinstance(exc, theirs.RedisError) else theirs.ConnectionError
+            for other in together[1:]:
+                other.settle(None, failure(*exc.args))
+            raise
+        at = len(call.commands)
+        for other in together[1:]:
+            other.settle(replies[at : at + len(other.commands)], None)
+            at += len(other.commands)
+        return replies[: len(call.commands)]
+
+    def _send(self, connection: Any, together: list[Call]) -> list[Any]:
+        try:
+            connection = connection or self._new_connection()
+            if not connection.is_connected:
+                connection.connect()
+            commands = [tuple(command) for call in together for command in call.commands]
+            packed = b"".join(map(pack_command, commands))
+            for call in together:
+                call.sent = True
+            connection.send_packed_command([packed], check_health=False)
+            reach("link.sent")
+            replies = self._replies(connection, len(commands)) if commands else []
+            self._connections.answered()
+            return replies
+        except BaseException:
+            # A reply may be outstanding (a greenlet that is killed counts too): not to be read as another's.
             if connection is not None:
                 connection.disconnect()
-            self._idle[place] = None
+            raise
+        finally:
+            self._connections.give(connection)
 
     @staticmethod
     def _replies(connection: Any, count: int) -> list[Any]:
@@ -161,58 +177,6 @@ class RedisLink:
         except OSError as exc:
             # redis-py opens a file of its own for each: this process may have as many open as it may.
             raise StoreUnavailable(f"Redis: no connection can be made: {exc.strerror}") from exc
-
-    def _take(self) -> Any:
-        """A connection, or None for one that is not made yet; whoever takes it gives it back."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._wait_for_one()
-
-    def _wait_for_one(self) -> Any:
-        began, waiter = time.monotonic(), _Waiter()
-        with self._handing_over:
-            if self._idle:
-                return self._idle.pop()
-            self._waiters.append(waiter)
-        try:
-            waiter.served.wait(self._timeout_s)
-            if self._timed_out_at > began:
-                raise StoreUnavailable("Redis does not answer")
-            if not waiter.served.is_set():
-                raise StoreUnavailable("every connection to Redis is in use")
-        except BaseException:
-            # A greenlet that is killed counts too: what it was given meanwhile is for the next.
-            self._leave(waiter)
-            raise
-        return waiter.connection
-
-    def _leave(self, waiter: _Waiter) -> None:
-        with self._handing_over:
-            if not waiter.served.is_set():
-                self._waiters.remove(waiter)
-                return
-        self._give(waiter.connection)
-
-    def _give(self, connection: Any) -> None:
-        self._idle.append(connection)
-        if self._waiters:
-            # In the order in which they came: else those that come while it is busy are served, and others never.
-            with self._handing_over:
-                while self._waiters and self._idle:
-                    waiter = self._waiters.popleft()
-                    waiter.connection = self._idle.pop()
-                    waiter.served.set()
-
-
-class _Waiter:
-    """Somebody who waits for a connection."""
-
-    __slots__ = ("connection", "served")
-
-    def __init__(self) -> None:
-        self.connection: Any = None
-        self.served = threading.Event()
 
 
 class Subscription:

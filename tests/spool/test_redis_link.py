@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from redis import exceptions as theirs
@@ -273,29 +274,81 @@ def test_pool_exhausted(server: Callable[..., str]) -> None:
     link.close()
 
 
-def test_connections_go_to_those_who_wait_longest(server: Callable[..., str]) -> None:
-    """Whoever waits is served in the order of coming, and before those that come later."""
-    asked: list[bytes] = []
-    go_on = threading.Semaphore(0)
+class Gate:
+    """A server that answers each packet with OKs when it is let, and tells what was asked in each."""
 
-    def answer(connection: socket.socket) -> None:
+    def __init__(self) -> None:
+        self.packets: list[list[bytes]] = []
+        self.go_on = threading.Semaphore(0)
+        self.cuts = False
+
+    def __call__(self, connection: socket.socket) -> None:
         while data := connection.recv(65_536):
-            for name in re.findall(rb"GET\r\n\$\d+\r\n(\w+)", data):
-                asked.append(name)
-                go_on.acquire(timeout=5)
+            names = re.findall(rb"GET\r\n\$\d+\r\n(\w+)", data)
+            if names:
+                self.packets.append(names)
+                self.go_on.acquire(timeout=5)
+                if self.cuts:
+                    self.cuts = False
+                    return
             connection.sendall(b"+OK\r\n" * data.count(b"*"))
 
-    link = RedisLink(server(answer), connections=1, timeout_s=5)
+
+def gather(gate: Gate, link: RedisLink, pool: ThreadPoolExecutor, count: int) -> list[Future[Any]]:
+    """A call that holds the only connection, and so many that wait for it, in order."""
+    calls = [pool.submit(link.call, "GET", "first")]
+    wait_for(lambda: gate.packets, "the connection is taken")
+    for number in range(count):
+        calls.append(pool.submit(link.call, "GET", f"n{number}"))
+        wait_for(lambda: len(link._connections._waiting) == number + 1, "it waits")  # noqa: B023 - called at once
+    return calls
+
+
+def test_those_who_wait_go_together(server: Callable[..., str]) -> None:
+    """Whoever waits for a connection goes with the first of them, in the order of coming, and gets its own reply."""
+    gate = Gate()
+    link = RedisLink(server(gate), connections=1, timeout_s=5)
     with ThreadPoolExecutor(5) as pool:
-        calls = [pool.submit(link.call, "GET", "first")]
-        wait_for(lambda: asked, "the connection is taken")
-        for number in range(4):
-            calls.append(pool.submit(link.call, "GET", f"n{number}"))
-            wait_for(lambda: len(link._waiters) == number + 1, "it waits")  # noqa: B023 - called at once
-        for call in calls:
-            go_on.release()
-            assert call.result(5) == b"OK"
-    assert asked == [b"first", b"n0", b"n1", b"n2", b"n3"]
+        calls = gather(gate, link, pool, 4)
+        for _ in range(2):
+            gate.go_on.release()
+        assert [call.result(5) for call in calls] == [b"OK"] * 5
+    assert gate.packets == [[b"first"], [b"n0", b"n1", b"n2", b"n3"]]
+    assert len(link._connections._idle) == 1
+    link.close()
+
+
+def test_large_calls_go_alone(server: Callable[..., str]) -> None:
+    """A pipeline of many commands carries nobody, and is not carried: nobody waits for another's long answer."""
+    gate = Gate()
+    link = RedisLink(server(gate), connections=1, timeout_s=5)
+    with ThreadPoolExecutor(5) as pool:
+        calls = gather(gate, link, pool, 1)
+        large = pool.submit(link.pipeline, [("GET", f"m{number}") for number in range(100)])
+        wait_for(lambda: len(link._connections._waiting) == 2, "it waits")
+        for _ in range(3):
+            gate.go_on.release()
+        assert [call.result(5) for call in calls] == [b"OK"] * 2
+        assert large.result(5) == [b"OK"] * 100
+    assert [len(names) for names in gate.packets] == [1, 1, 100]
+    link.close()
+
+
+def test_connection_lost_under_those_who_go_together(server: Callable[..., str]) -> None:
+    """Each of them is sent once more, as it would be alone."""
+    gate = Gate()
+    link = RedisLink(server(gate), connections=1, timeout_s=5)
+    with ThreadPoolExecutor(5) as pool:
+        calls = gather(gate, link, pool, 3)
+        gate.go_on.release()
+        assert calls[0].result(5) == b"OK"
+        wait_for(lambda: len(gate.packets) == 2, "they are on their way")
+        gate.cuts = True
+        for _ in range(5):
+            gate.go_on.release()
+        assert [call.result(5) for call in calls[1:]] == [b"OK"] * 3
+    assert sorted(name for names in gate.packets[2:] for name in names) == [b"n0", b"n1", b"n2"]
+    assert len(link._connections._idle) == 1
     link.close()
 
 
@@ -315,7 +368,7 @@ holds.join()
 waiting[1].kill()
 assert waiting[2].get(timeout=2) == b"PONG"
 assert link.call("PING") == b"PONG"
-assert not link._waiters and len(link._idle) == 1
+assert not link._connections._waiting and len(link._connections._idle) == 1
 """
     argv = [sys.executable, "-c", code, redis.url]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
