@@ -25,18 +25,17 @@ from spool.jobs import ENDED, Job, OnDisconnect, shard_of
 from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.log import PAGE, Row, range_command, rows_of
+from spool.pages import Pages
 from spool.reader import Reader
 from spool.redis_link import RedisLink
-from spool.scripting import script
+from spool.watches import Watches
 
 log = logging.getLogger("spool.follower")
 
 RECHECK_S = 5.0
 """A log that was quiet for so long is read again, in case the doorbell was lost."""
 LINGER_S = 6.0
-"""How long a feed outlives its last reader; longer than the time between two ``_watch``."""
-WATCH_GRACE_S = 15.0
-"""How long a job that is to end with its last reader goes on after it left."""
+"""How long a feed outlives its last reader; longer than the time between two ``Watches.renew``."""
 _REFILLS_AT_ONCE = 64
 _WOKEN_AT_ONCE = 250
 
@@ -46,14 +45,14 @@ class Follower:
 
     def __init__(self, link: RedisLink, *, tick_s: float = 0.5) -> None:
         self._link = link
+        self._pages = Pages(link)
         self._tick_s = tick_s
         self._feeds: dict[bytes, Feed] = {}
         self._stale: dict[Feed, None] = {}
         self._has_stale = Event()
         self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed, self._wake_rung)
         self._rung_feeds: dict[Feed, None] = {}
-        self._watch_at = 0.0
-        self._watched_at = 0.0
+        self._watches = Watches(link)
         self._draining_until: float | None = None
         self._greenlets: list[Greenlet[..., None]] = []
         self.readers: set[Reader] = set()
@@ -73,7 +72,7 @@ class Follower:
         then, and waits for nothing. A ``patient`` one stays to the end of a drain: its client cannot easily go on
         elsewhere."""
         feed = self._feed_of(job) if follow and not job.ended else Feed(job.id, job.last_entry, ended=job.ended)
-        reader = Reader(self, self._link, feed, after, patient=patient)
+        reader = Reader(self, self._pages, feed, after, patient=patient)
         reader.leave_at = self._leave_by(reader)
         reader.feed.readers.add(reader)
         self.readers.add(reader)
@@ -233,11 +232,10 @@ class Follower:
                 if now >= reader.tick_at or now >= reader.leave_at:
                     reader.wake()
             self._doorbell.check(now)
+            self._pages.drop_old()
             for channel, feed in list(self._feeds.items()):
                 self._check_feed(channel, feed, now)
-            if now >= self._watch_at:
-                self._watch_at = now + WATCH_GRACE_S / 3
-                self._watch()
+            self._watches.renew(now, self._feeds.values())
 
     def _check_feed(self, channel: bytes, feed: Feed, now: float) -> None:
         if not feed.readers and (feed.ended or now - feed.left_at > LINGER_S):
@@ -251,20 +249,6 @@ class Follower:
         elif now - feed.heard_at > RECHECK_S and not feed.ended:
             feed.heard_at = now
             self._mark_stale(feed)
-
-    def _watch(self) -> None:
-        """Says of the jobs that are to end with their last reader that they have one."""
-        watched: dict[int, list[str]] = {}
-        since, self._watched_at = self._watched_at, time.monotonic()
-        for feed in self._feeds.values():
-            # A poller counts that was here since the last time, if not at this very moment.
-            if feed.watched and (feed.readers or feed.left_at >= since):
-                watched.setdefault(shard_of(feed.job_id) or 0, []).append(feed.job_id)
-        for shard, job_ids in watched.items():
-            try:
-                self._link.run(script("watch"), shard, round(WATCH_GRACE_S * 1000), *job_ids)
-            except StoreUnavailable as exc:
-                log.warning("could not say who reads: %s", exc)
 
 
 def _value(reply: Any, feed: Feed) -> Any:

@@ -15,14 +15,11 @@ from gevent.event import Event
 
 from spool.entries import is_terminal
 from spool.feed import Encoder, Feed
-from spool.log import PAGE, Gap, Row, gap_before, read
-from spool.redis_link import RedisLink
+from spool.log import PAGE, Gap, Row, gap_before
+from spool.pages import Page, Pages
 
 if TYPE_CHECKING:
     from spool.follower import Follower
-
-_BYTES = 256 * 1024
-"""Of entries in one piece, unless one alone is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +52,10 @@ class Reader:
     """Reads one log from ``cursor`` on. Used as a context manager, so that its feed knows when it leaves."""
 
     __slots__ = (
+        "_count",
         "_event",
         "_follower",
-        "_link",
-        "_page",
+        "_pages",
         "cursor",
         "feed",
         "leave_at",
@@ -67,11 +64,11 @@ class Reader:
         "tick_at",
     )
 
-    def __init__(self, follower: Follower, link: RedisLink, feed: Feed, cursor: int, *, patient: bool = False) -> None:
+    def __init__(self, follower: Follower, pages: Pages, feed: Feed, cursor: int, *, patient: bool = False) -> None:
         self._follower = follower
-        self._link = link
+        self._pages = pages
         self._event: Event | None = None
-        self._page = PAGE
+        self._count = PAGE
         self.feed = feed
         self.cursor = cursor
         self.patient = patient
@@ -157,35 +154,24 @@ class Reader:
         return feed.gone or (feed.ended and feed.ready)
 
     def _replay(self, encoder: Encoder) -> Taken | None:
-        found: list[Row] | None = read(self._link, self.feed.job_id, self.cursor, self._page)
-        if not found:
+        page = self._pages.read(self.feed.job_id, self.cursor, self._count)
+        if not page.rows:
             found = self._follower.read_again(self.feed, self.cursor)
-        if found is None:
-            return None
-        rows = self._bounded(_contiguous(found))
-        gap = gap_before(rows, self.cursor, self.feed.last)
-        if not rows:
+            if found is None:
+                return None
+            page = Page(found)
+        # What is large is read in smaller steps, for a while.
+        self._count = len(page.rows) if page.full else min(PAGE, 2 * self._count)
+        gap = gap_before(page.rows, self.cursor, self.feed.last)
+        if not page.rows:
             # Nothing is left of it: on with what this process still has, if anything.
             has_tail = bool(self.feed.tail)
             earliest = self.feed.base + 1 if has_tail else None
             gap = Gap(self.cursor + 1, earliest, self.feed.last if has_tail else None, self.feed.base)
             self.cursor = self.feed.base
             return Taken(b"", self.cursor, gap, ended=not has_tail and (self.feed.ended or self.feed.gone))
-        data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
-        self.cursor = rows[-1][0]
-        return Taken(data, self.cursor, gap, ended=is_terminal(rows[-1][1]))
-
-    def _bounded(self, rows: list[Row]) -> list[Row]:
-        """As many of the rows as are not too much for a client that takes its time: it is held in memory meanwhile. The
-        next read asks for no more than that, and then for more again."""
-        size = 0
-        for at, (_entry_id, raw) in enumerate(rows):
-            size += len(raw)
-            if size > _BYTES and at:
-                self._page = at
-                return rows[:at]
-        self._page = min(PAGE, 2 * self._page)
-        return rows
+        self.cursor, last = page.rows[-1]
+        return Taken(page.encoded(encoder), self.cursor, gap, ended=is_terminal(last))
 
     def _at_the_end(self, encoder: Encoder) -> Taken | None:
         feed = self.feed
@@ -197,17 +183,10 @@ class Reader:
             return Taken(b"", self.cursor, ended=True)
         # Ahead of a log that has ended: what it wants will never be, so it gets the end.
         requested, self.cursor = self.cursor + 1, feed.last - 1
-        rows = read(self._link, feed.job_id, self.cursor, 1)
+        page = self._pages.read(feed.job_id, self.cursor, 1)
         self.cursor = feed.last
-        if not rows:
+        if not page.rows:
             return Taken(b"", self.cursor, Gap(requested, None, None, feed.last), ended=True)
-        data = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in rows])
-        return Taken(data, self.cursor, Gap(requested, feed.last, feed.last, feed.last - 1), ended=True)
-
-
-def _contiguous(rows: list[Row]) -> list[Row]:
-    """The rows up to the first hole among them; what is behind it comes next, with its gap."""
-    if not rows or rows[-1][0] - rows[0][0] == len(rows) - 1:
-        return rows
-    end = next(i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0] + 1)
-    return rows[:end]
+        return Taken(
+            page.encoded(encoder), self.cursor, Gap(requested, feed.last, feed.last, feed.last - 1), ended=True
+        )

@@ -9,6 +9,7 @@ from spool.feed import Feed
 from spool.jobs import Job
 from spool.keys import job as job_key
 from spool.log import PAGE, Gap, Row
+from spool.pages import Pages
 from spool.reader import ROWS, Reader
 from spool.redis_link import RedisLink
 from spool.store import JobStore
@@ -31,7 +32,7 @@ def reader_of(link: RedisLink, job: Job, after: int, feed: Feed | None = None) -
     """A reader of the log as the record says it is."""
     feed = feed or Feed(job.id, job.last_entry, ended=job.ended)
     feed.ready = True
-    return Reader(NoFollower(), link, feed, after)  # type: ignore[arg-type]
+    return Reader(NoFollower(), Pages(link), feed, after)  # type: ignore[arg-type]
 
 
 def read_all(reader: Reader) -> list[int | Gap]:

@@ -15,6 +15,7 @@ import pytest
 from spool.errors import StoreUnavailable
 from spool.feed import Feed
 from spool.log import Row
+from spool.pages import Pages
 from spool.reader import Reader
 from tests.by_hand import done, tokens
 from web.handover import HandOver, StreamResponse
@@ -54,7 +55,7 @@ class Streaming:
     def __init__(self, *, chunked: bool = True, stall_s: float = 5.0, buffer: int | None = None) -> None:
         self.feed = Feed("j", 0)
         self.feed.ready = True
-        self.reader = Reader(StandIn(), NoLink(), self.feed, 0)  # type: ignore[arg-type]
+        self.reader = Reader(StandIn(), Pages(NoLink()), self.feed, 0)  # type: ignore[arg-type]
         self.feed.readers.add(self.reader)
         self.released = 0
         self.given_back: list[_socket.socket] = []
@@ -258,7 +259,7 @@ class Given:
 
 def stream_of(released: list[int]) -> Pushed:
     """One that was not begun."""
-    reader = Reader(StandIn(), NoLink(), Feed("j", 0), 0)  # type: ignore[arg-type]
+    reader = Reader(StandIn(), Pages(NoLink()), Feed("j", 0), 0)  # type: ignore[arg-type]
     return Pushed(reader, LINES, b"opening", lambda: released.append(1), heartbeat_s=1.0, stall_s=1.0)
 
 
