@@ -41,9 +41,10 @@ class GenerationRequest:
     deadline: Deadline = field(default_factory=Deadline.never)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Text:
-    """A piece of the answer."""
+    """A piece of the answer. There is one for each token, and a frozen one would cost three times as much to make; it
+    is changed by nobody all the same."""
 
     text: str
 
