@@ -70,6 +70,8 @@ class EmbeddedServer:
             "pidfile": str(self._pid_file),
             "appendonly": "yes",
             "appendfsync": "everysec",
+            # At 64 MB, the default, a busy server would fork and write itself anew every few seconds.
+            "auto-aof-rewrite-min-size": "512mb",
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",

@@ -149,7 +149,9 @@ class Redis(Process):
         self.url = f"unix://{self.socket_path}"
         binary = find_server(directory / "none")
         argv = [str(binary.path), "--port", "0", "--unixsocket", str(self.socket_path), "--dir", str(directory)]
-        argv += ["--save", "", "--appendonly", "yes" if aof else "no", "--maxmemory-policy", "noeviction", *extra]
+        argv += ["--save", "", "--appendonly", "yes" if aof else "no", "--maxmemory-policy", "noeviction"]
+        # As the embedded server has it.
+        argv += ["--auto-aof-rewrite-min-size", "512mb", *extra]
         super().__init__("redis", argv, dict(os.environ), directory)
         self.link = RedisLink(self.url, connections=2, timeout_s=2)
 

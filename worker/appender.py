@@ -4,7 +4,6 @@ out in the next (group commit), in one call of one script that checks each job's
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from gevent.event import Event
@@ -14,17 +13,12 @@ from spool.fail_points import reach
 from spool.redis_link import RedisLink
 from spool.scripting import script
 from worker.attempt_log import AttemptLog
-from worker.pacer import Pacer
 
 log = logging.getLogger("spool.appender")
 
 _COMMIT_ARGS = 8000
 """Entries and their heads in one call, about: what bounds a commit's size and its time in Redis."""
 _COMMIT_BYTES = 2 * 1024 * 1024
-_APART_S = 0.0
-"""From the beginning of a commit to that of the next: what a commit costs beside its logs is shared by those that come
-meanwhile. After a quiet moment nothing waits. Shorter than the tick of jobs that are paced, which are not to wait for
-both."""
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -38,7 +32,6 @@ class Appender:
         self._sleep = sleep
         self._dirty: dict[AttemptLog, None] = {}
         self._has_dirty = Event()
-        self._pacer = Pacer()
 
     def changed(self, attempt_log: AttemptLog) -> None:
         """The log has something to commit."""
@@ -48,11 +41,9 @@ class Appender:
 
     def run(self) -> None:
         """Commit for ever. While Redis is away everything waits in the logs, which bound it."""
-        failures, begun_at = 0, float("-inf")
+        failures = 0
         while True:
             self._has_dirty.wait()
-            self._pacer.wait_until(begun_at + _APART_S)
-            begun_at = time.monotonic()
             try:
                 self._commit()
                 failures = 0

@@ -1,9 +1,7 @@
 """Waits until points in time, for any number of greenlets with one timer of the kernel's.
 
 libev would round each wait up to a whole millisecond and keep a timer for every greenlet. Here all of them are in one
-heap; on Linux a timerfd, which is exact, wakes whoever is due, and all of those in one callback. What falls due
-within ``tick_s`` of the last such callback waits for the rest of it: so wakes grow with load instead of in number, and
-whoever is due alone is not held up.
+heap; on Linux a timerfd, which is exact, wakes whoever is due, and all of those in one callback.
 """
 
 from __future__ import annotations
@@ -36,13 +34,11 @@ class _Alarm(Protocol):
 class Pacer:
     """The waiters of one hub. Nothing is opened before the first wait."""
 
-    def __init__(self, tick_s: float = 0.0, alarm: Callable[[Hub, Callable[[], None]], _Alarm] | None = None) -> None:
-        self._tick_s = tick_s
+    def __init__(self, alarm: Callable[[Hub, Callable[[], None]], _Alarm] | None = None) -> None:
         self._new_alarm = alarm or (TimerFd if sys.platform == "linux" else LoopTimer)
         self._waiters: list[tuple[float, int, list[Any]]] = []
         """A heap: when, in which order they came, and whose it is (in a list, which is emptied when nobody waits)."""
         self._numbers = count()
-        self._woke_at = float("-inf")
         self._set_for = float("inf")
         self._hub: Hub | None = None
         self._alarm: _Alarm = _NoAlarm()
@@ -79,11 +75,11 @@ class Pacer:
 
     def _set(self, due: float) -> None:
         self._set_for = due
-        self._alarm.set(max(due, self._woke_at + self._tick_s))
+        self._alarm.set(due)
 
     def _wake(self) -> None:
         # In the hub. Whoever is woken runs from here until it gives way, and may come back with another time.
-        now = self._woke_at = time.monotonic()
+        now = time.monotonic()
         # Not set again by those, but once at the end.
         self._set_for = float("-inf")
         waiters = self._waiters

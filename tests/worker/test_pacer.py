@@ -12,7 +12,6 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent.hub import Hub
 
 from worker.pacer import LoopTimer, Pacer, TimerFd
 
@@ -21,21 +20,6 @@ ALARMS: list[Callable[..., Any]] = [LoopTimer, *([TimerFd] if sys.platform == "l
 
 class Stop(BaseException):
     """As what ends an attempt: no ``Exception``."""
-
-
-class ByHand:
-    """A timer that goes off when a test says so."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self.wake = wake
-        self.at: float | None = None
-
-    def set(self, at: float | None) -> None:
-        """What it was last set for."""
-        self.at = at
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @pytest.fixture(params=ALARMS)
@@ -67,26 +51,6 @@ def test_waiters_in_the_order_of_their_times(pacer: Pacer) -> None:
     gevent.joinall([gevent.spawn(wait, pacer, after_s, done) for after_s in waits], raise_error=True)
     assert done == sorted(waits)
     assert len(pacer) == 0
-
-
-def test_waiters_within_one_tick() -> None:
-    """After a wake the next is set for a tick later, however soon the next waiter is due."""
-    alarms: list[ByHand] = []
-
-    def alarm(_hub: Hub, wake: Callable[[], None]) -> ByHand:
-        alarms.append(ByHand(wake))
-        return alarms[0]
-
-    pacer, began = Pacer(tick_s=100.0, alarm=alarm), time.monotonic()
-    first = gevent.spawn(pacer.wait_until, began + 0.001)
-    second = gevent.spawn(pacer.wait_until, began + 50.0)
-    gevent.sleep(0.002)
-    assert alarms[0].at == began + 0.001
-    gevent.get_hub().loop.run_callback(alarms[0].wake)
-    first.join()
-    assert alarms[0].at is not None
-    assert alarms[0].at >= began + 100.0
-    second.kill()
 
 
 def test_waiter_that_waits_again(pacer: Pacer) -> None:

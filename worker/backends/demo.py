@@ -20,8 +20,6 @@ from worker.pacer import Pacer
 _TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
 _PIECES = re.compile(r".{1,8}", re.DOTALL)
 _YIELD_EVERY = 64
-_TICK_S = 0.0
-"""Tokens of many jobs that are due within so long of one another are made together."""
 _STAMPS = 200
 _EFFORTS = {"low": 2, "medium": 4, "high": 8, "xhigh": 16}
 _QUOTED_CHARACTERS = 80
@@ -77,7 +75,7 @@ class Demo:
     """The backend of the model ``demo``. Shaped by ``DemoParams``."""
 
     def __init__(self) -> None:
-        self._pacer = Pacer(_TICK_S)
+        self._pacer = Pacer()
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
         """Yield the demo's pieces at their due times. Raises ``BackendError`` as ``fail_after`` asks."""
