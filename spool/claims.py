@@ -36,6 +36,9 @@ class Claim:
     left_s: float
 
 
+_HELD_AT_ONCE = 50
+"""Jobs in one call: Redis does nothing else meanwhile, and their tokens wait."""
+
 Wanted = Literal["any", "retries", "apart"]
 """Which jobs a claim may get: ``retries`` for a worker whose slots are all taken, ``apart`` for a process that runs one
 job alone."""
@@ -106,9 +109,17 @@ class Claims:
     def heartbeat(self, held: Sequence[Held], *, free: int, server: str) -> Beat:
         """Renew the leases of ``held`` and say how many slots are free (-1: going away). ``server`` is the run of
         Redis that the last beat met: where it is the same, and nothing is unclaimed, this worker has been heard."""
-        flat = [value for one in held for value in (one.job_id, one.fence, one.acked, one.sent)]
-        args = (self._lease_ms, self._worker, free, server, *flat)
-        run_id, apart, *answers = self._link.run(script("heartbeat"), self._shard, *args)
+        answers: list[bytes | int] = []
+        settled = True
+        for at in range(0, max(1, len(held)), _HELD_AT_ONCE):
+            some_held = held[at : at + _HELD_AT_ONCE]
+            flat = [value for one in some_held for value in (one.job_id, one.fence, one.acked, one.sent)]
+            # That it has been heard is said with the last of them, if it holds for all.
+            known = server if settled and at + _HELD_AT_ONCE >= len(held) else ""
+            args = (self._lease_ms, self._worker, free, known, *flat)
+            run_id, apart, *some = self._link.run(script("heartbeat"), self._shard, *args)
+            settled = settled and run_id.decode() == server and b"unclaimed" not in some
+            answers += some
         return Beat(run_id.decode(), apart, answers)
 
     def hand_back(

@@ -21,7 +21,7 @@ log = logging.getLogger("spool.appender")
 _COMMIT_ARGS = 8000
 """Entries and their heads in one call, about: what bounds a commit's size and its time in Redis."""
 _COMMIT_BYTES = 2 * 1024 * 1024
-_APART_S = 0.0008
+_APART_S = 0.0
 """From the beginning of a commit to that of the next: what a commit costs beside its logs is shared by those that come
 meanwhile. After a quiet moment nothing waits. Shorter than the tick of jobs that are paced, which are not to wait for
 both."""

@@ -11,7 +11,7 @@ from celery import Celery, signals
 from gevent.greenlet import Greenlet
 from kombu.utils import functional as kombu_functional
 
-from spool.background import raise_file_limit, spawn_forever
+from spool.background import keep_out_of_collection, raise_file_limit, spawn_forever
 from spool.bell import TASK, Bell, celery_app
 from spool.embedded import broker_url_from
 from spool.errors import SpoolError
@@ -80,6 +80,7 @@ def start(**_: Any) -> None:
     backends = build_backends(settings)
     process = WorkerProcess(settings, Bell(app), backends, annexes.want)
     process.start()
+    keep_out_of_collection()
     spawn_forever(partial(discover_models, process))
     spawn_proving(settings.static_models(), backends, process.models)
 

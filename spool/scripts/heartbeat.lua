@@ -12,7 +12,7 @@ local has_met = ARGV[4] == run_id()
 
 local function beat(id, fence, acked, sent)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'fence', 'status', 'cancel_ms', 'model', 'last', 'server')
+  local record = redis.call('HMGET', key, 'fence', 'status', 'cancel_ms', 'model', 'last', 'server', 'leased_until_ms')
   if record[2] == 'cancelled' then return 'cancelled' end
   if record[2] == 'queued' then return 'unclaimed' end
   if record[1] ~= fence or record[2] ~= 'running' then return 'lost' end
@@ -20,8 +20,10 @@ local function beat(id, fence, acked, sent)
     end_cancelled(id)
     return 'cancelled'
   end
-  redis.call('HSET', key, 'leased_until_ms', NOW + lease_ms)
-  redis.call('ZADD', P .. 'running:' .. record[4], NOW + lease_ms, id)
+  if (record[7] or 0) - NOW < lease_ms * 0.85 then
+    redis.call('HSET', key, 'leased_until_ms', NOW + lease_ms)
+    redis.call('ZADD', P .. 'running:' .. record[4], NOW + lease_ms, id)
+  end
   local last = tonumber(record[5])
   if last < acked then return last end
   -- What was sent and is not there may have been: readers saw it, the answer was lost, and then the entry. It comes again.

@@ -20,7 +20,7 @@ from worker.pacer import Pacer
 _TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
 _PIECES = re.compile(r".{1,8}", re.DOTALL)
 _YIELD_EVERY = 64
-_TICK_S = 0.001
+_TICK_S = 0.0
 """Tokens of many jobs that are due within so long of one another are made together."""
 _STAMPS = 200
 _EFFORTS = {"low": 2, "medium": 4, "high": 8, "xhigh": 16}
