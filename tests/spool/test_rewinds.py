@@ -374,6 +374,23 @@ def test_heartbeat_that_was_on_its_way(link: RedisLink, worker: HandWorker) -> N
     assert record(link, claim.job.id)["server"] == server(link)
 
 
+def test_logs_of_a_worker_that_has_many(link: RedisLink, worker: HandWorker) -> None:
+    """Jobs that take several calls are known to be whole all the same, and make their worker heard only together."""
+    ids = [submit(link).id for _ in range(120)]
+    saved = Saved(link)
+    claims = [worker.take() for _ in ids]
+    saved.restore()
+    assert worker.beat(*claims, server=server(link)) == [b"unclaimed"] * 120
+    for claim in claims[1:]:
+        worker.claims.adopt(claim)
+    worker.beat(*claims, server=server(link))
+    assert link.call("SMEMBERS", f"{prefix(0)}unheard") == [b"hand"]
+    worker.claims.adopt(claims[0])
+    assert worker.beat(*claims, server=server(link)) == [b"ok"] * 120
+    assert link.call("SMEMBERS", f"{prefix(0)}unheard") == []
+    assert {record(link, job_id)["server"] for job_id in ids} == {server(link)}
+
+
 def test_entry_that_was_sent_and_not_confirmed(link: RedisLink, worker: HandWorker) -> None:
     """A log is not known to be whole while its worker has sent more than is there: readers may have seen that."""
     submit(link)
