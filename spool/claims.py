@@ -44,6 +44,11 @@ Wanted = Literal["any", "retries", "apart"]
 job alone."""
 
 
+WRITTEN_ON = 2**53
+"""What ``Held.sent`` is for an attempt that was given up: others may have gone on with its job, and been read, up to an
+id that its worker does not know. Beyond every id, so that no log is taken for whole on this worker's word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A job that a worker says it has: under which fence, up to which entry Redis has confirmed its log, and up to
@@ -110,8 +115,8 @@ class Claims:
             some_held = held[at : at + _HELD_AT_ONCE]
             flat = [value for one in some_held for value in (one.job_id, one.fence, one.acked, one.sent)]
             # That it has been heard is said with the last of them, if it holds for all.
-            known = server if settled and at + _HELD_AT_ONCE >= len(held) else ""
-            args = (self._lease_ms, self._worker, free, known, *flat)
+            is_heard = settled and at + _HELD_AT_ONCE >= len(held)
+            args = (self._lease_ms, self._worker, free, server, int(is_heard), *flat)
             run_id, apart, *some = self._link.run(script("heartbeat"), self._shard, *args)
             settled = settled and run_id.decode() == server and b"unclaimed" not in some
             answers += some

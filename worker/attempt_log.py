@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from gevent.event import Event
 
-from spool.claims import Claim
+from spool.claims import WRITTEN_ON, Claim
 from spool.deadline import Deadline
 from spool.entries import Kind, encode, encode_text, rfc3339
 from spool.fail_points import reach
@@ -48,7 +48,7 @@ class AttemptLog:
         self.acked = self.first
         """Id of the last entry that Redis has."""
         self.sent = self.first
-        """Id of the last entry that Redis was ever sent, and readers may have seen."""
+        """Id of the last entry that Redis was ever sent, and readers may have seen; ``WRITTEN_ON`` once given up."""
         self.outcome: str | None = None
         """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
         self.plain = True
@@ -169,6 +169,11 @@ class AttemptLog:
         elif answer in (b"lost", b"cancelled"):
             self.over(answer.decode())
         self._progress.set()
+
+    def give_up(self) -> None:
+        """The job is about to be handed back. Before Redis is asked to: from then on somebody else may write behind
+        these entries, whether or not the answer comes."""
+        self.sent = WRITTEN_ON
 
     def adopted(self, answer: int | bytes) -> None:
         """What came of adopting the claim again: the log's last id, or why not."""

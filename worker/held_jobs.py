@@ -1,4 +1,4 @@
-"""The jobs that a process answers for: those that it runs, and for some seconds those that it has just ended.
+"""The jobs that a process answers for: those that it runs, and for some seconds those that it has ended or given up.
 
 Redis may come back without its last second. What it lost then is sent again from here: entries, ends, and claims, all
 under the ids and the fence that they had.
@@ -15,7 +15,7 @@ from typing import Protocol
 import gevent
 from gevent.greenlet import Greenlet
 
-from spool.claims import Claim, Held
+from spool.claims import WRITTEN_ON, Claim, Held
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
 from worker.attempt_log import AttemptLog
@@ -57,7 +57,7 @@ class HeldJobs:
         self._changed = changed
         self.running: dict[Key, Running] = {}
         self._ended: dict[Key, tuple[float, AttemptLog]] = {}
-        self._given_up: dict[Key, tuple[float, AttemptLog]] = {}
+        self._given_up: dict[Key, tuple[float, Claim]] = {}
         self._disowning: set[Key] = set()
         self._ended_bytes = 0
 
@@ -68,18 +68,22 @@ class HeldJobs:
         self.running[_key(attempt_log)] = running
 
     def end(self, running: Running) -> None:
-        """An attempt is over. If Redis has its end, its entries are kept for a while; if it was handed back, that there
-        was one."""
+        """An attempt is over. If Redis has its end, its entries are kept for a while; otherwise, that there was one."""
         attempt_log = running.attempt.log
         attempt_log.forget_job()
         del self.running[_key(attempt_log)]
-        if attempt_log.outcome is None:
-            self._given_up[_key(attempt_log)] = (time.monotonic(), attempt_log)
-        elif attempt_log.outcome == "ended":
-            self._ended[_key(attempt_log)] = (time.monotonic(), attempt_log)
-            self._ended_bytes += attempt_log.size
-            while self._ended_bytes > _KEEP_BYTES:
-                self._drop(next(iter(self._ended)))
+        if attempt_log.outcome != "ended":
+            self.give_up(attempt_log.claim)
+            return
+        self._ended[_key(attempt_log)] = (time.monotonic(), attempt_log)
+        self._ended_bytes += attempt_log.size
+        while self._ended_bytes > _KEEP_BYTES:
+            self._drop(next(iter(self._ended)))
+
+    def give_up(self, claim: Claim) -> None:
+        """Others may have this job from now on: it was handed back, lost or cancelled. Readers have seen that it was
+        begun, also where Redis is about to lose that."""
+        self._given_up[claim.job.id, claim.fence] = (time.monotonic(), claim)
 
     def held(self, *, with_ended: bool) -> list[Held]:
         """What a heartbeat says that this process has. Safe from another thread. ``with_ended``: also those ends that
@@ -88,10 +92,8 @@ class HeldJobs:
         logs = [one.attempt.log for one in list(self.running.values()) if not one.greenlet.dead]
         logs += [kept for _at, kept in list(self._ended.values()) if with_ended or kept.outcome is None]
         held = [Held(one.job_id, one.fence, one.acked, one.sent) for one in logs]
-        for key, (_at, given_up) in list(self._given_up.items()):
-            if with_ended or key in self._disowning:
-                held.append(Held(*key, 0, given_up.sent))
-        return held
+        given_up = [key for key in list(self._given_up) if with_ended or key in self._disowning]
+        return held + [Held(*key, 0, WRITTEN_ON) for key in given_up]
 
     def answered(self, held: Held, answer: bytes | int) -> None:
         """What a heartbeat was told of a job: entries that Redis lost are sent again, a lost claim is adopted."""
@@ -117,8 +119,8 @@ class HeldJobs:
         for key, (ended_at, kept) in list(self._ended.items()):
             if kept.outcome is not None and ended_at < before - KEEP_S:
                 self._drop(key)
-        for key, (ended_at, _log) in list(self._given_up.items()):
-            if key not in self._disowning and ended_at < before - KEEP_S:
+        for key, (given_up_at, _claim) in list(self._given_up.items()):
+            if key not in self._disowning and given_up_at < before - KEEP_S:
                 del self._given_up[key]
 
     def _drop(self, key: Key) -> None:
@@ -128,7 +130,7 @@ class HeldJobs:
     def _disown(self, key: Key) -> None:
         while True:
             try:
-                self._claims.disown(self._given_up[key][1].claim)
+                self._claims.disown(self._given_up[key][1])
             except StoreUnavailable as exc:
                 log.warning("job %s not disowned yet: %s", key[0], exc)
                 gevent.sleep(_ADOPT_AGAIN_S)

@@ -221,6 +221,7 @@ class WorkerProcess:
             backend = self._backends[model.backend]
         except (UnknownModel, KeyError) as exc:
             log.error("job %s: %s", claim.job.id, exc)
+            self._jobs.give_up(claim)
             self._claims.hand_back(claim.job.id, claim.fence, counts=True, reason="model_unknown", message=str(exc))
             return
         attempt_log = AttemptLog(claim, self._appender.changed)

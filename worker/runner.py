@@ -167,6 +167,7 @@ class Attempt:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
         try:
             self.log.flush(deadline)
+            self.log.give_up()
             reach("hand_back.before")
             answer = self._claims.hand_back(
                 job_id, self.claim.fence, counts=counts, anew=anew, reason=reason, message=message

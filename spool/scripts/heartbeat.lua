@@ -1,10 +1,15 @@
 #!lua flags=allow-oom
 -- Renews the leases of a process's living jobs, says how many slots it has free, and ends what was cancelled.
--- ARGV: lease_ms, worker, free slots (-1: the worker is going away), the run of the server as the worker knows it; then
--- id, fence, last id that is known to be committed, and last id that was sent, of each job.
+-- ARGV: lease_ms, worker, free slots (-1: the worker is going away), the run of the server as the worker knows it, 1 if
+-- these are the last of its jobs and none before was unclaimed; then id, fence, last id that is known to be committed,
+-- and last id that was sent, of each job (beyond every id where the attempt was given up: nobody knows how far others
+-- went on with its job).
 -- Answers {run of the server, jobs that wait for a process of their own, then for each job: ok, cancelled, lost,
 -- unclaimed (nobody holds it), or the log's last id where entries are missing}.
 local lease_ms, worker, free = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+-- What a worker says of its logs counts once it has met this run: a call that was on its way when Redis went down, and
+-- was sent again, tells of a moment before, since when it may have sent more, or given the job up.
+local has_met = ARGV[4] == run_id()
 
 local function beat(id, fence, acked, sent)
   local key = job_key(id)
@@ -23,7 +28,7 @@ local function beat(id, fence, acked, sent)
   local last = tonumber(record[5])
   if last < acked then return last end
   -- What was sent and is not there may have been: readers saw it, the answer was lost, and then the entry. It comes again.
-  if last >= sent and record[6] ~= run_id() then
+  if has_met and last >= sent and record[6] ~= run_id() then
     redis.call('HSET', key, 'server', run_id())
   end
   return 'ok'
@@ -37,8 +42,8 @@ else
   redis.call('ZADD', P .. 'workers', NOW + lease_ms, worker)
   redis.call('HSET', P .. 'slots', worker, free)
 end
-local answers, is_settled = {run_id(), redis.call('ZCARD', P .. 'apart')}, ARGV[4] == run_id()
-for i = 5, #ARGV, 4 do
+local answers, is_settled = {run_id(), redis.call('ZCARD', P .. 'apart')}, has_met and ARGV[5] == '1'
+for i = 6, #ARGV, 4 do
   local ok, answer = pcall(beat, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
   is_settled = is_settled and answer ~= 'unclaimed'
   answers[#answers + 1] = ok and answer or 'error'

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from spool.claims import Claim
+from spool.claims import WRITTEN_ON, Claim, Held
 from spool.entries import Entry, Kind
 from spool.jobs import Status
 from tests.by_hand import AT
@@ -24,15 +24,13 @@ class Hand:
     entries: list[bytes] = field(default_factory=list)
     acked: int = 0
     sent: int = 0
-    """Id of the last entry that Redis was ever sent."""
+    """Id of the last entry that Redis was ever sent; ``WRITTEN_ON`` once it was to be handed back."""
     asked_for: tuple[Any, ...] = ()
     """What to ask again, while the answer is lost."""
     ending: Status | None = None
     over: bool = False
     """Its worker was told that the attempt is not its own any more."""
     unclaimed: bool = False
-    gave_up: bool = False
-    """It was handed back: on another run of Redis its worker asks whether that is known there."""
 
     def know(self, claim: Claim) -> None:
         """The claim's answer has arrived."""
@@ -60,6 +58,15 @@ class Hand:
     def holds(self) -> bool:
         """Whether it believes that it has a job."""
         return self.claim is not None and not self.over
+
+    @property
+    def gave_up(self) -> bool:
+        """It was handed back, lost or cancelled: on another run of Redis its worker asks whether it is known there."""
+        return self.claim is not None and self.over
+
+    def as_given_up(self) -> Held:
+        """What its worker asks then."""
+        return Held(self.job_id, self.fence, 0, WRITTEN_ON)
 
     def make(self, kind: Kind, text: str) -> None:
         """One more entry. Its text tells attempts apart, so that no two of them can be taken for one another."""

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from spool.claims import Claim, Held, Wanted
+from spool.claims import WRITTEN_ON, Claim, Held, Wanted
 from spool.entries import Entry, Kind
 from spool.jobs import Status
 from spool.scripting import script
@@ -204,11 +204,11 @@ class WorkerRules(Frame):
         asked = [
             hand for hand in self.hands if hand.worker == worker and hand.gave_up and self.workers[worker] == BEFORE
         ]
-        held += [Held(hand.job_id, hand.fence, 0, hand.sent) for hand in asked]
+        held += [hand.as_given_up() for hand in asked]
         beat = self.claims(worker).heartbeat(held, free=1, server=self.workers[worker])
         assert beat.apart == len(self.ledger.apart()) + self.strays("apart")
         for hand, answer in zip(asked, beat.answers[len(mine) :], strict=True):
-            assert answer == self.beaten(replace(hand, acked=0), beat.server)
+            assert answer == self.beaten(replace(hand, acked=0, sent=WRITTEN_ON), beat.server)
             if answer == b"unclaimed" and not answer_is_lost:
                 self.disown(hand)
         for hand, answer in zip(mine, beat.answers[: len(mine)], strict=True):
@@ -296,6 +296,7 @@ class WorkerRules(Frame):
         if job is not None and job.record_broken:
             return
         reason = "upstream_lost" if counts else "handed_back"
+        hand.sent = WRITTEN_ON
         answer = self.claims(hand.worker).hand_back(hand.job_id, hand.fence, counts=counts, anew=anew, reason=reason)
         told = "lost"
         if job is not None and not job.forgotten and job.status is Status.CANCELLED:
@@ -308,4 +309,4 @@ class WorkerRules(Frame):
             elif told == "failed":
                 self.fails(job, code)
         assert answer == told
-        hand.over = hand.gave_up = hand.over or not answer_is_lost
+        hand.over = hand.over or not answer_is_lost

@@ -120,6 +120,33 @@ def test_hand_back_that_is_lost(redis: Redis) -> None:
     )
 
 
+def test_hand_back_that_is_lost_with_the_next_claim(redis: Redis) -> None:
+    """Redis lost that a job was given up, and how another worker went on with it: whoever gave it up asks whether it is
+    known, and does not thereby say that this is all there was."""
+    play(
+        redis,
+        ("begin", {"jobs": 1, "claims": 1}),
+        ("hand_back", {"number": 0, "counts": False, "anew": False, "answer_is_lost": False}),
+        ("claim", {"number": 1, "wanted": "any", "names": "demo", "answer_is_lost": False}),
+        ("redis_loses_steps", {"steps": 2, "beats": 2}),
+        ("time_passes", {"number": 0, "what": "deadline", "keep": True}),
+    )
+
+
+def test_claim_that_is_lost_with_a_cancel(redis: Redis) -> None:
+    """A worker was told of a cancel, and Redis lost all of it: the next attempt does not take the ids of the first."""
+    claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
+    play(
+        redis,
+        ("begin", {"jobs": 1, "claims": 0}),
+        claim,
+        ("ask", {"number": 0, "what": "cancel"}),
+        ("beat", {"number": 0, "answer_is_lost": False}),
+        ("redis_loses_steps", {"steps": 3, "beats": 2}),
+        claim,
+    )
+
+
 def test_adoption_that_is_all_there_is(redis: Redis) -> None:
     """A worker took its lost claim again, and died before it had sent the rest again: that was not the whole log."""
     play(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spool.claims import Claim
+from spool.claims import WRITTEN_ON, Claim
 from spool.entries import Kind
 from spool.jobs import OnWorkerLoss, Status
 from spool.keys import job as job_key
@@ -87,7 +87,7 @@ def test_heartbeat_tells_what_is_missing(link: RedisLink, worker: HandWorker) ->
     assert worker.beat(claim, acked=4) == [3]
     assert record(link, claim.job.id)["server"] != server(link)
     assert worker.append(claim, 4, tokens(4, "c"), text="c") == 4
-    assert worker.beat(claim, acked=4) == [b"ok"]
+    assert worker.beat(claim, acked=4, server=server(link)) == [b"ok"]
     assert record(link, claim.job.id)["server"] == server(link)
     assert text_of(link, claim.job.id) == "abc"
 
@@ -313,15 +313,93 @@ def test_attempt_that_was_given_up_and_is_known(link: RedisLink, worker: HandWor
     assert worker.take().first == 3
 
 
+def go_on_elsewhere(link: RedisLink, _job_id: str) -> None:
+    settle(link)
+    keep(link)
+    HandWorker(link, name="third").take()
+
+
+def end_of_lease(link: RedisLink, job_id: str) -> None:
+    age(link, job_id, leased_until_ms=1)
+    go_on_elsewhere(link, job_id)
+
+
+@pytest.mark.parametrize("next_entry", [end_by_deadline, end_by_cancel, end_by_last_attempt, end_of_lease])
+def test_hand_back_that_was_lost_with_the_next_attempt(link: RedisLink, worker: HandWorker, next_entry: Any) -> None:
+    """A worker that asks about a job which it gave up does not say that the log is whole: another one may have gone on
+    with it, and been read, before Redis lost both."""
+    submit(link, continuable=True)
+    claim = worker.take()
+    worker.say(claim, "a")
+    saved = Saved(link)
+    worker.claims.hand_back(claim.job.id, claim.fence, counts=False)
+    other = HandWorker(link, name="other")
+    second = other.take()
+    other.say(second, "b")
+    saved.restore()
+    for run in ("", server(link)):
+        assert other.beat(second, acked=4, sent=4, server=run) == [b"lost"]
+        assert worker.beat(claim, acked=0, sent=WRITTEN_ON, server=run) == [b"ok"]
+    next_entry(link, claim.job.id)
+    ids = ids_of(link, claim)
+    assert ids[:2] == [1, 2]
+    assert_jumped(2, ids[2])
+
+
+def test_hand_back_that_is_asked_for_again(link: RedisLink, worker: HandWorker) -> None:
+    """Redis lost a hand-back whose answer had not come, with what another worker went on with: the same call, sent
+    again, gives the job up with a jump, whatever the worker's heartbeats have said meanwhile."""
+    submit(link, continuable=True)
+    claim = worker.take()
+    worker.say(claim, "a")
+    saved = Saved(link)
+    worker.claims.hand_back(claim.job.id, claim.fence, counts=False)
+    HandWorker(link, name="other").take()
+    saved.restore()
+    for run in ("", server(link)):
+        worker.beat(claim, acked=2, sent=WRITTEN_ON, server=run)
+    assert worker.claims.hand_back(claim.job.id, claim.fence, counts=False) == "queued"
+    assert_jumped(2, worker.take().first - 1)
+
+
+def test_heartbeat_that_was_on_its_way(link: RedisLink, worker: HandWorker) -> None:
+    """What a worker said before it met this run of Redis does not make a log a whole one: since then it may have sent
+    more, or given the job up."""
+    submit(link)
+    claim = worker.take()
+    restart(link)
+    assert worker.beat(claim, sent=1, server="an earlier one") == [b"ok"]
+    assert record(link, claim.job.id)["server"] != server(link)
+    assert worker.beat(claim, sent=1, server=server(link)) == [b"ok"]
+    assert record(link, claim.job.id)["server"] == server(link)
+
+
+def test_logs_of_a_worker_that_has_many(link: RedisLink, worker: HandWorker) -> None:
+    """Jobs that take several calls are known to be whole all the same, and make their worker heard only together."""
+    ids = [submit(link).id for _ in range(120)]
+    saved = Saved(link)
+    claims = [worker.take() for _ in ids]
+    saved.restore()
+    assert worker.beat(*claims, server=server(link)) == [b"unclaimed"] * 120
+    for claim in claims[1:]:
+        worker.claims.adopt(claim)
+    worker.beat(*claims, server=server(link))
+    assert link.call("SMEMBERS", f"{prefix(0)}unheard") == [b"hand"]
+    worker.claims.adopt(claims[0])
+    assert worker.beat(*claims, server=server(link)) == [b"ok"] * 120
+    assert link.call("SMEMBERS", f"{prefix(0)}unheard") == []
+    assert {record(link, job_id)["server"] for job_id in ids} == {server(link)}
+
+
 def test_entry_that_was_sent_and_not_confirmed(link: RedisLink, worker: HandWorker) -> None:
     """A log is not known to be whole while its worker has sent more than is there: readers may have seen that."""
     submit(link)
     claim = worker.take()
     restart(link)
-    assert worker.beat(claim, sent=2) == [b"ok"]
+    assert worker.beat(claim, sent=2, server=server(link)) == [b"ok"]
     assert record(link, claim.job.id)["server"] != server(link)
     worker.append(claim, 2, tokens(2, "a"), text="a")
-    assert worker.beat(claim, acked=2, sent=2) == [b"ok"]
+    assert worker.beat(claim, acked=2, sent=2, server=server(link)) == [b"ok"]
     assert record(link, claim.job.id)["server"] == server(link)
 
 

@@ -10,16 +10,16 @@ import gevent
 import pytest
 from gevent.greenlet import Greenlet
 
-from spool.claims import Claim, Claims, Held
+from spool.claims import WRITTEN_ON, Claim, Claims, Held
 from spool.entries import Entry, Kind
 from spool.errors import StoreUnavailable
 from spool.jobs import Job, Status
 from spool.models import DEMO
 from spool.redis_link import RedisLink
 from worker.attempt_log import AttemptLog, AttemptOver
-from worker.backends import GenerationRequest, Piece
+from worker.backends import Backend, GenerationRequest, Piece
 from worker.held_jobs import KEEP_S, HeldJobs, Running
-from worker.runner import Attempt
+from worker.runner import Attempt, HandBack
 
 MIB = 1024 * 1024
 
@@ -29,6 +29,13 @@ class Nothing:
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:  # noqa: ARG002
         return iter(())
+
+
+class Stopped:
+    """A backend whose worker goes away."""
+
+    def generate(self, request: GenerationRequest) -> Iterator[Piece]:  # noqa: ARG002
+        raise HandBack
 
 
 @dataclass
@@ -62,14 +69,16 @@ class Bench:
             raise answer
         return answer
 
-    def begin(self, number: int = 0, run: Callable[[], None] = lambda: gevent.sleep(60)) -> Running:
+    def begin(
+        self, number: int = 0, run: Callable[[], None] = lambda: gevent.sleep(60), backend: Backend | None = None
+    ) -> Running:
         """An attempt begins, whose greenlet does ``run``."""
         job = Job(f"j0-{number:026d}", Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=1, attempt=1)
         opening = Entry(1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
-        claim = Claim(job, 0, f"fence{number}", {}, "", opening, 2, 60.0)
+        claim = Claim(job, 0, f"fence{number}", {"messages": []}, "", opening, 2, 60.0)
         log = AttemptLog(claim, self._commit)
         claims = Claims(RedisLink("unix:///nowhere"), shard=0, worker="w", lease_s=10, max_attempts=3)
-        attempt = Attempt(claim, DEMO, Nothing(), log, claims, max_output_bytes=MIB)
+        attempt = Attempt(claim, DEMO, backend or Nothing(), log, claims, max_output_bytes=MIB)
         greenlet = Greenlet(run)
         log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)
         running = Running(attempt, greenlet)
@@ -137,13 +146,23 @@ def test_ended_are_held_only_when_asked_for(bench: Bench) -> None:
     assert bench.jobs.held(with_ended=True) == [held_of(running)]
 
 
+def given_up(running: Running) -> Held:
+    """The job as a heartbeat asks about it once it was given up: nobody knows how far others went on with it."""
+    return Held(running.attempt.log.job_id, running.attempt.log.fence, 0, WRITTEN_ON)
+
+
 @pytest.mark.parametrize("outcome", [b"lost", b"cancelled"])
-def test_ended_otherwise_are_not_kept(bench: Bench, outcome: bytes) -> None:
-    """What is somebody else's, or was cancelled, is not ours to send again."""
+def test_ended_otherwise_are_asked_about(bench: Bench, outcome: bytes) -> None:
+    """What is somebody else's, or was cancelled, is not ours to send again; but readers saw it, and Redis may lose that
+    it ever was."""
     running = bench.begin()
+    say(running, "a")
     running.attempt.log.answered(outcome)
     bench.jobs.end(running)
-    assert bench.jobs.held(with_ended=True) == []
+    assert bench.jobs.held(with_ended=False) == []
+    assert bench.jobs.held(with_ended=True) == [given_up(running)]
+    bench.jobs.answered(given_up(running), 1)
+    assert bench.changed == []
 
 
 def test_ended_are_forgotten_when_redis_had_all_long_after(bench: Bench) -> None:
@@ -209,8 +228,9 @@ def test_answer_that_comes_too_late(bench: Bench) -> None:
     held = held_of(running)
     running.attempt.log.answered(b"lost")
     bench.jobs.end(running)
-    for answer in (b"lost", b"unclaimed", 1):
+    for answer in (b"ok", b"lost", b"cancelled", 1):
         bench.jobs.answered(held, answer)
+    gevent.sleep(0)
     assert (bench.changed, bench.adopted, bench.disowned) == ([], [], [])
 
 
@@ -285,14 +305,36 @@ def test_given_up_is_asked_about_when_redis_was_away(bench: Bench) -> None:
     running = bench.begin()
     say(running, "a")
     bench.jobs.end(running)
-    log = running.attempt.log
     assert bench.jobs.held(with_ended=False) == []
-    held = Held(log.job_id, log.fence, 0, 2)
-    assert bench.jobs.held(with_ended=True) == [held]
-    bench.jobs.answered(held, b"lost")
+    assert bench.jobs.held(with_ended=True) == [given_up(running)]
+    bench.jobs.answered(given_up(running), b"lost")
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
     assert bench.jobs.held(with_ended=True) == []
     assert bench.disowned == []
+
+
+def test_claim_that_cannot_be_run_is_asked_about(bench: Bench) -> None:
+    """The same for a claim that was handed back before an attempt was made of it."""
+    running = bench.begin()
+    del bench.jobs.running[running.attempt.log.job_id, running.attempt.log.fence]
+    bench.jobs.give_up(running.attempt.claim)
+    assert bench.jobs.held(with_ended=True) == [given_up(running)]
+
+
+def test_hand_back_under_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before Redis is asked to take a job back, no heartbeat says how much of its log there should be: the answer
+    may be lost, and somebody else may go on with it meanwhile."""
+    said: list[Held] = []
+
+    def hand_back(*_args: object, **_options: object) -> str:
+        said.extend(bench.jobs.held(with_ended=False))
+        return "queued"
+
+    monkeypatch.setattr(Claims, "hand_back", hand_back)
+    running = bench.begin(backend=Stopped())
+    say(running, "a")
+    running.attempt.run()
+    assert said == [Held(running.attempt.log.job_id, "fence0", 2, WRITTEN_ON)]
 
 
 def test_given_up_that_redis_lost_is_disowned(bench: Bench) -> None:
