@@ -143,7 +143,7 @@ class RedisLink:
             packed = b"".join(map(pack_command, commands))
             for call in together:
                 call.sent = True
-            connection.send_packed_command([packed], check_health=False)
+            self._write(connection, packed)
             reach("link.sent")
             replies = self._replies(connection, len(commands)) if commands else []
             self._connections.answered()
@@ -155,6 +155,18 @@ class RedisLink:
             raise
         finally:
             self._connections.give(connection)
+
+    @staticmethod
+    def _write(connection: Any, packed: bytes) -> None:
+        # Past redis-py and gevent's sendall, which asks for the size of the socket's buffer each time.
+        try:
+            sent = connection._sock.send(packed)
+            if sent < len(packed):
+                connection._sock.sendall(memoryview(packed)[sent:])
+        except TimeoutError as exc:
+            raise theirs.TimeoutError("Timeout writing to socket") from exc
+        except OSError as exc:
+            raise theirs.ConnectionError(f"Error while writing to socket: {exc.strerror}") from exc
 
     @staticmethod
     def _replies(connection: Any, count: int) -> list[Any]:
