@@ -30,11 +30,8 @@ def main() -> None:
     process.start()
     taking = gevent.spawn(_take, process)
 
-    def stop() -> None:
-        process.draining = True
-
-    gevent.signal_handler(signal.SIGTERM, stop)
-    gevent.signal_handler(signal.SIGINT, stop)
+    gevent.signal_handler(signal.SIGTERM, process.take_nothing)
+    gevent.signal_handler(signal.SIGINT, process.take_nothing)
     # Standard input is a pipe from the worker that started this program: readable when that is gone.
     gone = gevent.spawn(wait_read, 0)
     while not (taking.ready() or process.draining or gone.ready()):

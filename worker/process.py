@@ -16,8 +16,8 @@ from gevent.threadpool import ThreadPool
 
 from spool.background import spawn_forever
 from spool.bell import Bell
-from spool.claims import Claim, Claims, Held, Wanted, new_fence
-from spool.errors import StoreUnavailable, UndecodableRecord, UnknownModel
+from spool.claims import Claim, Claims, Held, Wanted
+from spool.errors import UnknownModel
 from spool.fail_points import reach
 from spool.keeper import Keeper
 from spool.model_table import ModelTable
@@ -31,11 +31,11 @@ from worker.backends import Backend
 from worker.heartbeat import Heartbeat
 from worker.held_jobs import HeldJobs, Running
 from worker.runner import Attempt, HandBack
+from worker.taking import Taking
 from worker.watchdog import Watchdog
 
 log = logging.getLogger("spool.worker")
 
-_CLAIM_RETRY_S = 0.2
 _LIMITS_S = 0.25
 _PATROL_S = 1.0
 _HAND_BACK_S = 6.0
@@ -74,10 +74,10 @@ class WorkerProcess:
         self._jobs = HeldJobs(self._claims, self._appender.changed)
         self._watchdog = Watchdog()
         self._heartbeat = Heartbeat(self._claims_on(self._beats), self, self._watchdog)
-        self._taking = 0
-        self._rung_at = time.monotonic()
+        self._taking = Taking(
+            self._claims, self._served, self._watchdog.asked, lease_s=settings.lease_s, sleep=gevent.sleep
+        )
         self._fitness = FitnessCheck(self._link)
-        self.draining = False
         self._hub = get_hub()
         self._thread = ThreadPool(1)
 
@@ -102,26 +102,30 @@ class WorkerProcess:
     def bell(self) -> None:
         """The bell rang."""
         reach("bell.heard")
-        self._rung_at = time.monotonic()
+        self._taking.rung()
         self.take_jobs()
 
     def take_jobs(self) -> None:
         """Claim and run one job after the other, until nothing is pending."""
-        while self.free > 0 and self.take_one("any"):
+        while self.free > 0 and not self._taking.has_just_looked and self.take_one("any"):
             pass
 
     def take_one(self, wanted: Wanted) -> bool:
         """Claim a job and run it to its end. False if there is none."""
-        claim = self._claim(wanted)
+        claim = self._taking.take(wanted)
         if claim is not None:
             self._run(claim)
         return claim is not None
 
+    def take_nothing(self) -> None:
+        """From now on."""
+        self._taking.stopped = True
+
     def drain(self) -> None:
         """Take nothing more; let running jobs finish for the drain time, then hand them back."""
-        self.draining = True
+        self.take_nothing()
         deadline = time.monotonic() + self._settings.worker_drain_s
-        while (self._jobs.running or self._taking) and time.monotonic() < deadline:
+        while (self._jobs.running or self._taking.going_on) and time.monotonic() < deadline:
             gevent.sleep(0.05)
         running = [one.greenlet for one in self._jobs.running.values()]
         if running:
@@ -135,6 +139,11 @@ class WorkerProcess:
         self._thread.kill()
 
     # Slots.
+
+    @property
+    def draining(self) -> bool:
+        """It takes nothing any more."""
+        return self._taking.stopped
 
     @property
     def free(self) -> int:
@@ -152,7 +161,11 @@ class WorkerProcess:
         return self._room(2 * self._concurrency) > 0
 
     def _room(self, capacity: int) -> int:
-        return 0 if self.draining or not self._fitness.is_fit else capacity - len(self._jobs.running) - self._taking
+        return (
+            0
+            if self.draining or not self._fitness.is_fit
+            else capacity - len(self._jobs.running) - self._taking.going_on
+        )
 
     def _patrol(self) -> None:
         """Look for jobs while no bell rings: the broker may be away, or backing off, and the jobs are not in it. And
@@ -161,13 +174,13 @@ class WorkerProcess:
             # Again and again: the server may be set up differently, or be another one, at any time.
             self._fitness.look()
             gevent.sleep(_PATROL_S)
-            while self.free > 0 and time.monotonic() - self._rung_at > _PATROL_S and self._patrol_for("any"):
+            while self.free > 0 and time.monotonic() - self._taking.rung_at > _PATROL_S and self._patrol_for("any"):
                 pass
             while self.free == 0 and self._has_reserve() and self._patrol_for("retries"):
                 pass
 
     def _patrol_for(self, wanted: Wanted) -> bool:
-        claim = self._claim(wanted)
+        claim = self._taking.take(wanted)
         if claim is not None:
             gevent.spawn(self._run_and_go_on, claim)
         return claim is not None
@@ -186,30 +199,6 @@ class WorkerProcess:
             lease_s=self._settings.lease_s,
             max_attempts=self._settings.max_attempts,
         )
-
-    def _claim(self, wanted: Wanted) -> Claim | None:
-        """The next job. After a lost answer the same fence is asked again, so that no job hangs on an answer."""
-        fence, deadline = new_fence(), time.monotonic() + self._settings.lease_s
-        self._taking += 1
-        try:
-            while not self.draining:
-                try:
-                    reach("claim.before")
-                    claim = self._claims.claim(self._served(), fence, wanted)
-                    reach("claim.answered")
-                    self._watchdog.asked()
-                    return claim
-                except StoreUnavailable as exc:
-                    if time.monotonic() >= deadline:
-                        log.warning("no claim: %s", exc)
-                        return None
-                    gevent.sleep(_CLAIM_RETRY_S)
-                except UndecodableRecord:
-                    log.exception("a claimed job cannot be read; its lease runs out")
-                    return None
-        finally:
-            self._taking -= 1
-        return None
 
     def _served(self) -> list[Model]:
         return [model for model in self.models.all() if model.backend in self._backends]
@@ -243,6 +232,8 @@ class WorkerProcess:
             greenlet.join()
         finally:
             self._jobs.end(running)
+            if model.max_running:
+                self._taking.make_room()
         if self.draining and self._bell is not None:
             # Most likely handed back: another worker need not find it by looking.
             self._bell.ring(claim.job.id)

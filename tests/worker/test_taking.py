@@ -1,0 +1,94 @@
+"""Asking for jobs: how often, and under which fence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from spool.claims import Claim, Wanted
+from spool.errors import StoreUnavailable, UndecodableRecord
+from spool.models import DEMO, Model
+from worker.taking import Taking
+
+
+class Queue:
+    """A queue that answers what it was told to, and notes under which fences it was asked."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.fences: list[str] = []
+
+    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:  # noqa: ARG002
+        """The next answer, and nothing after the last."""
+        self.fences.append(fence)
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[return-value]
+
+
+def taking(queue: Queue, lease_s: float = 10.0) -> Taking:
+    """One that asks it."""
+    return Taking(queue, lambda: [DEMO], lambda: None, lease_s=lease_s, sleep=lambda _seconds: None)
+
+
+def test_nothing_is_remembered_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has just found nothing need not ask again, until a bell rings, room is made or the moment is over."""
+    one = taking(Queue())
+    assert not one.has_just_looked
+    now = time.monotonic() + 1
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for forget in (one.rung, one.make_room, lambda: None):
+        assert one.take("any") is None
+        assert one.has_just_looked
+        now += 0.001
+        forget()
+        now += 0.004
+        assert not one.has_just_looked
+
+
+def test_job_that_was_there_is_no_reason_to_stop() -> None:
+    """After a job there may be another one."""
+    one = taking(Queue(None, "a job"))
+    assert one.take("any") is None
+    assert one.take("any") == "a job"
+    assert not one.has_just_looked
+
+
+def test_no_retries_says_nothing_of_others() -> None:
+    """A claim that asked for some jobs only does not tell whether there are any."""
+    one = taking(Queue())
+    assert one.take("retries") is None
+    assert not one.has_just_looked
+
+
+def test_lost_answer_is_asked_for_under_the_same_fence() -> None:
+    """Whether or not Redis took the claim, the job is not lost; each claim has a fence of its own."""
+    queue = Queue(StoreUnavailable("away"), StoreUnavailable("away"), "a job", "another")
+    one = taking(queue)
+    assert [one.take("any"), one.take("any")] == ["a job", "another"]
+    assert len(queue.fences) == 4
+    assert len(set(queue.fences[:3])) == 1
+    assert len(set(queue.fences)) == 2
+    assert one.going_on == 0
+
+
+def test_given_up_after_a_lease() -> None:
+    """By then somebody else may have what it asked for."""
+    assert taking(Queue(StoreUnavailable("away"), "too late"), lease_s=0.0).take("any") is None
+
+
+def test_broken_record() -> None:
+    """A job that cannot be read is left to its lease."""
+    assert taking(Queue(UndecodableRecord("job", b"?"))).take("any") is None
+
+
+def test_stopped() -> None:
+    """A process that goes away asks for nothing."""
+    queue = Queue("a job")
+    one = taking(queue)
+    one.stopped = True
+    assert one.take("any") is None
+    assert queue.fences == []

@@ -1,0 +1,93 @@
+"""Asking for jobs: one claim at a time for each free slot, and none where one has just found nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from spool.claims import Claim, Wanted, new_fence
+from spool.errors import StoreUnavailable, UndecodableRecord
+from spool.fail_points import reach
+from spool.models import Model
+
+log = logging.getLogger("spool.worker")
+
+_AGAIN_S = 0.2
+_LOOKED_S = 0.005
+
+
+class Claiming(Protocol):
+    """Who claims; see ``spool.claims.Claims``."""
+
+    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None: ...
+
+
+class Taking:
+    """What one process asks for. ``served`` are the models that it can run; ``asked`` is called whenever Redis has
+    answered; ``sleep`` takes seconds."""
+
+    def __init__(
+        self,
+        claims: Claiming,
+        served: Callable[[], Sequence[Model]],
+        asked: Callable[[], None],
+        *,
+        lease_s: float,
+        sleep: Callable[[float], object],
+    ) -> None:
+        self._claims = claims
+        self._served = served
+        self._asked = asked
+        self._lease_s = lease_s
+        self._sleep = sleep
+        self._empty_at = float("-inf")
+        self.rung_at = time.monotonic()
+        """When a bell was heard last (monotonic)."""
+        self.going_on = 0
+        """Claims that wait for their answer: each may bring a job."""
+        self.stopped = False
+
+    def rung(self) -> None:
+        """A bell was heard: there may be jobs."""
+        self.rung_at = time.monotonic()
+
+    def make_room(self) -> None:
+        """A job has ended whose model may run so many and no more: another one of them may be taken now."""
+        self._empty_at = float("-inf")
+
+    @property
+    def has_just_looked(self) -> bool:
+        """Nothing was pending a moment ago. Whatever came since rings, and there is a slot to hear it: of many jobs
+        that end together not each needs to ask."""
+        return self._empty_at > self.rung_at and time.monotonic() - self._empty_at < _LOOKED_S
+
+    def take(self, wanted: Wanted) -> Claim | None:
+        """The next job. After a lost answer the same fence is asked again, so that no job hangs on an answer."""
+        self.going_on += 1
+        try:
+            return self._take(wanted)
+        finally:
+            self.going_on -= 1
+
+    def _take(self, wanted: Wanted) -> Claim | None:
+        fence, began = new_fence(), time.monotonic()
+        while not self.stopped:
+            asked_at = time.monotonic()
+            try:
+                reach("claim.before")
+                claim = self._claims.claim(self._served(), fence, wanted)
+                reach("claim.answered")
+                self._asked()
+                self._empty_at = asked_at if claim is None and wanted == "any" else float("-inf")
+                return claim
+            except StoreUnavailable as exc:
+                if time.monotonic() >= began + self._lease_s:
+                    log.warning("no claim: %s", exc)
+                    return None
+                self._sleep(_AGAIN_S)
+            except UndecodableRecord:
+                log.exception("a claimed job cannot be read; its lease runs out")
+                return None
+        return None
