@@ -45,9 +45,9 @@ POINTS: Mapping[str, Point] = {
     "submit.written": Point("web/jobs.py", "the job is in Redis; no bell has rung", OutcomeUnknown),
     "submit.rung": Point("web/jobs.py", "the bell is rung, or soon will be; the client has no answer"),
     "bell.heard": Point("worker/process.py", "the bell is acknowledged; nothing is claimed"),
-    "claim.before": Point("worker/process.py", "the fence is chosen; Redis is not asked"),
+    "claim.before": Point("worker/taking.py", "the fence is chosen; Redis is not asked"),
     "claim.answered": Point(
-        "worker/process.py", "the job is running in Redis; nobody here knows of it", OutcomeUnknown
+        "worker/taking.py", "the job is running in Redis; nobody here knows of it", OutcomeUnknown
     ),
     "claim.begun": Point("worker/process.py", "the attempt is held here; its job has not begun"),
     "piece.written": Point("worker/runner.py", "a piece is in the attempt's log; it is not sent"),

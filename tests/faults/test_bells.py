@@ -27,6 +27,7 @@ def rung(stack: Stack) -> int:
     return int(stat.removeprefix("calls=").partition(",")[0])
 
 
+@pytest.mark.slow
 def test_message_that_is_delivered_twice(directory: Path) -> None:
     """The very bytes of each bell ten times in the broker's queue: each job has one attempt, and says all once."""
     with running_stack(directory, webs=1, workers=2, LEASE_S=LEASE_S) as stack:

@@ -32,6 +32,7 @@ def end_with(worker: Process, signals: Sequence[signal.Signals]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_worker_that_is_stopped_hands_back(directory: Path) -> None:
     """SIGTERM: what does not finish within the drain time is handed back, and another worker continues at once,
     without an attempt being lost."""
