@@ -46,9 +46,7 @@ POINTS: Mapping[str, Point] = {
     "submit.rung": Point("web/jobs.py", "the bell is rung, or soon will be; the client has no answer"),
     "bell.heard": Point("worker/process.py", "the bell is acknowledged; nothing is claimed"),
     "claim.before": Point("worker/taking.py", "the fence is chosen; Redis is not asked"),
-    "claim.answered": Point(
-        "worker/taking.py", "the job is running in Redis; nobody here knows of it", OutcomeUnknown
-    ),
+    "claim.answered": Point("worker/taking.py", "the job is running in Redis; nobody here knows of it", OutcomeUnknown),
     "claim.begun": Point("worker/process.py", "the attempt is held here; its job has not begun"),
     "piece.written": Point("worker/runner.py", "a piece is in the attempt's log; it is not sent"),
     "append.gathered": Point("worker/appender.py", "a commit is gathered; it is not sent"),
