@@ -15,7 +15,6 @@ from typing import Any
 
 import gevent
 import gevent.socket
-from gevent.pool import Group
 from gunicorn.workers.base_async import ALREADY_HANDLED
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -40,7 +39,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._stall_s = WebSettings.read().stall_s
         self._requests: dict[Any, tuple[Any, Any]] = {}
         """The request that is answered on each connection, and the client's address."""
-        self._taken_back = Group()
 
     def load_wsgi(self) -> None:
         """The application, and what takes streams out of it."""
@@ -50,10 +48,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.wsgi: Any = HandOver(app, self)
 
     def run(self) -> None:
-        """Serve, and after the last request wait for the streams, which gunicorn does not know."""
+        """Serve, and after the last request wait for what gunicorn does not know: streams, and requests on connections
+        that came back from one."""
         super().run()
         deadline = Deadline.after(self.cfg.graceful_timeout)
-        while (self.app_state.slots.taken or self._taken_back) and not deadline.passed:
+        while (self.app_state.slots.taken or self._requests) and not deadline.passed:
             self.notify()
             gevent.sleep(_STREAM_CHECK_S)
 
@@ -78,7 +77,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             plain.close()
             return
         client = gevent.socket.socket(plain.family, plain.type, plain.proto, plain.detach())
-        self._taken_back.spawn(self.handle, client, client, addr)
+        gevent.spawn(self.handle, client, client, addr)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:  # noqa: ARG002 - gunicorn's
         """One connection."""

@@ -30,14 +30,17 @@ class Connections(Protocol):
 
 
 class StreamResponse(Response):
-    """An answer whose body is a stream of this kind. Where nobody takes it, the stream is abandoned."""
+    """An answer whose body is a stream of this kind."""
 
     def __init__(self, stream: Pushed, mimetype: str, headers: Mapping[str, str]) -> None:
         super().__init__(mimetype=mimetype, headers=headers)
         self._stream = stream
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """The headers; the stream is left for ``HandOver``."""
+        """The headers; the stream is left for ``HandOver``. Raises ``RuntimeError`` where there is none."""
+        if _STREAM not in environ:
+            self._stream.abandon()
+            raise RuntimeError("streams need the server that web/gunicorn.conf.py sets up")
         environ[_STREAM] = self._stream
         # Not a length of 0: nobody knows how long it will be.
         self.headers.pop("Content-Length", None)
@@ -60,15 +63,16 @@ class HandOver:
             writes.append(start_response(*args))
             return writes[-1]
 
+        environ[_STREAM] = None
         body = self._app(environ, begin)
-        stream: Pushed | None = environ.pop(_STREAM, None)
+        stream: Pushed | None = environ.pop(_STREAM)
         if stream is None:
             return body
         try:
             # Even if it is empty: the headers go with it, and a silent job must not hold them back.
             writes[-1](stream.opening)
+            self._connections.give(environ["gunicorn.socket"], stream, chunked=environ["SERVER_PROTOCOL"] == "HTTP/1.1")
         except BaseException:
             stream.abandon()
             raise
-        self._connections.give(environ["gunicorn.socket"], stream, chunked=environ["SERVER_PROTOCOL"] == "HTTP/1.1")
         return ALREADY_HANDLED  # type: ignore[no-any-return]

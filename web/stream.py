@@ -76,8 +76,8 @@ def stream(job_id: str) -> Response:
 
 
 def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) -> Response:
-    """The stream itself. What it holds (slot, reader, watcher) is released when the response closes, whether or not
-    anybody ever asked for its first byte."""
+    """The stream itself. What it holds (slot, reader) is released when it ends, however it does; for bare text that is
+    when the response closes."""
     here = state()
     here.refuse_streams()
     headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}

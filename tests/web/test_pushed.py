@@ -295,6 +295,30 @@ def test_client_that_left_before_the_headers() -> None:
     assert (released, given.begun) == ([1], [])
 
 
+def test_connection_that_cannot_be_taken() -> None:
+    """Nothing is held for a stream whose connection cannot change hands."""
+    released: list[int] = []
+
+    class Refusing(Given):
+        def give(self, sock: Any, stream: Pushed, *, chunked: bool) -> None:  # noqa: ARG002
+            raise BrokenPipeError
+
+    environ = {"gunicorn.socket": None, "SERVER_PROTOCOL": "HTTP/1.1"}
+    with pytest.raises(BrokenPipeError):
+        HandOver(StreamResponse(stream_of(released), "text/x", {}), Refusing())(
+            environ, lambda *_args: lambda _data: None
+        )
+    assert released == [1]
+
+
+def test_server_that_takes_no_streams() -> None:
+    """Under another server a stream is an error, and holds nothing."""
+    released: list[int] = []
+    with pytest.raises(RuntimeError, match="need the server"):
+        StreamResponse(stream_of(released), "text/x", {})({}, lambda *_args: None)
+    assert released == [1]
+
+
 def test_other_answers_pass() -> None:
     """What is no stream is gunicorn's."""
     given = Given()
