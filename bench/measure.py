@@ -61,6 +61,8 @@ def paced(subject: Subject, redis: Redis | None, workload: Workload) -> Run:
         pss = pss_of(subject.processes())
         load = readers.result()
     figures = _figures(load, workload) | {"prepared_s": prepared_s, "late_start_s": prepared_s - workload.lead_s}
+    # Without the beginnings and ends of the jobs, and without the load generator.
+    figures["us_while_due"] = sum(busy.values()) / 100 / workload.offered * 1e6
     if produced is not None:
         figures["produced_rate"] = produced / workload.seconds
     cpu_us = usage.us_per(load.delivered) | {"load": load.cpu_s / max(1, load.delivered) * 1e6}

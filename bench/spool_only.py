@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import time
 from collections.abc import Sequence
 
@@ -44,29 +43,16 @@ def first_token(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
 
 def submits(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
     """Submits on a few kept connections, each after the answer to the one before; a worker takes the jobs meanwhile."""
-    until = time.monotonic() + workload.seconds
-    accepted: list[int] = []
-    usage, begun = Usage(subject, redis), time.monotonic()
-    threads = [
-        threading.Thread(target=_submit_until, args=(subject.stack.webs[0].port, until, accepted))
-        for _ in range(_SUBMITTERS)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    total, took_s = sum(accepted), time.monotonic() - begun
-    cpu = usage.us_per(total)
+    body = json.dumps({"prompt": "bench", "params": {"tokens": 1, "rate": 0, "first_token_s": 0}})
+    asked = Asked(b"-", 0, seconds=workload.seconds, repeat=True, status=202, body=body)
+    reading = Reading(f"{subject.stack.webs[0].url}/jobs", ("Content-Type: application/json",))
+    usage = Usage(subject, redis)
+    with Readers([reading] * _SUBMITTERS, asked) as readers:
+        load = readers.result()
+    cpu = usage.us_per(load.answers) | {"load": load.cpu_s / max(1, load.answers) * 1e6}
     subject.wait_until_ended(_ENDED_WITHIN_S)
-    return Run({"per_second": total / took_s, "errors": _SUBMITTERS - len(accepted)}, cpu)
-
-
-def _submit_until(port: int, until: float, accepted: list[int]) -> None:
-    connection, count = http.client.HTTPConnection("127.0.0.1", port, timeout=30), 0
-    while time.monotonic() < until:
-        submit(connection, {"tokens": 1, "rate": 0, "first_token_s": 0})
-        count += 1
-    accepted.append(count)
+    figures = {"per_second": load.answers / load.took_s, "p50_ms": load.served_p50_ms, "p99_ms": load.served_p99_ms}
+    return Run(figures | {"errors": load.errors}, cpu)
 
 
 def flat_out(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:

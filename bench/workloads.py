@@ -36,7 +36,7 @@ class Kind(StrEnum):
 SPOOL_ONLY = frozenset(Kind) - {Kind.PACED, Kind.IDLE}
 """Peers have nothing that could be asked for these."""
 
-_IN_C = frozenset({Kind.FIRST_TOKEN, Kind.RESUMES, Kind.POLLS})
+_IN_C = frozenset({Kind.FIRST_TOKEN, Kind.SUBMITS, Kind.RESUMES, Kind.POLLS})
 _FIXED = frozenset({Kind.IDLE, Kind.FLAT_OUT, Kind.RESUMES, Kind.REDIS_COST})
 
 
