@@ -4,6 +4,7 @@ out in the next (group commit), in one call of one script that checks each job's
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from gevent.event import Event
@@ -13,6 +14,8 @@ from spool.fail_points import reach
 from spool.redis_link import RedisLink
 from spool.scripting import script
 from worker.attempt_log import AttemptLog
+from worker.moderation import Moderation
+from worker.pacer import Pacer
 
 log = logging.getLogger("spool.appender")
 
@@ -32,6 +35,9 @@ class Appender:
         self._sleep = sleep
         self._dirty: dict[AttemptLog, None] = {}
         self._has_dirty = Event()
+        self._moderation = Moderation()
+        self._pacer = Pacer()
+        self._not_before = 0.0
 
     def changed(self, attempt_log: AttemptLog) -> None:
         """The log has something to commit."""
@@ -44,6 +50,7 @@ class Appender:
         failures = 0
         while True:
             self._has_dirty.wait()
+            self._pacer.wait_until(self._not_before)
             try:
                 self._commit()
                 failures = 0
@@ -57,6 +64,9 @@ class Appender:
         logs, args = self._gather()
         if not logs:
             return
+        now = time.monotonic()
+        self._moderation.add(len(logs), now)
+        self._not_before = now + 0.8 * self._moderation.gap_s
         reach("append.gathered")
         try:
             answers = self._link.run(script("append"), self._shard, self._lease_ms, *args)

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 from gevent.hub import Hub, get_hub
 from greenlet import getcurrent
 
+from worker.moderation import Moderation
+
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
@@ -40,6 +42,9 @@ class Pacer:
         """A heap: when, in which order they came, and whose it is (in a list, which is emptied when nobody waits)."""
         self._numbers = count()
         self._set_for = float("inf")
+        self._moderation = Moderation()
+        self._not_before = 0.0
+        """When it may ring next: under load whoever is due within a moment is woken together."""
         self._hub: Hub | None = None
         self._alarm: _Alarm = _NoAlarm()
 
@@ -50,7 +55,7 @@ class Pacer:
         hub = self._hub or self._open()
         whose = [getcurrent()]
         heappush(self._waiters, (due, next(self._numbers), whose))
-        if due < self._set_for:
+        if due < self._set_for > self._not_before:
             self._set(due)
         try:
             hub.switch()
@@ -74,21 +79,24 @@ class Pacer:
         return hub
 
     def _set(self, due: float) -> None:
-        self._set_for = due
-        self._alarm.set(due)
+        self._set_for = max(due, self._not_before)
+        self._alarm.set(self._set_for)
 
     def _wake(self) -> None:
         # In the hub. Whoever is woken runs from here until it gives way, and may come back with another time.
         now = time.monotonic()
         # Not set again by those, but once at the end.
         self._set_for = float("-inf")
-        waiters = self._waiters
+        waiters, woken = self._waiters, 0
         try:
             while waiters and (waiters[0][0] <= now or not waiters[0][2]):
                 whose = heappop(waiters)[2]
                 if whose:
+                    woken += 1
                     whose[0].switch()
         finally:
+            self._moderation.add(woken, now)
+            self._not_before = now + self._moderation.gap_s
             self._set_for = float("inf")
             if waiters:
                 self._set(waiters[0][0])
