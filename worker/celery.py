@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 from celery import Celery, signals
+from celery.worker.request import Request
 from gevent.greenlet import Greenlet
 from kombu.utils import functional as kombu_functional
 
@@ -43,7 +44,16 @@ process: WorkerProcess | None = None
 draining: Greenlet[..., None] | None = None
 
 
-@app.task(name=TASK, ignore_result=True)
+class Heard(Request):
+    """A bell as Celery hears it: nothing is acknowledged. Celery would do so before it passes the bell on, and ask
+    Redis to strike it off a list on which it never was, because its queue says ``no_ack``."""
+
+    def acknowledge(self) -> None:
+        """It is gone from the broker already."""
+        self.acknowledged = True
+
+
+@app.task(name=TASK, ignore_result=True, Request=Heard)
 def bell(job_id: str = "") -> None:  # noqa: ARG001 - for whoever traces messages
     """The bell rang: take jobs while there are any."""
     if process is not None:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 import gevent
@@ -116,8 +117,10 @@ class HeldJobs:
     def forget(self, before: float) -> None:
         """Redis still had everything at ``before`` (monotonic): what ended long enough before it is safe. Never called
         while Redis does not answer, or before it has been asked for what ended."""
-        for key, (ended_at, kept) in list(self._ended.items()):
-            if kept.outcome is not None and ended_at < before - KEEP_S:
+        # In the order in which they ended: a few of thousands are old enough.
+        old = list(takewhile(lambda item: item[1][0] < before - KEEP_S, self._ended.items()))
+        for key, (_ended_at, kept) in old:
+            if kept.outcome is not None:
                 self._drop(key)
         for key, (given_up_at, _claim) in list(self._given_up.items()):
             if key not in self._disowning and given_up_at < before - KEEP_S:

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -40,6 +41,7 @@ _LIMITS_S = 0.25
 _PATROL_S = 1.0
 _HAND_BACK_S = 6.0
 _LEAVE_S = 2.0
+_GIVE_WAY_S = 0.0005
 
 
 class WorkerProcess:
@@ -96,6 +98,8 @@ class WorkerProcess:
             self._bell.start()
             spawn_forever(self._patrol)
             spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self.draining))
+        # The heartbeat's thread looks over all jobs: tokens shall not wait for that any longer than this.
+        sys.setswitchinterval(_GIVE_WAY_S)
         self._thread.spawn(self._heartbeat.run)
         log.info("worker %s takes up to %d jobs at a time", self.name, self._concurrency)
 
