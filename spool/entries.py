@@ -51,6 +51,7 @@ class Kind(StrEnum):
 
 TERMINAL = frozenset({Kind.DONE, Kind.FAILED, Kind.CANCELLED})
 _QUOTED = {kind: orjson.dumps(kind.value) for kind in Kind}
+_BEFORE_KIND = b',"kind":"'
 _TERMINAL_KINDS = frozenset(kind.value.encode() for kind in TERMINAL)
 
 
@@ -88,8 +89,11 @@ def encode_text(entry_id: int, kind: Kind, at: str, text: str) -> bytes:
 
 
 def kind_of(raw: bytes) -> bytes:
-    """The kind of an encoded entry, from its fixed head: ``b"token"``."""
-    return raw[: raw.index(b'"', raw.index(b'"kind":"') + 8)].rpartition(b'"')[2]
+    """The kind of an encoded entry, from its fixed head: ``b"token"``. Raises ``ValueError`` where there is none."""
+    at = raw.index(b",") + len(_BEFORE_KIND)
+    if not raw.startswith(_BEFORE_KIND, at - len(_BEFORE_KIND)):
+        raise ValueError("no entry")
+    return raw[at : raw.index(b'"', at)]
 
 
 def id_of(raw: bytes) -> int:

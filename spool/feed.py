@@ -10,8 +10,8 @@ from spool.entries import is_terminal
 if TYPE_CHECKING:
     from spool.reader import Reader
 
-_KEEP = 32
-_TRIM_AT = 128
+_KEEP = 8
+_TRIM_AT = 40
 _MOST = 1024
 
 
@@ -86,11 +86,12 @@ class Feed:
 
     def encoded(self, encoder: Encoder, after: int) -> bytes:
         """Everything after ``after`` (within the tail) in the encoder's format, each entry encoded once."""
-        frames = self._frames.get(encoder)
+        frames, tail = self._frames.get(encoder), self.tail
         if frames is None:
             frames = self._frames[encoder] = []
-        for at in range(len(frames), len(self.tail)):
-            frames.append(encoder.entry(self.base + at + 1, self.tail[at]))
+        if len(frames) < len(tail):
+            for at in range(len(frames), len(tail)):
+                frames.append(encoder.entry(self.base + at + 1, tail[at]))
         start = after - self.base
         return frames[-1] if start == len(frames) - 1 else b"".join(frames[start:])
 

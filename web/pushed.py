@@ -152,7 +152,7 @@ class Pushed:
         return memoryview(data)[sent:] if sent < len(data) else b""
 
     def _framed(self, data: bytes) -> bytes:
-        return b"%X\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
+        return chunk(data) if self._chunked and data else data
 
     def _spoke(self) -> None:
         self._reader.tick_at = time.monotonic() + self._heartbeat_s
@@ -247,3 +247,17 @@ class Pushed:
 
 def _nothing() -> None:
     """In the place of a release that has happened."""
+
+
+_framed: tuple[bytes, bytes] = b"", b""
+
+
+def chunk(data: bytes) -> bytes:
+    """Some bytes, but not none, as a chunk of HTTP/1.1 (RFC 9112 section 7.1). The last one is kept: the readers of a
+    log are woken one after the other, and get the very same piece."""
+    global _framed
+    before, framed = _framed
+    if data is not before:
+        framed = b"%X\r\n%b\r\n" % (len(data), data)
+        _framed = data, framed
+    return framed
