@@ -1,11 +1,12 @@
 """What tokens cost Redis: CPU, memory until a job expires, and bytes of the append-only file.
 
-Once paced, where nearly every token is an entry of its own, and once flat out, where many share one.
+Paced and flat out, where each token is an entry of its own, and paced with what each second brings put together.
 """
 
 from __future__ import annotations
 
 import http.client
+from collections.abc import Mapping
 
 from bench.measure import Run
 from bench.spool_only import bytes_kept
@@ -15,23 +16,34 @@ from spool import keys
 from tests.stack import Redis
 
 _ENDED_WITHIN_S = 90.0
+_AS_A_BATCH = {"ms": 1000, "chars": 1000}
+"""What the jobs of a batch do by default."""
 
 
 def redis_cost(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
-    """Jobs with nobody reading, at the workload's rate and then at none."""
+    """Jobs with nobody reading, at the workload's rate, then at none, then coalesced."""
     # A rewrite would make the file shorter in the midst of it.
     redis.link.call("CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
     figures: dict[str, float] = {}
-    for name, rate in (("paced", workload.rate), ("flat", 0.0)):
-        figures |= {f"{name}_{what}": value for what, value in _phase(subject, redis, workload, rate).items()}
+    for name, rate, coalesce in (
+        ("paced", workload.rate, None),
+        ("flat", 0.0, None),
+        ("coalesced", workload.rate, _AS_A_BATCH),
+    ):
+        phase = _phase(subject, redis, workload, rate, coalesce)
+        figures |= {f"{name}_{what}": value for what, value in phase.items()}
+    for name, suffix in (("paced", ""), ("coalesced", "_coalesced")):
+        figures[f"kept_bytes_per_token{suffix}"] = figures[f"{name}_job_kb"] * 1024 / workload.tokens
     return Run(figures)
 
 
-def _phase(subject: SpoolSubject, redis: Redis, workload: Workload, rate: float) -> dict[str, float]:
+def _phase(
+    subject: SpoolSubject, redis: Redis, workload: Workload, rate: float, coalesce: Mapping[str, int] | None
+) -> dict[str, float]:
     before = _totals(redis)
     connection = http.client.HTTPConnection("127.0.0.1", subject.stack.webs[0].port, timeout=30)
     params = {"tokens": workload.tokens, "rate": rate, "first_token_s": 0}
-    ids = [submit(connection, params).split("/")[2] for _ in range(workload.jobs)]
+    ids = [submit(connection, params, coalesce=coalesce).split("/")[2] for _ in range(workload.jobs)]
     connection.close()
     subject.wait_until_ended(workload.seconds + _ENDED_WITHIN_S)
     after = _totals(redis)

@@ -59,16 +59,20 @@ _FIGURES: dict[Kind, Sequence[Shown]] = {
         *_TROUBLE,
     ),
     Kind.UPSTREAM: (*_LATENCIES, Shown("tokens", "tokens"), *_TROUBLE),
-    Kind.REDIS_COST: tuple(
-        Shown(f"{phase}_{name}", f"{label}, {said}", digits)
-        for phase, said in (("paced", "paced"), ("flat", "flat out"))
-        for name, label, digits in (
-            ("cpu_us", "µs of CPU a token", 1),
-            ("aof_bytes", "bytes of AOF a token", 1),
-            ("entries_per_token", "entries a token", 3),
-            ("job_kb", "KB kept a job (its keys)", 1),
-            ("grown_kb", "KB kept a job (growth)", 1),
-        )
+    Kind.REDIS_COST: (
+        Shown("kept_bytes_per_token", "bytes kept a token", 1),
+        Shown("kept_bytes_per_token_coalesced", "bytes kept a token, coalesced", 1),
+        *(
+            Shown(f"{phase}_{name}", f"{label}, {said}", digits)
+            for phase, said in (("paced", "paced"), ("flat", "flat out"), ("coalesced", "coalesced"))
+            for name, label, digits in (
+                ("cpu_us", "µs of CPU a token", 1),
+                ("aof_bytes", "bytes of AOF a token", 1),
+                ("entries_per_token", "entries a token", 3),
+                ("job_kb", "KB kept a job (its keys)", 1),
+                ("grown_kb", "KB kept a job (growth)", 1),
+            )
+        ),
     ),
     Kind.HIGHEST: (
         Shown("per_second", "tokens/s held"),

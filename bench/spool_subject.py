@@ -147,9 +147,11 @@ class SpoolSubject(Subject):
         wait_for(lambda: self.stack.redis.link.call("ZCARD", key) == 0, "every job ended", within_s)
 
 
-def submit(connection: http.client.HTTPConnection, params: Mapping[str, object], model: str = "demo") -> str:
-    """Submit a job over a kept connection; its stream's path."""
-    body = json.dumps({"prompt": "bench", "model": model, "params": params})
+def submit(
+    connection: http.client.HTTPConnection, params: Mapping[str, object], model: str = "demo", **fields: object
+) -> str:
+    """Submit a job over a kept connection, with these ``fields`` beside its params; its stream's path."""
+    body = json.dumps({"prompt": "bench", "model": model, "params": params, **fields})
     connection.request("POST", "/jobs", body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
     raw = answer.read()

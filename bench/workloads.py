@@ -115,7 +115,7 @@ class Workload:
             case Kind.UPSTREAM:
                 return f"{each} from a model server"
             case Kind.REDIS_COST:
-                return f"Redis: {self.jobs} jobs of {self.tokens:,} tokens, paced and flat out"
+                return f"Redis: {self.jobs} jobs of {self.tokens:,} tokens, paced, flat out, coalesced"
             case Kind.HIGHEST:
                 return f"the most jobs × {self.rate:g} tokens/s, one {self.transport} reader each, at p99 < 100 ms"
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from spool.coalescing import Coalescing
 from spool.entries import rfc3339
 from spool.errors import UndecodableRecord
 
@@ -103,6 +104,7 @@ class NewJob:
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
     continuable: bool = False
+    coalesce: Coalescing | None = None
     idempotency_key: str = ""
     """A digest of the caller's key; empty: none."""
     body_digest: str = ""
@@ -141,6 +143,8 @@ class Job:
     finish_reason: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    coalesce: Coalescing | None = None
+    """How pieces of its text are put together; None: each is an entry."""
     batch: str | None = None
     batch_index: int | None = None
     queue_position: int | None = None
@@ -187,6 +191,7 @@ class Job:
             finish_reason=record.get("finish_reason"),
             metadata=_json(record.get("metadata")) or {},
             on_disconnect=OnDisconnect(record.get("on_disconnect", OnDisconnect.CONTINUE)),
+            coalesce=Coalescing.decode(record.get("coalesce")),
             batch=record.get("batch") or None,
             batch_index=int(record["batch_index"]) if record.get("batch") else None,
             queue_position=queue_position,
@@ -213,6 +218,7 @@ class Job:
             "usage": self.usage,
             "error": self.error,
             "metadata": self.metadata,
+            "coalesce": self.coalesce.public() if self.coalesce else None,
             "batch": self.batch,
             "batch_index": self.batch_index,
             "urls": {

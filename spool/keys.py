@@ -17,8 +17,9 @@ entry all get one expiry, ``ttl_s`` from then.
                              that the log is known to be whole on), torn (1: Redis may have lost entries of it),
                              fence and leased_until_ms (while running), worker, cancel_ms, on_disconnect,
                              on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
-                             has produced more than text), metadata, usage, error (JSON), finish_reason, batch,
-                             batch_index, idempotency and chat (names of the keys below)
+                             has produced more than text), coalesce (JSON, see spool.coalescing; without it every piece
+                             of text is an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
+                             idempotency and chat (names of the keys below)
     job:ID:input     string  JSON {messages, params}, and where the surface has them instructions and request. Written
                              by submit, read with the claim, by a turn that goes on from it and by /v1
     job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.entries. Also the name

@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from spool import upstreams
+from spool.coalescing import MS_AT_MOST
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FOR_TESTS
 from spool.models import DEMO, Model, Upstream
@@ -113,6 +114,10 @@ class WebSettings(Settings):
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     max_prompt_bytes: int = Field(1024 * 1024, ge=16, le=64 * 1024 * 1024)
     max_batch_jobs: int = Field(10_000, ge=1, le=100_000)
+    coalesce_ms: int = Field(0, ge=0, le=MS_AT_MOST)
+    """How long text of a job that does not say may be held back, to become one entry; 0: not at all."""
+    batch_coalesce_ms: int = Field(1000, ge=0, le=MS_AT_MOST)
+    """The same for the jobs of a batch."""
     max_queued: int = Field(100_000, ge=1, le=100_000_000)
     """Jobs that may wait at a time; a submit beyond it gets 503."""
     max_streams: int = Field(4000, ge=1, le=100_000)

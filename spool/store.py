@@ -220,6 +220,7 @@ def submit_args(new: NewJob, max_queued: int) -> list[Any]:
         *("on_disconnect", new.on_disconnect.value),
         *("on_worker_loss", new.on_worker_loss.value),
         *("continuable", int(new.continuable)),
+        *(("coalesce", new.coalesce.encode()) if new.coalesce else ()),
         *(("chat", new.chat) if new.chat else ()),
     ]
 

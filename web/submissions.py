@@ -15,6 +15,7 @@ from spool.demo_params import DemoParams
 from spool.errors import UnknownModel
 from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
 from spool.models import Model
+from web.coalescing import CoalesceField, coalescing
 from web.problems import Problem, field_problem, model_problem
 from web.state import State
 from web.turns import turns
@@ -68,6 +69,7 @@ class Submission(_Strict):
     timeout_s: Annotated[float, Field(ge=0.1, le=604_800, allow_inf_nan=False)] | None = None
     on_disconnect: OnDisconnect = Field(OnDisconnect.CONTINUE, strict=False)
     on_worker_loss: OnWorkerLoss | None = Field(None, strict=False)
+    coalesce: CoalesceField = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Submission:
@@ -135,6 +137,7 @@ def new_job(
     """The job that a submission becomes. Raises ``UnknownModel`` or a ``Problem``, and what ``turns`` raises; nothing
     has been done then."""
     model = known_model(here, submission.model, place)
+    default_ms = here.settings.batch_coalesce_ms if surface == "batches" else here.settings.coalesce_ms
     earlier = turns(here, submission.continue_from, owner) if submission.continue_from else []
     new = NewJob(
         id=new_job_id(shard=0),
@@ -156,6 +159,9 @@ def new_job(
         # Text cannot be unsaid: a job whose first reader gets bare text continues or fails, but does not begin anew.
         on_worker_loss=submission.on_worker_loss or (OnWorkerLoss.FAIL if as_text else OnWorkerLoss.RESTART),
         continuable=model.continues,
+        coalesce=coalescing(
+            submission.coalesce, is_said="coalesce" in submission.model_fields_set, default_ms=default_ms
+        ),
     )
     check_size(here, new, f"{place}{'prompt' if submission.messages is None else 'messages'}", place)
     return new

@@ -29,6 +29,7 @@ from spool.settings import WorkerSettings
 from worker.appender import Appender
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends import Backend
+from worker.coalescing import DueQueue
 from worker.heartbeat import Heartbeat
 from worker.held_jobs import HeldJobs, Running
 from worker.runner import Attempt, HandBack
@@ -73,6 +74,7 @@ class WorkerProcess:
         self.models = ModelTable(self._link, settings.static_models(), upstreams, settings.default_model)
         self._claims = self._claims_on(self._link)
         self._appender = Appender(self._appends, shard=0, lease_s=settings.lease_s, sleep=gevent.sleep)
+        self._due = DueQueue()
         self._jobs = HeldJobs(self._claims, self._appender.changed)
         self._watchdog = Watchdog()
         self._heartbeat = Heartbeat(self._claims_on(self._beats), self, self._watchdog)
@@ -86,6 +88,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Begin everything that runs beside the jobs."""
         spawn_forever(self._appender.run)
+        spawn_forever(self._due.run)
         spawn_forever(self._check_limits)
         if self._bell is not None:
             keeper = Keeper(
@@ -225,6 +228,7 @@ class WorkerProcess:
             attempt_log,
             self._claims,
             max_output_bytes=self._settings.max_output_bytes,
+            output=self._due.output(attempt_log),
         )
         greenlet = Greenlet(attempt.run)
         attempt_log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)

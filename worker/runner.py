@@ -18,6 +18,7 @@ from spool.jobs import Status
 from spool.models import Model
 from worker import backends
 from worker.attempt_log import AttemptLog, AttemptOver
+from worker.coalescing import Output
 from worker.limits import LimitPassed, Stopwatch
 
 log = logging.getLogger("spool.runner")
@@ -35,7 +36,7 @@ class OutputTooLongError(Exception):
 
 
 class Attempt:
-    """One attempt at one job."""
+    """One attempt at one job. ``output`` is where its entries go, if not straight into the log."""
 
     def __init__(
         self,
@@ -46,9 +47,11 @@ class Attempt:
         claims: Claims,
         *,
         max_output_bytes: int,
+        output: Output | None = None,
     ) -> None:
         self.claim = claim
         self.log = attempt_log
+        self._output = output or attempt_log
         self.stopwatch = Stopwatch(model, claim.left_s)
         self._model = model
         self._backend = backend
@@ -109,13 +112,13 @@ class Attempt:
     def _write_text(self, kind: Kind, text: str) -> None:
         is_answer = kind is Kind.TOKEN
         if len(text) <= _PIECE_CHARACTERS:
-            # Nearly always: one entry, whose bytes are made once.
+            # Nearly always: one piece, whose bytes are made once.
             raw = text.encode()
             self._count(len(raw))
-            self.log.append_text(kind, text, raw if is_answer else b"")
+            self._output.append_text(kind, text, raw if is_answer else b"")
             return
         for part in self._parts(text):
-            self.log.append_text(kind, part, part.encode() if is_answer else b"")
+            self._output.append_text(kind, part, part.encode() if is_answer else b"")
 
     def _count(self, size: int) -> None:
         """Raises ``OutputTooLongError`` past the job's limit."""
@@ -134,7 +137,7 @@ class Attempt:
         match piece:
             case backends.Waiting(reason, retry_at):
                 self.stopwatch.wait_until(retry_at)
-                self.log.append(Kind.WAITING, {"reason": reason, "retry_at": rfc3339(retry_at)})
+                self._output.append(Kind.WAITING, {"reason": reason, "retry_at": rfc3339(retry_at)})
                 return
             case backends.Reasoning(text):
                 if self._model.continue_style:
@@ -144,10 +147,10 @@ class Attempt:
             case backends.ToolCall(index, call_id, name, arguments):
                 for part in self._parts(arguments):
                     fields = {"index": index, "call_id": call_id, "name": name, "arguments": part}
-                    self.log.append(Kind.TOOL_CALL, fields)
+                    self._output.append(Kind.TOOL_CALL, fields)
             case backends.Usage():
                 self._usage = {name: count for name, count in asdict(piece).items() if count is not None}
-                self.log.append(Kind.USAGE, self._usage)
+                self._output.append(Kind.USAGE, self._usage)
         self.stopwatch.touch()
 
     def _fail(self, code: str, message: str, *, retryable: bool) -> None:
@@ -156,9 +159,9 @@ class Attempt:
 
     def _end(self, status: Status, kind: Kind, fields: dict[str, Any]) -> None:
         try:
-            self.log.end(status, kind, fields, self._usage)
+            self._output.end(status, kind, fields, self._usage)
             # While Redis is away the end waits; past the deadline the keeper has written another one.
-            if not self.log.flush(Deadline.after(self._deadline.left_s + 5.0)):
+            if not self._output.flush(Deadline.after(self._deadline.left_s + 5.0)):
                 log.error("job %s: its end did not reach Redis", self.claim.job.id)
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
@@ -166,7 +169,7 @@ class Attempt:
     def _hand_back(self, *, counts: bool, reason: str, message: str, anew: bool = False) -> None:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
         try:
-            self.log.flush(deadline)
+            self._output.flush(deadline)
             self.log.give_up()
             reach("hand_back.before")
             answer = self._claims.hand_back(

@@ -38,8 +38,8 @@ class Jobs:
         return job
 
     def submit_many(self, count: int, prompt: str = "golden", **params: Any) -> list[str]:
-        """So many jobs in one batch, each with a prompt of its own; their ids."""
-        bodies = [{"prompt": f"{prompt} {number}", "params": params} for number in range(count)]
+        """So many jobs in one batch, each with a prompt of its own and an entry for each token; their ids."""
+        bodies = [{"prompt": f"{prompt} {n}", "params": params, "coalesce": False} for n in range(count)]
         answer = self._clients[0].post("/batches", json=bodies, timeout=120)
         assert answer.status_code == 202, answer.text
         raw = self._link.call("LRANGE", f"{PREFIX}batch:{answer.json()['id']}:jobs", 0, -1)

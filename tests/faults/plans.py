@@ -30,6 +30,12 @@ EVENTS: Mapping[str, tuple[float, float, float]] = {
 }
 """What may happen to a stack. A worker that is stopped is so for longer than its lease of 2 s."""
 SPAN_S = 3.0
+_COALESCE: tuple[Mapping[str, Any], ...] = (
+    {"ms": 100},
+    {"ms": 1000, "chars": 50},
+    {"ms": 2000, "sentence_end": True},
+    {"ms": 10_000, "chars": 8192},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,15 @@ class JobPlan:
     prompt: str
     params: Mapping[str, Any]
     priority: str
+    coalesce: Mapping[str, Any] | None
     cancel_at_s: float | None
     readers: tuple[ReaderPlan, ...]
 
     def __str__(self) -> str:
         cancel = "" if self.cancel_at_s is None else f", cancelled after {self.cancel_at_s:.2f} s"
         readers = ", ".join(f"{r.transport} after {r.after} at {r.at_s:.2f} s" for r in self.readers)
-        return f"at {self.at_s:.2f} s {dict(self.params)}{cancel}: {readers}"
+        coalesce = "" if self.coalesce is None else f", coalesced {dict(self.coalesce)}"
+        return f"at {self.at_s:.2f} s {dict(self.params)}{coalesce}{cancel}: {readers}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +115,15 @@ def _job(chance: random.Random, seed: int, number: int, deck: list[str]) -> JobP
         params["reasoning"] = chance.randint(1, 30)
     if chance.random() < 0.1:
         params["fail_after"] = chance.randint(0, params["tokens"])
+    # Not drawn: every other draw of a seed is as it was before there was this.
+    coalesce = _COALESCE[seed % len(_COALESCE)] if number % 4 == 3 else None
     cancel_at_s = chance.uniform(0, 2.5) if chance.random() < 0.12 else None
     # No further than the log will get: what is asked for beyond an end is answered with a gap.
     most = 1 if cancel_at_s is not None else params.get("fail_after", params["tokens"])
     readers = []
     for at in range(chance.choice([1, 2, 2, 3, 4])):
         after = chance.choice([0, 0, 0, 1, chance.randint(0, most)])
+        after = min(after, 1) if coalesce else after
         leave_after = chance.randint(1, 60) if chance.random() < 0.2 else None
         transport = deck[(number * 3 + at) % len(deck)]
         readers.append(ReaderPlan(chance.choice([0.0, chance.uniform(0, 2.5)]), transport, after, leave_after))
@@ -121,6 +132,7 @@ def _job(chance: random.Random, seed: int, number: int, deck: list[str]) -> JobP
         prompt=f"schedule {seed}, job {number}",
         params=params,
         priority=chance.choice(["interactive", "interactive", "batch"]),
+        coalesce=coalesce,
         cancel_at_s=cancel_at_s,
         readers=tuple(readers),
     )

@@ -107,6 +107,8 @@ class Run:
         plan = job.plan
         self._until(plan.at_s)
         body = {"prompt": plan.prompt, "params": dict(plan.params), "model": "demo", "priority": plan.priority}
+        if plan.coalesce is not None:
+            body["coalesce"] = dict(plan.coalesce)
         job_id = self._caller.submit(body)
         if job_id is None:
             return

@@ -31,7 +31,7 @@ def test_oldest_record() -> None:
     job = Job.decode(raw())
     assert (job.id, job.status, job.priority) == (OLDEST["id"], Status.QUEUED, Priority.INTERACTIVE)
     assert (job.created_at, job.started_at, job.ended_at) == (1795253400.123, None, None)
-    assert (job.last_entry, job.attempt, job.attempt_first, job.metadata) == (0, 0, 1, {})
+    assert (job.last_entry, job.attempt, job.attempt_first, job.metadata, job.coalesce) == (0, 0, 1, {}, None)
     assert not job.ended
 
 
@@ -57,6 +57,8 @@ def test_record_without_what_every_job_has(missing: str) -> None:
         ("last", "x"),
         ("error", "{"),
         ("priority", "urgent"),
+        ("coalesce", "{"),
+        ("coalesce", '{"ms":1}'),
     ],
 )
 def test_record_that_is_damaged(name: str, value: str) -> None:

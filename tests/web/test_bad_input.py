@@ -102,6 +102,28 @@ def test_prompt_and_messages(alice: httpx.Client, said: dict[str, Any], field: s
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("ms", -1),
+        ("ms", 10_001),
+        ("ms", 0.5),
+        ("ms", "5"),
+        ("ms", True),
+        ("ms", None),
+        ("chars", 0),
+        ("chars", 8193),
+        ("chars", None),
+        ("sentence_end", 1),
+        ("sentence_end", None),
+        ("words", 5),
+    ],
+)
+def test_field_of_coalesce(alice: httpx.Client, name: str, value: Any) -> None:
+    """A field of ``coalesce`` that is unknown, of another type or out of range is named by its path."""
+    assert_problem(alice.post("/jobs", json={"prompt": "x", "coalesce": {name: value}}), 422, f"coalesce.{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
         ("model", 7),
         ("model", ""),
         ("model", "m" * 201),
@@ -133,6 +155,10 @@ def test_prompt_and_messages(alice: httpx.Client, said: dict[str, Any], field: s
         ("on_disconnect", 0),
         ("on_worker_loss", "explode"),
         ("on_worker_loss", False),
+        ("coalesce", True),
+        ("coalesce", 0),
+        ("coalesce", "1s"),
+        ("coalesce", [{}]),
         ("stream", True),
         ("strange", 1),
         ("list[x]", 1),

@@ -39,6 +39,7 @@ def test_batch_not_an_array_of_some(alice: httpx.Client, said: Any) -> None:
         ({"prompt": "x", "stream": True}, "[3].stream"),
         ({"prompt": "x", "model": "gpt-99"}, "[3].model"),
         ({"prompt": "x", "params": {"tokens": -1}}, "[3].params.tokens"),
+        ({"prompt": "x", "coalesce": {"ms": -1}}, "[3].coalesce.ms"),
         ({"prompt": "x" * 3000}, "[3].prompt"),
         ({"messages": [{"role": "king"}]}, "[3].messages[0].role"),
     ],
