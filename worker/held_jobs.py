@@ -68,6 +68,13 @@ class HeldJobs:
         attempt_log.on_unclaimed = self._spawn_adoption
         self.running[_key(attempt_log)] = running
 
+    def check_limits(self, now: float) -> None:
+        """End the attempts that have passed a limit by ``now`` (monotonic) and were not kept from going on by Redis."""
+        for one in list(self.running.values()):
+            passed, attempt_log = one.attempt.stopwatch.passed(now), one.attempt.log
+            if passed is not None and not (attempt_log.outcome or attempt_log.ending or attempt_log.blocked):
+                one.greenlet.kill(passed, block=False)
+
     def end(self, running: Running) -> None:
         """An attempt is over. If Redis has its end, its entries are kept for a while; otherwise, that there was one."""
         attempt_log = running.attempt.log

@@ -250,11 +250,7 @@ class WorkerProcess:
         while True:
             gevent.sleep(_LIMITS_S)
             self._watchdog.ticked()
-            now = time.monotonic()
-            for one in list(self._jobs.running.values()):
-                passed, attempt_log = one.attempt.stopwatch.passed(now), one.attempt.log
-                if passed is not None and not (attempt_log.outcome or attempt_log.ending or attempt_log.blocked):
-                    one.greenlet.kill(passed, block=False)
+            self._jobs.check_limits(time.monotonic())
 
     # What the heartbeat's thread asks and tells.
 
