@@ -30,9 +30,12 @@ class SSEDecoder:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The data of each event that ``chunk`` completes. Raises ``EventTooLong``."""
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]  # the other half of a CRLF whose line is done already
-        self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
+        if not chunk:
+            return
+        ends_in_cr = chunk.endswith(b"\r")
+        if self._after_cr:
+            chunk = chunk.removeprefix(b"\n")  # the other half of a CRLF whose line is done already
+        self._after_cr = ends_in_cr
         self._size += len(chunk)
         lines = chunk.splitlines(keepends=True)
         rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
