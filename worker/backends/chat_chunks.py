@@ -8,7 +8,7 @@ known is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ _FINISH = {
     "length": "length",
     "content_filter": "content_filter",
 }
+_BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls")
 _BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}
 
 
@@ -57,12 +58,19 @@ class Answer:
         """Whether the upstream said so: with a finish reason, or with ``[DONE]``."""
         return self.done or self._reason is not None
 
-    def feed(self, data: bytes) -> Iterator[Piece]:
-        """The pieces in the data of one event. Raises ``Garbage`` and ``ErrorInStream``."""
+    def feed(self, data: bytes) -> Iterable[Piece]:
+        """The pieces in the data of one event. Raises ``Garbage`` and ``ErrorInStream``, also while iterated."""
         if data == DONE:
             self.done = True
-            return
+            return ()
         chunk = _object(_parsed(data))
+        text = _only_text(chunk)
+        if text is None:
+            return self._pieces(chunk)
+        self.began = True
+        return (Text(text),)
+
+    def _pieces(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         if chunk.get("error"):
             raise _error(chunk["error"])
         if chunk.get("usage"):
@@ -105,6 +113,21 @@ def _parsed(data: bytes) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as exc:
         raise Garbage("an event is no JSON") from exc
+
+
+def _only_text(chunk: dict[str, Any]) -> str | None:
+    """The text of a chunk in which nothing else is to be read, as in nearly every one; None for any other chunk."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or chunk.get("error") or chunk.get("usage"):
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index", 0) != 0:
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or (len(delta) > 1 and any(map(delta.get, _BESIDE_TEXT))):
+        return None
+    text = delta.get("content")
+    return text if type(text) is str and text else None
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -218,25 +218,30 @@ def _pieces(response: httpx2.Response, answer: Answer) -> Iterator[Piece]:
     kind = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
         raise Garbage(f"{kind[:60]} where an event stream should be")
-    for event in _events(response, answer):
-        yield from answer.feed(event)
-        if answer.done:
-            break
+    decoder = SSEDecoder()
+    try:
+        for chunk in _content(response):
+            for event in decoder.feed(chunk):
+                yield from answer.feed(event)
+                if answer.done:
+                    yield from answer.finish()
+                    return
+    except httpx2.RequestError:
+        if not answer.ended:
+            raise
+        # Only what follows the end was lost, such as the usage.
+    else:
+        for event in decoder.end():
+            yield from answer.feed(event)
     if not answer.ended:
         raise upstream_errors.interrupted("the stream stopped without an end")
     yield from answer.finish()
 
 
-def _events(response: httpx2.Response, answer: Answer) -> Iterator[bytes]:
-    decoder = SSEDecoder()
-    try:
-        for chunk in response.iter_bytes():
-            yield from decoder.feed(chunk)
-    except httpx2.RequestError:
-        if not answer.ended:
-            raise
-        return  # only what follows the end was lost, such as the usage
-    yield from decoder.end()
+def _content(response: httpx2.Response) -> Iterable[bytes]:
+    """As it comes, past the layers that decode what was encoded: nearly always nothing was."""
+    is_encoded = "content-encoding" in response.headers
+    return response.iter_bytes() if is_encoded else cast(Iterable[bytes], response.stream)
 
 
 def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:

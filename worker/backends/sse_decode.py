@@ -8,7 +8,7 @@ end cuts off behind a whole ``data`` line counts, because some servers leave out
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
@@ -28,11 +28,21 @@ class SSEDecoder:
         self._size = 0
         self._after_cr = False
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The data of each event that ``chunk`` completes. Raises ``EventTooLong``."""
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]  # the other half of a CRLF whose line is done already
-        self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
+        if not self._part and not self._data and _is_one_event(chunk):
+            self._after_cr = False
+            self._size = 0
+            return (chunk[6:-2],)
+        return self._feed(chunk)
+
+    def _feed(self, chunk: bytes) -> Iterator[bytes]:
+        if not chunk:
+            return
+        ends_in_cr = chunk.endswith(b"\r")
+        if self._after_cr:
+            chunk = chunk.removeprefix(b"\n")  # the other half of a CRLF whose line is done already
+        self._after_cr = ends_in_cr
         self._size += len(chunk)
         lines = chunk.splitlines(keepends=True)
         rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
@@ -69,3 +79,10 @@ class SSEDecoder:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data.clear()
         return data
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    """Whether it is one line of data and the blank one behind it, as nearly every read of a stream is."""
+    if not chunk.startswith(b"data: ") or not chunk.endswith(b"\n\n"):
+        return False
+    return chunk.find(b"\n") == len(chunk) - 2 and b"\r" not in chunk

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from urllib.request import getproxies
+
 import httpx2
 import openai
 
 from spool.models import Upstream
+from worker.backends.upstream_transport import UpstreamTransport
 
 CONNECT_S = 10.0
 _WRITE_S = 60.0
 # Shorter than the 5 s after which uvicorn (vLLM, transformers) and Node close an idle connection, so that no
 # job is sent into one that is just being closed.
 _KEEPALIVE_S = 3.0
+_KEPT = 20
+# Every stream holds a connection; the worker's number of jobs limits them, and nothing else should.
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT, keepalive_expiry=_KEEPALIVE_S)
 _AZURE_API_VERSION = "2024-10-21"
 
 
 def connect(upstream: Upstream, *, connect_s: float = CONNECT_S, read_s: float | None = None) -> openai.OpenAI:
     """A client for ``upstream``; nothing is sent yet. ``read_s`` limits each single read; None: no limit."""
     timeout = openai.Timeout(connect=connect_s, read=read_s, write=_WRITE_S, pool=None)
-    # Every stream holds a connection; the worker's number of jobs limits them, and nothing else should.
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=_KEEPALIVE_S)
-    pool = openai.DefaultHttpxClient(timeout=timeout, limits=limits)
+    pool = openai.DefaultHttpxClient(timeout=timeout, limits=_LIMITS, transport=_transport())
     # Never None: the SDK would send the environment's OPENAI_API_KEY to whoever this upstream is.
     api_key = upstream.api_key or "none"
     if upstream.kind == "azure":
@@ -40,3 +44,11 @@ def connect(upstream: Upstream, *, connect_s: float = CONNECT_S, read_s: float |
         timeout=timeout,
         http_client=pool,
     )
+
+
+def _transport() -> httpx2.BaseTransport | None:
+    """Ours, which costs a third; None, which stands for httpx2's own, where the environment names a proxy."""
+    # The same source that httpx2 asks. It finds out for itself which hosts NO_PROXY leaves out.
+    if getproxies().keys() & {"http", "https", "all"}:
+        return None
+    return UpstreamTransport(keep=_KEPT, keep_s=_KEEPALIVE_S)

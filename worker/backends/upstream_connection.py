@@ -1,0 +1,144 @@
+"""One connection to an upstream: connecting, TLS, sending, receiving, with each error as ``httpx2`` names it.
+
+Under gevent, what is received is waited for with one watcher for a whole answer. gevent's own ``recv`` tries to read
+first, which is in vain where a token comes now and then, and waits with a new object each time.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+import httpx2
+from gevent import socket as gevent_socket
+from gevent.hub import get_hub
+from greenlet import getcurrent, greenlet
+
+_READ = 1
+_READ_BYTES = 64 * 1024
+
+Timeouts = Mapping[str, float | None]
+"""``connect``, ``read``, ``write``: seconds for each call of the system's; None or missing: no limit. As ``httpx2``'s
+requests carry them, in the extension ``timeout``."""
+
+
+class Connection:
+    """An open socket; for one request at a time. ``sent``: the last request went out whole."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sent = True
+        self._socket = sock
+        self._receiver: _Receiver | None = None
+
+    @classmethod
+    def open(cls, host: str, port: int, tls: ssl.SSLContext | None, timeouts: Timeouts) -> Connection:
+        """Connect; with ``tls``, to what proves to be ``host``. Raises ``ConnectError``, ``ConnectTimeout``."""
+        with _named(httpx2.ConnectTimeout, httpx2.ConnectError):
+            sock = socket.create_connection((host, port), timeouts.get("connect"))
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return cls(tls.wrap_socket(sock, server_hostname=host) if tls else sock)
+            except BaseException:
+                sock.close()
+                raise
+
+    def send(self, data: bytes, timeouts: Timeouts) -> None:
+        """Send all of it. Raises ``WriteError``, ``WriteTimeout``."""
+        self.sent = False
+        left = memoryview(data)
+        with _named(httpx2.WriteTimeout, httpx2.WriteError):
+            self._socket.settimeout(timeouts.get("write"))
+            while left:
+                left = left[self._socket.send(left) :]
+        self.sent = True
+
+    @contextmanager
+    def receiving(self, timeouts: Timeouts) -> Iterator[Callable[[], bytes]]:
+        """A function that gives what comes next, ``b""`` at the end of the connection, for as long as the context
+        lasts. In it, ``ReadError`` and ``ReadTimeout`` are raised."""
+        timeout_s = timeouts.get("read")
+        with _named(httpx2.ReadTimeout, httpx2.ReadError):
+            self._socket.settimeout(timeout_s)
+            if timeout_s is not None or type(self._socket) is not gevent_socket.socket:
+                yield partial(self._socket.recv, _READ_BYTES)
+                return
+            self._receiver = receiver = _Receiver(self._socket)
+            try:
+                yield receiver.receive
+            finally:
+                receiver.close()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came since the last answer: neither the connection's end, nor what nobody asked for."""
+        try:
+            self._socket.settimeout(0)
+            self._socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        return False
+
+    def rest(self) -> None:
+        """Nothing more is received for now."""
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+
+    def close(self) -> None:
+        """Close it, whatever is under way."""
+        # First: libev ends the process over a watcher whose descriptor is gone.
+        self.rest()
+        self._socket.close()
+
+
+class _Receiver:
+    """Receives, in one greenlet at a time. The watcher stays started between two calls while nothing comes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._recv = sock.recv
+        self._hub = get_hub()
+        self._watcher = self._hub.loop.io(sock.fileno(), _READ)
+        self._watched = False
+        self._waiter: greenlet | None = None
+
+    def receive(self) -> bytes:
+        """What comes next."""
+        self._waiter = getcurrent()
+        try:
+            if not self._watched:
+                self._watched = True
+                self._watcher.start(self._wake)
+            self._hub.switch()
+        finally:
+            self._waiter = None
+        # Waits by itself if something else had switched here.
+        return self._recv(_READ_BYTES)
+
+    def _wake(self) -> None:
+        # In the hub.
+        if self._waiter is not None:
+            self._waiter.switch()
+        else:
+            # Whoever reads is busy elsewhere; the loop would call again at once, and again.
+            self._watched = False
+            self._watcher.stop()
+
+    def close(self) -> None:
+        """Watch no more. May be called again."""
+        self._watcher.stop()
+        self._watcher.close()
+
+
+@contextmanager
+def _named(timeout: type[httpx2.TimeoutException], error: type[httpx2.NetworkError]) -> Iterator[None]:
+    """Errors of the system's, and of TLS, under the names that ``httpx2`` has for them."""
+    try:
+        yield
+    except TimeoutError as exc:
+        raise timeout(str(exc)) from exc
+    except OSError as exc:
+        raise error(str(exc)) from exc
