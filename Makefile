@@ -16,7 +16,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-PYTEST_WORKERS ?= auto
+# More than two cores: half of a test's time is waiting.
+PYTEST_WORKERS ?= 3
 BENCH_ARGS ?=
 SEEDS ?= 200
 FIRST_SEED ?= 1
@@ -41,7 +42,7 @@ run: $(RUN_STAMP)
 	@exec $(PY) -m spool run
 
 test: $(TEST_STAMP)
-	@$(PY) -m pytest -n $(PYTEST_WORKERS) --maxprocesses 4 --dist loadscope -m "not slow" $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope -m "not slow" $(PYTEST_ARGS)
 
 lint: $(TEST_STAMP)
 	@$(PY) -m ruff check .
