@@ -1,4 +1,4 @@
-"""One SVG per paced workload: each subject's latency percentiles on a logarithmic scale.
+"""One SVG per workload beside peers: latency percentiles on a logarithmic scale, or memory as bars.
 
 Written as text, so that it needs nothing; its colours follow the reader's light or dark scheme.
 """
@@ -6,9 +6,10 @@ Written as text, so that it needs nothing; its colours follow the reader's light
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.results import Results, Row
 from bench.workloads import Kind, Workload
@@ -30,29 +31,56 @@ def write(results: Results, directory: Path) -> list[Path]:
     """The files that were written."""
     written = []
     for workload, rows in results.rows:
-        shown = [row for row in rows if row.median("p50_ms") and not row.skipped]
-        if workload.kind is Kind.PACED and shown:
+        drawn = _DRAWN.get(workload.kind)
+        shown = [row for row in rows if drawn and row.median(drawn.figure) and not row.skipped]
+        if drawn and shown:
             path = directory / f"bench-{workload.name}.svg"
-            path.write_text(svg(workload, shown))
+            path.write_text(drawn.draw(workload, shown))
             written.append(path)
     return written
 
 
-def svg(workload: Workload, rows: Sequence[Row]) -> str:
-    """The picture of one workload; every row has latencies."""
+def latencies(workload: Workload, rows: Sequence[Row]) -> str:
+    """The picture of a paced workload; every row has latencies."""
     values = [row.median(name) or 0.001 for row in rows for name, _, _ in _POINTS]
     scale = _Scale(min(values), max(values))
     height = _TOP + _ROW * len(rows) + _BOTTOM
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
-        f"<title>{escape(workload.title)}</title><style>{_STYLE}</style>",
-        f'<text class="title" x="16" y="26">{escape(workload.title)}</text>',
-        '<text class="small" x="16" y="44">ms from the time a token was due to its read; less is better</text>',
-        *_axis(scale, height),
-    ]
+    parts = [*_head(workload, height, "ms from the time a token was due to its read; less is better")]
+    parts += _axis(scale, height)
     for number, row in enumerate(rows):
         parts += _row(row, scale, _TOP + _ROW * number + _ROW / 2)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def memory(workload: Workload, rows: Sequence[Row]) -> str:
+    """The picture of the idle streams: a bar for each subject."""
+    most = max(row.median("idle_kb") or 0.0 for row in rows)
+    height = _TOP + _ROW * len(rows) + 16
+    parts = [*_head(workload, height, "KB of memory (PSS, all processes) for each stream; less is better")]
+    for number, row in enumerate(rows):
+        kb, y = row.median("idle_kb") or 0.0, _TOP + _ROW * number
+        width = kb / most * (_WIDTH - _LEFT - 3 * _RIGHT)
+        parts.append(f'<g class="{"spool" if row.subject == "spool" else "peer"}">')
+        parts.append(f'<text x="16" y="{y + 24}">{escape(row.subject)}</text>')
+        parts.append(f'<rect class="dot" x="{_LEFT}" y="{y + 10}" width="{width:.1f}" height="20"/>')
+        parts.append(f'<text class="small" x="{_LEFT + width + 8:.1f}" y="{y + 24}">{kb:.1f}</text></g>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+class _Drawn(NamedTuple):
+    figure: str
+    """What a row must have to be in the picture."""
+    draw: Callable[[Workload, Sequence[Row]], str]
+
+
+_DRAWN = {Kind.PACED: _Drawn("p50_ms", latencies), Kind.IDLE: _Drawn("idle_kb", memory)}
+
+
+def _head(workload: Workload, height: int, unit: str) -> Iterator[str]:
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">'
+    yield f"<title>{escape(workload.title)}</title><style>{_STYLE}</style>"
+    yield f'<text class="title" x="16" y="26">{escape(workload.title)}</text>'
+    yield f'<text class="small" x="16" y="44">{unit}</text>'
 
 
 class _Scale:

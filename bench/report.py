@@ -59,6 +59,12 @@ def _processes(row: Row, workload: Workload) -> str:
     if pss:
         each = ", ".join(f"{name} {value['median'] / workload.connections:.1f}" for name, value in pss.items())
         parts.append(f"PSS: {_number(row.pss_mb(), 1)} MB, in KB a stream: {each}")
+    while_due = row.median("us_while_due")
+    if while_due is not None:
+        parts.append(f"{while_due:.1f} µs of CPU a token while tokens were due")
+    requests = row.median("requests_rate")
+    if requests is not None and workload.transport == "long-polling":
+        parts.append(f"{requests:,.0f} requests/s")
     late_s = max(row.values("late_start_s"), default=0.0)
     if late_s > 0:
         parts.append(f"began {late_s:.1f} s late")

@@ -36,6 +36,14 @@ def test_table_of_a_paced_workload_compares_medians() -> None:
     assert "web0 2048.0" in text
 
 
+def test_table_of_a_paced_workload_says_what_else_was_measured() -> None:
+    """CPU while tokens were due, and for long polling how many requests that took."""
+    run = Run({"p50_ms": 1.0, "p99_ms": 2.0, "us_while_due": 12.34, "requests_rate": 2345.6})
+    polling = Workload("polling", jobs=1, transport="long-polling")
+    text = table(_results((polling, [Row("spool", [run])])))
+    assert "12.3 µs of CPU a token while tokens were due; 2,346 requests/s" in text
+
+
 def test_table_lists_the_figures_of_other_kinds() -> None:
     """Each with its spread, and what was skipped with why."""
     runs = [Run({"per_second": value, "ratio": 0.5}, {"web0": 1.0}) for value in (1000.0, 3000.0, 2000.0)]
