@@ -10,8 +10,8 @@ from spool.entries import is_terminal
 if TYPE_CHECKING:
     from spool.reader import Reader
 
-_KEEP = 8
-_TRIM_AT = 40
+_KEEP = 32
+_TRIM_AT = 128
 _MOST = 1024
 
 
