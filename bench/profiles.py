@@ -44,6 +44,7 @@ FULL = (
     Workload("growth-2", jobs=500, rate=40, webs=2, runs=5, peers=False),
     Workload("growth-4", jobs=500, rate=40, webs=4, runs=5, peers=False),
     Workload("growth-2-workers", jobs=500, rate=40, webs=2, workers=2, runs=5, peers=False),
+    Workload("growth-4-workers", jobs=500, rate=40, webs=2, workers=4, runs=5, peers=False),
     Workload("highest", Kind.HIGHEST, jobs=1000, rate=40, seconds=8, webs=2, runs=3, runs_at_most=3),
 )
 
