@@ -73,8 +73,8 @@ def celery_app(broker_url: str) -> Celery:
 
 
 class Bell:
-    """Rings, from a greenlet of its own: neither a request nor the keeper waits for the broker. While that is away,
-    bells are dropped: the jobs are in Redis, and the keeper rings again."""
+    """Rings, from a greenlet of its own: the keeper does not wait for the broker, a request for a few milliseconds at
+    most (``let_ring``). While it is away, bells are dropped: the jobs are in Redis, and the keeper rings again."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app

@@ -66,6 +66,7 @@ class Appender:
             return
         now = time.monotonic()
         self._moderation.add(len(logs), now)
+        # A little before the demo's timer may ring again: what it brings does not wait for another gap.
         self._not_before = now + 0.8 * self._moderation.gap_s
         reach("append.gathered")
         try:
