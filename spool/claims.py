@@ -63,8 +63,9 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class Beat:
     """What a heartbeat learned: which run of the Redis server answered, how many jobs wait for a process of their own,
-    and for each job that was held ``b"ok"``, ``b"cancelled"``, ``b"lost"``, ``b"unclaimed"`` (Redis lost the claim),
-    ``b"error"``, or the last id of a log that lost entries."""
+    and for each job that was held ``b"whole"`` (its log is known to be, on the run that the worker has met), ``b"ok"``,
+    ``b"cancelled"``, ``b"lost"``, ``b"unclaimed"`` (Redis lost the claim), ``b"error"``, or the last id of a log that
+    lost entries."""
 
     server: str
     apart: int

@@ -13,7 +13,7 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
-from spool.background import keep_out_of_collection, raise_file_limit  # noqa: E402
+from spool.background import collect_rarely, raise_file_limit  # noqa: E402
 from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
@@ -62,7 +62,7 @@ def post_worker_init(worker: Any) -> None:
     would wait for them, then cut them without a word."""
     state = worker.app_state
     state.start()
-    keep_out_of_collection()
+    collect_rarely(lambda: state.slots.taken == 0)
 
     def watch() -> None:
         while worker.alive:

@@ -51,6 +51,9 @@ class AttemptLog:
         """Id of the last entry that Redis was ever sent, and readers may have seen; ``WRITTEN_ON`` once given up."""
         self.outcome: str | None = None
         """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
+        self.whole_on = ""
+        """The run of Redis on which a heartbeat was told that nothing of the log is missing."""
+        self._acked_at_beat = -1
         self.plain = True
         self.blocked = False
         """The job waits because Redis does not take what it has: that is no fault of its model's."""
@@ -124,6 +127,13 @@ class AttemptLog:
         if self.outcome not in (None, "ended"):
             raise AttemptOver(str(self.outcome))
         return True
+
+    def wants_beat(self, server: str) -> bool:
+        """Whether the next heartbeat has to speak for it. Not while Redis goes on taking its entries, on a run
+        ``server`` on which the log is whole: a commit does all that a beat would. To be asked once for each beat, from
+        its thread."""
+        moved, self._acked_at_beat = self.acked != self._acked_at_beat, self.acked
+        return not moved or self.whole_on != server
 
     # The appender's side.
 

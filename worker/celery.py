@@ -12,7 +12,7 @@ from celery.worker.request import Request
 from gevent.greenlet import Greenlet
 from kombu.utils import functional as kombu_functional
 
-from spool.background import keep_out_of_collection, raise_file_limit, spawn_forever
+from spool.background import collect_rarely, raise_file_limit, spawn_forever
 from spool.bell import TASK, Bell, celery_app
 from spool.embedded import broker_url_from
 from spool.errors import SpoolError
@@ -60,6 +60,10 @@ def bell(job_id: str = "") -> None:  # noqa: ARG001 - for whoever traces message
         process.bell()
 
 
+# Of every greenlet that asks for it after a task, the app would make another one: a third of what a job's end costs.
+bell.backend = app.backend
+
+
 def discover_models(found: WorkerProcess) -> None:
     """Publish what the upstreams without a list of models serve; again now and then, sooner while one is away."""
     asked = [upstream for upstream in upstreams if not upstream.models]
@@ -90,7 +94,7 @@ def start(**_: Any) -> None:
     backends = build_backends(settings)
     process = WorkerProcess(settings, Bell(app), backends, annexes.want)
     process.start()
-    keep_out_of_collection()
+    collect_rarely(lambda: process is None or process.is_quiet)
     spawn_forever(partial(discover_models, process))
     spawn_proving(settings.static_models(), backends, process.models)
 

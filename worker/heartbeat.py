@@ -1,5 +1,5 @@
-"""Heartbeats: one call renews the leases of all of a process's living jobs, from a thread that a busy hub cannot
-starve."""
+"""Heartbeats: they renew the leases of a process's living jobs, from a thread that a busy hub cannot starve. Jobs that
+append need none: each commit checks fence and cancellation, renews the lease when due and tells what is missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Process(Protocol):
         """Slots that could take a job when the bell rings."""
         ...
 
-    def held(self, *, with_ended: bool) -> list[Held]: ...
+    def held(self, *, with_ended: bool, server: str) -> list[Held]: ...
+    def whole(self, found: list[Held], server: str) -> None: ...
     def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None: ...
     def settled(self, began: float) -> None: ...
 
@@ -84,14 +85,15 @@ class Heartbeat:
     def beat(self) -> None:
         """One beat."""
         began = time.monotonic()
-        held = self._process.held(with_ended=self._is_new_server)
+        held = self._process.held(with_ended=self._is_new_server, server=self._server)
         reach("heartbeat.before")
         beat = self._claims.heartbeat(held, free=self._process.reported_free, server=self._server)
         reach("heartbeat.answered")
-        told = [
-            (one, answer) for one, answer in zip(held, beat.answers, strict=True) if answer not in (b"ok", b"error")
-        ]
-        self._process.answered(told, beat.apart)
+        told = list(zip(held, beat.answers, strict=True))
+        # Whole on the run that the beat was for, whichever it has met since.
+        self._process.whole([one for one, answer in told if answer == b"whole"], self._server)
+        wrong = [(one, answer) for one, answer in told if answer not in (b"whole", b"ok", b"error")]
+        self._process.answered(wrong, beat.apart)
         self._is_new_server = beat.server != self._server
         if self._is_new_server:
             if self._server:

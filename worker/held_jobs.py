@@ -93,15 +93,27 @@ class HeldJobs:
         begun, also where Redis is about to lose that."""
         self._given_up[claim.job.id, claim.fence] = (time.monotonic(), claim)
 
-    def held(self, *, with_ended: bool) -> list[Held]:
-        """What a heartbeat says that this process has. Safe from another thread. ``with_ended``: also those ends that
-        Redis has confirmed, for after it was away."""
+    def held(self, *, with_ended: bool, server: str) -> list[Held]:
+        """What a heartbeat says that this process has, to the run ``server`` of Redis. Safe from the heartbeat's
+        thread. ``with_ended``: all of it, and those ends that Redis has confirmed, for after it was away; otherwise
+        jobs are left out whose appends do what a beat would."""
         # Over copies: the hub adds and removes meanwhile.
-        logs = [one.attempt.log for one in list(self.running.values()) if not one.greenlet.dead]
+        logs = [
+            one.attempt.log
+            for one in list(self.running.values())
+            if not one.greenlet.dead and (one.attempt.log.wants_beat(server) or with_ended)
+        ]
         logs += [kept for _at, kept in list(self._ended.values()) if with_ended or kept.outcome is None]
         held = [Held(one.job_id, one.fence, one.acked, one.sent) for one in logs]
         given_up = [key for key in list(self._given_up) if with_ended or key in self._disowning]
         return held + [Held(*key, 0, WRITTEN_ON) for key in given_up]
+
+    def whole(self, found: list[Held], server: str) -> None:
+        """A heartbeat was told that on this run of Redis nothing is missing of these. Safe from its thread."""
+        for held in found:
+            running = self.running.get((held.job_id, held.fence))
+            if running is not None:
+                running.attempt.log.whole_on = server
 
     def answered(self, held: Held, answer: bytes | int) -> None:
         """What a heartbeat was told of a job: entries that Redis lost are sent again, a lost claim is adopted."""

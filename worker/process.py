@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 
 import gevent
 from gevent.greenlet import Greenlet
-from gevent.hub import get_hub
 from gevent.threadpool import ThreadPool
 
 from spool.background import spawn_forever
 from spool.bell import Bell
-from spool.claims import Claim, Claims, Held, Wanted
+from spool.claims import Claim, Claims, Wanted
 from spool.errors import UnknownModel
 from spool.fail_points import reach
 from spool.keeper import Keeper
@@ -32,6 +31,7 @@ from worker.backends import Backend
 from worker.coalescing import DueQueue
 from worker.heartbeat import Heartbeat
 from worker.held_jobs import HeldJobs, Running
+from worker.hub_side import HubSide
 from worker.runner import Attempt, HandBack
 from worker.taking import Taking
 from worker.watchdog import Watchdog
@@ -77,12 +77,12 @@ class WorkerProcess:
         self._due = DueQueue()
         self._jobs = HeldJobs(self._claims, self._appender.changed)
         self._watchdog = Watchdog()
-        self._heartbeat = Heartbeat(self._claims_on(self._beats), self, self._watchdog)
+        hub_side = HubSide(self._jobs, lambda: self.free if self._bell is not None else 0, self._apart)
+        self._heartbeat = Heartbeat(self._claims_on(self._beats), hub_side, self._watchdog)
         self._taking = Taking(
             self._claims, self._served, self._watchdog.asked, lease_s=settings.lease_s, sleep=gevent.sleep
         )
         self._fitness = FitnessCheck(self._link)
-        self._hub = get_hub()
         self._thread = ThreadPool(1)
 
     def start(self) -> None:
@@ -158,9 +158,9 @@ class WorkerProcess:
         return max(0, self._room(self._concurrency))
 
     @property
-    def reported_free(self) -> int:
-        """Slots that a bell may be rung for."""
-        return self.free if self._bell is not None else 0
+    def is_quiet(self) -> bool:
+        """No job runs."""
+        return not self._jobs.running
 
     def _has_reserve(self) -> bool:
         """Whether there is room beyond the slots, for jobs whose worker died: these shall not wait behind jobs that
@@ -246,30 +246,12 @@ class WorkerProcess:
             # Most likely handed back: another worker need not find it by looking.
             self._bell.ring(claim.job.id)
 
+    def _apart(self, waiting: int) -> None:
+        if not self.draining:
+            self._on_apart(waiting)
+
     def _check_limits(self) -> None:
         while True:
             gevent.sleep(_LIMITS_S)
             self._watchdog.ticked()
             self._jobs.check_limits(time.monotonic())
-
-    # What the heartbeat's thread asks and tells.
-
-    def held(self, *, with_ended: bool) -> list[Held]:
-        """The jobs whose leases are to be renewed."""
-        return self._jobs.held(with_ended=with_ended)
-
-    def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
-        """What Redis said of some of them; ``apart`` jobs wait for a process of their own."""
-        if answers or apart:
-            self._hub.loop.run_callback_threadsafe(self._answered, answers, apart)
-
-    def settled(self, began: float) -> None:
-        """At ``began`` Redis had lost nothing."""
-        self._hub.loop.run_callback_threadsafe(self._jobs.forget, began)
-
-    def _answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
-        for held, answer in answers:
-            self._jobs.answered(held, answer)
-        if apart and not self.draining:
-            # Not here: this runs in the hub, where nothing may wait.
-            gevent.spawn(self._on_apart, apart)

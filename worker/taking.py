@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gevent.lock import BoundedSemaphore
+
 from spool.claims import Claim, Wanted, new_fence
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.fail_points import reach
@@ -16,6 +18,8 @@ log = logging.getLogger("spool.worker")
 
 _AGAIN_S = 0.2
 _LOOKED_S = 0.005
+_AT_A_TIME = 8
+"""Claims: of many slots that become free at once a few ask, and the rest go without where those find nothing."""
 
 
 class Claiming(Protocol):
@@ -43,10 +47,11 @@ class Taking:
         self._lease_s = lease_s
         self._sleep = sleep
         self._empty_at = float("-inf")
+        self._turns = BoundedSemaphore(_AT_A_TIME)
         self.rung_at = time.monotonic()
         """When a bell was heard last (monotonic)."""
         self.going_on = 0
-        """Claims that wait for their answer: each may bring a job."""
+        """Claims that wait for their turn or their answer: each may bring a job."""
         self.stopped = False
 
     def rung(self) -> None:
@@ -67,7 +72,11 @@ class Taking:
         """The next job. After a lost answer the same fence is asked again, so that no job hangs on an answer."""
         self.going_on += 1
         try:
-            return self._take(wanted)
+            has_to_wait = self._turns.locked()
+            with self._turns:
+                if has_to_wait and wanted == "any" and self.has_just_looked:
+                    return None
+                return self._take(wanted)
         finally:
             self.going_on -= 1
 

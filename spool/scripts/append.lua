@@ -14,9 +14,15 @@ local TIME = call('TIME')
 local RENEW_BEFORE = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + lease_ms * 0.75
 
 -- Only what ends a job or renews its lease needs the prelude: all of its functions would be made for each commit.
-local function prelude()
+local function load_prelude()
 --[[PRELUDE]]
   return {NOW = NOW, close = close, end_cancelled = end_cancelled, json = json}
+end
+
+local loaded
+local function prelude()
+  loaded = loaded or load_prelude()
+  return loaded
 end
 
 -- The text of the entries that are new, where a resend brings some that are not.
@@ -31,15 +37,16 @@ local function text_of(from, to)
   return table.concat(parts)
 end
 
-local function end_job(id, key, ending)
-  local common, close_with = prelude(), cjson.decode(ending)
+local function end_job(id, ending)
+  local common, close_with, said = prelude(), cjson.decode(ending), {}
   for _, name in ipairs({'error', 'usage', 'finish_reason'}) do
     local value = close_with[name]
     if value and value ~= cjson.null then
-      call('HSET', key, name, type(value) == 'table' and common.json(value) or value)
+      said[#said + 1] = name
+      said[#said + 1] = type(value) == 'table' and common.json(value) or value
     end
   end
-  common.close(id, close_with.status)
+  common.close(id, close_with.status, unpack(said))
 end
 
 local function renew(id, key)
@@ -94,7 +101,7 @@ local function commit(at, count, to)
     call('HSET', key, 'plain', 0)
   end
   if ending ~= '' then
-    end_job(id, key, ending)
+    end_job(id, ending)
   elseif tonumber(record[4]) < RENEW_BEFORE then
     renew(id, key)
   end

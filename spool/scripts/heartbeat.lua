@@ -4,8 +4,9 @@
 -- these are the last of its jobs and none before was unclaimed; then id, fence, last id that is known to be committed,
 -- and last id that was sent, of each job (beyond every id where the attempt was given up: nobody knows how far others
 -- went on with its job).
--- Answers {run of the server, jobs that wait for a process of their own, then for each job: ok, cancelled, lost,
--- unclaimed (nobody holds it), or the log's last id where entries are missing}.
+-- Answers {run of the server, jobs that wait for a process of their own, then for each job: whole (held, and its log is
+-- known to be whole on the run that the worker has met), ok (held), cancelled, lost, unclaimed (nobody holds it), or the
+-- log's last id where entries are missing}.
 local lease_ms, worker, free = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 -- What a worker says of its logs counts once it has met this run: a call that was on its way when Redis went down, and
 -- was sent again, tells of a moment before, since when it may have sent more, or given the job up.
@@ -28,10 +29,12 @@ local function beat(id, fence, acked, sent)
   local last = tonumber(record[5])
   if last < acked then return last end
   -- What was sent and is not there may have been: readers saw it, the answer was lost, and then the entry. It comes again.
-  if has_met and last >= sent and record[6] ~= run_id() then
+  if not has_met then return 'ok' end
+  if record[6] ~= run_id() then
+    if last < sent then return 'ok' end
     redis.call('HSET', key, 'server', run_id())
   end
-  return 'ok'
+  return 'whole'
 end
 
 meet_server()

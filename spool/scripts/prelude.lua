@@ -61,19 +61,21 @@ local function rfc3339(ms)
     math.floor(s / 3600) % 24, math.floor(s / 60) % 60, s % 60, ms % 1000)
 end
 
--- Changes a job's state, by the one table, and the counts of its batch.
-local function move(id, to)
+-- Changes a job's state, by the one table, and the counts of its batch. What follows are fields of the record that
+-- change with it, and their values. Answers the state before.
+local function move(id, to, ...)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'status', 'batch')
   local from, batch = record[1], record[2]
   if not (from and TRANSITIONS[from][to]) then
     error('job ' .. id .. ': no way from ' .. tostring(from) .. ' to ' .. to)
   end
-  redis.call('HSET', key, 'status', to)
+  redis.call('HSET', key, 'status', to, ...)
   if batch and batch ~= '' and redis.call('EXISTS', P .. 'batch:' .. batch) == 1 then
     redis.call('HINCRBY', P .. 'batch:' .. batch, from, -1)
     redis.call('HINCRBY', P .. 'batch:' .. batch, to, 1)
   end
+  return from
 end
 
 -- Appends one encoded entry under the id `n`.
@@ -134,17 +136,19 @@ local function close_in_batch(id, batch)
 end
 
 -- The state and the books of a job whose terminal entry has been written: it leaves every index, and all that
--- it owns gets one expiry. The fence stays, so that a worker which sends its end again is told that it is there.
-local function close(id, status)
+-- it owns gets one expiry. The fence stays, so that a worker which sends its end again is told that it is there. What
+-- follows the status are more fields of the record, and their values.
+local function close(id, status, ...)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat')
   local model, owner, idempotency, batch = record[1], record[2], record[4], record[5]
   local ttl_ms = tonumber(record[3]) * 1000
-  move(id, status)
-  redis.call('HSET', key, 'ended_ms', NOW)
-  redis.call('ZREM', P .. 'pending:' .. model, id)
-  redis.call('ZREM', P .. 'apart', id)
-  redis.call('ZREM', P .. 'running:' .. model, id)
+  if move(id, status, 'ended_ms', NOW, ...) == 'queued' then
+    redis.call('ZREM', P .. 'pending:' .. model, id)
+    redis.call('ZREM', P .. 'apart', id)
+  else
+    redis.call('ZREM', P .. 'running:' .. model, id)
+  end
   redis.call('ZREM', P .. 'deadlines', id)
   redis.call('ZREM', P .. 'watched', id)
   redis.call('PEXPIRE', key, ttl_ms)
@@ -169,8 +173,7 @@ local function fail(id, code, message, retryable)
   local problem = json({code = code, message = message, retryable = retryable})
   mend(id)
   push(id, 'failed', ',"error":' .. problem)
-  redis.call('HSET', job_key(id), 'error', problem)
-  close(id, 'failed')
+  close(id, 'failed', 'error', problem)
 end
 
 local function end_cancelled(id)

@@ -31,6 +31,9 @@ class Hand:
     over: bool = False
     """Its worker was told that the attempt is not its own any more."""
     unclaimed: bool = False
+    whole_on: str = ""
+    """The run of Redis on which a heartbeat was told that its log is whole."""
+    acked_at_beat: int = -1
 
     def know(self, claim: Claim) -> None:
         """The claim's answer has arrived."""
@@ -67,6 +70,11 @@ class Hand:
     def as_given_up(self) -> Held:
         """What its worker asks then."""
         return Held(self.job_id, self.fence, 0, WRITTEN_ON)
+
+    def wants_beat(self, server: str) -> bool:
+        """Whether the next heartbeat has to speak for it: not where Redis has taken entries since the last one."""
+        moved, self.acked_at_beat = self.acked != self.acked_at_beat, self.acked
+        return not moved or self.whole_on != server
 
     def make(self, kind: Kind, text: str) -> None:
         """One more entry. Its text tells attempts apart, so that no two of them can be taken for one another."""

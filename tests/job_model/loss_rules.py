@@ -76,6 +76,10 @@ class LossRules(WorkerRules):
         self.settling = True
         for name in self.workers:
             self.workers[name] = BEFORE
+        self.has_met.clear()
+        for hand in self.hands:
+            # On a run that has the name of this one here, and another one elsewhere.
+            hand.whole_on = ""
         self.excuse(after)
         for number in range(beats * len(self.workers)):
             self.beat(number, answer_is_lost=False)

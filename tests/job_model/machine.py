@@ -44,6 +44,8 @@ class Frame(RuleBasedStateMachine):
         """Entries that some worker made, or was told of."""
         self.workers: dict[str, str] = {}
         """Living worker → the run of Redis that it met last."""
+        self.has_met: set[str] = set()
+        """Workers that have said on the run of Redis which they met last all that they have."""
         self.settling = False
         """Redis has just come back, and may give out no job yet."""
         self.names = 0

@@ -192,14 +192,17 @@ class WorkerRules(Frame):
             hand.acked = max(hand.first, min(answer, hand.last))
         elif answer == b"unclaimed":
             hand.unclaimed = True
-        elif answer != b"ok":
+        elif answer not in (b"ok", b"whole"):
             hand.over = hand.over or answer in (b"lost", b"cancelled") or answer.startswith(b"error")
 
     @rule(number=NUMBER, answer_is_lost=st.sampled_from([False, False, True]))
     def beat(self, number: int, answer_is_lost: bool) -> None:
-        """A heartbeat for all that a worker has; on another run of Redis also for what has ended."""
+        """A heartbeat for what a worker has and appends nothing to; on another run of Redis for all of it, and for what
+        has ended."""
         worker = self.worker(number)
+        on_run, is_first = self.workers[worker], worker not in self.has_met
         mine = [hand for hand in self.hands if hand.worker == worker and hand.holds]
+        mine = [hand for hand in mine if hand.wants_beat(on_run) or is_first]
         held = [Held(hand.job_id, hand.fence, hand.acked, hand.sent) for hand in mine]
         asked = [
             hand for hand in self.hands if hand.worker == worker and hand.gave_up and self.workers[worker] == BEFORE
@@ -215,7 +218,12 @@ class WorkerRules(Frame):
             assert answer == self.beaten(hand, beat.server)
             if not answer_is_lost and not (hand.ending and hand.acked == hand.last and answer == b"lost"):
                 self.hears(hand, answer)
+            if answer == b"whole" and not answer_is_lost:
+                hand.whole_on = on_run
         if not answer_is_lost:
+            # The first beat that meets a run is one on the run before; the next one says all.
+            if beat.server == on_run:
+                self.has_met.add(worker)
             self.workers[worker] = beat.server
 
     def disown(self, hand: Hand) -> None:
@@ -246,10 +254,11 @@ class WorkerRules(Frame):
         job.lease_out = False
         if job.last < hand.acked:
             return job.last
-        if job.suspect and self.link.call("HGET", f"spool:{{0}}:job:{job.id}", "server") == server.encode():
+        known_whole = self.link.call("HGET", f"spool:{{0}}:job:{job.id}", "server") == server.encode()
+        if job.suspect and known_whole:
             assert job.last >= hand.sent, "taken for whole"
             job.suspect = False
-        return b"ok"
+        return b"whole" if known_whole and self.workers[hand.worker] == server else b"ok"
 
     @precondition(lambda self: any(hand.holds and hand.unclaimed for hand in self.hands))
     @rule(number=NUMBER, answer_is_lost=st.sampled_from([False, False, True]))

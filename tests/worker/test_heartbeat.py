@@ -31,16 +31,23 @@ class Process:
         self.told: list[tuple[Held, bytes | int]] = []
         self.apart: list[int] = []
         self.settled_at: list[float] = []
+        self.on_runs: list[str] = []
+        """For each beat: the run of Redis that was met last."""
+        self.known_whole: list[tuple[Held, str]] = []
         self.on_held: Callable[[bool], None] = lambda _with_ended: None
 
     @property
     def reported_free(self) -> int:
         return FREE
 
-    def held(self, *, with_ended: bool) -> list[Held]:
+    def held(self, *, with_ended: bool, server: str) -> list[Held]:
         self.asked.append(with_ended)
+        self.on_runs.append(server)
         self.on_held(with_ended)
         return list(self.jobs)
+
+    def whole(self, found: list[Held], server: str) -> None:
+        self.known_whole += [(held, server) for held in found]
 
     def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
         self.told += answers
@@ -139,6 +146,25 @@ def test_beats_tell_what_is_not_as_it_should_be(link: RedisLink) -> None:
     with beating(link, short, theirs, queued) as found:
         found.wait_for_beats(1)
         assert found.process.told[:3] == [(short, 1), (theirs, b"lost"), (queued, b"unclaimed")]
+
+
+def test_whole_logs_are_known_from_the_second_beat_on(own_redis: Redis) -> None:
+    """Only a beat that knows which run of Redis it speaks to can tell that nothing is missing there."""
+    link = own_redis.link
+    job = submit(link)
+    claim = HandWorker(link).take()
+    held = Held(job.id, claim.fence, claim.first - 1, claim.first - 1)
+    with beating(link, held) as found:
+        found.wait_for_beats(3)
+        before, run = found.process.on_runs[:2]
+        assert before == ""
+        assert set(found.process.known_whole) == {(held, run)}
+        assert len(found.process.known_whole) < len(found.process.on_runs)
+        own_redis.restart()
+        found.wait_for_beats(4)
+        assert found.process.known_whole[-1] == (held, found.process.on_runs[-1])
+        assert found.process.on_runs[-1] != run
+        assert found.process.told == []
 
 
 def test_restart_of_redis_is_noticed(own_redis: Redis) -> None:

@@ -22,6 +22,7 @@ from worker.held_jobs import KEEP_S, HeldJobs, Running
 from worker.runner import Attempt, HandBack
 
 MIB = 1024 * 1024
+RUN = "a run of Redis"
 
 
 class Nothing:
@@ -121,20 +122,61 @@ def test_held_is_what_runs_and_how_far_it_is_committed(bench: Bench) -> None:
     say(first, "a", "b")
     bench.commits = False
     say(second, "a")
-    assert bench.jobs.held(with_ended=False) == [
+    assert bench.jobs.held(with_ended=False, server=RUN) == [
         Held(first.attempt.log.job_id, "fence1", 3, 3),
         Held(second.attempt.log.job_id, "fence2", 1, 1),
     ]
     # On its way: Redis may have it, and readers too.
     assert second.attempt.log.pending() is not None
-    assert bench.jobs.held(with_ended=False)[1] == Held(second.attempt.log.job_id, "fence2", 1, 2)
+    assert bench.jobs.held(with_ended=False, server=RUN)[1] == Held(second.attempt.log.job_id, "fence2", 1, 2)
+
+
+def test_held_without_jobs_whose_appends_speak_for_them(bench: Bench) -> None:
+    """Where a log is whole on this run of Redis and goes on being committed, a beat would say nothing new. It comes
+    back with the first beat for which nothing was, and when Redis is another one."""
+    running = bench.begin()
+    say(running, "a")
+    assert bench.jobs.held(with_ended=False, server=RUN) == [held_of(running)]
+    say(running, "b")
+    # Not known to be whole yet.
+    bench.jobs.whole([held_of(running)], "an earlier run")
+    assert bench.jobs.held(with_ended=False, server=RUN) == [held_of(running)]
+    bench.jobs.whole([held_of(running)], RUN)
+    say(running, "c")
+    assert bench.jobs.held(with_ended=False, server=RUN) == []
+    assert bench.jobs.held(with_ended=False, server=RUN) == [held_of(running)]
+    say(running, "d")
+    assert bench.jobs.held(with_ended=False, server="a later run") == [held_of(running)]
+    say(running, "e")
+    assert bench.jobs.held(with_ended=True, server=RUN) == [held_of(running)]
+
+
+def test_held_with_what_is_not_committed(bench: Bench) -> None:
+    """A job that writes, and whose entries Redis does not take, is spoken for."""
+    running = bench.begin()
+    say(running, "a")
+    bench.jobs.held(with_ended=False, server=RUN)
+    bench.jobs.whole([held_of(running)], RUN)
+    bench.commits = False
+    say(running, "b")
+    assert running.attempt.log.pending() is not None
+    assert bench.jobs.held(with_ended=False, server=RUN) == [held_of(running)]
+
+
+def test_whole_log_of_a_job_that_is_over(bench: Bench) -> None:
+    """What was said of a job that has ended meanwhile is of no use any more."""
+    running = bench.begin()
+    held = held_of(running)
+    bench.end(running)
+    bench.jobs.whole([held], RUN)
+    assert running.attempt.log.whole_on == ""
 
 
 def test_held_without_a_greenlet_that_lives(bench: Bench) -> None:
     """A job whose greenlet is dead is not said to be alive, though nobody has cleared it away yet."""
     running = bench.begin(run=lambda: None)
     running.greenlet.join()
-    assert bench.jobs.held(with_ended=True) == []
+    assert bench.jobs.held(with_ended=True, server=RUN) == []
 
 
 def test_ended_are_held_only_when_asked_for(bench: Bench) -> None:
@@ -142,8 +184,8 @@ def test_ended_are_held_only_when_asked_for(bench: Bench) -> None:
     running = bench.begin()
     say(running, "a")
     bench.end(running)
-    assert bench.jobs.held(with_ended=False) == []
-    assert bench.jobs.held(with_ended=True) == [held_of(running)]
+    assert bench.jobs.held(with_ended=False, server=RUN) == []
+    assert bench.jobs.held(with_ended=True, server=RUN) == [held_of(running)]
 
 
 def given_up(running: Running) -> Held:
@@ -159,8 +201,8 @@ def test_ended_otherwise_are_asked_about(bench: Bench, outcome: bytes) -> None:
     say(running, "a")
     running.attempt.log.answered(outcome)
     bench.jobs.end(running)
-    assert bench.jobs.held(with_ended=False) == []
-    assert bench.jobs.held(with_ended=True) == [given_up(running)]
+    assert bench.jobs.held(with_ended=False, server=RUN) == []
+    assert bench.jobs.held(with_ended=True, server=RUN) == [given_up(running)]
     bench.jobs.answered(given_up(running), 1)
     assert bench.changed == []
 
@@ -170,9 +212,9 @@ def test_ended_are_forgotten_when_redis_had_all_long_after(bench: Bench) -> None
     running = bench.begin()
     bench.end(running)
     bench.jobs.forget(time.monotonic() + KEEP_S - 1)
-    assert bench.jobs.held(with_ended=True) == [held_of(running)]
+    assert bench.jobs.held(with_ended=True, server=RUN) == [held_of(running)]
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
-    assert bench.jobs.held(with_ended=True) == []
+    assert bench.jobs.held(with_ended=True, server=RUN) == []
 
 
 def test_end_that_redis_lost_is_sent_again(bench: Bench) -> None:
@@ -186,11 +228,11 @@ def test_end_that_redis_lost_is_sent_again(bench: Bench) -> None:
     assert bench.changed == [log]
     assert log.pending() is not None
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
-    assert bench.jobs.held(with_ended=False) == [Held(log.job_id, "fence0", 2, 4)]
+    assert bench.jobs.held(with_ended=False, server=RUN) == [Held(log.job_id, "fence0", 2, 4)]
     log.answered(log.last)
-    assert bench.jobs.held(with_ended=False) == []
+    assert bench.jobs.held(with_ended=False, server=RUN) == []
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
-    assert bench.jobs.held(with_ended=True) == []
+    assert bench.jobs.held(with_ended=True, server=RUN) == []
 
 
 def test_entries_that_redis_lost_are_sent_again(bench: Bench) -> None:
@@ -208,7 +250,7 @@ def test_kept_bytes_are_bounded(bench: Bench) -> None:
     for running in runs:
         say(running, "x" * (20 * MIB))
         bench.end(running)
-    kept = bench.jobs.held(with_ended=True)
+    kept = bench.jobs.held(with_ended=True, server=RUN)
     assert kept == [held_of(running) for running in runs[1:]]
 
 
@@ -243,7 +285,7 @@ def test_end_whose_answer_is_under_way(bench: Bench) -> None:
     bench.jobs.answered(held_of(running), b"lost")
     running.attempt.log.answered(2)
     bench.jobs.end(running)
-    assert bench.jobs.held(with_ended=True) == [held_of(running)]
+    assert bench.jobs.held(with_ended=True, server=RUN) == [held_of(running)]
 
 
 def test_claim_that_redis_lost_is_adopted(bench: Bench) -> None:
@@ -305,11 +347,11 @@ def test_given_up_is_asked_about_when_redis_was_away(bench: Bench) -> None:
     running = bench.begin()
     say(running, "a")
     bench.jobs.end(running)
-    assert bench.jobs.held(with_ended=False) == []
-    assert bench.jobs.held(with_ended=True) == [given_up(running)]
+    assert bench.jobs.held(with_ended=False, server=RUN) == []
+    assert bench.jobs.held(with_ended=True, server=RUN) == [given_up(running)]
     bench.jobs.answered(given_up(running), b"lost")
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
-    assert bench.jobs.held(with_ended=True) == []
+    assert bench.jobs.held(with_ended=True, server=RUN) == []
     assert bench.disowned == []
 
 
@@ -318,7 +360,7 @@ def test_claim_that_cannot_be_run_is_asked_about(bench: Bench) -> None:
     running = bench.begin()
     del bench.jobs.running[running.attempt.log.job_id, running.attempt.log.fence]
     bench.jobs.give_up(running.attempt.claim)
-    assert bench.jobs.held(with_ended=True) == [given_up(running)]
+    assert bench.jobs.held(with_ended=True, server=RUN) == [given_up(running)]
 
 
 def test_hand_back_under_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +369,7 @@ def test_hand_back_under_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     said: list[Held] = []
 
     def hand_back(*_args: object, **_options: object) -> str:
-        said.extend(bench.jobs.held(with_ended=False))
+        said.extend(bench.jobs.held(with_ended=False, server=RUN))
         return "queued"
 
     monkeypatch.setattr(Claims, "hand_back", hand_back)
@@ -342,16 +384,16 @@ def test_given_up_that_redis_lost_is_disowned(bench: Bench) -> None:
     running = bench.begin()
     say(running, "a")
     bench.jobs.end(running)
-    held = bench.jobs.held(with_ended=True)[0]
+    held = bench.jobs.held(with_ended=True, server=RUN)[0]
     bench.answers = [StoreUnavailable("away"), None]
     for _ in range(3):
         bench.jobs.answered(held, b"unclaimed")
     gevent.sleep(0)
-    assert bench.jobs.held(with_ended=False) == [held]
+    assert bench.jobs.held(with_ended=False, server=RUN) == [held]
     bench.jobs.forget(time.monotonic() + KEEP_S + 1)
     with gevent.Timeout(10):
         while bench.answers:
             gevent.sleep(0.05)
     assert bench.disowned == [running.attempt.claim] * 2
-    assert bench.jobs.held(with_ended=False) == []
+    assert bench.jobs.held(with_ended=False, server=RUN) == []
     assert (bench.adopted, bench.changed) == ([], [])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import gevent
 import pytest
 
 from spool.claims import Claim, Wanted
@@ -27,6 +28,24 @@ class Queue:
         if isinstance(answer, Exception):
             raise answer
         return answer  # type: ignore[return-value]
+
+
+class SlowQueue(Queue):
+    """One whose answers take a round of the hub, so that others can ask meanwhile."""
+
+    def __init__(self, *answers: object, on_answer: Callable[[], None] = lambda: None) -> None:
+        super().__init__(*answers)
+        self._on_answer = on_answer
+        self._asking = 0
+        self.most_at_once = 0
+
+    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
+        self._asking += 1
+        self.most_at_once = max(self.most_at_once, self._asking)
+        gevent.sleep(0)
+        self._asking -= 1
+        self._on_answer()
+        return super().claim(models, fence, wanted)
 
 
 def taking(queue: Queue, lease_s: float = 10.0) -> Taking:
@@ -55,6 +74,27 @@ def test_job_that_was_there_is_no_reason_to_stop() -> None:
     assert one.take("any") is None
     assert one.take("any") == "a job"
     assert not one.has_just_looked
+
+
+def test_many_slots_that_become_free_at_once() -> None:
+    """A few of them ask; where these find nothing, the others do not ask either, and where there are jobs all do."""
+    for jobs in (0, 30):
+        queue = SlowQueue(*[f"job {number}" for number in range(jobs)])
+        one = taking(queue)
+        slots = [gevent.spawn(one.take, "any") for _ in range(30)]
+        gevent.joinall(slots, raise_error=True)
+        assert queue.most_at_once == 8
+        assert len(queue.fences) == (30 if jobs else 8)
+        assert [slot.value for slot in slots].count(None) == 30 - jobs
+        assert one.going_on == 0
+
+
+def test_bell_that_rings_while_others_ask() -> None:
+    """Who waited for a turn asks all the same, if there may be something new."""
+    queue = SlowQueue(on_answer=lambda: one.rung())
+    one = taking(queue)
+    gevent.joinall([gevent.spawn(one.take, "any") for _ in range(30)], raise_error=True)
+    assert len(queue.fences) == 30
 
 
 def test_no_retries_says_nothing_of_others() -> None:
