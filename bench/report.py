@@ -26,7 +26,7 @@ def table(results: Results) -> str:
 
 def _paced(workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
     yield (
-        f"  {'':{_NAME}}{'p50 ms':>9}{'of runs':>15}{'p99 ms':>9}{'of runs':>15}{'max ms':>9}{'Spool/this':>14}"
+        f"  {'':{_NAME}}{'p50 ms':>9}{'of runs':>15}{'p99 ms':>9}{'of runs':>15}{'max ms':>9}{'Spool/this':>15}"
         f"{'made/s':>9}{'read/s':>9}{'lost':>7}{'errors':>7}{'web':>7}{'prod.':>7}{'redis':>7}{'all':>7}{'load':>7}"
     )
     spool = next((row for row in rows if row.subject == "spool"), None)
@@ -35,7 +35,7 @@ def _paced(workload: Workload, rows: Sequence[Row]) -> Iterator[str]:
             cell for name in ("p50_ms", "p99_ms") for cell in (_number(row.median(name), 9, 2), _spread(row, name))
         ]
         cells.append(_number(row.median("max_ms"), 9, 1))
-        cells.append(f"{_ratios(spool, row):>14}")
+        cells.append(f"{_ratios(spool, row):>15}")
         cells += [_number(row.median(name), 9) for name in ("produced_rate", "delivered_rate")]
         cells += [_number(sum(row.values(name)), 7) for name in ("lost", "errors")]
         used = (row.cpu_us("web"), row.producer_us(), row.cpu_us("redis"), row.all_us(), row.cpu_us("load"))

@@ -9,7 +9,7 @@ import orjson
 
 from spool.claims import Claim, Claims, Held, Wanted, new_fence
 from spool.entries import Entry, Kind
-from spool.jobs import Job, NewJob, new_job_id
+from spool.jobs import Job, NewJob, Status, new_job_id
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models import DEMO, Model
@@ -30,6 +30,17 @@ def new_job(**fields: Any) -> NewJob:
 def submit(link: RedisLink, **fields: Any) -> Job:
     """Submit such a job."""
     return JobStore(link).submit(new_job(**fields), max_queued=1_000_000).job
+
+
+def claimed(
+    job_id: str = "j0-" + "0" * 26, *, fence: str = "f" * 16, first: int = 2, prefix: str = "", **fields: Any
+) -> Claim:
+    """A claim of which no Redis knows: its next entry is ``first``, and it goes on after ``prefix``. ``fields`` are the
+    job's."""
+    said = {"last_entry": first - 1, "attempt": 1, **fields}
+    job = Job(job_id, Status.RUNNING, OWNER, DEMO.name, 0.0, 60.0, **said)
+    opening = Entry(first - 1, Kind.STARTED, AT, {"attempt": 1, "model": DEMO.name}).encode()
+    return Claim(job, 0, fence, {"messages": []}, prefix, opening, first, 60.0)
 
 
 def tokens(first: int, *texts: str) -> list[bytes]:

@@ -10,12 +10,11 @@ import pytest
 from gevent.event import Event
 from gevent.greenlet import Greenlet
 
-from spool.claims import Claim
 from spool.deadline import Deadline
 from spool.entries import Entry, Kind
 from spool.errors import StoreUnavailable
-from spool.jobs import Job, Status
 from spool.redis_link import RedisLink
+from tests.by_hand import claimed
 from worker.appender import Appender
 from worker.attempt_log import AttemptLog
 
@@ -64,9 +63,7 @@ def appender(link: Link) -> Iterator[Appender]:
 
 def log_of(appender: Appender, name: str) -> AttemptLog:
     """The log of an attempt at a job of this name, at entry 1."""
-    job = Job(name, Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=1)
-    opening = Entry(1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
-    return AttemptLog(Claim(job, 0, "f" * 16, {}, "", opening, 2, 60.0), appender.changed)
+    return AttemptLog(claimed(name), appender.changed)
 
 
 def say(log: AttemptLog, *texts: str) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.claims import Claim
 from spool.deadline import Deadline
 from spool.entries import Entry, Kind
-from spool.jobs import Job, Status
+from spool.jobs import Status
+from tests.by_hand import claimed
 from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -21,9 +21,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 def attempt_log(first: int = 2, prefix: str = "") -> AttemptLog:
     """The log of an attempt whose first entry has this id, and which goes on after this text."""
-    job = Job("j0-" + "0" * 26, Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=first - 1)
-    opening = Entry(first - 1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
-    return AttemptLog(Claim(job, 0, "f" * 16, {}, prefix, opening, first, 60.0), lambda _log: None)
+    return AttemptLog(claimed(first=first, prefix=prefix), lambda _log: None)
 
 
 def say(log: AttemptLog, *texts: str) -> None:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.claims import Claim, Claims
+from spool.claims import Claims
 from spool.coalescing import Coalescing
 from spool.deadline import Deadline
 from spool.entries import Entry, Kind
 from spool.errors import StoreUnavailable
-from spool.jobs import Job, Status
 from spool.models import DEMO
 from spool.redis_link import RedisLink
+from tests.by_hand import claimed
 from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 from worker.backends import (
     BackendError,
@@ -72,9 +72,7 @@ class Scene:
 
 def attempt_log(how: Coalescing | None) -> AttemptLog:
     """The log of an attempt whose job has this in its record."""
-    job = Job("j0-" + "0" * 26, Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=1, coalesce=how)
-    opening = Entry(1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
-    return AttemptLog(Claim(job, 0, "f" * 16, {"messages": []}, "", opening, 2, 60.0), lambda _log: None)
+    return AttemptLog(claimed(coalesce=how), lambda _log: None)
 
 
 def entries_of(log: AttemptLog) -> list[tuple[Kind, Any]]:

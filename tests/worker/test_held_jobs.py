@@ -11,11 +11,12 @@ import pytest
 from gevent.greenlet import Greenlet
 
 from spool.claims import WRITTEN_ON, Claim, Claims, Held
-from spool.entries import Entry, Kind
+from spool.entries import Kind
 from spool.errors import StoreUnavailable
-from spool.jobs import Job, Status
+from spool.jobs import Status
 from spool.models import DEMO
 from spool.redis_link import RedisLink
+from tests.by_hand import claimed
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends import Backend, GenerationRequest, Piece
 from worker.held_jobs import KEEP_S, HeldJobs, Running
@@ -74,9 +75,7 @@ class Bench:
         self, number: int = 0, run: Callable[[], None] = lambda: gevent.sleep(60), backend: Backend | None = None
     ) -> Running:
         """An attempt begins, whose greenlet does ``run``."""
-        job = Job(f"j0-{number:026d}", Status.RUNNING, "alice", "demo", 0.0, 60.0, last_entry=1, attempt=1)
-        opening = Entry(1, Kind.STARTED, "2026-11-21T09:30:00.123Z", {"attempt": 1, "model": "demo"}).encode()
-        claim = Claim(job, 0, f"fence{number}", {"messages": []}, "", opening, 2, 60.0)
+        claim = claimed(f"j0-{number:026d}", fence=f"fence{number}")
         log = AttemptLog(claim, self._commit)
         claims = Claims(RedisLink("unix:///nowhere"), shard=0, worker="w", lease_s=10, max_attempts=3)
         attempt = Attempt(claim, DEMO, backend or Nothing(), log, claims, max_output_bytes=MIB)
