@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import gevent
 from gevent.greenlet import Greenlet
@@ -17,7 +18,8 @@ from gevent.threadpool import ThreadPool
 from spool.background import spawn_forever
 from spool.bell import Bell
 from spool.claims import Claim, Claims, Wanted
-from spool.errors import UnknownModel
+from spool.deadline import Deadline
+from spool.errors import StoreUnavailable, UnknownModel
 from spool.fail_points import reach
 from spool.keeper import Keeper
 from spool.model_table import ModelTable
@@ -42,6 +44,7 @@ _LIMITS_S = 0.25
 _PATROL_S = 1.0
 _HAND_BACK_S = 6.0
 _LEAVE_S = 2.0
+_MOMENT_S = 0.01
 _GIVE_WAY_S = 0.0005
 
 
@@ -80,7 +83,12 @@ class WorkerProcess:
         hub_side = HubSide(self._jobs, lambda: self.free if self._bell is not None else 0, self._apart)
         self._heartbeat = Heartbeat(self._claims_on(self._beats), hub_side, self._watchdog)
         self._taking = Taking(
-            self._claims, self._served, self._watchdog.asked, lease_s=settings.lease_s, sleep=gevent.sleep
+            self._claims,
+            self._served,
+            self._watchdog.asked,
+            self._give_back,
+            lease_s=settings.lease_s,
+            sleep=gevent.sleep,
         )
         self._fitness = FitnessCheck(self._link)
         self._thread = ThreadPool(1)
@@ -134,16 +142,26 @@ class WorkerProcess:
         deadline = time.monotonic() + self._settings.worker_drain_s
         while (self._jobs.running or self._taking.going_on) and time.monotonic() < deadline:
             gevent.sleep(0.05)
-        running = [one.greenlet for one in self._jobs.running.values()]
-        if running:
-            log.info("handing back %d jobs", len(running))
-        gevent.killall(running, HandBack, timeout=_HAND_BACK_S)
+        self._hand_all_back()
         self._heartbeat.stop()
         deadline = time.monotonic() + _LEAVE_S
         while not self._heartbeat.left and time.monotonic() < deadline:
             gevent.sleep(0.02)
         # gevent would wait 5 s for an idle thread of its pool before the process ends.
         self._thread.kill()
+
+    def _hand_all_back(self) -> None:
+        """What runs, and what claims that are on their way bring."""
+        # A greenlet that was only just begun would never run if it were killed now, and hand nothing back.
+        gevent.sleep(0)
+        left = Deadline.after(_HAND_BACK_S)
+        running = [one.greenlet for one in self._jobs.running.values()]
+        if running:
+            log.info("handing back %d jobs", len(running))
+        with suppress(gevent.Timeout):
+            gevent.killall(running, HandBack, timeout=left.left_s)
+        while self._taking.going_on and not left.passed:
+            gevent.sleep(_MOMENT_S)
 
     # Slots.
 
@@ -209,6 +227,20 @@ class WorkerProcess:
 
     def _served(self) -> list[Model]:
         return [model for model in self.models.all() if model.backend in self._backends]
+
+    def _give_back(self, claim: Claim) -> None:
+        """A claim whose answer came when this process takes nothing any more."""
+        self._jobs.give_up(claim)
+        try:
+            answer = self._claims.hand_back(
+                claim.job.id, claim.fence, counts=False, reason="handed_back", message="its worker was stopped"
+            )
+            log.info("job %s handed back: %s", claim.job.id, answer)
+        except StoreUnavailable as exc:
+            # Its lease runs out, and the keeper takes it from there.
+            log.warning("job %s not handed back: %s", claim.job.id, exc)
+        if self._bell is not None:
+            self._bell.ring(claim.job.id)
 
     def _run(self, claim: Claim) -> None:
         """Run the job in a greenlet of its own: what is thrown into it cannot hit the next job of this slot."""

@@ -30,13 +30,14 @@ class Claiming(Protocol):
 
 class Taking:
     """What one process asks for. ``served`` are the models that it can run; ``asked`` is called whenever Redis has
-    answered; ``sleep`` takes seconds."""
+    answered; ``give_back`` gets a claim that came when nothing is taken any more; ``sleep`` takes seconds."""
 
     def __init__(
         self,
         claims: Claiming,
         served: Callable[[], Sequence[Model]],
         asked: Callable[[], None],
+        give_back: Callable[[Claim], None],
         *,
         lease_s: float,
         sleep: Callable[[float], object],
@@ -44,6 +45,7 @@ class Taking:
         self._claims = claims
         self._served = served
         self._asked = asked
+        self._give_back = give_back
         self._lease_s = lease_s
         self._sleep = sleep
         self._empty_at = float("-inf")
@@ -90,6 +92,9 @@ class Taking:
                 reach("claim.answered")
                 self._asked()
                 self._empty_at = asked_at if claim is None and wanted == "any" else float("-inf")
+                if claim is not None and self.stopped:
+                    self._give_back(claim)
+                    return None
                 return claim
             except StoreUnavailable as exc:
                 if time.monotonic() >= began + self._lease_s:

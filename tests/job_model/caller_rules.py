@@ -137,9 +137,10 @@ class CallerRules(Frame):
         if job.forgotten:
             assert answer is None
             return
+        # One that has ended stays as it is: also one that nobody read any more, and that was cancelled for it.
+        job.cancelling = job.cancelling or not job.ended
         if job.status is Status.QUEUED:
             self.is_cancelled(job)
-        job.cancelling = job.cancelling or job.status in (Status.RUNNING, Status.CANCELLED)
         assert answer.decode() == job.status
 
     def delete(self, job: ModelJob) -> None:

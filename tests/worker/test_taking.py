@@ -20,6 +20,7 @@ class Queue:
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
         self.fences: list[str] = []
+        self.given_back: list[Claim] = []
 
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:  # noqa: ARG002
         """The next answer, and nothing after the last."""
@@ -50,7 +51,9 @@ class SlowQueue(Queue):
 
 def taking(queue: Queue, lease_s: float = 10.0) -> Taking:
     """One that asks it."""
-    return Taking(queue, lambda: [DEMO], lambda: None, lease_s=lease_s, sleep=lambda _seconds: None)
+    return Taking(
+        queue, lambda: [DEMO], lambda: None, queue.given_back.append, lease_s=lease_s, sleep=lambda _seconds: None
+    )
 
 
 def test_nothing_is_remembered_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +126,19 @@ def test_given_up_after_a_lease() -> None:
 def test_broken_record() -> None:
     """A job that cannot be read is left to its lease."""
     assert taking(Queue(UndecodableRecord("job", b"?"))).take("any") is None
+
+
+def test_stopped_while_an_answer_is_on_its_way() -> None:
+    """A job that comes then is given back while the claim still counts as going on; those who wait ask no more."""
+    queue = SlowQueue(*[f"job {number}" for number in range(30)])
+    one = taking(queue)
+    slots = [gevent.spawn(one.take, "any") for _ in range(30)]
+    gevent.sleep(0)
+    one.stopped = True
+    gevent.joinall(slots, raise_error=True)
+    assert [slot.value for slot in slots] == [None] * 30
+    assert queue.given_back == [f"job {number}" for number in range(8)]
+    assert one.going_on == 0
 
 
 def test_stopped() -> None:
