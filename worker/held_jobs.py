@@ -97,7 +97,8 @@ class HeldJobs:
         """What a heartbeat says that this process has, to the run ``server`` of Redis. Safe from the heartbeat's
         thread. ``with_ended``: all of it, and those ends that Redis has confirmed, for after it was away; otherwise
         jobs are left out whose appends do what a beat would."""
-        # Over copies: the hub adds and removes meanwhile.
+        # Over copies: the hub adds and removes meanwhile. Each log is asked, also when all are wanted: it remembers how
+        # far it was.
         logs = [
             one.attempt.log
             for one in list(self.running.values())

@@ -28,9 +28,9 @@ local function beat(id, fence, acked, sent)
   end
   local last = tonumber(record[5])
   if last < acked then return last end
-  -- What was sent and is not there may have been: readers saw it, the answer was lost, and then the entry. It comes again.
   if not has_met then return 'ok' end
   if record[6] ~= run_id() then
+    -- What was sent and is not there may have been: readers saw it, the answer was lost, then the entry. It comes again.
     if last < sent then return 'ok' end
     redis.call('HSET', key, 'server', run_id())
   end
