@@ -229,7 +229,7 @@ class WorkerProcess:
         return [model for model in self.models.all() if model.backend in self._backends]
 
     def _give_back(self, claim: Claim) -> None:
-        """A claim whose answer came when this process takes nothing any more."""
+        """A job that was claimed, and is not begun because this process takes nothing any more."""
         self._jobs.give_up(claim)
         try:
             answer = self._claims.hand_back(
@@ -251,6 +251,10 @@ class WorkerProcess:
             log.error("job %s: %s", claim.job.id, exc)
             self._jobs.give_up(claim)
             self._claims.hand_back(claim.job.id, claim.fence, counts=True, reason="model_unknown", message=str(exc))
+            return
+        if self.draining:
+            # Told to stop while the model was looked up.
+            self._give_back(claim)
             return
         attempt_log = AttemptLog(claim, self._appender.changed)
         attempt = Attempt(
