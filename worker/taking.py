@@ -30,7 +30,8 @@ class Claiming(Protocol):
 
 class Taking:
     """What one process asks for. ``served`` are the models that it can run; ``asked`` is called whenever Redis has
-    answered; ``give_back`` gets a claim that came when nothing is taken any more; ``sleep`` takes seconds."""
+    answered; ``give_back`` gets a claim that came when nothing is taken any more; ``sleep`` takes seconds and
+    ``clock`` answers them."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Taking:
         *,
         lease_s: float,
         sleep: Callable[[float], object],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._claims = claims
         self._served = served
@@ -48,9 +50,10 @@ class Taking:
         self._give_back = give_back
         self._lease_s = lease_s
         self._sleep = sleep
+        self._clock = clock
         self._empty_at = float("-inf")
         self._turns = BoundedSemaphore(_AT_A_TIME)
-        self.rung_at = time.monotonic()
+        self.rung_at = self._clock()
         """When a bell was heard last (monotonic)."""
         self.going_on = 0
         """Claims that wait for their turn or their answer: each may bring a job."""
@@ -58,7 +61,7 @@ class Taking:
 
     def rung(self) -> None:
         """A bell was heard: there may be jobs."""
-        self.rung_at = time.monotonic()
+        self.rung_at = self._clock()
 
     def make_room(self) -> None:
         """A job has ended whose model may run so many and no more: another one of them may be taken now."""
@@ -68,7 +71,7 @@ class Taking:
     def has_just_looked(self) -> bool:
         """Nothing was pending a moment ago. Whatever came since rings, and there is a slot to hear it: of many jobs
         that end together not each needs to ask."""
-        return self._empty_at > self.rung_at and time.monotonic() - self._empty_at < _LOOKED_S
+        return self._empty_at > self.rung_at and self._clock() - self._empty_at < _LOOKED_S
 
     def take(self, wanted: Wanted) -> Claim | None:
         """The next job. After a lost answer the same fence is asked again, so that no job hangs on an answer."""
@@ -83,9 +86,9 @@ class Taking:
             self.going_on -= 1
 
     def _take(self, wanted: Wanted) -> Claim | None:
-        fence, began = new_fence(), time.monotonic()
+        fence, began = new_fence(), self._clock()
         while not self.stopped:
-            asked_at = time.monotonic()
+            asked_at = self._clock()
             try:
                 reach("claim.before")
                 claim = self._claims.claim(self._served(), fence, wanted)
@@ -97,7 +100,7 @@ class Taking:
                     return None
                 return claim
             except StoreUnavailable as exc:
-                if time.monotonic() >= began + self._lease_s:
+                if self._clock() >= began + self._lease_s:
                     log.warning("no claim: %s", exc)
                     return None
                 self._sleep(_AGAIN_S)

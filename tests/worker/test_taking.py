@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import gevent
-import pytest
 
 from spool.claims import Claim, Wanted
 from spool.errors import StoreUnavailable, UndecodableRecord
@@ -49,25 +47,47 @@ class SlowQueue(Queue):
         return super().claim(models, fence, wanted)
 
 
-def taking(queue: Queue, lease_s: float = 10.0) -> Taking:
-    """One that asks it."""
-    return Taking(
-        queue, lambda: [DEMO], lambda: None, queue.given_back.append, lease_s=lease_s, sleep=lambda _seconds: None
+class Clock:
+    """Stands still until it is put forward. Seconds, in steps that floats add without an error."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def taking(queue: Queue, lease_s: float = 10.0, clock: Clock | None = None) -> Taking:
+    """One that asks it, created a second ago. Its clock stands still, so that a slow machine changes nothing."""
+    clock = clock or Clock()
+    one = Taking(
+        queue,
+        lambda: [DEMO],
+        lambda: None,
+        queue.given_back.append,
+        lease_s=lease_s,
+        sleep=lambda _seconds: None,
+        clock=clock,
     )
+    clock.now += 1
+    return one
 
 
-def test_nothing_is_remembered_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has just found nothing need not ask again, until a bell rings, room is made or the moment is over."""
-    one = taking(Queue())
+def test_nothing_is_remembered_for_a_moment() -> None:
+    """A claim right after an empty one is skipped, until a bell rings, a slot's limit frees or the moment passes."""
+    clock = Clock()
+    one = taking(Queue(), clock=clock)
     assert not one.has_just_looked
-    now = time.monotonic() + 1
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    for forget in (one.rung, one.make_room, lambda: None):
+
+    def let_the_moment_pass() -> None:
+        clock.now += 1 / 128
+
+    for forget in (one.rung, one.make_room, let_the_moment_pass):
+        clock.now += 1
         assert one.take("any") is None
+        clock.now += 1 / 512
         assert one.has_just_looked
-        now += 0.001
         forget()
-        now += 0.004
         assert not one.has_just_looked
 
 
