@@ -9,6 +9,7 @@
     ├── JobNotEnded              deleting what still runs
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
     ├── UnknownModel
+    ├── NoModel                  no upstream has said yet which models it serves, and there is no demo
     ├── LimitExceeded            too many of something (carries retry_after_s)
     │   ├── QueueFull
     │   └── TooManyStreams
@@ -84,6 +85,15 @@ class UnknownModel(SpoolError):
         super().__init__(f"no model {name!r}")
         self.name = name
         self.known = known
+
+
+class NoModel(SpoolError):
+    """There is no model yet: no upstream has been reached, and the demo is switched off."""
+
+    retry_after_s = 5.0
+
+    def __init__(self) -> None:
+        super().__init__("no model is known yet: no worker has reached an upstream, and SPOOL_DEMO=0")
 
 
 class LimitExceeded(SpoolError):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import orjson
 from gevent.lock import RLock
 
-from spool.errors import StoreUnavailable, UnknownModel
+from spool.errors import NoModel, StoreUnavailable, UnknownModel
 from spool.keys import prefix
 from spool.models import Model
 from spool.redis_link import RedisLink
@@ -40,7 +40,7 @@ class ModelTable:
 
     def get(self, name: str | None) -> Model:
         """The model of that name, or the default one. Raises ``UnknownModel``; a name that is not known yet is
-        looked up in Redis first."""
+        looked up in Redis first. Without a name also ``NoModel``."""
         if name is None:
             return self.default()
         if name in self._to_prove:
@@ -56,8 +56,13 @@ class ModelTable:
         return model
 
     def default(self) -> Model:
-        """What is asked when nobody says what."""
-        return self.get(self._default) if self._default else self.all()[0]
+        """The model of a job that names none. Raises ``NoModel`` if there is none yet, and ``UnknownModel``."""
+        if self._default:
+            return self.get(self._default)
+        models = self.all()
+        if not models:
+            raise NoModel
+        return models[0]
 
     def all(self) -> list[Model]:
         """Every model, upstreams' before the demo."""

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     models_file: Path | None = None
     upstream_url: str = Field("", repr=False)
     upstream_api_key: SecretStr = SecretStr("")
+    demo: bool = True
+    """Whether the model ``demo`` can be asked. Without it there must be an upstream."""
     default_model: str = ""
     """What a job without ``model`` asks for; empty: the first upstream model, or ``demo``."""
     lease_s: float = Field(10.0, ge=1, le=300)
@@ -82,9 +84,22 @@ class Settings(BaseSettings):
             if environ.get(PREFIX + name.upper(), "") != ""
         }
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as exc:
             raise SettingsError(_explain(exc, environ)) from None
+        settings.check_models()
+        return settings
+
+    def check_models(self) -> None:
+        """``SettingsError`` if without the demo there is nothing to ask."""
+        if self.demo:
+            return
+        if not self.upstreams():
+            raise SettingsError(
+                "SPOOL_DEMO=0 leaves no model to ask: set SPOOL_UPSTREAM_URL, or name an upstream in SPOOL_MODELS_FILE"
+            )
+        if self.default_model == DEMO.name:
+            raise SettingsError("SPOOL_DEFAULT_MODEL='demo' cannot be asked with SPOOL_DEMO=0: set one of the two")
 
     def upstreams(self) -> tuple[Upstream, ...]:
         """The upstreams that are configured: the one of ``SPOOL_UPSTREAM_URL`` first."""
@@ -95,8 +110,9 @@ class Settings(BaseSettings):
         return single + (upstreams.load(self.models_file) if self.models_file else ())
 
     def static_models(self) -> tuple[Model, ...]:
-        """The models that are known without asking anybody; the demo last."""
-        return (*(m for u in self.upstreams() for m in u.models), DEMO)
+        """The models that are known without asking an upstream; the demo, unless it is switched off, last."""
+        demo = (DEMO,) if self.demo else ()
+        return (*(m for u in self.upstreams() for m in u.models), *demo)
 
 
 class WebSettings(Settings):

@@ -90,6 +90,8 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(422, "Idempotency conflict", str(exc), job=exc.job_id)
         case errors.UnknownModel():
             return model_problem(exc)
+        case errors.NoModel():
+            return Problem(503, "No model", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.QueueFull():
             return Problem(503, "Queue full", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.TooManyStreams():

@@ -26,7 +26,7 @@ def read_settings() -> WorkerSettings:
 
 def build_backends(settings: WorkerSettings) -> dict[str, Backend]:
     """The backends by the name that models know them by."""
-    backends: dict[str, Backend] = {"demo": Demo()}
+    backends: dict[str, Backend] = {"demo": Demo()} if settings.demo else {}
     upstreams = settings.upstreams()
     if upstreams:
         # Here: the SDK takes as long to import as everything else together.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from spool.errors import StoreUnavailable, UnknownModel
+from spool.errors import NoModel, StoreUnavailable, UnknownModel
 from spool.keys import prefix
 from spool.model_table import ModelTable
 from spool.models import DEMO, Model, Upstream
@@ -55,6 +55,16 @@ def test_table_with_an_unknown_model(link: RedisLink) -> None:
         ModelTable(link, many).get("nothing")
     assert caught.value.name == "nothing"
     assert caught.value.known == [f"m{n}" for n in range(20)]
+
+
+def test_table_without_any_model(link: RedisLink) -> None:
+    """With the demo switched off and no upstream reached yet, a job that names no model cannot be accepted yet."""
+    table = ModelTable(link, [], ["u"])
+    assert table.all() == []
+    with pytest.raises(NoModel):
+        table.get(None)
+    table.publish("u", [SMALL])
+    assert table.get(None) == SMALL
 
 
 def test_table_with_discovered_models(link: RedisLink) -> None:

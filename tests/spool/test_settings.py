@@ -98,6 +98,26 @@ def test_repr_shows_no_secret() -> None:
     assert settings.upstreams()[0].url == "http://127.0.0.1:1/v1"
 
 
+def test_demo_can_be_switched_off_where_there_is_an_upstream() -> None:
+    """Without the demo, what the upstreams serve is all there is."""
+    environ = {"SPOOL_DEMO": "0", "SPOOL_UPSTREAM_URL": "http://127.0.0.1:1/v1"}
+    assert RunSettings.read(environ).static_models() == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({}, "SPOOL_DEMO=0 leaves no model to ask: set SPOOL_UPSTREAM_URL"),
+        ({"SPOOL_UPSTREAM_URL": "http://x/v1", "SPOOL_DEFAULT_MODEL": "demo"}, "SPOOL_DEFAULT_MODEL='demo'"),
+    ],
+)
+def test_demo_that_is_switched_off_and_needed(environ: dict[str, str], message: str) -> None:
+    """Without the demo and without an upstream nothing could be asked: no program starts."""
+    for program in (WebSettings, WorkerSettings, RunSettings):
+        with pytest.raises(SettingsError, match=message):
+            program.read({"SPOOL_DEMO": "0", **environ})
+
+
 def test_misspelt_variable_is_refused_with_a_suggestion() -> None:
     """A typo must not pass for an unset variable."""
     with pytest.raises(SettingsError, match=r"SPOOL_WORKER_PROCESES .* did you mean SPOOL_WORKER_PROCESSES\?"):

@@ -91,6 +91,13 @@ def test_answer_to_anything(prompt: str) -> None:
     assert quoted in "".join(said)
 
 
+def test_usage_counts_the_words_of_a_long_prompt() -> None:
+    """A prompt is counted in parts, and a word that two of them share once."""
+    prompt = "".join("ab " * 7 + "\n" * 3 for _ in range(8000)) + "x" * 200_000 + " y"
+    usage = next(piece for piece in generate({"tokens": 0}, prompt=prompt) if isinstance(piece, Usage))
+    assert usage.input_tokens == len(prompt.split())
+
+
 def test_says_that_it_is_a_demo() -> None:
     """Nobody takes its answer for a model's."""
     assert "demo" in "".join(texts(generate({}))[:20])
@@ -200,6 +207,7 @@ def test_closed_in_the_middle() -> None:
         ([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}], "b"),
         ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}], "a"),
         ([{"role": "user", "content": [{"type": "text", "text": 7}]}], "7"),
+        ([{"role": "user", "content": [{"type": "text", "text": {"a": [1]}}]}], ""),
     ],
     ids=repr,
 )

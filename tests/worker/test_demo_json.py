@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from spool.models import DEMO
-from worker.backends import Finish, GenerationRequest, Piece, Text, ToolCall, Usage
+from worker.backends import BackendError, Finish, GenerationRequest, Piece, Text, ToolCall, Usage
 from worker.backends.demo import Demo
-from worker.backends.demo_json import fitting
+from worker.backends.demo_json import MAX_BYTES, MAX_VALUES, fitting
 
 WEATHER = {
     "type": "function",
@@ -90,6 +90,83 @@ def test_result_of_a_call_is_answered_in_text() -> None:
 def test_json_that_fits(schema: dict[str, Any], expected: Any) -> None:
     """A value of each type; what refers to itself has an end."""
     assert orjson.loads(fitting(schema, "in Oslo?")) == expected
+
+
+def multiplying(width: int, levels: int, leaf: Any) -> dict[str, Any]:
+    """A schema whose value has ``width ** levels`` leaves."""
+    defs: dict[str, Any] = {"L0": leaf}
+    for level in range(1, levels + 1):
+        one = {"$ref": f"#/$defs/L{level - 1}"}
+        defs[f"L{level}"] = {"type": "object", "properties": {f"p{n}": one for n in range(width)}}
+    return {"$ref": f"#/$defs/L{levels}", "$defs": defs}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        multiplying(30, 4, {"type": "string"}),
+        multiplying(10, 3, {"const": "x" * 1000}),
+        multiplying(10, 3, {"enum": [["x" * 1000]]}),
+        {"type": "object", "properties": {f"p{n}": {} for n in range(MAX_VALUES)}},
+        {"type": "object", "properties": {"n" * (MAX_BYTES + 1): {}}},
+    ],
+    ids=["references", "constants", "enums", "properties", "a name"],
+)
+def test_schema_that_multiplies(schema: dict[str, Any]) -> None:
+    """A schema that asks for more than a bounded number of values and bytes ends its job, before these are made."""
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    for params in ({"response_format": form}, {"tools": tools, "tool_choice": "required"}):
+        with pytest.raises(BackendError) as caught:
+            generate("x", **params)
+        assert (caught.value.code, caught.value.retryable) == ("invalid_params", False)
+        assert f"{MAX_VALUES} values" in caught.value.message
+
+
+def test_calls_share_one_bound() -> None:
+    """Many calls may not make together what one of them may not."""
+    schema = {"type": "array", "items": {"const": "x" * 1000}}
+    tools = [{"type": "function", "function": {"name": f"f{n}", "parameters": schema}} for n in range(100)]
+    prompt = " ".join(f"f{n}" for n in range(100))
+    assert len(called(generate(prompt, tools=tools[:10]))) == 10
+    with pytest.raises(BackendError):
+        generate(prompt, tools=tools)
+
+
+def test_word_of_a_long_prompt_is_short() -> None:
+    """A prompt that is one long word does not come back with each value."""
+    schema = {"type": "object", "properties": {f"p{n}": {} for n in range(100)}}
+    assert len(fitting(schema, "x" * 100_000)) < MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"response_format": {"type": "json_schema", "json_schema": "x"}}, "Oslo"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": [1]}}}, "Oslo"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": {"a": 1}}}}}, None),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"anyOf": 7, "enum": {}}}}}, "Oslo"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"properties": 1}}}}, "Oslo"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {"type": "integer", "minimum": "x"}},
+                }
+            },
+            7,
+        ),
+    ],
+)
+def test_schema_of_the_wrong_shape(params: dict[str, Any], expected: Any) -> None:
+    """What is no schema is not followed, and breaks nothing."""
+    text = "".join(piece.text for piece in generate("In Oslo", **params) if isinstance(piece, Text))
+    assert orjson.loads(text) == expected
+
+
+def test_tool_choice_of_the_wrong_shape() -> None:
+    """A choice that names no function calls none."""
+    assert called(generate("weather", tools=[WEATHER], tool_choice={"function": "weather"})) == {}
 
 
 def test_structured_answer() -> None:

@@ -20,6 +20,9 @@ from worker.pacer import Pacer
 _TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
 _PIECES = re.compile(r".{1,8}", re.DOTALL)
 _YIELD_EVERY = 64
+_SKIP_EVERY = 1000
+_COUNTED_CHARACTERS = 64 * 1024
+"""Of a prompt: how much is looked at before others have their turn."""
 _STAMPS = 200
 _EFFORTS = {"low": 2, "medium": 4, "high": 8, "xhigh": 16}
 _QUOTED_CHARACTERS = 80
@@ -94,7 +97,7 @@ class Demo:
         called = calls(params, request.messages, prompt)
         if called:
             yield from _called(called, request.job_id, schedule)
-            yield Usage(input_tokens=len(prompt.split()), output_tokens=schedule.skipped)
+            yield Usage(input_tokens=_words_in(prompt), output_tokens=schedule.skipped)
             yield Finish("tool_calls")
             return
         made = 0
@@ -103,7 +106,7 @@ class Demo:
         total = schedule.skipped + made
         if params.fail_after is not None and total >= params.fail_after:
             raise BackendError("demo_failure", f"failed after {total} tokens, as asked", retryable=True)
-        yield Usage(input_tokens=len(prompt.split()), output_tokens=total)
+        yield Usage(input_tokens=_words_in(prompt), output_tokens=total)
         yield Finish("length" if params.tokens is not None or total == _most(params) else "stop")
 
     def _texts(self, prompt: str, params: DemoParams, prefix: str, schedule: _Schedule) -> Iterator[str]:
@@ -181,6 +184,8 @@ def _after(texts: Iterator[str], prefix: str, schedule: _Schedule) -> Iterator[s
         if length < len(prefix):
             length += len(text)
             schedule.skipped += 1
+            if schedule.skipped % _SKIP_EVERY == 0:
+                gevent.sleep(0)
             continue
         yield text
 
@@ -189,7 +194,8 @@ def answer(prompt: str, seed: int, *, endless: bool) -> Iterator[str]:
     """The tokens of the demo's answer to ``prompt``; ``endless``: its paragraphs over and over."""
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
     chance = random.Random(digest)
-    quoted = " ".join(prompt.split())
+    # So many words are at least as many characters, whatever else there is.
+    quoted = " ".join(prompt.split(None, _QUOTED_CHARACTERS)[:_QUOTED_CHARACTERS])
     if len(quoted) > _QUOTED_CHARACTERS:
         quoted = quoted[:_QUOTED_CHARACTERS].rstrip() + "…"
     yield from _TOKENS.findall(_OPENING.format(prompt=quoted))
@@ -206,5 +212,22 @@ def prompt_of(messages: Sequence[object]) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict)).strip()
+        return " ".join(_part_text(part) for part in content if isinstance(part, dict)).strip()
     return ""
+
+
+def _part_text(part: dict[str, object]) -> str:
+    text = part.get("text", "")
+    return str(text) if isinstance(text, str | int | float) else ""
+
+
+def _words_in(prompt: str) -> int:
+    """How many words the prompt has; other jobs have their turn meanwhile."""
+    count, joined = 0, False
+    for at in range(0, len(prompt), _COUNTED_CHARACTERS):
+        part = prompt[at : at + _COUNTED_CHARACTERS]
+        # A word that goes on over the border was counted before it.
+        count += len(part.split()) - (joined and not part[0].isspace())
+        joined = not part[-1].isspace()
+        gevent.sleep(0)
+    return count

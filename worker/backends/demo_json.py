@@ -1,4 +1,8 @@
-"""What the demo says where JSON is asked for: values that fit a schema, and calls of the caller's functions."""
+"""What the demo says where JSON is asked for: values that fit a schema, and calls of the caller's functions.
+
+A schema of a few kilobytes can describe gigabytes (references that multiply), so what is made is counted while it is
+made: more than ``MAX_VALUES`` values or ``MAX_BYTES`` of text for one answer, all its calls together, is an error.
+"""
 
 from __future__ import annotations
 
@@ -9,68 +13,141 @@ from typing import Any
 import orjson
 
 from spool.demo_params import DemoParams
+from worker.backends import BackendError
 
+MAX_VALUES = 2000
+MAX_BYTES = 64 * 1024
 _DEPTH = 8
+_READ_CHARACTERS = 8192
+"""Of a prompt: where names of functions, and a word to answer with, are looked for."""
+_WORD_CHARACTERS = 80
 _NAMES = re.compile(r"\b[A-Z][\w-]+")
 
 
+class _Budget:
+    """What may still be made for one answer."""
+
+    def __init__(self) -> None:
+        self._values = MAX_VALUES
+        self._bytes = MAX_BYTES
+
+    def spend(self, size: int) -> None:
+        """One more value of ``size`` bytes. Raises ``BackendError``."""
+        self._values -= 1
+        self._bytes -= size
+        if self._values < 0 or self._bytes < 0:
+            message = f"the JSON that is asked for has more than {MAX_VALUES} values or {MAX_BYTES} bytes"
+            raise BackendError("invalid_params", f"{message}, which is the most that the demo makes", retryable=False)
+
+
 def calls(params: DemoParams, messages: Sequence[Mapping[str, Any]], prompt: str) -> list[tuple[str, str]]:
-    """The functions that are called for this prompt, each with its arguments as JSON text."""
+    """The functions that are called for this prompt, each with its arguments as JSON text. Raises ``BackendError``."""
     if params.tool_choice == "none" or (messages and messages[-1].get("role") == "tool"):
         return []
     functions = [tool["function"] for tool in params.tools if isinstance(tool.get("function"), dict)]
-    named = [function for function in functions if str(function.get("name")) in prompt]
     if isinstance(params.tool_choice, dict):
-        name = (params.tool_choice.get("function") or {}).get("name")
+        name = _table(params.tool_choice.get("function")).get("name")
         named = [function for function in functions if function.get("name") == name]
-    elif params.tool_choice == "required":
-        named = named or functions[:1]
-    return [(str(f.get("name")), fitting(f.get("parameters") or {}, prompt)) for f in named]
+    else:
+        read = prompt[:_READ_CHARACTERS]
+        named = [function for function in functions if _name_of(function) in read]
+        if params.tool_choice == "required":
+            named = named or functions[:1]
+    budget = _Budget()
+    return [_call(function, prompt, budget) for function in named]
+
+
+def _call(function: Mapping[str, Any], prompt: str, budget: _Budget) -> tuple[str, str]:
+    name = _name_of(function)
+    budget.spend(len(name))
+    return name, _fitting(_table(function.get("parameters")), prompt, budget)
+
+
+def _name_of(function: Mapping[str, Any]) -> str:
+    name = function.get("name")
+    return name if isinstance(name, str) else "unnamed"
 
 
 def wanted_json(params: DemoParams, prompt: str) -> str | None:
-    """The answer as JSON text, if that is what is asked for."""
+    """The answer as JSON text, if that is what is asked for. Raises ``BackendError``."""
     form = params.response_format or {}
     if form.get("type") == "json_schema":
-        return fitting((form.get("json_schema") or {}).get("schema") or {}, prompt)
+        return fitting(_table(_table(form.get("json_schema")).get("schema")), prompt)
     return fitting({"type": "object"}, prompt) if form.get("type") == "json_object" else None
 
 
 def fitting(schema: Mapping[str, Any], prompt: str) -> str:
-    """JSON text that fits the schema, as far as its types and required properties go."""
-    return orjson.dumps(_value(schema, _word(prompt), schema.get("$defs") or {}, _DEPTH)).decode()
+    """JSON text that fits the schema, as far as its types and required properties go. Raises ``BackendError``."""
+    return _fitting(schema, prompt, _Budget())
 
 
-def _value(schema: Any, word: str, defs: Mapping[str, Any], depth: int) -> Any:
-    if not isinstance(schema, dict) or depth == 0:
-        return None
-    if "$ref" in schema:
-        return _value(defs.get(str(schema["$ref"]).rpartition("/")[2]), word, defs, depth - 1)
-    for choice in ("enum", "anyOf", "oneOf", "allOf"):
-        if schema.get(choice):
-            first = schema[choice][0]
-            return first if choice == "enum" else _value(first, word, defs, depth - 1)
-    if "const" in schema:
-        return schema["const"]
-    kind = schema.get("type")
-    match kind[0] if isinstance(kind, list) and kind else kind:
-        case "object":
-            return {name: _value(one, word, defs, depth - 1) for name, one in (schema.get("properties") or {}).items()}
-        case "array":
-            return [_value(schema.get("items"), word, defs, depth - 1)] if schema.get("items") else []
-        case "integer":
-            return max(7, schema.get("minimum", 7))
-        case "number":
-            return 7.5
-        case "boolean":
-            return True
-        case "null":
+def _fitting(schema: Mapping[str, Any], prompt: str, budget: _Budget) -> str:
+    return orjson.dumps(_Maker(_word(prompt), _table(schema.get("$defs")), budget).value(schema, _DEPTH)).decode()
+
+
+class _Maker:
+    """Makes values for the schemas of one document."""
+
+    def __init__(self, word: str, defs: Mapping[str, Any], budget: _Budget) -> None:
+        self._word = word
+        self._defs = defs
+        self._budget = budget
+
+    def value(self, schema: Any, depth: int) -> Any:
+        """A value for ``schema``; None below ``depth`` levels."""
+        self._budget.spend(len(self._word))
+        if not isinstance(schema, dict) or depth == 0:
             return None
-    return word
+        if "$ref" in schema:
+            ref = schema["$ref"]
+            return self.value(self._defs.get(ref.rpartition("/")[2]) if isinstance(ref, str) else None, depth - 1)
+        for choice in ("enum", "anyOf", "oneOf", "allOf"):
+            choices = schema.get(choice)
+            if isinstance(choices, list) and choices:
+                return self._given(choices[0]) if choice == "enum" else self.value(choices[0], depth - 1)
+        if "const" in schema:
+            return self._given(schema["const"])
+        return self._of_type(schema, depth)
+
+    def _of_type(self, schema: Mapping[str, Any], depth: int) -> Any:
+        kind = schema.get("type")
+        match kind[0] if isinstance(kind, list) and kind else kind:
+            case "object":
+                return {
+                    self._name(name): self.value(one, depth - 1)
+                    for name, one in _table(schema.get("properties")).items()
+                }
+            case "array":
+                return [self.value(schema["items"], depth - 1)] if schema.get("items") else []
+            case "integer":
+                least = schema.get("minimum")
+                return max(7, least) if type(least) is int else 7
+            case "number":
+                return 7.5
+            case "boolean":
+                return True
+            case "null":
+                return None
+        return self._word
+
+    def _name(self, name: str) -> str:
+        self._budget.spend(len(name))
+        return name
+
+    def _given(self, value: Any) -> Any:
+        """A value that stands in the schema itself, and may be as large as that."""
+        self._budget.spend(len(orjson.dumps(value)))
+        return value
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    """The value if it is an object; of another shape nothing can be read."""
+    return value if isinstance(value, dict) else {}
 
 
 def _word(prompt: str) -> str:
-    """Something of the prompt: the last name in it, or its last word."""
-    names: list[str] = _NAMES.findall(prompt)
-    words = names or prompt.split() or ["demo"]
-    return words[-1].strip(".,?!")
+    """Something of the prompt's end: the last name in it, or its last word."""
+    read = prompt[-_READ_CHARACTERS:]
+    names: list[str] = _NAMES.findall(read)
+    words = names or read.split() or ["demo"]
+    return words[-1][:_WORD_CHARACTERS].strip(".,?!")
