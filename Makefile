@@ -3,6 +3,7 @@
 #   make run       start Spool: web, workers and a Redis server of its own     (settings: SPOOL_*, see README)
 #   make test      the tests, but for the slow ones below                      (PYTEST_ARGS="-k name")
 #   make lint types format
+#   make clocks    the tests at other uptimes, and beside busy loops           (AT=1,450 BUSY=0)
 #   make faults    kills, pauses and cuts things while it runs, for real      (about half an hour)
 #   make schedules random kills, from seeds; make soak: mixed load with kills  (SEEDS=200, MINUTES=10)
 #   make browser   the page, in a real Chromium
@@ -22,6 +23,8 @@ BENCH_ARGS ?=
 SEEDS ?= 200
 FIRST_SEED ?= 1
 MINUTES ?= 10
+AT ?= 1,450,1e5,1e9
+BUSY ?= $(shell getconf _NPROCESSORS_ONLN)
 
 VENV := .venv
 NODE_MODULES := tests/compatible/node/node_modules
@@ -34,7 +37,7 @@ stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '
 RUN_STAMP := $(call stamp,run)
 TEST_STAMP := $(call stamp,test)
 
-.PHONY: run test lint types format faults schedules soak bench browser upstream clients lock clean \
+.PHONY: run test clocks lint types format faults schedules soak bench browser upstream clients lock clean \
 	install install-test install-clients
 
 # exec: Ctrl-C and SIGTERM reach the supervisor itself, which stops everything in order.
@@ -43,6 +46,10 @@ run: $(RUN_STAMP)
 
 test: $(TEST_STAMP)
 	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope -m "not slow" $(PYTEST_ARGS)
+
+# What the monotonic clock shows depends on when the machine was started, and how fast a test runs on what else it does.
+clocks: $(TEST_STAMP)
+	@$(PY) -m tests.uptimes --at "$(AT)" --busy $(BUSY) -n $(PYTEST_WORKERS) --dist loadscope -m "not slow" $(PYTEST_ARGS)
 
 lint: $(TEST_STAMP)
 	@$(PY) -m ruff check .

@@ -45,7 +45,7 @@ class Doorbell:
         self._outbox: list[tuple[str, bytes]] = []
         self._has_outbox = Event()
         self._subscription: Subscription | None = None
-        self._heard_at = 0.0
+        self._heard_at = float("-inf")
 
     def start(self) -> list[Greenlet[..., None]]:
         """Begin: one greenlet reads, one writes, for the life of the process."""

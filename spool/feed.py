@@ -52,10 +52,10 @@ class Feed:
         """The subscription is confirmed and the stream was read after it: the seam is closed."""
         self.watched = False
         """The job is to be cancelled when nobody reads it."""
-        self.heard_at = 0.0
+        self.heard_at = float("-inf")
         self.is_heard = False
         """Something came since ``heard_at``."""
-        self.left_at = 0.0
+        self.left_at = float("-inf")
         self.readers: set[Reader] = set()
         self._frames: dict[Encoder, list[bytes]] = {}
 

@@ -8,6 +8,7 @@ would be if it had come a moment earlier.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import cast
 
 from gevent.event import AsyncResult
@@ -32,11 +33,12 @@ class Page:
 
     __slots__ = ("_encoded", "full", "read_at", "rows", "size")
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: list[Row], read_at: float = 0.0) -> None:
         whole = _contiguous(rows)
         self.rows, self.size = _bounded(whole)
         self.full = len(self.rows) < len(whole)
-        self.read_at = time.monotonic()
+        self.read_at = read_at
+        """When it was read, on the clock of the ``Pages`` that keep it."""
         self._encoded: dict[Encoder, bytes] = {}
 
     def encoded(self, encoder: Encoder) -> bytes:
@@ -50,7 +52,8 @@ class Page:
 class Pages:
     """The pages that this process has read in the last moment."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._link = link
         self._kept: dict[tuple[str, int, int], AsyncResult[Page]] = {}
         self._bytes = 0
@@ -67,7 +70,7 @@ class Pages:
         self._kept[key] = reading
         try:
             with self._turns:
-                page = Page(read(self._link, job_id, after, count))
+                page = Page(read(self._link, job_id, after, count), self._clock())
         except BaseException as exc:
             del self._kept[key]
             # Whoever waited for a greenlet that is killed comes again, as after any passing trouble.
@@ -88,7 +91,7 @@ class Pages:
                 self._forget(key)
 
     def _is_old(self, kept: AsyncResult[Page]) -> bool:
-        return time.monotonic() - _got(kept).read_at > _KEPT_S
+        return self._clock() - _got(kept).read_at > _KEPT_S
 
     def _make_room(self) -> None:
         for key in list(self._kept):

@@ -179,7 +179,7 @@ class Supervisor:
 
     def _stop_step(self) -> None:
         for child in self._running():
-            if self._clock() >= self._kill_at.get(child.name, 0.0):
+            if self._clock() >= self._kill_at.get(child.name, float("-inf")):
                 self._say(f"{child.name} does not stop: SIGKILL")
                 self._exit_code = 1
                 self._kill_at[child.name] = self._clock() + 1.0

@@ -4,7 +4,6 @@ cancels those that nobody has named in time, so readers count over all instances
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable
 
 from spool.errors import StoreUnavailable
@@ -24,15 +23,15 @@ class Watches:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._next_at = 0.0
-        self._renewed_at = 0.0
+        self._next_at = float("-inf")
+        self._renewed_at = float("-inf")
 
     def renew(self, now: float, feeds: Iterable[Feed]) -> None:
         """Name the jobs that have a reader, if it is time (monotonic ``now``)."""
         if now < self._next_at:
             return
         self._next_at = now + WATCH_GRACE_S / 3
-        since, self._renewed_at = self._renewed_at, time.monotonic()
+        since, self._renewed_at = self._renewed_at, now
         watched: dict[int, list[str]] = {}
         for feed in feeds:
             # A poller counts that was here since the last time, if not at this very moment.

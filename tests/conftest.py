@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from spool.redis_link import RedisLink
 from tests.stack import Redis, Stack, running_stack, wait_for
+
+# How fast the machine is decides nothing.
+settings.register_profile("spool", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("spool")
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ class Proxy:
             self._do(self._set(passes=True, listens=False))
             self._do(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
+            self._thread.join(60)
             self._loop.close()
             self._reserved.close()
 

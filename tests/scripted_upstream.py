@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 EVENT_STREAM = {"Content-Type": "text/event-stream"}
 
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str, within_s: float = 15.0) -> T:
+def wait_for(condition: Callable[[], T], what: str, within_s: float = 60.0) -> T:
     """The condition's first true value; fails with what was awaited."""
     deadline = time.monotonic() + within_s
     while True:
@@ -97,7 +97,7 @@ class Process:
         self.signal(signal.SIGKILL)
         self.wait(5)
 
-    def stop(self, within_s: float = 15.0) -> int:
+    def stop(self, within_s: float = 60.0) -> int:
         """SIGTERM, and wait; its exit status."""
         if self.running:
             os.kill(self.pid, signal.SIGTERM)
@@ -162,7 +162,7 @@ class Redis(Process):
         except Exception:  # noqa: BLE001 - anything means not yet
             return False
 
-    def restart(self, *, kill: bool = False, within_s: float = 15.0) -> None:
+    def restart(self, *, kill: bool = False, within_s: float = 60.0) -> None:
         """SIGTERM or SIGKILL, and start it again on the files it left; returns when it answers."""
         if kill:
             self.kill()

@@ -9,10 +9,11 @@ It has one answer, of known tokens, counts them, and keeps the limit of tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.scripted_upstream import Call
+from worker.backends.openai_compatible import OpenAICompatible
 
 _BLANKS = (" ", "\n", "  ", "\n\n")
 COUNTING = (*(token for n in range(1, 17) for token in (str(n), ",", _BLANKS[n % 4])), "end", ".")
@@ -89,3 +90,9 @@ class TalkingModel:
         """The tokens after ``given``, and how many are in it."""
         said = next(n for n in range(len(self.tokens) + 1) if "".join(self.tokens[:n]).startswith(given))
         return self.tokens[said:], said
+
+
+def age_proofs(backend: OpenAICompatible, by_s: float) -> None:
+    """What the backend knows of its models' going on is older by that."""
+    for link in backend._links.values():
+        link.proofs.update({key: replace(proof, at=proof.at - by_s) for key, proof in link.proofs.items()})

@@ -27,7 +27,7 @@ class Annexes:
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "worker.apart")) -> None:
         self._command = command
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._start_at = 0.0
+        self._start_at = float("-inf")
 
     def want(self, waiting: int) -> None:
         """``waiting`` jobs want a process: as many are started as there may be. To be called again while any wait."""

@@ -53,7 +53,13 @@ class Running:
 class HeldJobs:
     """The attempts of one process. ``changed`` is the appender's."""
 
-    def __init__(self, claims: Ownership, changed: Callable[[AttemptLog], None]) -> None:
+    def __init__(
+        self,
+        claims: Ownership,
+        changed: Callable[[AttemptLog], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._claims = claims
         self._changed = changed
         self.running: dict[Key, Running] = {}
@@ -83,7 +89,7 @@ class HeldJobs:
         if attempt_log.outcome != "ended":
             self.give_up(attempt_log.claim)
             return
-        self._ended[_key(attempt_log)] = (time.monotonic(), attempt_log)
+        self._ended[_key(attempt_log)] = (self._clock(), attempt_log)
         self._ended_bytes += attempt_log.size
         while self._ended_bytes > _KEEP_BYTES:
             self._drop(next(iter(self._ended)))
@@ -91,7 +97,7 @@ class HeldJobs:
     def give_up(self, claim: Claim) -> None:
         """Others may have this job from now on: it was handed back, lost or cancelled. Readers have seen that it was
         begun, also where Redis is about to lose that."""
-        self._given_up[claim.job.id, claim.fence] = (time.monotonic(), claim)
+        self._given_up[claim.job.id, claim.fence] = (self._clock(), claim)
 
     def held(self, *, with_ended: bool, server: str) -> list[Held]:
         """What a heartbeat says that this process has, to the run ``server`` of Redis. Safe from the heartbeat's

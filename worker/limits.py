@@ -4,6 +4,7 @@ so that a token costs no timer."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from spool.models import Model
 
@@ -18,12 +19,20 @@ class LimitPassed(BaseException):
 
 
 class Stopwatch:
-    """One attempt's limits. ``touch`` at each piece; ``passed`` asks whether one is over."""
+    """One attempt's limits. ``touch`` at each piece; ``passed`` asks whether one is over. ``clock`` is monotonic,
+    ``wall`` is epoch time."""
 
-    __slots__ = ("_between_s", "_ends_at", "_first", "_first_s", "_limit_at")
+    __slots__ = ("_between_s", "_clock", "_ends_at", "_first", "_first_s", "_limit_at", "_wall")
 
-    def __init__(self, model: Model, left_s: float) -> None:
-        now = time.monotonic()
+    def __init__(
+        self,
+        model: Model,
+        left_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock, self._wall = clock, wall
+        now = clock()
         self._first_s = model.first_token_s
         self._between_s = model.between_tokens_s
         self._ends_at = now + left_s
@@ -33,12 +42,12 @@ class Stopwatch:
     def touch(self) -> None:
         """A piece came."""
         self._first = False
-        self._limit_at = time.monotonic() + self._between_s
+        self._limit_at = self._clock() + self._between_s
 
     def wait_until(self, epoch_s: float) -> None:
         """The upstream asked to come back then: the wait does not count."""
-        ahead_s = max(0.0, epoch_s - time.time())
-        self._limit_at = time.monotonic() + ahead_s + (self._first_s if self._first else self._between_s)
+        ahead_s = max(0.0, epoch_s - self._wall())
+        self._limit_at = self._clock() + ahead_s + (self._first_s if self._first else self._between_s)
 
     def passed(self, now: float) -> LimitPassed | None:
         """The limit that is over at the monotonic time ``now``."""

@@ -22,7 +22,7 @@ class Moderation:
         self.gap_s = 0.0
         """From the beginning of one group to that of the next, at least."""
         self._count = 0
-        self._since = 0.0
+        self._since = float("-inf")
 
     def add(self, count: int, now: float) -> None:
         """So many came, at ``now`` (monotonic)."""

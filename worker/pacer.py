@@ -36,21 +36,26 @@ class _Alarm(Protocol):
 class Pacer:
     """The waiters of one hub. Nothing is opened before the first wait."""
 
-    def __init__(self, alarm: Callable[[Hub, Callable[[], None]], _Alarm] | None = None) -> None:
+    def __init__(
+        self,
+        alarm: Callable[[Hub, Callable[[], None]], _Alarm] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._new_alarm = alarm or (TimerFd if sys.platform == "linux" else LoopTimer)
+        self._clock = clock
         self._waiters: list[tuple[float, int, list[Any]]] = []
         """A heap: when, in which order they came, and whose it is (in a list, which is emptied when nobody waits)."""
         self._numbers = count()
         self._set_for = float("inf")
         self._moderation = Moderation()
-        self._not_before = 0.0
+        self._not_before = float("-inf")
         """When it may ring next: under load whoever is due within a moment is woken together."""
         self._hub: Hub | None = None
         self._alarm: _Alarm = _NoAlarm()
 
     def wait_until(self, due: float) -> bool:
-        """Give way until ``time.monotonic()`` is ``due``. False, and at once, if that has passed."""
-        if due <= time.monotonic():
+        """Give way until the clock shows ``due``. False, and at once, if that has passed."""
+        if due <= self._clock():
             return False
         hub = self._hub or self._open()
         whose = [getcurrent()]
@@ -84,7 +89,7 @@ class Pacer:
 
     def _wake(self) -> None:
         # In the hub. Whoever is woken runs from here until it gives way, and may come back with another time.
-        now = time.monotonic()
+        now = self._clock()
         # Not set again by those, but once at the end.
         self._set_for = float("-inf")
         waiters, woken = self._waiters, 0

@@ -13,7 +13,7 @@ from bench.load import Asked, Load, Readers
 from bench.subject import Reading
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-ASKED = Asked(b'"text":"', tokens=20, seconds=10, ids=True)
+ASKED = Asked(b'"text":"', tokens=20, seconds=110, ids=True)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Jobs:
         replies = self._link.pipeline([("HGET", f"{PREFIX}job:{job}", name) for job in jobs])
         return [(raw or b"").decode() for raw in replies]
 
-    def wait_for_entries(self, jobs: Iterable[str], count: int, within_s: float = 15.0) -> None:
+    def wait_for_entries(self, jobs: Iterable[str], count: int, within_s: float = 60.0) -> None:
         """Until each of their logs has so many entries."""
         wait_for(
             lambda: all(int(last or 0) >= count for last in self.fields(jobs, "last")),

@@ -19,7 +19,7 @@ from spool.errors import SettingsError
 from spool.server_binary import ServerBinary, find_server, parse_version, remember
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Wait for ``condition``; fails with ``what`` was awaited."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -76,7 +76,7 @@ def test_urls_with_any_path_reach_the_server(tmp_path: Path, name: str) -> None:
             assert client.ping()
         with Connection(server.broker_url) as connection, connection.SimpleQueue("q") as queue:
             queue.put("ding")
-            assert queue.get(timeout=5).payload == "ding"
+            assert queue.get(timeout=60).payload == "ding"
     server.release()
     assert server.socket_path.parent == server.data_dir or not server.socket_path.parent.exists()
 

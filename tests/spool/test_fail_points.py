@@ -83,7 +83,7 @@ def test_nonsense_is_refused(value: str, says: str) -> None:
 def test_nonsense_ends_the_program() -> None:
     """A program with a value that means nothing does not start."""
     process = run_armed("append.answered:1:explode")
-    printed, complaint = process.communicate(timeout=20)
+    printed, complaint = process.communicate(timeout=60)
     assert process.returncode != 0
     assert printed == ""
     assert "SettingsError: SPOOL_FAIL_POINT=" in complaint
@@ -98,7 +98,7 @@ def test_settings_know_the_variable_and_do_not_show_it() -> None:
 def test_kill_at_the_third_time() -> None:
     """The process is gone in the middle of its third time there, and says where on standard error."""
     process = run_armed("append.answered:3:kill")
-    printed, said = process.communicate(timeout=20)
+    printed, said = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert printed == "0\n1\n"
     assert said == f"fail point append.answered: kill {process.pid}\n"
@@ -109,7 +109,7 @@ def test_stop_and_go_on() -> None:
     process = run_armed("append.*:2:stop")
     wait_for(lambda: os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT), "it is stopped")
     process.send_signal(signal.SIGCONT)
-    printed, _said = process.communicate(timeout=20)
+    printed, _said = process.communicate(timeout=60)
     assert (process.returncode, printed) == (0, "0\n1\n2\n3\n4\n")
 
 
@@ -117,7 +117,7 @@ def test_happens_once_in_a_tree_of_processes() -> None:
     """A process that its parent forks again in the place of one that was killed gets past the point."""
     program = "import os\nfrom spool.fail_points import reach\nfor n in range(2):\n    if os.fork() == 0:\n"
     program += "        reach('append.answered'); print('past', flush=True); os._exit(0)\n    os.wait()\n"
-    printed, said = run_armed("append.answered:1:kill", program).communicate(timeout=20)
+    printed, said = run_armed("append.answered:1:kill", program).communicate(timeout=60)
     assert printed == "past\n"
     assert said.count("kill") == 1
 

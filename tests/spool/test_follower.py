@@ -44,7 +44,7 @@ class Following:
 
     def sees(self, job_id: str, expected: list[Any]) -> None:
         """Wait until exactly this has been seen of the job."""
-        wait_for(lambda: len(self.seen[job_id]) > len(expected), f"{expected}, not {self.seen[job_id]}", 12)
+        wait_for(lambda: len(self.seen[job_id]) > len(expected), f"{expected}, not {self.seen[job_id]}")
         assert self.seen[job_id] == ["attached", *expected]
 
     def close(self) -> None:

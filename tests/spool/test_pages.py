@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import gevent
@@ -13,6 +12,7 @@ from spool.errors import StoreUnavailable
 from spool.log import PAGE
 from spool.pages import Page, Pages
 from tests.by_hand import tokens
+from tests.clock import Clock
 
 
 class Log:
@@ -75,16 +75,17 @@ def test_formats_are_made_once() -> None:
     assert upper.asked == 2
 
 
-def test_old_pages_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_pages_are_read_again() -> None:
     """After a moment the log is asked again, and what nobody may get any more is forgotten."""
     log = Log("a")
-    pages = pages_of(log)
+    clock = Clock()
+    pages = Pages(log, clock)  # type: ignore[arg-type]
     pages.read("j0-1", 0, PAGE)
     log.entries = tokens(1, "a", "b")
-    later = time.monotonic() + 10
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert len(pages.read("j0-1", 0, PAGE).rows) == 1
+    clock.now += 10
     assert len(pages.read("j0-1", 0, PAGE).rows) == 2
-    later += 10
+    clock.now += 10
     pages.drop_old()
     assert pages._kept == {}
     assert pages._bytes == 0

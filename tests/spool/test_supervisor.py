@@ -45,7 +45,7 @@ STUBBORN = (
 )
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Wait for ``condition``; fails with ``what`` was awaited."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -313,7 +313,7 @@ def run_cli(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
         env={**clean, **env},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

@@ -18,7 +18,7 @@ CHUNKED = HEAD + "Transfer-Encoding: chunked\r\n\r\n"
 
 def answer_to(stack: Stack, request: str, *, hang_up: bool = False) -> bytes:
     """What comes back until the server closes, or nothing if this end does first."""
-    with socket.create_connection(("127.0.0.1", stack.webs[0].port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", stack.webs[0].port), timeout=60) as connection:
         connection.sendall(request.encode("latin-1"))
         if hang_up:
             return b""

@@ -29,7 +29,7 @@ def client(capped: Stack) -> Iterator[httpx.Client]:
     """A client of an empty Spool."""
     capped.redis.link.call("FLUSHALL")
     with capped.client() as client:
-        client.timeout = httpx.Timeout(5)
+        client.timeout = httpx.Timeout(60)
         yield client
 
 

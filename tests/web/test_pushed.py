@@ -63,7 +63,7 @@ class Streaming:
         ours, self.client = socket.socketpair()
         if buffer is not None:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-        self.client.settimeout(5)
+        self.client.settimeout(60)
         plain = _socket.socket(ours.family, ours.type, ours.proto, ours.detach())
         plain.setblocking(False)
         self.stream.begin(plain, chunked=chunked, give_back=self.given_back.append)
@@ -109,7 +109,7 @@ def streaming() -> Iterator[Callable[..., Streaming]]:
 
 def until(condition: Callable[[], object]) -> None:
     """Let greenlets run until it is so."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         gevent.sleep(0.001)

@@ -70,5 +70,5 @@ def test_real_socket() -> None:
         piece = bytes(range(256)) * 4096
         assert peer_of(ours).send(piece) == b""
         ours.shutdown(socket.SHUT_WR)
-        reading.join(10)
+        reading.join(60)
     assert bytes(received) == b"100000\r\n" + piece + b"\r\n"

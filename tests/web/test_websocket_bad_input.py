@@ -31,7 +31,7 @@ def connect(guarded: Stack) -> Iterator[Connect]:
 
     def open_one(path: str) -> websocket.WebSocket:
         url = guarded.webs[0].url.replace("http://", "ws://") + path
-        opened.append(websocket.create_connection(url, header={"Authorization": f"Bearer {ALICE}"}, timeout=5))
+        opened.append(websocket.create_connection(url, header={"Authorization": f"Bearer {ALICE}"}, timeout=60))
         return opened[-1]
 
     yield open_one

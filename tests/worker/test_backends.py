@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spool.models import DEMO
+from tests.clock import Clock
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, Usage
 from worker.backends.demo import Demo, prompt_of
 
@@ -146,13 +147,13 @@ def test_params_that_are_wrong(params: dict[str, Any]) -> None:
 
 def test_stamps() -> None:
     """In stamp mode each token is the time at which it was due, evenly apart and rising."""
-    began = time.time() * 1e6
-    stamps = [int(text) for text in texts(generate({"stamp": True, "tokens": 20, "rate": 2000}))]
+    request = GenerationRequest("j", DEMO, [], {"stamp": True, "tokens": 20, "rate": 2000, "first_token_s": 0})
+    stamps = [int(text) for text in texts(list(Demo(wall=Clock(1000.0)).generate(request)))]
     assert len(stamps) == 20
     assert all(text.endswith(" ") for text in texts(generate({"stamp": True, "tokens": 3})))
     steps = [after - before for before, after in pairwise(stamps)]
     assert all(499 <= step <= 501 for step in steps)
-    assert began <= stamps[0] <= time.time() * 1e6
+    assert stamps[0] == 1000 * 1_000_000
 
 
 @pytest.mark.parametrize("params", [{"stamp": True}, {"stamp": True, "tokens": 0}, {"stamp": True, "tokens": 7}])
@@ -168,7 +169,7 @@ def test_rate_is_kept() -> None:
     """Tokens come no sooner than they are due."""
     began = time.monotonic()
     generate({"tokens": 21, "rate": 100, "first_token_s": 0.05})
-    assert 0.25 <= time.monotonic() - began < 2
+    assert time.monotonic() - began >= 0.25
 
 
 def test_cancelled_while_it_waits() -> None:
@@ -184,8 +185,9 @@ def test_cancelled_while_it_waits() -> None:
         said.extend(Demo().generate(request))
 
     job = gevent.spawn(run)
-    gevent.sleep(0.01)
-    job.kill(StopJob, timeout=1)
+    while not said:
+        gevent.sleep(0)
+    job.kill(StopJob, timeout=60)
     assert isinstance(job.exception, StopJob)
     assert len(said) == 1
 

@@ -251,13 +251,13 @@ def test_attempt_that_is_over_is_not_kept() -> None:
 
 def test_silent_backend() -> None:
     """Held text is written by the queue's own greenlet, which waits for whoever comes first."""
-    queue, logs = DueQueue(), [attempt_log(Coalescing(ms)) for ms in (60_000, 1)]
+    queue, logs = DueQueue(), [attempt_log(Coalescing(ms)) for ms in (600_000, 1)]
     greenlet = gevent.spawn(queue.run)
     gevent.sleep(0)
     outputs = [queue.output(log) for log in logs]
     for output in outputs:
         output.append_text(Kind.TOKEN, "x", b"x")
-    with gevent.Timeout(5):
+    with gevent.Timeout(60):
         while not entries_of(logs[1]):
             gevent.sleep(0.001)
     assert not entries_of(logs[0])

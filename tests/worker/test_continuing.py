@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -14,8 +13,9 @@ from hypothesis import strategies as st
 
 from spool.deadline import Deadline
 from spool.models import CONTINUE_STYLES, Model, Upstream
+from tests.clock import Clock
 from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses, says
-from tests.talking_model import COUNTING, HABITS, PROMPT_TOKENS, TalkingModel
+from tests.talking_model import COUNTING, HABITS, PROMPT_TOKENS, TalkingModel, age_proofs
 from worker.backends import (
     BackendError,
     CannotContinue,
@@ -41,7 +41,7 @@ def ask(prefix: str, style: str = "vllm", **params: Any) -> GenerationRequest:
     """A job whose answer is there up to ``prefix``."""
     messages = [{"role": "user", "content": "Count."}]
     return GenerationRequest(
-        "j1", replace(MODEL, continue_style=style), messages, {**GREEDY, **params}, prefix, Deadline.after(20)
+        "j1", replace(MODEL, continue_style=style), messages, {**GREEDY, **params}, prefix, Deadline.after(60)
     )
 
 
@@ -245,6 +245,14 @@ def cut_off(call: Call) -> None:
     call.drop()
 
 
+def until_it_waits(backend: OpenAICompatible) -> Iterator[Piece]:
+    """A job whose deadline comes while it waits for the first time."""
+    clock = Clock()
+    for piece in backend.generate(replace(ask(""), deadline=Deadline.after(1, clock))):
+        clock.now += isinstance(piece, Waiting)
+        yield piece
+
+
 @pytest.mark.parametrize("script", [refuses(503), cut_off])
 def test_proof_after_the_upstream_was_away(script: Script) -> None:
     """What comes back may be another server: it is asked again before an answer is gone on with."""
@@ -253,21 +261,20 @@ def test_proof_after_the_upstream_was_away(script: Script) -> None:
         assert proven(backend).joins
         calls[0] = script
         with pytest.raises(BackendError):
-            list(backend.generate(replace(ask(""), deadline=Deadline.after(0.01))))
+            list(until_it_waits(backend))
         assert backend.proof(MODEL) is None
         calls[0] = TalkingModel("greets")
         with pytest.raises(CannotContinue):
             list(backend.generate(ask("1")))
 
 
-def test_proof_that_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proof_that_is_old() -> None:
     """A server may have been replaced unseen: an old proof is made again before an answer is gone on with."""
     calls: list[Callable[[Call], None]] = [TalkingModel()]
-    now = time.monotonic()
     with served(lambda call: calls[0](call)) as (backend, _):
         assert proven(backend).joins
         calls[0] = TalkingModel("begins anew")
-        monkeypatch.setattr("worker.backends.continue_probe.time.monotonic", lambda: now + 100)
+        age_proofs(backend, 100)
         with pytest.raises(CannotContinue):
             list(backend.generate(ask("1")))
 

@@ -19,6 +19,7 @@ from worker.heartbeat import INTERVAL_S, Heartbeat
 from worker.watchdog import Watchdog
 
 FREE = 7
+LEASE_S = 10
 
 
 class Process:
@@ -77,7 +78,7 @@ class Beating:
         self.process = Process()
         self.watchdog = Looks()
         self.given_up: list[str] = []
-        claims = Claims(link, shard=0, worker="hand", lease_s=10.0, max_attempts=3)
+        claims = Claims(link, shard=0, worker="hand", lease_s=LEASE_S, max_attempts=3)
         self.heartbeat = Heartbeat(claims, self.process, self.watchdog, self.given_up.append)
         self.thread = threading.Thread(target=self.heartbeat.run)
 
@@ -100,7 +101,7 @@ def beating(
         yield found
     finally:
         found.heartbeat.stop()
-        found.thread.join(20)
+        found.thread.join(60)
         assert not found.thread.is_alive()
 
 
@@ -126,9 +127,10 @@ def test_beats_renew_leases_and_say_how_many_slots_are_free(link: RedisLink) -> 
     job = submit(link)
     claim = HandWorker(link).take()
     age(link, job.id, leased_until_ms=1)
+    began_s, _us = link.call("TIME")
     with beating(link, Held(job.id, claim.fence, claim.first - 1)) as found:
         found.wait_for_beats(3)
-        assert int(record(link, job.id)["leased_until_ms"]) > time.time() * 1000 + 5000
+        assert int(record(link, job.id)["leased_until_ms"]) >= (int(began_s) + LEASE_S) * 1000
         assert slots(link) == b"%d" % FREE
         assert found.process.told == []
     assert found.heartbeat.left
@@ -209,8 +211,8 @@ def test_redis_away_again_after_its_first_answer(own_redis: Redis) -> None:
     with beating(own_redis.link, on_held=kill) as found:
         wait_for(lambda: not own_redis.running, "Redis is killed in the middle of its first beats")
         began, before = time.monotonic(), len(found.process.asked)
-        wait_for(lambda: time.monotonic() - began > 4 * INTERVAL_S, "some beats' time")
-        assert len(found.process.asked) - before <= 8
+        wait_for(lambda: len(found.process.asked) >= before + 5, "five more")
+        assert time.monotonic() - began >= 4 * INTERVAL_S
 
 
 def test_process_that_breaks_does_not_end_the_thread(link: RedisLink) -> None:
@@ -243,7 +245,7 @@ def test_time_in_which_redis_hangs_is_not_the_hubs(own_redis: Redis) -> None:
     with beating(own_redis.link) as found:
         found.wait_for_beats(2)
         own_redis.pause()
-        wait_for(lambda: not found.watchdog.seen[-1][1], "a beat gets no answer", 20)
+        wait_for(lambda: not found.watchdog.seen[-1][1], "a beat gets no answer")
         own_redis.resume()
         found.wait_for_beats(1)
         assert max(passed_s for passed_s, _could in found.watchdog.seen) <= 2 * INTERVAL_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import pytest
@@ -187,13 +186,12 @@ def test_head_that_is_malformed_is_refused(raw: bytes) -> None:
         head_of(raw)
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("raw", [b" " * 90_000 + b"\x00", b"a " * 45_000 + b"\x00", b"a" * 90_000 + b"\x00"])
 def test_head_that_is_hostile_takes_no_longer(raw: bytes) -> None:
-    """A line that does not match costs no more than its length."""
-    began = time.process_time()
+    """A line that does not match costs no more than its length: with its square it would take minutes."""
     with pytest.raises(RemoteProtocolError):
         head_of(b"HTTP/1.1 200 OK\r\nA:" + raw + b"\r\n\r\n")
-    assert time.process_time() - began < 1
 
 
 def framed(*fields: tuple[bytes, bytes], method: bytes = b"POST", status: int = 200) -> Body:

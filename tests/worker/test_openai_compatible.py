@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from spool.deadline import Deadline
 from spool.models import Model, Upstream
+from tests.clock import Clock
 from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses, says, sends, wait_until
 from worker.backends import (
     BackendError,
@@ -75,6 +76,19 @@ def fails(backend: OpenAICompatible, pieces: list[Piece], request: GenerationReq
     """How the job fails; ``pieces`` gets what came before."""
     with pytest.raises(BackendError) as caught:
         pieces.extend(backend.generate(request))
+    return caught.value
+
+
+def fails_after_waiting(backend: OpenAICompatible, clock: Clock) -> BackendError:
+    """How a job fails whose deadline comes while it waits for the first time."""
+
+    def pieces() -> Iterator[Piece]:
+        for piece in backend.generate(ask(deadline=Deadline.after(1, clock))):
+            clock.now += isinstance(piece, Waiting)
+            yield piece
+
+    with pytest.raises(BackendError) as caught:
+        list(pieces())
     return caught.value
 
 
@@ -286,11 +300,12 @@ def test_key_that_no_header_may_hold_stays_secret() -> None:
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
 def test_refusal_for_now_is_waited_out_visibly(run: Any, status: int) -> None:
     """The upstream's refusal is a Waiting piece with its reason and when it goes on, then the answer comes."""
+    began = time.time()
     pieces, upstream = run(refuses(status, "busy"), says("hi"))
     waiting, *rest = pieces
     assert isinstance(waiting, Waiting)
     assert waiting.reason == f"HTTP {status}: busy"
-    assert abs(waiting.retry_at - time.time()) < 5
+    assert began <= waiting.retry_at <= time.time() + QUICK.first_s
     assert rest == [Text("hi"), Finish("stop")]
     assert len(upstream.calls) == 2
 
@@ -321,11 +336,15 @@ def test_retry_after_is_honoured(run: Any) -> None:
 
 def test_deadline_that_comes_before_the_next_try_ends_the_wait() -> None:
     """Waiting out an outage never goes past the job's deadline."""
-    began = time.monotonic()
-    error = failure(refuses(503, "down", Retry_After="60"), deadline=Deadline.after(0.5))
+    clock = Clock()
+    with (
+        ScriptedUpstream(refuses(503, "down", Retry_After="60")) as upstream,
+        closing(backend_for(upstream)) as backend,
+    ):
+        error = fails_after_waiting(backend, clock)
+    assert len(upstream.calls) == 1
     assert (error.code, error.retryable) == ("upstream_unavailable", True)
     assert "down" in error.message
-    assert time.monotonic() - began < 2
 
 
 def test_upstream_that_nobody_listens_at_is_unavailable_at_the_deadline() -> None:
@@ -334,7 +353,7 @@ def test_upstream_that_nobody_listens_at_is_unavailable_at_the_deadline() -> Non
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
         with closing(OpenAICompatible([Upstream("gpu", url)], backoff=QUICK)) as backend:
-            error = fails(backend, [], ask(deadline=Deadline.after(0.6)))
+            error = fails_after_waiting(backend, Clock())
     assert error.code == "upstream_unavailable"
     assert "127.0.0.1" not in error.message
 
@@ -377,8 +396,7 @@ def test_probe_without_an_answer_holds_the_others_up_for_a_while_only() -> None:
         jobs = [Job(backend)]
         wait_until(lambda: jobs[0].pieces, "the first job's Waiting")
         jobs.append(Job(backend))
-        call = upstream.wait_for_call(3)
-        assert call.at - upstream.calls[1].at >= 0.2  # of 0.3: the clock runs from before the call
+        upstream.wait_for_call(3)
         upstream.calls[1].go_on()
         assert [text_of(job.result()) for job in jobs] == ["hi", "hi"]
 
@@ -391,12 +409,12 @@ def test_gate_that_a_probe_left_without_a_verdict_lets_the_next_go_at_once() -> 
     first.refused("busy", None)
     refusal = gate.enter(None, Deadline.never())
     assert isinstance(refusal, Refusal)
-    probe = gate.enter(refusal, Deadline.after(5))
+    probe = gate.enter(refusal, Deadline.after(60))
     assert isinstance(probe, Passage)
     assert gate.enter(refusal, Deadline.after(0.05)) is refusal
     with probe:
         pass
-    assert isinstance(gate.enter(refusal, Deadline.after(5)), Passage)
+    assert isinstance(gate.enter(refusal, Deadline.after(60)), Passage)
 
 
 def test_gate_that_is_refused_by_many_at_once_backs_off_once() -> None:
@@ -430,7 +448,7 @@ class Job:
     """A job in a thread."""
 
     def __init__(self, backend: OpenAICompatible, **more: Any) -> None:
-        self.request = ask(**{"deadline": Deadline.after(20), **more})
+        self.request = ask(**{"deadline": Deadline.after(60), **more})
         self.pieces: list[Piece] = []
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, args=(backend,), daemon=True)
@@ -444,7 +462,7 @@ class Job:
             self.error = exc
 
     def result(self) -> list[Piece]:
-        self.thread.join(10)
+        self.thread.join(60)
         assert not self.thread.is_alive(), "the job did not end"
         assert self.error is None, self.error
         return self.pieces
@@ -464,10 +482,8 @@ def test_close_between_two_pieces_closes_the_connection() -> None:
     with ScriptedUpstream(script) as upstream, closing(backend_for(upstream)) as backend:
         generating = backend.generate(ask())
         assert next(generating) == Text("a")
-        closed_at = time.monotonic()
         generating.close()  # type: ignore[attr-defined]
         wait_until(lambda: upstream.calls[0].gone_at, "the client's disconnect")
-    assert upstream.calls[0].gone_at - closed_at < 1
 
 
 KILLED_UNDER_GEVENT = """
@@ -487,7 +503,7 @@ backend = OpenAICompatible([Upstream("gpu", sys.argv[1])])
 request = GenerationRequest("j1", Model("m", "openai", "gpu"), [{"role": "user", "content": "x"}])
 job = gevent.spawn(run)
 gevent.os.tp_read(0, 1)
-job.kill(Cancelled(), block=True, timeout=5)
+job.kill(Cancelled(), block=True, timeout=60)
 print("killed", flush=True)
 gevent.os.tp_read(0, 1)
 """
@@ -516,13 +532,11 @@ def test_kill_of_a_greenlet_that_reads_closes_the_connection(script: Script) -> 
                 call = upstream.wait_for_call()
                 if script is silent_after_a_piece:
                     assert child.stdout.readline() == b"piece\n"
-                killed_at = time.monotonic()
                 child.stdin.write(b"k")
                 child.stdin.flush()
                 wait_until(lambda: call.gone_at, "the client's disconnect")
                 assert child.stdout.readline() == b"killed\n"
                 assert child.poll() is None, "only the job was to end"
-                assert call.gone_at - killed_at < 1
             finally:
                 child.send_signal(signal.SIGKILL)
 

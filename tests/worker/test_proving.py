@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from spool.model_table import ModelTable
 from spool.models import DEMO, Model, Upstream
 from spool.redis_link import RedisLink
 from tests.scripted_upstream import ScriptedUpstream, refuses
-from tests.talking_model import TalkingModel
+from tests.talking_model import TalkingModel, age_proofs
 from worker.backends import GenerationRequest
 from worker.backends.demo import Demo
 from worker.backends.openai_compatible import OpenAICompatible
@@ -113,15 +112,14 @@ def test_proof_that_redis_lost(scene: Scene) -> None:
     assert scene.continues
 
 
-def test_model_that_was_set_right(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_that_was_set_right(scene: Scene) -> None:
     """What did not join is asked again after a while."""
     scene.upstream.scripts[:] = [TalkingModel("greets")]
     scene.proving.look()
     scene.upstream.scripts[:] = [TalkingModel()]
     scene.proving.look()
     assert not scene.continues
-    later = time.monotonic() + 3600
-    monkeypatch.setattr("worker.backends.continue_probe.time.monotonic", lambda: later)
+    age_proofs(scene.backend, 3600)
     scene.proving.look()
     assert scene.continues
 

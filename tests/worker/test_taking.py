@@ -9,6 +9,7 @@ import gevent
 from spool.claims import Claim, Wanted
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.models import DEMO, Model
+from tests.clock import Clock
 from worker.taking import Taking
 
 
@@ -45,16 +46,6 @@ class SlowQueue(Queue):
         self._asking -= 1
         self._on_answer()
         return super().claim(models, fence, wanted)
-
-
-class Clock:
-    """Stands still until it is put forward. Seconds, in steps that floats add without an error."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def taking(queue: Queue, lease_s: float = 10.0, clock: Clock | None = None) -> Taking:

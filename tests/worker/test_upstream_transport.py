@@ -209,7 +209,7 @@ def test_many_answers_at_once_are_kept_apart(transport: Transport) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
     assert contents == [b"Hello"] * 20
 
 

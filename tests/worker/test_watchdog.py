@@ -86,9 +86,9 @@ def test_end_of_the_process() -> None:
         "atexit.register(print, 'at exit')\n"
         "def stands_here(): end_process('it stands still')\n"
         "threading.Thread(target=stands_here).start()\n"
-        "threading.Event().wait(30)\n"
+        "threading.Event().wait(60)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == EXIT_STATUS
     assert "it stands still" in ended.stderr
     assert "stands_here" in ended.stderr

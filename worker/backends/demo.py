@@ -6,7 +6,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import gevent
@@ -75,10 +75,11 @@ none of them costs a letter.
 
 
 class Demo:
-    """The backend of the model ``demo``. Shaped by ``DemoParams``."""
+    """The backend of the model ``demo``. Shaped by ``DemoParams``. ``wall`` is the epoch time that stamps are in."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._pacer = Pacer()
+        self._wall = wall
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
         """Yield the demo's pieces at their due times. Raises ``BackendError`` as ``fail_after`` asks."""
@@ -87,7 +88,7 @@ class Demo:
         except ValidationError as exc:
             raise BackendError("invalid_params", str(exc.errors()[0]["msg"]), retryable=False) from exc
         prompt = prompt_of(request.messages)
-        schedule = _Schedule(params, self._pacer)
+        schedule = _Schedule(params, self._pacer, self._wall)
         if not request.prefix:
             steps = params.reasoning or _EFFORTS.get(params.reasoning_effort or "", 0)
             for number in range(steps):
@@ -151,11 +152,13 @@ def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule)
 class _Schedule:
     """When each token is due: evenly, from the moment the attempt began. Catches up when it was held up."""
 
-    def __init__(self, params: DemoParams, pacer: Pacer) -> None:
+    def __init__(self, params: DemoParams, pacer: Pacer, wall: Callable[[], float]) -> None:
         self._pacer = pacer
+        self._wall = wall
         self._interval_s = 1 / params.rate if params.rate else 0.0
-        self._first_at = time.monotonic() + params.first_token_s
-        self._epoch_s = time.time() - time.monotonic()
+        now = time.monotonic()
+        self._first_at = now + params.first_token_s
+        self._epoch_s = wall() - now
         self.skipped = 0
 
     def shift(self, pieces: int) -> None:
@@ -167,7 +170,7 @@ class _Schedule:
         due = self._first_at + number * self._interval_s
         if not self._pacer.wait_until(due) and number % _YIELD_EVERY == 0:
             gevent.sleep(0)
-        return due + self._epoch_s if self._interval_s else time.time()
+        return due + self._epoch_s if self._interval_s else self._wall()
 
 
 def _stamps(schedule: _Schedule) -> Iterator[str]:
