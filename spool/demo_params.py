@@ -29,7 +29,7 @@ class DemoParams(BaseModel):
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     """At most so many tokens, under either name."""
-    tools: list[dict[str, Any]] = Field(default_factory=list, max_length=512)
+    tools: list[dict[str, Any]] = Field(default_factory=list, max_length=512, fail_fast=True)
     """Functions in OpenAI's chat shape. It calls those that the prompt names, or any that ``tool_choice`` forces."""
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None

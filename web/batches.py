@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import gevent
 import orjson
 from flask import Blueprint, Response, request
 
@@ -14,20 +13,23 @@ from spool.entries import rfc3339
 from spool.errors import StoreUnavailable
 from spool.jobs import NewJob, Priority, Status, new_batch_id
 from spool.store import JobStore
-from web import auth, ndjson
+from web import auth, json_text, ndjson
 from web.auth import scope
 from web.json_response import json_response
 from web.metrics import SUBMITTED
 from web.problems import Problem, field_problem, retry_after
+from web.slices import in_slices
 from web.state import State, state
 from web.stream import cursor_of
-from web.submissions import body, new_job, parse_json, parse_submission
+from web.submissions import body, job_bytes, new_job, parse_json, parse_submission
 
 blueprint = Blueprint("batches", __name__)
 
 _AT_ONCE = 200
 _TEXTS_AT_ONCE = 10
 _BELLS = 100
+_LINES_FACTOR = 2
+"""How many lines there may be for each job that a batch may have; what is more is blank."""
 _JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 
 
@@ -37,9 +39,12 @@ def submit() -> Response:
     """Accept a batch. Every line is checked before the first job is written."""
     here, owner = state(), auth.owner()
     here.refuse_when_full()
-    items = _items(here)
+    texts = _texts(here)
     batch_id = new_batch_id(shard=0)
-    jobs = [_new_job(here, item, owner, index, batch_id) for index, item in _politely(items)]
+    jobs = [
+        _new_job(here, parse_json(text, place), owner, index, batch_id)
+        for index, (place, text) in enumerate(in_slices(texts))
+    ]
     here.store.open_batch(
         batch_id,
         owner,
@@ -84,28 +89,38 @@ def cancel(batch_id: str) -> Response:
     return json_response(_document(here, batch_id, owner))
 
 
-def _politely(items: list[Any]) -> Iterator[tuple[int, Any]]:
-    """Each item with its index, letting the streams of this process go on now and then."""
-    for index, item in enumerate(items):
-        if index % 100 == 99:
-            gevent.sleep(0)
-        yield index, item
-
-
-def _items(here: State) -> list[Any]:
-    if request.mimetype == "application/json":
-        items = parse_json(body(), "body")
-        if not isinstance(items, list):
-            raise field_problem("body", "must be a JSON array of submissions")
-    elif request.mimetype in _JSONL:
-        lines = body().split(b"\n")
-        items = [parse_json(line, f"line {n}") for n, line in enumerate(lines, 1) if line.strip()]
-    else:
-        raise Problem(415, "Wrong media type", f"send application/json or {_JSONL[0]}")
+def _texts(here: State) -> list[tuple[str, memoryview]]:
+    """The JSON text of each submission, not yet parsed, and where it stands. How many there are, and how large each
+    is, is checked before the first is parsed."""
     most = here.settings.max_batch_jobs
-    if not 1 <= len(items) <= most:
+    if request.mimetype == "application/json":
+        try:
+            texts = [(f"[{at}]", text) for at, text in enumerate(json_text.elements(body(), most))]
+        except json_text.Refused as exc:
+            raise field_problem("body", str(exc)) from exc
+    elif request.mimetype in _JSONL:
+        texts = _lines(body(), most)
+    else:
+        accept = {"Accept": ", ".join(("application/json", *_JSONL))}
+        raise Problem(415, "Wrong media type", f"send application/json or {_JSONL[0]}", headers=accept)
+    if not 1 <= len(texts) <= most:
         raise field_problem("body", f"must have 1 to {most} submissions")
-    return items
+    largest = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
+    for place, text in texts:
+        if len(text) > largest:
+            raise field_problem(place, f"is larger than {largest} bytes", status=413)
+    return texts
+
+
+def _lines(data: bytes, most: int) -> list[tuple[str, memoryview]]:
+    """The lines that are not blank, with their numbers."""
+    ends = data.count(b"\n")
+    if ends > _LINES_FACTOR * most:
+        raise field_problem(
+            "body", f"has {ends} lines: at most {_LINES_FACTOR * most} are allowed, blank ones included"
+        )
+    lines = enumerate(data.split(b"\n"), 1)
+    return [(f"line {number}", memoryview(line)) for number, line in in_slices(lines) if line.strip()]
 
 
 def _new_job(here: State, item: Any, owner: str, index: int, batch_id: str) -> NewJob:

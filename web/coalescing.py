@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from spool.coalescing import CHARS, CHARS_AT_MOST, MS_AT_MOST, Coalescing
+from web.shapes import without_most_unknown
 
 
 class Coalesce(BaseModel):
@@ -27,7 +28,7 @@ def _false_is_null(said: Any) -> Any:
         return None
     if said is not None and not isinstance(said, dict):
         raise ValueError("must be an object, false or null")
-    return said
+    return said and without_most_unknown(Coalesce, said)
 
 
 CoalesceField = Annotated[

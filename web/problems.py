@@ -148,7 +148,7 @@ def install(app: Flask) -> None:
         if isinstance(exc, WebsocketMismatch):
             problem = _mismatch()
         if exc.code == 413:
-            problem.detail = f"the body is larger than {app.config['MAX_CONTENT_LENGTH']} bytes"
+            problem.detail = f"the body is larger than {request.max_content_length} bytes"
         allowed = getattr(exc, "valid_methods", None)
         if allowed:
             problem.headers["Allow"] = ", ".join(allowed)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
-from flask import current_app, request
+from flask import request
 from gunicorn.http.errors import ParseException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from spool.demo_params import DemoParams
 from spool.errors import UnknownModel
 from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
 from spool.models import Model
+from web import json_text
 from web.coalescing import CoalesceField, coalescing
 from web.problems import Problem, field_problem, model_problem
-from web.state import State
+from web.shapes import Metadata, Pieces, Some, checked
+from web.slices import in_slices
+from web.state import State, state
 from web.turns import turns
 
-_FIELD_CHARACTERS = 200
-"""A field's path in an answer is cut there: its parts are the caller's own words."""
-_CONTENT_SHAPES = frozenset({"str", "list[ContentPart]"})
-"""What pydantic adds to the path of ``content`` to say which of its two shapes it means."""
+MESSAGES_AT_MOST = 10_000
+_PARTS_AT_MOST = 1000
+_JOB_BODY_FACTOR = 4
+"""How many times the prompt's limit the body of a request for one job may have: escapes make text up to three times as
+long, and some of what a client sends is not kept."""
+_JOB_BODY_BESIDE = 65_536
+"""And so many bytes beside, for names and metadata."""
 
 
 class _Strict(BaseModel):
@@ -44,7 +51,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | Annotated[list[ContentPart], Field(max_length=1000)] | None = None
+    content: str | Annotated[Some[ContentPart], Field(max_length=_PARTS_AT_MOST)] | None = None
 
 
 def _not_blank(prompt: str) -> str:
@@ -56,15 +63,15 @@ def _not_blank(prompt: str) -> str:
 class Submission(_Strict):
     """The body of ``POST /jobs``."""
 
+    PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
+
     prompt: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)] | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)] | None = None
+    messages: Annotated[Some[Message], Field(min_length=1, max_length=MESSAGES_AT_MOST)] | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     continue_from: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     priority: Priority = Field(Priority.INTERACTIVE, strict=False)
-    metadata: Annotated[
-        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-    ] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     timeout_s: Annotated[float, Field(ge=0.1, le=604_800, allow_inf_nan=False)] | None = None
     on_disconnect: OnDisconnect = Field(OnDisconnect.CONTINUE, strict=False)
@@ -81,48 +88,59 @@ class Submission(_Strict):
         """The messages; a prompt is one from the user."""
         if self.messages is None:
             return [{"role": "user", "content": self.prompt}]
-        return [message.model_dump(exclude_unset=True) for message in self.messages]
+        return [message.model_dump(exclude_unset=True) for message in in_slices(self.messages)]
 
 
 def json_body() -> Any:
-    """The request's body as JSON. Raises a 415 or 422 ``Problem``."""
+    """The body of a request for one job, as JSON. Raises a 413, 415 or 422 ``Problem``."""
     if request.mimetype != "application/json":
-        raise Problem(415, "Wrong media type", "send application/json")
+        raise Problem(415, "Wrong media type", "send application/json", headers={"Accept": "application/json"})
+    settings = state().settings
+    request.max_content_length = job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
     return parse_json(body(), "body")
+
+
+def job_bytes(max_body_bytes: int, max_prompt_bytes: int) -> int:
+    """How large the JSON text of one job may be."""
+    return min(max_body_bytes, _JOB_BODY_FACTOR * max_prompt_bytes + _JOB_BODY_BESIDE)
 
 
 def body() -> bytes:
     """The request's body, which is whole: the rest of a batch must not get lost with its client. Raises a 413 for one
-    that is too large, and a 400 for one that broke off."""
+    that is too large, a 415 for one that is compressed, and a 400 for one that broke off."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        # RFC 9110 section 15.5.16.
+        raise Problem(
+            415,
+            "Wrong content coding",
+            "send the body without Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
     try:
         data = request.get_data(cache=False)
     except (OSError, ParseException) as exc:
         raise ClientDisconnected from exc
     length = request.content_length
     # Werkzeug says neither that it cut a body in chunks at the limit, nor that fewer bytes came than were announced.
-    if length is None and len(data) >= current_app.config["MAX_CONTENT_LENGTH"]:
+    if length is None and len(data) >= (request.max_content_length or math.inf):
         raise RequestEntityTooLarge
     if length is not None and len(data) < length:
         raise ClientDisconnected
     return data
 
 
-def parse_json(raw: bytes | str, place: str) -> Any:
+def parse_json(raw: bytes | memoryview, place: str) -> Any:
     """JSON text as data. Raises a 422 ``Problem`` that names ``place``."""
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as exc:
-        raise field_problem(place, f"is not JSON: {exc}") from exc
+        return json_text.load(raw)
+    except json_text.Refused as exc:
+        raise field_problem(place, str(exc)) from exc
 
 
 def parse_submission(data: Any, place: str = "") -> Submission:
-    """A submission from JSON data. Raises a 422 ``Problem`` with the path of each wrong field."""
-    if not isinstance(data, dict):
-        raise field_problem(place or "body", "must be a JSON object")
-    try:
-        return Submission.model_validate(data)
-    except ValidationError as exc:
-        raise invalid(exc, place) from exc
+    """A submission from JSON data. Raises a 422 ``Problem`` with the path of each of the first wrong fields."""
+    return checked(Submission, data, place)
 
 
 def new_job(
@@ -204,28 +222,5 @@ def idempotency_digest() -> str:
 
 def check_demo_params(params: dict[str, Any], place: str) -> dict[str, Any]:
     """The very params, if the demo can take them. Raises a 422 ``Problem``."""
-    try:
-        DemoParams.model_validate(params)
-    except ValidationError as exc:
-        raise invalid(exc, place) from exc
+    checked(DemoParams, params, place)
     return params
-
-
-def invalid(exc: ValidationError, place: str) -> Problem:
-    """What is wrong with input that does not have the shape it should, with the path of each field."""
-    problems = [
-        {"field": _path(error["loc"], place) or "body", "detail": error["msg"].removeprefix("Value error, ")}
-        for error in exc.errors(include_url=False, include_input=False)[:20]
-    ]
-    first = problems[0]
-    return Problem(422, "Invalid input", f"{first['field']}: {first['detail']}", errors=problems)
-
-
-def _path(location: tuple[int | str, ...], place: str) -> str:
-    path = place.rstrip(".")
-    for at, part in enumerate(location):
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif location[at - 1] != "content" or part not in _CONTENT_SHAPES:
-            path += f".{part}" if path else part
-    return path if len(path) <= _FIELD_CHARACTERS else f"{path[:_FIELD_CHARACTERS]}…"

@@ -17,7 +17,7 @@ from flask import Flask
 
 from spool.errors import SpoolError, StoreUnavailable
 from spool.reader import Reader
-from web import auth
+from web import auth, json_text
 from web.jobs import accept
 from web.problems import Problem, field_problem, problem_of
 from web.state import State
@@ -141,6 +141,8 @@ def _do(socket: _Socket, message: dict[str, Any], context: dict[str, Any]) -> No
 
 def _submit(socket: _Socket, message: dict[str, Any], context: dict[str, Any]) -> None:
     fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
+    if json_text.is_too_deep(fields):
+        raise field_problem("body", f"is nested deeper than {json_text.MAX_DEPTH} levels")
     new = new_job(socket.here, parse_submission(fields), socket.owner, surface="ws")
     job = accept(socket.here, new).job
     socket.say({"type": "accepted", **context, "job": job.id, "status": job.status})

@@ -251,15 +251,43 @@ def test_model_unknown(alice: httpx.Client, name: str) -> None:
     assert document["known_models"] == ["demo"]
 
 
-@pytest.mark.parametrize("depth", [100, 250, 300, 900])
-def test_deep_json_in_a_free_field(alice: httpx.Client, depth: int) -> None:
-    """Deep JSON where anything may stand is refused or taken, and never breaks anything."""
-    said = json.loads(nested(depth))
-    part = {"role": "user", "content": [{"type": "x", "deep": said}]}
-    response = alice.post("/jobs", json={"messages": [part], "model": "gpt-99"})
-    assert_problem(response, 422)
-    response = alice.post("/jobs", json={"messages": [part], "ttl_s": 0})
-    assert_problem(response, 422, "ttl_s")
+@pytest.mark.parametrize(("depth", "field"), [(100, "ttl_s"), (195, "ttl_s"), (196, "body"), (300, "body")])
+def test_deep_json_in_a_free_field(alice: httpx.Client, depth: int, field: str) -> None:
+    """JSON in which anything may stand has at most 200 levels, its own five included."""
+    part = {"role": "user", "content": [{"type": "x", "deep": json.loads(nested(depth))}]}
+    assert_problem(alice.post("/jobs", json={"messages": [part], "ttl_s": 0}), 422, field)
+
+
+@pytest.mark.parametrize(
+    "name", ["priority", "on_disconnect", "on_worker_loss", "coalesce", "metadata", "model", "ttl_s"]
+)
+@pytest.mark.parametrize(("depth", "shown"), [(190, None), (1000, "body"), (30_000, "body")])
+def test_deep_json_in_a_field_of_one_shape(alice: httpx.Client, name: str, depth: int, shown: str | None) -> None:
+    """A field that is nested deeply instead of being what it should is named, or the body is."""
+    body = '{"prompt":"x","' + name + '":' + nested(depth) + "}"
+    assert_problem(alice.post("/jobs", content=body, headers=JSON), 422, shown or name)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"messages": [{"role": "user", "content": [1] * 30_000}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "x"}] * 1001}]}, "messages[0].content"),
+        ({"messages": [1] * 10_001}, "messages"),
+        ({"messages": [1] * 10_000}, "messages[0]"),
+        ({"prompt": "x", "metadata": {f"k{n}": n for n in range(5000)}}, "metadata"),
+        ({"prompt": "x", "coalesce": {f"k{n}": n for n in range(5000)}}, "coalesce.k0"),
+        ({"prompt": "x", "params": {f"k{n}": n for n in range(5000)}}, "params.k0"),
+        ({"prompt": "x", "params": {"tools": [1] * 30_000}}, "params.tools[0]"),
+        ({f"k{n}": n for n in range(5000)}, "k0"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_many_wrong_values(alice: httpx.Client, said: dict[str, Any], field: str) -> None:
+    """However many values are wrong, the answer names the first few."""
+    response = alice.post("/jobs", content=json.dumps(said, separators=(",", ":")), headers=JSON)
+    assert len(assert_problem(response, 422, field)["errors"]) <= 20
+    assert len(response.content) < 5000
 
 
 @pytest.mark.parametrize("depth", [300, 900])

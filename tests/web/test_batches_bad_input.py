@@ -15,10 +15,26 @@ JSONL = {"Content-Type": "application/x-ndjson"}
 GOOD: dict[str, Any] = {"prompt": "x"}
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[{]", b"[" * 5000, b'[{"prompt":"\xff"}]'], ids=repr)
-def test_batch_not_json(alice: httpx.Client, body: bytes) -> None:
-    """A body that is no JSON is refused."""
-    assert_problem(alice.post("/batches", content=body, headers={"Content-Type": "application/json"}), 422, "body")
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"", "body"),
+        (b"{", "body"),
+        (b"[{]", "body"),
+        (b"[{}}", "body"),
+        (b"[{}] []", "body"),
+        (b"[" * 5000, "body"),
+        (b'[{"prompt":"\xff"}]', "[0]"),
+        (b'[{"prompt":"x"},]', "[1]"),
+        (b'[{"prompt":"x"} {}]', "[0]"),
+        (b"[" + b"[" * 300 + b"]" * 300 + b"]", "body"),
+        (b"[" + b"[0," * 20_000, "body"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_batch_not_json(alice: httpx.Client, body: bytes, field: str) -> None:
+    """A body that is no JSON array is refused, and so is an element that is no JSON."""
+    assert_problem(alice.post("/batches", content=body, headers={"Content-Type": "application/json"}), 422, field)
 
 
 @pytest.mark.parametrize("said", [{}, GOOD, "x", 7, None, True, [], [GOOD] * 21], ids=lambda value: repr(value)[:30])
@@ -67,6 +83,9 @@ def test_batch_with_one_bad_line(guarded: Stack, alice: httpx.Client, wrong: Any
         (b"", "body"),
         (b"\n\n \n", "body"),
         (b"\n".join([b'{"prompt":"x"}'] * 21), "body"),
+        (b"\n" * 60_000, "body"),
+        (b'{"prompt":"x"}' + b"\n" * 41, "body"),
+        (b"[" * 300 + b"]" * 300, "line 1"),
     ],
     ids=lambda value: repr(value)[:30],
 )

@@ -176,10 +176,14 @@ def test_message_wrong_on_many_jobs(
     assert json.loads(socket.recv())["type"] == "ended"
 
 
-def test_message_nested_too_deeply_to_be_stored(guarded: Stack, connect: Connect) -> None:
+@pytest.mark.parametrize("depth", [300, 1000])
+@pytest.mark.parametrize(
+    "before", ['"messages":[{"role":"user","content":[{"type":"x","deep":', '"prompt":"x","priority":']
+)
+def test_message_nested_too_deeply_to_be_stored(guarded: Stack, connect: Connect, before: str, depth: int) -> None:
     """A submit that is nested too deeply is refused by a message, and not by the end of the connection."""
-    deep = "[" * 300 + "]" * 300
-    message = '{"type":"submit","messages":[{"role":"user","content":[{"type":"x","deep":' + deep + "}]}]}"
+    after = "}]}]}" if before.startswith('"messages') else "}"
+    message = '{"type":"submit",' + before + "[" * depth + "]" * depth + after
     with unchanged(guarded):
         answer = ask(connect("/ws"), message)
         assert (answer["type"], answer["status"], answer["errors"][0]["field"]) == ("error", 422, "body")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-import orjson
-from flask import Blueprint, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
@@ -19,14 +18,17 @@ from web.auth import scope
 from web.jobs import accept
 from web.json_response import json_response
 from web.problems import field_problem
+from web.shapes import Metadata, Pieces, Some, checked
+from web.slices import in_slices
 from web.state import State, state
 from web.submissions import (
+    MESSAGES_AT_MOST,
     body,
     check_demo_params,
     check_size,
     digest,
     idempotency_digest,
-    invalid,
+    job_bytes,
     json_body,
     known_model,
     parse_json,
@@ -35,7 +37,7 @@ from web.translated import streamed
 
 blueprint = Blueprint("ai_sdk_chat", __name__)
 
-Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
+_TOOLS_AT_MOST = 512
 
 
 class _Asked(BaseModel):
@@ -44,23 +46,22 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
 
 
-Asked = TypeVar("Asked", bound=_Asked)
-
-
 class ChatRequest(_Asked):
     """The body as ``DefaultChatTransport`` sends it; ``model`` and what follows is the application's own ``body``."""
 
+    PIECES: ClassVar[Pieces] = {"messages": (UiMessage, MESSAGES_AT_MOST)}
+
     # It is a part of the path of what resumes it.
     id: Annotated[str, Field(min_length=1, max_length=200, pattern="^[^/]")]
-    messages: Annotated[list[UiMessage], Field(min_length=1, max_length=10_000)]
+    messages: Annotated[Some[UiMessage], Field(min_length=1, max_length=MESSAGES_AT_MOST)]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     message_id: str | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     system: str | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[Some[dict[str, Any]], Field(max_length=_TOOLS_AT_MOST)] | None = None
     tool_choice: str | dict[str, Any] | None = Field(None, alias="tool_choice")
-    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
 
     def all_params(self) -> dict[str, Any]:
         """What goes to the model beside the conversation."""
@@ -100,13 +101,10 @@ class StopRequest(_Asked):
 def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It goes on if the client leaves."""
     here, data = state(), json_body()
-    asked = _parse(ChatRequest, data)
+    asked = checked(ChatRequest, data)
     # Before the job is there: a 503 says that nothing was done.
     here.refuse_streams()
-    try:
-        new = _new_job(here, asked, digest(data))
-    except orjson.JSONEncodeError as exc:
-        raise field_problem("body", "is nested too deeply") from exc
+    new = _new_job(here, asked, digest(data))
     submitted = accept(here, new)
     response = _streamed(submitted.job, UiMessageStream(submitted.job, new.input.get("request", {}), again=False))
     if submitted.replayed:
@@ -131,22 +129,15 @@ def stop(chat_id: str) -> Response:
     """Stop the chat's newest answer, for all who read it. The body may be empty, or name the stream that is meant
     (``activeStreamId``, ``streamId``, ``messageId`` or ``assistantMessage``): an older one is none to stop. Answers
     ``{"success": true}`` either way, as the AI SDK's guide does."""
-    here, raw = state(), body()
-    asked = _parse(StopRequest, parse_json(raw, "body") if raw else {})
+    here = state()
+    request.max_content_length = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
+    raw = body()
+    asked = checked(StopRequest, parse_json(raw, "body") if raw else {})
     job = _running(here, chat_id)
     named = asked.named()
     if job is not None and (named is None or named in _names(here, job)):
         here.store.cancel(job.id, job.owner)
     return json_response({"success": True})
-
-
-def _parse(shape: type[Asked], data: Any) -> Asked:
-    if not isinstance(data, dict):
-        raise field_problem("body", "must be a JSON object")
-    try:
-        return shape.model_validate(data)
-    except ValidationError as exc:
-        raise invalid(exc, "") from exc
 
 
 def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
@@ -177,7 +168,7 @@ def _stored(asked: ChatRequest) -> dict[str, Any]:
     if asked.system and asked.system.strip():
         stored["instructions"] = asked.system
     if before := asked.goes_on():
-        stored["request"] = {"message_id": before.id, "parts": [part.dump() for part in before.parts]}
+        stored["request"] = {"message_id": before.id, "parts": [part.dump() for part in in_slices(before.parts)]}
     return stored
 
 

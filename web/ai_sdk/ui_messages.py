@@ -10,12 +10,16 @@ https://ai-sdk.dev/docs/reference/ai-sdk-core/ui-message. As the SDK's own ``con
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from web.shapes import Pieces, Some
+from web.slices import in_slices
+
+_PARTS_AT_MOST = 10_000
 _TOOL = "tool-"
 _DYNAMIC_TOOL = "dynamic-tool"
 _NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -79,14 +83,16 @@ class UiMessage(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
+    PIECES: ClassVar[Pieces] = {"parts": (UiPart, _PARTS_AT_MOST)}
+
     id: Annotated[str, Field(max_length=200)] = ""
     role: Literal["system", "user", "assistant"]
-    parts: Annotated[list[UiPart], Field(max_length=10_000)]
+    parts: Annotated[Some[UiPart], Field(max_length=_PARTS_AT_MOST)]
 
 
 def messages_of(chat: Sequence[UiMessage]) -> list[dict[str, Any]]:
     """The conversation. Raises ``orjson.JSONEncodeError`` for what a tool was given or gave, nested too deeply."""
-    return [message for one in chat for message in _messages(one)]
+    return [message for one in in_slices(chat) for message in _messages(one)]
 
 
 def _messages(message: UiMessage) -> Iterator[dict[str, Any]]:
@@ -101,7 +107,7 @@ def _content(message: UiMessage) -> str | list[dict[str, Any]]:
     """Text where it is nothing else: not every server takes parts from everybody."""
     if message.role == "system":
         return _text(message.parts)
-    parts = [shown for part in message.parts if (shown := _user_part(part)) is not None]
+    parts = [shown for part in in_slices(message.parts) if (shown := _user_part(part)) is not None]
     return str(parts[0]["text"]) if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
@@ -123,7 +129,7 @@ def _user_part(part: UiPart) -> dict[str, Any] | None:
 def _steps(parts: Sequence[UiPart]) -> Iterator[list[UiPart]]:
     """An assistant's message, cut where the model was asked again."""
     step: list[UiPart] = []
-    for part in parts:
+    for part in in_slices(parts):
         if part.type == "step-start":
             yield step
             step = []
@@ -134,9 +140,13 @@ def _steps(parts: Sequence[UiPart]) -> Iterator[list[UiPart]]:
 
 def _step(parts: Sequence[UiPart]) -> Iterator[dict[str, Any]]:
     text = _text(parts)
-    answered = [(part, output) for part in parts if part.is_tool and (output := _output(part)) is not None]
+    answered = [(part, output) for part in in_slices(parts) if part.is_tool and (output := _output(part)) is not None]
     if answered:
-        yield {"role": "assistant", "content": text or None, "tool_calls": [_call(part) for part, _ in answered]}
+        yield {
+            "role": "assistant",
+            "content": text or None,
+            "tool_calls": [_call(part) for part, _ in in_slices(answered)],
+        }
     elif text:
         yield {"role": "assistant", "content": text}
     for part, output in answered:

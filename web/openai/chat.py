@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from flask import Blueprint, Response
 from pydantic import Field
@@ -16,8 +16,10 @@ from web.json_response import json_response
 from web.openai.chat_chunks import ChatChunks, completion
 from web.openai.fields import Asked, accepted, new_job, parse, refuse
 from web.problems import Problem
+from web.shapes import Pieces, Some
+from web.slices import in_slices
 from web.state import State, state
-from web.submissions import Message
+from web.submissions import MESSAGES_AT_MOST, Message
 from web.translated import CLIENT_LEFT, streamed, wait_for_all
 
 blueprint = Blueprint("openai_chat", __name__)
@@ -36,10 +38,12 @@ _OF_JOBS = {
 class ChatRequest(Asked):
     """The body. Sampling parameters, tools, response formats and whatever else an upstream may know pass through."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
+    PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
+
+    messages: Annotated[Some[Message], Field(min_length=1, max_length=MESSAGES_AT_MOST)]
     n: int | None = None
     stream_options: dict[str, Any] | None = None
-    modalities: list[str] | None = None
+    modalities: Some[str] | None = None
     audio: Any = None
     logprobs: bool | None = None
     functions: Any = None
@@ -58,7 +62,7 @@ class ChatRequest(Asked):
 
     def conversation(self) -> list[dict[str, Any]]:
         """The messages as they came."""
-        return [message.model_dump(exclude_unset=True) for message in self.messages]
+        return [message.model_dump(exclude_unset=True) for message in in_slices(self.messages)]
 
 
 @blueprint.post("/v1/chat/completions")

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import orjson
 from flask import request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from spool.demo_params import DemoParams
 from spool.errors import Draining, StoreUnavailable, TooManyStreams
@@ -17,10 +16,9 @@ from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
 from spool.models import Model
 from web import auth
 from web.problems import Problem, field_problem, problem_of
+from web.shapes import Metadata, checked
 from web.state import State
-from web.submissions import check_demo_params, check_size, digest, idempotency_digest, invalid, json_body, known_model
-
-Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
+from web.submissions import check_demo_params, check_size, digest, idempotency_digest, json_body, known_model
 
 
 class Asked(BaseModel):
@@ -31,7 +29,7 @@ class Asked(BaseModel):
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     stream: bool | None = None
     store: bool | None = None
-    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
 
     def extras(self) -> dict[str, Any]:
         """What the caller sent beside what is named here, without nulls: they ask for nothing."""
@@ -44,14 +42,7 @@ Request = TypeVar("Request", bound=Asked)
 def parse(shape: type[Request]) -> tuple[Request, str]:
     """The request's body, checked, and its digest. Raises a ``Problem`` with the path of each wrong field."""
     data = json_body()
-    if not isinstance(data, dict):
-        raise field_problem("body", "must be a JSON object")
-    try:
-        return shape.model_validate(data), digest(data)
-    except ValidationError as exc:
-        raise invalid(exc, "") from exc
-    except orjson.JSONEncodeError as exc:
-        raise field_problem("body", "is nested too deeply") from exc
+    return checked(shape, data), digest(data)
 
 
 def refuse(field: str, detail: str) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from web.openai.fields import Asked, refuse
+from web.shapes import Some
 
 _SAME_NAMES = (
     "temperature",
@@ -30,7 +31,7 @@ class Tool(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    type: str
+    type: Annotated[str, Field(max_length=64)]
     name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -45,13 +46,13 @@ class Tool(BaseModel):
 class ResponsesRequest(Asked):
     """The body. Whatever it says beside these goes to the upstream as it is."""
 
-    input: str | Annotated[list[dict[str, Any]], Field(max_length=10_000)]
+    input: str | Annotated[Some[dict[str, Any]], Field(max_length=10_000)]
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(max_length=100)] | None = None
     background: bool | None = None
     stream_options: dict[str, Any] | None = None
-    include: list[str] | None = None
-    tools: Annotated[list[Tool], Field(max_length=512)] | None = None
+    include: Some[str] | None = None
+    tools: Annotated[Some[Tool], Field(max_length=512)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     text: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None

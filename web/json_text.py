@@ -1,0 +1,151 @@
+"""JSON text from outside as data, within bounds.
+
+Small text makes large data: each of the million values of 2 MB of ``[1,1,…]`` costs many times its two bytes once it is
+checked. So values and levels are counted in the text, before any of them is made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Any
+
+import orjson
+
+from web.slices import Slices
+
+MAX_DEPTH = 200
+"""Levels of arrays and objects within each other. orjson writes 254, and some are added around what a caller sends."""
+MAX_VALUES = 100_000
+"""Values and names in one JSON text."""
+
+_BLANK = b" \t\n\r"
+_WINDOW = 65_536
+"""How much text is looked at between two looks at the clock."""
+_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_TO_OPEN_STRING = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_TO_COMMA = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+class Refused(ValueError):
+    """This text is not JSON, or more of it than is allowed."""
+
+
+def load(raw: bytes | memoryview) -> Any:
+    """The data. Raises ``Refused``."""
+    _check_structure(bytes(raw))
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise Refused(f"is not JSON: {exc}") from exc
+
+
+def is_too_deep(data: Any) -> bool:
+    """Whether data that was parsed elsewhere has more than ``MAX_DEPTH`` levels."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        level = [one for value in level if isinstance(value, dict | list) for one in _inner(value)]
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _check_structure(data: bytes) -> None:
+    """Raise ``Refused`` for too many values or levels."""
+    opened = data.count(b"[") + data.count(b"{")
+    if opened <= MAX_DEPTH and opened + data.count(b",") + data.count(b":") < MAX_VALUES:
+        # Even if none of these stands in a string.
+        return
+    depth, values = 0, 1
+    for text in _outside_strings(data):
+        values += text.count(b",") + text.count(b":") + text.count(b"[") + text.count(b"{")
+        if values > MAX_VALUES:
+            raise Refused(f"has more than {MAX_VALUES} values and names")
+        *depths, depth = accumulate((_STEP[mark] for mark in text.translate(None, _NO_BRACKET)), initial=depth)
+        if max(depths, default=depth) > MAX_DEPTH or depth > MAX_DEPTH:
+            raise Refused(f"is nested deeper than {MAX_DEPTH} levels")
+
+
+def _outside_strings(data: bytes) -> Iterator[bytes]:
+    """The text without its strings, window by window. Pauses now and then."""
+    at, is_in_string, slices = 0, False, Slices()
+    while at < len(data):
+        slices.check()
+        if is_in_string:
+            at, is_in_string = _string_end(data, at, slices), False
+            continue
+        window = data[at : at + _WINDOW]
+        match = _TO_OPEN_STRING.match(window)
+        end = match.end() if match is not None else 0
+        yield _STRINGS.sub(b"", window[:end])
+        is_in_string = end < len(window)
+        at += end + is_in_string
+
+
+def _string_end(data: bytes, at: int, slices: Slices) -> int:
+    """Behind the quote that ends the string at ``at``; the end of the data if none does."""
+    while at < len(data):
+        match = _IN_STRING.match(data, at, at + _WINDOW)
+        end = match.end() if match is not None else at
+        if data[end : end + 1] == b'"':
+            return end + 1
+        if end == at:
+            break
+        at = end
+        slices.check()
+    return len(data)
+
+
+def elements(raw: bytes, at_most: int) -> list[memoryview]:
+    """The text of each element of a JSON array, which may be no JSON. Raises ``Refused`` where there is no array, or
+    one of more elements."""
+    found: list[memoryview] = []
+    view, depth, began = memoryview(raw), 0, 0
+    slices = Slices()
+    at = len(raw) - len(raw.lstrip(_BLANK))
+    if raw[at : at + 1] != b"[":
+        raise Refused("must be a JSON array")
+    while at < len(raw):
+        mark = raw[at]
+        depth += _STEP.get(mark, 0)
+        if depth == 0 or (depth == 1 and mark == ord(",")):
+            found.append(view[began:at])
+        if len(found) > at_most:
+            raise Refused(f"has more than {at_most} elements")
+        at += 1
+        if depth == 0:
+            return _closed(raw, at, found)
+        if depth > MAX_DEPTH:
+            raise Refused(f"is nested deeper than {MAX_DEPTH} levels")
+        if depth == 1 and mark in b"[,":
+            began = at
+        at = _next_mark(raw, at, _TO_COMMA if depth == 1 else _TO_BRACKET, slices)
+    raise Refused("is not JSON: the array has no end")
+
+
+def _closed(raw: bytes, end: int, found: list[memoryview]) -> list[memoryview]:
+    if raw[end - 1] != ord("]") or raw[end:].strip(_BLANK):
+        raise Refused("is not JSON: the array does not end where the text does")
+    return found if len(found) > 1 or bytes(found[0]).strip(_BLANK) else []
+
+
+def _next_mark(data: bytes, at: int, to_mark: re.Pattern[bytes], slices: Slices) -> int:
+    """Where the next mark outside of strings is; the end of the data if there is none."""
+    while at < len(data):
+        slices.check()
+        match = to_mark.match(data, at, at + _WINDOW)
+        end = match.end() if match is not None else at
+        if data[end : end + 1] == b'"':
+            # Too long for the window.
+            end = _string_end(data, end + 1, slices)
+        elif end < at + _WINDOW:
+            return end
+        at = end
+    return len(data)
