@@ -36,6 +36,8 @@ class Claim:
     left_s: float
 
 
+_CALLS_AT_MOST = 1000
+"""Calls of one claim: each clears away up to 50 jobs that cannot be begun."""
 _HELD_AT_ONCE = 50
 """Jobs in one call: Redis does nothing else meanwhile, and their tokens wait."""
 
@@ -89,11 +91,23 @@ class Claims:
 
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
         """The next job for these models under this fence, or None. Asking again with the same fence after a lost
-        answer gives the same job."""
+        answer gives the same job. Raises ``UndecodableRecord`` for a job that cannot be read: it has ended, and the
+        next claim needs another fence."""
         limits = [value for model in models for value in (model.name, model.max_running)]
         args = (fence, self._lease_ms, self._worker, wanted, *limits)
-        reply = self._link.run(script("claim"), self._shard, *args)
-        return None if reply is None else read_claim(reply, self._shard, fence)
+        for _ in range(_CALLS_AT_MOST):
+            reply = self._link.run(script("claim"), self._shard, *args)
+            if isinstance(reply, int):
+                # It has cleared away as much as one call may.
+                continue
+            if reply is None:
+                return None
+            try:
+                return read_claim(reply, self._shard, fence)
+            except UndecodableRecord as exc:
+                self._link.run(script("end_damaged"), self._shard, reply[0], "", exc.reason)
+                raise
+        return None
 
     def adopt(self, claim: Claim) -> int | bytes:
         """Take the job again after Redis lost the claim. Answers the log's last id; or ``b"lost"`` if somebody else
@@ -147,14 +161,18 @@ def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     job = Job.decode(record)
     try:
         prompt = orjson.loads(stored)
-    except orjson.JSONDecodeError as exc:
-        raise UndecodableRecord(f"input of {job.id}", stored) from exc
+        if not isinstance(prompt, dict) or not isinstance(prompt.get("messages"), list):
+            raise TypeError("no prompt")
+        prefix = text.decode()
+        kind_of(opening)
+    except (ValueError, TypeError) as exc:
+        raise UndecodableRecord(f"input, text or log of {job.id}", stored) from exc
     return Claim(
         job=job,
         shard=shard,
         fence=fence,
         input=prompt,
-        prefix=text.decode(),
+        prefix=prefix,
         opening=opening,
         first=job.last_entry + 1,
         left_s=max(0.0, job.deadline_at - now_ms / 1000),

@@ -5,6 +5,8 @@
     ├── UndecodableRecord        bytes in Redis that are no Job and no Entry of ours (keeps them)
     ├── JobNotFound              no such job, or somebody else's
     │   └── JobGone              it was here: expired or deleted
+    ├── RecordDamaged            the stored record cannot be read; its job was set aside
+    ├── RecordNewer              a newer version of Spool wrote it (carries retry_after_s)
     ├── BatchNotFound
     ├── JobNotEnded              deleting what still runs
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
@@ -25,6 +27,8 @@ Errors carry what the caller still needs to go on, as attributes.
 
 from __future__ import annotations
 
+_REASON_CHARACTERS = 200
+
 
 class SpoolError(Exception):
     """The root of Spool's own errors."""
@@ -41,6 +45,11 @@ class UndecodableRecord(SpoolError):
         super().__init__(f"cannot decode {what}")
         self.raw = raw
 
+    @property
+    def reason(self) -> str:
+        """What could not be decoded, and why, in a line."""
+        return f"{self}: {self.__cause__}"[:_REASON_CHARACTERS] if self.__cause__ else str(self)
+
 
 class JobNotFound(SpoolError):
     """No such job for this owner."""
@@ -52,6 +61,24 @@ class JobNotFound(SpoolError):
 
 class JobGone(JobNotFound):
     """The job existed and has expired or was deleted; its tombstone is still kept."""
+
+
+class RecordDamaged(SpoolError):
+    """The stored record of ``what`` cannot be read, and not be ended either: it was set aside."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the stored record of {what} is damaged; it was set aside and is not run")
+        self.what = what
+
+
+class RecordNewer(SpoolError):
+    """A newer version of Spool wrote this record, and this one leaves it alone."""
+
+    retry_after_s = 5.0
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"a newer version of Spool wrote job {job_id!r}; ask a server of that version")
+        self.job_id = job_id
 
 
 class BatchNotFound(SpoolError):

@@ -91,7 +91,7 @@ class Follower:
         shard = shard_of(feed.job_id) or 0
         commands = [("HGET", job_key(shard, feed.job_id), "last"), range_command(feed.job_id, after, PAGE)]
         last, reply = self._link.pipeline(commands)
-        if last is None or int(last) >= feed.base:
+        if _number(last) is None or int(last) >= feed.base:
             rows = rows_of(reply)
             return None if not rows and after >= feed.base else rows
         if self._feeds.get(log_key(shard, feed.job_id).encode()) is not feed:
@@ -194,9 +194,10 @@ class Follower:
             commands.append(range_command(feed.job_id, feed.last, PAGE))
         replies = self._link.pipeline_each(commands)
         for feed, last, record, rows in zip(feeds, known, replies[::2], replies[1::2], strict=True):
-            status, now_last = _value(record, feed) or (None, None)
-            if now_last is not None and int(now_last) < last:
-                self._rewind(feed, int(now_last))
+            status, said = _value(record, feed) or (None, None)
+            now_last = _number(said)
+            if now_last is not None and now_last < last:
+                self._rewind(feed, now_last)
             self._refilled(feed, status, _value(rows, feed) or [])
 
     def _rewind(self, feed: Feed, last: int) -> None:
@@ -211,7 +212,7 @@ class Follower:
             if not feed.add(entry_id, [raw]):
                 feed.jump(entry_id - 1)
                 feed.add(entry_id, [raw])
-        over = status is None or status.decode() in ENDED
+        over = status is None or status.decode(errors="replace") in ENDED
         # Forgotten, or ended and without an end that could still be read: nothing more will come.
         feed.gone = over and not feed.ended and not reply
         if len(reply) == PAGE:
@@ -249,6 +250,11 @@ class Follower:
         elif now - feed.heard_at > RECHECK_S and not feed.ended:
             feed.heard_at = now
             self._mark_stale(feed)
+
+
+def _number(raw: bytes | None) -> int | None:
+    """An id as the record has it; None where it has none, or something else."""
+    return int(raw) if raw is not None and raw.isdigit() else None
 
 
 def _value(reply: Any, feed: Feed) -> Any:

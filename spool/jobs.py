@@ -1,7 +1,7 @@
 """The job: its states, the one table of their transitions, and its record.
 
 The record is a Redis hash (see ``spool.keys``); times in it are whole milliseconds since the epoch on Redis's
-clock. ``Job.decode`` reads every version from 1 on; a field that a later version adds is ignored here.
+clock. ``Job.decode`` reads every version from 1 to ``SCHEMA``; a field that a later version adds is ignored here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from spool.entries import rfc3339
 from spool.errors import UndecodableRecord
 
 SCHEMA = 1
-"""Version of the record that this code writes."""
+"""Version of the record that this code writes, and the newest that it reads. Jobs of a newer one are left alone. A new
+kind of value in a field that is there already, such as another status, needs a new version; a field that is only added
+does not."""
 
 
 class Status(StrEnum):
@@ -158,10 +160,10 @@ class Job:
     @classmethod
     def decode(cls, raw: Sequence[bytes], *, queue_position: int | None = None, text: str | None = None) -> Job:
         """A job from its record as HGETALL gives it: names and values in turn."""
-        record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
         try:
+            record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
             return cls._from_record(record, queue_position, text)
-        except (KeyError, ValueError, TypeError) as exc:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as exc:
             raise UndecodableRecord("job", raw) from exc
 
     @classmethod
@@ -186,10 +188,10 @@ class Job:
             last_entry=int(record.get("last", 0)),
             plain=record.get("plain") != "0",
             cancel_requested_at=_seconds(record.get("cancel_ms")),
-            usage=_json(record.get("usage")),
-            error=_json(record.get("error")),
+            usage=_object(record.get("usage")),
+            error=_object(record.get("error")),
             finish_reason=record.get("finish_reason"),
-            metadata=_json(record.get("metadata")) or {},
+            metadata=_object(record.get("metadata")) or {},
             on_disconnect=OnDisconnect(record.get("on_disconnect", OnDisconnect.CONTINUE)),
             coalesce=Coalescing.decode(record.get("coalesce")),
             batch=record.get("batch") or None,
@@ -242,5 +244,10 @@ def _shown(epoch_s: float | None) -> str | None:
     return None if epoch_s is None else rfc3339(epoch_s)
 
 
-def _json(text: str | None) -> Any:
-    return orjson.loads(text) if text else None
+def _object(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    value = orjson.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value

@@ -46,7 +46,18 @@ What orders the work:
     unheard          set     Worker processes that were there before that, and have not said yet that nothing which they
                              had claimed is missing now: what they claimed last may be lost
     keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat
-    keeper:lock      string  Held by the process that keeps this shard, for a second; it only spares work
+    keeper:lock      string  Name of the process that keeps this shard, for a second; it only spares work
+
+What waits aside, because it is damaged or not for this version:
+
+    set-aside        hash    Job → JSON {reason, since_ms}: jobs whose records are so damaged that they cannot end. At
+                             most 10,000, for 7 days
+    newer            set     Names of the next keys that hold something
+    newer:SCHEMA:INDEX  zset  Queued jobs that a version with this schema wrote, as they stood in INDEX (pending:MODEL
+                             or apart). An older process that met them has moved them; newer ones claim them from here
+    reindex          string  Where the keeper is (a cursor of SCAN) in filling indexes again from the records, after a
+                             key of another type stood in the place of one. That key is displaced:INDEX for 7 days
+    notices          list    Lines for the log of the process that keeps the shard, at most 200
 
 What finds jobs again:
 

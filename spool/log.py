@@ -30,6 +30,9 @@ class Gap:
         return {"requested": self.requested, "earliest": self.earliest, "latest": self.latest}
 
 
+_HEAD, _KIND = b'{"id":', b',"kind":"'
+"""What each entry has; see ``spool.entries``."""
+
 Row = tuple[int, bytes]
 """An entry's id and its encoded bytes."""
 
@@ -41,8 +44,12 @@ def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:
 
 
 def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:
-    """What XRANGE answered, as ids and encoded entries."""
-    return [(int(entry_id[:-2]), fields[1]) for entry_id, fields in reply]  # type: ignore[misc,arg-type]
+    """What XRANGE answered, as ids and encoded entries. What is no entry is left out, and so is a gap."""
+    return [
+        (int(entry_id[:-2]), fields[1])  # type: ignore[misc,arg-type]
+        for entry_id, fields in reply
+        if entry_id[-2:] == b"-0" and fields[1].startswith(_HEAD) and _KIND in fields[1]  # type: ignore[operator,union-attr]
+    ]
 
 
 def read(link: RedisLink, job_id: str, after: int, limit: int = PAGE) -> list[Row]:

@@ -5,13 +5,15 @@ Every call checks the owner; another owner's job is a missing one.
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from spool.connections import Command
 from spool.errors import (
     BatchNotFound,
     IdempotencyConflict,
@@ -19,22 +21,26 @@ from spool.errors import (
     JobNotEnded,
     JobNotFound,
     QueueFull,
+    RecordDamaged,
+    RecordNewer,
     UndecodableRecord,
 )
 from spool.jobs import Job, NewJob, OnDisconnect, Priority, Status, shard_of
 from spool.keys import job as job_key
 from spool.keys import prefix
+from spool.redis_errors import translated
 from spool.redis_link import RedisLink
 from spool.scripting import script
 
 RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
 """Order of claiming; 0 is a retry."""
-log = logging.getLogger("spool.store")
 
 FIRST_READER_MS = 30_000
 """How long a job that is to end with its last reader waits for its first one."""
 _PAGE = 100
 _PAGES_AT_MOST = 20
+_SCORE_AT_MOST = 1e17
+_COUNT = re.compile(r"-?[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,13 @@ class JobStore:
     def submit(self, new: NewJob, *, max_queued: int) -> Submitted:
         """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``StoreUnavailable``; after
         ``OutcomeUnknown`` the very same ``new`` may be submitted again."""
-        reply = self._link.run(script("submit"), self._shard(new.id), *submit_args(new, max_queued))
-        return read_submitted(reply, new)
+        args = submit_args(new, max_queued)
+        reply = self._link.run(script("submit"), self._shard(new.id), *args)
+        try:
+            return read_submitted(reply, new)
+        except UndecodableRecord as exc:
+            job_id = reply[1].decode()
+            return Submitted(self._look_damaged(job_id, new.owner, exc), replayed=job_id != new.id)
 
     def submit_many(self, new: Sequence[NewJob], *, max_queued: int) -> list[Submitted]:
         """Several submits to one shard, in one round trip; each is accepted or refused by itself."""
@@ -77,9 +88,31 @@ class JobStore:
         self._link.run(script("watch"), 0, 0)
 
     def look(self, job_id: str, owner: str, *, with_text: bool = False) -> Job:
-        """The job now. Raises ``JobNotFound`` or, while its tombstone is kept, ``JobGone``."""
+        """The job now. Raises ``JobNotFound`` or, while its tombstone is kept, ``JobGone``; ``RecordDamaged``,
+        ``RecordNewer``. A job whose record is damaged ends ``failed``, if it can."""
         reply = self._link.run(script("look"), self._shard(job_id), job_id, int(with_text))
-        return read_look(reply, job_id, owner)
+        try:
+            return read_look(reply, job_id, owner)
+        except UndecodableRecord as exc:
+            return self._look_damaged(job_id, owner, exc, with_text=with_text)
+
+    def _look_damaged(self, job_id: str, owner: str, exc: UndecodableRecord, *, with_text: bool = False) -> Job:
+        shard = self._shard(job_id)
+        became = self._link.run(script("end_damaged"), shard, job_id, owner, exc.reason)
+        if became == b"missing":
+            raise JobNotFound(job_id)
+        if became == b"newer":
+            raise RecordNewer(job_id)
+        if became != b"set_aside":
+            try:
+                return read_look(self._link.run(script("look"), shard, job_id, int(with_text)), job_id, owner)
+            except UndecodableRecord:
+                pass
+        raise RecordDamaged(f"job {job_id}") from exc
+
+    def set_aside(self) -> int:
+        """How many jobs are set aside because their records are damaged."""
+        return sum(int(self._link.call("HLEN", f"{prefix(shard)}set-aside")) for shard in range(self._shards))
 
     def look_many(self, job_ids: Sequence[str], owner: str, *, with_text: bool = False) -> list[Job]:
         """Those of the jobs that are still there, all of one shard."""
@@ -93,20 +126,29 @@ class JobStore:
                 found.append(read_look(reply, job_id, owner))
             except JobNotFound:
                 continue
-            except UndecodableRecord:
+            except UndecodableRecord as exc:
                 # One broken record must not hide all others.
-                log.exception("job %s cannot be read", job_id)
+                with suppress(JobNotFound, RecordDamaged, RecordNewer):
+                    found.append(self._look_damaged(job_id, owner, exc, with_text=with_text))
         return found
 
     def cancel(self, job_id: str, owner: str) -> Job:
         """Ask for the job's end, and answer it as it is then. Idempotent."""
-        shard = self._shard(job_id)
-        self._link.run(script("cancel"), shard, job_id, owner)
+        answer = self._link.run(script("cancel"), self._shard(job_id), job_id, owner)
+        if answer == b"newer":
+            raise RecordNewer(job_id)
         return self.look(job_id, owner, with_text=True)
 
     def delete(self, job_id: str, owner: str) -> None:
-        """Forget a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``."""
+        """Forget a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``, ``RecordDamaged``,
+        ``RecordNewer``."""
         answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
+        if answer == b"damaged":
+            # It ends now, where it is this owner's.
+            self.look(job_id, owner)
+            answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
+        if answer == b"newer":
+            raise RecordNewer(job_id)
         if answer == b"running":
             raise JobNotEnded(job_id)
         if answer == b"gone":
@@ -137,13 +179,19 @@ class JobStore:
     def _owned(self, owner: str, cursor: str | None) -> list[tuple[str, int]]:
         highest = f"({int(cursor)}" if cursor else "+inf"
         key = f"{prefix(0)}owner:{owner}"
-        rows = self._link.call("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)
-        return [(job_id.decode(), int(float(score))) for job_id, score in zip(rows[::2], rows[1::2], strict=True)]
+        (rows,) = self._read([("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)])
+        if rows is None:
+            # No list stands there. It is moved away, and the keeper fills it again.
+            self._link.run(script("end_damaged"), 0, "", owner, "")
+            rows = []
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        # A score without end is none that Spool gives.
+        return [(job_id.decode(errors="replace"), _bounded(score)) for job_id, score in pairs]
 
     def input_of(self, job_id: str) -> dict[str, Any]:
         """The stored prompt, ``{messages, params, …}`` (``NewJob``). Raises ``JobNotFound``, and
         ``UndecodableRecord``. Does not check the owner: look first."""
-        raw = self._link.call("GET", f"{job_key(self._shard(job_id), job_id)}:input")
+        (raw,) = self._read([("GET", f"{job_key(self._shard(job_id), job_id)}:input")])
         if raw is None:
             raise JobNotFound(job_id)
         try:
@@ -154,11 +202,19 @@ class JobStore:
 
     def newest_of_chat(self, chat: str, owner: str) -> Job | None:
         """The newest job of the owner's chat, named by its digest, if it is still there."""
-        raw = self._link.call("GET", f"{prefix(0)}chat:{owner}:{chat}")
+        (raw,) = self._read([("GET", f"{prefix(0)}chat:{owner}:{chat}")])
         try:
-            return None if raw is None else self.look(raw.decode(), owner)
+            return None if raw is None else self.look(raw.decode(errors="replace"), owner)
         except JobNotFound:
             return None
+
+    def _read(self, commands: Sequence[Command]) -> list[Any]:
+        """The commands' replies, with None where a key of another type stands in the place of the one that is meant."""
+        replies = self._link.pipeline_each(commands)
+        for reply in replies:
+            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+                raise translated(reply) from reply
+        return [None if isinstance(reply, Exception) else reply for reply in replies]
 
     def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
         """Begin a batch of ``total`` jobs, which end within ``timeout_s`` and are kept for ``ttl_s`` from then."""
@@ -166,17 +222,27 @@ class JobStore:
         self._link.run(script("open_batch"), self._batch_shard(batch_id), *args)
 
     def batch(self, batch_id: str, owner: str) -> dict[str, str]:
-        """The batch's record. Raises ``BatchNotFound``."""
-        raw = self._link.call("HGETALL", f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}")
-        record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
+        """The batch's record. Raises ``BatchNotFound`` and ``RecordDamaged``."""
+        key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}"
+        (raw,) = self._read([("HGETALL", key)])
+        if raw is None:
+            raise RecordDamaged(f"batch {batch_id}")
+        record = {raw[i].decode(errors="replace"): raw[i + 1].decode(errors="replace") for i in range(0, len(raw), 2)}
         if record.get("owner") != owner:
             raise BatchNotFound(batch_id)
+        if not all(_COUNT.fullmatch(record.get(name, "")) for name in ("total", "created_ms", "ttl_s")):
+            raise RecordDamaged(f"batch {batch_id}")
+        if not all(_COUNT.fullmatch(record.get(status, "0")) for status in Status):
+            raise RecordDamaged(f"batch {batch_id}")
         return record
 
     def batch_jobs(self, batch_id: str, *, ended: bool, start: int, count: int) -> list[str]:
         """Ids of the batch's jobs from ``start``: in the order of submit, or of ending."""
         key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}:{'ended' if ended else 'jobs'}"
-        return [raw.decode() for raw in self._link.call("LRANGE", key, start, start + count - 1)]
+        (found,) = self._read([("LRANGE", key, start, start + count - 1)])
+        if found is None:
+            raise RecordDamaged(f"batch {batch_id}")
+        return [raw.decode(errors="replace") for raw in found]
 
     def cancel_many(self, job_ids: Sequence[str], owner: str) -> None:
         """Ask for the end of several jobs of one shard in one round trip."""
@@ -226,12 +292,14 @@ def submit_args(new: NewJob, max_queued: int) -> list[Any]:
 
 
 def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
-    """What ``submit.lua`` answered."""
+    """What ``submit.lua`` answered. Raises ``UndecodableRecord`` for an earlier job whose record cannot be read."""
     outcome, job_id = reply[0], reply[1].decode()
     if outcome == b"conflict":
         raise IdempotencyConflict(job_id)
     if outcome == b"full":
         raise QueueFull("as many jobs are waiting as this server takes", retry_after_s=5.0)
+    if outcome == b"set_aside":
+        raise RecordDamaged(f"job {job_id}")
     if outcome == b"no_batch":
         raise BatchNotFound(new.batch)
     position, *record = reply[2:]
@@ -243,11 +311,17 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
     if reply is None:
         raise JobNotFound(job_id)
     if isinstance(reply, Exception):
+        raise translated(reply) from reply
+    if isinstance(reply, int):
         raise UndecodableRecord(f"job {job_id}", reply)
     if isinstance(reply, bytes):
         raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
     position, text, *record = reply
-    job = Job.decode(record, queue_position=position, text=(text or b"").decode())
+    job = Job.decode(record, queue_position=position, text=(text or b"").decode(errors="replace"))
     if job.owner != owner:
         raise JobNotFound(job_id)
     return job
+
+
+def _bounded(score: bytes) -> int:
+    return int(max(0.0, min(float(score), _SCORE_AT_MOST)))

@@ -86,6 +86,13 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(404, "Not found", "there is nothing here for you under this id")
         case errors.JobNotEnded():
             return Problem(409, "Not ended", str(exc), job=exc.job_id)
+        case errors.UndecodableRecord():
+            log.error("a record cannot be read: %s", exc.reason)
+            return Problem(409, "Record damaged", "what is stored of this job cannot be read; submit it again")
+        case errors.RecordDamaged():
+            return Problem(409, "Record damaged", f"{exc}; submit it again")
+        case errors.RecordNewer():
+            return Problem(503, "Record newer", str(exc), headers=retry_after(exc.retry_after_s), job=exc.job_id)
         case errors.IdempotencyConflict():
             return Problem(422, "Idempotency conflict", str(exc), job=exc.job_id)
         case errors.UnknownModel():

@@ -104,7 +104,8 @@ class Taking:
                     log.warning("no claim: %s", exc)
                     return None
                 self._sleep(_AGAIN_S)
-            except UndecodableRecord:
-                log.exception("a claimed job cannot be read; its lease runs out")
-                return None
+            except UndecodableRecord as exc:
+                self._asked()
+                log.error("a job was claimed that cannot be read, and is ended: %s", exc.reason)
+                fence = new_fence()
         return None

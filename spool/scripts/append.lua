@@ -16,7 +16,8 @@ local RENEW_BEFORE = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + lease_ms * 0.
 -- Only what ends a job or renews its lease needs the prelude: all of its functions would be made for each commit.
 local function load_prelude()
 --[[PRELUDE]]
-  return {NOW = NOW, close = close, end_cancelled = end_cancelled, json = json}
+  return {NOW = NOW, close = close, is_lost_after = is_lost_after, end_cancelled = end_cancelled, index = index, json = json,
+    is_state = function(status) return TRANSITIONS[status] ~= nil end}
 end
 
 local loaded
@@ -52,12 +53,13 @@ end
 local function renew(id, key)
   local until_ms = prelude().NOW + lease_ms
   call('HSET', key, 'leased_until_ms', until_ms)
-  call('ZADD', P .. 'running:' .. call('HGET', key, 'model'), until_ms, id)
+  prelude().index('ZADD', 'running:' .. call('HGET', key, 'model'), until_ms, id)
 end
 
 -- Why nothing can be written, or the log's last id.
 local function refused(id, fence, record, first, count, ending)
   local last, status = tonumber(record[2]), record[3]
+  if status and not prelude().is_state(status) then error('status is no state of a job') end
   if record[1] ~= fence then
     return (status == 'cancelled' and 'cancelled') or (status == 'queued' and 'unclaimed') or 'lost'
   end
@@ -109,12 +111,18 @@ local function commit(at, count, to)
   return last
 end
 
+-- What a log's commit raised. A job whose record is damaged ends, or is set aside: no worker has it any more.
+local function after_error(id, problem)
+  if prelude().is_lost_after(id) then return 'lost' end
+  return 'error ' .. tostring(type(problem) == 'table' and problem.err or problem)
+end
+
 local answers, at = {}, 2
 while at < #ARGV do
   local count = tonumber(ARGV[at + 3])
   local to = at + HEAD + count - 1
   local ok, answer = pcall(commit, at, count, to)
-  answers[#answers + 1] = ok and answer or 'error ' .. tostring(type(answer) == 'table' and answer.err or answer)
+  answers[#answers + 1] = ok and answer or after_error(ARGV[at], answer)
   at = to + 1
 end
 return answers

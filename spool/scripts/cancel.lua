@@ -1,15 +1,20 @@
 #!lua flags=allow-oom
 -- Asks for a job's end. ARGV: id, owner. A queued job ends at once; a running one is flagged, and ends at its
--- worker's next append or heartbeat; one that has ended stays as it is. Answers its status, or nothing.
-local key = job_key(ARGV[1])
-local record = redis.call('HMGET', key, 'owner', 'status')
-if not record[1] or record[1] ~= ARGV[2] then
+-- worker's next append or heartbeat; one that has ended stays as it is. Answers its status, or nothing; damaged where its
+-- record does not say whose it is; newer where a newer version wrote it.
+local id, owner = ARGV[1], ARGV[2]
+local key = job_key(id)
+local verdict, fault, record = judge(id)
+if verdict == 'missing' or record and record.owner and record.owner ~= owner then
   return false
-end
-if record[2] == 'queued' then
+elseif verdict == 'newer' or verdict == 'damaged' and not (record and record.owner) then
+  return verdict
+elseif verdict == 'damaged' then
+  end_damaged(id, fault)
+elseif record.status == 'queued' then
   redis.call('HSETNX', key, 'cancel_ms', NOW)
-  end_cancelled(ARGV[1])
-elseif record[2] == 'running' then
+  end_cancelled(id)
+elseif record.status == 'running' then
   redis.call('HSETNX', key, 'cancel_ms', NOW)
 end
 return redis.call('HGET', key, 'status')

@@ -4,10 +4,13 @@
 -- harmless.
 -- ARGV: fence, lease_ms, worker, what (any; retries: only those, for a worker whose slots are taken; apart: only jobs
 -- that need a process of their own); then each model that the worker serves and its limit (0: none).
--- Answers {id, text to continue from, input, NOW, the attempt's first entry, record…} or nothing.
+-- Answers {id, text to continue from, input, NOW, the attempt's first entry, record…}; or nothing; or 1 where it has
+-- cleared away as much as one call may, and is to be asked again.
 local fence, lease_ms, worker, what = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local RANK = 1e15
 local SETTLE_MS = 1000
+local CLEARED_AT_MOST = 50
+local MODELS_AT = 5
 
 local function answer(id)
   local key = job_key(id)
@@ -22,54 +25,76 @@ local function answer(id)
   return out
 end
 
+-- The names of an index's parts that this version can read: what older ones have left for it is in others.
+local function parts_of(name)
+  local parts = {name}
+  for schema = 2, SCHEMA do
+    parts[schema] = 'newer:' .. schema .. ':' .. name
+  end
+  return parts
+end
+
 -- Each model that is served and has room.
 local function models_with_room()
   local models = {}
-  for i = 5, #ARGV, 2 do
+  for i = MODELS_AT, #ARGV, 2 do
     local model, limit = ARGV[i], tonumber(ARGV[i + 1])
-    models[model] = limit == 0 or redis.call('ZCARD', P .. 'running:' .. model) < limit
+    models[model] = limit == 0 or index('ZCARD', 'running:' .. model) < limit
   end
   return models
 end
 
--- The first queued job over these models; nil when there is none.
+-- The first queued job over these models, and the index that it is in; nil when there is none.
 local function first_pending(models)
-  local best_id, best_score
+  local best_id, best_score, best_name
   for model, has_room in pairs(models) do
-    local head = has_room and redis.call('ZRANGE', P .. 'pending:' .. model, 0, 0, 'WITHSCORES') or {}
-    if head[1] and (not best_score or tonumber(head[2]) < best_score) then
-      best_id, best_score = head[1], tonumber(head[2])
+    for _, name in ipairs(has_room and parts_of('pending:' .. model) or {}) do
+      local head = index('ZRANGE', name, 0, 0, 'WITHSCORES')
+      if head[1] and (not best_score or tonumber(head[2]) < best_score) then
+        best_id, best_score, best_name = head[1], tonumber(head[2]), name
+      end
     end
   end
   if what == 'retries' and best_score and best_score >= RANK then
     return nil
   end
-  return best_id
+  return best_id, best_name
 end
 
 -- The first of those that run apart; a hundred are looked at, so that models without room hold up no others for long.
 local function first_apart(models)
-  for _, id in ipairs(redis.call('ZRANGE', P .. 'apart', 0, 99)) do
-    local model = redis.pcall('HGET', job_key(id), 'model')
-    if not model or models[model] or type(model) == 'table' then
-      return id
+  for _, name in ipairs(parts_of('apart')) do
+    for _, id in ipairs(index('ZRANGE', name, 0, 99)) do
+      local model = redis.pcall('HGET', job_key(id), 'model')
+      if not model or models[model] or type(model) == 'table' then
+        return id, name
+      end
     end
   end
+end
+
+-- What a newer version wrote waits in an index of its own, where it holds up nothing of this version's.
+local function leave_to_newer(id, name, schema)
+  local base = string.match(name, '^newer:%d+:(.+)$') or name
+  local left = 'newer:' .. schema .. ':' .. base
+  index('ZADD', left, redis.call('ZSCORE', P .. name, id), id)
+  index('ZREM', name, id)
+  index('SADD', 'newer', left)
 end
 
 -- Begins the attempt: what its first entry is depends on what the one before has said.
 local function begin(id, record)
   local key = job_key(id)
-  local attempt, first = tonumber(record[2]) + 1, tonumber(record[3]) + 1
-  local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. json(record[8])
+  local attempt, first = tonumber(record.attempt) + 1, tonumber(record.last) + 1
+  local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. json(record.model)
   local torn = is_torn(id)
   if torn then
     mode, first = 'restarted', id_after_jump(id, first - 1)
     rest = ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"'
   elseif attempt > 1 then
-    local plain = record[5] == '1' and record[6] ~= '0'
+    local plain = record.continuable == '1' and record.plain ~= '0'
     mode = plain and redis.call('STRLEN', key .. ':text') > 0 and 'continued' or 'restarted'
-    rest = ',"attempt":' .. attempt .. ',"reason":' .. json(record[7] or 'worker_lost')
+    rest = ',"attempt":' .. attempt .. ',"reason":' .. json(record.again or 'worker_lost')
   end
   begin_attempt(id, {
     attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
@@ -77,35 +102,49 @@ local function begin(id, record)
   push(id, mode, rest, first)
 end
 
-local before = redis.call('GET', P .. 'claim:' .. fence)
-if before then
-  return redis.call('HGET', job_key(before), 'fence') == fence and answer(before) or false
-end
-meet_server()
-if redis.call('EXISTS', P .. 'unheard') == 1 and NOW - redis.call('HGET', P .. 'server', 'since_ms') < SETTLE_MS then
-  -- Redis has just come back: whose claims it lost is known in a moment.
-  return false
-end
-local models = models_with_room()
--- Bounded: entries that are stale or past their deadline are cleared away on the way, a hundred at a time.
-for _ = 1, 100 do
-  local id = (what == 'apart' and first_apart or first_pending)(models)
-  if not id then
-    return false
-  end
-  local record = redis.pcall('HMGET', job_key(id), 'status', 'attempt', 'last', 'deadline_ms', 'continuable', 'plain',
-    'again', 'model')
-  -- An error: something that is no record stands in its place.
-  if record.err or record[1] ~= 'queued' then
-    redis.call('ZREM', P .. 'apart', id)
-    for model in pairs(models) do
-      redis.call('ZREM', P .. 'pending:' .. model, id)
-    end
-  elseif tonumber(record[4]) <= NOW then
+-- Begins this job's attempt and answers as the script does, or clears it away.
+local function try(id, name)
+  local verdict, fault, record = judge(id)
+  if verdict == 'newer' then
+    leave_to_newer(id, name, record.schema)
+  elseif verdict == 'missing' or verdict == 'sound' and record.status ~= 'queued' then
+    index('ZREM', name, id)
+  elseif verdict == 'damaged' then
+    end_damaged(id, fault)
+    index('ZREM', name, id)
+  elseif tonumber(record.deadline_ms) <= NOW then
     fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
+    index('ZREM', name, id)
   else
     begin(id, record)
     return answer(id)
   end
 end
-return false
+
+local before = index('GET', 'claim:' .. fence)
+if before then
+  local ok, again = pcall(answer, before)
+  if not ok then end_after(before, again) end
+  return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
+end
+meet_server()
+local since_ms = bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0)
+if redis.call('EXISTS', P .. 'unheard') == 1 and NOW - since_ms < SETTLE_MS then
+  -- Redis has just come back: whose claims it lost is known in a moment.
+  return false
+end
+local models = models_with_room()
+for _ = 1, CLEARED_AT_MOST do
+  local id, name = (what == 'apart' and first_apart or first_pending)(models)
+  if not id then
+    return false
+  end
+  local ok, begun = pcall(try, id, name)
+  if not ok then
+    end_after(id, begun)
+    index('ZREM', name, id)
+  elseif begun then
+    return begun
+  end
+end
+return 1

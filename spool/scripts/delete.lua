@@ -1,21 +1,27 @@
 #!lua flags=allow-oom
 -- Forgets a job that has ended; its tombstone stays. ARGV: id, owner.
--- Answers deleted, running (it has not ended), gone (it was here), or nothing.
-local key = job_key(ARGV[1])
-local record = redis.call('HMGET', key, 'owner', 'status', 'idempotency')
-if not record[1] then
-  return redis.call('GET', key .. ':gone') == ARGV[2] and 'gone'
-end
-if record[1] ~= ARGV[2] then
+-- Answers deleted, running (it has not ended), gone (it was here), or nothing; damaged where its record does not say whose
+-- it is; newer where a newer version wrote it.
+local id, owner = ARGV[1], ARGV[2]
+local key = job_key(id)
+local verdict, fault, record = judge(id)
+if verdict == 'missing' then
+  return redis.pcall('GET', key .. ':gone') == owner and 'gone'
+elseif record and record.owner and record.owner ~= owner then
   return false
+elseif verdict == 'newer' or verdict == 'damaged' and not (record and record.owner) then
+  return verdict
+elseif verdict == 'damaged' then
+  end_damaged(id, fault)
 end
-if next(TRANSITIONS[record[2]]) then
+local state = redis.pcall('HMGET', key, 'status', 'idempotency')
+if TRANSITIONS[state[1]] and next(TRANSITIONS[state[1]]) then
   return 'running'
 end
 redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text')
-redis.call('ZREM', P .. 'owner:' .. ARGV[2], ARGV[1])
-redis.call('ZREM', P .. 'kept', ARGV[2] .. ' ' .. ARGV[1])
-if record[3] and record[3] ~= '' then
-  redis.call('DEL', P .. 'idempotency:' .. record[3])
+index('ZREM', 'owner:' .. owner, id)
+index('ZREM', 'kept', owner .. ' ' .. id)
+if state[2] and state[2] ~= '' then
+  redis.call('DEL', P .. 'idempotency:' .. state[2])
 end
 return 'deleted'

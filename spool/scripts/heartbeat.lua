@@ -17,6 +17,7 @@ local function beat(id, fence, acked, sent)
   local record = redis.call('HMGET', key, 'fence', 'status', 'cancel_ms', 'model', 'last', 'server', 'leased_until_ms')
   if record[2] == 'cancelled' then return 'cancelled' end
   if record[2] == 'queued' then return 'unclaimed' end
+  if record[2] and not TRANSITIONS[record[2]] then error('status is no state of a job') end
   if record[1] ~= fence or record[2] ~= 'running' then return 'lost' end
   if record[3] then
     end_cancelled(id)
@@ -24,7 +25,7 @@ local function beat(id, fence, acked, sent)
   end
   if (record[7] or 0) - NOW < lease_ms * 0.85 then
     redis.call('HSET', key, 'leased_until_ms', NOW + lease_ms)
-    redis.call('ZADD', P .. 'running:' .. record[4], NOW + lease_ms, id)
+    index('ZADD', 'running:' .. record[4], NOW + lease_ms, id)
   end
   local last = tonumber(record[5])
   if last < acked then return last end
@@ -37,21 +38,28 @@ local function beat(id, fence, acked, sent)
   return 'whole'
 end
 
+-- A job whose record is damaged ends, or is set aside: either way it is this worker's no more.
+local function beat_or_end(...)
+  local ok, answer = pcall(beat, ...)
+  if ok then return answer end
+  return is_lost_after((...)) and 'lost' or 'error'
+end
+
 meet_server()
 if free < 0 then
-  redis.call('ZREM', P .. 'workers', worker)
-  redis.call('HDEL', P .. 'slots', worker)
+  index('ZREM', 'workers', worker)
+  index('HDEL', 'slots', worker)
 else
-  redis.call('ZADD', P .. 'workers', NOW + lease_ms, worker)
-  redis.call('HSET', P .. 'slots', worker, free)
+  index('ZADD', 'workers', NOW + lease_ms, worker)
+  index('HSET', 'slots', worker, free)
 end
-local answers, is_settled = {run_id(), redis.call('ZCARD', P .. 'apart')}, has_met and ARGV[5] == '1'
+local answers, is_settled = {run_id(), index('ZCARD', 'apart')}, has_met and ARGV[5] == '1'
 for i = 6, #ARGV, 4 do
-  local ok, answer = pcall(beat, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
+  local answer = beat_or_end(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
   is_settled = is_settled and answer ~= 'unclaimed'
-  answers[#answers + 1] = ok and answer or 'error'
+  answers[#answers + 1] = answer
 end
 if is_settled then
-  redis.call('SREM', P .. 'unheard', worker)
+  index('SREM', 'unheard', worker)
 end
 return answers

@@ -1,44 +1,90 @@
 #!lua flags=allow-oom
--- The keeper's round: lost leases, passed deadlines, expired jobs; and what there is to ring for.
--- ARGV: lease_ms, max_attempts, the most of each kind to handle in one round, beat_ms (how often rounds come).
+-- The keeper's round, or a part of it: lost leases, passed deadlines, expired jobs; and what there is to ring for.
+-- ARGV: lease_ms, max_attempts, how many jobs to handle in this call, beat_ms (how often rounds come), the keeper's name
+-- (it may go on with a round that it has begun).
 -- Answers {pending, free slots, jobs taken over from lost workers, jobs ended as overdue, jobs that could not be
--- handled, patient (1: leases are not judged yet)}, or nothing where another process keeps this shard.
+-- handled, patient (1: leases are not judged yet), more (1: there is more to do now), jobs set aside, jobs that a newer
+-- version wrote, notices…}, or nothing where another process keeps this shard.
 local lease_ms, max_attempts, most, beat_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if not redis.call('SET', P .. 'keeper:lock', 1, 'NX', 'PX', beat_ms) then
-  return false
+local NEWER_AGAIN_MS = 10000
+local NOTICES_A_ROUND = 20
+local LEASE_AT_MOST_MS = 3600000
+local FIRST_READER_MS = 30000
+local more = false
+
+local function is_mine()
+  local key, name = P .. 'keeper:lock', ARGV[5]
+  if redis.call('SET', key, name, 'NX', 'PX', beat_ms) then return true end
+  local held_by = redis.pcall('GET', key)
+  -- A lock that never ends is none of ours.
+  if held_by ~= name and redis.call('PTTL', key) ~= -1 then return false end
+  redis.call('SET', key, name, 'PX', beat_ms)
+  return true
 end
 
 -- After a restart of Redis, or a gap in the beat (Redis paused, or nobody kept), the owners could not renew their
 -- leases either: they get one lease to do so before anybody judges.
 local function is_patient()
-  local record = redis.call('HMGET', P .. 'keeper', 'beat_ms', 'patient_until_ms', 'run_id')
-  local patient_until = tonumber(record[2] or 0)
-  local gap = NOW - tonumber(record[1] or 0)
+  local record = index('HMGET', 'keeper', 'beat_ms', 'patient_until_ms', 'run_id')
+  local patient_until = bounded(record[2], 0, NOW + lease_ms, 0)
+  local gap = NOW - bounded(record[1], 0, NOW, 0)
   if run_id() ~= record[3] or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
     patient_until = NOW + lease_ms
   end
-  redis.call('HSET', P .. 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id())
+  index('HSET', 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id())
   return patient_until > NOW
 end
 
--- Does `act` to each of the index's ids that are due. An error in one stops no other: it is put off by a lease.
-local function each_due(index, act, ...)
+-- Does `act` to a job; what it raises is the end of that job alone. Answers whether it counts, and whether it failed.
+local function act_on(act, id, ...)
+  local ok, counts = pcall(act, id, ...)
+  if ok then return counts, false end
+  local ended = pcall(end_after, id, counts)
+  return false, not ended
+end
+
+-- Does `act` to each of the index's ids that are due, as many as are left of this call. What cannot be handled at all is
+-- put off by a lease.
+local function each_due(name, act, ...)
   local done, broken = 0, 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. index, '-inf', NOW, 'LIMIT', 0, most)) do
-    local ok, counts = pcall(act, id, ...)
-    if not ok then
-      redis.call('ZADD', P .. index, NOW + lease_ms, id)
+  local due = index('ZRANGEBYSCORE', name, '-inf', NOW, 'LIMIT', 0, most)
+  more = more or #due >= most
+  most = math.max(most - #due, 1)
+  for _, id in ipairs(due) do
+    local counts, failed = act_on(act, id, ...)
+    if counts then done = done + 1 end
+    if failed then
+      index('ZADD', name, NOW + lease_ms, id)
       broken = broken + 1
-    elseif counts then
-      done = done + 1
     end
   end
   return done, broken
 end
 
+-- The record of a job that is due in an index, where there is something to do for it. A job of a newer version is left to
+-- that one: it is looked at again later.
+local function due_record(id, name)
+  local verdict, fault, record = judge(id)
+  if verdict == 'sound' then return record end
+  if verdict == 'newer' then
+    index('ZADD', name, 'XX', NOW + NEWER_AGAIN_MS, id)
+    return nil
+  end
+  if verdict == 'damaged' then end_damaged(id, fault) end
+  index('ZREM', name, id)
+end
+
 local function take_over(id, model)
-  if redis.call('HGET', job_key(id), 'status') ~= 'running' then
-    redis.call('ZREM', P .. 'running:' .. model, id)
+  local name = 'running:' .. model
+  local record = due_record(id, name)
+  if not record then return false end
+  if record.status ~= 'running' or record.model ~= model then
+    index('ZREM', name, id)
+    return false
+  end
+  local leased_until = tonumber(record.leased_until_ms)
+  if leased_until > NOW and leased_until < NOW + LEASE_AT_MOST_MS then
+    index('ZADD', name, leased_until, id)
     return false
   end
   retry(id, max_attempts, {costs = 1, died = true, reason = 'worker_lost', message = 'its worker died'})
@@ -46,61 +92,133 @@ local function take_over(id, model)
 end
 
 local function end_overdue(id)
-  local record = redis.call('HMGET', job_key(id), 'status', 'cancel_ms', 'deadline_ms')
-  if not record[1] or not next(TRANSITIONS[record[1]]) then
-    redis.call('ZREM', P .. 'deadlines', id)
+  local record = due_record(id, 'deadlines')
+  if not record then return false end
+  local start_by = record.attempt == '0' and record.status == 'queued' and tonumber(record.start_by_ms)
+  if not next(TRANSITIONS[record.status]) then
+    index('ZREM', 'deadlines', id)
     return false
-  elseif record[2] then
+  elseif record.cancel_ms then
     end_cancelled(id)
-  elseif tonumber(record[3]) > NOW then
+  elseif tonumber(record.deadline_ms) <= NOW then
+    fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
+  elseif start_by and start_by <= NOW then
     fail(id, 'start_timeout', 'no worker began the job in time', true)
   else
-    fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
+    index('ZADD', 'deadlines', math.min(start_by or math.huge, tonumber(record.deadline_ms)), id)
+    return false
   end
   return true
 end
 
 -- Jobs that were to end with their last reader, and that nobody reads any more on any instance.
 local function end_unwatched(id)
-  local status = redis.call('HGET', job_key(id), 'status')
-  redis.call('ZREM', P .. 'watched', id)
-  if status == 'queued' then
+  local record = due_record(id, 'watched')
+  if not record then return end
+  index('ZREM', 'watched', id)
+  if record.status == 'queued' then
     end_cancelled(id)
-  elseif status == 'running' then
+  elseif record.status == 'running' then
     redis.call('HSETNX', job_key(id), 'cancel_ms', NOW)
   end
 end
 
 -- Cheap ones, so more of them.
 local function forget_expired()
-  for _, kept in ipairs(redis.call('ZRANGEBYSCORE', P .. 'kept', '-inf', NOW, 'LIMIT', 0, most * 10)) do
-    local space = string.find(kept, ' ', 1, true)
-    redis.call('ZREM', P .. 'owner:' .. string.sub(kept, 1, space - 1), string.sub(kept, space + 1))
-    redis.call('ZREM', P .. 'kept', kept)
+  local due = index('ZRANGEBYSCORE', 'kept', '-inf', NOW, 'LIMIT', 0, most * 5)
+  more = more or #due >= most * 5
+  for _, kept in ipairs(due) do
+    local owner, id = string.match(kept, '^(.-) (.*)$')
+    if owner then index('ZREM', 'owner:' .. owner, id) end
+    index('ZREM', 'kept', kept)
   end
 end
 
 local function free_slots()
   local free = 0
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW)) do
-    redis.call('ZREM', P .. 'workers', worker)
-    redis.call('HDEL', P .. 'slots', worker)
+  for _, worker in ipairs(index('ZRANGEBYSCORE', 'workers', '-inf', NOW)) do
+    index('ZREM', 'workers', worker)
+    index('HDEL', 'slots', worker)
   end
-  for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
-    free = free + tonumber(redis.call('HGET', P .. 'slots', worker) or 0)
+  index('ZREMRANGEBYSCORE', 'workers', NOW + LEASE_AT_MOST_MS, '+inf')
+  for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
+    free = free + bounded(index('HGET', 'slots', worker), 0, 1e6, 0)
   end
-  return free
+  return math.floor(free)
 end
 
+-- Puts a job into every index that its record says it is in.
+local function put_back(id)
+  local verdict, _, record = judge(id)
+  if verdict ~= 'sound' then return end
+  index('ZADD', 'owner:' .. record.owner, 'NX', record.created_ms * 1000 + record.seq % 1000, id)
+  if not next(TRANSITIONS[record.status]) then
+    index('ZADD', 'kept', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
+    return
+  end
+  index('ZADD', 'deadlines', 'NX', record.deadline_ms, id)
+  index('SADD', 'models', record.model)
+  if record.on_disconnect == 'cancel' then
+    index('ZADD', 'watched', 'NX', NOW + FIRST_READER_MS, id)
+  end
+  if record.status == 'running' then
+    index('ZADD', 'running:' .. record.model, 'NX', record.leased_until_ms, id)
+  elseif tonumber(record.deaths or 0) >= 2 then
+    index('ZADD', 'apart', 'NX', record.seq, id)
+  else
+    local rank = record.attempt ~= '0' and 0 or record.priority == 'batch' and 2 or 1
+    index('ZADD', 'pending:' .. record.model, 'NX', rank * 1e15 + record.seq, id)
+  end
+end
+
+-- Fills indexes again from the records, after one was displaced: a part of the keys in each call.
+local function reindex()
+  local cursor = index('GET', 'reindex')
+  if not cursor then return end
+  local head = P .. 'job:'
+  local pattern = string.gsub(head, '[%[%]%?%*\\]', '\\%0') .. '*'
+  if string.find(cursor, '[^0-9]') or #cursor > 19 then cursor = '0' end
+  local page = redis.call('SCAN', cursor, 'MATCH', pattern, 'TYPE', 'hash', 'COUNT', most * 4)
+  for _, key in ipairs(page[2]) do
+    pcall(put_back, string.sub(key, #head + 1))
+  end
+  if page[1] == '0' then
+    redis.call('DEL', P .. 'reindex')
+  else
+    redis.call('SET', P .. 'reindex', page[1])
+    more = true
+  end
+end
+
+-- How many jobs wait for a newer version, in all the indexes that some were met in.
+local function newer_jobs()
+  local count = 0
+  for _, name in ipairs(index('SMEMBERS', 'newer')) do
+    local there = string.find(name, '^newer:') and index('ZCARD', name) or 0
+    if there == 0 then index('SREM', 'newer', name) end
+    count = count + there
+  end
+  return count
+end
+
+if not is_mine() then
+  return false
+end
 meet_server()
+reindex()
 local patient = is_patient()
 local pending, taken_over, overdue, broken = 0, 0, 0, 0
-for _, model in ipairs(redis.call('SMEMBERS', P .. 'models')) do
+for _, model in ipairs(index('SMEMBERS', 'models')) do
   if not patient then
     local done, errors = each_due('running:' .. model, take_over, model)
     taken_over, broken = taken_over + done, broken + errors
   end
-  pending = pending + redis.call('ZCARD', P .. 'pending:' .. model)
+  local waiting = index('ZCARD', 'pending:' .. model)
+  if waiting == 0 and index('ZCARD', 'running:' .. model) == 0 then
+    -- Submit names it again: a round costs no more for each model that ever was.
+    index('SREM', 'models', model)
+  end
+  pending = pending + waiting
 end
 local done, errors = each_due('deadlines', end_overdue)
 overdue, broken = done, broken + errors
@@ -110,4 +228,11 @@ if not patient then
   broken = broken + errors
 end
 forget_expired()
-return {pending, free_slots(), taken_over, overdue, broken, patient and 1 or 0}
+local reply = {pending, free_slots(), taken_over, overdue, broken, patient and 1 or 0, more and 1 or 0,
+  index('HLEN', 'set-aside'), newer_jobs()}
+for _ = 1, NOTICES_A_ROUND do
+  local text = index('LPOP', 'notices')
+  if not text then break end
+  reply[#reply + 1] = text
+end
+return reply

@@ -1,15 +1,6 @@
--- What every script begins with. KEYS[1] is the shard's prefix; the other keys follow from it (spool.keys).
-local P = KEYS[1]
+-- What most scripts need of a job: its log, its states, its attempts.
 local TRANSITIONS = {--[[TRANSITIONS]]}
 local TOMBSTONE_MS = 86400000
-
--- Redis's clock, in whole milliseconds: the only clock that leases and deadlines know.
-local TIME = redis.call('TIME')
-local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
-
-local function job_key(id)
-  return P .. 'job:' .. id
-end
 
 -- Which run of the server this is. A record that was written on another one may have lost its last second.
 local known_run_id
@@ -21,11 +12,11 @@ end
 -- The first time on a new run of the server: the workers of the history that is left have not been heard yet. Each is
 -- heard once it has said, on this run, that all it had claimed is there again.
 local function meet_server()
-  if redis.call('HGET', P .. 'server', 'run_id') ~= run_id() then
-    redis.call('HSET', P .. 'server', 'run_id', run_id(), 'since_ms', NOW)
+  if index('HGET', 'server', 'run_id') ~= run_id() then
+    index('HSET', 'server', 'run_id', run_id(), 'since_ms', NOW)
     redis.call('DEL', P .. 'unheard')
-    for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
-      redis.call('SADD', P .. 'unheard', worker)
+    for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
+      index('SADD', 'unheard', worker)
     end
   end
 end
@@ -37,7 +28,7 @@ local function is_torn(id)
   if record[1] then return true end
   if not record[2] or record[2] == run_id() then return false end
   meet_server()
-  return record[3] == 'running' or redis.call('SCARD', P .. 'unheard') > 0
+  return record[3] == 'running' or index('SCARD', 'unheard') > 0
 end
 
 -- JSON as every other part of Spool writes it: cjson alone would escape each slash.
@@ -67,13 +58,14 @@ local function move(id, to, ...)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'status', 'batch')
   local from, batch = record[1], record[2]
-  if not (from and TRANSITIONS[from][to]) then
+  if not (TRANSITIONS[from] and TRANSITIONS[from][to]) then
     error('job ' .. id .. ': no way from ' .. tostring(from) .. ' to ' .. to)
   end
   redis.call('HSET', key, 'status', to, ...)
-  if batch and batch ~= '' and redis.call('EXISTS', P .. 'batch:' .. batch) == 1 then
-    redis.call('HINCRBY', P .. 'batch:' .. batch, from, -1)
-    redis.call('HINCRBY', P .. 'batch:' .. batch, to, 1)
+  if batch and batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok == 'hash' then
+    -- A count that is no number stays as it is: the job's change of state is not to fail with it.
+    redis.pcall('HINCRBY', P .. 'batch:' .. batch, from, -1)
+    redis.pcall('HINCRBY', P .. 'batch:' .. batch, to, 1)
   end
   return from
 end
@@ -124,11 +116,12 @@ end
 -- The books of a batch, when one of its jobs has ended.
 local function close_in_batch(id, batch)
   local key = P .. 'batch:' .. batch
-  local ended = redis.call('RPUSH', key .. ':ended', id)
-  local record = redis.call('HMGET', key, 'total', 'ttl_s')
-  redis.call('PEXPIRE', key .. ':ended', redis.call('PTTL', key))
-  if record[1] and ended >= tonumber(record[1]) then
-    local ttl_ms = tonumber(record[2]) * 1000
+  local ended = index('RPUSH', 'batch:' .. batch .. ':ended', id)
+  local record = redis.pcall('HMGET', key, 'total', 'ttl_s')
+  local total, ttl_s = bounded(record[1], 1, 1e9), bounded(record[2], 1, 1e9)
+  redis.call('PEXPIRE', key .. ':ended', math.max(redis.call('PTTL', key), TOMBSTONE_MS))
+  if total and ttl_s and ended >= total then
+    local ttl_ms = ttl_s * 1000
     redis.call('PEXPIRE', key, ttl_ms)
     redis.call('PEXPIRE', key .. ':jobs', ttl_ms)
     redis.call('PEXPIRE', key .. ':ended', ttl_ms)
@@ -144,24 +137,24 @@ local function close(id, status, ...)
   local model, owner, idempotency, batch = record[1], record[2], record[4], record[5]
   local ttl_ms = tonumber(record[3]) * 1000
   if move(id, status, 'ended_ms', NOW, ...) == 'queued' then
-    redis.call('ZREM', P .. 'pending:' .. model, id)
-    redis.call('ZREM', P .. 'apart', id)
+    unindex('pending:' .. model, id)
+    unindex('apart', id)
   else
-    redis.call('ZREM', P .. 'running:' .. model, id)
+    index('ZREM', 'running:' .. model, id)
   end
-  redis.call('ZREM', P .. 'deadlines', id)
-  redis.call('ZREM', P .. 'watched', id)
+  index('ZREM', 'deadlines', id)
+  index('ZREM', 'watched', id)
   redis.call('PEXPIRE', key, ttl_ms)
   redis.call('PEXPIRE', key .. ':input', ttl_ms)
   redis.call('PEXPIRE', key .. ':log', ttl_ms)
   redis.call('PEXPIRE', key .. ':text', ttl_ms)
   redis.call('SET', key .. ':gone', owner, 'PX', ttl_ms + TOMBSTONE_MS)
-  redis.call('ZADD', P .. 'kept', NOW + ttl_ms, owner .. ' ' .. id)
+  index('ZADD', 'kept', NOW + ttl_ms, owner .. ' ' .. id)
   if idempotency and idempotency ~= '' then
     redis.call('PEXPIRE', P .. 'idempotency:' .. idempotency, ttl_ms)
   end
   local chat = record[6] and P .. 'chat:' .. owner .. ':' .. record[6]
-  if chat and redis.call('GET', chat) == id then
+  if chat and redis.pcall('GET', chat) == id then
     redis.call('PEXPIRE', chat, ttl_ms)
   end
   if batch and batch ~= '' then
@@ -200,10 +193,11 @@ local function begin_attempt(id, a)
     redis.call('DEL', key .. ':text')
     redis.call('HDEL', key, 'plain')
   end
-  redis.call('ZREM', P .. 'pending:' .. record[1], id)
-  redis.call('ZREM', P .. 'apart', id)
-  redis.call('ZADD', P .. 'running:' .. record[1], NOW + a.lease_ms, id)
-  redis.call('ZADD', P .. 'deadlines', record[2], id)
+  unindex('pending:' .. record[1], id)
+  unindex('apart', id)
+  index('SADD', 'models', record[1])
+  index('ZADD', 'running:' .. record[1], NOW + a.lease_ms, id)
+  index('ZADD', 'deadlines', record[2], id)
   redis.call('SET', P .. 'claim:' .. a.fence, id, 'PX', 60000)
 end
 
@@ -239,13 +233,13 @@ local function retry(id, max_attempts, loss)
     redis.call('HSET', key, 'torn', 1)
   end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
-  redis.call('ZREM', P .. 'running:' .. record[6], id)
+  index('ZREM', 'running:' .. record[6], id)
   -- What died with its process twice may have killed it: it goes on in a process of its own.
   if deaths >= 2 then
-    redis.call('ZADD', P .. 'apart', record[7], id)
+    index('ZADD', 'apart', record[7], id)
   else
-    redis.call('ZADD', P .. 'pending:' .. record[6], record[7], id)
+    index('ZADD', 'pending:' .. record[6], record[7], id)
   end
-  redis.call('ZADD', P .. 'deadlines', record[8], id)
+  index('ZADD', 'deadlines', record[8], id)
   return 'queued'
 end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Somebody reads these jobs, which want to be cancelled when nobody does. ARGV: grace_ms, ids.
 for i = 2, #ARGV do
-  redis.call('ZADD', P .. 'watched', 'XX', NOW + ARGV[1], ARGV[i])
+  index('ZADD', 'watched', 'XX', NOW + ARGV[1], ARGV[i])
 end
 return 1

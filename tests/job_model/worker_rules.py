@@ -160,7 +160,7 @@ class WorkerRules(Frame):
         if job is None or job.forgotten:
             return b"lost"
         if job.record_broken:
-            return b"error"
+            return b"lost"
         if job.status is Status.CANCELLED:
             return b"cancelled"
         if job.status is Status.QUEUED:
@@ -241,7 +241,7 @@ class WorkerRules(Frame):
         if job is None or job.forgotten:
             return b"lost"
         if job.record_broken:
-            return b"error"
+            return b"lost"
         if job.status is Status.CANCELLED:
             return b"cancelled"
         if job.status is Status.QUEUED:

@@ -125,12 +125,13 @@ def test_claim_of_a_job_past_its_deadline(link: RedisLink) -> None:
 
 
 def test_claim_of_an_input_that_cannot_be_read(link: RedisLink) -> None:
-    """An input that is no JSON is a named error that keeps the bytes."""
+    """An input that is no JSON is a named error that keeps the bytes, and its job ends."""
     job = submit(link)
     link.call("SET", f"{job_key(0, job.id)}:input", "nonsense")
     with pytest.raises(UndecodableRecord) as caught:
         HandWorker(link).claim()
     assert caught.value.raw == b"nonsense"
+    assert kinds_of(link, job.id) == ["started", "failed"]
 
 
 def test_second_attempt_restarts(link: RedisLink) -> None:
@@ -269,13 +270,13 @@ def test_heartbeat_answers_for_each_job(link: RedisLink) -> None:
 
 
 def test_heartbeat_with_one_job_broken(link: RedisLink) -> None:
-    """One record that cannot be read fails alone."""
+    """One record that cannot be read is lost to its worker, and no other."""
     worker = HandWorker(link)
     submit(link)
     submit(link)
     broken, held = worker.take(), worker.take()
     link.call("SET", job_key(0, broken.job.id), "no hash")
-    assert worker.beat(broken, held) == [b"error", b"ok"]
+    assert worker.beat(broken, held) == [b"lost", b"ok"]
 
 
 def test_heartbeat_of_a_worker_that_leaves(link: RedisLink) -> None:

@@ -17,21 +17,20 @@ from spool.jobs import ENDED, TRANSITIONS, Status
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis_link import RedisLink
-from spool.scripting import script, transitions_as_lua
+from spool.scripting import PRELUDE, prelude, script
 from tests.by_hand import submit
 from tests.stack import Redis
 
 NAMES = sorted(
     path.name.removesuffix(".lua")
     for path in (resources.files("spool") / "scripts").iterdir()
-    if path.name.endswith(".lua") and path.name != "prelude.lua"
+    if path.name.endswith(".lua") and path.name.removesuffix(".lua") not in PRELUDE
 )
 
 
 def with_prelude(body: str) -> str:
     """A script of the test's own, with the prelude before it."""
-    prelude = (resources.files("spool") / "scripts" / "prelude.lua").read_text(encoding="utf-8")
-    return prelude.replace("--[[TRANSITIONS]]", transitions_as_lua()) + body
+    return prelude() + body
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -135,8 +135,10 @@ def test_given_up_after_a_lease() -> None:
 
 
 def test_broken_record() -> None:
-    """A job that cannot be read is left to its lease."""
-    assert taking(Queue(UndecodableRecord("job", b"?"))).take("any") is None
+    """After a job that cannot be read the next one is claimed at once, under another fence."""
+    queue = Queue(UndecodableRecord("job", b"?"), "a job")
+    assert taking(queue).take("any") == "a job"
+    assert len(set(queue.fences)) == 2
 
 
 def test_stopped_while_an_answer_is_on_its_way() -> None:

@@ -1,0 +1,71 @@
+-- What every script begins with: the shard's prefix, which is KEYS[1] (the other keys follow from it, spool.keys), Redis's
+-- clock, and commands on indexes.
+local P = KEYS[1]
+local SCHEMA = tonumber('--[[SCHEMA]]')
+local DAMAGE_KEPT_MS = 7 * 86400000
+local NOTICES_AT_MOST = 200
+
+-- Redis's clock, in whole milliseconds: the only clock that leases and deadlines know.
+local TIME = redis.call('TIME')
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
+
+local function job_key(id)
+  return P .. 'job:' .. id
+end
+
+local function error_of(reply)
+  return type(reply) == 'table' and reply.err or nil
+end
+
+-- Whether this error says nothing about the data: Redis refuses commands of this kind now, or to this user.
+local function is_refusal(text)
+  for _, word in ipairs({'NOPERM', 'ACL failure', 'user executing the script', 'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS'}) do
+    if string.find(text, word, 1, true) then return true end
+  end
+  return false
+end
+
+-- A line for the log of the process that keeps the shard.
+local function notice(text)
+  local key = P .. 'notices'
+  if error_of(redis.pcall('RPUSH', key, text)) then
+    redis.call('DEL', key)
+    redis.call('RPUSH', key, text)
+  end
+  redis.call('LTRIM', key, -NOTICES_AT_MOST, -1)
+end
+
+-- Moves what stands in the place of an index out of the way. The keeper fills the index again from the jobs' records.
+local function displace(name)
+  local key = P .. 'displaced:' .. name
+  local found = redis.call('TYPE', P .. name).ok
+  redis.call('RENAME', P .. name, key)
+  redis.call('PEXPIRE', key, DAMAGE_KEPT_MS)
+  redis.call('SET', P .. 'reindex', 0)
+  notice(name .. ' was a ' .. found .. ' that Spool did not write; it is now displaced:' .. name .. ' for 7 days')
+end
+
+-- A command on an index, which is there afterwards whatever stood in its place.
+local function index(command, name, ...)
+  local reply = redis.pcall(command, P .. name, ...)
+  local text = error_of(reply)
+  if not text then return reply end
+  if not string.find(text, 'WRONGTYPE', 1, true) then error(text) end
+  displace(name)
+  return redis.call(command, P .. name, ...)
+end
+
+-- Takes a member out of an index, also from where a process of an older version has left it for this one.
+local function unindex(name, member)
+  local removed = index('ZREM', name, member)
+  for schema = 2, SCHEMA do
+    removed = removed + index('ZREM', 'newer:' .. schema .. ':' .. name, member)
+  end
+  return removed
+end
+
+-- A number that was stored, within bounds; what is none of it counts as `otherwise`.
+local function bounded(value, low, high, otherwise)
+  local number = tonumber(value or nil)
+  return number and number >= low and number <= high and number or otherwise
+end

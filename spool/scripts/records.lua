@@ -1,0 +1,188 @@
+-- Judging a job's record, and what becomes of one that is damaged: its job ends, or is set aside where it cannot.
+local SET_ASIDE_AT_MOST = 10000
+local REASON_BYTES = 200
+local NUMBERS = {'seq', 'created_ms', 'deadline_ms', 'ttl_s', 'attempt', 'losses', 'last'}
+local NUMBERS_IF_THERE = {'start_by_ms', 'started_ms', 'ended_ms', 'cancel_ms', 'attempt_first', 'deaths', 'batch_index',
+  'leased_until_ms'}
+local LISTS = {'attempts', 'usage', 'error', 'metadata', 'coalesce'}
+local WORDS = {priority = {interactive = true, batch = true}, on_disconnect = {continue = true, cancel = true},
+  on_worker_loss = {restart = true, fail = true}}
+local ENDS = {done = 'succeeded', failed = 'failed', cancelled = 'cancelled'}
+
+-- Fifteen digits: what Lua and Redis write as a whole number.
+local function is_whole(value)
+  return value and value ~= '' and #value <= 15 and not string.find(value, '[^0-9]')
+end
+
+local function is_name(value)
+  return value and value ~= '' and not string.find(value, '[%c%s]')
+end
+
+local function shown(value)
+  return value and '"' .. string.gsub(string.sub(value, 1, 40), '[^%w .,:;_/-]', '?') .. '"' or 'missing'
+end
+
+local function is_list(text)
+  local ok, value = pcall(cjson.decode, text)
+  return ok and type(value) == 'table'
+end
+
+-- What is wrong with a record, in words; nil where nothing is.
+local function fault_of(id, record)
+  local status = record.status
+  if record.schema and not is_whole(record.schema) then return 'schema is ' .. shown(record.schema) end
+  if record.id ~= id then return 'id is ' .. shown(record.id) end
+  if not is_name(record.owner) then return 'owner is ' .. shown(record.owner) end
+  if not record.model or record.model == '' then return 'model is ' .. shown(record.model) end
+  if not TRANSITIONS[status] then return 'status is ' .. shown(status) end
+  for _, name in ipairs(NUMBERS) do
+    if not is_whole(record[name]) then return name .. ' is ' .. shown(record[name]) end
+  end
+  for _, name in ipairs(NUMBERS_IF_THERE) do
+    if record[name] and not is_whole(record[name]) then return name .. ' is ' .. shown(record[name]) end
+  end
+  if status == 'running' and not record.leased_until_ms then return 'leased_until_ms is missing' end
+  if record.attempts and not is_list(record.attempts) then return 'attempts is ' .. shown(record.attempts) end
+end
+
+-- Reads a job's record. Answers missing, sound, newer (a newer version of Spool wrote it: it is left alone) or damaged;
+-- what is wrong with it, in words; and the record.
+local function judge(id)
+  local raw = redis.pcall('HGETALL', job_key(id))
+  local text = error_of(raw)
+  if text then
+    if not string.find(text, 'WRONGTYPE', 1, true) then error(text) end
+    return 'damaged', 'the record is no hash'
+  end
+  if #raw == 0 then return 'missing' end
+  local record = {}
+  for i = 1, #raw, 2 do
+    record[raw[i]] = raw[i + 1]
+  end
+  if is_whole(record.schema) and tonumber(record.schema) > SCHEMA then return 'newer', nil, record end
+  local fault = fault_of(id, record)
+  return fault and 'damaged' or 'sound', fault, record
+end
+
+-- Takes a job out of every index of work, whichever its record says that it is in.
+local function leave_indexes(id)
+  for _, model in ipairs(index('SMEMBERS', 'models')) do
+    unindex('pending:' .. model, id)
+    index('ZREM', 'running:' .. model, id)
+  end
+  unindex('apart', id)
+  index('ZREM', 'deadlines', id)
+  index('ZREM', 'watched', id)
+end
+
+local function owner_of(record)
+  if is_name(record.owner) then return record.owner end
+  local said = record.idempotency and string.match(record.idempotency, '^([^:%s]+):')
+  local in_batch = record.batch and redis.pcall('HGET', P .. 'batch:' .. record.batch, 'owner')
+  return said or type(in_batch) == 'string' and in_batch or nil
+end
+
+-- The last entry's id and kind, as the log itself says; 0 where there is none.
+local function end_of_log(id)
+  local rows = redis.pcall('XREVRANGE', job_key(id) .. ':log', '+', '-', 'COUNT', 1)
+  local info = redis.pcall('XINFO', 'STREAM', job_key(id) .. ':log')
+  local last, kind = 0, nil
+  if not error_of(rows) and rows[1] then
+    kind = string.match(rows[1][2][2] or '', '^{"id":%d+,"kind":"(%l+)"')
+  end
+  for i = 1, error_of(info) and 0 or #info, 2 do
+    if info[i] == 'last-generated-id' then last = tonumber(string.match(info[i + 1], '^(%d+)')) end
+  end
+  return last, kind
+end
+
+-- Puts a usable value in the place of each field that is damaged, so that the job can end by the rules of any other.
+local function repair(id, record, owner)
+  local key, last = job_key(id), (end_of_log(id))
+  local usual = {seq = 1, created_ms = NOW, deadline_ms = NOW, ttl_s = 86400, attempt = 0, losses = 0, last = last}
+  redis.call('HSET', key, 'schema', SCHEMA, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
+  for _, name in ipairs(NUMBERS) do
+    if not is_whole(record[name]) then redis.call('HSET', key, name, usual[name]) end
+  end
+  for _, name in ipairs(NUMBERS_IF_THERE) do
+    if record[name] and not is_whole(record[name]) then redis.call('HDEL', key, name) end
+  end
+  if is_whole(record.last) and tonumber(record.last) < last then redis.call('HSET', key, 'last', last) end
+  for _, name in ipairs(LISTS) do
+    if record[name] and not is_list(record[name]) then redis.call('HDEL', key, name) end
+  end
+  for name, words in pairs(WORDS) do
+    if record[name] and not words[record[name]] then redis.call('HDEL', key, name) end
+  end
+  if not TRANSITIONS[record.status] then
+    redis.call('HSET', key, 'status', record.fence and 'running' or 'queued')
+  end
+end
+
+local function end_repaired(id, fault)
+  local last, kind = end_of_log(id)
+  if ENDS[kind] then
+    close(id, ENDS[kind])
+    return
+  end
+  fail(id, 'record_damaged', 'the record of this job was damaged: ' .. fault, false)
+end
+
+-- Not even an end can be written: nothing looks at the job any more, and what is there stays for a week.
+local function set_aside(id, fault)
+  leave_indexes(id)
+  for _, name in ipairs({'', ':input', ':log', ':text'}) do
+    redis.call('PEXPIRE', job_key(id) .. name, DAMAGE_KEPT_MS)
+  end
+  if index('HEXISTS', 'set-aside', id) == 1 then return end
+  if index('HLEN', 'set-aside') < SET_ASIDE_AT_MOST then
+    index('HSET', 'set-aside', id, json({reason = fault, since_ms = NOW}))
+    redis.call('PEXPIRE', P .. 'set-aside', DAMAGE_KEPT_MS)
+  end
+  notice('job ' .. id .. ' set aside: ' .. fault)
+end
+
+-- Ends a job that is damaged, whatever of it can still be read; `owner` if the caller knows it. A fault that its record
+-- does not show is `seen` by the caller: the words for it. Answers what became of it: ended, repaired (it had ended
+-- before), set_aside, newer, sound (nothing was done), or missing.
+local function end_damaged(id, seen, owner)
+  local verdict, fault, record = judge(id)
+  fault = fault or seen
+  if verdict == 'newer' or verdict == 'missing' or not fault then return verdict end
+  fault = string.sub(fault, 1, REASON_BYTES)
+  if not record and owner then redis.call('DEL', job_key(id)) end
+  record = record or {}
+  owner = owner or owner_of(record)
+  if not owner then
+    set_aside(id, fault)
+    return 'set_aside'
+  end
+  local has_ended = TRANSITIONS[record.status] and not next(TRANSITIONS[record.status])
+  local ok, problem = pcall(function()
+    leave_indexes(id)
+    repair(id, record, owner)
+    if not has_ended then end_repaired(id, fault) end
+  end)
+  if not ok then
+    if is_refusal(tostring(problem)) then error(problem) end
+    set_aside(id, fault .. '; ' .. tostring(problem))
+    return 'set_aside'
+  end
+  index('HDEL', 'set-aside', id)
+  if has_ended and judge(id) == 'damaged' then return 'set_aside' end
+  notice('job ' .. id .. (has_ended and ' repaired: ' or ' ended as record_damaged: ') .. fault)
+  return has_ended and 'repaired' or 'ended'
+end
+
+-- What an act on one job raised is the job's own, unless Redis refuses such commands now.
+local function end_after(id, problem)
+  local text = type(problem) == 'table' and problem.err or tostring(problem)
+  if is_refusal(text) then error(text) end
+  return end_damaged(id, text)
+end
+
+-- After an error in what a worker says of its job: whether its record is damaged, so that the job has ended or is set aside.
+local function is_lost_after(id)
+  local ok, became = pcall(end_damaged, id)
+  return ok and (became == 'ended' or became == 'repaired' or became == 'set_aside')
+end

@@ -1,0 +1,94 @@
+"""What can be wrong with the keys of a job: one field deleted, retyped or replaced, one key deleted or of another type,
+an index with members and scores that Spool never gives, a log with entries that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from spool.redis_link import RedisLink
+
+P = "spool:{0}:"
+VALUES: tuple[bytes, ...] = (
+    *(b"", b"x", b"-1", b"0", b"1", b"7", b"1.5", b"1e99", b"inf", b"nan", b"99999999999999999999", b"999999999999999"),
+    *(b"\xff\xfe", b"[1]", b'{"a":', b"null", b"a b\nc", b"paused", b"queued", b"running", b"succeeded", b"urgent"),
+)
+TYPES: dict[str, tuple[Any, ...]] = {
+    "string": ("SET", "none of ours"),
+    "hash": ("HSET", "a", "b"),
+    "list": ("RPUSH", "a"),
+    "set": ("SADD", "a"),
+    "zset": ("ZADD", 1, "a"),
+    "stream": ("XADD", "1-1", "a", "b"),
+}
+INDEXES = ("pending:demo", "running:demo", "apart", "deadlines", "watched", "owner:alice", "kept", "workers")
+STRINGS = ("seq", "keeper:lock", "reindex")
+_HASHED = (("server", "since_ms"), ("keeper", "beat_ms"), ("keeper", "patient_until_ms"), ("slots", "one"))
+_ENTRIES = (("900000-0", b"entry", b"no JSON"), ("900000-1", b"entry", b"{}"), ("900000-7", b"x", b"y"))
+OTHERS = ("models", "slots", "server", "unheard", "keeper", "notices", "set-aside", "newer")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One thing that goes wrong. ``name`` says what; ``act`` does it, given the link."""
+
+    name: str
+    act: Callable[[RedisLink], None]
+
+
+def mutations(link: RedisLink, job_id: str, names: dict[str, str]) -> Iterator[Mutation]:
+    """All mutations of a job as it is now. ``names`` are the names of its batch, chat, fence and idempotency keys."""
+    key = f"{P}job:{job_id}"
+    fields = sorted(link.call("HKEYS", key))
+    for field in fields:
+        yield _command(f"HDEL {field.decode()}", "HDEL", key, field)
+        for value in VALUES:
+            yield _command(f"HSET {field.decode()} {value!r}", "HSET", key, field, value)
+    yield _command("HSET schema 2", "HSET", key, "schema", 2)
+    for suffix in ("", ":input", ":log", ":text", ":gone"):
+        yield from _retyped(link, f"job:{job_id}{suffix}")
+    for value in (b"", b"null", b"[]", b"{", b"\xff", b'{"messages":1}'):
+        yield _command(f"SET :input {value!r}", "SET", f"{key}:input", value)
+    for name in (*INDEXES, *STRINGS, *OTHERS, *names.values()):
+        yield from _retyped(link, name)
+    for name in (*STRINGS, *(found for what, found in names.items() if what != "batch")):
+        for value in VALUES[:12]:
+            yield _command(f"SET {name} {value!r}", "SET", P + name, value)
+    for name in INDEXES:
+        for score in ("-inf", "+inf", -1, 0, 10**17):
+            yield _command(f"ZADD {name} {score} job", "ZADD", P + name, score, job_id)
+            yield _command(f"ZADD {name} {score} stranger", "ZADD", P + name, score, b"no \xff id")
+    for name, hashed in _HASHED:
+        for value in VALUES:
+            yield _command(f"HSET {name} {hashed} {value!r}", "HSET", P + name, hashed, value)
+    for field in ("total", "ttl_s", "owner", "created_ms", "queued", "failed"):
+        yield _command(f"HDEL batch {field}", "HDEL", P + names["batch"], field)
+        yield _command(f"HSET batch {field} x", "HSET", P + names["batch"], field, "x")
+    for entry_id, name, raw in _ENTRIES:
+        yield _command(f"XADD {entry_id} {raw!r}", "XADD", f"{key}:log", entry_id, name, raw)
+
+
+def _retyped(link: RedisLink, name: str) -> Iterator[Mutation]:
+    there = link.call("TYPE", P + name).decode()
+    if there != "none":
+        yield _command(f"DEL {name}", "DEL", P + name)
+    for kind, (command, *rest) in TYPES.items():
+        if kind != there:
+            yield Mutation(f"{name} is a {kind}", _replacing(P + name, command, rest))
+
+
+def _replacing(key: str, command: str, rest: list[Any]) -> Callable[[RedisLink], None]:
+    def act(link: RedisLink) -> None:
+        link.pipeline([("DEL", key), (command, key, *rest)])
+
+    return act
+
+
+def _command(name: str, *command: Any) -> Mutation:
+    # What a mutation of another kind of key refuses is nothing that could be wrong.
+    return Mutation(name, lambda link: void(link.pipeline_each([command])))
+
+
+def void(_: object) -> None:
+    """Nothing."""
