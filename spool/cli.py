@@ -14,11 +14,15 @@ from spool import __version__, programs
 from spool.console import stdout_console
 from spool.embedded import EmbeddedServer
 from spool.errors import SettingsError
+from spool.machine_memory import memory_bytes, size_bytes
 from spool.settings import RunSettings, WebSettings, WorkerSettings
 from spool.supervisor import NAME, Supervisor
+from spool.temporary import temporary_directory
 
 _AFTER_A_KILL_S = 10.0
 """How long to wait for the port if the last ``spool run`` was killed: its web is just going away."""
+_HANDOVER_S = 2.0
+"""The same for a single web, whose predecessor may be just going away."""
 
 
 @click.group()
@@ -33,9 +37,10 @@ def run() -> None:
     settings = RunSettings.read()
     settings.check_exposure()
     settings.static_models()  # a broken models file should show now, not in five places
+    temporary_directory()
     if settings.redis_url.get_secret_value():
         sys.exit(_supervise(settings, None))
-    server = EmbeddedServer(settings.data_dir)
+    server = EmbeddedServer(settings.data_dir, size_bytes(settings.embedded_maxmemory, memory_bytes()))
     try:
         server.acquire()
         code = _supervise(settings, server)
@@ -58,6 +63,8 @@ def web() -> None:
     settings = WebSettings.read()
     settings.check_exposure()
     env = programs.environment(settings, programs.redis_url_of(settings))
+    temporary_directory()
+    programs.free_port(settings, _HANDOVER_S)
     _become(programs.web_argv(), env)
 
 

@@ -17,7 +17,6 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from spool.deadline import Deadline
 from spool.errors import SettingsError
 from spool.server_binary import ServerBinary, find_server, remember
+from spool.temporary import temporary_directory
 
 MAX_SOCKET_PATH = 100
 """Bytes. A Unix socket's path ends at 104 on macOS and 108 on Linux."""
@@ -38,9 +38,11 @@ LEFTOVER_S = 15.0
 class EmbeddedServer:
     """The server of one data directory, between ``acquire`` and ``release``."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, maxmemory: int = 0) -> None:
         self.data_dir = data_dir.absolute()
         self.redis_dir = self.data_dir / "redis"
+        self.maxmemory = maxmemory
+        """Bytes of data from which on Redis takes nothing more; 0: no limit."""
         self.socket_path = socket_path(self.data_dir)
         self.after_a_kill = False
         """Whether the last owner of the directory ended without ``release``."""
@@ -73,6 +75,7 @@ class EmbeddedServer:
             # At 64 MB, the default, a busy server would fork and write itself anew every few seconds.
             "auto-aof-rewrite-min-size": "512mb",
             "save": "",
+            "maxmemory": str(self.maxmemory),
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
             "logfile": "",
@@ -191,7 +194,7 @@ def socket_path(data_dir: Path) -> Path:
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"spool-{os.geteuid()}-{digest}" / "redis.sock"
+    return temporary_directory() / f"spool-{os.geteuid()}-{digest}" / "redis.sock"
 
 
 def private_directory(path: Path, *, owned: bool) -> None:

@@ -21,7 +21,9 @@ from spool import upstreams
 from spool.coalescing import MS_AT_MOST
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FOR_TESTS
+from spool.machine_memory import parse_size
 from spool.models import DEMO, Model, Upstream
+from spool.redis_urls import check_redis_url
 
 PREFIX = "SPOOL_"
 _SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
@@ -68,9 +70,20 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if url and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+        if value.get_secret_value():
+            check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_broker(cls, value: SecretStr) -> SecretStr:
+        scheme, colon, _ = value.get_secret_value().partition("://")
+        if value.get_secret_value() and not colon:
+            raise ValueError("is no URL")
+        if "sentinel" in scheme or "cluster" in scheme:
+            raise ValueError(f"{scheme}:// is not supported: name one primary, or another broker")
+        if scheme in ("redis", "rediss"):
+            check_redis_url(value.get_secret_value())
         return value
 
     @classmethod
@@ -119,6 +132,7 @@ class WebSettings(Settings):
     """What a web process reads."""
 
     host: str = "127.0.0.1"
+    """A name or an address, IPv6 too, with or without brackets."""
     port: int = Field(8000, ge=0, le=65_535)
     web_processes: int = Field(2, ge=1, le=64)
     api_keys: SecretStr = SecretStr("")
@@ -146,6 +160,11 @@ class WebSettings(Settings):
     """A reader that takes nothing for so long is closed."""
     drain_s: float = Field(10.0, ge=0, le=300)
     """How long a web process that was told to stop lets its streams end."""
+
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
     @field_validator("api_keys")
     @classmethod
@@ -193,6 +212,15 @@ class WorkerSettings(Settings):
 class RunSettings(WebSettings, WorkerSettings):
     """What ``make run`` reads: everything."""
 
+    embedded_maxmemory: str = "50%"
+    """The embedded server's ``maxmemory``: a size, a part of the memory that this machine or container has, or 0."""
+
+    @field_validator("embedded_maxmemory")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        parse_size(value)
+        return value
+
 
 def parse_api_keys(value: SecretStr) -> dict[str, str]:
     """``owner=secret,…`` as secret → owner. Raises ``ValueError`` that shows no secret."""
@@ -201,6 +229,8 @@ def parse_api_keys(value: SecretStr) -> dict[str, str]:
         owner, equals, secret = pair.partition("=")
         if not equals or not owner or len(secret) < 8:
             raise ValueError(f"pair {number} is not owner=secret with a secret of at least 8 characters")
+        if not all(" " <= character <= "~" for character in secret):
+            raise ValueError(f"pair {number}: a secret is ASCII letters, digits and signs, since a header carries it")
         if not owner.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(owner) > 64:
             raise ValueError(f"pair {number}: an owner is 1 to 64 letters, digits, '-', '_' or '.'")
         if secret in owners:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from spool.programs import base_url
 from spool.redis_link import RedisLink
 from spool.server_binary import find_server
 from tests.proxy import Proxy
@@ -131,7 +132,7 @@ class Web(Process):
         metrics.mkdir()
         env = {**env, "SPOOL_PORT": str(self.port), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
         super().__init__(name, argv, env, directory)
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = base_url(env.get("SPOOL_HOST", "127.0.0.1").strip("[]"), self.port)
 
     def is_ready(self) -> bool:
         """Whether it can serve."""

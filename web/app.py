@@ -11,6 +11,7 @@ from web import (
     cors,
     jobs,
     long_polling,
+    loopback_hosts,
     metrics,
     models,
     openapi,
@@ -39,6 +40,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     cors.install(app, settings)
     problems.install(app)
     openai_errors.install(app)
+    loopback_hosts.install(app, settings)
     auth.install(app, settings)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(long_polling.blueprint)

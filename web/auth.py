@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
 
-from spool.settings import WebSettings, is_loopback
+from spool.settings import WebSettings
 from web.problems import Problem
 
 SCOPES = frozenset({"jobs:read", "jobs:write", "models:read", "operations:read", "public"})
@@ -50,9 +50,6 @@ def install(app: Flask, settings: WebSettings) -> None:
     """Check the credential before every request that has a route."""
     by_digest = {_digest(secret): name for secret, name in settings.owners_by_key().items()}
     everything = SCOPES - {"public"}
-    if not by_digest and is_loopback(settings.host) and not settings.allow_anonymous:
-        # Nobody needs a key here, so a page elsewhere must not reach it under a name of its own (DNS rebinding).
-        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", "[::1]", settings.host]
 
     def credential() -> Credential:
         if not by_digest:

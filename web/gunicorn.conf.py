@@ -17,6 +17,7 @@ from spool.background import collect_rarely, raise_file_limit  # noqa: E402
 from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
+from spool.temporary import temporary_directory  # noqa: E402
 from web.streams import connections_for  # noqa: E402
 
 
@@ -29,12 +30,13 @@ def remove_if_master(folder: str, master: int) -> None:
 try:
     settings = WebSettings.read()
     settings.check_exposure()
+    temporary = temporary_directory()
 except SettingsError as error:
     sys.exit(f"spool web: {error}")
 
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # Before prometheus_client is imported: it decides then how it counts.
-    folder = tempfile.mkdtemp(prefix="spool-metrics-")
+    folder = tempfile.mkdtemp(prefix="spool-metrics-", dir=temporary)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     atexit.register(remove_if_master, folder, os.getpid())
 

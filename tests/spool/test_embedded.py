@@ -58,6 +58,15 @@ def test_server_keeps_data_over_a_restart(server: EmbeddedServer) -> None:
         assert client.get("answer") == b"42"
 
 
+def test_server_has_a_limit_of_memory(tmp_path: Path) -> None:
+    """It refuses writes before it takes all of the machine's memory, so that the watermark means something."""
+    server = EmbeddedServer(tmp_path / "limited", maxmemory=64 * 1024 * 1024)
+    server.acquire()
+    with running(server), redis.Redis.from_url(server.url) as client:
+        assert client.config_get("maxmemory") == {"maxmemory": "67108864"}
+    server.release()
+
+
 def test_server_is_reachable_by_its_socket_alone(server: EmbeddedServer) -> None:
     """It listens on no port, and its directories and its socket are this user's alone."""
     with running(server), redis.Redis.from_url(server.url) as client:

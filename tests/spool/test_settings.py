@@ -74,6 +74,8 @@ def test_unusable_value_is_named_with_its_variable(name: str, value: str) -> Non
         ("SPOOL_API_KEYS", "alice:hunter2hunter2"),
         ("SPOOL_API_KEYS", "al ice=hunter2hunter2"),
         ("SPOOL_API_KEYS", "a=hunter2hunter2,b=hunter2hunter2"),
+        ("SPOOL_API_KEYS", "a=hunter2hünter2"),
+        ("SPOOL_API_KEYS", "a=hunter2\u200bhunter2"),
     ],
 )
 def test_unusable_secret_is_named_without_its_value(name: str, value: str) -> None:

@@ -327,6 +327,24 @@ def test_run_on_a_taken_port_names_spool_port(tmp_path: Path) -> None:
     assert re.fullmatch(rf"spool: SPOOL_PORT={port} is taken on 127\.0\.0\.1; .*\n", ended.stderr)
 
 
+def test_web_on_a_taken_port_names_spool_port(tmp_path: Path) -> None:
+    """A single web says it likewise, once, and leaves gunicorn's tries out."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run_cli("web", SPOOL_PORT=port, SPOOL_REDIS_URL=f"unix://{tmp_path}/redis.sock")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(rf"spool: SPOOL_PORT={port} is taken on 127\.0\.0\.1; .*\n", ended.stderr)
+
+
+@pytest.mark.parametrize("command", ["run", "web", "worker"])
+def test_url_that_is_not_supported_ends_every_program(tmp_path: Path, command: str) -> None:
+    """One line that names the variable, no traceback, and no password."""
+    ended = run_cli(command, SPOOL_DATA_DIR=str(tmp_path), SPOOL_REDIS_URL="redis://:hunter2@a/0?no_such_option=1")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(r"spool: SPOOL_REDIS_URL: .*'no_such_option' is not known.*\n", ended.stderr)
+    assert "hunter2" not in ended.stderr
+
+
 def test_run_beyond_loopback_without_keys_is_refused(tmp_path: Path) -> None:
     """Nobody opens Spool to the network by accident; web refuses just the same."""
     for command in ("run", "web"):
