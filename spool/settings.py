@@ -156,6 +156,10 @@ class WebSettings(Settings):
     """The part of Redis's maxmemory from which on no job is taken."""
     heartbeat_s: float = Field(15.0, ge=0.2, le=15)
     """Silence on a stream after which a heartbeat is sent."""
+    headers_s: float = Field(10.0, ge=0.1, le=600)
+    """A new connection, or a request that has begun, whose headers are not whole for so long is closed."""
+    body_s: float = Field(60.0, ge=0.1, le=3600)
+    """How long a request's body may take to arrive."""
     stall_s: float = Field(30.0, ge=1, le=600)
     """A reader that takes nothing for so long is closed."""
     drain_s: float = Field(10.0, ge=0, le=300)

@@ -50,6 +50,8 @@ keepalive = 75
 timeout = 60
 graceful_timeout = max(1, int(settings.drain_s) + 2)
 control_socket_disable = True
+# Else these headers of a client on loopback would change which path a request is for.
+forwarder_headers = ""
 accesslog = None
 _DRAIN_CHECK_S = 0.1
 

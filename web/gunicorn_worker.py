@@ -1,7 +1,8 @@
-"""gunicorn's gevent worker, with a bound on how long a client may take nothing, whatever the answer is.
+"""gunicorn's gevent worker, with bounds on what a client may do to it: how long it may take for a request, how much of
+one is read, how long it may take nothing of an answer, and how many connections may wait for their clients.
 
-gunicorn sends without one: a client that stops reading, or whose machine is gone, would hold its greenlet and its
-connection for ever. And until a send fails at all, the kernel would take megabytes for each of them.
+gunicorn has none of these. It would drain a body that was not wanted for as long as it comes, without a turn for other
+greenlets; and a client that sends nothing, stops reading, or whose machine is gone would hold its connection for ever.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import logging
 import socket
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Any
 
 import gevent
 import gevent.socket
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.base_async import ALREADY_HANDLED
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -22,21 +27,43 @@ from spool.deadline import Deadline
 from spool.settings import WebSettings
 from web.handover import HandOver
 from web.pushed import Pushed
+from web.server.client_socket import ClientSocket
+from web.server.connections import Connection, ConnectionTable
+from web.server.refusals import refusal
+from web.server.request import BoundedRequest, Limits
+from web.server.source import Source, TooSlow
+from web.server.turns import Turns
+from web.server.uploads import Uploads
 from web.state import State
 from web.streams import reset_on_close
 
 log = logging.getLogger("spool.web")
 
 _UNSENT_BYTES = 64 * 1024
-_STREAM_CHECK_S = 0.1
+_BEAT_S = 0.5
+_DRAIN_CHECK_S = 0.1
+_IDLE_WHILE_DRAINING_S = 2.0
+"""How long a kept connection may be without a request once the process stops. One that is used gets its answer, and is
+told that it was the last; one that is not used for so long is hardly used just when it is closed."""
+_LINGER_S = 2.0
+_LINGER_BYTES = 16 * 1024 * 1024
+"""So much of a body that was not wanted is read and forgotten before its connection closes, so that its client gets the
+answer."""
+_UPLOADS = 16
+"""Bodies of the largest size that may be held at a time while they are received."""
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """Closes connections whose client takes nothing for the stall limit."""
+    """Serves connections within the limits of the settings."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._stall_s = WebSettings.read().stall_s
+        settings = WebSettings.read()
+        self._stall_s = settings.stall_s
+        self._limits = Limits(settings.headers_s, settings.body_s, self.cfg.keepalive)
+        self._table = ConnectionTable(self.cfg.worker_connections)
+        self._turns = Turns()
+        self._uploads = Uploads(_UPLOADS * settings.max_body_bytes)
         self._requests: dict[Any, tuple[Any, Any]] = {}
         """The request that is answered on each connection, and the client's address."""
 
@@ -48,13 +75,32 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.wsgi: Any = HandOver(app, self)
 
     def run(self) -> None:
-        """Serve, and after the last request wait for what gunicorn does not know: streams, and requests on connections
-        that came back from one."""
-        super().run()
-        deadline = Deadline.after(self.cfg.graceful_timeout)
-        while (self.app_state.slots.taken or self._requests) and not deadline.passed:
+        """Serve. When told to stop, answer what has come, let streams end, and close what is idle."""
+        servers = [self._server(sock) for sock in self.sockets]
+        while self.alive:
             self.notify()
-            gevent.sleep(_STREAM_CHECK_S)
+            gevent.sleep(_BEAT_S)
+        for server in servers:
+            _accept_the_rest(server)
+            server.close()
+        # The master kills what is not gone by then.
+        deadline = Deadline.after(max(0.0, self.cfg.graceful_timeout - 1))
+        hang_up = Deadline.after(min(_IDLE_WHILE_DRAINING_S, deadline.left_s))
+        while (self.app_state.slots.taken or self._table.open) and not deadline.passed:
+            self.notify()
+            if hang_up.passed:
+                self._table.hang_up_idle()
+            gevent.sleep(_DRAIN_CHECK_S)
+        for server in servers:
+            server.stop(timeout=1)
+
+    def _server(self, sock: Any) -> StreamServer:
+        sock.setblocking(1)
+        server = StreamServer(sock, handle=partial(self.handle, sock), spawn=Pool(self.worker_connections))
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        server.start()
+        return server
 
     def is_already_handled(self, respiter: Any) -> bool:
         """A connection that was given away is not read from any more."""
@@ -73,27 +119,91 @@ class Worker(GeventWorker):  # type: ignore[misc]
         stream.begin(plain, chunked=chunked, give_back=partial(self._take_back, addr) if may_go_on else None)
 
     def _take_back(self, addr: Any, plain: _socket.socket) -> None:
-        if not self.alive:
-            plain.close()
-            return
+        # Also while the process stops: the client was not told that no request may follow.
         client = gevent.socket.socket(plain.family, plain.type, plain.proto, plain.detach())
-        gevent.spawn(self.handle, client, client, addr)
+        gevent.spawn(self.handle, client, client, addr, is_kept=True)
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:  # noqa: ARG002 - gunicorn's
-        """One connection."""
-        with suppress(OSError):
+    def handle(self, listener: Any, client: Any, addr: Any, *, is_kept: bool = False) -> None:  # noqa: ARG002 - gunicorn's
+        """One connection. ``is_kept``: it has carried a request before."""
+        sock = ClientSocket.of(client)
+        connection = Connection(sock, addr)
+        sock.on_stall = partial(self._table.stall, connection)
+        sock.on_proceed = partial(self._table.proceed, connection)
+        self._table.enter()
+        try:
             # It may be closed by now; whoever reads from it will see.
-            hold_little(client)
-            ask_when_quiet(client, self._stall_s)
-        # gunicorn asks the listener for its address alone, and fails where that was closed since (it stops): clients
-        # that it had let in would be hung up on. Their connection knows the address as well.
-        super().handle(client, client, addr)
+            with suppress(OSError):
+                hold_little(sock)
+                ask_when_quiet(sock, self._stall_s)
+            self._serve(connection, addr, is_kept=is_kept)
+        except (OSError, NoMoreData):
+            log.debug("a client left", exc_info=True)
+        finally:
+            self._table.leave(connection)
+            sock.close()
+
+    def _serve(self, connection: Connection, addr: Any, *, is_kept: bool) -> None:
+        """Its requests, one after the other."""
+        source = Source(connection.sock, self._turns)
+        for number in count(1):
+            if not self._await_request(connection, source, is_kept=is_kept or number > 1):
+                return
+            if not self._answer(connection, source, addr, number):
+                return
+
+    def _answer(self, connection: Connection, source: Source, addr: Any, number: int) -> bool:
+        """One request. Whether another one may follow."""
+        self._table.receive(connection)
+        try:
+            request = BoundedRequest(self.cfg, source, addr, number, self._limits, self._uploads)
+            request.body.on_begin = partial(self._table.receive, connection)
+            request.body.on_end = partial(self._table.proceed, connection)
+            self._table.proceed(connection)
+            with suppress(StopIteration):
+                self.handle_request(addr, request, connection.sock, addr)
+                self._table.receive(connection)
+                if request.body.leave():
+                    return True
+            if not request.body.is_whole:
+                self._linger(connection, source)
+        except OSError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the boundary: each is answered, and logged if it is a fault of ours
+            self._refuse(connection, source, exc)
+            self._linger(connection, source)
+        return False
+
+    def _await_request(self, connection: Connection, source: Source, *, is_kept: bool) -> bool:
+        """Whether a request begins to arrive in time."""
+        self._table.idle(connection)
+        if not is_kept:
+            within_s = self._limits.headers_s
+        elif self.alive:
+            within_s = self._limits.idle_s
+        else:
+            within_s = _IDLE_WHILE_DRAINING_S
+        return source.await_request(within_s)
+
+    def _refuse(self, connection: Connection, source: Source, exc: Exception) -> None:
+        request = source.request
+        if not isinstance(exc, (ParseException, TooSlow)):
+            log.error("a request failed: %s", getattr(request, "path", None), exc_info=exc)
+        answer = refusal(exc, getattr(request, "method", None), getattr(request, "path", None))
+        connection.sock.settimeout(self._stall_s)
+        connection.sock.sendall(answer)
+
+    def _linger(self, connection: Connection, source: Source) -> None:
+        if connection.sock.fileno() >= 0:
+            self._table.receive(connection)
+            source.linger(_LINGER_BYTES, _LINGER_S)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """One request: its body has to come, and its answer to be taken, piece by piece within the limit. Between
         requests gunicorn's own ``keepalive`` counts."""
         limit(sock, self._stall_s)
         self._requests[sock] = req, addr
+        if self._table.is_crowded:
+            req.force_close()
         try:
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
@@ -105,6 +215,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         finally:
             del self._requests[sock]
             limit(sock, None)
+
+
+def _accept_the_rest(server: StreamServer) -> None:
+    """Take in the connections that the kernel has accepted: they would be reset when the socket closes."""
+    while not server.full() and (accepted := server.do_read()):
+        server.do_handle(*accepted)
 
 
 def hold_little(sock: socket.socket) -> None:

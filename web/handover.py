@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from flask import Response
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
+from web.problems import Problem
 from web.pushed import Pushed
 
 _STREAM = "spool.stream"
@@ -41,6 +42,10 @@ class StreamResponse(Response):
         if _STREAM not in environ:
             self._stream.abandon()
             raise RuntimeError("streams need the server that web/gunicorn.conf.py sets up")
+        if not _has_no_body_left(environ):
+            self._stream.abandon()
+            problem = Problem(413, "Request entity too large", "a request for a stream may not have such a body")
+            return problem.response()(environ, start_response)
         environ[_STREAM] = self._stream
         # Not a length of 0: nobody knows how long it will be.
         self.headers.pop("Content-Length", None)
@@ -57,6 +62,10 @@ class HandOver:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
+        if environ.get("HTTP_UPGRADE", "").lower() == "websocket" and not _has_no_body_left(environ):
+            # It would be taken for frames.
+            problem = Problem(400, "Bad handshake", "a WebSocket begins with a request that has no body")
+            return problem.response()(environ, start_response)
         writes: list[Callable[[bytes], object]] = []
 
         def begin(*args: Any) -> Callable[[bytes], object]:
@@ -76,3 +85,9 @@ class HandOver:
             stream.abandon()
             raise
         return ALREADY_HANDLED  # type: ignore[no-any-return]
+
+
+def _has_no_body_left(environ: dict[str, Any]) -> bool:
+    """Whether the next bytes on the connection are not the request's, after what is left of its body was skipped."""
+    leave = getattr(environ.get("wsgi.input"), "leave", None)
+    return leave is None or bool(leave())

@@ -34,12 +34,18 @@ def error_body(message: str, kind: str, code: str | None, param: str | None = No
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def error_response(problem: Problem) -> Response:
-    """A problem, as these clients expect it."""
+def error_document(problem: Problem) -> dict[str, Any]:
+    """A problem, as the error object."""
     fields = problem.extra.get("errors") or [{}]
     status, code = _status_and_code(problem)
-    body = error_body(problem.detail, _kind(status), code, fields[0].get("field"))
-    response = Response(orjson.dumps(body), status=status, mimetype="application/json", headers=problem.headers)
+    return error_body(problem.detail, _kind(status), code, fields[0].get("field"))
+
+
+def error_response(problem: Problem) -> Response:
+    """A problem, as these clients expect it."""
+    status, code = _status_and_code(problem)
+    body = orjson.dumps(error_document(problem))
+    response = Response(body, status=status, mimetype="application/json", headers=problem.headers)
     response.headers["Cache-Control"] = "no-store"
     if not _worth_another_try(status, code):
         response.headers["x-should-retry"] = "false"

@@ -1,0 +1,221 @@
+"""The body of a request as it is received: its framing, its limits, and what may follow it on the connection."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+from gunicorn.http.errors import NoMoreData, ParseException
+
+from web.problems import Problem
+from web.server.body import DRAIN_BYTES, ChunkedBody, LengthBody, RequestBody
+from web.server.source import Source
+from web.server.turns import TURN_S, Turns
+from web.server.uploads import Uploads
+
+NEXT = b"GET /next"
+
+
+class Pair:
+    """A client's end, and bodies at the server's."""
+
+    def __init__(self) -> None:
+        ours, self.client = gevent.socket.socketpair()
+        self.source = Source(ours, Turns())
+        self.uploads = Uploads(1_000_000)
+        self.ours = ours
+
+    def body(self, sent: bytes, length: int | None = None, **options: Any) -> RequestBody:
+        """A body of which so much has been sent."""
+        options = {"total_s": 5.0, "expects_continue": False, **options}
+        self.client.sendall(sent)
+        if length is None:
+            return ChunkedBody(self.source, self.uploads, **options)
+        return LengthBody(length, self.source, self.uploads, **options)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.ours.close()
+        self.client.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A connection."""
+    one = Pair()
+    yield one
+    one.close()
+
+
+CHUNKED = [
+    (b"0\r\n\r\n", b""),
+    (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+    (b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", b"abc"),
+    (b"A\r\n0123456789\r\n000\r\n\r\n", b"0123456789"),
+    (b'5;a=b;c="d"\r\nhello\r\n0;x\r\n\r\n', b"hello"),
+    (b"2\r\n\r\n\r\n0\r\nA: b\r\nC: d\r\n\r\n", b"\r\n"),
+]
+
+
+@pytest.mark.parametrize(("sent", "content"), CHUNKED)
+def test_chunks_at_every_boundary(pair: Pair, sent: bytes, content: bytes) -> None:
+    """The content of a body in chunks is the same however the network cuts it, and what follows it is kept."""
+    for cut in range(len(sent) + 1):
+        body = pair.body(sent[:cut])
+        gevent.spawn(pair.client.sendall, sent[cut:] + NEXT)
+        assert body.read() == content
+        assert body.is_whole
+        rest = pair.source.take_buffered()
+        while rest != NEXT:
+            rest += pair.source.chunk()
+            assert NEXT.startswith(rest)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"zz\r\n",
+        b"-1\r\nx\r\n",
+        b"5\r\nhelloXX0\r\n\r\n",
+        b"1\nx\r\n",
+        b"1 1\r\nx\r\n",
+        b"\r\n",
+        b"1;" + b"x" * 1000,
+        b"0\r\n" + b"A: b\r\n" * 3000,
+        b"1\r\nx\r\n" * 10_000,
+        b"f" * 300,
+    ],
+    ids=range(10),
+)
+def test_chunks_that_are_malformed(pair: Pair, sent: bytes) -> None:
+    """A wrong size, a wrong end, a line, trailers or chunks beyond their bounds: refused, and nothing may follow."""
+    sending = gevent.spawn(pair.client.sendall, sent)
+    body = pair.body(b"")
+    with pytest.raises(ParseException):
+        body.read()
+    sending.kill()
+    assert not body.can_be_left
+    assert not body.leave()
+
+
+def test_body_of_an_announced_length(pair: Pair) -> None:
+    """So many bytes are read, and not one of those that follow."""
+    body = pair.body(b"hello" + NEXT, 5)
+    assert body.read(2) == b"he"
+    assert body.read() == b"llo"
+    assert body.read() == b""
+    assert pair.source.take_buffered() + pair.source.chunk() == NEXT
+
+
+@pytest.mark.parametrize("length", [10, None])
+def test_body_that_does_not_come_in_time(pair: Pair, length: int | None) -> None:
+    """A body that stops coming is answered with 408 once its time is over."""
+    body = pair.body(b"5\r\n", length, total_s=0.05)
+    with pytest.raises(Problem) as caught:
+        body.read()
+    assert caught.value.status == 408
+    assert not body.leave()
+
+
+def test_body_that_comes_a_byte_at_a_time(pair: Pair) -> None:
+    """The time counts for the whole body, not for each piece of it."""
+
+    def drip() -> None:
+        while True:
+            pair.client.sendall(b"x")
+            gevent.sleep(0.005)
+
+    dripping = gevent.spawn(drip)
+    body = pair.body(b"", 1_000_000, total_s=0.1)
+    with pytest.raises(Problem) as caught:
+        body.read()
+    dripping.kill()
+    assert caught.value.status == 408
+
+
+@pytest.mark.parametrize(
+    ("sent", "length", "leaves"),
+    [
+        (b"hello", 5, True),
+        (b"5\r\nhello\r\n0\r\n\r\n", None, True),
+        (b"", 0, True),
+        (b"", DRAIN_BYTES + 1, False),
+        (b"1\r\nx\r\n" * (DRAIN_BYTES // 3), None, False),
+        (b"zz\r\n", None, False),
+    ],
+    ids=range(6),
+)
+def test_body_that_was_not_wanted(pair: Pair, sent: bytes, length: int | None, leaves: bool) -> None:
+    """A small one is skipped and the next request follows; a large, endless or malformed one ends the connection."""
+    sending = gevent.spawn(pair.client.sendall, sent)
+    body = pair.body(b"", length)
+    assert body.leave() is leaves
+    sending.kill()
+
+
+def test_client_that_waits_to_be_asked(pair: Pair) -> None:
+    """``100 Continue`` is sent when the body is wanted; where it is not, nothing may follow on the connection."""
+    body = pair.body(b"", 5, expects_continue=True)
+    assert not body.can_be_left
+    gevent.spawn(pair.client.sendall, b"hello")
+    assert body.read() == b"hello"
+    assert pair.client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert body.can_be_left
+
+
+def test_bodies_beyond_the_bytes_that_may_be_held(pair: Pair) -> None:
+    """The oldest body that is not whole is given up with 503, also where it waits, and counts no more."""
+    pair.uploads.limit = 10
+    other = Pair()
+    other.uploads = pair.uploads
+    try:
+        older, newer = pair.body(b"abcdef", 100), other.body(b"abcdef", 100)
+        assert older.read(6) == b"abcdef"
+        waiting = gevent.spawn(_status_of, older)
+        gevent.idle()
+        assert newer.read(6) == b"abcdef"
+        waiting.join(5)
+        assert waiting.value == 503
+        assert pair.uploads.held == 6
+    finally:
+        other.close()
+
+
+def _status_of(body: RequestBody) -> int:
+    with pytest.raises(Problem) as caught:
+        body.read()
+    return caught.value.status
+
+
+def test_others_run_while_a_body_is_decoded(pair: Pair) -> None:
+    """A connection whose bytes are all there gives up its turn, and turns of several follow one another with rests."""
+    now, slept = 100.0, []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    turns = Turns(clock=lambda: now, sleep=sleep)
+    for _ in range(3):
+        turns.wait()
+    assert slept == sorted(slept)
+    assert all(later - earlier > TURN_S for earlier, later in pairwise(slept))
+    times = iter(range(1000))
+    source = Source(pair.ours, turns, clock=lambda: float(next(times)))
+    before = len(slept)
+    pair.client.sendall(b"x")
+    source.chunk()
+    assert len(slept) == before + 1
+
+
+def test_read_that_has_nothing_to_read(pair: Pair) -> None:
+    """A client that closes in the middle of its body is an error of the connection."""
+    body = pair.body(b"he", 5)
+    pair.client.shutdown(socket.SHUT_WR)
+    with pytest.raises(NoMoreData):
+        body.read()
+    assert not body.leave()

@@ -1,0 +1,271 @@
+"""The body of a request, as ``wsgi.input``: read within limits of time and size, while other greenlets run.
+
+Nothing of it is read before the application asks, and a client that waits for ``100 Continue`` is asked for it only
+then. What the application leaves unread decides whether the connection can carry another request.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http.errors import (
+    ChunkMissingTerminator,
+    InvalidChunkSize,
+    LimitRequestHeaders,
+    NoMoreData,
+    ParseException,
+)
+
+from spool.deadline import Deadline
+from web.problems import Problem
+from web.server.source import Source, TooSlow
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from web.server.uploads import Uploads
+
+DRAIN_BYTES = 64 * 1024
+"""A body that was not wanted is read to its end if it is no larger; else the connection closes."""
+DRAIN_S = 2.0
+_LINE_BYTES = 256
+_TRAILER_BYTES = 8 * 1024
+_FREE_CHUNKS = 4096
+_CHUNK_BYTES = 16
+"""Beyond the first few thousand, chunks must hold so many bytes on average: each of them costs as much as its size."""
+_PIECE_BYTES = 16 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n")
+
+
+class RequestBody(io.RawIOBase):
+    """What both framings share. ``total_s``: from the first read by the application to the end."""
+
+    def __init__(self, source: Source, uploads: Uploads, *, total_s: float, expects_continue: bool) -> None:
+        super().__init__()
+        self._source = source
+        self._uploads = uploads
+        self._total_s = total_s
+        self._deadline: Deadline | None = None
+        self._expects_continue = expects_continue
+        self._broke = False
+        self._gave_up = False
+        self.on_begin: Callable[[], None] = _nothing
+        """Called when the application begins to read."""
+        self.on_end: Callable[[], None] = _nothing
+        """Called when nothing more is received for it."""
+
+    # io.RawIOBase makes read, readall, readline and iteration of this.
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def readinto(self, target: WriteableBuffer) -> int:
+        """Some of the body; 0 at its end. Raises a 408 or 503 ``Problem``, ``ParseException`` for a body that is
+        malformed, and ``OSError`` for a connection that broke."""
+        view = memoryview(target).cast("B")
+        if self.is_whole or not view:
+            return 0
+        with self._limited():
+            data = self._next(len(view))
+        if self.is_whole:
+            self._end()
+        else:
+            self._uploads.grow(self, len(data))
+        view[: len(data)] = data
+        return len(data)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        if self._deadline is None:
+            self._deadline = Deadline.after(self._total_s)
+            self._uploads.begin(self)
+            self.on_begin()
+        self._source.begin(self._deadline)
+        if self._expects_continue:
+            self._expects_continue = False
+            self._source.sock.sendall(_CONTINUE)
+        try:
+            yield
+            self._refuse_if_given_up()
+        except BaseException as exc:
+            self._broke = True
+            self._end()
+            self._refuse_if_given_up()
+            if isinstance(exc, TooSlow):
+                detail = f"the body did not arrive within {self._total_s:g} s, or nothing of it came for too long"
+                raise Problem(408, "Request timeout", detail) from None
+            raise
+
+    def _refuse_if_given_up(self) -> None:
+        if self._gave_up:
+            self._broke = True
+            detail = "this server receives too many large bodies at once; send it again"
+            raise Problem(503, "Too many bodies", detail, headers={"Retry-After": "1"})
+
+    def _end(self) -> None:
+        self._uploads.end(self)
+        self.on_end()
+
+    def give_up(self) -> None:
+        """Receive no more of it: its reader gets a 503, also where it waits for bytes."""
+        self._gave_up = True
+        self._source.stop_receiving()
+
+    def leave(self) -> bool:
+        """Read what the application left, if that is little. False where it is not: what comes next on the connection
+        is unknown then."""
+        self._uploads.end(self)
+        if self.is_whole:
+            return True
+        if not self.can_be_left:
+            return False
+        self._source.begin(Deadline.after(DRAIN_S), DRAIN_BYTES)
+        try:
+            while not self.is_whole:
+                self._next(_PIECE_BYTES)
+        except (TooSlow, OSError, ParseException):
+            self._broke = True
+        return self.is_whole
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is left to read."""
+        raise NotImplementedError
+
+    @property
+    def can_be_left(self) -> bool:
+        """Whether ``leave`` may be able to read it to its end. A client that waits to be asked for it may never send
+        it."""
+        return self.is_whole or not (self._broke or self._expects_continue)
+
+    def _next(self, size: int) -> bytes:
+        raise NotImplementedError
+
+
+class LengthBody(RequestBody):
+    """A body of an announced length (RFC 9112 section 6.2)."""
+
+    def __init__(self, length: int, source: Source, uploads: Uploads, **options: Any) -> None:
+        super().__init__(source, uploads, **options)
+        self._left = length
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is left to read."""
+        return not self._left
+
+    @property
+    def can_be_left(self) -> bool:
+        """Little of it is left."""
+        return super().can_be_left and self._left <= DRAIN_BYTES
+
+    def _next(self, size: int) -> bytes:
+        data = self._source.some(min(size, self._left))
+        if not data:
+            raise NoMoreData
+        self._left -= len(data)
+        return data
+
+
+class ChunkedBody(RequestBody):
+    """A body in chunks (RFC 9112 section 7.1). Extensions and trailers are skipped.
+
+    gunicorn's own decoder copies all that was received once for each chunk, which makes tiny ones quadratic.
+    """
+
+    def __init__(self, source: Source, uploads: Uploads, **options: Any) -> None:
+        super().__init__(source, uploads, **options)
+        self._raw = b""
+        self._at = 0
+        self._left = 0
+        self._between = b""
+        """What must come before the next size line: the end of the chunk before."""
+        self._chunks = 0
+        self._bytes = 0
+        self._ready = bytearray()
+        self._ended = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is left to read."""
+        return self._ended and not self._ready
+
+    def _next(self, size: int) -> bytes:
+        while not self._ready and not self._ended:
+            self._decode()
+        data = bytes(self._ready[:size])
+        del self._ready[:size]
+        return data
+
+    def _decode(self) -> None:
+        """Decode what was received, or receive more."""
+        if self._left:
+            self._take_content()
+        elif not self._raw.startswith(self._between, self._at):
+            if len(self._raw) - self._at >= len(self._between):
+                raise ChunkMissingTerminator(self._raw[self._at : self._at + 2])
+            self._receive()
+        elif found := _SIZE_LINE.match(self._raw, self._at + len(self._between)):
+            self._begin_chunk(int(found[1], 16), found.end())
+        elif len(self._raw) - self._at > _LINE_BYTES or b"\n" in self._raw[self._at + len(self._between) :]:
+            raise InvalidChunkSize(self._raw[self._at : self._at + 20])
+        else:
+            self._receive()
+
+    def _take_content(self) -> None:
+        """The content of this chunk and of all that follow in the piece; a chunk costs one turn of the loop."""
+        while self._left and self._at < len(self._raw):
+            content = self._raw[self._at : self._at + self._left]
+            self._ready += content
+            self._at += len(content)
+            self._left -= len(content)
+            if self._left or not (found := _SIZE_LINE.match(self._raw, self._at + 2)):
+                break
+            if not self._raw.startswith(b"\r\n", self._at):
+                raise ChunkMissingTerminator(self._raw[self._at : self._at + 2])
+            self._begin_chunk(int(found[1], 16), found.end())
+        if self._left and self._at >= len(self._raw):
+            self._receive()
+
+    def _begin_chunk(self, size: int, at: int) -> None:
+        self._at, self._left, self._between = at, size, b"\r\n"
+        self._chunks += 1
+        self._bytes += size
+        if self._chunks > _FREE_CHUNKS and self._bytes < self._chunks * _CHUNK_BYTES:
+            raise InvalidChunkSize(b"the chunks are too small")
+        if not size:
+            self._skip_trailers()
+
+    def _skip_trailers(self) -> None:
+        """Read to the end of the body; what follows it belongs to the next request."""
+        # The end of the size line is the first half of the empty line that ends a body without trailers.
+        self._at -= 2
+        skipped_from = self._at
+        while (end := self._raw.find(b"\r\n\r\n", self._at)) < 0:
+            if len(self._raw) - skipped_from > _TRAILER_BYTES:
+                raise LimitRequestHeaders(f"the trailers are larger than {_TRAILER_BYTES} bytes")
+            self._raw = self._raw[self._at :] + self._received(_PIECE_BYTES)
+            self._at = skipped_from = 0
+        self._source.unread(self._raw[end + 4 :])
+        self._raw, self._at, self._ended = b"", 0, True
+
+    def _receive(self) -> None:
+        # Never past the content of a chunk that is known to be larger: what is received beyond it is copied.
+        size = max(_PIECE_BYTES, self._left)
+        self._raw, self._at = self._raw[self._at :] + self._received(size), 0
+
+    def _received(self, size: int) -> bytes:
+        data = self._source.some(size)
+        if not data:
+            raise NoMoreData
+        return data
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

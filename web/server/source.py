@@ -1,0 +1,135 @@
+"""The bytes of one connection, read within limits: of time, of a head's size, and of how long others wait meanwhile.
+
+gunicorn's own reader has none. It reads for as long as bytes come, and while they do no other greenlet runs.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from gevent.socket import wait_read
+from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.unreader import Unreader
+
+from spool.deadline import Deadline
+from web.server.turns import TURN_S, Turns
+
+HEAD_BYTES = 64 * 1024
+"""The most that a request line and its headers may measure together."""
+_WAITED_S = 0.0005
+"""A read that took longer did not find its bytes there: other greenlets ran."""
+_PIECE_BYTES = 8 * 1024
+_BODY_PIECE_BYTES = 64 * 1024
+_AT_LEAST_S = 0.001
+"""A timeout of 0 would mean not to wait at all."""
+_FOR_EVER_S = 86_400.0
+_SCRAP = bytearray(_BODY_PIECE_BYTES)
+"""Bytes that are read only to be discarded go here, whichever connection they come from."""
+
+
+class TooSlow(Exception):
+    """The client did not send the rest of a request in time."""
+
+
+class Source(Unreader):  # type: ignore[misc]
+    """What gunicorn's parser reads from. ``begin`` sets the limits of the next part of a request."""
+
+    def __init__(self, sock: Any, turns: Turns, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._turns = turns
+        self.sock = sock
+        self.request: Any = None
+        """The request that is being read or was read last: an error in its head still knows its path."""
+        self._clock = clock
+        self._deadline = Deadline.never()
+        self._left: int | None = None
+        self._turn_began = clock()
+
+    def begin(self, deadline: Deadline, size: int | None = None) -> None:
+        """From here to the next call: read until ``deadline``, and about ``size`` bytes at most."""
+        self._deadline, self._left = deadline, size
+
+    @property
+    def has_buffered(self) -> bool:
+        """Whether bytes were received that nothing has consumed yet."""
+        return bool(self.buf.getbuffer().nbytes)
+
+    def await_request(self, within_s: float) -> bool:
+        """Wait for the first bytes of a request. False if none came: the client left, or said nothing in time.
+        Yields in any case, so that requests which are all there already do not keep the process to themselves."""
+        if self.has_buffered:
+            self._turns.rest()
+            return True
+        try:
+            wait_read(self.sock.fileno(), timeout=within_s)
+            data = self.sock.recv(_PIECE_BYTES)
+        except TimeoutError:
+            return False
+        self.unread(data)
+        return bool(data)
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """The next bytes; none at the end of the connection. Raises ``TooSlow``, and ``LimitRequestHeaders`` where the
+        part has the size that it may have."""
+        if self._left is not None and self._left <= 0:
+            raise LimitRequestHeaders(f"the head is larger than {HEAD_BYTES} bytes")
+        self.take_turn()
+        if self._deadline.passed:
+            raise TooSlow
+        size = _PIECE_BYTES if size_hint is None else max(1, min(size_hint, _BODY_PIECE_BYTES))
+        before = self.sock.gettimeout()
+        self.sock.settimeout(max(_AT_LEAST_S, self._deadline.capped_s(_FOR_EVER_S if before is None else before)))
+        began = self._clock()
+        try:
+            data: bytes = self.sock.recv(size)
+        except TimeoutError:
+            raise TooSlow from None
+        finally:
+            self.sock.settimeout(before)
+        if (now := self._clock()) - began > _WAITED_S:
+            self._turn_began = now
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+    def some(self, size: int) -> bytes:
+        """Up to ``size`` bytes, those first that are there already. None at the end of the connection."""
+        buffered: bytes = self.take_buffered()
+        if not buffered:
+            return self.chunk(size)
+        if len(buffered) > size:
+            self.unread(buffered[size:])
+        return buffered[:size]
+
+    def take_turn(self) -> None:
+        """Let others run, if this connection has been read from for long enough."""
+        if self._clock() - self._turn_began > TURN_S:
+            self._turns.wait()
+            self._turn_began = self._clock()
+
+    def discard(self, size: int, within_s: float) -> None:
+        """Read and forget up to ``size`` bytes, up to the end of the connection."""
+        deadline = Deadline.after(within_s)
+        self.take_buffered()
+        while size > 0 and not deadline.passed:
+            self.take_turn()
+            self.sock.settimeout(max(_AT_LEAST_S, deadline.left_s))
+            received = self.sock.recv_into(_SCRAP)
+            if not received:
+                return
+            size -= received
+
+    def linger(self, size: int, within_s: float) -> None:
+        """End the connection so that the client gets its answer. Closing it with bytes unread would reset it, and the
+        client might lose what it has not read yet (RFC 9112 section 9.6)."""
+        self.sock.shutdown(socket.SHUT_WR)
+        self.discard(size, within_s)
+
+    def stop_receiving(self) -> None:
+        """Wake up what waits for bytes: there will be no more."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RD)
