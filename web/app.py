@@ -14,6 +14,7 @@ from web import (
     loopback_hosts,
     metrics,
     models,
+    no_content,
     openapi,
     operations,
     page,
@@ -37,6 +38,9 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app = Flask("web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.extensions["spool"] = State.build(settings)
+    # A path is what it says. Redirects would lose a POST's body, and the second slash of a chat's id.
+    app.url_map.merge_slashes = False
+    no_content.install(app)
     cors.install(app, settings)
     problems.install(app)
     openai_errors.install(app)

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from flask import Flask, current_app, g, request
 
 from spool.settings import WebSettings
+from web import origins
 from web.problems import Problem
 
 SCOPES = frozenset({"jobs:read", "jobs:write", "models:read", "operations:read", "public"})
 """What a route may ask for; ``public`` asks for nothing."""
 ANONYMOUS = "anonymous"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -53,10 +55,13 @@ def install(app: Flask, settings: WebSettings) -> None:
 
     def credential() -> Credential:
         if not by_digest:
+            if request.method not in _SAFE_METHODS:
+                origins.refuse_foreign(settings)
             return Credential(ANONYMOUS, everything)
         kind, _, secret = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer" and secret:
-            shown = _digest(secret.strip())
+            # A header is bytes, which WSGI shows as Latin-1; a key is text in UTF-8.
+            shown = hashlib.sha256(secret.strip().encode("latin-1")).digest()
             for known, name in by_digest.items():
                 if hmac.compare_digest(shown, known):
                     return Credential(name, everything)

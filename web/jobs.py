@@ -17,15 +17,15 @@ from web import auth, text
 from web.auth import scope
 from web.json_response import json_response
 from web.metrics import SUBMITTED
+from web.negotiation import preferred_wait_s
 from web.problems import field_problem
 from web.state import State, state
-from web.stream import streamed, wanted_media_type
+from web.stream import streamed, wanted_by_submit
 from web.streams import Peer
 from web.submissions import digest, idempotency_digest, json_body, new_job, parse_submission
 
 blueprint = Blueprint("jobs", __name__)
 
-_PREFER_WAIT = re.compile(r"\bwait=([0-9]{1,4})\b")
 _WAIT_AT_MOST_S = 55
 _POLL_AGAIN_S = "1"
 
@@ -36,7 +36,7 @@ def submit() -> Response:
     """Accept a prompt: 202 and the job at once, or its stream, or (``Prefer: wait=N``) the finished job."""
     here, data = state(), json_body()
     submission = parse_submission(data)
-    media_type = wanted_media_type()
+    media_type = wanted_by_submit()
     new = new_job(here, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
     new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
     if media_type is not None:
@@ -77,9 +77,9 @@ def accept(here: State, new: NewJob) -> Submitted:
 
 def _answer(here: State, submitted: Submitted) -> Response:
     job = submitted.job
-    wait = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
-    if wait is not None:
-        wait_s = min(int(wait[1]), _WAIT_AT_MOST_S)
+    wait_s = preferred_wait_s()
+    if wait_s is not None:
+        wait_s = min(wait_s, _WAIT_AT_MOST_S)
         # Accepted it is, whatever keeps us from seeing its end.
         with suppress(TooManyStreams, StoreUnavailable):
             if job.ended or wait_for_end(here, job, wait_s):

@@ -14,6 +14,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from spool import errors
 from web import sse
+from web.negotiation import best_media_type
 from web.openai import errors as openai_errors
 
 log = logging.getLogger("spool.web")
@@ -131,13 +132,18 @@ def _mismatch() -> Problem:
     return Problem(426, "Upgrade required", "this is a WebSocket", headers={"Upgrade": "websocket"})
 
 
+def _gets_sse() -> bool:
+    """Whether this client would get server-sent events from a stream."""
+    return best_media_type([sse.MEDIA_TYPE, "application/x-ndjson", "text/plain"]) == sse.MEDIA_TYPE
+
+
 def install(app: Flask) -> None:
     """Turn every error of this application into a problem."""
 
     def answer(problem: Problem) -> Response:
         if request.path.startswith(openai_errors.PREFIX):
             return openai_errors.error_response(problem)
-        if problem.status in _TEMPORARY and request.endpoint == "stream.stream" and sse.wanted(request):
+        if problem.status in _TEMPORARY and request.endpoint == "stream.stream" and _gets_sse():
             # Any 4xx or 5xx ends an EventSource for good, and this one passes.
             return sse.unavailable_response(problem.title, problem.detail)
         return problem.response()

@@ -12,7 +12,7 @@ import random
 from typing import Any
 
 import orjson
-from flask import Request, Response
+from flask import Response
 
 from spool.entries import kind_of
 from spool.log import Gap
@@ -61,12 +61,6 @@ class Sse:
 
 
 SSE = Sse()
-
-
-def wanted(request: Request) -> bool:
-    """Whether this client would get server-sent events: it asks for them, or takes anything."""
-    accept = request.headers.get("Accept", "*/*")
-    return MEDIA_TYPE in accept or not any(t in accept for t in ("application/x-ndjson", "text/plain"))
 
 
 def unavailable_response(reason: str, detail: str) -> Response:

@@ -15,12 +15,16 @@ from web import auth, ndjson, sse, text
 from web.auth import scope
 from web.handover import StreamResponse
 from web.metrics import STREAMS
+from web.negotiation import best_media_type
 from web.problems import Problem, field_problem
 from web.pushed import Format, Pushed
 from web.state import state
 from web.streams import Peer
 
 blueprint = Blueprint("stream", __name__)
+
+MEDIA_TYPES = (sse.MEDIA_TYPE, ndjson.MEDIA_TYPE, text.MEDIA_TYPE)
+"""What a log is streamed as; the first unless ``Accept`` asks for another."""
 
 _CURSOR = re.compile(r"[0-9]{1,18}")
 
@@ -42,15 +46,9 @@ def requested_cursor() -> int:
     return cursor_of(request.args.get("after"), "after")
 
 
-def wanted_media_type() -> str | None:
-    """The stream that ``Accept`` asks for by name, or None."""
-    names = [sse.MEDIA_TYPE, ndjson.MEDIA_TYPE, text.MEDIA_TYPE]
-    if not any(name in request.headers.get("Accept", "") for name in names):
-        return None
-    if request.method == "POST" and "*/*" in request.headers.get("Accept", ""):
-        # Clients that take anything list plain text out of habit (axios, jQuery); a submit's own answer is JSON.
-        names.remove(text.MEDIA_TYPE)
-    wanted = request.accept_mimetypes.best_match(["application/json", *names])
+def wanted_by_submit() -> str | None:
+    """The stream that a submit asks for instead of its own answer, which is JSON; None for that."""
+    wanted = best_media_type(["application/json", *MEDIA_TYPES])
     return wanted if wanted != "application/json" else None
 
 
@@ -65,10 +63,9 @@ def stream(job_id: str) -> Response:
     """Follow a job's log. Goes on until its end, over any number of reconnects."""
     after = requested_cursor()
     job = state().store.look(job_id, auth.owner())
-    accept = request.headers.get("Accept", "*/*")
-    media_type = wanted_media_type() or (sse.MEDIA_TYPE if "*/*" in accept or "text/*" in accept else None)
+    media_type = best_media_type(MEDIA_TYPES)
     if media_type is None:
-        raise Problem(406, "Not acceptable", "this is text/event-stream, application/x-ndjson or text/plain")
+        raise Problem(406, "Not acceptable", f"accept one of {', '.join(MEDIA_TYPES)}, or send no Accept")
     if media_type == sse.MEDIA_TYPE and job.ended and after == job.last_entry:
         # The one answer on which an EventSource stops for good.
         return Response(status=204, headers={"Cache-Control": "no-store"})
@@ -82,7 +79,7 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) 
     here.refuse_streams()
     headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}
     if request.method == "HEAD":
-        return Response(mimetype=media_type, headers=headers)
+        return head_response(media_type, headers)
     with ExitStack() as entering:
         entering.enter_context(here.slots.one())
         entering.enter_context(STREAMS.labels(media_type).track_inprogress())
@@ -102,6 +99,13 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) 
         stall_s=here.settings.stall_s,
     )
     return StreamResponse(stream, media_type, headers)
+
+
+def head_response(media_type: str, headers: Mapping[str, str]) -> Response:
+    """The answer to HEAD for a stream: nothing begins, and its length is not known."""
+    response = Response(mimetype=media_type, headers=headers)
+    response.automatically_set_content_length = False
+    return response
 
 
 def _text(job: Job, after: int, reader: Reader, held: ExitStack, headers: Mapping[str, str]) -> Response:

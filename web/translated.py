@@ -18,6 +18,7 @@ from spool.reader import Reader
 from web import sse
 from web.metrics import STREAMS
 from web.state import State, state
+from web.stream import head_response
 from web.streams import Peer
 
 _ROWS = 500
@@ -59,6 +60,9 @@ def streamed(job: Job, translation: Translation, headers: Mapping[str, str]) -> 
     """The job's log as a stream of events, from its beginning. Raises ``Draining`` and ``TooManyStreams``."""
     here = state()
     here.refuse_streams()
+    headers = {**sse.HEADERS, **headers}
+    if request.method == "HEAD":
+        return head_response(sse.MEDIA_TYPE, headers)
     with ExitStack() as entering:
         entering.enter_context(here.slots.one())
         entering.enter_context(STREAMS.labels(translation.name).track_inprogress())
@@ -68,7 +72,7 @@ def streamed(job: Job, translation: Translation, headers: Mapping[str, str]) -> 
         peer.watch(reader.wake)
         held = entering.pop_all()
     body = _push(reader, translation, peer, here.settings.heartbeat_s)
-    response = Response(body, mimetype=sse.MEDIA_TYPE, headers={**sse.HEADERS, **headers})
+    response = Response(body, mimetype=sse.MEDIA_TYPE, headers=headers)
     response.call_on_close(held.close)
     return response
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from flask import Flask, request
@@ -27,6 +26,7 @@ from simple_websocket import ConnectionClosed
 
 from spool.deadline import Deadline
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
+from web import origins
 from web.auth import scope
 from web.metrics import STREAMS
 from web.problems import Problem
@@ -172,10 +172,7 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
 def _check_upgrade() -> None:
     here = state()
     _check_handshake()
-    origin = request.headers.get("Origin")
-    allowed = here.settings.origins()
-    if origin and "*" not in allowed and origin not in allowed and urlsplit(origin).netloc != request.host:
-        raise Problem(403, "Not allowed", "this origin is not on the list of allowed ones")
+    origins.refuse_foreign(here.settings)
     here.refuse_streams()
     request.environ["gunicorn.socket"] = WholeFrames(request.environ["gunicorn.socket"])
 

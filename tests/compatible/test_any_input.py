@@ -154,3 +154,37 @@ def test_any_read(client: httpx.Client, route: str, name: str, query: dict[str, 
     """Any id with any query is answered."""
     answer = client.get(route.format(quote(name, safe="")), params=query)
     assert answer.status_code < 500, answer.text
+
+
+@pytest.mark.parametrize(
+    ("choice", "field"),
+    [
+        ({"type": "allowed_tools", "tools": 7}, "tool_choice.tools"),
+        ({"type": "allowed_tools"}, "tool_choice.tools"),
+        ({"type": "allowed_tools", "tools": [7]}, "tool_choice.tools[0].name"),
+        ({"type": "allowed_tools", "tools": [{"name": []}]}, "tool_choice.tools[0].name"),
+        ({"type": "allowed_tools", "tools": [{"name": {}}]}, "tool_choice.tools[0].name"),
+        ({"type": "allowed_tools", "tools": [], "mode": {}}, "tool_choice.mode"),
+        ({"type": "function"}, "tool_choice.name"),
+        ({"type": "function", "name": {}}, "tool_choice.name"),
+        ({"type": []}, "tool_choice.type"),
+        ({}, "tool_choice.type"),
+    ],
+    ids=repr,
+)
+def test_tool_choice_of_another_shape(client: httpx.Client, choice: Any, field: str) -> None:
+    """A choice of tools that has another shape is refused by its path, whether there are tools or not."""
+    for tools in ([], [{"type": "function", "name": "one"}]):
+        answer = client.post("/v1/responses", json={"input": "x", "tools": tools, "tool_choice": choice})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+
+
+@pytest.mark.parametrize("kind", ["x" * 100_000, 7, [7] * 50_000, {"a": {}}], ids=lambda value: repr(value)[:10])
+def test_wrong_type_is_not_repeated_whole(client: httpx.Client, kind: Any) -> None:
+    """The answer stays small, however long a wrong type is."""
+    item = {"type": kind, "role": "user", "content": "x"}
+    part = {"role": "user", "content": [{"type": kind, "text": "x"}]}
+    for body in ({"input": [item]}, {"input": [part]}, {"input": "x", "tools": [{"type": kind}]}):
+        answer = client.post("/v1/responses", json=body)
+        assert answer.status_code == 400
+        assert len(answer.content) < 2000

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from web.openai.fields import refuse
+from web.slices import in_slices
 
+_SHOWN = 64
+"""How much of a wrong name an answer repeats."""
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 # What a chat model calls the parts that are not text.
 _PARTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -33,7 +36,7 @@ def messages_of(items: str | Sequence[Mapping[str, Any]], look: Look) -> list[di
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
     messages: list[dict[str, Any]] = []
-    for at, item in enumerate(items):
+    for at, item in enumerate(in_slices(items)):
         place = f"input[{at}]"
         if item.get("type") == "item_reference":
             item = _referenced(item, look, place)
@@ -111,8 +114,10 @@ def _add(messages: list[dict[str, Any]], item: Mapping[str, Any], place: str) ->
         case "reasoning":
             # What it thought in earlier turns is of no use to a chat model.
             pass
-        case other:
-            refuse(f"{place}.type", f"{other!r} is nothing that Spool can give a model")
+        case str(other):
+            refuse(f"{place}.type", f"{other[:_SHOWN]!r} is nothing that Spool can give a model")
+        case _:
+            refuse(f"{place}.type", "must be text")
 
 
 def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
@@ -132,7 +137,7 @@ def _content(content: Any, role: str, place: str) -> Any:
     for at, part in enumerate(content):
         translate = _PARTS.get(part["type"])
         if translate is None:
-            refuse(f"{place}[{at}].type", f"{part['type']!r} is nothing that Spool can give a model")
+            refuse(f"{place}[{at}].type", f"{part['type'][:_SHOWN]!r} is nothing that Spool can give a model")
         parts.append(translate(part))
     texts = [_text(part["text"]) for part in parts if part["type"] == "text"]
     if len(texts) == len(parts) and (len(parts) == 1 or role != "user"):

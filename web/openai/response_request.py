@@ -137,12 +137,27 @@ class ResponsesRequest(Asked):
     def _of_tools(self) -> dict[str, Any]:
         tools, choice = [tool.for_chat() for tool in self.tools or ()], self.tool_choice
         if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-            allowed = {tool.get("name") for tool in choice.get("tools") or () if isinstance(tool, dict)}
+            allowed = _allowed_names(choice.get("tools"))
             tools = [tool for tool in tools if tool["function"]["name"] in allowed]
-            choice = choice.get("mode", "auto")
+            choice = _text(choice.get("mode", "auto"), "tool_choice.mode")
         elif isinstance(choice, dict):
             if choice.get("type") != "function":
                 refuse("tool_choice.type", "must be function or allowed_tools: Spool runs no tools itself")
-            choice = {"type": "function", "function": {"name": choice.get("name")}}
+            choice = {"type": "function", "function": {"name": _text(choice.get("name"), "tool_choice.name")}}
         # Some servers refuse a choice where there is nothing to choose.
         return {"tools": tools, **({"tool_choice": choice} if choice is not None else {})} if tools else {}
+
+
+def _allowed_names(tools: Any) -> set[str]:
+    if not isinstance(tools, list):
+        refuse("tool_choice.tools", "must be a list of tools")
+    return {
+        _text(tool.get("name") if isinstance(tool, dict) else None, f"tool_choice.tools[{at}].name")
+        for at, tool in enumerate(tools)
+    }
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str):
+        refuse(field, "must be text")
+    return value

@@ -150,7 +150,7 @@ def input_items(response_id: str) -> Response:
 
 def _limit() -> int:
     value = request.args.get("limit", str(_ITEMS))
-    if not value.isdecimal() or not 1 <= int(value) <= _ITEMS_AT_MOST:
+    if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= _ITEMS_AT_MOST:
         raise field_problem("limit", f"must be a number from 1 to {_ITEMS_AT_MOST}", status=400)
     return int(value)
 

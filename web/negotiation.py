@@ -1,0 +1,58 @@
+"""What a client asks for in ``Accept`` (RFC 9110 section 12.5.1) and ``Prefer`` (RFC 7240)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from flask import request
+from werkzeug.http import parse_list_header
+
+_WAIT = re.compile(r"""wait\s*=\s*(?:([0-9]{1,9})|"([0-9]{1,9})")\s*(?:;.*)?""", re.IGNORECASE | re.DOTALL)
+_WAIT_NAME = re.compile(r"wait\s*(?:[=;]|$)", re.IGNORECASE)
+_ANYTHING = "*/*"
+_PLAIN = "text/plain"
+
+
+def best_media_type(offers: Sequence[str]) -> str | None:
+    """The offer that ``Accept`` ranks highest; None if it accepts none. The first where it says nothing. Of equals, one
+    that is named comes before one that a wildcard covers, and then the earlier one.
+
+    Parameters do not count: there is each type in one form only, in UTF-8. Clients that take anything list plain text
+    out of habit (axios, jQuery), so that it counts as asked for only where it is preferred to anything else."""
+    ranges = _ranges()
+    if not ranges:
+        return offers[0]
+    anything = max((quality for name, quality in ranges if name == _ANYTHING), default=None)
+    best, best_rank = None, (0.0, 0)
+    for offer in offers:
+        rank = _rank(offer, ranges)
+        if offer == _PLAIN and anything is not None and rank[0] <= anything:
+            continue
+        if rank[0] > 0 and rank > best_rank:
+            best, best_rank = offer, rank
+    return best
+
+
+def _ranges() -> list[tuple[str, float]]:
+    """The media ranges of ``Accept`` without their parameters, and the quality of each."""
+    return [(str(name).partition(";")[0].strip().lower(), float(q)) for name, q in request.accept_mimetypes]
+
+
+def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
+    """The quality of the most specific range that covers the offer, and how specific that is: 3 to 1; 0 for none."""
+    kind = offer.partition("/")[0]
+    for specific, name in ((3, offer), (2, f"{kind}/*"), (1, _ANYTHING)):
+        qualities = [quality for covered, quality in ranges if covered == name]
+        if qualities:
+            return max(qualities), specific
+    return 0.0, 0
+
+
+def preferred_wait_s() -> int | None:
+    """How many seconds ``Prefer: wait`` asks for; None if it does not, or not in whole seconds. The first counts."""
+    for preference in parse_list_header(request.headers.get("Prefer", "")):
+        if _WAIT_NAME.match(preference.strip()):
+            found = _WAIT.fullmatch(preference.strip())
+            return int(found[1] or found[2]) if found is not None else None
+    return None

@@ -1,0 +1,45 @@
+"""Which pages' requests are served: a browser sends them with the user's access to this machine.
+
+Where keys are needed, a page elsewhere has none. Without keys, a form or a ``fetch`` of any page reaches what listens
+on loopback, and no preflight asks before it (https://fetch.spec.whatwg.org/#cors-safelisted-method). Such requests
+carry ``Origin``, or at least ``Sec-Fetch-Site``, which no page can set; programs send neither.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import request
+
+from spool.settings import WebSettings
+from web.problems import Problem
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def refuse_foreign(settings: WebSettings) -> None:
+    """Raise a 403 ``Problem`` if a page of another origin asks that is not in ``SPOOL_ALLOWED_ORIGINS``."""
+    allowed = settings.origins()
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "").lower()
+    if "*" in allowed or origin in allowed or site == "same-origin":
+        return
+    if origin is not None and not _is_own(origin):
+        raise Problem(403, "Not allowed", f"the origin {origin[:200]!r} is not in SPOOL_ALLOWED_ORIGINS")
+    if origin is None and site not in ("", "none"):
+        raise Problem(403, "Not allowed", "requests of other sites' pages are not served without Origin")
+
+
+def _is_own(origin: str) -> bool:
+    """Whether the origin is this server under the name that was asked for. Its scheme may be a proxy's."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+        own = urlsplit(f"//{request.host}")
+        own_port = own.port
+    except ValueError:
+        return False
+    if parts.scheme not in _PORTS or parts.hostname is None:
+        return False
+    default = _PORTS[parts.scheme]
+    return parts.hostname == own.hostname and (port or default) == (own_port or default)
