@@ -7,7 +7,7 @@ checked. So values and levels are counted in the text, before any of them is mad
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -43,18 +43,6 @@ def load(raw: bytes | memoryview) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
         raise Refused(f"is not JSON: {exc}") from exc
-
-
-def is_too_deep(data: Any) -> bool:
-    """Whether data that was parsed elsewhere has more than ``MAX_DEPTH`` levels."""
-    level = [data]
-    for _ in range(MAX_DEPTH):
-        level = [one for value in level if isinstance(value, dict | list) for one in _inner(value)]
-    return any(isinstance(value, dict | list) for value in level)
-
-
-def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
 
 
 def _check_structure(data: bytes) -> None:

@@ -21,11 +21,14 @@ from spool.redis_link import RedisLink
 from spool.server_check import check_server, read_info, used_part
 from spool.settings import WebSettings
 from spool.store import JobStore
+from web.budget import Budget
 from web.streams import StreamSlots, streams_for
 
 log = logging.getLogger("spool.web")
 
 _MEMORY_CHECK_S = 2.0
+_WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
+"""Of messages that have not come as a whole, or wait, on all WebSockets of a process."""
 
 
 @dataclass
@@ -40,6 +43,7 @@ class State:
     models: ModelTable
     keeper: Keeper
     slots: StreamSlots
+    websocket_input: Budget = field(default_factory=lambda: Budget(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
     memory_full: bool = False
     unfit: str | None = None

@@ -20,7 +20,9 @@ from web import auth
 from web.problems import Problem
 from web.state import State
 from web.stream import cursor_of
-from web.websocket_route import PING_S, Closed, frame, received, socket_route
+from web.websocket_input import PING_S
+from web.websocket_messages import Closed
+from web.websocket_route import frame, received, socket_route
 
 _ROWS = 500
 
@@ -63,7 +65,7 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
             send = TextSender(ws, reader, said=after > 0).send
         ws.event.on_set = reader.wake
         while ws.connected:
-            for message in received(ws):
+            for message in received(ws, _refuse):
                 if message.get("type") != "cancel":
                     raise Closed(1008, 'the only message here is {"type": "cancel"}')
                 here.store.cancel(job_id, owner)
@@ -72,6 +74,10 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
                 return
             if ended is None:
                 _wait(reader)
+
+
+def _refuse(problem: Problem) -> None:
+    raise Closed(1007, problem.detail)
 
 
 class LiveFrames:

@@ -1,9 +1,9 @@
 """What every WebSocket route shares (RFC 6455): the checks before the upgrade, whole frames, close codes.
 
-simple-websocket does the handshake and reads. What is sent goes out as frames encoded here, each written whole: its
-own ``send`` ignores how much the socket took (its issue 45), which under gevent tears frames of a slow reader. The
-socket that it gets is therefore one whose ``send`` is ``sendall`` under a lock, so that its pings and the entries
-never mix.
+simple-websocket does the handshake; ``websocket_input`` reads. What is sent goes out as frames encoded here, each
+written whole: its own ``send`` ignores how much the socket took (its issue 45), which under gevent tears frames of a
+slow reader. The socket that it gets is therefore one whose ``send`` is ``sendall`` under a lock, so that its pings and
+the entries never mix.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import binascii
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
 from typing import Any
 
+import gevent
 import orjson
 from flask import Flask, request
 from flask_sock import Sock
@@ -26,19 +27,26 @@ from simple_websocket import ConnectionClosed
 
 from spool.deadline import Deadline
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
-from web import origins
+from web import json_text, origins
 from web.auth import scope
 from web.metrics import STREAMS
-from web.problems import Problem
-from web.state import state
+from web.problems import Problem, field_problem
+from web.state import State, state
 from web.streams import reset_on_close
+from web.submissions import job_bytes
+from web.websocket_input import INPUT, Reading, close
+from web.websocket_messages import Closed, InputLimits
 
 log = logging.getLogger("spool.web")
 
-PING_S = 25
 _MESSAGE_BYTES = 64 * 1024
+_UNREAD_BYTES = 128 * 1024
+SUBPROTOCOLS = ("spool.json", "spool.text")
+_SUBPROTOCOLS_READ = 100
 _LINGER_S = 2.0
 """How long a peer may take to close its end."""
+_LINGER_BYTES = 256 * 1024
+"""How much it may still send meanwhile."""
 
 
 class WholeFrames:
@@ -75,13 +83,17 @@ class WholeFrames:
     def close(self) -> None:
         """Close after the peer has. Closing while something of it is unread would reset the connection, and the
         close frame that says why would be lost (RFC 6455 section 7.1.1)."""
-        deadline = Deadline.after(_LINGER_S)
+        deadline, left = Deadline.after(_LINGER_S), _LINGER_BYTES
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
-            while not deadline.passed:
+            while not deadline.passed and left > 0:
                 self._sock.settimeout(max(0.01, deadline.left_s))
-                if not self._sock.recv(65_536):
+                data = self._sock.recv(16_384)
+                if not data:
                     break
+                left -= len(data)
+                # A client that sends all the time would never make this wait.
+                gevent.sleep(0)
         self._sock.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -101,12 +113,7 @@ class Signal(threading.Event):
         self.on_set()
 
 
-OPTIONS = {
-    "subprotocols": ["spool.json", "spool.text"],
-    "ping_interval": PING_S,
-    "max_message_size": _MESSAGE_BYTES,
-    "event_class": Signal,
-}
+OPTIONS = {"subprotocols": SUBPROTOCOLS, "event_class": Signal, "thread_class": Reading}
 """What simple-websocket is told."""
 
 
@@ -120,18 +127,12 @@ def frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8) + payload
 
 
-class Closed(Exception):
-    """This end closes: RFC 6455 close ``code`` and why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-
-
-def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None]) -> None:
+def socket_route(
+    app: Flask, path: str, needed: str, serve: Callable[..., None], *, takes_prompts: bool = False
+) -> None:
     """A WebSocket route that closes with the code of whatever ends it. Before the upgrade, while a status can still
-    be sent: the credential (as for every route), Origin, and the caps."""
+    be sent: the credential (as for every route), Origin, and the caps. A message may be 64 KiB, and where the route
+    ``takes_prompts`` as large as the body of a submit."""
 
     @wraps(serve)
     def view(ws: Any, **values: str) -> None:
@@ -139,28 +140,33 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
         try:
             with here.slots.one(), STREAMS.labels("websocket").track_inprogress():
                 serve(here, ws, **values)
-            _close(ws, 1000, "")
+            close(ws, 1000, "")
         except Closed as closed:
-            _close(ws, closed.code, closed.reason)
+            close(ws, closed.code, closed.reason)
         except JobGone:
-            _close(ws, 4410, "gone")
+            close(ws, 4410, "gone")
         except JobNotFound:
-            _close(ws, 4404, "no such job")
+            close(ws, 4404, "no such job")
         except (StoreUnavailable, TooManyStreams) as exc:
-            _close(ws, 1013, type(exc).__name__)
+            close(ws, 1013, type(exc).__name__)
         except (ConnectionClosed, OSError):
             # The client left, or takes nothing.
             ws.connected = False
         except Exception:
             # The boundary: after the upgrade nobody else can say it in the protocol's words.
             log.exception("unexpected")
-            _close(ws, 1011, "internal error")
+            close(ws, 1011, "internal error")
+        ws.thread.wake()
         # gunicorn closes the connection when this returns.
         ws.thread.join(_LINGER_S)
 
     def check() -> None:
         if request.endpoint == view.__name__:
-            _check_upgrade()
+            here = state()
+            _check_upgrade(here)
+            settings = here.settings
+            prompt_bytes = job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
+            _prepare(here, prompt_bytes if takes_prompts else _MESSAGE_BYTES)
 
     view.__name__ = path
     scope(needed)(view)
@@ -169,12 +175,29 @@ def socket_route(app: Flask, path: str, needed: str, serve: Callable[..., None])
     Sock(app).route(path, endpoint=path)(view)
 
 
-def _check_upgrade() -> None:
-    here = state()
+def _check_upgrade(here: State) -> None:
     _check_handshake()
     origins.refuse_foreign(here.settings)
     here.refuse_streams()
-    request.environ["gunicorn.socket"] = WholeFrames(request.environ["gunicorn.socket"])
+
+
+def _prepare(here: State, message_bytes: int) -> None:
+    """What simple-websocket gets of the request: of the headers those that it needs and that have been checked, since
+    it answers none that it cannot parse. No extension: what deflates a message to a thousandth of its size would be
+    inflated before its size is known."""
+    environ, protocols = request.environ, request.headers.get("Sec-WebSocket-Protocol", "")
+    key = request.headers["Sec-WebSocket-Key"].strip()
+    for name in [name for name in environ if name.startswith("HTTP_")]:
+        del environ[name]
+    environ.update(HTTP_HOST="localhost", HTTP_CONNECTION="Upgrade", HTTP_UPGRADE="websocket")
+    environ.update(HTTP_SEC_WEBSOCKET_VERSION="13", HTTP_SEC_WEBSOCKET_KEY=key)
+    asked = (name.strip() for name in protocols.split(",", _SUBPROTOCOLS_READ)[:_SUBPROTOCOLS_READ])
+    if chosen := next((name for name in asked if name in SUBPROTOCOLS), None):
+        environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = chosen
+    # What is not read waits in the kernel, which would take megabytes.
+    environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD_BYTES)
+    environ[INPUT] = InputLimits(message_bytes, here.settings.stall_s, here.websocket_input)
+    environ["gunicorn.socket"] = WholeFrames(environ["gunicorn.socket"])
 
 
 def _check_handshake() -> None:
@@ -189,24 +212,18 @@ def _check_handshake() -> None:
         raise Problem(400, "Bad handshake", "Sec-WebSocket-Key must be 16 bytes in base64")
 
 
-def _close(ws: Any, code: int, reason: str) -> None:
-    if ws.connected:
-        with suppress(OSError):
-            ws.close(code, reason)
-
-
-def received(ws: Any) -> list[dict[str, Any]]:
-    """The JSON messages that have come. Raises ``Closed`` for what is none."""
-    messages = []
+def received(ws: Any, refuse: Callable[[Problem], None]) -> Iterator[dict[str, Any]]:
+    """The JSON objects that have come, one at a time. ``refuse`` gets what is wrong with one that is more than is
+    allowed. Raises ``Closed`` for what is no JSON object."""
     while ws.input_buffer:
-        data = ws.receive(timeout=0)
-        if isinstance(data, bytes):
-            raise Closed(1003, "send text")
-        try:
-            message = orjson.loads(data)
-        except ValueError as exc:
-            raise Closed(1007, "send JSON") from exc
-        if not isinstance(message, dict):
+        raw = ws.input_buffer.take()
+        if not raw.lstrip().startswith(b"{"):
             raise Closed(1007, "send a JSON object")
-        messages.append(message)
-    return messages
+        try:
+            message = json_text.load(raw)
+        except json_text.Refused as exc:
+            if isinstance(exc.__cause__, orjson.JSONDecodeError):
+                raise Closed(1007, "send JSON") from exc
+            refuse(field_problem("body", str(exc)))
+        else:
+            yield message

@@ -12,6 +12,7 @@ from tests.faults.jobs import Jobs
 from tests.faults.measured import measured
 from tests.faults.peers import PUSHED, Peer, attach, attach_to
 from tests.faults.vitals import broke, open_connections, open_streams
+from tests.faults.wire import CLOSE, TEXT, Frames, client_frame
 from tests.proxy import Proxy
 from tests.stack import Stack, running_stack, wait_for
 
@@ -63,6 +64,20 @@ def test_reader_that_never_reads(directory: Path, transports: tuple[str, ...]) -
         assert [ends_in_a_reset(peer) for peer in peers] == [True] * len(peers)
         assert broke(stack.webs[0]) == []
         measured(f"reader that never reads ({', '.join(transports)})", stall_s=STALL_S, freed_s=round(took_s, 1))
+
+
+def test_message_that_does_not_come_whole(directory: Path) -> None:
+    """A WebSocket message whose end does not come within the stall limit closes its socket, and says why."""
+    with running_stack(directory, webs=1, workers=0, STALL_S=STALL_S) as stack:
+        job = Jobs(stack).submit("silent")
+        peer = attach_to(stack.webs[0], job, "websocket_many")
+        half = client_frame(TEXT, b'{"type":')
+        peer.sock.sendall(bytes((half[0] & 0x7F,)) + half[1:])
+        began = time.monotonic()
+        frames = Frames().feed(peer.rest(4 * STALL_S + 10))
+        assert time.monotonic() - began >= STALL_S * 0.9
+        assert [(opcode, int.from_bytes(payload[:2])) for opcode, payload in frames] == [(CLOSE, 1008)]
+        peer.leave()
 
 
 @pytest.mark.slow

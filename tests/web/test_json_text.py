@@ -109,10 +109,3 @@ def test_values_in_a_string() -> None:
     """Text is one value, whatever it looks like."""
     text = 'a,b:c[{\\"' * MAX_VALUES
     assert json_text.load(orjson.dumps([text])) == [text]
-
-
-@pytest.mark.parametrize("depth", [1, MAX_DEPTH, MAX_DEPTH + 1, 900])
-def test_depth_of_data(depth: int) -> None:
-    """The depth of data is judged as that of its text."""
-    for data in (orjson.loads("[" * depth + "]" * depth), orjson.loads('{"a":' * depth + "1" + "}" * depth)):
-        assert json_text.is_too_deep(data) == (depth > MAX_DEPTH)

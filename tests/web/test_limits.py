@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -135,6 +136,25 @@ def test_too_many_streams_leaves_the_rest(client: httpx.Client, job: str) -> Non
     assert client.get(f"/jobs/{job}").status_code == 200
     assert client.get("/livez").status_code == 200
     assert client.post(f"/jobs/{job}/cancel").status_code == 200
+
+
+def test_jobs_that_a_socket_follows_take_places(capped: Stack, client: httpx.Client) -> None:
+    """The first job that a socket follows has the socket's place; each other takes one, and is refused without one."""
+    jobs = [client.post("/jobs", json={"prompt": "x"}).json()["id"] for _ in range(3)]
+    socket = websocket.create_connection(capped.webs[0].url.replace("http://", "ws://") + "/ws", timeout=10)
+    for job_id in jobs:
+        socket.send(json.dumps({"type": "follow", "job": job_id}))
+    refused = json.loads(socket.recv())
+    assert (refused["type"], refused["status"], refused["job"]) == ("error", 503, jobs[2])
+    client.post(f"/jobs/{jobs[1]}/cancel")
+    assert [json.loads(socket.recv())["type"] for _ in range(2)] == ["entry", "ended"]
+    socket.send(json.dumps({"type": "submit", "prompt": "x"}))
+    assert json.loads(socket.recv())["type"] == "accepted"
+    before = stored(capped.redis.link)
+    socket.send(json.dumps({"type": "submit", "prompt": "x"}))
+    assert json.loads(socket.recv())["status"] == 503
+    assert stored(capped.redis.link) == before
+    socket.close()
 
 
 def test_places_are_given_back(client: httpx.Client, job: str) -> None:

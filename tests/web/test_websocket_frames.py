@@ -14,7 +14,8 @@ from spool.entries import Entry, Kind
 from spool.log import Gap
 from tests.by_hand import AT, done, tokens
 from web.websocket import JSON_FRAMES, TextSender, text_frame
-from web.websocket_route import Closed, Signal, WholeFrames, frame
+from web.websocket_messages import Closed
+from web.websocket_route import Signal, WholeFrames, frame
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
