@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,8 @@ from kombu import Exchange, Producer, Queue
 from kombu.exceptions import OperationalError
 
 from spool.background import spawn_forever
+from spool.broker import broker_connection
+from spool.outage import Outage
 
 TASK = "spool.bell"
 QUEUE = "spool"
@@ -30,9 +33,11 @@ log = logging.getLogger("spool.bell")
 
 
 def celery_app(broker_url: str) -> Celery:
-    """The Celery application, as the side that rings and the side that hears both need it."""
-    app = Celery("spool", broker=broker_url, set_as_current=False)
+    """The Celery application, as the side that rings and the side that hears both need it. Raises ``SettingsError``."""
+    url, tls = broker_connection(broker_url)
+    app = Celery("spool", broker=url, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=tls,
         task_acks_late=False,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
@@ -74,13 +79,15 @@ def celery_app(broker_url: str) -> Celery:
 
 class Bell:
     """Rings, from a greenlet of its own: the keeper does not wait for the broker, a request for a few milliseconds at
-    most (``let_ring``). While it is away, bells are dropped: the jobs are in Redis, and the keeper rings again."""
+    most (``let_ring``). While it is away or refuses, bells are dropped, and it is tried again after ever longer pauses:
+    the jobs are in Redis, workers look for them by themselves, and the keeper rings again."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._waiting: deque[str] = deque(maxlen=_WAITING_AT_MOST)
         self._has_waiting = Event()
         self._all_rung = Event()
+        self._outage = Outage(log, "broker", "bells are not rung, workers look for jobs by themselves")
 
     def start(self) -> None:
         """Begin to ring what waits, and open the broker's connection before the first job needs it."""
@@ -88,6 +95,8 @@ class Bell:
 
     def ring(self, job_id: str = "") -> None:
         """One message for one free slot, soon."""
+        if self._outage.left_s:
+            return
         self._waiting.append(job_id)
         self._all_rung.clear()
         self._has_waiting.set()
@@ -95,22 +104,31 @@ class Bell:
     def let_ring(self) -> None:
         """Give way until it has rung, but only for a moment: the sooner a worker hears of a job the sooner it begins,
         and what else is to be done for the request can be done meanwhile."""
-        if len(self._waiting) <= _FEW:
+        if self._waiting and len(self._waiting) <= _FEW:
             self._all_rung.wait(_MOMENT_S)
 
     def _run(self) -> None:
-        self._warm()
+        self._attempt(self._warm)
         while True:
             self._has_waiting.wait()
             self._has_waiting.clear()
-            try:
-                with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
-                    while self._waiting:
-                        self._send(producer, self._waiting.popleft())
-            except (OperationalError, OSError) as exc:
-                log.warning("bell not rung (the keeper will): %s", type(exc).__name__)
-                self._waiting.clear()
+            if self._waiting:
+                self._attempt(self._send_waiting)
             self._all_rung.set()
+
+    def _attempt(self, use: Callable[[Producer], None]) -> None:
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
+                use(producer)
+        except (OperationalError, OSError) as exc:
+            self._waiting.clear()
+            self._outage.failed(exc)
+        else:
+            self._outage.worked()
+
+    def _send_waiting(self, producer: Producer) -> None:
+        while self._waiting:
+            self._send(producer, self._waiting.popleft())
 
     def _send(self, producer: Producer, job_id: str) -> None:
         """Celery's message, as its documentation defines it ("Message Protocol", version 2), with what a worker wants
@@ -132,11 +150,7 @@ class Bell:
         except (*connection.connection_errors, *connection.channel_errors) as exc:
             raise OperationalError(str(exc)) from exc
 
-    def _warm(self) -> None:
+    def _warm(self, producer: Producer) -> None:
         """The first publish would cost 50 ms."""
-        try:
-            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
-                connection: Any = producer.connection
-                connection.ensure_connection(max_retries=1)
-        except (OperationalError, OSError) as exc:
-            log.warning("broker not reached yet: %s", type(exc).__name__)
+        connection: Any = producer.connection
+        connection.ensure_connection(max_retries=1)

@@ -9,6 +9,8 @@ from types import FrameType
 from typing import Self
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_WITHOUT_MEANING = (signal.SIGUSR1, signal.SIGUSR2)
+"""By default they would end the supervisor at once, and with it everything out of order."""
 
 
 class StopSignals:
@@ -24,7 +26,9 @@ class StopSignals:
         # Under nohup, SIGHUP is ignored, and should stay so.
         numbers = [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
         self._before = {n: signal.signal(n, self._note) for n in numbers}
-        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGCHLD, *_WITHOUT_MEANING):
+            # No SIG_IGN, which every program that is started from here would inherit.
+            self._before[number] = signal.signal(number, lambda *_: None)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         return self
 

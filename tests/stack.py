@@ -159,7 +159,7 @@ class Redis(Process):
     def is_ready(self) -> bool:
         """Whether it answers."""
         try:
-            return self.link.call("PING") == b"PONG"
+            return bool(self.link.call("PING") == b"PONG")
         except Exception:  # noqa: BLE001 - anything means not yet
             return False
 

@@ -7,6 +7,7 @@ monkey.patch_all()
 import atexit  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from typing import Any  # noqa: E402
@@ -14,6 +15,7 @@ from typing import Any  # noqa: E402
 import gevent  # noqa: E402
 
 from spool.background import collect_rarely, raise_file_limit  # noqa: E402
+from spool.broker import broker_connection  # noqa: E402
 from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
@@ -31,6 +33,8 @@ try:
     settings = WebSettings.read()
     settings.check_exposure()
     temporary = temporary_directory()
+    if url := settings.broker_url.get_secret_value() or settings.redis_url.get_secret_value():
+        broker_connection(url)
 except SettingsError as error:
     sys.exit(f"spool web: {error}")
 
@@ -54,6 +58,8 @@ control_socket_disable = True
 forwarder_headers = ""
 accesslog = None
 _DRAIN_CHECK_S = 0.1
+_MASTERS_OWN = (signal.SIGHUP, signal.SIGUSR2)
+"""What these mean the master decides; a process that serves would end by them at once, as when a terminal is closed."""
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
@@ -64,6 +70,8 @@ def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
 def post_worker_init(worker: Any) -> None:
     """Start what runs beside the requests, in this process; and end the streams when gunicorn wants to stop: it
     would wait for them, then cut them without a word."""
+    for number in _MASTERS_OWN:
+        signal.signal(number, lambda *_: None)
     state = worker.app_state
     state.start()
     collect_rarely(lambda: state.slots.taken == 0)

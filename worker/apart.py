@@ -30,8 +30,10 @@ def main() -> None:
     process.start()
     taking = gevent.spawn(_take, process)
 
-    gevent.signal_handler(signal.SIGTERM, process.take_nothing)
-    gevent.signal_handler(signal.SIGINT, process.take_nothing)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        gevent.signal_handler(number, process.take_nothing)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda *_: None)
     # Standard input is a pipe from the worker that started this program: readable when that is gone.
     gone = gevent.spawn(wait_read, 0)
     while not (taking.ready() or process.draining or gone.ready()):

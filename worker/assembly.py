@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import sys
 
+from celery import Celery
+
+from spool.bell import celery_app
 from spool.errors import SettingsError
 from spool.settings import WorkerSettings
 from worker.backends import Backend
@@ -22,6 +25,15 @@ def read_settings() -> WorkerSettings:
     # The heartbeat's thread must not hold up the hub: by default a thread keeps the interpreter for 5 ms at a time.
     sys.setswitchinterval(0.0005)
     return settings
+
+
+def build_app(settings: WorkerSettings) -> Celery:
+    """The Celery application, or the end of the program with a line that says what is wrong."""
+    url = settings.broker_url.get_secret_value() or settings.redis_url.get_secret_value()
+    try:
+        return celery_app(url)
+    except SettingsError as exc:
+        sys.exit(f"spool worker: {exc}")
 
 
 def build_backends(settings: WorkerSettings) -> dict[str, Backend]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
+import signal
 from functools import partial
 from typing import Any
 
 import gevent
-from celery import Celery, signals
+from celery import bootsteps, signals
 from celery.worker.request import Request
 from gevent.greenlet import Greenlet
 from kombu.utils import functional as kombu_functional
 
 from spool.background import collect_rarely, raise_file_limit, spawn_forever
-from spool.bell import TASK, Bell, celery_app
-from spool.embedded import broker_url_from
+from spool.bell import TASK, Bell
 from spool.errors import SpoolError
 from spool.logs import configure as configure_logs
 from worker.annexes import Annexes
-from worker.assembly import build_backends, read_settings
+from worker.assembly import build_app, build_backends, read_settings
 from worker.backends import BackendError
 from worker.backends.discovery import discover
 from worker.process import WorkerProcess
@@ -33,15 +33,15 @@ _DISCOVER_AGAIN_S = 2.0
 # Celery's lazy proxies import this module before gevent patches `time`; its waits for a lost broker would stop the
 # whole hub, and with it every job.
 kombu_functional.sleep = gevent.sleep  # type: ignore[attr-defined]
+_IGNORES_HANGUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 settings = read_settings()
 raise_file_limit()
-app: Celery = celery_app(
-    settings.broker_url.get_secret_value() or broker_url_from(settings.redis_url.get_secret_value())
-)
+app = build_app(settings)
 upstreams = settings.upstreams()
 annexes = Annexes()
 process: WorkerProcess | None = None
 draining: Greenlet[..., None] | None = None
+app.conf.worker_consumer = "worker.consumer:BellConsumer"
 
 
 class Heard(Request):
@@ -87,9 +87,30 @@ def setup_logging(**_: Any) -> None:
     configure_logs(settings.log_level, settings.log_format)
 
 
-@signals.worker_ready.connect
-def start(**_: Any) -> None:
-    """Build what the jobs share, once Celery's pool is there."""
+class JobsStep(bootsteps.StartStopStep):
+    """Jobs run from when Celery's pool is there, whether or not the broker is."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, _worker: Any) -> None:
+        """Celery has set up its own signals by now."""
+        obey_signals()
+        start()
+
+
+app.steps["worker"].add(JobsStep)
+
+
+def obey_signals() -> None:
+    """SIGHUP ends the worker as SIGTERM does: Celery would start itself again, by a command that does not exist.
+    SIGUSR2, which has no meaning here, does not end it."""
+    # Under nohup it is ignored, and should stay so.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if _IGNORES_HANGUP else signal.getsignal(signal.SIGTERM))
+    signal.signal(signal.SIGUSR2, lambda *_: None)
+
+
+def start() -> None:
+    """Build what the jobs share."""
     global process
     backends = build_backends(settings)
     process = WorkerProcess(settings, Bell(app), backends, annexes.want)

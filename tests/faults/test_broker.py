@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.faults.crowd import Crowd
 from tests.faults.jobs import Jobs, spread
 from tests.faults.measured import measured
 from tests.proxy import Proxy
-from tests.stack import Redis, running_stack, wait_for
+from tests.stack import Process, Redis, free_port, running_stack, wait_for
 
 PATROL_S = 1.0
 """How often a worker looks by itself while no bell rings."""
@@ -69,6 +70,70 @@ def test_broker_that_dies(directory: Path) -> None:
     finally:
         broker.close()
         broker.link.close()
+
+
+class RefusingBroker:
+    """Accepts every connection, and refuses what is said on it."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://:hunter2@127.0.0.1:{self._listener.getsockname()[1]}/0"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.accepted += 1
+                threading.Thread(target=self._refuse, args=(connection,), daemon=True).start()
+
+    def _refuse(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while connection.recv(65_536):
+                connection.sendall(b"-NOAUTH Authentication required.\r\n" * 3)
+
+
+def lines_about_the_broker(process: Process) -> list[str]:
+    """What it logged of the broker."""
+    lines = process.output.read_text(errors="replace").splitlines()
+    return [line for line in lines if "broker" in line or ("celery" in line and "SecurityWarning" not in line)]
+
+
+def test_broker_away_when_a_worker_starts(directory: Path) -> None:
+    """Worker and web start without a broker: jobs run all the same, and each says once for each of its two uses that
+    the broker is away."""
+    with running_stack(directory, webs=1, workers=1, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as stack:
+        jobs = Jobs(stack)
+        for number in range(5):
+            jobs.submit(f"without a bell {number}", tokens=3)
+        jobs.wait_for_end()
+        assert max(waits(jobs)) <= PATROL_S + 4
+        assert len(lines_about_the_broker(stack.workers[0])) <= 2
+        assert len(lines_about_the_broker(stack.webs[0])) == 1
+
+
+@pytest.mark.slow
+def test_broker_that_refuses(directory: Path) -> None:
+    """A broker that accepts connections and refuses is asked ever more rarely, and the log says so once."""
+    broker = RefusingBroker()
+    with closing(broker), running_stack(directory, webs=1, workers=1, BROKER_URL=broker.url) as stack:
+        jobs = Jobs(stack)
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            job = jobs.submit(f"refused {len(jobs.accepted)}", tokens=2, rate=0)
+            jobs.wait_for_end([job])
+        assert max(waits(jobs)) <= PATROL_S + 4
+        lines = [line for process in (*stack.webs, *stack.workers) for line in lines_about_the_broker(process)]
+        log_bytes = sum(process.output.stat().st_size for process in (*stack.webs, *stack.workers))
+        measured("broker that refuses for 30 s", connections=broker.accepted, lines=len(lines), log_bytes=log_bytes)
+        assert "hunter2" not in "".join(lines)
+        assert len(lines) <= 3
+        assert broker.accepted < 60
 
 
 @pytest.mark.slow
