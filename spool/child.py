@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from spool.pulse import Pulse
+
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 10.0
 STEADY_S = 30.0
@@ -40,6 +42,8 @@ class Program:
     hurry_s: float = 2.0
     hurry_signal: signal.Signals = signal.SIGQUIT
     orphan_signal: signal.Signals = signal.SIGQUIT
+    serves_at: tuple[str, int] | None = None
+    """Where it answers ``GET /livez``, if it serves HTTP: killed and started again when it does not any more."""
 
 
 class Lines:
@@ -88,6 +92,7 @@ class Child:
         self.start_at: float | None = None
         """When to start it (again), on ``clock``; ``None``: it runs, or never will again."""
         self.is_ready = False
+        self.pulse = Pulse(*program.serves_at, clock) if program.serves_at else None
         self._clock = clock
         self._started_at = 0.0
 
@@ -128,6 +133,18 @@ class Child:
         )
         os.set_blocking(self.output_fd, False)
 
+    def probe(self) -> None:
+        """Ask whether it is ready, until it has been."""
+        if self.running and not self.is_ready:
+            self.is_ready = self.program.ready()
+            if self.is_ready and self.pulse is not None:
+                self.pulse.begin()
+
+    @property
+    def ask_at(self) -> float | None:
+        """When to ask next whether it hangs; None where that is not to be asked."""
+        return self.pulse.due_at if self.pulse is not None and self.running and self.is_ready else None
+
     def read(self) -> tuple[list[bytes], bool]:
         """The whole lines that have come since, and whether the output has been closed. Never waits.
 
@@ -156,6 +173,8 @@ class Child:
             lines += self.lines.feed(data)
         lines += self.lines.flush()
         self.process.stdout.close()
+        if self.pulse is not None:
+            self.pulse.end()
         status = describe(self.process.returncode)
         self.process = None
         return lines, status, self._clock() - self._started_at

@@ -41,6 +41,7 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int) -> l
         env=env,
         ready=lambda: answers_ready(settings.host, port),
         stop_s=settings.drain_s + _WEB_SPARE_S,
+        serves_at=(_local(settings.host), port),
     )
     workers = [
         Program(
@@ -151,8 +152,12 @@ def _no_port(settings: WebSettings, exc: OSError) -> SettingsError:
 
 def base_url(host: str, port: int) -> str:
     """Where a client on this machine finds a web that listens on ``host``."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    host = _local(host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _local(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
 
 
 def answers_ready(host: str, port: int, timeout_s: float = 0.5) -> bool:

@@ -23,6 +23,7 @@ NAME = "spool"
 """The supervisor's own name in the output."""
 
 _PROBE_S = 0.02
+_PROBE_AGAIN_S = 0.5
 _SAME_WISH_S = 0.5
 """Signals that follow so soon are one wish: one to the process group comes directly and through make."""
 
@@ -92,12 +93,22 @@ class Supervisor:
                 self._start(child)
         if not (self._all_ready or self._stopping):
             self._probe()
+        self._kill_what_hangs()
+
+    def _kill_what_hangs(self) -> None:
+        for child in self._children():
+            if child.ask_at is None and child.pulse is not None:
+                # It was started again.
+                child.probe()
+            elif child.ask_at is not None and child.ask_at <= self._clock() and child.pulse and child.pulse.hangs():
+                self._say(f"{child.name} runs and does not answer: SIGKILL")
+                child.is_ready = False
+                child.kill_group()
 
     def _probe(self) -> None:
         stage = self._stages[self._stage]
         for child in stage:
-            if child.running and not child.is_ready:
-                child.is_ready = child.program.ready()
+            child.probe()
         if all(child.is_ready for child in stage):
             if self._stage + 1 < len(self._stages):
                 self._start_stage(self._stage + 1)
@@ -216,10 +227,15 @@ class Supervisor:
         if not self._all_ready and not self._stopping:
             return _PROBE_S
         times = [*self._kill_at.values(), *(c.start_at for c in self._children() if c.start_at is not None)]
+        if not self._stopping:
+            times += [self._clock() + _PROBE_AGAIN_S if c.ask_at is None else c.ask_at for c in self._asked()]
         return max(0.0, min(times) - self._clock()) if times else None
 
     def _running(self) -> list[Child]:
         return [child for child in self._stages[self._stage] if child.running]
+
+    def _asked(self) -> list[Child]:
+        return [child for child in self._children() if child.running and child.pulse is not None]
 
     @property
     def _is_last_stage(self) -> bool:

@@ -20,6 +20,7 @@ from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
 from spool.temporary import temporary_directory  # noqa: E402
+from web.server.hung_processes import HANG_S, HungProcesses, allow_boot  # noqa: E402
 from web.streams import connections_for  # noqa: E402
 
 
@@ -51,7 +52,7 @@ workers = settings.web_processes
 worker_connections = connections_for(settings.max_streams)
 backlog = 4096
 keepalive = 75
-timeout = 60
+timeout = int(HANG_S)
 graceful_timeout = max(1, int(settings.drain_s) + 2)
 control_socket_disable = True
 # Else these headers of a client on loopback would change which path a request is for.
@@ -62,8 +63,15 @@ _MASTERS_OWN = (signal.SIGHUP, signal.SIGUSR2)
 """What these mean the master decides; a process that serves would end by them at once, as when a terminal is closed."""
 
 
+def when_ready(server: Any) -> None:
+    """The master logs too, and looks after its processes in a way of our own."""
+    configure(settings.log_level, settings.log_format)
+    server.murder_workers = HungProcesses(server).end
+
+
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
     """Each process logs for itself."""
+    allow_boot(worker)
     configure(settings.log_level, settings.log_format)
 
 
