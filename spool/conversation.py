@@ -6,14 +6,14 @@ so that a turn needs none of the earlier ones, which may be gone by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from spool.entries import Kind
+from spool.entries import Kind, decode_all
 from spool.errors import UndecodableRecord
+from spool.growing_text import GrowingText
+from spool.log import Run
 
 
 def given(stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -25,11 +25,16 @@ def given(stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 @dataclass(slots=True)
 class ToolCall:
-    """One tool call, as far as it came; ``arguments`` is JSON text once it is whole."""
+    """One tool call, as far as it came: ``pieces`` of its arguments."""
 
     call_id: str
     name: str
-    arguments: str = ""
+    pieces: GrowingText = field(default_factory=GrowingText)
+
+    @property
+    def arguments(self) -> str:
+        """JSON text, once it is whole."""
+        return str(self.pieces)
 
     def message(self) -> dict[str, Any]:
         """The call in a message's ``tool_calls``."""
@@ -47,31 +52,31 @@ class Answer:
     finish_reason: str | None = None
     error: Mapping[str, Any] | None = None
     end: Kind | None = None
-    _text: list[str] = field(default_factory=list)
-    _reasoning: list[str] = field(default_factory=list)
+    _text: GrowingText = field(default_factory=GrowingText)
+    _reasoning: GrowingText = field(default_factory=GrowingText)
 
-    def add(self, raw: bytes) -> None:
-        """Take the next encoded entry. Raises ``UndecodableRecord``."""
-        try:
-            entry = orjson.loads(raw)
-            self._add(entry, entry["kind"])
-        except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
-            raise UndecodableRecord("entry", raw) from exc
+    def add_all(self, raws: Sequence[bytes]) -> None:
+        """Take the next encoded entries. Raises ``UndecodableRecord``."""
+        for entry in decode_all(raws):
+            try:
+                self._add(entry, entry["kind"])
+            except (KeyError, TypeError) as exc:
+                raise UndecodableRecord("entry", entry) from exc
 
-    def add_all(self, entries: Iterable[bytes]) -> None:
-        """Take several."""
-        for raw in entries:
-            self.add(raw)
+    def add_run(self, run: Run) -> bool:
+        """Take entries of one kind at once. True: it can."""
+        (self._text if run.kind is Kind.TOKEN else self._reasoning).add(run.text)
+        return True
 
     @property
     def text(self) -> str:
         """The answer's text."""
-        return "".join(self._text)
+        return str(self._text)
 
     @property
     def reasoning(self) -> str:
         """What the model thought before it."""
-        return "".join(self._reasoning)
+        return str(self._reasoning)
 
     def message(self) -> dict[str, Any] | None:
         """The answer as a message of the conversation; None if it is empty."""
@@ -85,9 +90,9 @@ class Answer:
     def _add(self, entry: dict[str, Any], kind: str) -> None:
         match kind:
             case Kind.TOKEN:
-                self._text.append(entry["text"])
+                self._text.add(entry["text"])
             case Kind.REASONING:
-                self._reasoning.append(entry["text"])
+                self._reasoning.add(entry["text"])
             case Kind.TOOL_CALL:
                 self._add_call(entry)
             case Kind.RESTARTED:
@@ -109,7 +114,7 @@ class Answer:
         call = self.calls.get(index)
         if call is None:
             call = self.calls[index] = ToolCall(call_id_of(self.job_id, entry), entry["name"] or "")
-        call.arguments += entry["arguments"]
+        call.pieces.add(entry["arguments"])
 
 
 def call_id_of(job_id: str, entry: Mapping[str, Any]) -> str:

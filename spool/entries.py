@@ -10,7 +10,7 @@ first and in this order, so that a transport can name them without decoding the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -86,6 +86,19 @@ def encode(entry_id: int, kind: Kind, at: str, fields: Mapping[str, Any]) -> byt
 def encode_text(entry_id: int, kind: Kind, at: str, text: str) -> bytes:
     """``encode`` of an entry whose one field is its ``text``: most are, and this costs half."""
     return b'{"id":%d,"kind":%b,"at":"%b","text":%b}' % (entry_id, _QUOTED[kind], at.encode(), orjson.dumps(text))
+
+
+def decode_all(raws: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Encoded entries as plain objects, all decoded at once, which costs a third of decoding each. Raises
+    ``UndecodableRecord``."""
+    joined = b"[%b]" % b",".join(raws)
+    try:
+        entries: list[dict[str, Any]] = orjson.loads(joined)
+    except orjson.JSONDecodeError as exc:
+        raise UndecodableRecord("entries", joined) from exc
+    if len(entries) != len(raws):
+        raise UndecodableRecord("entries", joined)
+    return entries
 
 
 def kind_of(raw: bytes) -> bytes:

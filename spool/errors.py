@@ -14,7 +14,8 @@
     ├── NoModel                  no upstream has said yet which models it serves, and there is no demo
     ├── LimitExceeded            too many of something (carries retry_after_s)
     │   ├── QueueFull
-    │   └── TooManyStreams
+    │   ├── TooManyStreams
+    │   └── TooManyFolds
     ├── Draining                 this process is going away; another one serves
     └── StoreUnavailable         Redis is away or refuses (carries retry_after_s)
         ├── OutcomeUnknown       ... after a write was sent: it may have happened
@@ -137,6 +138,10 @@ class QueueFull(LimitExceeded):
 
 class TooManyStreams(LimitExceeded):
     """This web process carries as many streams as it may."""
+
+
+class TooManyFolds(LimitExceeded):
+    """This web process reads as many logs as a whole as it may."""
 
 
 class Draining(SpoolError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spool.entries import kind_of
+from spool.entries import Kind, decode_all, kind_of
+from spool.errors import UndecodableRecord
 from spool.jobs import shard_of
 from spool.keys import log as log_key
 from spool.redis_link import RedisLink
@@ -35,6 +36,30 @@ _HEAD, _KIND = b'{"id":', b',"kind":"'
 
 Row = tuple[int, bytes]
 """An entry's id and its encoded bytes."""
+
+_TEXTS = frozenset({Kind.TOKEN, Kind.REASONING})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive entries of one kind that adds text: ``count`` of them up to the entry ``last``, and their text."""
+
+    kind: Kind
+    count: int
+    last: int
+    text: str
+
+
+def run_of(rows: Sequence[Row]) -> Run | None:
+    """The rows as one run; None where they are none. Raises ``UndecodableRecord``."""
+    entries = decode_all([raw for _entry_id, raw in rows])
+    try:
+        kinds = {entry["kind"] for entry in entries}
+        if len(kinds) != 1 or not kinds <= _TEXTS:
+            return None
+        return Run(Kind(kinds.pop()), len(rows), rows[-1][0], "".join([entry["text"] for entry in entries]))
+    except (KeyError, TypeError) as exc:
+        raise UndecodableRecord("entries", rows) from exc
 
 
 def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ would be if it had come a moment earlier.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import cast
 
@@ -16,11 +17,14 @@ from gevent.lock import BoundedSemaphore
 
 from spool.errors import StoreUnavailable
 from spool.feed import Encoder
-from spool.log import Row, read
+from spool.log import Row, Run, read, run_of
 from spool.redis_link import RedisLink
 
 _KEPT_S = 1.0
 _KEPT_BYTES = 16 * 1024 * 1024
+_RUN_CHARACTERS = 8 * 1024 * 1024
+_RUNS = 20_000
+"""Of text in runs that are kept, and of runs: of 500 entries each, if a log is long."""
 _AT_ONCE = 16
 """Pages that are read at a time: whoever comes after waits for the others here, and not for an answer of Redis's, which
 would count as its silence."""
@@ -57,6 +61,8 @@ class Pages:
         self._link = link
         self._kept: dict[tuple[str, int, int], AsyncResult[Page]] = {}
         self._bytes = 0
+        self._runs: OrderedDict[tuple[str, int], Run] = OrderedDict()
+        self._run_characters = 0
         self._turns = BoundedSemaphore(_AT_ONCE)
 
     def read(self, job_id: str, after: int, count: int) -> Page:
@@ -83,6 +89,26 @@ class Pages:
             self._forget(key)
         self._make_room()
         return page
+
+    def run(self, job_id: str, after: int, count: int) -> Run | None:
+        """The entries after ``after`` as one run of text, where those of the next page are one and none is missing.
+        Entries never change, so runs are kept longer than pages. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
+        key = (job_id, after)
+        kept = self._runs.get(key)
+        if kept is not None:
+            self._runs.move_to_end(key)
+            return kept
+        page = self.read(job_id, after, count)
+        if not page.rows or page.rows[0][0] != after + 1:
+            return None
+        run = run_of(page.rows)
+        if run is not None and key not in self._runs:
+            self._runs[key] = run
+            self._run_characters += len(run.text)
+            while self._run_characters > _RUN_CHARACTERS or len(self._runs) > _RUNS:
+                _key, oldest = self._runs.popitem(last=False)
+                self._run_characters -= len(oldest.text)
+        return run
 
     def drop_old(self) -> None:
         """Forget what nobody may be given any more. To be called now and then."""
@@ -111,6 +137,9 @@ def _got(reading: AsyncResult[Page]) -> Page:
 
 
 def _bounded(rows: list[Row]) -> tuple[list[Row], int]:
+    size = sum([len(raw) for _entry_id, raw in rows])
+    if size <= _PAGE_BYTES:
+        return rows, size
     size = 0
     for at, (_entry_id, raw) in enumerate(rows):
         if at and size + len(raw) > _PAGE_BYTES:

@@ -15,7 +15,7 @@ from gevent.event import Event
 
 from spool.entries import is_terminal
 from spool.feed import Encoder, Feed
-from spool.log import PAGE, Gap, Row, gap_before
+from spool.log import PAGE, Gap, Row, Run, gap_before
 from spool.pages import Page, Pages
 
 if TYPE_CHECKING:
@@ -123,6 +123,18 @@ class Reader:
         if len(rows) < len(entries):
             self.cursor = rows[-1][0] if rows else before
         return rows, taken.gap, taken.ended and len(rows) == len(entries)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what comes next has to be read from Redis."""
+        return self.cursor < self.feed.base
+
+    def run_ahead(self) -> Run | None:
+        """The next page, where it has to be read from Redis and is one run of text. The cursor stays: set it to
+        ``last`` to take the run. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
+        if not self.is_behind:
+            return None
+        return self._pages.run(self.feed.job_id, self.cursor, self._count)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for something new, at most ``seconds``. True if there is; False on an idle tick, when whoever reads

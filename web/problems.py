@@ -104,6 +104,8 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(503, "Queue full", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.TooManyStreams():
             return Problem(503, "Too many streams", str(exc), headers=retry_after(exc.retry_after_s))
+        case errors.TooManyFolds():
+            return Problem(503, "Too many folds", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.LimitExceeded():
             return Problem(429, "Too many requests", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.StoreUnavailable():

@@ -22,6 +22,7 @@ from spool.server_check import check_server, read_info, used_part
 from spool.settings import WebSettings
 from spool.store import JobStore
 from web.budget import Budget
+from web.folds import Folds
 from web.streams import StreamSlots, streams_for
 
 log = logging.getLogger("spool.web")
@@ -43,6 +44,7 @@ class State:
     models: ModelTable
     keeper: Keeper
     slots: StreamSlots
+    folds: Folds
     websocket_input: Budget = field(default_factory=lambda: Budget(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
     memory_full: bool = False
@@ -71,6 +73,7 @@ class State:
             ),
             keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
             slots=StreamSlots(streams_for(settings.max_streams)),
+            folds=Folds(follower),
         )
 
     def start(self) -> None:

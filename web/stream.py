@@ -124,4 +124,4 @@ def _text_body(job: Job, after: int, reader: Reader, peer: Peer) -> Iterator[byt
     if after == 0:
         # From the beginning: that of the attempt that counts.
         reader.cursor = job.attempt_first - 1
-    return text.stream_text(reader, peer, state().settings.heartbeat_s, said=after > 0)
+    return text.stream_text(state().folds, reader, peer, state().settings.heartbeat_s, said=after > 0)

@@ -7,7 +7,7 @@ import resource
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,29 @@ class StreamSlots:
             self.taken -= 1
 
 
+def _peek(sock: Any) -> bytes | None:
+    """The next byte that the client has sent, left in place; ``b""`` at its end, None while there is neither."""
+    try:
+        # The plain socket underneath: gevent's own would wait for something to read.
+        plain = _socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    except OSError:
+        return b""
+    try:
+        return plain.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+    finally:
+        plain.detach()
+
+
+def presence(environ: Mapping[str, Any]) -> Callable[[], bool]:
+    """Asks whether the client of this request is still there."""
+    sock = environ.get("gunicorn.socket")
+    return lambda: sock is None or _peek(sock) != b""
+
+
 class Peer:
     """The client's end of a stream's connection.
 
@@ -106,20 +129,11 @@ class Peer:
         for clients that keep their connection whole."""
         if self._watcher is None:
             return False
-        # The plain socket underneath: gevent's own would wait for something to read.
-        plain = _socket.socket(self._sock.family, self._sock.type, self._sock.proto, self._sock.fileno())
-        try:
-            seen = plain.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        finally:
-            plain.detach()
+        seen = _peek(self._sock)
         if seen:
             # A pipelined request; it waits its turn, and must not wake the stream for ever.
             self.close()
-        return not seen
+        return seen == b""
 
     def cut(self) -> None:
         """Close the connection in the middle of the body: the one way to say on a bare body that it is not whole."""

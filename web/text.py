@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from spool.entries import Entry, Kind
-from spool.errors import StoreUnavailable
+from spool.entries import Kind, decode_all
+from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.log import Row
 from spool.reader import Reader
+from web.folds import Folds
 from web.streams import Peer
 
 MEDIA_TYPE = "text/plain"
@@ -28,11 +29,10 @@ def text_of(rows: list[Row], *, said: bool) -> tuple[bytes, bool]:
     """What the rows add to the text, and whether the answer is whole. Raises ``Cut`` where it cannot go on;
     ``said``: text was sent before."""
     parts: list[str] = []
-    for _entry_id, raw in rows:
-        entry = Entry.decode(raw)
-        match entry.kind:
+    for entry in decode_all([raw for _entry_id, raw in rows]):
+        match entry["kind"]:
             case Kind.TOKEN:
-                parts.append(entry.fields["text"])
+                parts.append(entry["text"])
             case Kind.RESTARTED if said:
                 raise Cut
             case Kind.RESTARTED:
@@ -52,13 +52,13 @@ class CutAfter(Cut):
         self.data = data
 
 
-def stream_text(reader: Reader, peer: Peer, heartbeat_s: float, *, said: bool) -> Iterator[bytes]:
+def stream_text(folds: Folds, reader: Reader, peer: Peer, heartbeat_s: float, *, said: bool) -> Iterator[bytes]:
     """The bytes of a ``text/plain`` stream. ``said``: the client has text already, from before its cursor."""
     # gunicorn sends the headers with the first piece, and a silent job must not hold them back.
     yield b""
     try:
         while not peer.gone:
-            rows, gap, ended = reader.take_rows(_ROWS)
+            rows, gap, ended = folds.take_rows(reader, _ROWS)
             if gap is not None:
                 raise Cut
             data, whole = text_of(rows, said=said)
@@ -76,5 +76,5 @@ def stream_text(reader: Reader, peer: Peer, heartbeat_s: float, *, said: bool) -
         if cut.data:
             yield cut.data
         peer.cut()
-    except (Cut, StoreUnavailable):
+    except (Cut, StoreUnavailable, UndecodableRecord):
         peer.cut()

@@ -4,26 +4,27 @@ remember in between; here is what all of them share: slots, the client's end, he
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flask import Response, request
 
-from spool.errors import Draining, JobGone, StoreUnavailable
+from spool.errors import Draining, JobGone, StoreUnavailable, UndecodableRecord
 from spool.jobs import Job
 from spool.log import Row
 from spool.reader import Reader
 from web import sse
+from web.folds import Fold, Folds
 from web.metrics import STREAMS
 from web.state import State, state
 from web.stream import head_response
 from web.streams import Peer
 
 _ROWS = 500
-CLIENT_LEFT = 499
-"""The status of an answer that nobody reads; nginx counts those under it."""
+log = logging.getLogger("spool.web")
 
 
 class Translation(Protocol):
@@ -38,7 +39,12 @@ class Translation(Protocol):
         ...
 
     def entries(self, rows: list[Row]) -> bytes:
-        """What these entries add; may be empty."""
+        """What these entries add; may be empty. Raises ``UndecodableRecord``."""
+        ...
+
+    def skip(self, reader: Reader) -> bool:
+        """Take the next page at once and move the reader over it, where nothing of it is to be sent. False, and nothing
+        taken: it must come by ``entries``. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
         ...
 
     @property
@@ -71,44 +77,78 @@ def streamed(job: Job, translation: Translation, headers: Mapping[str, str]) -> 
         entering.callback(peer.close)
         peer.watch(reader.wake)
         held = entering.pop_all()
-    body = _push(reader, translation, peer, here.settings.heartbeat_s)
+    body = _push(here.folds, reader, translation, peer, here.settings.heartbeat_s)
     response = Response(body, mimetype=sse.MEDIA_TYPE, headers=headers)
     response.call_on_close(held.close)
     return response
 
 
-def _push(reader: Reader, translation: Translation, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
+def _push(folds: Folds, reader: Reader, translation: Translation, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
     yield translation.opening()
     # A little early: the follower looks at idle readers twice a second.
     heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
     beat_at = time.monotonic() + heartbeat_s
     while not peer.gone:
-        try:
-            rows, gap, ended = reader.take_rows(_ROWS)
-        except StoreUnavailable:
-            yield from _break_off(
-                translation, peer, "store_unavailable", "Redis cannot be reached or cannot answer now"
-            )
-            return
-        if gap is not None:
-            yield from _break_off(translation, peer, "entries_missing", "a part of this answer has been lost")
-            return
-        data = translation.entries(rows) if rows else b""
-        if data:
+        taken = _take(folds, reader, translation, beat_at)
+        if taken.trouble is None and taken.data:
             beat_at = time.monotonic() + heartbeat_s
-            if left := peer.send(data):
+            if left := peer.send(taken.data):
                 yield left
-        if ended or translation.over:
+        if taken.ended or translation.over:
             return
-        if reader.must_leave:
-            yield from _break_off(translation, peer, "server_draining", "this server is going away")
+        trouble = taken.trouble or (_DRAINING if reader.must_leave else None)
+        if trouble is not None:
+            yield from _break_off(translation, peer, *trouble)
             return
-        if rows:
-            continue
-        reader.tick_at = beat_at
-        if not reader.wait() and time.monotonic() >= beat_at:
+        if not taken.moved and not taken.waited:
+            reader.tick_at = beat_at
+            reader.wait()
+        if time.monotonic() >= beat_at:
             yield translation.heartbeat()
             beat_at = time.monotonic() + heartbeat_s
+
+
+_DRAINING = ("server_draining", "this server is going away")
+_UNAVAILABLE = ("store_unavailable", "Redis cannot be reached or cannot answer now")
+_LOST = ("entries_missing", "a part of this answer has been lost")
+
+
+class _Taken(NamedTuple):
+    """What a look at the reader gave: bytes to send, whether it moved or waited for its turn in vain, whether the log
+    ends there, and what keeps the stream from going on."""
+
+    data: bytes = b""
+    moved: bool = False
+    waited: bool = False
+    ended: bool = False
+    trouble: tuple[str, str] | None = None
+
+
+def _take(folds: Folds, reader: Reader, translation: Translation, until: float) -> _Taken:
+    try:
+        if not reader.is_behind:
+            return _translated(reader, translation)
+        if not folds.enter(until - time.monotonic()):
+            return _Taken(waited=True)
+        try:
+            while translation.skip(reader):
+                if folds.is_spent:
+                    return _Taken(moved=True)
+            return _translated(reader, translation)
+        finally:
+            folds.leave()
+    except StoreUnavailable:
+        return _Taken(trouble=_UNAVAILABLE)
+    except UndecodableRecord:
+        log.exception("log of %s cannot be read", reader.feed.job_id)
+        return _Taken(trouble=_LOST)
+
+
+def _translated(reader: Reader, translation: Translation) -> _Taken:
+    rows, gap, ended = reader.take_rows(_ROWS)
+    if gap is not None:
+        return _Taken(trouble=_LOST)
+    return _Taken(translation.entries(rows) if rows else b"", moved=bool(rows), ended=ended)
 
 
 def _break_off(translation: Translation, peer: Peer, code: str, message: str) -> Iterator[bytes]:
@@ -119,19 +159,18 @@ def _break_off(translation: Translation, peer: Peer, code: str, message: str) ->
         yield data
 
 
-def wait_for_all(here: State, job: Job, take: Callable[[bytes], object]) -> bool:
-    """Hand every entry of the job's log to ``take``, for a client that waits for the whole answer. True once it has
+def wait_for_all(here: State, job: Job, into: Fold) -> bool:
+    """Fold the job's log to its end, for a client that waits for the whole answer. True once it has
     ended, False if the client left before. Raises ``Draining`` if this server has to go first, ``TooManyStreams``,
     ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
     peer = Peer(request.environ)
     with here.slots.one(), here.follower.attach(job, 0, patient=True) as reader, closing(peer):
         peer.watch(reader.wake)
         while not peer.gone:
-            rows, gap, ended = reader.take_rows(_ROWS)
+            rows, gap, ended = here.folds.take_rows(reader, _ROWS)
             if gap is not None:
                 raise JobGone(job.id)
-            for _entry_id, raw in rows:
-                take(raw)
+            into.add_all([raw for _entry_id, raw in rows])
             if ended:
                 return True
             if reader.must_leave:

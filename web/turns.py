@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import request
+
 from spool.conversation import Answer
 from spool.errors import JobNotEnded
 from spool.jobs import Job
-from spool.log import PAGE, read
 from web.state import State
+from web.streams import presence
 
 
 def turns(here: State, job_id: str, owner: str) -> list[dict[str, Any]]:
@@ -26,11 +28,7 @@ def turns(here: State, job_id: str, owner: str) -> list[dict[str, Any]]:
 
 
 def answer_of(here: State, job: Job) -> Answer:
-    """What the job has answered so far, read from its log."""
-    answer, after = Answer(job.id), job.attempt_first - 1
-    while rows := read(here.link, job.id, after):
-        answer.add_all(raw for _entry_id, raw in rows)
-        after = rows[-1][0]
-        if len(rows) < PAGE:
-            break
+    """What the job has answered so far, read from its log. Raises as ``Folds.fold``."""
+    answer = Answer(job.id)
+    here.folds.fold(job, answer, presence(request.environ), after=job.attempt_first - 1)
     return answer

@@ -15,7 +15,7 @@ def answered(*entries: tuple[Kind, dict[str, Any]]) -> Answer:
     """The answer that these entries add up to."""
     answer = Answer("j0-x")
     answer.add_all(
-        Entry(n, kind, "2026-11-21T09:30:00.000Z", fields).encode() for n, (kind, fields) in enumerate(entries)
+        [Entry(n, kind, "2026-11-21T09:30:00.000Z", fields).encode() for n, (kind, fields) in enumerate(entries)]
     )
     return answer
 
@@ -78,7 +78,7 @@ def test_what_is_no_entry() -> None:
     """Bytes that are no entry are named."""
     for raw in (b"{", b"[]", b'{"id":1}', b'{"id":1,"kind":"token"}'):
         with pytest.raises(UndecodableRecord):
-            Answer("j").add(raw)
+            Answer("j").add_all([raw])
 
 
 def test_what_the_model_is_given() -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 
 from spool.conversation import ToolCall, call_id_of
-from spool.entries import Kind
+from spool.entries import Kind, decode_all
 from spool.jobs import Job
 from spool.log import Row
+from spool.reader import Reader
 from web.ai_sdk.ui_parts import Chunk, chunks_of
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -55,7 +56,12 @@ class UiMessageStream:
 
     def entries(self, rows: list[Row]) -> bytes:
         """The chunks of these entries, and behind the terminal one what ends the stream."""
-        return b"".join([self._entry(orjson.loads(raw)) for _entry_id, raw in rows if not self.over])
+        entries = decode_all([raw for _entry_id, raw in rows])
+        return b"".join([self._entry(entry) for entry in entries if not self.over])
+
+    def skip(self, reader: Reader) -> bool:  # noqa: ARG002 - the protocol's shape
+        """Nothing is skipped: a client that resumes gets the whole stream."""
+        return False
 
     def heartbeat(self) -> bytes:
         """A comment."""
@@ -119,7 +125,7 @@ class UiMessageStream:
         arguments = entry["arguments"]
         if not arguments:
             return data
-        call.arguments += arguments
+        call.pieces.add(arguments)
         return data + _encode({"type": "tool-input-delta", "toolCallId": call.call_id, "inputTextDelta": arguments})
 
     def _done(self, finish_reason: str) -> bytes:

@@ -11,6 +11,7 @@ from pydantic import Field
 from spool.conversation import Answer
 from spool.jobs import NewJob
 from web.auth import scope
+from web.folds import CLIENT_LEFT
 from web.jobs import accept
 from web.json_response import json_response
 from web.openai.chat_chunks import ChatChunks, completion
@@ -20,7 +21,7 @@ from web.shapes import Pieces, Some
 from web.slices import in_slices
 from web.state import State, state
 from web.submissions import MESSAGES_AT_MOST, Message
-from web.translated import CLIENT_LEFT, streamed, wait_for_all
+from web.translated import streamed, wait_for_all
 
 blueprint = Blueprint("openai_chat", __name__)
 
@@ -81,7 +82,7 @@ def create() -> Response:
         if asked.stream:
             wants_usage = bool((asked.stream_options or {}).get("include_usage"))
             return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers)
-        if not wait_for_all(here, job, answer.add):
+        if not wait_for_all(here, job, answer):
             return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:
         raise _failed(answer, headers)

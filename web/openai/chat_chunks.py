@@ -12,9 +12,10 @@ from typing import Any
 import orjson
 
 from spool.conversation import Answer, call_id_of
-from spool.entries import Kind
+from spool.entries import Kind, decode_all
 from spool.jobs import Job
 from spool.log import Row
+from spool.reader import Reader
 from web.openai.errors import error_body
 
 DONE = b"data: [DONE]\n\n"
@@ -42,7 +43,12 @@ class ChatChunks:
 
     def entries(self, rows: list[Row]) -> bytes:
         """The chunks of these entries, and behind the terminal one what ends the stream."""
-        return b"".join([self._entry(orjson.loads(raw)) for _entry_id, raw in rows if not self.over])
+        entries = decode_all([raw for _entry_id, raw in rows])
+        return b"".join([self._entry(entry) for entry in entries if not self.over])
+
+    def skip(self, reader: Reader) -> bool:  # noqa: ARG002 - the protocol's shape
+        """Nothing is skipped: these streams cannot be resumed."""
+        return False
 
     def heartbeat(self) -> bytes:
         """A comment."""

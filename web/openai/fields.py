@@ -11,7 +11,7 @@ from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
 from spool.demo_params import DemoParams
-from spool.errors import Draining, StoreUnavailable, TooManyStreams
+from spool.errors import Draining, LimitExceeded, StoreUnavailable
 from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
 from spool.models import Model
 from web import auth
@@ -89,7 +89,7 @@ def accepted(job: Job) -> Iterator[dict[str, str]]:
     headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
     try:
         yield headers
-    except (Draining, TooManyStreams, StoreUnavailable) as exc:
+    except (Draining, LimitExceeded, StoreUnavailable) as exc:
         problem = problem_of(exc)
         problem.detail += f"; the job goes on, and its answer is kept: GET /v1/responses/resp_{job.id}"
         problem.headers.update(headers)

@@ -4,16 +4,17 @@ so that ``starting_after`` means the same everywhere, at any time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 
 from spool.conversation import call_id_of
-from spool.entries import Kind
+from spool.entries import Kind, decode_all
 from spool.jobs import Job
-from spool.log import Row
+from spool.log import Row, Run
+from spool.reader import Reader
 from web.openai.chat_chunks import DONE, PING
 from web.openai.errors import error_body
 from web.openai.response_output import CallItem, Event, TextItem
@@ -40,11 +41,33 @@ class ResponseFold:
         created = self._said("response.created")
         return [created, self._said("response.queued" if self._background else "response.in_progress")]
 
-    def add(self, raw: bytes) -> list[Event]:
-        """The events of the next encoded entry."""
+    def open_text(self, kind: str) -> TextItem | None:
+        """The item to which an entry of that kind adds nothing but a piece of text, if there is one."""
+        item = self._open
+        if item is None or self.over or kind != (Kind.TOKEN if item.is_answer else Kind.REASONING):
+            return None
+        return item
+
+    def add_all(self, raws: Sequence[bytes]) -> None:
+        """Take the next encoded entries, for the result alone. Raises ``UndecodableRecord``."""
+        for entry in decode_all(raws):
+            item = self.open_text(entry["kind"])
+            if item is not None:
+                item.append(entry["text"])
+            else:
+                self.add(entry)
+
+    def add_run(self, run: Run) -> bool:
+        """Take entries of one kind at once. False: they must come by themselves."""
+        item = self.open_text(run.kind)
+        if item is not None:
+            item.append(run.text)
+        return item is not None
+
+    def add(self, entry: Mapping[str, Any]) -> list[Event]:
+        """The events of the next entry."""
         if self.over:
             return []
-        entry = orjson.loads(raw)
         match entry["kind"]:
             case Kind.TOKEN:
                 return self._text(entry["text"], reasoning=False)
@@ -68,10 +91,15 @@ class ResponseFold:
         """The output item of that id."""
         return next((item for item in map(_shown, self._items) if item["id"] == item_id), None)
 
-    def resource(self) -> dict[str, Any]:
-        """The Response object as it is now."""
+    @property
+    def size(self) -> int:
+        """How much text it has, in characters."""
+        return sum(item.size for item in self._items)
+
+    def resource(self, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The Response object as it is now, to a request that said ``asked``."""
         self._outcome.output = [item.item() for item in self._items]
-        return resource(self._job, self._asked, self._outcome)
+        return resource(self._job, self._asked if asked is None else asked, self._outcome)
 
     def in_progress(self) -> Event:
         """The event that says that it goes on."""
@@ -158,11 +186,25 @@ class ResponseStream:
 
     def entries(self, rows: list[Row]) -> bytes:
         """The events of these entries, and the stream's end behind the last."""
-        data = [self._encode(self._fold.add(raw)) for _entry_id, raw in rows]
+        data = [self._entry(entry) for entry in decode_all([raw for _entry_id, raw in rows])]
         return b"".join([*data, DONE] if self.over else data)
 
+    def skip(self, reader: Reader) -> bool:
+        """Pass over a page of entries that add text alone, none of which is to be sent: each is one event."""
+        if self._next > self._after:
+            return False
+        run = reader.run_ahead()
+        if run is None or self._next + run.count - 1 > self._after or not self._fold.add_run(run):
+            return False
+        self._next += run.count
+        reader.cursor = run.last
+        return True
+
     def heartbeat(self) -> bytes:
-        """A comment, and the last event of the same kind again: a comment does not wind up every client's clock."""
+        """A comment, and the last event of the same kind again: a comment does not wind up every client's clock. The
+        comment alone while that event is one that the client has had."""
+        if self._next - 1 < self._after:
+            return PING
         return PING + _encode(self._fold.in_progress(), self._next - 1)
 
     def broken_off(self, code: str, message: str) -> bytes:
@@ -170,6 +212,16 @@ class ResponseStream:
         document = error_body(f"{message}; go on with starting_after={self._next - 1}", "server_error", code)
         data = {"type": "error", "sequence_number": self._next - 1, **document}
         return b"event: error\ndata: " + orjson.dumps(data) + b"\n\n"
+
+    def _entry(self, entry: Mapping[str, Any]) -> bytes:
+        item = self._fold.open_text(entry["kind"])
+        if item is None:
+            return self._encode(self._fold.add(entry))
+        number, self._next = self._next, self._next + 1
+        if number > self._after:
+            return item.add_encoded(entry["text"], number)
+        item.append(entry["text"])
+        return b""
 
     def _encode(self, events: list[Event]) -> bytes:
         first, self._next = self._next, self._next + len(events)

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
+from spool.growing_text import GrowingText
+
 Event = dict[str, Any]
 
 
@@ -17,10 +21,14 @@ class TextItem:
         self._id = item_id
         self._index = index
         self._reasoning = reasoning
-        self._texts: list[str] = []
+        self._text = GrowingText()
         self._status = "in_progress"
         self._name = "response.reasoning_text" if reasoning else "response.output_text"
         self._logprobs: dict[str, Any] = {} if reasoning else {"logprobs": []}
+        # What is the same in all its deltas, encoded once.
+        before, _, behind = orjson.dumps(self._delta("")).partition(b'"delta":""')
+        self._head = b'event: %b.delta\ndata: %b"delta":' % (self._name.encode(), before)
+        self._tail = behind[:-1] + b',"sequence_number":%d}\n\n'
 
     @property
     def is_answer(self) -> bool:
@@ -34,13 +42,27 @@ class TextItem:
 
     def add(self, text: str) -> Event:
         """A piece of its text."""
-        self._texts.append(text)
-        return {"type": f"{self._name}.delta", **self._place(), "delta": text, **self._logprobs}
+        self._text.add(text)
+        return self._delta(text)
+
+    def add_encoded(self, text: str, number: int) -> bytes:
+        """A piece of its text, as the event of that number on the wire."""
+        self._text.add(text)
+        return self._head + orjson.dumps(text) + self._tail % number
+
+    def append(self, text: str) -> None:
+        """Some of its text, of which no event is wanted."""
+        self._text.add(text)
+
+    @property
+    def size(self) -> int:
+        """How long its text is, in characters."""
+        return self._text.size
 
     def end(self, status: str) -> list[Event]:
         """It is whole, or as whole as it gets."""
         self._status = status
-        text = "".join(self._texts)
+        text = str(self._text)
         return [
             {"type": f"{self._name}.done", **self._place(), "text": text, **self._logprobs},
             {"type": "response.content_part.done", **self._place(), "part": self._part(text)},
@@ -49,7 +71,10 @@ class TextItem:
 
     def item(self) -> dict[str, Any]:
         """The item as it is now."""
-        return self._item([self._part("".join(self._texts))])
+        return self._item([self._part(str(self._text))])
+
+    def _delta(self, text: str) -> Event:
+        return {"type": f"{self._name}.delta", **self._place(), "delta": text, **self._logprobs}
 
     def _item(self, content: list[dict[str, Any]]) -> dict[str, Any]:
         item: dict[str, Any] = {"id": self._id, "status": self._status, "content": content}
@@ -76,7 +101,7 @@ class CallItem:
         self._index = index
         self._call_id = call_id
         self._name = name
-        self._arguments: list[str] = []
+        self._arguments = GrowingText()
         self._status = "in_progress"
 
     def begin(self) -> list[Event]:
@@ -85,13 +110,18 @@ class CallItem:
 
     def add(self, arguments: str) -> Event:
         """A piece of its arguments."""
-        self._arguments.append(arguments)
+        self._arguments.add(arguments)
         return {"type": "response.function_call_arguments.delta", **self._place(), "delta": arguments}
+
+    @property
+    def size(self) -> int:
+        """How long its arguments are, in characters."""
+        return self._arguments.size
 
     def end(self, status: str) -> list[Event]:
         """It is whole."""
         self._status = status
-        done = {"type": "response.function_call_arguments.done", **self._place(), "arguments": "".join(self._arguments)}
+        done = {"type": "response.function_call_arguments.done", **self._place(), "arguments": str(self._arguments)}
         return [
             {**done, "name": self._name},
             {"type": "response.output_item.done", "output_index": self._index, "item": self.item()},
@@ -104,7 +134,7 @@ class CallItem:
             "id": self._id,
             "call_id": self._call_id,
             "name": self._name,
-            "arguments": "".join(self._arguments),
+            "arguments": str(self._arguments),
             "status": self._status,
         }
 

@@ -11,9 +11,9 @@ from flask import Blueprint, Response, request
 
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
 from spool.jobs import Job, NewJob, Status
-from spool.log import PAGE, read
 from web import auth
 from web.auth import scope
+from web.folds import CLIENT_LEFT
 from web.jobs import accept, wait_for_end
 from web.json_response import json_response
 from web.openai.fields import accepted, job_id_of, new_job, parse
@@ -24,7 +24,8 @@ from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, resource
 from web.problems import field_problem
 from web.state import State, state
-from web.translated import CLIENT_LEFT, streamed, wait_for_all
+from web.streams import presence
+from web.translated import streamed, wait_for_all
 from web.turns import turns
 
 blueprint = Blueprint("openai_responses", __name__)
@@ -55,7 +56,7 @@ def create() -> Response:
             return streamed(job, ResponseStream(job, said), headers)
         if asked.background:
             return json_response(_now(here, job, said), 200, headers)
-        if not wait_for_all(here, job, fold.add):
+        if not wait_for_all(here, job, fold):
             return Response(status=CLIENT_LEFT)
     return json_response(fold.resource(), 200, headers)
 
@@ -94,7 +95,7 @@ def retrieve(response_id: str) -> Response:
     after = request.args.get("starting_after")
     if after is not None and not _NUMBER.fullmatch(after):
         raise field_problem("starting_after", "must be the sequence_number of an event", status=400)
-    job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner(), with_text=True)
+    job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner())
     said = _said(here, job)
     if request.args.get("stream", "").lower() in ("true", "1"):
         stream = ResponseStream(job, said, after=-1 if after is None else int(after))
@@ -162,8 +163,10 @@ def _said(here: State, job: Job) -> Mapping[str, Any]:
 
 def _now(here: State, job: Job, said: Mapping[str, Any]) -> dict[str, Any]:
     """The Response object. While it runs, with its text so far, as the record has it."""
+    if job.status is Status.RUNNING:
+        job = here.store.look(job.id, job.owner, with_text=True)
     if job.ended:
-        return _folded(here, job, said).resource()
+        return _folded(here, job).resource(said)
     outcome = Outcome("queued" if job.status is Status.QUEUED else "in_progress")
     if job.text:
         item = TextItem(f"msg_{job.id}_0", 0, reasoning=False)
@@ -172,14 +175,11 @@ def _now(here: State, job: Job, said: Mapping[str, Any]) -> dict[str, Any]:
     return resource(job, said, outcome)
 
 
-def _folded(here: State, job: Job, said: Mapping[str, Any]) -> ResponseFold:
-    fold, after = ResponseFold(job, said), 0
-    while rows := read(here.link, job.id, after):
-        for _entry_id, raw in rows:
-            fold.add(raw)
-        after = rows[-1][0]
-        if len(rows) < PAGE:
-            break
+def _folded(here: State, job: Job) -> ResponseFold:
+    fold, is_wanted = ResponseFold(job, {}), presence(request.environ)
+    if job.ended:
+        return here.folds.result(job, fold, is_wanted)
+    here.folds.fold(job, fold, is_wanted)
     return fold
 
 
@@ -192,4 +192,4 @@ def _item(here: State, item_id: str) -> Mapping[str, Any] | None:
         job = here.store.look(found[1], auth.owner())
     except (JobNotFound, JobGone):
         return None
-    return _folded(here, job, {}).item(item_id)
+    return _folded(here, job).item(item_id)

@@ -1,0 +1,239 @@
+"""Folds: a page at a time in a process, shared where several want the same, and only as long as somebody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from spool.entries import Entry, Kind
+from spool.errors import TooManyFolds
+from spool.feed import Feed
+from spool.jobs import Job, Status
+from spool.log import Run
+from spool.pages import Pages
+from spool.reader import Reader
+from tests.by_hand import AT
+from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, Folds
+from web.openai.response_events import ResponseStream
+from web.problems import Problem
+from web.translated import Translation, _push
+
+JOB = "j0-" + "0" * 26
+
+
+class Logs:
+    """A link to a Redis in which every job has the same log. ``asked`` are the jobs of its answers."""
+
+    def __init__(self, entries: Sequence[tuple[Kind, dict[str, Any]]]) -> None:
+        self.entries = [Entry(n, kind, AT, fields).encode() for n, (kind, fields) in enumerate(entries, 1)]
+        self.asked: list[str] = []
+        self.may_answer = Event()
+        self.may_answer.set()
+
+    def call(self, *command: Any) -> list[tuple[bytes, tuple[bytes, bytes]]]:
+        """XRANGE."""
+        self.asked.append(command[1].split(":")[3])
+        self.may_answer.wait()
+        gevent.sleep(0)
+        after, count = int(command[2][1:-2]), command[5]
+        rows = list(enumerate(self.entries, 1))[after : after + count]
+        return [(b"%d-0" % entry_id, (b"entry", raw)) for entry_id, raw in rows]
+
+
+class Followed:
+    """A follower of these logs."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._pages = Pages(logs)  # type: ignore[arg-type]
+
+    def attach(self, job: Job, after: int, **_: Any) -> Reader:
+        """A reader of what is there."""
+        return Reader(self, self._pages, Feed(job.id, job.last_entry, ended=job.ended), after)  # type: ignore[arg-type]
+
+    def leave(self, reader: Reader) -> None:
+        """Nothing to forget."""
+
+
+class Counted:
+    """A fold that says how much it got, and is as large as it is told."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.count = 0
+        self.size = size
+
+    def add_all(self, raws: Sequence[bytes]) -> None:
+        """Entries one by one."""
+        self.count += len(raws)
+
+    def add_run(self, run: Run) -> bool:
+        """Entries at once."""
+        self.count += run.count
+        return True
+
+
+def entries_of(tokens: int) -> list[tuple[Kind, dict[str, Any]]]:
+    """The log of a job with so many tokens, and some of everything else."""
+    said = [(Kind.TOKEN, {"text": f"word {n} "}) for n in range(tokens)]
+    thought = [(Kind.REASONING, {"text": f"thought {n} "}) for n in range(600)]
+    call = {"index": 0, "call_id": "c", "name": "f"}
+    called = [(Kind.TOOL_CALL, {**call, "arguments": piece}) for piece in ('{"a"', ":1", "}")]
+    usage = {"input_tokens": 1, "output_tokens": tokens}
+    ends: list[tuple[Kind, dict[str, Any]]] = [(Kind.USAGE, usage), (Kind.DONE, {"finish_reason": "stop"})]
+    return [(Kind.STARTED, {"attempt": 1, "model": "demo"}), *thought, *said, *called, *said[:10], *ends]
+
+
+def job_of(logs: Logs, job_id: str = JOB) -> Job:
+    """A job that has ended, with that log."""
+    return Job(job_id, Status.SUCCEEDED, "alice", "demo", 0.0, 1.0, last_entry=len(logs.entries))
+
+
+def folds_of(logs: Logs) -> Folds:
+    """Folds of these logs, by a clock on which every turn is over after one page."""
+    return Folds(Followed(logs), clock=count().__next__, sleep=lambda _seconds: gevent.sleep(0))  # type: ignore[arg-type]
+
+
+def wanted() -> bool:
+    """The client is there."""
+    return True
+
+
+def test_folds_take_turns() -> None:
+    """Two long logs are read a page each in turn, and never two pages at a time."""
+    logs = Logs(entries_of(5000))
+    folds, one, other = folds_of(logs), job_of(logs), job_of(logs, "j0-" + "1" * 26)
+    results = [Counted(), Counted()]
+    begun = [gevent.spawn(folds.fold, job, into, wanted) for job, into in zip((one, other), results, strict=True)]
+    gevent.joinall(begun, raise_error=True)
+    assert [result.count for result in results] == [len(logs.entries)] * 2
+    pages = len(logs.asked) // 2
+    assert logs.asked[: 2 * pages] == [one.id, other.id] * pages
+
+
+def test_everything_else_runs_between_two_pages() -> None:
+    """Another greenlet gets to run at least as often as there are pages, even if all of them are in memory."""
+    logs = Logs(entries_of(5000))
+    folds, job, ran = folds_of(logs), job_of(logs), [0]
+    folds.fold(job, Counted(), wanted)
+
+    def run() -> None:
+        while True:
+            ran[0] += 1
+            gevent.sleep(0)
+
+    beside = gevent.spawn(run)
+    folds.fold(job, Counted(), wanted)
+    beside.kill()
+    assert ran[0] >= len(logs.entries) // 500
+
+
+def test_result_is_shared_and_kept() -> None:
+    """Those who want the same result at the same time, or later, get one fold's."""
+    logs = Logs(entries_of(2000))
+    folds, job = folds_of(logs), job_of(logs)
+    logs.may_answer.clear()
+    asking = [gevent.spawn(folds.result, job, Counted(), wanted) for _ in range(10)]
+    gevent.sleep(0)
+    logs.may_answer.set()
+    gevent.joinall(asking, raise_error=True)
+    asked = len(logs.asked)
+    assert len({id(one.value) for one in asking}) == 1
+    assert folds.result(job, Counted(), wanted) is asking[0].value
+    assert len(logs.asked) == asked
+    assert asked <= len(logs.entries) // 500 + 2
+
+
+def test_results_are_bounded() -> None:
+    """The least recently wanted result goes when there is no room, and one that is too large is not kept at all."""
+    logs = Logs(entries_of(10))
+    folds = folds_of(logs)
+    jobs = [job_of(logs, f"j0-{n:026}") for n in range(KEPT_BYTES // KEPT_ONE_BYTES + 1)]
+    first = [folds.result(job, Counted(KEPT_ONE_BYTES), wanted) for job in jobs]
+    again = [folds.result(job, Counted(1), wanted) for job in reversed(jobs)]
+    assert [one is other for one, other in zip(first, reversed(again), strict=True)] == [False] + [True] * (
+        len(jobs) - 1
+    )
+    large = job_of(logs, "j0-" + "f" * 26)
+    assert folds.result(large, Counted(KEPT_ONE_BYTES + 1), wanted) is not folds.result(large, Counted(), wanted)
+
+
+def test_fold_ends_when_its_client_leaves() -> None:
+    """A fold whose client has left stops before the next page; one that waited for its result makes it."""
+    logs = Logs(entries_of(5000))
+    folds, job, is_there = folds_of(logs), job_of(logs), [True]
+    logs.may_answer.clear()
+    leaving = gevent.spawn(folds.result, job, Counted(), lambda: is_there[0])
+    staying = gevent.spawn(folds.result, job, Counted(), wanted)
+    gevent.sleep(0)
+    is_there[0] = False
+    logs.may_answer.set()
+    with pytest.raises(Problem) as left:
+        leaving.get(timeout=10)
+    assert left.value.status == CLIENT_LEFT
+    assert staying.get(timeout=10).count == len(logs.entries)
+
+
+def test_folds_are_bounded() -> None:
+    """Beyond so many folds for plain answers another is refused at once, with a time to come back."""
+    logs = Logs(entries_of(10))
+    folds = folds_of(logs)
+    logs.may_answer.clear()
+    jobs = [job_of(logs, f"j0-{n:026}") for n in range(FOLDS_AT_MOST)]
+    begun = [gevent.spawn(folds.fold, job, Counted(), wanted) for job in jobs]
+    gevent.sleep(0)
+    with pytest.raises(TooManyFolds) as refused:
+        folds.fold(job_of(logs), Counted(), wanted)
+    assert refused.value.retry_after_s > 0
+    logs.may_answer.set()
+    gevent.joinall(begun, raise_error=True)
+    folds.fold(job_of(logs), Counted(), wanted)
+
+
+class Client:
+    """The other end of a stream."""
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.got: list[bytes] = []
+
+    def send(self, data: bytes) -> bytes:
+        """Take a piece."""
+        self.got.append(data)
+        return b""
+
+
+def sent(folds: Folds, job: Job, translation: Translation) -> bytes:
+    """All that a client gets of it."""
+    client = Client()
+    with folds._follower.attach(job, 0) as reader:
+        client.got += _push(folds, reader, translation, client, 15.0)  # type: ignore[arg-type]
+    return b"".join(client.got)
+
+
+@pytest.mark.parametrize("after", [-1, 0, 5, 499, 500, 501, 604, 1104, 2700, 3103, 3104, 3110, 3130, 99_999])
+def test_resume_sends_the_rest(after: int) -> None:
+    """A resume after any event sends the very bytes of the whole stream from the next one on."""
+    logs = Logs(entries_of(2500))
+    folds, job = folds_of(logs), job_of(logs)
+    whole = sent(folds, job, ResponseStream(job, {}))
+    events = whole.split(b"\n\n")
+    numbered = [event for event in events if b'"sequence_number":' in event]
+    assert [int(event.rpartition(b":")[2][:-1]) for event in numbered] == list(range(len(numbered)))
+    rest = numbered[after + 1 :]
+    expected = b"".join([event + b"\n\n" for event in [*rest, b"data: [DONE]"]])
+    assert sent(folds, job, ResponseStream(job, {}, after=after)) == expected
+
+
+def test_resume_near_the_end_reads_what_it_sends() -> None:
+    """Clients that resume the same long job near its end share what was read of the rest."""
+    logs = Logs(entries_of(20_000))
+    folds, job = folds_of(logs), job_of(logs)
+    sent(folds, job, ResponseStream(job, {}, after=20_000))
+    folds._follower._pages._kept.clear()
+    before = len(logs.asked)
+    sent(folds, job, ResponseStream(job, {}, after=20_000))
+    assert len(logs.asked) - before <= 6
