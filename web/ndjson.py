@@ -1,4 +1,8 @@
-"""Newline-delimited JSON: one entry per line. What is not an entry has ``type`` and never ``kind``."""
+"""Newline-delimited JSON: one entry per line. What is not an entry has ``type`` and never ``kind``.
+
+In silence a space is sent, which proxies take for a sign of life. It becomes the first character of the next line,
+where JSON allows it (RFC 8259 section 2). An empty line would say as much, and many readers of lines fail on it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ MEDIA_TYPE = "application/x-ndjson"
 
 
 class Ndjson:
-    """The format. ``pings``: a line in silence, for clients that want to see that the server is there.
+    """The format. ``pings``: a line in silence instead, for clients that want to see that the server is there.
     ``announced``: the first line says which job this is, for those who submitted with the same request."""
 
     media_type = MEDIA_TYPE
@@ -38,8 +42,8 @@ class Ndjson:
         return b'{"type":"gone"}\n'
 
     def heartbeat(self, last: int) -> bytes:
-        """A ping line, for those who asked for it."""
-        return orjson.dumps({"type": "ping", "last": last}) + b"\n" if self._pings else b""
+        """A ping line, for those who asked for it; else white space."""
+        return orjson.dumps({"type": "ping", "last": last}) + b"\n" if self._pings else b" "
 
     def reconnect(self) -> bytes:
         """This server is going away."""

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from spool.settings import WebSettings, WorkerSettings, known_variables
+from tests.stack import running_stack
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
@@ -194,6 +196,7 @@ def nginx(tmp_path: Path) -> Iterator[Start]:
             ("worker_processes auto;", "worker_processes 1;"),
             ("worker_rlimit_nofile 65536;", ""),
             ("worker_connections 16384;", "worker_connections 256;"),
+            ("proxy_read_timeout 5s;", "proxy_read_timeout 1s;"),
         ):
             assert old in text, old
             text = text.replace(old, new)
@@ -319,25 +322,64 @@ def test_web_that_is_gone_is_passed_over(nginx: Start, upstream: Callable[..., U
 
 
 @needs_nginx
-def test_web_that_drains_is_passed_over_for_get(nginx: Start, upstream: Callable[..., Upstream]) -> None:
-    """A 503 to a GET is asked again of the other web; a 503 to a POST reaches the client with its body."""
+def test_web_that_answers_503_is_not_taken_for_dead(nginx: Start, upstream: Callable[..., Upstream]) -> None:
+    """With Redis away all webs answer 503: it reaches the client with its body, every time, and nginx adds no 502."""
 
-    def draining(_self: Upstream, _head: str, connection: socket.socket) -> None:
-        head = "HTTP/1.1 503 Draining\r\nRetry-After: 1\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
+    def unavailable(_self: Upstream, _head: str, connection: socket.socket) -> None:
+        head = "HTTP/1.1 503 Unavailable\r\nRetry-After: 1\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode() + b"wait")
+
+    port = nginx(upstream(unavailable).port, upstream(unavailable).port)
+    for path in ("/jobs/x", "/jobs/x/stream", "/jobs"):
+        for _ in range(4):
+            with ask(port, f"GET {path} HTTP/1.1\nHost: localhost\nConnection: close\n\n") as reader:
+                assert read_until(reader, b"wait").startswith(b"HTTP/1.1 503 ")
+
+
+@needs_nginx
+def test_web_that_stands_still_is_found_out(nginx: Start, upstream: Callable[..., Upstream]) -> None:
+    """A web that takes connections and does not answer costs one request a wait; the other answers all of them, and
+    those that follow, POSTs among them, do not reach it."""
+
+    def still(self: Upstream, _head: str, _connection: socket.socket) -> None:
+        self.release.wait(30)
 
     def well(_self: Upstream, _head: str, connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
-    port = nginx(upstream(draining).port, upstream(well).port)
+    stopped = upstream(still)
+    port = nginx(stopped.port, upstream(well).port)
     for _ in range(4):
-        with ask(port, "GET /jobs/x HTTP/1.1\nHost: localhost\n\n") as reader:
+        with ask(port, "GET /livez HTTP/1.1\nHost: localhost\n\n") as reader:
             assert read_until(reader, b"\r\n").startswith(b"HTTP/1.1 200 ")
-    statuses = set()
-    for _ in range(4):
-        with ask(port, "POST /jobs HTTP/1.1\nHost: localhost\nContent-Length: 0\n\n") as reader:
-            statuses.add(read_until(reader, b"\r\n").split()[1])
-    assert statuses == {b"200", b"503"}
+    for method, path in (("POST", "/jobs"), ("GET", "/jobs/x/stream"), ("GET", "/jobs/x")):
+        with ask(port, f"{method} {path} HTTP/1.1\nHost: localhost\nContent-Length: 0\n\n") as reader:
+            assert read_until(reader, b"\r\n").startswith(b"HTTP/1.1 200 ")
+    assert len(stopped.requests) == 1
+
+
+@needs_nginx
+def test_real_web_that_is_stopped_behind_nginx(nginx: Start, directory: Path) -> None:
+    """Of 40 requests while one of two webs is stopped, each gets its answer."""
+    with running_stack(directory, webs=2, workers=0) as stack:
+        port = nginx(stack.webs[0].port, stack.webs[1].port)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            for _ in range(10):
+                assert client.get("/livez").status_code == 200
+            stack.webs[0].pause()
+            statuses = [client.get(path).status_code for path in ("/livez", "/version", "/jobs/x", "/models") * 10]
+        stack.webs[0].resume()
+        assert set(statuses) == {200, 404}
+
+
+def test_webs_are_ended_by_their_health_check() -> None:
+    """An engine restarts what ends, so what stands still is killed; process 1 must be an init for that."""
+    assert '"spool.health", "--end-children-of", "1"' in (COMPOSE / "Dockerfile").read_text(encoding="utf-8")
+    services = compose()["services"]
+    for name in ("web1", "web2"):
+        assert services[name]["init"] is True
+        assert services[name]["restart"] == "unless-stopped"
+        assert "healthcheck" not in services[name]
 
 
 @needs_nginx

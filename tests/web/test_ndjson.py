@@ -49,9 +49,14 @@ def test_gap() -> None:
 
 
 def test_ping_for_those_who_ask() -> None:
-    """A ping is a line with the last id, for those who asked; for others there is silence."""
+    """A ping is a line with the last id, for those who asked; for others it is white space before the next line, which
+    stays one line of JSON."""
     assert lines(FORMATS[True, False].heartbeat(41)) == [{"type": "ping", "last": 41}]
-    assert PLAIN.heartbeat(41) == b""
+    silence = PLAIN.heartbeat(41)
+    assert silence
+    entry = PLAIN.entry(42, b'{"id":42}')
+    assert (silence * 3 + entry).count(b"\n") == 1
+    assert lines(silence * 3 + entry) == [{"id": 42}]
 
 
 def test_opening_for_those_who_submitted() -> None:

@@ -1,7 +1,7 @@
 """Processes of a web that stand still: ended within 20 s, so that their readers go on elsewhere.
 
-gunicorn's own check asks a process to end first, which a stopped one cannot do, and takes a pause of the whole web for a
-failure of all its processes.
+gunicorn's own check asks a process to end first, which a stopped one cannot do, and takes a pause of the whole web for
+a failure of all its processes.
 """
 
 from __future__ import annotations
