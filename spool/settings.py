@@ -152,6 +152,8 @@ class WebSettings(Settings):
     """Jobs that may wait at a time; a submit beyond it gets 503."""
     max_streams: int = Field(4000, ge=1, le=100_000)
     """Streams, WebSockets and long polls that one web process carries at a time."""
+    max_unsent_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, le=64 * 1024**3)
+    """Bytes of answers that may wait in one web process for their clients to take them."""
     memory_watermark: float = Field(0.9, gt=0, le=1)
     """The part of Redis's maxmemory from which on no job is taken."""
     heartbeat_s: float = Field(15.0, ge=0.2, le=15)

@@ -125,7 +125,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: Any, addr: Any, *, is_kept: bool = False) -> None:  # noqa: ARG002 - gunicorn's
         """One connection. ``is_kept``: it has carried a request before."""
-        sock = ClientSocket.of(client)
+        sock = ClientSocket.of(client, self.app_state.unsent)
         connection = Connection(sock, addr)
         sock.on_stall = partial(self._table.stall, connection)
         sock.on_proceed = partial(self._table.proceed, connection)

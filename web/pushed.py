@@ -25,6 +25,7 @@ from spool.errors import StoreUnavailable
 from spool.feed import Encoder
 from spool.log import Gap
 from spool.reader import Reader, Taken
+from web.server.unsent import PIECE_BYTES, Unsent
 from web.streams import reset_on_close
 
 log = logging.getLogger("spool.web")
@@ -61,6 +62,7 @@ class Pushed:
         "_release",
         "_sock",
         "_stall_s",
+        "_unsent",
         "_watcher",
         "opening",
     )
@@ -74,6 +76,7 @@ class Pushed:
         *,
         heartbeat_s: float,
         stall_s: float,
+        unsent: Unsent,
     ) -> None:
         self.opening = opening
         """What is sent with the headers."""
@@ -83,6 +86,7 @@ class Pushed:
         # A little early: the follower looks at idle readers twice a second.
         self._heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
         self._stall_s = stall_s
+        self._unsent = unsent
         self._sock: Any = None
         self._give_back: Callable[[_socket.socket], None] | None = None
         self._chunked = True
@@ -208,11 +212,15 @@ class Pushed:
             if taken is None and time.monotonic() >= reader.tick_at:
                 data = self._form.heartbeat(reader.cursor)
                 self._spoke()
-            self._send_all(self._framed(data))
+            is_silent = taken is None
+            # Neither the page nor the piece without its frame is kept while the client takes its time.
+            del taken
+            data = self._framed(data)
+            self._send_all(data)
             if reader.must_leave:
                 self._end(self._form.reconnect())
                 return
-            if taken is None and not self._again and not reader.has_news():
+            if is_silent and not self._again and not reader.has_news():
                 self._busy = False
                 return
         self.abandon()
@@ -232,17 +240,40 @@ class Pushed:
             sock.close()
 
     def _send_all(self, data: bytes | memoryview) -> None:
-        """Send it all, within the time that a client may take for a piece. Raises ``OSError``."""
-        if not data:
-            return
-        sock = self._sock
-        left, deadline = memoryview(data), Deadline.after(self._stall_s)
-        while left:
+        """Send it all, each 64 KiB within the time that a client may take for a piece. Raises ``OSError``."""
+        view = memoryview(data)
+        sent = self._send_now(view)
+        if sent < len(view):
+            waiting = self._unsent.begin(len(view), self._reset)
             try:
-                left = left[sock.send(left) :]
-            except BlockingIOError:
-                wait_write(sock.fileno(), timeout=max(0.001, deadline.left_s))
-        self._spoke()
+                for at in range(sent, len(view), PIECE_BYTES):
+                    self._send_piece(view[at : at + PIECE_BYTES])
+                    self._unsent.proceed(waiting)
+            finally:
+                self._unsent.end(waiting)
+        if view:
+            self._spoke()
+
+    def _send_piece(self, left: memoryview) -> None:
+        deadline = Deadline.after(self._stall_s)
+        while left := left[self._send_now(left) :]:
+            wait_write(self._sock.fileno(), timeout=max(0.001, deadline.left_s))
+
+    def _send_now(self, data: memoryview) -> int:
+        """How much of it was sent without waiting."""
+        if not data:
+            return 0
+        try:
+            sent: int = self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        return sent
+
+    def _reset(self) -> None:
+        """End it from elsewhere: what sends sees that."""
+        with suppress(OSError):
+            reset_on_close(self._sock)
+            self._sock.shutdown(socket.SHUT_RDWR)
 
 
 def _nothing() -> None:

@@ -23,6 +23,7 @@ from spool.settings import WebSettings
 from spool.store import JobStore
 from web.budget import Budget
 from web.folds import Folds
+from web.server.unsent import Unsent
 from web.streams import StreamSlots, streams_for
 
 log = logging.getLogger("spool.web")
@@ -45,6 +46,7 @@ class State:
     keeper: Keeper
     slots: StreamSlots
     folds: Folds
+    unsent: Unsent
     websocket_input: Budget = field(default_factory=lambda: Budget(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
     memory_full: bool = False
@@ -72,6 +74,7 @@ class State:
                 link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
             ),
             keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
+            unsent=Unsent(settings.max_unsent_bytes),
             slots=StreamSlots(streams_for(settings.max_streams)),
             folds=Folds(follower),
         )

@@ -97,6 +97,7 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) 
         held.close,
         heartbeat_s=here.settings.heartbeat_s,
         stall_s=here.settings.stall_s,
+        unsent=here.unsent,
     )
     return StreamResponse(stream, media_type, headers)
 

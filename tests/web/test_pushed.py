@@ -21,6 +21,7 @@ from tests.by_hand import done, tokens
 from web.handover import HandOver, StreamResponse
 from web.ndjson import FORMATS
 from web.pushed import Pushed
+from web.server.unsent import Unsent
 
 LINES = FORMATS[True, False]
 LAST = b"0\r\n\r\n"
@@ -59,7 +60,10 @@ class Streaming:
         self.feed.readers.add(self.reader)
         self.released = 0
         self.given_back: list[_socket.socket] = []
-        self.stream = Pushed(self.reader, LINES, b"", self._release, heartbeat_s=1.0, stall_s=stall_s)
+        self.unsent = Unsent(1_000_000)
+        self.stream = Pushed(
+            self.reader, LINES, b"", self._release, heartbeat_s=1.0, stall_s=stall_s, unsent=self.unsent
+        )
         ours, self.client = socket.socketpair()
         if buffer is not None:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
@@ -257,10 +261,20 @@ class Given:
         self.begun.append((sock, stream, chunked))
 
 
+def test_stream_that_is_reset_for_others(streaming: Callable[..., Streaming]) -> None:
+    """What a stream's client does not take counts; where others need the memory, the stream ends and lets go of all."""
+    one = streaming(buffer=4096)
+    one.say("x" * 500_000)
+    until(lambda: one.unsent.total > 400_000)
+    one.unsent.begin(900_000, lambda: None)
+    until(lambda: one.released == 1)
+    assert one.unsent.total == 900_000
+
+
 def stream_of(released: list[int]) -> Pushed:
     """One that was not begun."""
     reader = Reader(StandIn(), Pages(NoLink()), Feed("j", 0), 0)  # type: ignore[arg-type]
-    return Pushed(reader, LINES, b"opening", lambda: released.append(1), heartbeat_s=1.0, stall_s=1.0)
+    return Pushed(reader, LINES, b"opening", lambda: released.append(1), heartbeat_s=1.0, stall_s=1.0, unsent=Unsent(1))
 
 
 def test_hand_over() -> None:
