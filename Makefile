@@ -6,6 +6,7 @@
 #   make clocks    the tests at other uptimes, and beside busy loops           (AT=1,450 BUSY=0)
 #   make faults    kills, pauses and cuts things while it runs, for real      (about half an hour)
 #   make schedules random kills, from seeds; make soak: mixed load with kills  (SEEDS=200, MINUTES=10)
+#   make fuzz      wrong requests of every kind, from a seed                    (CASES=10000 SEED=1)
 #   make browser   the page, in a real Chromium
 #   make upstream  against real model servers
 #   make clients   clients and applications that exist, at Spool's compatible surfaces
@@ -23,6 +24,8 @@ BENCH_ARGS ?=
 SEEDS ?= 200
 FIRST_SEED ?= 1
 MINUTES ?= 10
+SEED ?= 1
+CASES ?= 10000
 AT ?= 1,450,1e5,1e9
 BUSY ?= $(shell getconf _NPROCESSORS_ONLN)
 
@@ -37,7 +40,7 @@ stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '
 RUN_STAMP := $(call stamp,run)
 TEST_STAMP := $(call stamp,test)
 
-.PHONY: run test clocks lint types format faults schedules soak bench browser upstream clients lock clean \
+.PHONY: run test clocks lint types format faults schedules soak fuzz bench browser upstream clients lock clean \
 	install install-test install-clients
 
 # exec: Ctrl-C and SIGTERM reach the supervisor itself, which stops everything in order.
@@ -76,6 +79,17 @@ schedules: $(TEST_STAMP)
 
 soak: $(TEST_STAMP)
 	@$(PY) -m tests.faults.soak --minutes $(MINUTES)
+
+# A case comes again with SEED and the arguments that its failure prints.
+fuzz: $(TEST_STAMP) .venv-fuzz/installed
+	@$(PY) -m tests.fuzz --seed $(SEED) --cases $(CASES)
+	@$(PY) -m tests.fuzz.openapi --seed $(SEED)
+
+.venv-fuzz/installed: tests/fuzz/requirements.txt
+	@echo "installing $< into .venv-fuzz"
+	@test -d .venv-fuzz || $(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
 
 browser: $(TEST_STAMP)
 	@$(PY) -m pytest tests/browser $(PYTEST_ARGS)
@@ -155,5 +169,5 @@ lock:
 	@echo hatchling | $(LOCK) - -o requirements/build.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .venv-clients $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-lock .venv-clients .venv-fuzz $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""A fixed slice of the fuzz; ``make fuzz`` runs the rest."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tests.fuzz.cases import Known, case_of
+from tests.fuzz.mutations import mutated
+from tests.fuzz.target import fuzzed_stack
+
+SEED, CASES = 7, 250
+
+
+def test_cases_of_one_seed(directory: Path) -> None:
+    """Whatever is sent, no answer is an internal error, nothing unexpected is logged, and nothing computes for long."""
+    with fuzzed_stack(directory) as (stack, target):
+        known = target.prepare(stack)
+        wrong = [f"{number}: {one}" for number in range(CASES) for one in target.run(case_of(SEED, number, known))]
+        assert not wrong
+        assert len(target.counts) > 5, "cases reach many kinds of answers"
+
+
+def test_case_again() -> None:
+    """A case depends on its seed, its number and the ids alone."""
+    known = Known("127.0.0.1:1", "j0-1", "j0-2", "j0-3")
+    cases = [case_of(1, number, known) for number in range(50)]
+    assert cases == [case_of(1, number, known) for number in range(50)]
+    assert len({case.request for case in cases}) > 40
+
+
+def test_mutations() -> None:
+    """A mutation leaves its example as it is."""
+    example = {"a": [1, {"b": "c"}]}
+    made = {mutated(random.Random(number), example) for number in range(100)}
+    assert len(made) > 50
+    assert example == {"a": [1, {"b": "c"}]}
