@@ -37,7 +37,7 @@ class Claim:
 
 
 _CALLS_AT_MOST = 1000
-"""Calls of one claim: each clears away up to 50 jobs that cannot be begun."""
+"""Calls of one claim: each clears away up to 25 jobs that cannot be begun."""
 _HELD_AT_ONCE = 50
 """Jobs in one call: Redis does nothing else meanwhile, and their tokens wait."""
 

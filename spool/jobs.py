@@ -69,6 +69,7 @@ class OnDisconnect(StrEnum):
     CANCEL = "cancel"
 
 
+_MS_DIGITS = 14
 _ID = re.compile(r"[jb]([0-9]{1,4})-[0-9a-z]{16,40}")
 
 
@@ -102,7 +103,8 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     ttl_s: int = 86_400
     timeout_s: float = 3600.0
-    start_s: float = 3600.0
+    start_s: float | None = None
+    """How long it may wait for its first attempt; None: until its deadline."""
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
     continuable: bool = False
@@ -237,7 +239,11 @@ class Job:
 
 
 def _seconds(ms: str | None) -> float | None:
-    return int(ms) / 1000 if ms else None
+    if not ms:
+        return None
+    if len(ms) > _MS_DIGITS:
+        raise ValueError("a time that no calendar has")
+    return int(ms) / 1000
 
 
 def _shown(epoch_s: float | None) -> str | None:

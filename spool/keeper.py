@@ -18,7 +18,7 @@ from spool.redis_link import RedisLink
 from spool.scripting import script
 
 BEAT_S = 1.0
-_JOBS_A_CALL = 50
+_JOBS_A_CALL = 25
 """Redis does nothing else meanwhile: tokens of other jobs wait a few milliseconds for it."""
 _CALLS_A_ROUND = 1000
 _PAUSE_S = 0.001

@@ -26,8 +26,9 @@ class Model:
     ``upstream_model`` what it is called there. ``max_running`` limits its running jobs over all workers (0: no
     limit). ``continues``: it can go on from a partial answer. ``continue_style`` is how an upstream's model is asked
     to, one of ``CONTINUE_STYLES``, or empty for never; such a model ``continues`` where a worker has seen that it
-    does. Limits in seconds: ``start_s`` from submit to the first claim, ``first_token_s`` from claim to the first
-    piece, ``between_tokens_s`` between two pieces; the total is the job's own ``timeout_s``.
+    does. Limits in seconds: ``start_s`` from submit to the first claim (None: a job may wait until its own deadline),
+    ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces; the total is the job's own
+    ``timeout_s``.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Model:
     max_running: int = 0
     continues: bool = False
     continue_style: str = ""
-    start_s: float = 3600.0
+    start_s: float | None = None
     first_token_s: float = 120.0
     between_tokens_s: float = 60.0
 

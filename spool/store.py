@@ -112,7 +112,8 @@ class JobStore:
 
     def set_aside(self) -> int:
         """How many jobs are set aside because their records are damaged."""
-        return sum(int(self._link.call("HLEN", f"{prefix(shard)}set-aside")) for shard in range(self._shards))
+        counts = self._read([("HLEN", f"{prefix(shard)}set-aside") for shard in range(self._shards)])
+        return sum(count or 0 for count in counts)
 
     def look_many(self, job_ids: Sequence[str], owner: str, *, with_text: bool = False) -> list[Job]:
         """Those of the jobs that are still there, all of one shard."""
@@ -272,7 +273,7 @@ def submit_args(new: NewJob, max_queued: int) -> list[Any]:
         RANKS[new.priority],
         new.ttl_s,
         round(new.timeout_s * 1000),
-        round(new.start_s * 1000),
+        round((new.timeout_s if new.start_s is None else new.start_s) * 1000),
         max_queued,
         f"{new.owner}:{new.idempotency_key}" if new.idempotency_key else "",
         new.body_digest,

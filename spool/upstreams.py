@@ -11,8 +11,8 @@ name = "small"                        # what callers ask for
 upstream_model = "org/small-1b"       # what the server calls it; default: the name
 max_running = 8                       # running jobs at a time, over all workers; 0: no limit
 continue = false                      # or how it is asked to go on from a partial answer, see below
-start_s = 3600                        # limits, in seconds; see spool.models.Model
-first_token_s = 120
+start_s = 600                         # a job that waits longer ends with start_timeout; unset: until its own deadline
+first_token_s = 120                   # further limits, in seconds; see spool.models.Model
 between_tokens_s = 60
 
 ``continue`` is for servers that go on with an assistant message which breaks off:

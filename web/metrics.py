@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 
 from flask import Blueprint, Response
 from prometheus_client import (
@@ -14,8 +16,12 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from spool.errors import StoreUnavailable
 from web.auth import scope
+from web.state import state
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -31,4 +37,19 @@ def metrics() -> Response:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(registry) + generate_latest(_in_redis()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _in_redis() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(_InRedis())
+    return registry
+
+
+class _InRedis(Collector):
+    """What is counted in Redis, the same for all processes; left out while Redis does not answer."""
+
+    def collect(self) -> Iterator[Metric]:
+        with suppress(StoreUnavailable):
+            count = state().store.set_aside()
+            yield GaugeMetricFamily("spool_jobs_set_aside", "Jobs whose damaged records cannot end", value=count)

@@ -9,8 +9,9 @@
 local fence, lease_ms, worker, what = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local RANK = 1e15
 local SETTLE_MS = 1000
-local CLEARED_AT_MOST = 50
+local CLEARED_AT_MOST = 25
 local MODELS_AT = 5
+local THIS_SCHEMA = tostring(SCHEMA)
 
 local function answer(id)
   local key = job_key(id)
@@ -102,9 +103,22 @@ local function begin(id, record)
   push(id, mode, rest, first)
 end
 
+-- The record of a queued job at a glance; nil where it has to be judged. What a glance misses raises, and is judged then.
+local function glance(id)
+  local found = redis.pcall('HMGET', job_key(id), 'status', 'schema', 'attempt', 'last', 'deadline_ms', 'created_ms', 'ttl_s',
+    'seq', 'losses', 'owner', 'model', 'continuable', 'plain', 'again')
+  if error_of(found) or found[1] ~= 'queued' or found[2] ~= THIS_SCHEMA or not (found[10] and found[11]) then return nil end
+  for i = 3, 9 do
+    if not tonumber(found[i] or nil) then return nil end
+  end
+  return {status = 'queued', attempt = found[3], last = found[4], deadline_ms = found[5], model = found[11],
+    continuable = found[12], plain = found[13], again = found[14]}
+end
+
 -- Begins this job's attempt and answers as the script does, or clears it away.
 local function try(id, name)
-  local verdict, fault, record = judge(id)
+  local verdict, fault, record = 'sound', nil, glance(id)
+  if not record then verdict, fault, record = judge(id) end
   if verdict == 'newer' then
     leave_to_newer(id, name, record.schema)
   elseif verdict == 'missing' or verdict == 'sound' and record.status ~= 'queued' then

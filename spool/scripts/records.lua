@@ -1,4 +1,6 @@
--- Judging a job's record, and what becomes of one that is damaged: its job ends, or is set aside where it cannot.
+-- Judging a job's record, and what becomes of one that is damaged: its job ends, or is set aside where it cannot. All of it
+-- is inside a function, since most calls need none of it, and Lua would make it anew for each.
+local function load_records()
 local SET_ASIDE_AT_MOST = 10000
 local REASON_BYTES = 200
 local NUMBERS = {'seq', 'created_ms', 'deadline_ms', 'ttl_s', 'attempt', 'losses', 'last'}
@@ -9,9 +11,10 @@ local WORDS = {priority = {interactive = true, batch = true}, on_disconnect = {c
   on_worker_loss = {restart = true, fail = true}}
 local ENDS = {done = 'succeeded', failed = 'failed', cancelled = 'cancelled'}
 
--- Fifteen digits: what Lua and Redis write as a whole number.
-local function is_whole(value)
-  return value and value ~= '' and #value <= 15 and not string.find(value, '[^0-9]')
+-- Fifteen digits are what Lua and Redis write as a whole number; a time before the year 5138 has fourteen.
+local function is_whole(value, name)
+  local digits = name == 'ttl_s' and 9 or name and string.find(name, '_ms$') and 14 or 15
+  return value and value ~= '' and #value <= digits and not string.find(value, '[^0-9]')
 end
 
 local function is_name(value)
@@ -36,10 +39,10 @@ local function fault_of(id, record)
   if not record.model or record.model == '' then return 'model is ' .. shown(record.model) end
   if not TRANSITIONS[status] then return 'status is ' .. shown(status) end
   for _, name in ipairs(NUMBERS) do
-    if not is_whole(record[name]) then return name .. ' is ' .. shown(record[name]) end
+    if not is_whole(record[name], name) then return name .. ' is ' .. shown(record[name]) end
   end
   for _, name in ipairs(NUMBERS_IF_THERE) do
-    if record[name] and not is_whole(record[name]) then return name .. ' is ' .. shown(record[name]) end
+    if record[name] and not is_whole(record[name], name) then return name .. ' is ' .. shown(record[name]) end
   end
   if status == 'running' and not record.leased_until_ms then return 'leased_until_ms is missing' end
   if record.attempts and not is_list(record.attempts) then return 'attempts is ' .. shown(record.attempts) end
@@ -102,10 +105,10 @@ local function repair(id, record, owner)
   local usual = {seq = 1, created_ms = NOW, deadline_ms = NOW, ttl_s = 86400, attempt = 0, losses = 0, last = last}
   redis.call('HSET', key, 'schema', SCHEMA, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
   for _, name in ipairs(NUMBERS) do
-    if not is_whole(record[name]) then redis.call('HSET', key, name, usual[name]) end
+    if not is_whole(record[name], name) then redis.call('HSET', key, name, usual[name]) end
   end
   for _, name in ipairs(NUMBERS_IF_THERE) do
-    if record[name] and not is_whole(record[name]) then redis.call('HDEL', key, name) end
+    if record[name] and not is_whole(record[name], name) then redis.call('HDEL', key, name) end
   end
   if is_whole(record.last) and tonumber(record.last) < last then redis.call('HSET', key, 'last', last) end
   for _, name in ipairs(LISTS) do
@@ -172,6 +175,23 @@ local function end_damaged(id, seen, owner)
   if has_ended and judge(id) == 'damaged' then return 'set_aside' end
   notice('job ' .. id .. (has_ended and ' repaired: ' or ' ended as record_damaged: ') .. fault)
   return has_ended and 'repaired' or 'ended'
+end
+
+return {end_damaged = end_damaged, is_name = is_name, judge = judge}
+end
+
+local loaded_records
+local function records()
+  loaded_records = loaded_records or load_records()
+  return loaded_records
+end
+
+local function judge(id)
+  return records().judge(id)
+end
+
+local function end_damaged(id, seen, owner)
+  return records().end_damaged(id, seen, owner)
 end
 
 -- What an act on one job raised is the job's own, unless Redis refuses such commands now.

@@ -115,11 +115,53 @@ def test_deadline_that_a_cancel_comes_before(link: RedisLink) -> None:
 
 
 def test_start_timeout(link: RedisLink) -> None:
-    """A job that nobody begins in time ends before its deadline, and says why."""
+    """A job that no worker begins within the limit of its model ends before its deadline, and says which that was."""
     job = submit(link, start_s=5.0)
-    age(link, job.id, start_by_ms=1)
+    created = int(record(link, job.id)["created_ms"])
+    age(link, job.id, created_ms=created - 60_000, start_by_ms=created - 55_000)
     keep(link)
-    assert status_and_code(link, job.id) == (Status.FAILED, "start_timeout")
+    error = JobStore(link).look(job.id, OWNER).error
+    assert error is not None
+    assert error["code"] == "start_timeout"
+    assert "within 5 s, the start_s of its model" in error["message"]
+
+
+def test_wait_as_long_as_the_job_itself(link: RedisLink) -> None:
+    """Without such a limit a job waits for its first attempt until its own deadline, however far that is."""
+    stored = record(link, submit(link, timeout_s=604_800.0).id)
+    assert stored["start_by_ms"] == stored["deadline_ms"]
+    assert int(stored["deadline_ms"]) - int(stored["created_ms"]) == 604_800_000
+
+
+def test_round_goes_on_while_there_is_more(link: RedisLink) -> None:
+    """Many jobs with one deadline end in one round, in calls that are bounded each."""
+    jobs = [submit(link) for _ in range(120)]
+    for job in jobs:
+        age(link, job.id, deadline_ms=1)
+    pauses: list[float] = []
+    found = Keeper(link, lambda: None, shard=0, lease_s=10, max_attempts=3).beat(pauses.append)
+    assert found is not None
+    assert found.overdue == 120
+    assert len(pauses) >= 4
+    assert link.call("ZCARD", f"{prefix(0)}deadlines") == 0
+
+
+def test_round_costs_nothing_for_models_that_were(link: RedisLink) -> None:
+    """A model whose jobs have all ended is forgotten by the keeper, and known again with the next submit."""
+    worker = HandWorker(link)
+    submit(link)
+    worker.finish(worker.take())
+    keep(link)
+    assert link.call("SCARD", f"{prefix(0)}models") == 0
+    submit(link)
+    assert keep(link)[:1] == [1]  # type: ignore[index]
+
+
+def test_lock_that_never_ends_stops_no_keeper(link: RedisLink) -> None:
+    """A lock without an expiry, which no keeper takes, is no lock."""
+    for lock in (("SET", f"{prefix(0)}keeper:lock", "x"), ("RPUSH", f"{prefix(0)}keeper:lock", "x")):
+        link.pipeline([("DEL", f"{prefix(0)}keeper:lock"), lock])
+        assert Keeper(link, lambda: None, shard=0, lease_s=10, max_attempts=3).beat() is not None
 
 
 def test_start_timeout_after_the_start(link: RedisLink) -> None:
