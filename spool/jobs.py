@@ -153,6 +153,8 @@ class Job:
     batch_index: int | None = None
     queue_position: int | None = None
     text: str | None = None
+    text_bytes: int = 0
+    """How long the text is, where ``text`` is only its beginning."""
 
     @property
     def ended(self) -> bool:
@@ -200,6 +202,7 @@ class Job:
             batch_index=int(record["batch_index"]) if record.get("batch") else None,
             queue_position=queue_position,
             text=text,
+            text_bytes=int(record.get("text_bytes", 0)),
         )
 
     def public(self, *, with_text: bool = True) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Every call checks the owner; another owner's job is a missing one.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,9 @@ RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
 
 FIRST_READER_MS = 30_000
 """How long a job that is to end with its last reader waits for its first one."""
+ALL_TEXT = -1
+TEXT_PIECE_BYTES = 64 * 1024
+"""Of a long text, how much is read at a time."""
 _PAGE = 100
 _PAGES_AT_MOST = 20
 _SCORE_AT_MOST = 1e17
@@ -87,10 +91,11 @@ class JobStore:
         """Raise ``StoreUnavailable`` where jobs cannot be written now: Redis is away, or this is a replica."""
         self._link.run(script("watch"), 0, 0)
 
-    def look(self, job_id: str, owner: str, *, with_text: bool = False) -> Job:
-        """The job now. Raises ``JobNotFound`` or, while its tombstone is kept, ``JobGone``; ``RecordDamaged``,
-        ``RecordNewer``. A job whose record is damaged ends ``failed``, if it can."""
-        reply = self._link.run(script("look"), self._shard(job_id), job_id, int(with_text))
+    def look(self, job_id: str, owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT) -> Job:
+        """The job now, ``with_text`` at most so many bytes of it. Raises ``JobNotFound`` or, while its tombstone is
+        kept, ``JobGone``; ``RecordDamaged``, ``RecordNewer``. A job whose record is damaged ends ``failed``, if it
+        can."""
+        reply = self._link.run(script("look"), self._shard(job_id), job_id, text_bytes if with_text else 0)
         try:
             return read_look(reply, job_id, owner)
         except UndecodableRecord as exc:
@@ -105,7 +110,7 @@ class JobStore:
             raise RecordNewer(job_id)
         if became != b"set_aside":
             try:
-                return read_look(self._link.run(script("look"), shard, job_id, int(with_text)), job_id, owner)
+                return read_look(self._link.run(script("look"), shard, job_id, -int(with_text)), job_id, owner)
             except UndecodableRecord:
                 pass
         raise RecordDamaged(f"job {job_id}") from exc
@@ -115,11 +120,28 @@ class JobStore:
         counts = self._read([("HLEN", f"{prefix(shard)}set-aside") for shard in range(self._shards)])
         return sum(count or 0 for count in counts)
 
-    def look_many(self, job_ids: Sequence[str], owner: str, *, with_text: bool = False) -> list[Job]:
+    def rest_of_text(self, job: Job) -> Iterator[str]:
+        """The text of a job behind its beginning, as far as it went when the job was looked at. Each piece is read when
+        it is asked for. Raises ``JobGone`` where that text is there no more, and ``StoreUnavailable``."""
+        key, decoder = job_key(self._shard(job.id), job.id), getincrementaldecoder("utf-8")("replace")
+        at = len((job.text or "").encode())
+        while at < job.text_bytes:
+            end = min(at + TEXT_PIECE_BYTES, job.text_bytes)
+            # In this order: an attempt that began in between is seen.
+            commands = [("GETRANGE", f"{key}:text", at, end - 1), ("HGET", key, "attempt_first")]
+            piece, first = self._link.pipeline(commands)
+            if len(piece) < end - at or (first or b"1") != b"%d" % job.attempt_first:
+                raise JobGone(job.id)
+            yield decoder.decode(piece, final=end == job.text_bytes)
+            at = end
+
+    def look_many(
+        self, job_ids: Sequence[str], owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT
+    ) -> list[Job]:
         """Those of the jobs that are still there, all of one shard."""
         if not job_ids:
             return []
-        calls = [(job_id, int(with_text)) for job_id in job_ids]
+        calls = [(job_id, text_bytes if with_text else 0) for job_id in job_ids]
         found = []
         replies = self._link.run_each(script("look"), self._shard(job_ids[0]), calls)
         for job_id, reply in zip(job_ids, replies, strict=True):
@@ -133,12 +155,12 @@ class JobStore:
                     found.append(self._look_damaged(job_id, owner, exc, with_text=with_text))
         return found
 
-    def cancel(self, job_id: str, owner: str) -> Job:
-        """Ask for the job's end, and answer it as it is then. Idempotent."""
+    def cancel(self, job_id: str, owner: str, *, text_bytes: int = ALL_TEXT) -> Job:
+        """Ask for the job's end, and answer it as it is then, with at most so many bytes of its text. Idempotent."""
         answer = self._link.run(script("cancel"), self._shard(job_id), job_id, owner)
         if answer == b"newer":
             raise RecordNewer(job_id)
-        return self.look(job_id, owner, with_text=True)
+        return self.look(job_id, owner, with_text=text_bytes != 0, text_bytes=text_bytes)
 
     def delete(self, job_id: str, owner: str) -> None:
         """Forget a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``, ``RecordDamaged``,
@@ -318,7 +340,10 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
     if isinstance(reply, bytes):
         raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
     position, text, *record = reply
-    job = Job.decode(record, queue_position=position, text=(text or b"").decode(errors="replace"))
+    # Of a beginning that ends within a character, that one is in the rest.
+    is_beginning = b"text_bytes" in record[::2]
+    said = getincrementaldecoder("utf-8")("replace").decode(text or b"", final=not is_beginning)
+    job = Job.decode(record, queue_position=position, text=said)
     if job.owner != owner:
         raise JobNotFound(job_id)
     return job

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response, request
 
 from spool.entries import rfc3339
-from spool.errors import StoreUnavailable
+from spool.errors import JobGone, StoreUnavailable
 from spool.jobs import NewJob, Priority, Status, new_batch_id
 from spool.store import JobStore
 from web import auth, json_text, ndjson
 from web.auth import scope
+from web.job_document import job_pieces
 from web.json_response import json_response
-from web.metrics import SUBMITTED
+from web.metrics import STREAMS, SUBMITTED
 from web.problems import Problem, field_problem, retry_after
 from web.slices import in_slices
 from web.state import State, state
 from web.stream import cursor_of
+from web.streams import Peer
 from web.submissions import body, job_bytes, new_job, parse_json, parse_submission
 
 blueprint = Blueprint("batches", __name__)
 
 _AT_ONCE = 200
 _TEXTS_AT_ONCE = 10
+_TEXT_BYTES = 16 * 1024
+"""Of each of their texts; the rest is read when it is its turn."""
 _BELLS = 100
 _LINES_FACTOR = 2
 """How many lines there may be for each job that a batch may have; what is more is blank."""
@@ -68,12 +72,19 @@ def show(batch_id: str) -> Response:
 @scope("jobs:read")
 def results(batch_id: str) -> Response:
     """The jobs that have ended, one per line, in the order in which they ended. ``after`` leaves out the first so
-    many, so that what came since can be fetched alone."""
+    many, so that what came since can be fetched alone. Takes a stream's place; cut where Redis is away."""
     here, owner = state(), auth.owner()
     after = cursor_of(request.args.get("after"), "after")
+    here.refuse_streams()
     here.store.batch(batch_id, owner)
-    lines = _result_lines(here.store, batch_id, owner, after)
-    return Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+    with ExitStack() as entering:
+        entering.enter_context(here.slots.one())
+        entering.enter_context(STREAMS.labels("batch results").track_inprogress())
+        held = entering.pop_all()
+    lines = _result_lines(here.store, batch_id, owner, after, Peer(request.environ))
+    response = Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+    response.call_on_close(held.close)
+    return response
 
 
 @blueprint.post("/batches/<batch_id>/cancel")
@@ -182,8 +193,13 @@ def _document(here: State, batch_id: str, owner: str) -> dict[str, Any]:
     }
 
 
-def _result_lines(store: JobStore, batch_id: str, owner: str, start: int) -> Iterator[bytes]:
-    while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_TEXTS_AT_ONCE):
-        for job in store.look_many(job_ids, owner, with_text=True):
-            yield orjson.dumps(job.public()) + b"\n"
-        start += len(job_ids)
+def _result_lines(store: JobStore, batch_id: str, owner: str, start: int, peer: Peer) -> Iterator[bytes]:
+    try:
+        while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_TEXTS_AT_ONCE):
+            jobs = store.look_many(job_ids, owner, with_text=True, text_bytes=_TEXT_BYTES)
+            start += len(job_ids)
+            while jobs:
+                yield from job_pieces(store, jobs.pop(0))
+                yield b"\n"
+    except (JobGone, StoreUnavailable):
+        peer.cut()

@@ -8,13 +8,15 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from flask import Blueprint, Response, request
+from werkzeug.http import is_resource_modified
 
 from spool.errors import Draining, OutcomeUnknown, StoreUnavailable, TooManyStreams
 from spool.fail_points import reach
 from spool.jobs import Job, NewJob, Status
-from spool.store import Submitted
+from spool.store import TEXT_PIECE_BYTES, Submitted
 from web import auth, text
 from web.auth import scope
+from web.job_document import job_response
 from web.json_response import json_response
 from web.metrics import SUBMITTED
 from web.negotiation import preferred_wait_s
@@ -83,9 +85,9 @@ def _answer(here: State, submitted: Submitted) -> Response:
         # Accepted it is, whatever keeps us from seeing its end.
         with suppress(TooManyStreams, StoreUnavailable):
             if job.ended or wait_for_end(here, job, wait_s):
-                finished = here.store.look(job.id, job.owner, with_text=True)
+                finished = here.store.look(job.id, job.owner, with_text=True, text_bytes=TEXT_PIECE_BYTES)
                 headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
-                return json_response(finished.public(), 200, headers)
+                return job_response(here.store, finished, headers)
     return _accepted(submitted)
 
 
@@ -117,10 +119,14 @@ def wait_for_end(here: State, job: Job, wait_s: float) -> bool:
 @scope("jobs:read")
 def show(job_id: str) -> Response:
     """Short polling: the job with its text so far; 304 while nothing has changed."""
-    job = state().store.look(job_id, auth.owner(), with_text=True)
-    response = json_response(job.public(), 200, {} if job.ended else {"Retry-After": _POLL_AGAIN_S})
-    response.set_etag(f"{job.last_entry}-{job.status}-{job.queue_position}-{bool(job.cancel_requested_at)}")
-    response.make_conditional(request)
+    here = state()
+    job = here.store.look(job_id, auth.owner(), with_text=True, text_bytes=TEXT_PIECE_BYTES)
+    etag = f"{job.last_entry}-{job.status}-{job.queue_position}-{bool(job.cancel_requested_at)}"
+    if not is_resource_modified(request.environ, etag=etag):
+        response = Response(status=304, headers={"Cache-Control": "no-store"})
+    else:
+        response = job_response(here.store, job, {} if job.ended else {"Retry-After": _POLL_AGAIN_S})
+    response.set_etag(etag)
     return response
 
 
@@ -128,7 +134,8 @@ def show(job_id: str) -> Response:
 @scope("jobs:write")
 def cancel(job_id: str) -> Response:
     """Ask for the job's end, in any state, from any instance, any number of times."""
-    return json_response(state().store.cancel(job_id, auth.owner()).public())
+    store = state().store
+    return job_response(store, store.cancel(job_id, auth.owner(), text_bytes=TEXT_PIECE_BYTES))
 
 
 @blueprint.delete("/jobs/<job_id>")

@@ -18,6 +18,8 @@ from spool.errors import TooManyStreams
 _READ = 1
 _BESIDE = 1000
 _OWN_FILES = 50
+_WITH_FRAME_BYTES = 64 * 1024
+"""A larger piece is not copied into its frame."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -110,6 +112,11 @@ class Peer:
         would."""
         if self._sock is None or not data:
             return data
+        if len(data) > _WITH_FRAME_BYTES:
+            # Not twice in memory while the client takes its time.
+            for part in (b"%X\r\n" % len(data), data, b"\r\n") if self._chunked else (data,):
+                self._sock.sendall(part)
+            return b""
         if self._chunked:
             data = b"%X\r\n%b\r\n" % (len(data), data)
         sent = self._sock.send(data)

@@ -68,7 +68,7 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
             for message in received(ws, _refuse):
                 if message.get("type") != "cancel":
                     raise Closed(1008, 'the only message here is {"type": "cancel"}')
-                here.store.cancel(job_id, owner)
+                here.store.cancel(job_id, owner, text_bytes=0)
             ended = send()
             if ended:
                 return

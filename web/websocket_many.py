@@ -65,7 +65,7 @@ class _Caller:
             case "unfollow":
                 self.followed.unfollow(_job_of(message))
             case "cancel":
-                self.here.store.cancel(_job_of(message), self.owner)
+                self.here.store.cancel(_job_of(message), self.owner, text_bytes=0)
             case _:
                 raise field_problem("type", "must be submit, follow, unfollow or cancel")
 
