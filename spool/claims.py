@@ -82,12 +82,16 @@ def new_fence() -> str:
 class Claims:
     """Claims of one worker process on one shard."""
 
-    def __init__(self, link: RedisLink, *, shard: int, worker: str, lease_s: float, max_attempts: int) -> None:
+    def __init__(
+        self, link: RedisLink, *, shard: int, worker: str, lease_s: float, max_attempts: int, slots: int = 0
+    ) -> None:
+        """``slots``: how many jobs the worker runs at a time, as far as limits of owners are parts of that."""
         self._link = link
         self._shard = shard
         self._worker = worker
         self._lease_ms = round(lease_s * 1000)
         self._max_attempts = max_attempts
+        self._slots = slots
 
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
         """The next job for these models under this fence, or None. Asking again with the same fence after a lost
@@ -131,7 +135,7 @@ class Claims:
             flat = [value for one in some_held for value in (one.job_id, one.fence, one.acked, one.sent)]
             # That it has been heard is said with the last of them, if it holds for all.
             is_heard = settled and at + _HELD_AT_ONCE >= len(held)
-            args = (self._lease_ms, self._worker, free, server, int(is_heard), *flat)
+            args = (self._lease_ms, self._worker, free, server, int(is_heard), self._slots, *flat)
             run_id, apart, *some = self._link.run(script("heartbeat"), self._shard, *args)
             settled = settled and run_id.decode() == server and b"unclaimed" not in some
             answers += some

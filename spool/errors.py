@@ -8,13 +8,18 @@
     ├── RecordDamaged            the stored record cannot be read; its job was set aside
     ├── RecordNewer              a newer version of Spool wrote it (carries retry_after_s)
     ├── BatchNotFound
+    ├── BatchStaging             an earlier call with this Idempotency-Key is still writing its batch
     ├── JobNotEnded              deleting what still runs
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
     ├── UnknownModel
     ├── NoModel                  no upstream has said yet which models it serves, and there is no demo
     ├── LimitExceeded            too many of something (carries retry_after_s)
     │   ├── QueueFull
+    │   ├── OwnerLimitExceeded   one owner's own limit
+    │   │   ├── OwnerQueueFull
+    │   │   └── OwnerBytesFull
     │   ├── TooManyStreams
+    │   │   └── OwnerStreamsFull
     │   └── TooManyFolds
     ├── Draining                 this process is going away; another one serves
     └── StoreUnavailable         Redis is away or refuses (carries retry_after_s)
@@ -90,6 +95,16 @@ class BatchNotFound(SpoolError):
         self.batch_id = batch_id
 
 
+class BatchStaging(SpoolError):
+    """An earlier call with this Idempotency-Key is still writing its batch; ask again in a moment."""
+
+    retry_after_s = 1.0
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__("an earlier request with this Idempotency-Key is still being written; try again")
+        self.batch_id = batch_id
+
+
 class JobNotEnded(SpoolError):
     """Only a job that has ended can be deleted, or gone on from."""
 
@@ -136,8 +151,36 @@ class QueueFull(LimitExceeded):
     """As many jobs are queued as the operator allows."""
 
 
+class OwnerLimitExceeded(LimitExceeded):
+    """One owner has as much of something as one owner may have."""
+
+    detail = ""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(self.detail, retry_after_s)
+
+
+class OwnerQueueFull(OwnerLimitExceeded):
+    """As many jobs of this owner are queued as one owner may have."""
+
+    detail = "your queued jobs have reached the limit of one owner; wait until some have begun, or cancel some"
+
+
+class OwnerBytesFull(OwnerLimitExceeded):
+    """The jobs of this owner fill as much of Redis as one owner may."""
+
+    detail = (
+        "your jobs fill as much memory as those of one owner may; delete jobs that have ended, or submit with a "
+        "shorter ttl_s"
+    )
+
+
 class TooManyStreams(LimitExceeded):
     """This web process carries as many streams as it may."""
+
+
+class OwnerStreamsFull(TooManyStreams):
+    """This web process carries as many streams of one owner as it may."""
 
 
 class TooManyFolds(LimitExceeded):

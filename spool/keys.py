@@ -19,7 +19,8 @@ entry all get one expiry, ``ttl_s`` from then.
                              on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
                              has produced more than text), coalesce (JSON, see spool.coalescing; without it every piece
                              of text is an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
-                             idempotency and chat (names of the keys below)
+                             output_at_most (bytes that its output takes here at most; 0: not known), idempotency and
+                             chat (names of the keys below)
     job:ID:input     string  JSON {messages, params}, and where the surface has them instructions and request. Written
                              by submit, read with the claim, by a turn that goes on from it and by /v1
     job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.entries. Also the name
@@ -33,6 +34,12 @@ What orders the work:
     seq              string  Counts submits
     models           set     Names of the models that jobs were submitted for
     pending:MODEL    zset    Queued jobs; score: rank (0 retry, 1 interactive, 2 batch) × 10^15 + seq
+    heads:MODEL      zset    Owners with queued jobs of the model, but for those at their limit of running jobs; score:
+                             that of the owner's first job. Where a claim begins
+    flow:OWNER:MODEL zset    Queued jobs of an owner and model, and batches (score: that of the batch's first job)
+    flow:ID:MODEL    zset    Queued jobs of a batch
+    parked           set     Owners that a claim has met at their limit of running jobs
+    parked:OWNER     set     The models whose heads an owner has left for it; it comes back when one of its jobs ends
     apart            zset    Queued jobs, of all models, that lost their process twice: each goes on in a process of its
                              own. Score: seq
     running:MODEL    zset    Running jobs; score: when the lease runs out, ms
@@ -42,10 +49,13 @@ What orders the work:
     claim:FENCE      string  Which job a claim under this fence got, for a minute: asking again is harmless
     workers          zset    Worker processes; score: until when they count as alive, ms
     slots            hash    Worker process → free slots
+    capacity         hash    Worker process → its slots in all
     server           hash    run_id of the Redis that the scripts met last, and since_ms, when they first did
     unheard          set     Worker processes that were there before that, and have not said yet that nothing which they
                              had claimed is missing now: what they claimed last may be lost
-    keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat
+    keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat; how far the sweep of
+                             the ledger has come (cursor), and when jobs of an older version were last looked for
+                             (adopted_ms)
     keeper:lock      string  Name of the process that keeps this shard, for a second; it only spares work
 
 What waits aside, because it is damaged or not for this version:
@@ -59,13 +69,30 @@ What waits aside, because it is damaged or not for this version:
                              key of another type stood in the place of one. That key is displaced:INDEX for 7 days
     notices          list    Lines for the log of the process that keeps the shard, at most 200
 
+What owners use, and may use:
+
+    booked           hash    The ledger: job → "QUEUED RUNNING BYTES EXPECTED WRITING OWNER BATCH MODEL" (- for none).
+                             QUEUED and RUNNING are 0 or 1; BYTES is what it takes in Redis, EXPECTED what it will write
+                             once it runs, WRITING the same while it runs. From submit until the job is deleted or has
+                             expired
+    use              hash    The sums of all entries: queued, running, bytes, expected, writing
+    use:OWNER        hash    The sums of an owner's
+    output-bytes     hash    Model → moving average of what the output of one of its jobs takes in Redis
+    memory           hash    used, max (maxmemory; 0: none), claims_until (no job begins above it) and bytes (of
+                             ``use``) at the keeper's last beat, and at_ms
+    limits           hash    owner_running (0: by share), owner_share (0: one owner may have all) and watermark, as the
+                             webs' settings have them
+
 What finds jobs again:
 
     owner:OWNER      zset    Jobs of an owner; score: created_ms × 1000 + seq mod 1000. The keeper removes expired ones
     kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms
-    idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST"; expires with the job
+    idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST", of a job or a batch; expires with it
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
-    batch:ID         hash    owner, created_ms, total, ttl_s, and a count per status
+    batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status; staging (open, or
+                             dropped) until all of its jobs are there
+    staging          zset    Batches whose jobs are being written; score: when they count as given up, ms. The ledger
+                             has an entry of each, which reserves the room for the jobs that are not there yet
     batch:ID:jobs    list    Its jobs, in the order of submit
     batch:ID:ended   list    Its jobs, in the order in which they ended. All three expire ttl_s after the last one,
                              and before that only long after the last deadline

@@ -22,7 +22,7 @@ class Script:
     sha: str
 
 
-PRELUDE = ("indexes", "prelude", "records")
+PRELUDE = ("indexes", "ledger", "queue", "staging", "prelude", "records")
 """The files that make up the prelude, in order. The rest of the folder are scripts."""
 
 

@@ -21,6 +21,7 @@ from spool import upstreams
 from spool.coalescing import MS_AT_MOST
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FOR_TESTS
+from spool.limits import OwnerLimits
 from spool.machine_memory import parse_size
 from spool.models import DEMO, Model, Upstream
 from spool.redis_urls import check_redis_url
@@ -155,7 +156,14 @@ class WebSettings(Settings):
     max_unsent_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, le=64 * 1024**3)
     """Bytes of answers that may wait in one web process for their clients to take them."""
     memory_watermark: float = Field(0.9, gt=0, le=1)
-    """The part of Redis's maxmemory from which on no job is taken."""
+    """The part of Redis's maxmemory that accepted jobs may fill, with what they will write."""
+    owner_share: float = Field(0.75, gt=0, le=1)
+    """Where API keys name several owners: the part of each limit that one of them may have."""
+    owner_max_running: int = Field(0, ge=0, le=1_000_000)
+    """Jobs of one owner that run at a time; 0: its share of all workers' slots. So for the next three."""
+    owner_max_queued: int = Field(0, ge=0, le=100_000_000)
+    owner_max_streams: int = Field(0, ge=0, le=100_000)
+    owner_max_bytes: int = Field(0, ge=0, le=2**50)
     heartbeat_s: float = Field(15.0, ge=0.2, le=15)
     """Silence on a stream after which a heartbeat is sent."""
     headers_s: float = Field(10.0, ge=0.1, le=600)
@@ -194,6 +202,18 @@ class WebSettings(Settings):
         raise SettingsError(
             f"SPOOL_HOST={self.host!r} lets the network in, and there are no SPOOL_API_KEYS: set them, "
             "or listen on 127.0.0.1, or set SPOOL_ALLOW_ANONYMOUS=1 if everybody may use this Spool"
+        )
+
+    def owner_limits(self, max_streams: int) -> OwnerLimits:
+        """What one owner may have. An owner who is the only one may have everything, but for what is set."""
+        share = self.owner_share if len(set(self.owners_by_key().values())) > 1 else 1.0
+        return OwnerLimits(
+            queued=self.owner_max_queued or (max(1, int(self.max_queued * share)) if share < 1 else 0),
+            running=self.owner_max_running,
+            streams=self.owner_max_streams or max(1, int(max_streams * share)),
+            bytes=self.owner_max_bytes,
+            share=share if share < 1 else 0.0,
+            watermark=self.memory_watermark,
         )
 
     def owners_by_key(self) -> dict[str, str]:

@@ -17,27 +17,22 @@ import orjson
 from spool.connections import Command
 from spool.errors import (
     BatchNotFound,
-    IdempotencyConflict,
     JobGone,
     JobNotEnded,
     JobNotFound,
-    QueueFull,
     RecordDamaged,
     RecordNewer,
     UndecodableRecord,
 )
-from spool.jobs import Job, NewJob, OnDisconnect, Priority, Status, shard_of
+from spool.jobs import Job, NewJob, Status, shard_of
 from spool.keys import job as job_key
 from spool.keys import prefix
+from spool.limits import NO_LIMITS, OwnerLimits
 from spool.redis_errors import translated
 from spool.redis_link import RedisLink
 from spool.scripting import script
+from spool.submits import NewBatch, Submitted, batch_args, read_staged, read_submitted, submit_args
 
-RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
-"""Order of claiming; 0 is a retry."""
-
-FIRST_READER_MS = 30_000
-"""How long a job that is to end with its last reader waits for its first one."""
 ALL_TEXT = -1
 TEXT_PIECE_BYTES = 64 * 1024
 """Of a long text, how much is read at a time."""
@@ -45,14 +40,6 @@ _PAGE = 100
 _PAGES_AT_MOST = 20
 _SCORE_AT_MOST = 1e17
 _COUNT = re.compile(r"-?[0-9]{1,15}")
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What became of a submit: the job, and whether it is an earlier submit's (same Idempotency-Key)."""
-
-    job: Job
-    replayed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +57,10 @@ class JobStore:
         self._link = link
         self._shards = shards
 
-    def submit(self, new: NewJob, *, max_queued: int) -> Submitted:
-        """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``StoreUnavailable``; after
-        ``OutcomeUnknown`` the very same ``new`` may be submitted again."""
-        args = submit_args(new, max_queued)
+    def submit(self, new: NewJob, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> Submitted:
+        """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``OwnerQueueFull``, ``OwnerBytesFull``,
+        ``StoreUnavailable``; after ``OutcomeUnknown`` the very same ``new`` may be submitted again."""
+        args = submit_args(new, max_queued, limits)
         reply = self._link.run(script("submit"), self._shard(new.id), *args)
         try:
             return read_submitted(reply, new)
@@ -81,11 +68,18 @@ class JobStore:
             job_id = reply[1].decode()
             return Submitted(self._look_damaged(job_id, new.owner, exc), replayed=job_id != new.id)
 
-    def submit_many(self, new: Sequence[NewJob], *, max_queued: int) -> list[Submitted]:
+    def submit_many(
+        self, new: Sequence[NewJob], *, max_queued: int, limits: OwnerLimits = NO_LIMITS
+    ) -> list[Submitted]:
         """Several submits to one shard, in one round trip; each is accepted or refused by itself."""
-        calls = [submit_args(one, max_queued) for one in new]
+        calls = [submit_args(one, max_queued, limits) for one in new]
         replies = self._link.run_many(script("submit"), self._shard(new[0].id), calls)
         return [read_submitted(reply, one) for reply, one in zip(replies, new, strict=True)]
+
+    def publish_limits(self, limits: OwnerLimits) -> None:
+        """Tell workers what one owner may have running. The last web that says so is believed."""
+        fields = ("owner_running", limits.running, "owner_share", limits.share, "watermark", limits.watermark)
+        self._link.run(script("publish_limits"), 0, *fields)
 
     def check_writable(self) -> None:
         """Raise ``StoreUnavailable`` where jobs cannot be written now: Redis is away, or this is a replica."""
@@ -240,9 +234,31 @@ class JobStore:
         return [None if isinstance(reply, Exception) else reply for reply in replies]
 
     def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
-        """Begin a batch of ``total`` jobs, which end within ``timeout_s`` and are kept for ``ttl_s`` from then."""
-        args = (batch_id, owner, total, ttl_s, round(timeout_s * 1000))
+        """Begin a batch of ``total`` jobs, which end within ``timeout_s`` and are kept for ``ttl_s`` from then. Each of
+        its jobs is submitted, and accepted or refused, by itself."""
+        args = (batch_id, owner, total, ttl_s, round(timeout_s * 1000), 0, "", "")
         self._link.run(script("open_batch"), self._batch_shard(batch_id), *args)
+
+    def stage_batch(self, batch: NewBatch, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> str:
+        """Reserve the room for all jobs of the batch, which ``submit_many`` then writes; no worker gets one before
+        ``seal_batch``. Answers the id of the batch: another one where an earlier call with this Idempotency-Key made
+        it, and it is complete. Raises ``BatchStaging`` where that one is not, and what ``submit`` raises."""
+        args = batch_args(batch, max_queued, limits)
+        reply = self._link.run(script("open_batch"), self._batch_shard(batch.id), *args)
+        return read_staged(reply)
+
+    def seal_batch(self, batch: NewBatch) -> None:
+        """All jobs are written: workers may have them. Raises ``BatchNotFound`` where the batch was given up since."""
+        args = (batch.id, batch.owner, *batch.models)
+        if self._link.run(script("seal_batch"), self._batch_shard(batch.id), *args) != b"sealed":
+            raise BatchNotFound(batch.id)
+
+    def drop_batch(self, batch_id: str) -> bool:
+        """Forget a staged batch and what is written of it. False where it is complete, and stays."""
+        left = 1
+        while left > 0:
+            left = self._link.run(script("drop_batch"), self._batch_shard(batch_id), batch_id, _PAGE)
+        return bool(left == 0)
 
     def batch(self, batch_id: str, owner: str) -> dict[str, str]:
         """The batch's record. Raises ``BatchNotFound`` and ``RecordDamaged``."""
@@ -284,49 +300,6 @@ class JobStore:
         if shard is None or shard >= self._shards or batch_id[0] != "b":
             raise BatchNotFound(batch_id)
         return shard
-
-
-def submit_args(new: NewJob, max_queued: int) -> list[Any]:
-    """The arguments of ``submit.lua``."""
-    return [
-        new.id,
-        new.owner,
-        new.model,
-        RANKS[new.priority],
-        new.ttl_s,
-        round(new.timeout_s * 1000),
-        round((new.timeout_s if new.start_s is None else new.start_s) * 1000),
-        max_queued,
-        f"{new.owner}:{new.idempotency_key}" if new.idempotency_key else "",
-        new.body_digest,
-        new.batch,
-        new.batch_index,
-        new.encode_input(),
-        FIRST_READER_MS if new.on_disconnect is OnDisconnect.CANCEL else 0,
-        *("priority", new.priority.value),
-        *("surface", new.surface),
-        *("metadata", orjson.dumps(dict(new.metadata))),
-        *("on_disconnect", new.on_disconnect.value),
-        *("on_worker_loss", new.on_worker_loss.value),
-        *("continuable", int(new.continuable)),
-        *(("coalesce", new.coalesce.encode()) if new.coalesce else ()),
-        *(("chat", new.chat) if new.chat else ()),
-    ]
-
-
-def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
-    """What ``submit.lua`` answered. Raises ``UndecodableRecord`` for an earlier job whose record cannot be read."""
-    outcome, job_id = reply[0], reply[1].decode()
-    if outcome == b"conflict":
-        raise IdempotencyConflict(job_id)
-    if outcome == b"full":
-        raise QueueFull("as many jobs are waiting as this server takes", retry_after_s=5.0)
-    if outcome == b"set_aside":
-        raise RecordDamaged(f"job {job_id}")
-    if outcome == b"no_batch":
-        raise BatchNotFound(new.batch)
-    position, *record = reply[2:]
-    return Submitted(Job.decode(record, queue_position=position), replayed=outcome == b"replayed")
 
 
 def read_look(reply: Any, job_id: str, owner: str) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,9 +11,10 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from spool.entries import rfc3339
-from spool.errors import JobGone, StoreUnavailable
+from spool.errors import BatchNotFound, JobGone, OutcomeUnknown, StoreFull, StoreUnavailable
 from spool.jobs import NewJob, Priority, Status, new_batch_id
 from spool.store import JobStore
+from spool.submits import NewBatch
 from web import auth, json_text, ndjson
 from web.auth import scope
 from web.job_document import job_pieces
@@ -23,11 +25,13 @@ from web.slices import in_slices
 from web.state import State, state
 from web.stream import cursor_of
 from web.streams import Peer
-from web.submissions import body, job_bytes, new_job, parse_json, parse_submission
+from web.submissions import body, idempotency_digest, job_bytes, new_job, parse_json, parse_submission
 
 blueprint = Blueprint("batches", __name__)
 
 _AT_ONCE = 200
+_STAGED_AT_ONCE = 50
+"""Redis does nothing else while it takes these: a few milliseconds."""
 _TEXTS_AT_ONCE = 10
 _TEXT_BYTES = 16 * 1024
 """Of each of their texts; the rest is read when it is its turn."""
@@ -40,7 +44,8 @@ _JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines"
 @blueprint.post("/batches")
 @scope("jobs:write")
 def submit() -> Response:
-    """Accept a batch. Every line is checked before the first job is written."""
+    """Accept a batch, whole or not at all. Every line is checked, and the room for all of them reserved, before the
+    first job is written; no job begins before the last is there."""
     here, owner = state(), auth.owner()
     here.refuse_when_full()
     texts = _texts(here)
@@ -49,15 +54,14 @@ def submit() -> Response:
         _new_job(here, parse_json(text, place), owner, index, batch_id)
         for index, (place, text) in enumerate(in_slices(texts))
     ]
-    here.store.open_batch(
-        batch_id,
-        owner,
-        len(jobs),
-        ttl_s=max(job.ttl_s for job in jobs),
-        timeout_s=max(job.timeout_s for job in jobs),
-    )
-    _submit_all(here, jobs, batch_id)
-    return json_response(_document(here, batch_id, owner), 202, {"Location": f"/batches/{batch_id}"})
+    batch = NewBatch(batch_id, owner, jobs, idempotency_digest(), _digest(texts))
+    accepted_id = here.store.stage_batch(batch, max_queued=here.settings.max_queued, limits=here.limits)
+    headers = {"Location": f"/batches/{accepted_id}"}
+    if accepted_id != batch_id:
+        headers["Idempotent-Replayed"] = "true"
+        return json_response(_document(here, accepted_id, owner), 200, headers)
+    _write(here, batch)
+    return json_response(_document(here, batch_id, owner), 202, headers)
 
 
 @blueprint.get("/batches/<batch_id>")
@@ -75,10 +79,10 @@ def results(batch_id: str) -> Response:
     many, so that what came since can be fetched alone. Takes a stream's place; cut where Redis is away."""
     here, owner = state(), auth.owner()
     after = cursor_of(request.args.get("after"), "after")
-    here.refuse_streams()
+    here.refuse_streams(owner)
     here.store.batch(batch_id, owner)
     with ExitStack() as entering:
-        entering.enter_context(here.slots.one())
+        entering.enter_context(here.slots.one(owner))
         entering.enter_context(STREAMS.labels("batch results").track_inprogress())
         held = entering.pop_all()
     lines = _result_lines(here.store, batch_id, owner, after, Peer(request.environ))
@@ -123,6 +127,14 @@ def _texts(here: State) -> list[tuple[str, memoryview]]:
     return texts
 
 
+def _digest(texts: list[tuple[str, memoryview]]) -> str:
+    digest = hashlib.sha256()
+    for _place, text in texts:
+        digest.update(text)
+        digest.update(b"\n")
+    return digest.hexdigest()[:32]
+
+
 def _lines(data: bytes, most: int) -> list[tuple[str, memoryview]]:
     """The lines that are not blank, with their numbers."""
     ends = data.count(b"\n")
@@ -143,34 +155,40 @@ def _new_job(here: State, item: Any, owner: str, index: int, batch_id: str) -> N
     return replace(new, priority=priority, batch=batch_id, batch_index=index)
 
 
-def _submit_all(here: State, jobs: list[NewJob], batch_id: str) -> None:
-    room = here.settings.max_queued
+def _write(here: State, batch: NewBatch) -> None:
+    """Write what is reserved, and let workers have it. All or nothing: what does not get that far is forgotten, here
+    or, where this process dies, by the keeper."""
     try:
-        for start in range(0, len(jobs), _AT_ONCE):
-            here.store.submit_many(jobs[start : start + _AT_ONCE], max_queued=room)
-            SUBMITTED.labels("batches").inc(len(jobs[start : start + _AT_ONCE]))
-        for _ in range(min(len(jobs), _BELLS)):
-            # For as many as may find a free slot; who finishes a job takes the next, and the keeper rings for the rest.
-            here.bell.ring(batch_id)
+        for start in range(0, len(batch.jobs), _STAGED_AT_ONCE):
+            jobs = batch.jobs[start : start + _STAGED_AT_ONCE]
+            here.store.submit_many(jobs, max_queued=here.settings.max_queued, limits=here.limits)
+        here.store.seal_batch(batch)
     except Exception as exc:
-        # All or nothing: what was written before the trouble is cancelled, as far as Redis can be reached.
-        _withdraw(here.store, jobs)
-        if isinstance(exc, StoreUnavailable):
-            detail = (
-                "the batch was not accepted as a whole; what was written of it is cancelled, or ends at its deadline"
-            )
-            headers = retry_after(exc.retry_after_s)
-            raise Problem(503, "Store unavailable", detail, headers=headers, batch=batch_id) from exc
-        raise
+        if not _is_sealed_after_all(here.store, batch, exc):
+            if isinstance(exc, StoreUnavailable | BatchNotFound):
+                raise _not_accepted(exc) from exc
+            raise
+    SUBMITTED.labels("batches").inc(len(batch.jobs))
+    for _ in range(min(len(batch.jobs), _BELLS)):
+        # For as many as may find a free slot; who finishes a job takes the next, and the keeper rings for the rest.
+        here.bell.ring(batch.id)
 
 
-def _withdraw(store: JobStore, jobs: list[NewJob]) -> None:
+def _is_sealed_after_all(store: JobStore, batch: NewBatch, exc: Exception) -> bool:
+    """Forget the batch, unless the answer was lost that it is complete."""
     try:
-        for start in range(0, len(jobs), _AT_ONCE):
-            part = jobs[start : start + _AT_ONCE]
-            store.cancel_many([job.id for job in part], part[0].owner)
+        return not store.drop_batch(batch.id)
     except StoreUnavailable:
-        return
+        if isinstance(exc, OutcomeUnknown):
+            detail = "the batch may or may not have been accepted: look it up, or send it again with an Idempotency-Key"
+            raise Problem(503, "Outcome unknown", detail, headers=retry_after(2), batch=batch.id) from exc
+        return False
+
+
+def _not_accepted(exc: StoreUnavailable | BatchNotFound) -> Problem:
+    detail = "the batch was not accepted; nothing of it is kept"
+    title = "Store full" if isinstance(exc, StoreFull) else "Store unavailable"
+    return Problem(503, title, detail, headers=retry_after(getattr(exc, "retry_after_s", 2.0)))
 
 
 def _document(here: State, batch_id: str, owner: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
 from flask import Blueprint, Response, request
@@ -13,7 +13,8 @@ from werkzeug.http import is_resource_modified
 from spool.errors import Draining, OutcomeUnknown, StoreUnavailable, TooManyStreams
 from spool.fail_points import reach
 from spool.jobs import Job, NewJob, Status
-from spool.store import TEXT_PIECE_BYTES, Submitted
+from spool.store import TEXT_PIECE_BYTES
+from spool.submits import Submitted
 from web import auth, text
 from web.auth import scope
 from web.job_document import job_response
@@ -41,21 +42,22 @@ def submit() -> Response:
     media_type = wanted_by_submit()
     new = new_job(here, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
     new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
-    if media_type is not None:
-        # Before the job is there: a 503 says that nothing was done.
-        here.refuse_streams()
-    submitted = accept(here, new)
-    response = _streamed(submitted, media_type) if media_type is not None else _answer(here, submitted)
+    with ExitStack() as place:
+        if media_type is not None:
+            # Before the job is there: a 503 says that nothing was done.
+            here.hold_stream(new.owner, place)
+        submitted = accept(here, new)
+        response = _streamed(submitted, media_type, place) if media_type is not None else _answer(here, submitted)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
 
 
-def _streamed(submitted: Submitted, media_type: str) -> Response:
+def _streamed(submitted: Submitted, media_type: str, place: ExitStack) -> Response:
     try:
-        return streamed(submitted.job, 0, media_type, submitted=True)
-    except (Draining, TooManyStreams):
-        # The last place went while the job was written. It is accepted, and can be read elsewhere.
+        return streamed(submitted.job, 0, media_type, submitted=True, place=place)
+    except Draining:
+        # It began while the job was written. The job is accepted, and can be read elsewhere.
         return _accepted(submitted)
 
 
@@ -64,7 +66,7 @@ def accept(here: State, new: NewJob) -> Submitted:
     here.refuse_when_full()
     reach("submit.before")
     try:
-        submitted = here.store.submit(new, max_queued=here.settings.max_queued)
+        submitted = here.store.submit(new, max_queued=here.settings.max_queued, limits=here.limits)
         reach("submit.written")
     except OutcomeUnknown as exc:
         exc.job_id = new.id
@@ -101,7 +103,7 @@ def wait_for_end(here: State, job: Job, wait_s: float) -> bool:
     ``StoreUnavailable``."""
     until = time.monotonic() + wait_s
     peer = Peer(request.environ)
-    with here.slots.one(), here.follower.attach(job, job.last_entry) as reader, closing(peer):
+    with here.slots.one(job.owner), here.follower.attach(job, job.last_entry) as reader, closing(peer):
         peer.watch(reader.wake)
         while not reader.must_leave and not peer.gone:
             rows, _gap, ended = reader.take_rows(1000)

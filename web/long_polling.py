@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import orjson
 from flask import Blueprint, Response, request
@@ -37,7 +38,9 @@ def entries(job_id: str) -> Response:
     linger_ms = int_arg("linger_ms", default=_LINGER_MS, low=0, high=1000)
     here = state()
     job = here.store.look(job_id, auth.owner())
-    with here.slots.one(), here.follower.attach(job, after, follow=wait_s > 0) as reader:
+    # What does not wait is no stream.
+    place = here.slots.one(job.owner) if wait_s > 0 else nullcontext()
+    with place, here.follower.attach(job, after, follow=wait_s > 0) as reader:
         peer = Peer(request.environ)
         peer.watch(reader.wake)
         try:

@@ -85,6 +85,8 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(410, "Gone", "the job has expired or was deleted", job=exc.job_id)
         case errors.JobNotFound() | errors.BatchNotFound():
             return Problem(404, "Not found", "there is nothing here for you under this id")
+        case errors.BatchStaging():
+            return Problem(409, "In progress", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.JobNotEnded():
             return Problem(409, "Not ended", str(exc), job=exc.job_id)
         case errors.UndecodableRecord():
@@ -95,11 +97,19 @@ def problem_of(exc: errors.SpoolError) -> Problem:
         case errors.RecordNewer():
             return Problem(503, "Record newer", str(exc), headers=retry_after(exc.retry_after_s), job=exc.job_id)
         case errors.IdempotencyConflict():
-            return Problem(422, "Idempotency conflict", str(exc), job=exc.job_id)
+            problem = Problem(422, "Idempotency conflict", str(exc))
+            problem.extra["batch" if exc.job_id.startswith("b") else "job"] = exc.job_id
+            return problem
         case errors.UnknownModel():
             return model_problem(exc)
         case errors.NoModel():
             return Problem(503, "No model", str(exc), headers=retry_after(exc.retry_after_s))
+        case errors.OwnerQueueFull():
+            return Problem(429, "Owner queue full", str(exc), headers=retry_after(exc.retry_after_s))
+        case errors.OwnerBytesFull():
+            return Problem(429, "Owner memory full", str(exc), headers=retry_after(exc.retry_after_s))
+        case errors.OwnerStreamsFull():
+            return Problem(429, "Owner streams full", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.QueueFull():
             return Problem(503, "Queue full", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.TooManyStreams():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,6 +17,7 @@ from spool.embedded import broker_url_from
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.follower import Follower
 from spool.keeper import Keeper
+from spool.limits import OwnerLimits
 from spool.model_table import ModelTable
 from spool.redis_link import RedisLink
 from spool.server_check import check_server, read_info, used_part
@@ -47,6 +49,7 @@ class State:
     slots: StreamSlots
     folds: Folds
     unsent: Unsent
+    limits: OwnerLimits
     websocket_input: Budget = field(default_factory=lambda: Budget(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
     memory_full: bool = False
@@ -64,6 +67,7 @@ class State:
         bell = Bell(celery_app(settings.broker_url.get_secret_value() or broker_url_from(redis_url)))
         # Logs are read over a link of their own, so that a storm of requests cannot hold up what is live.
         follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
+        limits = settings.owner_limits(streams_for(settings.max_streams))
         return cls(
             settings=settings,
             link=link,
@@ -75,8 +79,9 @@ class State:
             ),
             keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
             unsent=Unsent(settings.max_unsent_bytes),
-            slots=StreamSlots(streams_for(settings.max_streams)),
+            slots=StreamSlots(streams_for(settings.max_streams), limits.streams),
             folds=Folds(follower),
+            limits=limits,
         )
 
     def start(self) -> None:
@@ -108,11 +113,17 @@ class State:
         if self.unfit is not None:
             raise StoreUnfit(self.unfit)
 
-    def refuse_streams(self) -> None:
-        """Raise ``Draining`` or ``TooManyStreams`` where no stream can begin."""
+    def refuse_streams(self, owner: str) -> None:
+        """Raise ``Draining`` or ``TooManyStreams`` where no stream of this owner can begin."""
         if self.draining:
             raise Draining
-        self.slots.refuse_when_full()
+        self.slots.refuse_when_full(owner)
+
+    def hold_stream(self, owner: str, held: ExitStack) -> None:
+        """Take a stream's slot before the job that it is for is written, so that a refusal leaves nothing. Raises
+        ``Draining`` or ``TooManyStreams``."""
+        self.refuse_streams(owner)
+        held.enter_context(self.slots.one(owner))
 
     def _watch_memory(self) -> None:
         """Look at the server's memory now and then, and at whether it may be used at all: it can be set up
@@ -121,6 +132,7 @@ class State:
         while not self.draining:
             try:
                 memory = read_info(self.link, "memory")
+                self.store.publish_limits(self.limits)
                 self.memory_full = used_part(memory) >= self.settings.memory_watermark
                 warning = check_server(read_info(self.link, "server"), memory)
                 self.unfit = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from spool.errors import Draining
 from spool.jobs import Job, Status
 from spool.reader import Reader
 from web import auth, ndjson, sse, text
@@ -72,16 +73,22 @@ def stream(job_id: str) -> Response:
     return streamed(job, after, media_type)
 
 
-def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False) -> Response:
+def streamed(
+    job: Job, after: int, media_type: str, *, submitted: bool = False, place: ExitStack | None = None
+) -> Response:
     """The stream itself. What it holds (slot, reader) is released when it ends, however it does; for bare text that is
-    when the response closes."""
+    when the response closes. ``place`` holds its slot already."""
     here = state()
-    here.refuse_streams()
+    if place is None:
+        here.refuse_streams(job.owner)
+    elif here.draining:
+        raise Draining
     headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}
     if request.method == "HEAD":
         return head_response(media_type, headers)
-    with ExitStack() as entering:
-        entering.enter_context(here.slots.one())
+    with place or ExitStack() as entering:
+        if place is None:
+            entering.enter_context(here.slots.one(job.owner))
         entering.enter_context(STREAMS.labels(media_type).track_inprogress())
         reader = entering.enter_context(here.follower.attach(job, after))
         held = entering.pop_all()

@@ -7,13 +7,14 @@ import resource
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from gevent.hub import get_hub
 
-from spool.errors import TooManyStreams
+from spool.errors import OwnerStreamsFull, TooManyStreams
 
 _READ = 1
 _BESIDE = 1000
@@ -46,26 +47,36 @@ def _files() -> int:
 
 
 class StreamSlots:
-    """At most ``limit`` streams at a time in this process. Other processes count their own."""
+    """At most ``limit`` streams at a time in this process, and at most ``owner_limit`` of one owner (None: as many).
+    Other processes count their own."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, owner_limit: int | None = None) -> None:
         self.limit = limit
+        self.owner_limit = limit if owner_limit is None else owner_limit
         self.taken = 0
+        self._by_owner: Counter[str] = Counter()
 
-    def refuse_when_full(self) -> None:
-        """Raise ``TooManyStreams`` if there is no slot now."""
+    def refuse_when_full(self, owner: str) -> None:
+        """Raise ``TooManyStreams`` or ``OwnerStreamsFull`` if there is no slot for this owner now."""
         if self.taken >= self.limit:
-            raise TooManyStreams("this server carries as many streams as it may", retry_after_s=2.0)
+            raise TooManyStreams("stream limit reached in this process", retry_after_s=2.0)
+        if self._by_owner[owner] >= self.owner_limit:
+            detail = f"you have {self.owner_limit} streams open in this process, the limit of one owner; close some"
+            raise OwnerStreamsFull(detail, retry_after_s=2.0)
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a slot. Raises ``TooManyStreams`` at once when there is none."""
-        self.refuse_when_full()
+    def one(self, owner: str) -> Iterator[None]:
+        """Hold a slot. Raises ``TooManyStreams`` or ``OwnerStreamsFull`` at once when there is none."""
+        self.refuse_when_full(owner)
         self.taken += 1
+        self._by_owner[owner] += 1
         try:
             yield
         finally:
             self.taken -= 1
+            self._by_owner[owner] -= 1
+            if not self._by_owner[owner]:
+                del self._by_owner[owner]
 
 
 def _peek(sock: Any) -> bytes | None:

@@ -62,15 +62,22 @@ class Translation(Protocol):
         ...
 
 
-def streamed(job: Job, translation: Translation, headers: Mapping[str, str]) -> Response:
-    """The job's log as a stream of events, from its beginning. Raises ``Draining`` and ``TooManyStreams``."""
+def streamed(
+    job: Job, translation: Translation, headers: Mapping[str, str], place: ExitStack | None = None
+) -> Response:
+    """The job's log as a stream of events, from its beginning. ``place`` holds its slot already. Raises ``Draining``,
+    ``TooManyStreams``."""
     here = state()
-    here.refuse_streams()
+    if place is None:
+        here.refuse_streams(job.owner)
+    elif here.draining:
+        raise Draining
     headers = {**sse.HEADERS, **headers}
     if request.method == "HEAD":
         return head_response(sse.MEDIA_TYPE, headers)
-    with ExitStack() as entering:
-        entering.enter_context(here.slots.one())
+    with place or ExitStack() as entering:
+        if place is None:
+            entering.enter_context(here.slots.one(job.owner))
         entering.enter_context(STREAMS.labels(translation.name).track_inprogress())
         reader = entering.enter_context(here.follower.attach(job, 0, patient=True))
         peer = Peer(request.environ)
@@ -161,10 +168,10 @@ def _break_off(translation: Translation, peer: Peer, code: str, message: str) ->
 
 def wait_for_all(here: State, job: Job, into: Fold) -> bool:
     """Fold the job's log to its end, for a client that waits for the whole answer. True once it has
-    ended, False if the client left before. Raises ``Draining`` if this server has to go first, ``TooManyStreams``,
-    ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
+    ended, False if the client left before. The caller holds a stream's slot. Raises ``Draining`` if this server has to
+    go first, ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
     peer = Peer(request.environ)
-    with here.slots.one(), here.follower.attach(job, 0, patient=True) as reader, closing(peer):
+    with here.follower.attach(job, 0, patient=True) as reader, closing(peer):
         peer.watch(reader.wake)
         while not peer.gone:
             rows, gap, ended = here.folds.take_rows(reader, _ROWS)

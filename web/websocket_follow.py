@@ -17,6 +17,7 @@ from spool.errors import StoreUnavailable
 from spool.jobs import Job
 from spool.log import Gap
 from spool.reader import Reader
+from web import auth
 from web.problems import Problem
 from web.state import State
 from web.websocket_route import frame
@@ -52,7 +53,7 @@ class Followed:
         if len(self._jobs) >= FOLLOWED_AT_MOST:
             raise Problem(429, "Too many requests", f"a socket follows at most {FOLLOWED_AT_MOST} jobs")
         if self._jobs:
-            self._here.slots.refuse_when_full()
+            self._here.slots.refuse_when_full(auth.owner())
 
     def follow(self, job: Job, after: int) -> None:
         """Follow a job from ``after`` on. If it is followed already, it begins again there. Raises as
@@ -63,7 +64,7 @@ class Followed:
         self.refuse_when_full()
         with ExitStack() as entering:
             if self._jobs:
-                entering.enter_context(self._here.slots.one())
+                entering.enter_context(self._here.slots.one(job.owner))
             reader = self._here.follower.attach(job, after)
             self._jobs[job.id] = _Following(self, job.id, reader, entering.pop_all())
 

@@ -27,7 +27,7 @@ from simple_websocket import ConnectionClosed
 
 from spool.deadline import Deadline
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
-from web import json_text, origins
+from web import auth, json_text, origins
 from web.auth import scope
 from web.metrics import STREAMS
 from web.problems import Problem, field_problem
@@ -138,7 +138,7 @@ def socket_route(
     def view(ws: Any, **values: str) -> None:
         here = state()
         try:
-            with here.slots.one(), STREAMS.labels("websocket").track_inprogress():
+            with here.slots.one(auth.owner()), STREAMS.labels("websocket").track_inprogress():
                 serve(here, ws, **values)
             close(ws, 1000, "")
         except Closed as closed:
@@ -178,7 +178,7 @@ def socket_route(
 def _check_upgrade(here: State) -> None:
     _check_handshake()
     origins.refuse_foreign(here.settings)
-    here.refuse_streams()
+    here.refuse_streams(auth.owner())
 
 
 def _prepare(here: State, message_bytes: int) -> None:

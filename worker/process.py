@@ -223,6 +223,7 @@ class WorkerProcess:
             worker=self.name,
             lease_s=self._settings.lease_s,
             max_attempts=self._settings.max_attempts,
+            slots=self._concurrency if self._bell is not None else 0,
         )
 
     def _served(self) -> list[Model]:

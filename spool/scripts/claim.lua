@@ -12,6 +12,8 @@ local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
 local MODELS_AT = 5
 local THIS_SCHEMA = tostring(SCHEMA)
+local PARKED_AT_MOST = 1000
+local owner_limit
 
 local function answer(id)
   local key = job_key(id)
@@ -45,21 +47,55 @@ local function models_with_room()
   return models
 end
 
--- The first queued job over these models, and the index that it is in; nil when there is none.
-local function first_pending(models)
-  local best_id, best_score, best_name
-  for model, has_room in pairs(models) do
-    for _, name in ipairs(has_room and parts_of('pending:' .. model) or {}) do
-      local head = index('ZRANGE', name, 0, 0, 'WITHSCORES')
-      if head[1] and (not best_score or tonumber(head[2]) < best_score) then
-        best_id, best_score, best_name = head[1], tonumber(head[2]), name
+-- Takes back into the queue what older versions have left for this one, some of it with each claim.
+local function take_back(model)
+  local base = 'pending:' .. model
+  for schema = 2, SCHEMA do
+    local name = 'newer:' .. schema .. ':' .. base
+    for _, id in ipairs(index('ZRANGE', name, 0, CLEARED_AT_MOST - 1)) do
+      local record = redis.pcall('HMGET', job_key(id), 'owner', 'batch')
+      local score = redis.call('ZSCORE', P .. name, id)
+      index('ZREM', name, id)
+      if not error_of(record) and record[1] then
+        enqueue(id, {owner = record[1], batch = record[2] or '', model = model}, score)
       end
     end
   end
-  if what == 'retries' and best_score and best_score >= RANK then
+end
+
+-- The first owner in the model's queue that may run one more job, and its first job's score. Owners at their limit leave
+-- the index on the way, and come back when one of their jobs ends.
+local function first_owner(model)
+  for _ = 1, PARKED_AT_MOST do
+    local head = index('ZRANGE', 'heads:' .. model, 0, 0, 'WITHSCORES')
+    if not head[1] then return nil end
+    if not is_at_limit(head[1], owner_limit) then return head[1], tonumber(head[2]) end
+    park(head[1], model)
+  end
+end
+
+-- The first queued job over these models; the index that it is in; and its model, owner and batch. Nil when there is none.
+local function first_pending(models)
+  local best, best_score
+  for model, has_room in pairs(models) do
+    local owner, score
+    if has_room then
+      take_back(model)
+      owner, score = first_owner(model)
+    end
+    if owner and (not best_score or score < best_score) then
+      best, best_score = {model = model, owner = owner, batch = ''}, score
+    end
+  end
+  if not best or (what == 'retries' and best_score >= RANK) then
     return nil
   end
-  return best_id, best_name
+  local id = index('ZRANGE', flow_of(best.owner, best.model), 0, 0)[1] or ''
+  if string.sub(id, 1, 1) == 'b' then
+    best.batch = id
+    id = index('ZRANGE', flow_of(id, best.model), 0, 0)[1] or ''
+  end
+  return id, 'pending:' .. best.model, best
 end
 
 -- The first of those that run apart; a hundred are looked at, so that models without room hold up no others for long.
@@ -78,7 +114,7 @@ end
 local function leave_to_newer(id, name, schema)
   local base = string.match(name, '^newer:%d+:(.+)$') or name
   local left = 'newer:' .. schema .. ':' .. base
-  index('ZADD', left, redis.call('ZSCORE', P .. name, id), id)
+  index('ZADD', left, redis.call('ZSCORE', P .. name, id) or 0, id)
   index('ZREM', name, id)
   index('SADD', 'newer', left)
 end
@@ -106,29 +142,48 @@ end
 -- The record of a queued job at a glance; nil where it has to be judged. What a glance misses raises, and is judged then.
 local function glance(id)
   local found = redis.pcall('HMGET', job_key(id), 'status', 'schema', 'attempt', 'last', 'deadline_ms', 'created_ms', 'ttl_s',
-    'seq', 'losses', 'owner', 'model', 'continuable', 'plain', 'again')
+    'seq', 'losses', 'owner', 'model', 'continuable', 'plain', 'again', 'output_at_most')
   if error_of(found) or found[1] ~= 'queued' or found[2] ~= THIS_SCHEMA or not (found[10] and found[11]) then return nil end
   for i = 3, 9 do
     if not tonumber(found[i] or nil) then return nil end
   end
   return {status = 'queued', attempt = found[3], last = found[4], deadline_ms = found[5], model = found[11],
-    continuable = found[12], plain = found[13], again = found[14]}
+    continuable = found[12], plain = found[13], again = found[14], output_at_most = found[15]}
 end
 
--- Begins this job's attempt and answers as the script does, or clears it away.
-local function try(id, name)
+-- Whether all that runs can still write its output below Redis's maxmemory if this job runs too.
+local function fits_memory(record)
+  local memory = memory_now()
+  local output = memory and output_to_write(record.model, bounded(record.output_at_most, 0, 1e12, 0))
+  return not memory or memory.used + memory.writing + output <= memory.claims_until
+end
+
+-- Takes a job that is not begun out of the index in which it was met.
+local function clear_away(id, name, who)
+  index('ZREM', name, id)
+  if who then
+    dequeue(id, who)
+  end
+end
+
+-- Begins this job's attempt and answers as the script does (false: nothing can begin now), or clears it away.
+local function try(id, name, who)
   local verdict, fault, record = 'sound', nil, glance(id)
   if not record then verdict, fault, record = judge(id) end
   if verdict == 'newer' then
     leave_to_newer(id, name, record.schema)
+    clear_away(id, name, who)
   elseif verdict == 'missing' or verdict == 'sound' and record.status ~= 'queued' then
-    index('ZREM', name, id)
+    clear_away(id, name, who)
+    if verdict == 'missing' then unbook(id) end
   elseif verdict == 'damaged' then
     end_damaged(id, fault)
-    index('ZREM', name, id)
+    clear_away(id, name, who)
   elseif tonumber(record.deadline_ms) <= NOW then
     fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
-    index('ZREM', name, id)
+    clear_away(id, name, who)
+  elseif not fits_memory(record) then
+    return false
   else
     begin(id, record)
     return answer(id)
@@ -148,16 +203,17 @@ if redis.call('EXISTS', P .. 'unheard') == 1 and NOW - since_ms < SETTLE_MS then
   return false
 end
 local models = models_with_room()
+owner_limit = running_limit()
 for _ = 1, CLEARED_AT_MOST do
-  local id, name = (what == 'apart' and first_apart or first_pending)(models)
+  local id, name, who = (what == 'apart' and first_apart or first_pending)(models)
   if not id then
     return false
   end
-  local ok, begun = pcall(try, id, name)
+  local ok, begun = pcall(try, id, name, who)
   if not ok then
     end_after(id, begun)
-    index('ZREM', name, id)
-  elseif begun then
+    clear_away(id, name, who)
+  elseif begun ~= nil then
     return begun
   end
 end

@@ -18,6 +18,7 @@ local state = redis.pcall('HMGET', key, 'status', 'idempotency')
 if TRANSITIONS[state[1]] and next(TRANSITIONS[state[1]]) then
   return 'running'
 end
+unbook(id)
 redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text')
 index('ZREM', 'owner:' .. owner, id)
 index('ZREM', 'kept', owner .. ' ' .. id)

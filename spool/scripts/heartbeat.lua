@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Renews the leases of a process's living jobs, says how many slots it has free, and ends what was cancelled.
 -- ARGV: lease_ms, worker, free slots (-1: the worker is going away), the run of the server as the worker knows it, 1 if
--- these are the last of its jobs and none before was unclaimed; then id, fence, last id that is known to be committed,
+-- these are the last of its jobs and none before was unclaimed, its slots in all; then id, fence, last id that is known to be committed,
 -- and last id that was sent, of each job (beyond every id where the attempt was given up: nobody knows how far others
 -- went on with its job).
 -- Answers {run of the server, jobs that wait for a process of their own, then for each job: whole (held, and its log is
@@ -49,12 +49,14 @@ meet_server()
 if free < 0 then
   index('ZREM', 'workers', worker)
   index('HDEL', 'slots', worker)
+  index('HDEL', 'capacity', worker)
 else
   index('ZADD', 'workers', NOW + lease_ms, worker)
   index('HSET', 'slots', worker, free)
+  index('HSET', 'capacity', worker, ARGV[6] or 0)
 end
 local answers, is_settled = {run_id(), index('ZCARD', 'apart')}, has_met and ARGV[5] == '1'
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   local answer = beat_or_end(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
   is_settled = is_settled and answer ~= 'unclaimed'
   answers[#answers + 1] = answer

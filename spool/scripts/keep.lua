@@ -10,6 +10,7 @@ local NEWER_AGAIN_MS = 10000
 local NOTICES_A_ROUND = 20
 local LEASE_AT_MOST_MS = 3600000
 local FIRST_READER_MS = 30000
+local ADOPT_AGAIN_MS = 60000
 local more = false
 
 local function is_mine()
@@ -130,7 +131,10 @@ local function forget_expired()
   more = more or #due >= most * 5
   for _, kept in ipairs(due) do
     local owner, id = string.match(kept, '^(.-) (.*)$')
-    if owner then index('ZREM', 'owner:' .. owner, id) end
+    if owner then
+      index('ZREM', 'owner:' .. owner, id)
+      unbook(id)
+    end
     index('ZREM', 'kept', kept)
   end
 end
@@ -140,6 +144,7 @@ local function free_slots()
   for _, worker in ipairs(index('ZRANGEBYSCORE', 'workers', '-inf', NOW)) do
     index('ZREM', 'workers', worker)
     index('HDEL', 'slots', worker)
+    index('HDEL', 'capacity', worker)
   end
   index('ZREMRANGEBYSCORE', 'workers', NOW + LEASE_AT_MOST_MS, '+inf')
   for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
@@ -148,11 +153,43 @@ local function free_slots()
   return math.floor(free)
 end
 
+-- Books a job of which the ledger knows nothing, by its record.
+local function book_again(id, who, record)
+  local before, known = booked(id)
+  if known then return end
+  local at_most = bounded(record.output_at_most, 0, 1e12, 0)
+  local bytes = JOB_BYTES + size_of(job_key(id) .. ':input')
+  if record.status == 'queued' then
+    book(id, who, before, {1, 0, bytes, expected_output(record.model, at_most), 0})
+  elseif record.status == 'running' then
+    book(id, who, before, {0, 1, bytes, 0, output_to_write(record.model, at_most)})
+  else
+    book(id, who, before, {0, 0, bytes + output_of(id), 0, 0})
+  end
+end
+
+local function check_booked(id)
+  local found = redis.pcall('HMGET', job_key(id), 'status', 'output_at_most')
+  if error_of(found) then return end
+  local record, figures, who = {status = found[1], output_at_most = found[2]}, booked(id)
+  if not who then return end
+  if not record.status then
+    dequeue_booked(id)
+    unbook(id)
+  elseif (record.status == 'queued') ~= (figures[1] > 0) or (record.status == 'running') ~= (figures[2] > 0) then
+    unbook(id)
+    record.model = who.model
+    book_again(id, who, record)
+  end
+end
+
 -- Puts a job into every index that its record says it is in.
 local function put_back(id)
   local verdict, _, record = judge(id)
   if verdict ~= 'sound' then return end
   index('ZADD', 'owner:' .. record.owner, 'NX', record.created_ms * 1000 + record.seq % 1000, id)
+  local who = {owner = record.owner, batch = record.batch or '', model = record.model}
+  book_again(id, who, record)
   if not next(TRANSITIONS[record.status]) then
     index('ZADD', 'kept', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
     return
@@ -168,7 +205,7 @@ local function put_back(id)
     index('ZADD', 'apart', 'NX', record.seq, id)
   else
     local rank = record.attempt ~= '0' and 0 or record.priority == 'batch' and 2 or 1
-    index('ZADD', 'pending:' .. record.model, 'NX', rank * 1e15 + record.seq, id)
+    enqueue(id, who, rank * 1e15 + record.seq, staging_of(who.batch))
   end
 end
 
@@ -191,6 +228,67 @@ local function reindex()
   end
 end
 
+-- Jobs that claims do not find, or that the ledger does not count (a version before it queued them, or a key was lost),
+-- are found by their records. `is_hidden`: some wait for a model that has no owner in its queue.
+local function adopt_queued(waiting, is_hidden)
+  local use = ledger('HMGET', 'use', 'queued', 'running')
+  local queued, running = tonumber(use[1]) or 0, tonumber(use[2]) or 0
+  local is_staging = redis.call('EXISTS', P .. 'staging') == 1
+  local is_uncounted = waiting > queued or not is_staging and queued + running > ledger('HLEN', 'booked')
+  is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'parked') == 0
+  if not is_uncounted and not is_hidden then return end
+  if NOW - bounded(index('HGET', 'keeper', 'adopted_ms'), 0, NOW, 0) < ADOPT_AGAIN_MS then return end
+  index('HSET', 'keeper', 'adopted_ms', NOW)
+  redis.call('SET', P .. 'reindex', 0, 'NX')
+  if is_uncounted then reset_ledger() end
+end
+
+-- Owners that were at their limit, and are not: the limit has changed. A bounded number, so that none waits for long.
+local function unpark_some()
+  local limit = running_limit()
+  for _, owner in ipairs(index('SRANDMEMBER', 'parked', most)) do
+    if not is_at_limit(owner, limit) then
+      unpark(owner)
+    end
+  end
+end
+
+-- Entries of the ledger that are not as their jobs' records, which something else has changed (or deleted): a part of them
+-- at each round.
+local function sweep_ledger()
+  local cursor = index('HGET', 'keeper', 'cursor') or '0'
+  if string.find(cursor, '[^0-9]') or #cursor > 19 then cursor = '0' end
+  local page = ledger('HSCAN', 'booked', cursor, 'COUNT', most)
+  index('HSET', 'keeper', 'cursor', page[1])
+  for i = 1, #page[2], 2 do
+    local id = page[2][i]
+    if string.sub(id, 1, 1) ~= 'b' then
+      check_booked(id)
+    elseif not index('ZSCORE', 'staging', id) then
+      unbook(id)
+    end
+  end
+end
+
+-- A batch whose web went away before the last line was written.
+local function drop_given_up()
+  for _, batch in ipairs(index('ZRANGEBYSCORE', 'staging', '-inf', NOW, 'LIMIT', 0, 1)) do
+    drop_batch(batch, most)
+  end
+end
+
+-- What claims and submits go by until the next beat.
+local function note_memory()
+  local memory = redis.pcall('INFO', 'memory')
+  if type(memory) ~= 'string' then return end
+  local used, max = string.match(memory, 'used_memory:(%d+)'), string.match(memory, 'maxmemory:(%d+)')
+  -- Half-way between the watermark above which no job is accepted, and all: what was accepted must be able to run.
+  local watermark = bounded(index('HGET', 'limits', 'watermark'), 0, 1, 0.9)
+  local claims_until = math.floor((1 + watermark) / 2 * (tonumber(max) or 0))
+  local bytes = ledger('HGET', 'use', 'bytes') or 0
+  index('HSET', 'memory', 'used', used or 0, 'max', max or 0, 'claims_until', claims_until, 'bytes', bytes, 'at_ms', NOW)
+end
+
 -- How many jobs wait for a newer version, in all the indexes that some were met in.
 local function newer_jobs()
   local count = 0
@@ -208,7 +306,7 @@ end
 meet_server()
 reindex()
 local patient = is_patient()
-local pending, taken_over, overdue, broken = 0, 0, 0, 0
+local pending, taken_over, overdue, broken, is_hidden = 0, 0, 0, 0, false
 for _, model in ipairs(index('SMEMBERS', 'models')) do
   if not patient then
     local done, errors = each_due('running:' .. model, take_over, model)
@@ -219,8 +317,10 @@ for _, model in ipairs(index('SMEMBERS', 'models')) do
     -- Submit names it again: a round costs no more for each model that ever was.
     index('SREM', 'models', model)
   end
+  is_hidden = is_hidden or waiting > 0 and index('ZCARD', 'heads:' .. model) == 0
   pending = pending + waiting
 end
+adopt_queued(pending, is_hidden)
 local done, errors = each_due('deadlines', end_overdue)
 overdue, broken = done, broken + errors
 if not patient then
@@ -229,6 +329,10 @@ if not patient then
   broken = broken + errors
 end
 forget_expired()
+drop_given_up()
+unpark_some()
+sweep_ledger()
+note_memory()
 local reply = {pending, free_slots(), taken_over, overdue, broken, patient and 1 or 0, more and 1 or 0,
   index('HLEN', 'set-aside'), newer_jobs()}
 for _ = 1, NOTICES_A_ROUND do

@@ -52,11 +52,11 @@ local function rfc3339(ms)
     math.floor(s / 3600) % 24, math.floor(s / 60) % 60, s % 60, ms % 1000)
 end
 
--- Changes a job's state, by the one table, and the counts of its batch. What follows are fields of the record that
--- change with it, and their values. Answers the state before.
+-- Changes a job's state, by the one table, the counts of its batch, and what its owner uses. What follows are fields of
+-- the record that change with it, and their values. Answers the state before.
 local function move(id, to, ...)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'status', 'batch')
+  local record = redis.call('HMGET', key, 'status', 'batch', 'owner', 'model', 'output_at_most')
   local from, batch = record[1], record[2]
   if not (TRANSITIONS[from] and TRANSITIONS[from][to]) then
     error('job ' .. id .. ': no way from ' .. tostring(from) .. ' to ' .. to)
@@ -66,6 +66,11 @@ local function move(id, to, ...)
     -- A count that is no number stays as it is: the job's change of state is not to fail with it.
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, from, -1)
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, to, 1)
+  end
+  local who = {owner = record[3], batch = batch or '', model = record[4]}
+  book_state(id, who, from, to, bounded(record[5], 0, 1e12, 0))
+  if from == 'running' then
+    unpark(who.owner)
   end
   return from
 end
@@ -117,7 +122,7 @@ end
 local function close_in_batch(id, batch)
   local key = P .. 'batch:' .. batch
   local ended = index('RPUSH', 'batch:' .. batch .. ':ended', id)
-  local record = redis.pcall('HMGET', key, 'total', 'ttl_s')
+  local record = redis.pcall('HMGET', key, 'total', 'ttl_s', 'idempotency')
   local total, ttl_s = bounded(record[1], 1, 1e9), bounded(record[2], 1, 1e9)
   redis.call('PEXPIRE', key .. ':ended', math.max(redis.call('PTTL', key), TOMBSTONE_MS))
   if total and ttl_s and ended >= total then
@@ -125,6 +130,9 @@ local function close_in_batch(id, batch)
     redis.call('PEXPIRE', key, ttl_ms)
     redis.call('PEXPIRE', key .. ':jobs', ttl_ms)
     redis.call('PEXPIRE', key .. ':ended', ttl_ms)
+    if record[3] and record[3] ~= '' then
+      redis.call('PEXPIRE', P .. 'idempotency:' .. record[3], ttl_ms)
+    end
   end
 end
 
@@ -137,8 +145,7 @@ local function close(id, status, ...)
   local model, owner, idempotency, batch = record[1], record[2], record[4], record[5]
   local ttl_ms = tonumber(record[3]) * 1000
   if move(id, status, 'ended_ms', NOW, ...) == 'queued' then
-    unindex('pending:' .. model, id)
-    unindex('apart', id)
+    dequeue(id, {owner = owner, batch = batch or '', model = model})
   else
     index('ZREM', 'running:' .. model, id)
   end
@@ -180,7 +187,7 @@ end
 -- left to the caller.
 local function begin_attempt(id, a)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'model', 'deadline_ms', 'attempts')
+  local record = redis.call('HMGET', key, 'model', 'deadline_ms', 'attempts', 'owner', 'batch')
   local attempts = record[3] and cjson.decode(record[3]) or {}
   attempts[#attempts + 1] = {attempt = a.attempt, first = a.first, at_ms = NOW}
   move(id, 'running')
@@ -193,8 +200,7 @@ local function begin_attempt(id, a)
     redis.call('DEL', key .. ':text')
     redis.call('HDEL', key, 'plain')
   end
-  unindex('pending:' .. record[1], id)
-  unindex('apart', id)
+  dequeue(id, {owner = record[4], batch = record[5] or '', model = record[1]})
   index('SADD', 'models', record[1])
   index('ZADD', 'running:' .. record[1], NOW + a.lease_ms, id)
   index('ZADD', 'deadlines', record[2], id)
@@ -207,7 +213,7 @@ end
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'losses', 'cancel_ms', 'on_worker_loss', 'continuable', 'plain',
-    'model', 'seq', 'deadline_ms', 'deaths')
+    'model', 'seq', 'deadline_ms', 'deaths', 'owner', 'batch')
   local losses = tonumber(record[1]) + loss.costs
   local deaths = tonumber(record[9] or 0) + (loss.died and 1 or 0)
   if record[2] then
@@ -238,7 +244,7 @@ local function retry(id, max_attempts, loss)
   if deaths >= 2 then
     index('ZADD', 'apart', record[7], id)
   else
-    index('ZADD', 'pending:' .. record[6], record[7], id)
+    enqueue(id, {owner = record[10], batch = record[11] or '', model = record[6]}, record[7])
   end
   index('ZADD', 'deadlines', record[8], id)
   return 'queued'

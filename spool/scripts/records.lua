@@ -69,6 +69,7 @@ end
 
 -- Takes a job out of every index of work, whichever its record says that it is in.
 local function leave_indexes(id)
+  dequeue_booked(id)
   for _, model in ipairs(index('SMEMBERS', 'models')) do
     unindex('pending:' .. model, id)
     index('ZREM', 'running:' .. model, id)
@@ -134,6 +135,7 @@ end
 -- Not even an end can be written: nothing looks at the job any more, and what is there stays for a week.
 local function set_aside(id, fault)
   leave_indexes(id)
+  unbook(id)
   for _, name in ipairs({'', ':input', ':log', ':text'}) do
     redis.call('PEXPIRE', job_key(id) .. name, DAMAGE_KEPT_MS)
   end

@@ -1,10 +1,13 @@
 #!lua
--- Accepts a job: idempotency, queue limit, record, input, indexes; all or nothing. It refuses when Redis is out
--- of memory (no allow-oom).
+-- Accepts a job: idempotency, limits of the queue and of its owner, memory, record, input, indexes; all or nothing. It
+-- refuses when Redis is out of memory (no allow-oom).
 -- ARGV: id, owner, model, rank, ttl_s, timeout_ms, start_ms, max_queued, idempotency ('' or OWNER:DIGEST),
--- body digest, batch ('' or id), batch index, input, watch_ms (0, or how long it may be without a reader); then names and values of further fields.
+-- body digest, batch ('' or id), batch index, input, watch_ms (0, or how long it may be without a reader), the owner's
+-- own limits of queued jobs and of bytes (0: none), share (0, or the part of the memory that is an owner's limit of
+-- bytes), watermark (0: memory is not looked at), output_at_most (bytes; 0: not known); then names and values of further
+-- fields.
 -- Answers {outcome, id, queue position or false, record…}: created, replayed (the job of an earlier submit), conflict, full,
--- no_batch, set_aside (that job's record is damaged).
+-- owner_full, owner_bytes, no_memory, no_batch, set_aside (that job's record is damaged).
 local id, owner, model = ARGV[1], ARGV[2], ARGV[3]
 local idempotency, digest, batch = ARGV[9], ARGV[10], ARGV[11]
 local key = job_key(id)
@@ -23,6 +26,7 @@ local function replay()
   local before = index('GET', 'idempotency:' .. idempotency)
   local job, said = string.match(before or '', '^(%S+) (.*)$')
   local verdict, fault
+  if job and string.sub(job, 1, 1) == 'b' then return {'conflict', job} end
   if job then verdict, fault = judge(job) end
   if not job or verdict == 'missing' then
     return nil
@@ -42,15 +46,19 @@ end
 if redis.call('EXISTS', key) == 1 then
   return answer('created', id)
 end
-if batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then
+local staging = staging_of(batch)
+if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then
   return {'no_batch', id}
 end
-local queued = 0
-for _, name in ipairs(index('SMEMBERS', 'models')) do
-  queued = queued + index('ZCARD', 'pending:' .. name)
-end
-if queued >= tonumber(ARGV[8]) then
-  return {'full', id}
+local who, at_most = {owner = owner, batch = batch, model = model}, tonumber(ARGV[19])
+local bytes, expected = JOB_BYTES + #ARGV[13], expected_output(model, at_most)
+-- The room of a staged batch's job is reserved.
+local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes, expected = expected}, {
+  queued = tonumber(ARGV[8]), owner_queued = tonumber(ARGV[15]), owner_bytes = tonumber(ARGV[16]),
+  share = tonumber(ARGV[17]), watermark = tonumber(ARGV[18]),
+})
+if refusal then
+  return {refusal, id}
 end
 
 -- A number that the order goes by. Where it is none, the next is beyond any that there can have been.
@@ -67,10 +75,20 @@ local deadline = NOW + ARGV[6]
 local start_by = math.min(deadline, NOW + ARGV[7])
 redis.call('HSET', key, 'schema', SCHEMA, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ARGV[5], 'attempt', 0,
-  'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, unpack(ARGV, 15))
+  'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, 'output_at_most', at_most,
+  unpack(ARGV, 20))
 redis.call('SET', key .. ':input', ARGV[13])
 index('SADD', 'models', model)
-index('ZADD', 'pending:' .. model, ARGV[4] * 1e15 + seq, id)
+enqueue(id, who, ARGV[4] * 1e15 + seq, staging)
+book(id, who, NOTHING, {1, 0, bytes, expected, 0})
+if staging then
+  local reserved, whose = booked(batch)
+  if whose then
+    local left = {math.max(0, reserved[1] - 1), 0, math.max(0, reserved[3] - bytes), math.max(0, reserved[4] - expected), 0}
+    book(batch, whose, reserved, left)
+  end
+  index('ZADD', 'staging', 'XX', NOW + STAGING_MS, batch)
+end
 index('ZADD', 'deadlines', start_by, id)
 index('ZADD', 'owner:' .. owner, NOW * 1000 + seq % 1000, id)
 local chat = redis.call('HGET', key, 'chat')

@@ -93,8 +93,12 @@ class CallerRules(Frame):
             assert 0 <= job.queue_position - ahead <= self.strays(f"pending:{new.model}")
 
     def waiting(self) -> int:
-        """Jobs in the common queue."""
-        return len(self.ledger.queued()) + sum(self.strays(f"pending:{model}") for model in MODELS)
+        """Jobs that count as queued."""
+        queued = sum(job.status is Status.QUEUED for job in self.ledger.live())
+        entries = [
+            self.link.call("HGET", "spool:{0}:booked", job.id) for job in self.ledger.jobs.values() if job.record_broken
+        ]
+        return queued + sum(int(entry.split()[0]) for entry in entries if entry)
 
     @precondition(lambda self: self.ledger.jobs)
     @rule(

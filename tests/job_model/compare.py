@@ -30,6 +30,7 @@ def compare(
     questions.append([("ZRANGE", P + name, 0, -1) for name in told])
     key = f"{P}batch:{batch}"
     questions.append([("HGETALL", key), *(("LRANGE", key + name, 0, -1) for name in (":jobs", ":ended"))])
+    _ledger_agrees(link, ledger)
     answers = iter(link.pipeline_each([question for part in questions for question in part]))
     *about_jobs, indexes, about_batch = [list(islice(answers, len(part))) for part in questions]
     for job, found in zip(jobs, about_jobs, strict=True):
@@ -167,6 +168,23 @@ def _indexes_agree(ledger: Ledger, told: dict[str, list[str]], found: Sequence[S
             assert ids == wanted, f"{name}: {ids} and not {wanted}"
         else:
             assert sorted(ids) == sorted(wanted), f"{name}: {ids} and not {wanted}"
+
+
+def _ledger_agrees(link: RedisLink, ledger: Ledger) -> None:
+    """What owners use is the sum over their jobs, and each job counts as what it is."""
+    entries, use, owned = link.pipeline([("HGETALL", P + name) for name in ("booked", "use", "use:alice")])
+    figures = {name: [int(word) for word in entry.split()[:5]] for name, entry in as_record(entries).items()}
+    sums = [sum(column) for column in zip(*figures.values(), strict=True)] or [0] * 5
+    names = ("queued", "running", "bytes", "expected", "writing")
+    for found in (use, owned):
+        assert [int(as_record(found).get(name, 0)) for name in names] == sums, "what owners use is not the sum"
+    for job in ledger.jobs.values():
+        if job.record_broken:
+            continue
+        assert (job.id in figures) == (not job.forgotten), f"{job.id}: {figures.get(job.id)}"
+        if not job.forgotten:
+            told = [job.status is Status.QUEUED, job.status is Status.RUNNING]
+            assert figures[job.id][:2] == told, f"{job.id} is {job.status} and counts as {figures[job.id]}"
 
 
 def _batch_agrees(ledger: Ledger, raw: Sequence[bytes], jobs: Sequence[bytes], ended: Sequence[bytes]) -> None:

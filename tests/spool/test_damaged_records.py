@@ -121,8 +121,8 @@ def test_newer_version_claims_what_was_left_for_it(link: RedisLink) -> None:
 def test_index_of_another_type_is_filled_again(link: RedisLink) -> None:
     """A queue that something else overwrote is there again after a keeper's rounds, in its order."""
     jobs = [submit(link) for _ in range(5)]
-    link.call("SET", f"{prefix(0)}pending:demo", "no index")
-    link.call("SET", f"{prefix(0)}deadlines", "no index")
+    for name in ("pending:demo", "heads:demo", f"flow:{OWNER}:demo", "deadlines"):
+        link.call("SET", f"{prefix(0)}{name}", "no index")
     worker = HandWorker(link)
     assert worker.claim() is None
     keep(link)

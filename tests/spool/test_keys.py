@@ -6,10 +6,12 @@ import re
 
 from spool import keys
 from spool.jobs import OnDisconnect, new_batch_id
+from spool.limits import OwnerLimits
 from spool.model_table import ModelTable
 from spool.models import DEMO
 from spool.redis_link import RedisLink
 from spool.store import JobStore
+from spool.submits import NewBatch
 from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
@@ -19,7 +21,7 @@ _BLANKS = {
     "ID": r"[jb]0-[0-9a-z]+",
     "MODEL": "[^:]+",
     "FENCE": "[0-9a-f]+",
-    "OWNER": "[^:]+",
+    "OWNER": "(?![jb]0-)[^:]+",
     "DIGEST": ".+",
 }
 
@@ -35,7 +37,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 33
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 46
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -45,6 +47,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)
     store.open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)
+    store.stage_batch(NewBatch(new_batch_id(0), OWNER, [new_job()]), max_queued=9)
     store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d", chat="c"), max_queued=9)
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
     submit(link, on_disconnect=OnDisconnect.CANCEL)
@@ -65,6 +68,9 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     assert worker.claim() is None
     link.call("DEL", broken)
     submit(link)
+    store.publish_limits(OwnerLimits(running=1))
+    assert worker.claim() is None
+    store.submit(new_job(owner="bob", batch=batch), max_queued=9)
     restart(link)
     keep(link, lease_ms=60_000)
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")

@@ -93,3 +93,15 @@ def test_replay_as_a_stream(alice: httpx.Client, headers: dict[str, str]) -> Non
     assert response.headers["Idempotent-Replayed"] == "true"
     assert response.headers["Location"] == f"/jobs/{job}"
     assert '"kind":"cancelled"' in response.text
+
+
+def test_batch_sent_twice(alice: httpx.Client, headers: dict[str, str]) -> None:
+    """A batch that is sent again under its key is the same batch; another body under that key is refused."""
+    first = alice.post("/batches", json=[{"prompt": "a"}, {"prompt": "b"}], headers=headers)
+    again = alice.post("/batches", json=[{"prompt": "a"}, {"prompt": "b"}], headers=headers)
+    other = alice.post("/batches", json=[{"prompt": "a"}], headers=headers)
+    assert (first.status_code, again.status_code, again.headers["Idempotent-Replayed"]) == (202, 200, "true")
+    assert again.json()["id"] == first.json()["id"]
+    assert again.headers["Location"] == first.headers["Location"]
+    assert_problem(other, 422)
+    assert other.json()["batch"] == first.json()["id"]

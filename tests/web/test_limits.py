@@ -75,10 +75,11 @@ def test_queue_full_for_a_replay(client: httpx.Client) -> None:
 
 
 def test_queue_full_for_a_batch(capped: Stack, client: httpx.Client) -> None:
-    """A batch that finds no room is not accepted, and none of its jobs is left waiting."""
+    """A batch that finds no room is not accepted, and nothing of it is kept."""
+    before = stored(capped.redis.link)
     assert_problem(client.post("/batches", json=[{"prompt": "x"}] * 5), 503)
-    jobs = client.get("/jobs").json()["jobs"]
-    assert [job["status"] for job in jobs] == ["cancelled"] * len(jobs)
+    assert stored(capped.redis.link) == before
+    assert client.get("/jobs").json()["jobs"] == []
     assert HandWorker(capped.redis.link).claim() is None
     assert client.post("/batches", json=[{"prompt": "x"}] * 3).status_code == 202
 

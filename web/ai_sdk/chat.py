@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -102,11 +103,13 @@ def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It goes on if the client leaves."""
     here, data = state(), json_body()
     asked = checked(ChatRequest, data)
-    # Before the job is there: a 503 says that nothing was done.
-    here.refuse_streams()
-    new = _new_job(here, asked, digest(data))
-    submitted = accept(here, new)
-    response = _streamed(submitted.job, UiMessageStream(submitted.job, new.input.get("request", {}), again=False))
+    with ExitStack() as place:
+        # Before the job is there: a 503 says that nothing was done.
+        here.hold_stream(auth.owner(), place)
+        new = _new_job(here, asked, digest(data))
+        submitted = accept(here, new)
+        stream = UiMessageStream(submitted.job, new.input.get("request", {}), again=False)
+        response = _streamed(submitted.job, stream, place)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -190,5 +193,6 @@ def _names(here: State, job: Job) -> set[str]:
     return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _said(here, job))}
 
 
-def _streamed(job: Job, stream: UiMessageStream) -> Response:
-    return streamed(job, stream, {**HEADERS, "Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
+def _streamed(job: Job, stream: UiMessageStream, place: ExitStack | None = None) -> Response:
+    headers = {**HEADERS, "Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
+    return streamed(job, stream, headers, place)

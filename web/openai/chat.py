@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Annotated, Any, ClassVar
 
 from flask import Blueprint, Response
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from spool.conversation import Answer
 from spool.jobs import NewJob
+from web import auth
 from web.auth import scope
 from web.folds import CLIENT_LEFT
 from web.jobs import accept
@@ -73,17 +75,17 @@ def create() -> Response:
     here = state()
     asked, body_digest = parse(ChatRequest)
     asked.check()
-    # Before the job is there: a 503 says that nothing was done.
-    here.refuse_streams()
-    submitted = accept(here, _new_job(here, asked, body_digest))
-    job = submitted.job
-    answer = Answer(job.id)
-    with accepted(job) as headers:
-        if asked.stream:
-            wants_usage = bool((asked.stream_options or {}).get("include_usage"))
-            return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers)
-        if not wait_for_all(here, job, answer):
-            return Response(status=CLIENT_LEFT)
+    with ExitStack() as place:
+        # Before the job is there: a 503 says that nothing was done.
+        here.hold_stream(auth.owner(), place)
+        job = accept(here, _new_job(here, asked, body_digest)).job
+        answer = Answer(job.id)
+        with accepted(job) as headers:
+            if asked.stream:
+                wants_usage = bool((asked.stream_options or {}).get("include_usage"))
+                return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers, place)
+            if not wait_for_all(here, job, answer):
+                return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:
         raise _failed(answer, headers)
     return json_response(completion(job, answer), 200, headers)

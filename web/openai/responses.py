@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -45,19 +45,20 @@ def create() -> Response:
     here = state()
     asked, body_digest = parse(ResponsesRequest)
     asked.check()
-    if not asked.background:
-        # Before the job is there: a 503 says that nothing was done.
-        here.refuse_streams()
-    new = _new_job(here, asked, body_digest)
-    job, said = accept(here, new).job, new.input["request"]
-    fold = ResponseFold(job, said)
-    with accepted(job) as headers:
-        if asked.stream:
-            return streamed(job, ResponseStream(job, said), headers)
-        if asked.background:
-            return json_response(_now(here, job, said), 200, headers)
-        if not wait_for_all(here, job, fold):
-            return Response(status=CLIENT_LEFT)
+    with ExitStack() as place:
+        if asked.stream or not asked.background:
+            # Before the job is there: a 503 says that nothing was done.
+            here.hold_stream(auth.owner(), place)
+        new = _new_job(here, asked, body_digest)
+        job, said = accept(here, new).job, new.input["request"]
+        fold = ResponseFold(job, said)
+        with accepted(job) as headers:
+            if asked.stream:
+                return streamed(job, ResponseStream(job, said), headers, place)
+            if asked.background:
+                return json_response(_now(here, job, said), 200, headers)
+            if not wait_for_all(here, job, fold):
+                return Response(status=CLIENT_LEFT)
     return json_response(fold.resource(), 200, headers)
 
 

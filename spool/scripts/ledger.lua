@@ -1,0 +1,184 @@
+-- The ledger of what owners use. `booked` holds one entry per job, and one per batch that is being written:
+-- "QUEUED RUNNING BYTES EXPECTED WRITING OWNER BATCH MODEL" ('-' for none). `use` and `use:OWNER` are the sums of the
+-- entries. Only `book` changes any of them. Sums are written whole, not by HINCRBY: a Redis that loads a file which a
+-- crash has cut in the middle of a transaction may run it twice.
+local FIGURES = {'queued', 'running', 'bytes', 'expected', 'writing'}
+local NOTHING = {0, 0, 0, 0, 0}
+local JOB_BYTES = 1400
+local OUTPUT_UNKNOWN = 32768
+local OUTPUT_AT_MOST = 262144
+local MEMORY_KNOWN_MS = 10000
+local ENTRY = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (.+)$'
+
+-- Something else stood in the place of a part of the ledger: the keeper fills it again from the jobs' records.
+local function reset_ledger()
+  local cursor = '0'
+  repeat
+    local page = redis.call('SCAN', cursor, 'MATCH', string.gsub(P, '[%[%]%?%*\\]', '\\%0') .. 'use*', 'COUNT', 1000)
+    cursor = page[1]
+    for _, key in ipairs(page[2]) do redis.call('DEL', key) end
+  until cursor == '0'
+  redis.call('DEL', P .. 'booked')
+  redis.call('SET', P .. 'reindex', 0)
+  notice('the ledger of what owners use was damaged; it is filled again from the jobs')
+end
+
+local function ledger(command, name, ...)
+  local reply = redis.pcall(command, P .. name, ...)
+  local text = error_of(reply)
+  if not text then return reply end
+  if not string.find(text, 'WRONGTYPE', 1, true) then error(text) end
+  reset_ledger()
+  return redis.call(command, P .. name, ...)
+end
+
+-- The entry of a job: its figures, and whose they are ({owner, batch ('' for none), model}; nil without an entry).
+local function booked(id)
+  local entry = ledger('HGET', 'booked', id) or ''
+  local queued, running, bytes, expected, writing, owner, batch, model = string.match(entry, ENTRY)
+  if not owner then return NOTHING, nil end
+  return {tonumber(queued), tonumber(running), tonumber(bytes), tonumber(expected), tonumber(writing)},
+    {owner = owner, batch = batch ~= '-' and batch or '', model = model}
+end
+
+-- Answers whether the sums can be those of the entries.
+local function add_up(name, before, after)
+  local sums, values, is_empty, is_whole = ledger('HMGET', name, unpack(FIGURES)), {}, true, true
+  for i = 1, #FIGURES do
+    local sum = tonumber(sums[i]) or 0
+    if after[i] ~= before[i] then
+      sum = sum + after[i] - before[i]
+      is_whole = is_whole and sum >= 0
+      values[#values + 1], values[#values + 2] = FIGURES[i], sum
+    end
+    is_empty = is_empty and sum == 0
+  end
+  if is_empty then
+    redis.call('DEL', P .. name)
+  elseif #values > 0 then
+    ledger('HSET', name, unpack(values))
+  end
+  return is_whole
+end
+
+-- Sets the entry of a job, where it was `before`; without `after` it has none any more.
+local function book(id, who, before, after)
+  if after then
+    local whose = who.owner .. ' ' .. (who.batch ~= '' and who.batch or '-') .. ' ' .. who.model
+    ledger('HSET', 'booked', id, table.concat(after, ' ') .. ' ' .. whose)
+  else
+    ledger('HDEL', 'booked', id)
+  end
+  local is_whole = add_up('use', before, after or NOTHING)
+  if not add_up('use:' .. who.owner, before, after or NOTHING) or not is_whole then
+    reset_ledger()
+  end
+end
+
+local function unbook(id)
+  local before, who = booked(id)
+  if who then
+    book(id, who, before)
+  end
+end
+
+local function average_output(model)
+  return bounded(index('HGET', 'output-bytes', model), 1, 1e12)
+end
+
+-- What the output of a job takes in Redis: half as much again as lately on average, and at most what `at_most` says.
+local function expected_output(model, at_most)
+  local average = average_output(model)
+  local most = at_most > 0 and math.min(at_most, OUTPUT_AT_MOST)
+  if not average then return most or OUTPUT_UNKNOWN end
+  return math.min(most or OUTPUT_AT_MOST, math.ceil(average * 1.5))
+end
+
+-- The same where it is about to be written: rather too much than too little, but no caller's word counts without bound.
+local function output_to_write(model, at_most)
+  if at_most <= 0 then return expected_output(model, 0) end
+  return math.min(at_most, math.max(OUTPUT_AT_MOST, math.ceil((average_output(model) or 0) * 4)))
+end
+
+local function size_of(key)
+  local size = redis.pcall('MEMORY', 'USAGE', key)
+  return type(size) == 'number' and size or 0
+end
+
+local function output_of(id)
+  return size_of(job_key(id) .. ':log') + size_of(job_key(id) .. ':text')
+end
+
+-- Books a job's new state. `at_most` is what its output takes at most; 0: not known.
+local function book_state(id, who, from, to, at_most)
+  local before = booked(id)
+  local bytes, ahead, figures = before[3], before[4] + before[5], nil
+  if to == 'queued' then
+    figures = {1, 0, bytes, ahead, 0}
+  elseif to == 'running' then
+    figures = {0, 1, bytes, 0, output_to_write(who.model, at_most)}
+  else
+    local output = output_of(id)
+    if from == 'running' then
+      local average = average_output(who.model) or output
+      index('HSET', 'output-bytes', who.model, math.ceil(average + (output - average) / 10))
+    end
+    figures = {0, 0, bytes + output, 0, 0}
+  end
+  book(id, who, before, figures)
+end
+
+-- What the keeper found at its last beat: used, max, claims_until, and bytes of `use` then; nil where there is no limit,
+-- or it is not known.
+local function memory_now()
+  local found = index('HMGET', 'memory', 'used', 'max', 'claims_until', 'bytes', 'at_ms')
+  local used, max = bounded(found[1], 0, 1e15), bounded(found[2], 0, 1e15, 0)
+  if not used or max == 0 or math.abs(NOW - bounded(found[5], 0, 1e15, 0)) > MEMORY_KNOWN_MS then return nil end
+  local use = ledger('HMGET', 'use', 'bytes', 'expected', 'writing')
+  local bytes = tonumber(use[1]) or 0
+  return {
+    max = max, claims_until = bounded(found[3], 0, 1e15, max), used = used + bytes - bounded(found[4], 0, 1e15, bytes),
+    expected = tonumber(use[2]) or 0, writing = tonumber(use[3]) or 0,
+  }
+end
+
+-- Why so much more cannot be accepted of an owner, in a word; nil if it can. `more` has queued, bytes and expected;
+-- `limits` queued, owner_queued, owner_bytes, share and watermark, each 0 for none.
+local function refusal_of(owner, more, limits)
+  local use = ledger('HMGET', 'use:' .. owner, unpack(FIGURES))
+  local ahead = more.bytes + more.expected
+  if limits.owner_queued > 0 and (tonumber(use[1]) or 0) + more.queued > limits.owner_queued then
+    return 'owner_full'
+  end
+  if (tonumber(ledger('HGET', 'use', 'queued')) or 0) + more.queued > limits.queued then
+    return 'full'
+  end
+  local memory = limits.watermark > 0 and memory_now()
+  local most = limits.owner_bytes
+  if most == 0 and memory and limits.share > 0 then
+    most = limits.share * limits.watermark * memory.max
+  end
+  if most > 0 and (tonumber(use[3]) or 0) + (tonumber(use[4]) or 0) + (tonumber(use[5]) or 0) + ahead > most then
+    return 'owner_bytes'
+  end
+  if memory and memory.used + memory.expected + memory.writing + ahead > limits.watermark * memory.max then
+    return 'no_memory'
+  end
+end
+
+-- How many jobs of one owner may run at a time, or nil. Webs write `limits`, workers say how many slots they have.
+local function running_limit()
+  local set = index('HMGET', 'limits', 'owner_running', 'owner_share')
+  local most, share = bounded(set[1], 1, 1e9), bounded(set[2], 0, 1, 0)
+  if most then return most end
+  if share <= 0 or share >= 1 then return nil end
+  local slots = 0
+  for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
+    slots = slots + bounded(index('HGET', 'capacity', worker), 0, 1e6, 0)
+  end
+  return slots > 0 and math.max(1, math.floor(share * slots)) or nil
+end
+
+local function is_at_limit(owner, limit)
+  return limit ~= nil and (tonumber(ledger('HGET', 'use:' .. owner, 'running')) or 0) >= limit
+end

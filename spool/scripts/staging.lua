@@ -1,0 +1,50 @@
+-- Batches whose jobs are being written: no claim finds one of them before the last is there.
+-- How long such a batch may be without another line until it counts as given up.
+local STAGING_MS = 60000
+
+local function staging_of(batch)
+  local state = batch ~= '' and redis.pcall('HGET', P .. 'batch:' .. batch, 'staging')
+  return type(state) == 'string' and state or nil
+end
+
+-- All that there is of a job but for the books of its batch, whatever its state; no tombstone is left.
+local function erase(id)
+  local key = job_key(id)
+  local _, who = booked(id)
+  redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text', key .. ':gone')
+  index('ZREM', 'deadlines', id)
+  index('ZREM', 'watched', id)
+  if who then
+    dequeue(id, who)
+    index('ZREM', 'owner:' .. who.owner, id)
+    index('ZREM', 'kept', who.owner .. ' ' .. id)
+    unbook(id)
+  end
+end
+
+-- Forgets at most so many jobs of a batch that is not complete, and at last the batch. Answers how many are left, or -1
+-- where there is nothing to forget: it is complete.
+local function drop_batch(batch, most)
+  local name = 'batch:' .. batch
+  if staging_of(batch) then
+    -- No line is accepted from now on.
+    redis.call('HSET', P .. name, 'staging', 'dropped')
+  elseif redis.call('EXISTS', P .. name) == 1 then
+    index('ZREM', 'staging', batch)
+    return -1
+  end
+  for _, id in ipairs(index('LPOP', name .. ':jobs', most) or {}) do
+    erase(id)
+  end
+  local left = index('LLEN', name .. ':jobs')
+  if left == 0 then
+    local idempotency = index('HGET', name, 'idempotency')
+    if idempotency and idempotency ~= '' then
+      redis.call('DEL', P .. 'idempotency:' .. idempotency)
+    end
+    redis.call('DEL', P .. name, P .. name .. ':ended')
+    index('ZREM', 'staging', batch)
+    unbook(batch)
+  end
+  return left
+end
