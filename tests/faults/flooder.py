@@ -76,7 +76,7 @@ def flood(port: int, head: str, piece: str = "", **options: float) -> Iterator[F
         flooder.close()
 
 
-def port_answers(port: int, within_s: float = 10.0) -> float:
+def port_answers(port: int, within_s: float = 30.0) -> float:
     """Ask ``GET /livez`` on a connection of its own; seconds until its status was there."""
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=within_s) as connection:
@@ -152,7 +152,9 @@ def main() -> None:
     parser.add_argument("--at-once", type=float, default=1)
     asked = parser.parse_args()
     told = _Told()
-    running = [gevent.spawn(_connection, told, asked) for _ in range(int(asked.connections))]
+    # Not all at one moment: what is tried is many that are open, and not many that come.
+    apart_s = asked.again_s / asked.connections
+    running = [gevent.spawn_later(n * apart_s, _connection, told, asked) for n in range(int(asked.connections))]
     while told.opened < asked.connections:
         gevent.sleep(0.02)
     print("begun", flush=True)

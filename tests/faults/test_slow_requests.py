@@ -39,7 +39,7 @@ def test_more_of_them_than_there_are_places(directory: Path, attack: str) -> Non
         served = processes_of(web)
         bystander.calm()
         asked: list[float] = []
-        options = {"connections": _PLACES + 100, "pause_s": pause_s, "again_s": 1.0}
+        options = {"connections": _PLACES + 100, "pause_s": pause_s, "again_s": 3.0}
         with bystander.attack(), flood(web.port, head, piece, **options) as flooder:
             for _ in range(20):
                 asked.append(port_answers(web.port))
@@ -51,4 +51,4 @@ def test_more_of_them_than_there_are_places(directory: Path, attack: str) -> Non
         assert processes_of(web) == served
         assert broke(web) == []
         if attack != "kept after a request":
-            assert flooder.told["longest_s"] < 10
+            assert flooder.told["longest_s"] < 20

@@ -213,6 +213,19 @@ def test_requests_without_end_on_one_connection(hasty: Stack) -> None:
     assert set(answers(received)) == {200}
 
 
+def test_web_that_stops_with_kept_connections(directory: Path) -> None:
+    """Connections without a request hold it up for moments, and not for as long as its streams may take."""
+    with running_stack(directory, webs=1, workers=0, DRAIN_S=60) as stack:
+        kept = [connected(stack, f"GET /livez {HOST}\r\n") for _ in range(3)]
+        assert all(answers(one.recv(65_536)) == [200] for one in kept)
+        silent = connected(stack)
+        assert stack.webs[0].stop(30) == 0
+        closed_by_server([*kept, silent], 5)
+        for one in (*kept, silent):
+            one.close()
+        assert "Traceback" not in stack.webs[0].output.read_text()
+
+
 def test_more_connections_than_there_are_places(hasty: Stack) -> None:
     """However many are open and say nothing, begin a request or are kept: a new client is answered at once, and those
     that were waiting longest have been closed for it."""

@@ -7,6 +7,7 @@ then those whose request is not whole, then those whose client takes nothing of 
 
 from __future__ import annotations
 
+import _socket
 import logging
 import socket
 import time
@@ -143,7 +144,8 @@ class ConnectionTable:
 
 
 def _is_silent(sock: Any) -> bool:
-    plain = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    # The plain socket underneath: gevent's own would wait for something to read.
+    plain = _socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
     try:
         return not plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
