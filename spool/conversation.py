@@ -78,6 +78,11 @@ class Answer:
         """What the model thought before it."""
         return str(self._reasoning)
 
+    @property
+    def size(self) -> int:
+        """How long its text and the arguments of its calls are, in characters."""
+        return self._text.size + sum(call.pieces.size for call in self.calls.values())
+
     def message(self) -> dict[str, Any] | None:
         """The answer as a message of the conversation; None if it is empty."""
         if not self.text and not self.calls:

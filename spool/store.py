@@ -43,6 +43,15 @@ _COUNT = re.compile(r"-?[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of one job: bytes of its stored input and of its text, and entries of its log."""
+
+    input: int
+    text: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
     """Some jobs of an owner, newest first; ``cursor`` is where the next page goes on, None at the end."""
 
@@ -216,6 +225,12 @@ class JobStore:
             return {"messages": [], **stored}
         except (orjson.JSONDecodeError, TypeError) as exc:
             raise UndecodableRecord(f"input of {job_id}", raw) from exc
+
+    def sizes(self, job_id: str) -> Sizes:
+        """How large what is stored of a job is, without reading it. Zero for what is not there."""
+        key = job_key(self._shard(job_id), job_id)
+        commands = [("STRLEN", f"{key}:input"), ("STRLEN", f"{key}:text"), ("XLEN", f"{key}:log")]
+        return Sizes(*(size or 0 for size in self._read(commands)))
 
     def newest_of_chat(self, chat: str, owner: str) -> Job | None:
         """The newest job of the owner's chat, named by its digest, if it is still there."""

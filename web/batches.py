@@ -21,6 +21,7 @@ from web.job_document import job_pieces
 from web.json_response import json_response
 from web.metrics import STREAMS, SUBMITTED
 from web.problems import Problem, field_problem, retry_after
+from web.references import References
 from web.slices import in_slices
 from web.state import State, state
 from web.stream import cursor_of
@@ -49,9 +50,9 @@ def submit() -> Response:
     here, owner = state(), auth.owner()
     here.refuse_when_full()
     texts = _texts(here)
-    batch_id = new_batch_id(shard=0)
+    batch_id, references = new_batch_id(shard=0), References(here, owner)
     jobs = [
-        _new_job(here, parse_json(text, place), owner, index, batch_id)
+        _new_job(here, parse_json(text, place), owner, index, batch_id, references)
         for index, (place, text) in enumerate(in_slices(texts))
     ]
     batch = NewBatch(batch_id, owner, jobs, idempotency_digest(), _digest(texts))
@@ -146,10 +147,10 @@ def _lines(data: bytes, most: int) -> list[tuple[str, memoryview]]:
     return [(f"line {number}", memoryview(line)) for number, line in in_slices(lines) if line.strip()]
 
 
-def _new_job(here: State, item: Any, owner: str, index: int, batch_id: str) -> NewJob:
+def _new_job(here: State, item: Any, owner: str, index: int, batch_id: str, references: References) -> NewJob:
     place = f"[{index}]"
     submission = parse_submission(item, place)
-    new = new_job(here, submission, owner, place=f"{place}.", surface="batches")
+    new = new_job(here, submission, owner, place=f"{place}.", surface="batches", references=references)
     # In a batch it is a batch job, unless it says otherwise.
     priority = submission.priority if "priority" in submission.model_fields_set else Priority.BATCH
     return replace(new, priority=priority, batch=batch_id, batch_index=index)

@@ -19,10 +19,10 @@ from spool.models import Model
 from web import json_text
 from web.coalescing import CoalesceField, coalescing
 from web.problems import Problem, field_problem, model_problem
+from web.references import References
 from web.shapes import Metadata, Pieces, Some, checked
 from web.slices import in_slices
 from web.state import State, state
-from web.turns import turns
 
 MESSAGES_AT_MOST = 10_000
 _PARTS_AT_MOST = 1000
@@ -151,12 +151,16 @@ def new_job(
     place: str = "",
     as_text: bool = False,
     surface: str = "jobs",
+    references: References | None = None,
 ) -> NewJob:
-    """The job that a submission becomes. Raises ``UnknownModel`` or a ``Problem``, and what ``turns`` raises; nothing
-    has been done then."""
+    """The job that a submission becomes. ``references`` are those of the whole request, where it has more submissions.
+    Raises ``UnknownModel`` or a ``Problem``, and what ``References`` raises; nothing has been done then."""
     model = known_model(here, submission.model, place)
     default_ms = here.settings.batch_coalesce_ms if surface == "batches" else here.settings.coalesce_ms
-    earlier = turns(here, submission.continue_from, owner) if submission.continue_from else []
+    earlier: list[dict[str, Any]] = []
+    if submission.continue_from:
+        references = references or References(here, owner)
+        earlier = references.turns(submission.continue_from, f"{place}continue_from")
     new = NewJob(
         id=new_job_id(shard=0),
         owner=owner,

@@ -89,7 +89,11 @@ class ResponseFold:
 
     def item(self, item_id: str) -> dict[str, Any] | None:
         """The output item of that id."""
-        return next((item for item in map(_shown, self._items) if item["id"] == item_id), None)
+        return next((item.item() for item in self._items if item.item_id == item_id), None)
+
+    def size_of(self, item_id: str) -> int:
+        """How much text that item has, in characters."""
+        return next((item.size for item in self._items if item.item_id == item_id), 0)
 
     @property
     def size(self) -> int:
@@ -233,7 +237,3 @@ class ResponseStream:
 def _encode(event: Event, number: int) -> bytes:
     data = orjson.dumps({**event, "sequence_number": number})
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), data)
-
-
-def _shown(item: TextItem | CallItem) -> dict[str, Any]:
-    return item.item()

@@ -27,8 +27,9 @@ _PARTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 }
 """Roles and parts of the two shapes. ``developer`` is a name that only newer models know for ``system``."""
 
-Look = Callable[[str], Mapping[str, Any] | None]
-"""Finds an item of an earlier response by its id; None if there is none."""
+Look = Callable[[str, str], Mapping[str, Any] | None]
+"""Finds an item of an earlier response by its id; None if there is none. The second argument is the field that refers
+to it."""
 
 
 def messages_of(items: str | Sequence[Mapping[str, Any]], look: Look) -> list[dict[str, Any]]:
@@ -51,7 +52,7 @@ def items_of(messages: Sequence[Mapping[str, Any]], job_id: str) -> list[dict[st
     """The messages of a turn as the items that they came as, each with an id. What came in as a native job's messages
     may have any shape: what is no part or call that this API knows is shown as it is, or left out."""
     items: list[dict[str, Any]] = []
-    for message in messages:
+    for message in in_slices(messages):
         role, content = message["role"], message.get("content")
         if role == "tool":
             output = content if isinstance(content, str) else [_listed_part(part, "user") for part in content or ()]
@@ -93,7 +94,7 @@ def _listed_part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 
 def _referenced(item: Mapping[str, Any], look: Look, place: str) -> Mapping[str, Any]:
-    found = look(str(item.get("id")))
+    found = look(str(item.get("id")), f"{place}.id")
     if found is None:
         refuse(f"{place}.id", "refers to no item that is still kept here")
     return found

@@ -18,7 +18,7 @@ class TextItem:
     """A message, or what the model thought before it: an item with one part of text."""
 
     def __init__(self, item_id: str, index: int, *, reasoning: bool) -> None:
-        self._id = item_id
+        self.item_id = item_id
         self._index = index
         self._reasoning = reasoning
         self._text = GrowingText()
@@ -77,7 +77,7 @@ class TextItem:
         return {"type": f"{self._name}.delta", **self._place(), "delta": text, **self._logprobs}
 
     def _item(self, content: list[dict[str, Any]]) -> dict[str, Any]:
-        item: dict[str, Any] = {"id": self._id, "status": self._status, "content": content}
+        item: dict[str, Any] = {"id": self.item_id, "status": self._status, "content": content}
         if self._reasoning:
             return {"type": "reasoning", **item, "summary": []}
         return {"type": "message", "role": "assistant", **item}
@@ -88,7 +88,7 @@ class TextItem:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self._id, "output_index": self._index, "content_index": 0}
+        return {"item_id": self.item_id, "output_index": self._index, "content_index": 0}
 
 
 class CallItem:
@@ -97,7 +97,7 @@ class CallItem:
     is_answer = True
 
     def __init__(self, item_id: str, index: int, call_id: str, name: str) -> None:
-        self._id = item_id
+        self.item_id = item_id
         self._index = index
         self._call_id = call_id
         self._name = name
@@ -131,7 +131,7 @@ class CallItem:
         """The item as it is now."""
         return {
             "type": "function_call",
-            "id": self._id,
+            "id": self.item_id,
             "call_id": self._call_id,
             "name": self._name,
             "arguments": str(self._arguments),
@@ -139,4 +139,4 @@ class CallItem:
         }
 
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self._id, "output_index": self._index}
+        return {"item_id": self.item_id, "output_index": self._index}

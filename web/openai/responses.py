@@ -23,16 +23,15 @@ from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, resource
 from web.problems import field_problem
+from web.references import References
 from web.state import State, state
 from web.streams import presence
 from web.translated import streamed, wait_for_all
-from web.turns import turns
 
 blueprint = Blueprint("openai_responses", __name__)
 
 _PREFIX = "resp_"
 _NUMBER = re.compile(r"[0-9]{1,12}")
-_ITEM = re.compile(r"(?:msg|fc|rs)_(j.*)_[0-9]+")
 _CANCEL_S = 2.0
 _ITEMS = 20
 _ITEMS_AT_MOST = 100
@@ -63,14 +62,15 @@ def create() -> Response:
 
 
 def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
+    references = References(here, auth.owner())
     earlier: list[dict[str, Any]] = []
     if asked.previous_response_id:
         try:
-            earlier = turns(here, job_id_of(asked.previous_response_id, _PREFIX), auth.owner())
+            earlier = references.turns(job_id_of(asked.previous_response_id, _PREFIX), "previous_response_id")
         except (JobNotFound, JobGone) as exc:
             detail = "there is no such response, or it is no longer kept"
             raise field_problem("previous_response_id", detail, status=404) from exc
-    added = messages_of(asked.input, lambda item_id: _item(here, item_id))
+    added = messages_of(asked.input, references.item)
     if not added and not earlier:
         raise field_problem("input", "is empty")
     stored = {"messages": [*earlier, *added], "request": {**asked.echo(), "turn": len(earlier)}}
@@ -182,15 +182,3 @@ def _folded(here: State, job: Job) -> ResponseFold:
         return here.folds.result(job, fold, is_wanted)
     here.folds.fold(job, fold, is_wanted)
     return fold
-
-
-def _item(here: State, item_id: str) -> Mapping[str, Any] | None:
-    """An output item of an earlier response of the same owner."""
-    found = _ITEM.fullmatch(item_id)
-    if found is None:
-        return None
-    try:
-        job = here.store.look(found[1], auth.owner())
-    except (JobNotFound, JobGone):
-        return None
-    return _folded(here, job).item(item_id)
