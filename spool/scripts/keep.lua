@@ -11,6 +11,7 @@ local NOTICES_A_ROUND = 20
 local LEASE_AT_MOST_MS = 3600000
 local FIRST_READER_MS = 30000
 local ADOPT_AGAIN_MS = 60000
+local KEYS_A_BEAT = 100
 local more = false
 
 local function is_mine()
@@ -183,44 +184,55 @@ local function check_booked(id)
   end
 end
 
--- Puts a job into every index that its record says it is in.
-local function put_back(id)
+local function is_queued(id, who)
+  local flow = flow_of(who.batch == '' and who.owner or who.batch, who.model)
+  return index('ZSCORE', 'pending:' .. who.model, id) and index('ZSCORE', flow, id)
+end
+
+-- Puts a job into every index that its record says it is in. `all` also into those of jobs that have ended.
+local function put_back(id, all)
   local verdict, _, record = judge(id)
   if verdict ~= 'sound' then return end
+  local has_ended = not next(TRANSITIONS[record.status])
+  if has_ended and not all then return end
   index('ZADD', 'owner:' .. record.owner, 'NX', record.created_ms * 1000 + record.seq % 1000, id)
   local who = {owner = record.owner, batch = record.batch or '', model = record.model}
   book_again(id, who, record)
-  if not next(TRANSITIONS[record.status]) then
+  if has_ended then
     index('ZADD', 'kept', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
     return
   end
   index('ZADD', 'deadlines', 'NX', record.deadline_ms, id)
   index('SADD', 'models', record.model)
-  if record.on_disconnect == 'cancel' then
+  if record.on_disconnect == 'cancel' and not record.cancel_ms then
     index('ZADD', 'watched', 'NX', NOW + FIRST_READER_MS, id)
   end
   if record.status == 'running' then
     index('ZADD', 'running:' .. record.model, 'NX', record.leased_until_ms, id)
   elseif tonumber(record.deaths or 0) >= 2 then
     index('ZADD', 'apart', 'NX', record.seq, id)
-  else
+  elseif all or not is_queued(id, who) then
     local rank = record.attempt ~= '0' and 0 or record.priority == 'batch' and 2 or 1
     enqueue(id, who, rank * 1e15 + record.seq, staging_of(who.batch))
   end
 end
 
--- Fills indexes again from the records, after one was displaced: a part of the keys in each call.
+-- Fills indexes again from the records: at once after one was displaced, and otherwise a few keys at each beat, in case
+-- something outside has deleted one.
 local function reindex()
-  local cursor = index('GET', 'reindex')
-  if not cursor then return end
+  local displaced = index('GET', 'reindex')
+  local cursor = displaced or index('HGET', 'keeper', 'cursor_of_indexes') or '0'
+  if string.find(cursor, '[^0-9]') or #cursor > 19 or cursor == '' then cursor = '0' end
   local head = P .. 'job:'
   local pattern = string.gsub(head, '[%[%]%?%*\\]', '\\%0') .. '*'
-  if string.find(cursor, '[^0-9]') or #cursor > 19 then cursor = '0' end
-  local page = redis.call('SCAN', cursor, 'MATCH', pattern, 'TYPE', 'hash', 'COUNT', most * 4)
+  local count = displaced and most * 4 or KEYS_A_BEAT
+  local page = redis.call('SCAN', cursor, 'MATCH', pattern, 'TYPE', 'hash', 'COUNT', count)
   for _, key in ipairs(page[2]) do
-    pcall(put_back, string.sub(key, #head + 1))
+    pcall(put_back, string.sub(key, #head + 1), displaced)
   end
-  if page[1] == '0' then
+  if not displaced then
+    index('HSET', 'keeper', 'cursor_of_indexes', page[1])
+  elseif page[1] == '0' then
     redis.call('DEL', P .. 'reindex')
   else
     redis.call('SET', P .. 'reindex', page[1])

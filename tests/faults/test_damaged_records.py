@@ -97,7 +97,7 @@ def test_readers_of_damaged_jobs_are_told(stack: Stack) -> None:
     """A stream of a job whose record breaks ends, with a terminal entry or a gap, and does not hang."""
     jobs, dice = Jobs(stack), random.Random(SEED + 1)
     for number in range(12):
-        job_id = jobs.submit(f"read {number}", tokens=400, rate=20)
+        job_id = jobs.submit(f"read {number}", tokens=80, rate=20)
         jobs.wait_for_entries([job_id], 3)
         with httpx.stream("GET", f"{stack.webs[0].url}/jobs/{job_id}/stream", timeout=60) as answer:
             lines = answer.iter_lines()

@@ -132,6 +132,16 @@ def test_index_of_another_type_is_filled_again(link: RedisLink) -> None:
     assert link.call("GET", f"{prefix(0)}displaced:pending:demo") == b"no index"
 
 
+def test_index_that_was_deleted_is_filled_again(link: RedisLink) -> None:
+    """A queue that something else deleted is there again once the keeper has come past its jobs."""
+    jobs = [submit(link) for _ in range(5)]
+    link.call("DEL", f"{prefix(0)}pending:demo", f"{prefix(0)}deadlines")
+    for _ in range(3):
+        keep(link)
+    worker = HandWorker(link)
+    assert [worker.take().job.id for _ in jobs] == [job.id for job in jobs]
+
+
 def test_replay_of_a_damaged_job(link: RedisLink) -> None:
     """An Idempotency-Key leads to its job also where that had to end because its record is damaged."""
     store = JobStore(link)
