@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.bystander import Bystander
 from tests.faults.jobs import Jobs
+from tests.faults.measured import measured
 from tests.stack import running_stack
 
 MB = 1_000_000
@@ -60,3 +61,23 @@ def test_many_references_to_a_long_job(directory: Path) -> None:
             assert answer.status_code == 200, answer.text
             assert bystander.silence_s < 1
             assert bystander.grew_mb("web") < 60
+
+
+@pytest.mark.slow
+def test_chain_of_turns(directory: Path) -> None:
+    """Turns that each go on from the one before keep their whole conversations, up to the bytes of their owner."""
+    most = 16 * 2**20
+    with running_stack(directory, webs=1, workers=1, OWNER_MAX_BYTES=most) as stack:
+        client, jobs = stack.client(), Jobs(stack)
+        before, job, turns = int(stack.redis.info("memory")["used_memory"]), "", 0
+        while turns < 300:
+            body: dict[str, Any] = {"prompt": "x" * 5000, "params": {"tokens": 5, "rate": 0, "first_token_s": 0}}
+            answer = client.post("/jobs", json={**body, **({"continue_from": job} if job else {})})
+            if answer.status_code != 202:
+                break
+            job, turns = answer.json()["id"], turns + 1
+            jobs.wait_for_end([job])
+        kept = int(stack.redis.info("memory")["used_memory"]) - before
+        measured("chain of turns of 5 KB", turns=turns, status=answer.status_code, redis_mb=round(kept / 2**20, 1))
+        assert answer.status_code == 429, answer.text
+        assert kept < 1.25 * most
