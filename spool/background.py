@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import resource
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +10,7 @@ from contextlib import suppress
 import gevent
 from gevent.greenlet import Greenlet
 
-log = logging.getLogger("spool.background")
+from spool.breaks import STEADY_S, Breaks
 
 _AGAIN_S = 1.0
 _FULL_AFTER = 100
@@ -22,15 +21,18 @@ _QUIET_S = 5.0
 
 def spawn_forever(run: Callable[[], None]) -> Greenlet[..., None]:
     """Run ``run`` in a greenlet, and again if it breaks: one bug must not end for ever what all streams of a process
-    depend on. What it waits out by itself never gets here, so each break is logged in full."""
+    depend on. What it waits out by itself never gets here; a break is logged in full, the same one again is counted."""
+    breaks = Breaks(getattr(run, "__qualname__", repr(run)))
 
     def guarded() -> None:
         while True:
             try:
                 run()
-            except Exception:
-                log.exception("%s broke; it is started again", getattr(run, "__qualname__", run))
+            except Exception as exc:  # noqa: BLE001 - whatever it was
+                breaks.broke(exc)
                 gevent.sleep(_AGAIN_S)
+                # Until it breaks again, or does not.
+                gevent.spawn_later(STEADY_S, breaks.look)
             else:
                 return
 

@@ -24,6 +24,7 @@
     ├── Draining                 this process is going away; another one serves
     └── StoreUnavailable         Redis is away or refuses (carries retry_after_s)
         ├── OutcomeUnknown       ... after a write was sent: it may have happened
+        ├── StoreForbidden       Redis's user lacks a permission
         ├── StoreReadOnly        a replica, or a failover under way
         ├── StoreFull            out of memory or past the watermark
         └── StoreUnfit           a server that does not keep what it is given, or is too old
@@ -203,6 +204,12 @@ class OutcomeUnknown(StoreUnavailable):
     """A write was sent to Redis and no answer came: it may or may not have happened, to ``job_id`` if known."""
 
     job_id: str | None = None
+
+
+class StoreForbidden(StoreUnavailable):
+    """The Redis user may not run a command, or not on Spool's keys; an operator has to mend that."""
+
+    retry_after_s = 10.0
 
 
 class StoreReadOnly(StoreUnavailable):

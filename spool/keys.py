@@ -56,6 +56,7 @@ What orders the work:
     keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat; how far the sweep of
                              the ledger has come (cursor), and when jobs of an older version were last looked for
                              (adopted_ms); cursor_of_indexes: how far the look for jobs that indexes lack has come
+    probe            string  What the check of permissions tries its writes on, in vain; expires after a day
     keeper:lock      string  Name of the process that keeps this shard, for a second; it only spares work
 
 What waits aside, because it is damaged or not for this version:

@@ -6,7 +6,7 @@ import logging
 
 from redis import exceptions as theirs
 
-from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
+from spool.errors import OutcomeUnknown, StoreForbidden, StoreFull, StoreReadOnly, StoreUnavailable
 
 log = logging.getLogger("spool.redis")
 
@@ -20,10 +20,14 @@ ANSWERED: dict[type[Exception], type[StoreUnavailable]] = {
     theirs.MaxConnectionsError: StoreUnavailable,
     theirs.AuthenticationError: StoreUnavailable,
     theirs.AuthorizationError: StoreUnavailable,
-    theirs.NoPermissionError: StoreUnavailable,
+    theirs.NoPermissionError: StoreForbidden,
     theirs.ExternalAuthProviderError: StoreUnavailable,
 }
 """What Redis refused in so many words: nothing was done. The most specific class that fits counts."""
+
+
+_FORBIDDEN = ("NOPERM", "ACL failure", "user executing the script", "has no permissions")
+"""How Redis and Valkey say from within a script that its user may not do that."""
 
 
 class ScriptMissing(StoreUnavailable):
@@ -40,6 +44,8 @@ def translated(exc: Exception) -> Exception:
     if "OOM" in str(exc)[:64]:
         # From within a script the code comes wrapped in the script's own error.
         return StoreFull(_plain(exc))
+    if any(words in str(exc) for words in _FORBIDDEN):
+        return StoreForbidden(_plain(exc))
     if isinstance(exc, theirs.ResponseError):
         # Nothing that passes: a bug in a script, or a key of a type that Spool did not write.
         log.error("Redis refused: %s", _plain(exc))

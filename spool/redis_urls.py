@@ -18,6 +18,14 @@ TLS_OPTIONS = frozenset(
         "ssl_password",
     }
 )
+BROKERS = frozenset(
+    {
+        *("amqp", "amqps", "pyamqp", "librabbitmq", "redis", "rediss", "memory", "filesystem", "mongodb", "sqs", "SQS"),
+        *("azureservicebus", "azurestoragequeues", "confluentkafka", "kafka", "gcpubsub", "consul", "etcd", "pgmq"),
+        *("pyro", "qpid", "slmq", "SLMQ", "sqla", "sqlalchemy", "zookeeper"),
+    }
+)
+"""Schemes that kombu knows, without ``sentinel``, whose options Spool has no settings for."""
 _SEVERAL_SERVERS = ("sentinel", "cluster")
 
 
@@ -41,6 +49,17 @@ def check_redis_url(url: str) -> None:
     else:
         _check_address(parts.netloc.rpartition("@")[2], parts.path)
     _check_options(parts.query, OPTIONS | TLS_OPTIONS if scheme == "rediss" else OPTIONS)
+
+
+def check_broker_url(url: str) -> None:
+    """The same for Celery's broker, which need not be a Redis."""
+    scheme, colon, _ = url.partition("://")
+    if scheme == "unix":
+        raise ValueError("is no URL of a broker: Celery calls a socket redis+socket:///run/redis.sock?virtual_host=0")
+    if not colon or scheme.partition("+")[0] not in BROKERS:
+        raise ValueError("must begin with a broker's scheme, as redis://, rediss://, redis+socket:// or amqp://")
+    if scheme in ("redis", "rediss"):
+        check_redis_url(url)
 
 
 def _check_address(address: str, path: str) -> None:

@@ -24,7 +24,7 @@ from spool.fail_points import VARIABLE as FOR_TESTS
 from spool.limits import OwnerLimits
 from spool.machine_memory import parse_size
 from spool.models import DEMO, Model, Upstream
-from spool.redis_urls import check_redis_url
+from spool.redis_urls import check_broker_url, check_redis_url
 
 PREFIX = "SPOOL_"
 _SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
@@ -78,13 +78,8 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _is_broker(cls, value: SecretStr) -> SecretStr:
-        scheme, colon, _ = value.get_secret_value().partition("://")
-        if value.get_secret_value() and not colon:
-            raise ValueError("is no URL")
-        if "sentinel" in scheme or "cluster" in scheme:
-            raise ValueError(f"{scheme}:// is not supported: name one primary, or another broker")
-        if scheme in ("redis", "rediss"):
-            check_redis_url(value.get_secret_value())
+        if value.get_secret_value():
+            check_broker_url(value.get_secret_value())
         return value
 
     @classmethod

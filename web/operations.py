@@ -7,8 +7,9 @@ from typing import Any
 from flask import Blueprint
 
 import spool
-from spool.errors import Draining
+from spool.errors import Draining, StoreUnavailable
 from web.auth import scope
+from web.problems import problem_of
 from web.state import state
 
 blueprint = Blueprint("operations", __name__)
@@ -23,14 +24,21 @@ def livez() -> dict[str, str]:
 
 @blueprint.get("/readyz")
 @scope("public")
-def readyz() -> dict[str, str]:
-    """This process can take jobs: Redis answers and may be used, and it is not on its way out. 503 if not."""
+def readyz() -> dict[str, Any]:
+    """Whether this process takes jobs, as its load balancer wants to know: 503 while it drains, while Redis does not
+    answer, and in every other condition in which a submit would be refused. ``checks`` has all conditions by name;
+    those that only warn (no worker, persistence off) leave it at 200: sending callers elsewhere would not mend them."""
     here = state()
     if here.draining:
         raise Draining
-    here.refuse_unfit()
-    here.store.check_writable()
-    return {"status": "ok"}
+    try:
+        here.store.check_writable()
+        here.refuse_when_full()
+    except StoreUnavailable as exc:
+        problem = problem_of(exc)
+        problem.extra["checks"] = here.conditions.as_checks()
+        raise problem from exc
+    return {"status": "ok", "checks": here.conditions.as_checks()}
 
 
 @blueprint.get("/version")

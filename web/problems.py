@@ -133,6 +133,8 @@ def _store_problem(exc: errors.StoreUnavailable) -> Problem:
         return Problem(503, "Outcome unknown", detail, headers=headers, job=job)
     if isinstance(exc, errors.StoreFull):
         return Problem(503, "Store full", "no room for more jobs now", headers=headers)
+    if isinstance(exc, errors.StoreForbidden):
+        return Problem(503, "Store unfit", "the Redis user of this server lacks a permission", headers=headers)
     if isinstance(exc, errors.StoreUnfit):
         return Problem(503, "Store unfit", str(exc), headers=headers)
     return Problem(503, "Store unavailable", "Redis cannot be reached or cannot answer now", headers=headers)

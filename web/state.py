@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -13,6 +13,7 @@ from flask import current_app
 
 from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
+from spool.conditions import NAMES, Conditions
 from spool.embedded import broker_url_from
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.follower import Follower
@@ -20,19 +21,20 @@ from spool.keeper import Keeper
 from spool.limits import OwnerLimits
 from spool.model_table import ModelTable
 from spool.redis_link import RedisLink
-from spool.server_check import check_server, read_info, used_part
+from spool.server_check import FitnessCheck
 from spool.settings import WebSettings
 from spool.store import JobStore
 from web.budget import Budget
+from web.condition_gauge import show_condition
 from web.folds import Folds
 from web.server.unsent import Unsent
 from web.streams import StreamSlots, streams_for
 
 log = logging.getLogger("spool.web")
 
-_MEMORY_CHECK_S = 2.0
 _WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
 """Of messages that have not come as a whole, or wait, on all WebSockets of a process."""
+_LOOK_S = 2.0
 
 
 @dataclass
@@ -50,11 +52,10 @@ class State:
     folds: Folds
     unsent: Unsent
     limits: OwnerLimits
+    conditions: Conditions
+    fitness: FitnessCheck
     websocket_input: Budget = field(default_factory=lambda: Budget(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
-    memory_full: bool = False
-    unfit: str | None = None
-    """What is wrong with the Redis server, if it must not be used."""
     beaten_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -68,6 +69,7 @@ class State:
         # Logs are read over a link of their own, so that a storm of requests cannot hold up what is live.
         follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
         limits = settings.owner_limits(streams_for(settings.max_streams))
+        conditions = Conditions(show_condition)
         return cls(
             settings=settings,
             link=link,
@@ -80,15 +82,19 @@ class State:
             keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
             unsent=Unsent(settings.max_unsent_bytes),
             slots=StreamSlots(streams_for(settings.max_streams), limits.streams),
+            conditions=conditions,
+            fitness=FitnessCheck(link, conditions, watermark=settings.memory_watermark, counts_workers=True),
             folds=Folds(follower),
             limits=limits,
         )
 
     def start(self) -> None:
-        """Follow, keep, watch the memory, and open the broker's connection before the first job needs it."""
+        """Follow, keep, watch Redis, and open the broker's connection before the first job needs it."""
+        for name in NAMES:
+            show_condition(name, False)
         self.follower.start()
         spawn_forever(lambda: self.keeper.run(gevent.sleep, lambda: self.draining))
-        spawn_forever(self._watch_memory)
+        spawn_forever(self._watch_redis)
         self.bell.start()
 
     @property
@@ -105,13 +111,15 @@ class State:
     def refuse_when_full(self) -> None:
         """Raise ``StoreFull`` above the watermark: jobs that run must be able to end. Or ``StoreUnfit``."""
         self.refuse_unfit()
-        if self.memory_full:
-            raise StoreFull("Redis is nearly out of memory; no new jobs for now")
+        message = self.conditions.message("memory_over_watermark")
+        if message is not None:
+            raise StoreFull(message)
 
     def refuse_unfit(self) -> None:
-        """Raise ``StoreUnfit`` where Redis would not keep what it is given."""
-        if self.unfit is not None:
-            raise StoreUnfit(self.unfit)
+        """Raise ``StoreUnfit`` where Redis would not keep what it is given, or its user lacks a permission."""
+        message = self.conditions.message("redis_unfit") or self.conditions.message("permission_missing")
+        if message is not None:
+            raise StoreUnfit(message)
 
     def refuse_streams(self, owner: str) -> None:
         """Raise ``Draining`` or ``TooManyStreams`` where no stream of this owner can begin."""
@@ -125,25 +133,13 @@ class State:
         self.refuse_streams(owner)
         held.enter_context(self.slots.one(owner))
 
-    def _watch_memory(self) -> None:
-        """Look at the server's memory now and then, and at whether it may be used at all: it can be set up
-        differently, or be another one, at any time."""
-        warned = None
+    def _watch_redis(self) -> None:
+        """Look now and then: the server can be set up differently, or be another one, at any time."""
         while not self.draining:
-            try:
-                memory = read_info(self.link, "memory")
+            self.fitness.look()
+            with suppress(StoreUnavailable):
                 self.store.publish_limits(self.limits)
-                self.memory_full = used_part(memory) >= self.settings.memory_watermark
-                warning = check_server(read_info(self.link, "server"), memory)
-                self.unfit = None
-            except StoreUnfit as exc:
-                self.unfit = warning = str(exc)
-            except StoreUnavailable as exc:
-                warning = f"memory not known: {exc}"
-            if warning and warning != warned:
-                log.warning(warning)
-            warned = warning
-            gevent.sleep(_MEMORY_CHECK_S)
+            gevent.sleep(_LOOK_S)
 
 
 def state() -> State:

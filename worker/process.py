@@ -18,6 +18,7 @@ from gevent.threadpool import ThreadPool
 from spool.background import spawn_forever
 from spool.bell import Bell
 from spool.claims import Claim, Claims, Wanted
+from spool.conditions import Conditions
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable, UnknownModel
 from spool.fail_points import reach
@@ -90,7 +91,7 @@ class WorkerProcess:
             lease_s=settings.lease_s,
             sleep=gevent.sleep,
         )
-        self._fitness = FitnessCheck(self._link)
+        self._fitness = FitnessCheck(self._link, Conditions())
         self._thread = ThreadPool(1)
 
     def start(self) -> None:

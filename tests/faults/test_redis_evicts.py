@@ -105,7 +105,7 @@ def test_server_that_evicts_at_start(directory: Path) -> None:
         waiting = jobs.submit("waits", tokens=5, rate=0)
         set_up(stack, "100mb", "allkeys-lru")
         worker.start()
-        wait_for(lambda: "no jobs are taken" in worker.output.read_text(), "the worker says why it takes nothing", 30)
+        wait_for(lambda: "redis_unfit" in worker.output.read_text(), "the worker says why it takes nothing", 30)
         wait_for(lambda: not stack.webs[0].is_ready(), "/readyz is red")
         refused = ask(stack.webs[0], [("POST", "/jobs"), ("POST", "/batches"), ("GET", "/readyz")])
         assert not_refused(refused) == []

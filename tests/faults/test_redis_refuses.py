@@ -151,7 +151,7 @@ def test_wrong_password(directory: Path) -> None:
         web.stop()
         web.env = {**web.env, "SPOOL_REDIS_URL": f"unix://:{wrong}@{stack.redis.socket_path}"}
         web.start()
-        wait_for(lambda: web.output.read_text().count("memory not known") > 0, "it has tried")
+        wait_for(lambda: web.output.read_text().count("redis_away") > 0, "it has tried")
         answers = ask(web, [*SUBMITS, ("GET", "/readyz"), ("GET", "/jobs")])
         assert not_refused(answers) == []
         assert [one.status for one in ask(web, [("GET", "/livez")])] == [200]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from kombu.transport import TRANSPORT_ALIASES
 from redis.connection import ConnectionPool
 
 from spool.errors import SettingsError
-from spool.redis_urls import OPTIONS, TLS_OPTIONS, check_redis_url
+from spool.redis_urls import BROKERS, OPTIONS, TLS_OPTIONS, check_redis_url
 from spool.settings import Settings
 
 PASSWORD = "hunter2secret"
@@ -63,7 +64,9 @@ def test_url_that_is_not_supported(url: str, named: str) -> None:
         assert PASSWORD not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["sentinel://a:26379", "redis-cluster://a", "broker"])
+@pytest.mark.parametrize(
+    "url", ["sentinel://a:26379", "redis-cluster://a", "broker", "unix:///run/redis.sock", "rabbit://a"]
+)
 def test_broker_that_is_not_supported(url: str) -> None:
     """Celery's broker is one server as well."""
     with pytest.raises(SettingsError, match="SPOOL_BROKER_URL"):
@@ -74,6 +77,11 @@ def test_broker_that_is_not_supported(url: str) -> None:
 def test_broker_of_another_kind(url: str) -> None:
     """Other brokers of Celery's are left to it."""
     assert Settings.read({"SPOOL_BROKER_URL": url}).broker_url.get_secret_value() == url
+
+
+def test_brokers_that_are_known() -> None:
+    """All that kombu knows, but for Sentinel."""
+    assert TRANSPORT_ALIASES.keys() - {"sentinel"} == BROKERS
 
 
 def test_options_that_are_known() -> None:

@@ -1,0 +1,12 @@
+"""The conditions of the web processes, as a metric."""
+
+from __future__ import annotations
+
+from prometheus_client import Gauge
+
+CONDITIONS = Gauge("spool_condition", "1 while it lasts, by name", ["name"], multiprocess_mode="livemax")
+
+
+def show_condition(name: str, lasts: bool) -> None:
+    """Set the gauge of one of ``spool.conditions``."""
+    CONDITIONS.labels(name).set(lasts)
