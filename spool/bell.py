@@ -7,6 +7,7 @@ acknowledged late runs twice): the truth is in Redis, and a bell that gets lost 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 from celery import Celery
 from gevent.event import Event
+from gevent.greenlet import Greenlet
 from kombu import Exchange, Producer, Queue
 from kombu.exceptions import OperationalError
 
@@ -24,6 +26,11 @@ from spool.outage import Outage
 
 TASK = "spool.bell"
 QUEUE = "spool"
+BELLS_AT_MOST = 200
+"""Bells that are unheard at a time, as far as one process knows: beyond it there is one for every slot that may become
+free soon."""
+_MEASURED_EVERY = 50
+_FULL_FOR_S = 0.1
 _WAITING_AT_MOST = 1000
 _FEW = 2
 _MOMENT_S = 0.005
@@ -82,16 +89,24 @@ class Bell:
     most (``let_ring``). While it is away or refuses, bells are dropped, and it is tried again after ever longer pauses:
     the jobs are in Redis, workers look for them by themselves, and the keeper rings again."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
+        self._clock = clock
+        self._room = 0
+        self._was_full_at = float("-inf")
         self._waiting: deque[str] = deque(maxlen=_WAITING_AT_MOST)
         self._has_waiting = Event()
         self._all_rung = Event()
         self._outage = Outage(log, "broker", "bells are not rung, workers look for jobs by themselves")
 
-    def start(self) -> None:
+    def start(self) -> Greenlet[..., None]:
         """Begin to ring what waits, and open the broker's connection before the first job needs it."""
-        spawn_forever(self._run)
+        return spawn_forever(self._run)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing waits to be rung."""
+        return not self._waiting and self._all_rung.is_set()
 
     def ring(self, job_id: str = "") -> None:
         """One message for one free slot, soon."""
@@ -128,13 +143,35 @@ class Bell:
 
     def _send_waiting(self, producer: Producer) -> None:
         while self._waiting:
+            self._room = self._room or self._measured_room(producer)
+            if not self._room:
+                # Each free slot will hear one of those that are there.
+                self._waiting.clear()
+                return
+            self._room -= 1
             self._send(producer, self._waiting.popleft())
+
+    def _measured_room(self, producer: Producer) -> int:
+        """How many bells may be rung until the broker is asked again how many are unheard."""
+        if self._clock() - self._was_full_at < _FULL_FOR_S:
+            return 0
+        connection: Any = producer.connection
+        channel: Any = producer.channel
+        try:
+            # As a worker declares it; the answer says how many messages it holds.
+            queue = channel.queue_declare(queue=QUEUE, durable=True, exclusive=False, auto_delete=False)
+        except (*connection.connection_errors, *connection.channel_errors) as exc:
+            raise OperationalError(str(exc)) from exc
+        room = max(0, min(_MEASURED_EVERY, BELLS_AT_MOST - int(queue.message_count)))
+        if not room:
+            self._was_full_at = self._clock()
+        return room
 
     def _send(self, producer: Producer, job_id: str) -> None:
         """Celery's message, as its documentation defines it ("Message Protocol", version 2), with what a worker wants
         of it: ``send_task`` fills in thrice as much, and takes half as long again. Raises ``OperationalError``."""
         message_id = str(uuid4())
-        # It expires, so that bells cannot pile up while nobody hears them.
+        # It expires: one that is heard late wakes a worker for nothing.
         expires = datetime.now(UTC) + _EXPIRES
         headers = {"lang": "py", "task": TASK, "id": message_id, "root_id": message_id, "expires": expires.isoformat()}
         connection: Any = producer.connection

@@ -11,7 +11,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from spool.entries import rfc3339
-from spool.errors import BatchNotFound, JobGone, OutcomeUnknown, StoreFull, StoreUnavailable
+from spool.errors import (
+    BatchNotFound,
+    JobGone,
+    OutcomeUnknown,
+    OwnerQueueFull,
+    QueueFull,
+    StoreFull,
+    StoreUnavailable,
+)
 from spool.jobs import NewJob, Priority, Status, new_batch_id
 from spool.store import JobStore
 from spool.submits import NewBatch
@@ -50,6 +58,11 @@ def submit() -> Response:
     here, owner = state(), auth.owner()
     here.refuse_when_full()
     texts = _texts(here)
+    if len(texts) > here.settings.max_queued:
+        # It never fits: none of it is looked at.
+        raise QueueFull(f"a batch may have at most {here.settings.max_queued} jobs on this server", retry_after_s=60.0)
+    if 0 < here.limits.queued < len(texts):
+        raise OwnerQueueFull(retry_after_s=60.0)
     batch_id, references = new_batch_id(shard=0), References(here, owner)
     jobs = [
         _new_job(here, parse_json(text, place), owner, index, batch_id, references)
