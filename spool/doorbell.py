@@ -16,6 +16,7 @@ from gevent.greenlet import Greenlet
 
 from spool.background import spawn_forever
 from spool.errors import StoreUnavailable
+from spool.outage import Outage
 from spool.redis_link import RedisLink, Subscription
 
 log = logging.getLogger("spool.doorbell")
@@ -75,7 +76,7 @@ class Doorbell:
             self._send("PING", b"spool")
 
     def _listen(self) -> None:
-        failures = 0
+        failures, outage = 0, Outage(log, "doorbell", "streams are read again now and then")
         while True:
             subscription = None
             try:
@@ -89,10 +90,11 @@ class Doorbell:
                     for message in messages:
                         self._heard(message)
                     self._quiet()
+                    if failures:
+                        outage.worked()
                     failures = 0
             except StoreUnavailable as exc:
-                if failures == 0:
-                    log.warning("doorbell lost, reconnecting: %s", exc)
+                outage.failed(exc)
             finally:
                 self._subscription = None
                 if subscription is not None:

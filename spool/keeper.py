@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from spool.errors import SpoolError
 from spool.fail_points import reach
 from spool.jobs import SCHEMA
+from spool.outage import Outage
 from spool.redis_link import RedisLink
 from spool.scripting import script
 
@@ -54,6 +55,8 @@ class Keeper:
         self._max_attempts = max_attempts
         self._name = secrets.token_hex(8)
         self._newer_said = False
+        self._broken = 0
+        self._outage = Outage(log, "keeper", "lost leases and passed deadlines wait")
 
     def beat(self, wait: Callable[[float], object] = time.sleep) -> Round | None:
         """One round: None where another process keeps this shard now. Raises ``StoreUnavailable``.
@@ -98,8 +101,9 @@ class Keeper:
             log.warning("keeper: the workers of %d jobs were lost", found.taken_over)
         if found.overdue:
             log.info("keeper: ended %d jobs past their deadline", found.overdue)
-        if found.broken:
+        if found.broken > self._broken:
             log.error("keeper: %d jobs could not be handled; tried again later", found.broken)
+        self._broken = found.broken
         if found.newer and not self._newer_said:
             log.warning(
                 "keeper: %d jobs were written by a newer version of Spool (this one reads schema %d); they wait for it",
@@ -113,8 +117,9 @@ class Keeper:
         while not stopped():
             try:
                 self.beat(wait)
+                self._outage.worked()
             except SpoolError as exc:
-                log.warning("keeper: %s", exc)
+                self._outage.failed(exc)
             wait(BEAT_S)
 
 

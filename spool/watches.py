@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from spool.errors import StoreUnavailable
 from spool.feed import Feed
 from spool.jobs import shard_of
+from spool.outage import Outage
 from spool.redis_link import RedisLink
 from spool.scripting import script
 
@@ -25,6 +26,7 @@ class Watches:
         self._link = link
         self._next_at = float("-inf")
         self._renewed_at = float("-inf")
+        self._outage = Outage(log, "watches", "jobs that end with their last reader may end although they are read")
 
     def renew(self, now: float, feeds: Iterable[Feed]) -> None:
         """Name the jobs that have a reader, if it is time (monotonic ``now``)."""
@@ -41,4 +43,6 @@ class Watches:
             try:
                 self._link.run(script("watch"), shard, round(WATCH_GRACE_S * 1000), *job_ids)
             except StoreUnavailable as exc:
-                log.warning("could not say who reads: %s", exc)
+                self._outage.failed(exc)
+            else:
+                self._outage.worked()

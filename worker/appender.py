@@ -11,6 +11,7 @@ from gevent.event import Event
 
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
+from spool.outage import Outage
 from spool.redis_link import RedisLink
 from spool.scripting import script
 from worker.attempt_log import AttemptLog
@@ -47,16 +48,17 @@ class Appender:
 
     def run(self) -> None:
         """Commit for ever. While Redis is away everything waits in the logs, which bound it."""
-        failures = 0
+        failures, outage = 0, Outage(log, "append", "entries wait in this process")
         while True:
             self._has_dirty.wait()
             self._pacer.wait_until(self._not_before)
             try:
                 self._commit()
+                if failures:
+                    outage.worked()
                 failures = 0
             except StoreUnavailable as exc:
-                if failures == 0:
-                    log.warning("append waits for Redis: %s", exc)
+                outage.failed(exc)
                 self._sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
 

@@ -17,6 +17,7 @@ from spool.background import collect_rarely, raise_file_limit, spawn_forever
 from spool.bell import TASK, Bell
 from spool.errors import SpoolError
 from spool.logs import configure as configure_logs
+from spool.outage import Outage
 from worker.annexes import Annexes
 from worker.assembly import build_app, build_backends, read_settings
 from worker.backends import BackendError
@@ -67,17 +68,16 @@ bell.backend = app.backend
 def discover_models(found: WorkerProcess) -> None:
     """Publish what the upstreams without a list of models serve; again now and then, sooner while one is away."""
     asked = [upstream for upstream in upstreams if not upstream.models]
+    outages = {one.name: Outage(log, f"upstream {one.name}", "its models are not known anew") for one in asked}
     while asked:
         away = False
         for upstream in asked:
             try:
                 found.models.publish(upstream.name, discover(upstream))
-            except BackendError as exc:
+                outages[upstream.name].worked()
+            except (BackendError, SpoolError) as exc:
                 away = True
-                log.warning("upstream %s: %s", upstream.name, exc.message)
-            except SpoolError as exc:
-                away = True
-                log.warning("models of %s not published: %s", upstream.name, exc)
+                outages[upstream.name].failed(exc)
         gevent.sleep(_DISCOVER_AGAIN_S if away else _DISCOVER_S)
 
 

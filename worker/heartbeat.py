@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from spool.breaks import Breaks
 from spool.claims import Claims, Held
 from spool.errors import SpoolError
 from spool.fail_points import reach
+from spool.outage import Outage
 from worker.watchdog import Watchdog, end_process
 
 log = logging.getLogger("spool.heartbeat")
@@ -57,20 +59,21 @@ class Heartbeat:
 
     def run(self) -> None:
         """Beat until ``stop``; the body of a native thread."""
-        failing = False
+        failing, outage, breaks = False, Outage(log, "heartbeat", "leases run out if it lasts"), Breaks("heartbeat")
         looked_at = time.monotonic()
         while not self._stopped:
             try:
                 self.beat()
                 failing = False
+                outage.worked()
+                breaks.look()
             except SpoolError as exc:
                 # Fencing keeps the log right meanwhile; the jobs go on, and their logs buffer.
-                if not failing:
-                    log.warning("heartbeat: %s", exc)
+                outage.failed(exc)
                 failing = True
-            except Exception:
+            except Exception as exc:  # noqa: BLE001
                 # All leases of the process hang on this thread: whatever it was must not end it.
-                log.exception("heartbeat broke")
+                breaks.broke(exc)
                 failing = True
             # A process that was stopped as a whole did not stand still for that long.
             passed_s = min(time.monotonic() - looked_at, 2 * INTERVAL_S)

@@ -19,6 +19,7 @@ from gevent.greenlet import Greenlet
 from spool.claims import WRITTEN_ON, Claim, Held
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
+from spool.outage import Outage
 from worker.attempt_log import AttemptLog
 from worker.runner import Attempt
 
@@ -157,11 +158,12 @@ class HeldJobs:
         self._ended_bytes -= kept.size
 
     def _disown(self, key: Key) -> None:
+        outage = Outage(log, f"job {key[0]}", "it is not disowned yet")
         while True:
             try:
                 self._claims.disown(self._given_up[key][1])
             except StoreUnavailable as exc:
-                log.warning("job %s not disowned yet: %s", key[0], exc)
+                outage.failed(exc)
                 gevent.sleep(_ADOPT_AGAIN_S)
             else:
                 self._disowning.discard(key)
@@ -172,6 +174,7 @@ class HeldJobs:
 
     def _adopt_again(self, attempt_log: AttemptLog) -> None:
         answer: int | bytes = b"lost"
+        outage = Outage(log, f"job {attempt_log.job_id}", "its claim is not adopted yet")
         for _ in range(_ADOPT_TRIES):
             try:
                 reach("adopt.before")
@@ -179,7 +182,7 @@ class HeldJobs:
                 reach("adopt.answered")
                 break
             except StoreUnavailable as exc:
-                log.warning("job %s not adopted yet: %s", attempt_log.job_id, exc)
+                outage.failed(exc)
                 gevent.sleep(_ADOPT_AGAIN_S)
         if isinstance(answer, int):
             log.warning("job %s: Redis lost its claim; taken again", attempt_log.job_id)

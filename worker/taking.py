@@ -13,6 +13,7 @@ from spool.claims import Claim, Wanted, new_fence
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.fail_points import reach
 from spool.models import Model
+from spool.outage import Outage
 
 log = logging.getLogger("spool.worker")
 
@@ -52,6 +53,7 @@ class Taking:
         self._sleep = sleep
         self._clock = clock
         self._empty_at = float("-inf")
+        self._outage = Outage(log, "claims", "jobs wait", clock)
         self._turns = BoundedSemaphore(_AT_A_TIME)
         self.rung_at = self._clock()
         """When a bell was heard last (monotonic)."""
@@ -94,6 +96,7 @@ class Taking:
                 claim = self._claims.claim(self._served(), fence, wanted)
                 reach("claim.answered")
                 self._asked()
+                self._outage.worked()
                 self._empty_at = asked_at if claim is None and wanted == "any" else float("-inf")
                 if claim is not None and self.stopped:
                     self._give_back(claim)
@@ -101,7 +104,7 @@ class Taking:
                 return claim
             except StoreUnavailable as exc:
                 if self._clock() >= began + self._lease_s:
-                    log.warning("no claim: %s", exc)
+                    self._outage.failed(exc)
                     return None
                 self._sleep(_AGAIN_S)
             except UndecodableRecord as exc:
