@@ -32,6 +32,8 @@ KEPT_BYTES = 16 * 1024 * 1024
 """Of results that are kept in one process."""
 KEPT_ONE_BYTES = 4 * 1024 * 1024
 """A result that is larger is not kept."""
+WHOLE_AT_MOST = 8
+"""Answers that are made whole at a time, but for those of running jobs, which are as many as run: each is in memory."""
 _SLICE_S = 0.002
 _PAUSE_S = 0.001
 """After so much work on folds a process pauses all of them for so long: it also has sockets to look at."""
@@ -82,6 +84,7 @@ class Folds:
         self._sleep = sleep
         self._follower = follower
         self._turns = BoundedSemaphore(1)
+        self._whole = BoundedSemaphore(WHOLE_AT_MOST)
         self._entered_at = self._used_s = 0.0
         self._under_way = 0
         self._kept: dict[tuple[object, ...], _Entry] = {}
@@ -120,6 +123,18 @@ class Folds:
             return reader.take_rows(limit)
         finally:
             self.leave()
+
+    @contextmanager
+    def whole(self, is_wanted: Callable[[], bool]) -> Iterator[bool]:
+        """In it a whole answer may be made; False if it is not wanted any more before its turn comes."""
+        while not self._whole.acquire(timeout=_LOOK_S):
+            if not is_wanted():
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            self._whole.release()
 
     def fold(self, job: Job, into: Fold, is_wanted: Callable[[], bool], *, after: int = 0) -> None:
         """Hand the job's log, as it is now, to ``into``. Raises ``TooManyFolds``, ``StoreUnavailable``,

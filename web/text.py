@@ -62,6 +62,9 @@ def stream_text(folds: Folds, reader: Reader, peer: Peer, heartbeat_s: float, *,
             if gap is not None:
                 raise Cut
             data, whole = text_of(rows, said=said)
+            has_moved = bool(rows)
+            # Not kept beside the text while the client takes its time.
+            del rows
             if data:
                 said = True
                 yield data
@@ -69,7 +72,7 @@ def stream_text(folds: Folds, reader: Reader, peer: Peer, heartbeat_s: float, *,
                 return
             if ended or reader.must_leave:
                 raise Cut
-            if not rows:
+            if not has_moved:
                 reader.tick_at = time.monotonic() + heartbeat_s
                 reader.wait()
     except CutAfter as cut:

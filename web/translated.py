@@ -21,7 +21,7 @@ from web.folds import Fold, Folds
 from web.metrics import STREAMS
 from web.state import State, state
 from web.stream import head_response
-from web.streams import Peer
+from web.streams import Peer, presence
 
 _ROWS = 500
 log = logging.getLogger("spool.web")
@@ -170,6 +170,13 @@ def wait_for_all(here: State, job: Job, into: Fold) -> bool:
     """Fold the job's log to its end, for a client that waits for the whole answer. True once it has
     ended, False if the client left before. The caller holds a stream's slot. Raises ``Draining`` if this server has to
     go first, ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
+    if not job.ended:
+        return _fold_all(here, job, into)
+    with here.folds.whole(presence(request.environ)) as is_wanted:
+        return is_wanted and _fold_all(here, job, into)
+
+
+def _fold_all(here: State, job: Job, into: Fold) -> bool:
     peer = Peer(request.environ)
     with here.follower.attach(job, 0, patient=True) as reader, closing(peer):
         peer.watch(reader.wake)

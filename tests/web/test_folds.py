@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
@@ -18,7 +19,7 @@ from spool.log import Run
 from spool.pages import Pages
 from spool.reader import Reader
 from tests.by_hand import AT
-from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, Folds
+from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, WHOLE_AT_MOST, Folds
 from web.openai.response_events import ResponseStream
 from web.problems import Problem
 from web.translated import Translation, _push
@@ -191,6 +192,18 @@ def test_folds_are_bounded() -> None:
     logs.may_answer.set()
     gevent.joinall(begun, raise_error=True)
     folds.fold(job_of(logs), Counted(), wanted)
+
+
+def test_whole_answers_wait_for_their_turn() -> None:
+    """Only so many answers are made whole at a time; one whose client leaves while it waits is not made."""
+    folds = folds_of(Logs(entries_of(1)))
+    with ExitStack() as making:
+        for _ in range(WHOLE_AT_MOST):
+            assert making.enter_context(folds.whole(wanted))
+        with folds.whole(lambda: False) as is_turn:
+            assert not is_turn
+    with folds.whole(wanted) as is_turn:
+        assert is_turn
 
 
 class Client:

@@ -131,6 +131,11 @@ def input_items(response_id: str) -> Response:
     """What it was asked in this turn, newest first unless ``order=asc``."""
     here = state()
     job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner())
+    with here.folds.whole(presence(request.environ)) as is_wanted:
+        return _input_items(here, job) if is_wanted else Response(status=CLIENT_LEFT)
+
+
+def _input_items(here: State, job: Job) -> Response:
     stored = here.store.input_of(job.id)
     items = items_of(stored["messages"][stored.get("request", {}).get("turn", 0) :], job.id)
     if request.args.get("order", "desc") != "asc":
