@@ -124,6 +124,7 @@ $(NODE_MODULES)/.installed: tests/compatible/node/package.json
 	  touch node_modules/.installed; \
 	else echo "there is no npm: tests of clients for Node will be skipped"; fi
 
+# How much memory a job keeps: python -m bench.sizing.
 # BENCH_ARGS="--profile full --subjects spool,nchan"; the peers are fetched into build/peers/.
 bench: $(TEST_STAMP)
 	@$(PY) -m bench $(BENCH_ARGS)
