@@ -90,7 +90,7 @@ class Claims:
         self._shard = shard
         self._worker = worker
         self._lease_ms = round(lease_s * 1000)
-        self._max_attempts = max_attempts
+        self.max_attempts = max_attempts
         self._slots = slots
 
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
@@ -154,7 +154,7 @@ class Claims:
         """Give the job up, so that another worker takes it. Answers ``queued``, ``failed``, ``cancelled`` or
         ``lost``. With ``counts`` it costs the job one of its attempts; with ``anew`` the next one does not go on from
         the text so far. ``reason`` is a word for the log, ``message`` says what happened."""
-        args = (job_id, fence, int(counts), self._max_attempts, reason, message, int(anew))
+        args = (job_id, fence, int(counts), self.max_attempts, reason, message, int(anew))
         answer: bytes = self._link.run(script("hand_back"), self._shard, *args)
         return answer.decode()
 

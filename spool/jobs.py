@@ -138,6 +138,9 @@ class Job:
     surface: str = "jobs"
     attempt: int = 0
     attempt_first: int = 1
+    losses: int = 0
+    """Attempts that count against ``SPOOL_MAX_ATTEMPTS``."""
+    on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
     last_entry: int = 0
     plain: bool = True
     """It has produced nothing but text, and perhaps reasoning."""
@@ -189,6 +192,8 @@ class Job:
             surface=record.get("surface", "jobs"),
             attempt=int(record.get("attempt", 0)),
             attempt_first=int(record.get("attempt_first", 1)),
+            losses=int(record.get("losses", 0)),
+            on_worker_loss=OnWorkerLoss(record.get("on_worker_loss", OnWorkerLoss.RESTART)),
             last_entry=int(record.get("last", 0)),
             plain=record.get("plain") != "0",
             cancel_requested_at=_seconds(record.get("cancel_ms")),

@@ -27,8 +27,8 @@ class Model:
     limit). ``continues``: it can go on from a partial answer. ``continue_style`` is how an upstream's model is asked
     to, one of ``CONTINUE_STYLES``, or empty for never; such a model ``continues`` where a worker has seen that it
     does. Limits in seconds: ``start_s`` from submit to the first claim (None: a job may wait until its own deadline),
-    ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces; the total is the job's own
-    ``timeout_s``.
+    ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces, ``alive_s`` for either
+    where the upstream sends comments meanwhile; the total is the job's own ``timeout_s``.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Model:
     start_s: float | None = None
     first_token_s: float = 120.0
     between_tokens_s: float = 60.0
+    alive_s: float = 600.0
 
     def public(self) -> dict[str, Any]:
         """The model as ``GET /models`` shows it: nothing of where the upstream is."""
@@ -53,6 +54,7 @@ class Model:
                 "start_s": self.start_s,
                 "first_token_s": self.first_token_s,
                 "between_tokens_s": self.between_tokens_s,
+                "alive_s": self.alive_s,
             },
         }
 

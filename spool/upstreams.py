@@ -14,6 +14,7 @@ continue = false                      # or how it is asked to go on from a parti
 start_s = 600                         # a job that waits longer ends with start_timeout; unset: until its own deadline
 first_token_s = 120                   # further limits, in seconds; see spool.models.Model
 between_tokens_s = 60
+alive_s = 600                         # for either, where the server sends comments meanwhile (": keep-alive")
 
 ``continue`` is for servers that go on with an assistant message which breaks off:
 
@@ -57,6 +58,7 @@ _MODEL_TYPES: dict[str, type | tuple[type, ...]] = {
     "start_s": _NUMBER,
     "first_token_s": _NUMBER,
     "between_tokens_s": _NUMBER,
+    "alive_s": _NUMBER,
 }
 
 

@@ -22,7 +22,7 @@ from worker.backends.openai_compatible import OpenAICompatible
 log = logging.getLogger("spool.upstream")
 
 _AGAIN_S = 2.0
-"""While the upstream, or Redis, is away. Calls are fewer: the backend backs off."""
+"""While the upstream, or Redis, is away: twice as long each time, up to ``_LOOK_S``."""
 _LOOK_S = 60.0
 _DISPROVED_S = 600.0
 """When what did not go on is asked again: somebody may have set the server right."""
@@ -49,6 +49,7 @@ class Proving:
         self._table = table
         self._told: Proof | None = None
         self._failed = ""
+        self._again_s = _AGAIN_S
 
     def run(self, sleep: Callable[[float], None]) -> None:
         """Look again and again."""
@@ -66,8 +67,9 @@ class Proving:
             if str(exc) != self._failed:
                 self._failed = str(exc)
                 log.warning("model %s: not known whether it continues: %s", self._model.name, exc)
-            return _AGAIN_S
-        self._failed = ""
+            self._again_s = min(_LOOK_S, self._again_s * 2)
+            return self._again_s / 2
+        self._failed, self._again_s = "", _AGAIN_S
         return _LOOK_S
 
     def _prove(self) -> Proof:

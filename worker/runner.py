@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
+
+import gevent
 
 from spool.claims import Claim, Claims
 from spool.conversation import given
@@ -14,10 +17,11 @@ from spool.deadline import Deadline
 from spool.entries import Kind, rfc3339
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
-from spool.jobs import Status
+from spool.jobs import OnWorkerLoss, Status
 from spool.models import Model
 from worker import backends
 from worker.attempt_log import AttemptLog, AttemptOver
+from worker.backends.upstream_gate import Backoff
 from worker.coalescing import Output
 from worker.limits import LimitPassed, Stopwatch
 
@@ -25,6 +29,11 @@ log = logging.getLogger("spool.runner")
 
 _PIECE_CHARACTERS = 8192
 """Longer pieces become several entries, so that a page of a log stays a bounded number of bytes."""
+
+
+_TOOL_CALL_BYTES = 32
+"""What a piece of a tool call counts beside its text: without, an upstream could send empty ones without end."""
+_RETRY = Backoff()
 
 
 class HandBack(BaseException):
@@ -59,17 +68,22 @@ class Attempt:
         self._left_bytes = max_output_bytes - len(claim.prefix.encode())
         self._deadline = Deadline.after(claim.left_s)
         self._usage: dict[str, Any] | None = None
+        self._complete: str | None = None
+        """Why the answer ended, once all of it is there."""
 
     def run(self) -> None:
         """Run to the end, whatever it is. Raises nothing but what would end the process anyway."""
         try:
-            self._generate()
+            self._generate_or_wait()
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
         except HandBack:
             self._hand_back(counts=False, reason="handed_back", message="its worker was stopped")
         except LimitPassed as passed:
-            self._fail(passed.code, passed.message, retryable=True)
+            if self._complete is not None:
+                self._end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": self._complete})
+            else:
+                self._fail(passed.code, passed.message, retryable=True)
         except OutputTooLongError as exc:
             self._fail("output_too_long", str(exc), retryable=False)
         except backends.CannotContinue as exc:
@@ -77,7 +91,6 @@ class Attempt:
             self._hand_back(counts=False, anew=True, reason=exc.code, message=exc.message)
         except backends.BackendError as exc:
             if exc.interrupted:
-                log.warning("job %s: %s", self.claim.job.id, exc.message)
                 self._hand_back(counts=True, reason=exc.code, message=exc.message)
             else:
                 self._fail(exc.code, exc.message, retryable=exc.retryable)
@@ -85,6 +98,34 @@ class Attempt:
             # The boundary: a bug in a backend must end this job and no other.
             log.exception("job %s: the backend broke", self.claim.job.id)
             self._fail("internal", "the backend failed unexpectedly", retryable=True)
+
+    def _generate_or_wait(self) -> None:
+        """Generate; after an answer that broke off, wait before the job is handed back for another attempt."""
+        try:
+            self._generate()
+        except backends.CannotContinue:
+            raise
+        except backends.BackendError as exc:
+            if exc.interrupted:
+                log.warning("job %s: %s", self.claim.job.id, exc.message)
+                self._wait_to_retry(exc)
+            raise
+
+    def _wait_to_retry(self, exc: backends.BackendError) -> None:
+        """Raises a ``BackendError`` where there will be no other attempt."""
+        job, attempts = self.claim.job, self._claims.max_attempts
+        losses = job.losses + 1
+        if losses >= attempts:
+            message = f"attempt {losses} of {attempts} failed: {exc.message}"
+            raise backends.BackendError("attempts_exhausted", message, retryable=True) from exc
+        if job.on_worker_loss is OnWorkerLoss.FAIL:
+            return
+        delay_s = _RETRY.delay_s(losses)
+        if self._deadline.left_s <= delay_s:
+            message = f"no other attempt before the job's deadline: {exc.message}"
+            raise backends.BackendError(exc.code, message, retryable=True) from exc
+        self._write_other(backends.Waiting(exc.message, time.time() + delay_s))
+        gevent.sleep(delay_s)
 
     def _generate(self) -> None:
         request = backends.GenerationRequest(
@@ -94,6 +135,7 @@ class Attempt:
             params=self.claim.input.get("params") or {},
             prefix=self.claim.prefix,
             deadline=self._deadline,
+            owner=self.claim.job.owner,
         )
         finish = "stop"
         with closing(self._backend.generate(request)) as pieces:  # type: ignore[type-var]
@@ -139,12 +181,20 @@ class Attempt:
                 self.stopwatch.wait_until(retry_at)
                 self._output.append(Kind.WAITING, {"reason": reason, "retry_at": rfc3339(retry_at)})
                 return
+            case backends.Alive():
+                self.stopwatch.alive()
+                return
+            case backends.Complete(reason):
+                self._complete = reason
+                self.stopwatch.complete()
+                return
             case backends.Reasoning(text):
                 if self._model.continue_style:
                     # What it thought is no part of what an upstream is given to go on from.
                     self.log.plain = False
                 self._write_text(Kind.REASONING, text)
             case backends.ToolCall(index, call_id, name, arguments):
+                self._count(_TOOL_CALL_BYTES + sum(len(said.encode()) for said in (call_id, name) if said))
                 for part in self._parts(arguments):
                     fields = {"index": index, "call_id": call_id, "name": name, "arguments": part}
                     self._output.append(Kind.TOOL_CALL, fields)

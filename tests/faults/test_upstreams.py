@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crowd import Crowd
-from tests.faults.jobs import Jobs
+from tests.faults.jobs import Jobs, spread
 from tests.faults.measured import measured
 from tests.faults.transports import TRANSPORTS
 from tests.faults.upstreams import MODEL, breaks, closed_s, silent, stack_with, stalls
 from tests.scripted_upstream import Call, Script, refuses, says
+from tests.stack import wait_for
 
 MIB = 1024 * 1024
 
@@ -43,7 +44,7 @@ def test_upstream_that_dies_mid_answer(directory: Path) -> None:
         jobs = Jobs(stack)
         job = jobs.submit(fields=MODEL)
         jobs.wait_for_end()
-        assert jobs.kinds(job) == ["started", "token", "restarted", "token", "done"]
+        assert jobs.kinds(job) == ["started", "token", "waiting", "restarted", "token", "done"]
         assert stack.client().get(f"/jobs/{job}").json()["text"] == "Right"
         assert jobs.violations() == []
 
@@ -55,8 +56,11 @@ def test_upstream_that_dies_each_time(directory: Path) -> None:
         jobs = Jobs(stack)
         job = jobs.submit(fields=MODEL)
         jobs.wait_for_end()
-        assert jobs.kinds(job) == ["started", "token", "restarted", "token", "restarted", "token", "failed"]
-        assert jobs.error(job)["code"] == "attempts_exhausted"
+        broken = ["token", "waiting", "restarted"]
+        assert jobs.kinds(job) == ["started", *broken, *broken, "token", "failed"]
+        error = jobs.error(job)
+        assert (error["code"], error["retryable"]) == ("attempts_exhausted", True)
+        assert "attempt 3 of 3 failed: the answer broke off" in error["message"]
         assert len(upstream.calls) == 3
         assert jobs.violations() == []
 
@@ -71,10 +75,70 @@ def test_upstream_that_dies_mid_answer_of_a_job_that_cannot_restart(directory: P
         assert jobs.error(job)["retryable"] is True
 
 
+def test_upstream_that_says_late_what_it_counted(directory: Path) -> None:
+    """An answer that has ended is done, although the stream stays open and the usage never comes."""
+
+    def holds(call: Call) -> None:
+        call.begin()
+        call.text("all of it")
+        call.delta("length")
+        call.hold(60)
+
+    with stack_with(directory, holds, limits={"between_tokens_s": 60.0}) as (stack, upstream):
+        jobs = Jobs(stack)
+        job = jobs.submit(fields=MODEL)
+        jobs.wait_for_end(within_s=20)
+        assert jobs.kinds(job) == ["started", "token", "done"]
+        assert jobs.log(job)[-1]["finish_reason"] == "length"
+        closed_s(upstream)
+
+
+@pytest.mark.slow
+def test_prompts_that_an_upstream_cannot_answer(directory: Path) -> None:
+    """Twenty prompts that get a 500 each time leave the model open: a good one is answered as fast as ever."""
+
+    def script(call: Call) -> None:
+        is_bad = "poison" in json.dumps(call.body["messages"])
+        refuses(500, "boom")(call) if is_bad else says("x")(call)
+
+    with stack_with(directory, script) as (stack, upstream):
+        jobs = Jobs(stack)
+        bad = [jobs.submit(f"poison {number}", fields=MODEL) for number in range(20)]
+        wait_for(lambda: len(upstream.calls) >= 3, "the gate has closed")
+        times = []
+        while set(jobs.fields(bad, "status")) != {"failed"}:
+            began = time.monotonic()
+            jobs.wait_for_end([jobs.submit(f"good {len(times)}", fields=MODEL)])
+            times.append(time.monotonic() - began)
+        assert {jobs.error(job)["code"] for job in bad} == {"upstream_failed"}
+        calls = sum("poison" in json.dumps(call.body["messages"]) for call in upstream.calls)
+        measured("20 prompts that get a 500", calls=calls, **spread(times))
+        assert calls == 60
+        assert max(times) < 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_upstream_that_breaks_off_every_answer(directory: Path) -> None:
+    """Fifty jobs whose answers break off after a clean 200 are not all asked again at once."""
+    with stack_with(directory, breaks) as (stack, upstream):
+        jobs = Jobs(stack)
+        for number in range(50):
+            jobs.submit(f"broken {number}", fields={**MODEL, "timeout_s": 60})
+        jobs.wait_for_end(within_s=120)
+        early = len([call for call in upstream.calls if call.at - upstream.calls[0].at < 3])
+        errors = [jobs.error(job.id) for job in jobs.accepted]
+        measured("50 jobs, every answer breaks off", calls_in_3_s=early, calls=len(upstream.calls))
+        assert early <= 60
+        assert len(upstream.calls) <= 100
+        assert all(error["retryable"] for error in errors)
+        assert jobs.violations() == []
+
+
 @pytest.mark.parametrize(
     ("script", "limits", "code"),
     [
-        (silent, {"first_token_s": 1.0}, "first_token_timeout"),
+        (silent, {"first_token_s": 4.0}, "first_token_timeout"),
         (stalls, {"between_tokens_s": 0.5}, "token_timeout"),
     ],
 )

@@ -389,11 +389,16 @@ def test_attempt_that_fails(wrong: Piece | BaseException) -> None:
     assert entries == [(Kind.TOKEN, "ab"), (Kind.FAILED, None)]
 
 
-@pytest.mark.parametrize("why", [HandBack(), BackendError("x", "y", retryable=True, interrupted=True)])
-def test_attempt_that_is_handed_back(why: BaseException) -> None:
-    """What is held is in the log before the job is handed back."""
+BROKE_OFF = BackendError("x", "y", retryable=True, interrupted=True)
+
+
+@pytest.mark.parametrize(
+    ("why", "rest"), [(HandBack(), []), (BROKE_OFF, [(Kind.WAITING, None)])], ids=["stopped", "broke off"]
+)
+def test_attempt_that_is_handed_back(why: BaseException, rest: list[tuple[Kind, Any]]) -> None:
+    """What is held is in the log before the job is handed back; after an answer that broke off it waits first."""
     _, claims = run(*HELD, why)
-    assert claims.found == [(Kind.TOKEN, "ab")]
+    assert claims.found == [(Kind.TOKEN, "ab"), *rest]
 
 
 @pytest.mark.parametrize("outcome", ["lost", "cancelled"])

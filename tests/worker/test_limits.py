@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spool.models import Model
 from tests.clock import Clock
-from worker.limits import Stopwatch
+from worker.limits import USAGE_S, Stopwatch
 
 MODEL = Model(name="m", backend="demo", first_token_s=10, between_tokens_s=3)
 
@@ -30,6 +32,39 @@ def test_time_to_the_first_piece() -> None:
     stopwatch = stopwatch_of(left_s=100)
     assert code(stopwatch, 9.75) is None
     assert code(stopwatch, 10) == "first_token_timeout"
+
+
+def test_comments_extend_the_time_up_to_a_limit_of_their_own() -> None:
+    """An upstream that says that it is at work is given its time again, and not for ever; comments are no piece."""
+    clock = Clock(1000.0)
+    stopwatch = Stopwatch(replace(MODEL, alive_s=25), left_s=1000, clock=clock)
+    for now in (1008.0, 1016.0, 1024.0):
+        clock.now = now
+        stopwatch.alive()
+    assert code(stopwatch, 24.75) is None
+    assert code(stopwatch, 25) == "first_token_timeout"
+    stopwatch.touch()
+    assert code(stopwatch, 26.75) is None
+    assert code(stopwatch, 27) == "token_timeout"
+    clock.now = 1026.0
+    stopwatch.alive()
+    assert code(stopwatch, 28.75) is None
+
+
+def test_comments_do_not_shorten_the_time() -> None:
+    """A model whose own time is longer than that with comments keeps it."""
+    stopwatch = Stopwatch(replace(MODEL, alive_s=1), left_s=100, clock=Clock(1000.0))
+    stopwatch.alive()
+    assert code(stopwatch, 9.75) is None
+
+
+def test_complete_answer_is_waited_for_only_for_a_moment() -> None:
+    """Once all of the answer has come, what was counted has a short time, whatever else comes."""
+    stopwatch = stopwatch_of(left_s=100)
+    stopwatch.complete()
+    stopwatch.alive()
+    assert code(stopwatch, USAGE_S - 0.25) is None
+    assert code(stopwatch, USAGE_S) == "token_timeout"
 
 
 def test_time_between_pieces() -> None:

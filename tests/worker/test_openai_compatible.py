@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -25,7 +26,9 @@ from spool.models import Model, Upstream
 from tests.clock import Clock
 from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses, says, sends, wait_until
 from worker.backends import (
+    Alive,
     BackendError,
+    Complete,
     Finish,
     GenerationRequest,
     Piece,
@@ -35,9 +38,11 @@ from worker.backends import (
     Usage,
     Waiting,
 )
+from worker.backends.chat_chunks import MAX_TOOL_CALLS
 from worker.backends.discovery import MAX_MODELS, discover
 from worker.backends.openai_compatible import OpenAICompatible
 from worker.backends.sse_decode import SSEDecoder
+from worker.backends.stream_pieces import MAX_SILENT_BYTES
 from worker.backends.upstream_gate import Backoff, Passage, Refusal, UpstreamGate
 
 SECRET = "sk-very-secret-0123456789"
@@ -61,7 +66,8 @@ def run() -> Callable[..., tuple[list[Piece], ScriptedUpstream]]:
 
     def run(*scripts: Script, **more: Any) -> tuple[list[Piece], ScriptedUpstream]:
         with ScriptedUpstream(*scripts) as upstream, closing(backend_for(upstream)) as backend:
-            return list(backend.generate(ask(**more))), upstream
+            pieces = [piece for piece in backend.generate(ask(**more)) if not isinstance(piece, Complete | Alive)]
+            return pieces, upstream
 
     return run
 
@@ -442,6 +448,229 @@ def test_prompt_that_breaks_an_upstream_which_serves_others_gives_way() -> None:
     assert isinstance(poisoned.error, BackendError)
     assert (poisoned.error.code, poisoned.error.retryable) == ("upstream_failed", True)
     assert sum(call.body["messages"] == list(poison) for call in upstream.calls) == 3
+
+
+def test_prompts_that_break_an_upstream_do_not_hold_up_others() -> None:
+    """Twenty prompts that get a 500 each time, at once: good ones are answered meanwhile, each without a wait."""
+
+    def script(call: Call) -> None:
+        says("hi")(call) if call.body["messages"][0]["content"] == "hello" else refuses(500, "boom")(call)
+
+    with ScriptedUpstream(script) as upstream, closing(backend_for(upstream)) as backend:
+        assert text_of(list(backend.generate(ask()))) == "hi"
+        poisoned = [
+            Job(backend, job_id=f"p{n}", messages=({"role": "user", "content": f"poison {n}"},)) for n in range(20)
+        ]
+        answers = 0
+        while any(job.thread.is_alive() for job in poisoned):
+            good = Job(backend, job_id=f"good {answers}")
+            assert text_of(good.result()) == "hi"
+            answers += 1
+    assert answers > 1
+    codes = {job.error.code for job in poisoned if isinstance(job.error, BackendError)}
+    assert codes == {"upstream_failed"}
+    for n in range(20):
+        assert sum(call.body["messages"][0]["content"] == f"poison {n}" for call in upstream.calls) == 3
+
+
+def breaks_off(call: Call) -> None:
+    call.begin()
+    call.text("a")
+
+
+def test_upstream_that_breaks_off_each_answer_is_asked_one_at_a_time() -> None:
+    """Fifty jobs whose answers all break off: after a few of them the gate is closed, and does not open for a 200."""
+    with (
+        ScriptedUpstream(breaks_off) as upstream,
+        closing(backend_for(upstream, Backoff(first_s=30, suspected_part=1, suspected_most_s=30))) as backend,
+    ):
+        jobs = [Job(backend, job_id=f"j{n}", deadline=Deadline.after(2)) for n in range(3)]
+        for job in jobs:
+            job.thread.join(10)
+        later = [Job(backend, job_id=f"later {n}", deadline=Deadline.after(0.5)) for n in range(50)]
+        for job in later:
+            job.thread.join(10)
+    assert len(upstream.calls) == 3
+    assert {getattr(job.error, "code", None) for job in jobs} == {"upstream_interrupted"}
+    assert {getattr(job.error, "code", None) for job in later} == {"upstream_unavailable"}
+
+
+def test_error_inside_a_200_makes_the_pauses_longer() -> None:
+    """A 200 whose stream is an error each time is no success: the pauses grow as with any refusal."""
+    script = sends(b'data: {"error":{"code":429,"message":"busy"}}\n\n')
+    pieces: list[Piece] = []
+    slow = Backoff(first_s=0.1, most_s=100)
+    with ScriptedUpstream(script) as upstream, closing(backend_for(upstream, slow)) as backend:
+        error = fails(backend, pieces, ask(deadline=Deadline.after(3)))
+    assert error.code == "upstream_unavailable"
+    assert len(upstream.calls) < 9
+    assert {piece.reason for piece in pieces if isinstance(piece, Waiting)} == {"HTTP 429: busy"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"message": "boom", "type": "invalid_request_error", "code": "context_length_exceeded"}, "upstream_rejected"),
+        ({"message": "pay", "type": "insufficient_quota"}, "upstream_rejected"),
+        ({"message": "what"}, "upstream_error"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_error_inside_a_200_is_read_in_any_shape(error: dict[str, str], code: str, as_json: bool) -> None:
+    """As an event or as a JSON body: with its own word, which clients look for."""
+    body = {"error": error}
+    script = (lambda call: call.json(200, body)) if as_json else sends(b"data: %b\n\n" % json.dumps(body).encode())
+    found = failure(script)
+    assert found.code == code
+    assert error["message"] in found.message
+    assert error.get("code", "") in found.message
+
+
+def test_empty_answer_costs_no_attempt(run: Any) -> None:
+    """A 200 that ends without a word is tried again, with a pause, where it stands."""
+    pieces, upstream = run(sends(), sends(b": hello\n\n"), says("hi"))
+    assert [type(piece) for piece in pieces] == [Waiting, Waiting, Text, Finish]
+    assert len(upstream.calls) == 3
+
+
+def test_redirect_is_not_followed() -> None:
+    """A prompt goes where the operator said, and nowhere else; where to is not shown."""
+    with ScriptedUpstream(says("hi")) as other:
+        error = failure(lambda call: call.json(307, {}, {"Location": other.url + "/chat/completions"}))
+        assert other.calls == []
+    assert (error.code, error.retryable) == ("upstream_misconfigured", False)
+    assert "HTTP 307" in error.message
+    assert "127.0.0.1" not in error.message
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_error_without_end_is_cut_off(status: int) -> None:
+    """Of an answer that is an error, or no stream, a bounded part is read."""
+
+    def script(call: Call) -> None:
+        call.begin(status, {"Content-Type": "application/json"})
+        while True:
+            call.send(b"x" * 65_536)
+
+    error = failure(script, deadline=Deadline.after(0))
+    assert error.code in ("upstream_rejected", "upstream_unavailable", "upstream_garbage")
+    assert len(error.message) <= 600
+
+
+@pytest.mark.parametrize("event", [b": x\n\n", b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n', b"\n"])
+def test_stream_without_a_piece_is_bounded(event: bytes) -> None:
+    """Comments, roles and empty lines without end are garbage after a while, however fast they come."""
+    writes = [event * (65_536 // len(event))] * (MAX_SILENT_BYTES // 65_000 + 10)
+    error = failure(sends(*writes))
+    assert error.code == "upstream_garbage"
+    assert f"more than {MAX_SILENT_BYTES} bytes" in error.message
+
+
+def test_comments_are_signs_of_life() -> None:
+    """A comment is said to whoever counts the time, and is no piece of the answer."""
+
+    def script(call: Call) -> None:
+        call.begin()
+        call.send(b": keep-alive\n\n")
+        call.hold()
+        call.text("a")
+        call.done()
+
+    with ScriptedUpstream(script) as upstream, closing(backend_for(upstream)) as backend:
+        generating = backend.generate(ask())
+        assert next(generating) == Alive()
+        upstream.calls[0].go_on()
+        assert [piece for piece in generating if not isinstance(piece, Complete)] == [Text("a"), Finish("stop")]
+
+
+def test_tool_calls_are_bounded_in_number() -> None:
+    """An answer that opens one tool call after the other is garbage."""
+
+    def script(call: Call) -> None:
+        call.begin()
+        for index in range(MAX_TOOL_CALLS + 1):
+            call.delta(tool_calls=[{"index": index, "id": "c", "function": {"name": "f"}}])
+
+    assert failure(script).code == "upstream_garbage"
+
+
+@pytest.mark.parametrize("data", [b'{"choices":7}', b'{"choices":[{"delta":{"tool_calls":7}}]}'])
+def test_wrong_shapes_are_garbage(data: bytes) -> None:
+    """Whatever its shape, an upstream's answer breaks nothing here."""
+    assert failure(sends(b"data: " + data + b"\n\n")).code == "upstream_garbage"
+
+
+def test_key_that_is_not_accepted_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """After a 401 other jobs fail the same way without a call, for a while; the operator gets one line."""
+    with ScriptedUpstream(refuses(401, "bad key")) as upstream, closing(backend_for(upstream)) as backend:
+        for number in range(20):
+            error = fails(backend, [], ask(job_id=f"j{number}"))
+            assert (error.code, error.retryable) == ("upstream_rejected", False)
+            assert "HTTP 401: bad key" in error.message
+    assert len(upstream.calls) < 10
+    assert len([record for record in caplog.records if "Spool's key" in record.getMessage()]) == 1
+
+
+def test_403_of_one_job_is_its_own() -> None:
+    """What is forbidden for some prompts does not stop others."""
+    with (
+        ScriptedUpstream(refuses(403), refuses(403), says("hi")) as upstream,
+        closing(backend_for(upstream)) as backend,
+    ):
+        for _ in range(2):
+            assert fails(backend, [], ask()).code == "upstream_rejected"
+        assert text_of(list(backend.generate(ask(job_id="other")))) == "hi"
+
+
+ECHOES: dict[str, Callable[[Call], str]] = {
+    "header": lambda call: call.headers["authorization"],
+    "base64": lambda call: base64.b64encode(call.headers["authorization"].encode()).decode(),
+    "host": lambda call: f"cannot reach {call.headers['host']}",
+    "address": lambda call: f"http://{call.headers['host']}{call.path}",
+}
+
+
+def echoing(how: str, echo: Callable[[Call], str]) -> Script:
+    """A script that repeats a part of the request where ``how`` says."""
+
+    def script(call: Call) -> None:
+        said = echo(call)
+        error = {"error": {"message": said, "type": said, "code": said}}
+        if how == "body":
+            call.json(400, error)
+        elif how == "text":
+            call.begin(502, {"Content-Type": "text/plain"})
+            call.send(said.encode())
+        elif how == "headers":
+            call.json(400, {}, {"X-Request-Id": said, "WWW-Authenticate": said})
+        elif how == "event":
+            call.begin()
+            call.event(error)
+        elif how == "late event":
+            call.begin()
+            call.text("a")
+            call.event(error)
+        else:
+            call.begin(200, {"Content-Type": said})
+
+    return script
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("how", ["body", "text", "headers", "event", "late event", "content type"])
+def test_echo_of_the_request_shows_nothing_of_ours(how: str, echo: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever an upstream repeats the credential or its own address: neither error, nor waiting, nor log shows it."""
+    pieces: list[Piece] = []
+    with (
+        ScriptedUpstream(echoing(how, ECHOES[echo])) as upstream,
+        closing(backend_for(upstream)) as backend,
+    ):
+        error = fails(backend, pieces, ask(deadline=Deadline.after(0.2)))
+        port = upstream.url.rpartition(":")[2].partition("/")[0]
+    logged = "".join(record.getMessage() for record in caplog.records)
+    shown = f"{error} {error.message} {logged} {[piece for piece in pieces if isinstance(piece, Waiting)]}"
+    for secret in (SECRET, SECRET[3:], "127.0.0.1", port, base64.b64encode(f"Bearer {SECRET}".encode()).decode()[:20]):
+        assert secret not in shown
 
 
 class Job:

@@ -77,14 +77,15 @@ def test_model_that_does_not_join(scene: Scene, caplog: pytest.LogCaptureFixture
 
 
 def test_upstream_that_is_away_at_start(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """While the upstream refuses it is looked at again soon, which is logged once; when it is there, it is proven."""
+    """While the upstream refuses it is looked at again soon, then more rarely, logged once; then it is proven."""
     scene.backend.close()
     refusing = Backoff(first_s=60, most_s=60)
     with closing(OpenAICompatible([Upstream("gpu", scene.upstream.url)], backoff=refusing)) as backend:
         proving = Proving(MODEL, backend, ModelTable(scene.link, [MODEL], ["gpu"]))
         scene.upstream.scripts[:] = [refuses(503)]
-        assert [proving.look() < 5 for _ in range(2)] == [True, True]
-        assert len(scene.upstream.calls) == 1
+        pauses = [proving.look() for _ in range(3)]
+        assert pauses[0] < 5
+        assert pauses == sorted(set(pauses))
         assert sum("not known whether it continues" in record.getMessage() for record in caplog.records) == 1
         assert not scene.continues
     scene.upstream.scripts[:] = [TalkingModel()]

@@ -39,6 +39,7 @@ class GenerationRequest:
     params: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     deadline: Deadline = field(default_factory=Deadline.never)
+    owner: str = ""
 
 
 @dataclass(unsafe_hash=True, slots=True)
@@ -86,13 +87,25 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The upstream says that it is at work, without a piece of the answer: a comment in its stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """All of the answer has come, and it ended for ``reason``; only what was counted may still follow."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end: ``stop``, ``length``, ``tool_calls`` or ``content_filter``."""
 
     reason: str
 
 
-Piece = Text | Reasoning | ToolCall | Usage | Waiting | Finish
+Piece = Text | Reasoning | ToolCall | Usage | Waiting | Alive | Complete | Finish
 
 
 class BackendError(Exception):

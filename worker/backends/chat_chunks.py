@@ -8,6 +8,7 @@ known is skipped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ import orjson
 from worker.backends import Finish, Piece, Reasoning, Text, ToolCall, Usage
 
 DONE = b"[DONE]"
+MAX_TOOL_CALLS = 1000
+"""In one answer."""
+_SAID_CHARACTERS = 4000
 _FINISH = {
     "max_tokens": "length",
     "model_length": "length",
@@ -25,6 +29,27 @@ _FINISH = {
     "content_filter": "content_filter",
 }
 _BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls")
+_STATUS_OF = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "tokens": 429,
+    "requests": 429,
+    "overloaded_error": 503,
+    "server_overloaded": 503,
+    "engine_overloaded": 503,
+    "service_unavailable": 503,
+    "server_error": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "api_error": 500,
+    "InternalServerError": 500,
+    "insufficient_quota": 402,
+    "context_length_exceeded": 400,
+    "invalid_request_error": 400,
+    "BadRequestError": 400,
+    "content_filter": 400,
+}
+"""What the words of an error without a status mean."""
 _BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}
 
 
@@ -33,30 +58,34 @@ class Garbage(ValueError):
 
 
 class ErrorInStream(Exception):
-    """The upstream put an error into the stream. ``status``: the HTTP status that it names, or 0."""
+    """The upstream put an error into a 200. ``status``: the HTTP status that it names or means, or 0; ``code``: its own
+    word for it."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, code: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.code = code
 
 
 class Answer:
     """One answer as far as it came. ``began``: a piece of it has been yielded. ``ended``: it is whole."""
 
-    __slots__ = ("_called_tools", "_reason", "_usage", "began", "done")
+    __slots__ = ("_calls", "_reason", "_usage", "began", "complete", "done")
 
     def __init__(self) -> None:
         self.began = False
+        self.complete = False
+        """Its finish reason has come."""
         self.done = False
         self._reason: str | None = None
         self._usage: Usage | None = None
-        self._called_tools = False
+        self._calls: set[int] = set()
 
     @property
     def ended(self) -> bool:
         """Whether the upstream said so: with a finish reason, or with ``[DONE]``."""
-        return self.done or self._reason is not None
+        return self.done or self.complete
 
     def feed(self, data: bytes) -> Iterable[Piece]:
         """The pieces in the data of one event. Raises ``Garbage`` and ``ErrorInStream``, also while iterated."""
@@ -72,19 +101,24 @@ class Answer:
 
     def _pieces(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         if chunk.get("error"):
-            raise _error(chunk["error"])
+            raise error_of(chunk["error"])
         if chunk.get("usage"):
             self._usage = _usage(_object(chunk["usage"])) or self._usage
-        for choice in chunk.get("choices") or ():
+        for choice in _list(chunk.get("choices")):
             if _object(choice).get("index", 0) == 0:
                 yield from self._choice(choice)
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the answer has ended."""
+        reason = self._reason or ("tool_calls" if self._calls else "stop")
+        return _FINISH.get(reason, "stop")
 
     def finish(self) -> Iterator[Piece]:
         """What follows the last piece of an answer that has ended."""
         if self._usage:
             yield self._usage
-        reason = self._reason or ("tool_calls" if self._called_tools else "stop")
-        yield Finish(_FINISH.get(reason, "stop"))
+        yield Finish(self.finish_reason)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Piece]:
         delta = choice.get("delta")
@@ -97,15 +131,19 @@ class Answer:
             raise ErrorInStream(0, f"it broke the answer off ({reason})")
         if reason:
             self._reason = _text(reason)
+            self.complete = True
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[Piece]:
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             yield Reasoning(_text(thought))
         if text := delta.get("content") or delta.get("refusal"):
             yield Text(_text(text))
-        for place, call in enumerate(delta.get("tool_calls") or ()):
-            self._called_tools = True
-            yield _tool_call(_object(call), place)
+        for place, call in enumerate(_list(delta.get("tool_calls"))):
+            piece = _tool_call(_object(call), place)
+            self._calls.add(piece.index)
+            if len(self._calls) > MAX_TOOL_CALLS:
+                raise Garbage(f"more than {MAX_TOOL_CALLS} tool calls")
+            yield piece
 
 
 def _parsed(data: bytes) -> Any:
@@ -136,6 +174,12 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
+def _list(value: Any) -> list[Any]:
+    if value is None or type(value) is list:
+        return value or []
+    raise Garbage(f"{type(value).__name__} where a list should be")
+
+
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise Garbage(f"{type(value).__name__} where text should be")
@@ -146,14 +190,22 @@ def _tool_call(call: dict[str, Any], place: int) -> ToolCall:
     function = _object(call.get("function") or {})
     arguments = function.get("arguments") or ""
     if type(arguments) is dict:
-        arguments = orjson.dumps(arguments).decode()
+        arguments = _dumped(arguments)
     index = call.get("index")
     return ToolCall(
         index=index if type(index) is int else place,
-        call_id=call.get("id"),
-        name=function.get("name"),
+        call_id=_text(call["id"]) if call.get("id") is not None else None,
+        name=_text(function["name"]) if function.get("name") is not None else None,
         arguments=_text(arguments),
     )
+
+
+def _dumped(arguments: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(arguments).decode()
+    except orjson.JSONEncodeError as exc:
+        # Reading goes deeper than writing.
+        raise Garbage("the arguments of a tool call are nested too deeply") from exc
 
 
 def _usage(usage: dict[str, Any]) -> Usage | None:
@@ -173,11 +225,20 @@ def _detail(details: Any, name: str) -> int | None:
     return count if type(count) is int else None
 
 
-def _error(error: Any) -> ErrorInStream:
+def error_of(error: Any) -> ErrorInStream:
+    """What an upstream's error object, or whatever it has in its place, says."""
     if type(error) is not dict:
-        return ErrorInStream(0, str(error))
-    message = error.get("message") or error.get("type") or "no reason given"
+        return ErrorInStream(0, _first_of(error))
+    message = _first_of(error.get("message") or error.get("type") or "no reason given")
+    words = [word for word in (error.get("code"), error.get("type")) if type(word) is str and not word.isdecimal()]
+    code = words[0] if words else ""
     for name in ("code", "status", "status_code", "http_status_code"):
-        if str(error.get(name, "")).isdecimal():
-            return ErrorInStream(int(error[name]), str(message))
-    return ErrorInStream(0, str(message))
+        value = error.get(name)
+        if type(value) in (int, str) and re.fullmatch("[1-5][0-9]{2}", str(value)):
+            return ErrorInStream(int(str(value)), message, code)
+    return ErrorInStream(next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 0), message, code)
+
+
+def _first_of(said: Any) -> str:
+    """The beginning of a text; of another value its kind, because the text of one may be long to make."""
+    return said[:_SAID_CHARACTERS] if type(said) is str else f"{type(said).__name__} where text should be"

@@ -14,7 +14,18 @@ from dataclasses import dataclass, field, replace
 
 from spool.deadline import Deadline
 from spool.models import Model
-from worker.backends import BackendError, CannotContinue, Finish, GenerationRequest, Piece, Text, Usage, Waiting
+from worker.backends import (
+    Alive,
+    BackendError,
+    CannotContinue,
+    Complete,
+    Finish,
+    GenerationRequest,
+    Piece,
+    Text,
+    Usage,
+    Waiting,
+)
 from worker.backends.continuing import Ask, go_on
 
 _QUESTION = "Write the numbers from one to forty in English words, separated by commas, and nothing else."
@@ -66,7 +77,7 @@ def _answer(pieces: Generator[Piece, None, None]) -> Generator[Piece, None, tupl
                 texts.append(piece.text)
             elif isinstance(piece, Finish):
                 finish = piece.reason
-            elif not isinstance(piece, Usage):
+            elif not isinstance(piece, Usage | Alive | Complete):
                 raise CannotContinue(f"its answers are more than text ({type(piece).__name__})")
     return texts, finish
 

@@ -21,7 +21,18 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from worker.backends import BackendError, CannotContinue, Finish, GenerationRequest, Piece, Text, Usage, Waiting
+from worker.backends import (
+    Alive,
+    BackendError,
+    CannotContinue,
+    Complete,
+    Finish,
+    GenerationRequest,
+    Piece,
+    Text,
+    Usage,
+    Waiting,
+)
 
 Ask = Callable[[GenerationRequest], Generator[Piece, None, None]]
 """Generates from a request without a prefix."""
@@ -145,7 +156,7 @@ def _prompt_tokens(ask: Ask, request: GenerationRequest) -> Generator[Piece, Non
     found = None
     with closing(ask(replace(request, params={**params, limit: 1}))) as pieces:
         for piece in pieces:
-            if isinstance(piece, Waiting):
+            if isinstance(piece, Waiting | Alive):
                 yield piece
             elif isinstance(piece, Usage):
                 found = piece.input_tokens
@@ -174,7 +185,10 @@ def _joined(pieces: Iterator[Piece], seam: Seam, prompt: int, said: int) -> Iter
             if not seam.is_closed:
                 raise CannotContinue("asked to go on, the server began anew")
             yield piece
-        elif began or isinstance(piece, Waiting):
+        elif isinstance(piece, Complete):
+            if seam.is_closed:
+                yield piece
+        elif began or isinstance(piece, Waiting | Alive):
             yield piece
         else:
             raise CannotContinue("asked to go on, the model did something else first")

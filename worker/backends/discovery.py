@@ -10,6 +10,7 @@ import orjson
 from spool.models import Model, Upstream
 from worker.backends import BackendError, upstream_errors
 from worker.backends.chat_chunks import Garbage
+from worker.backends.scrub import Scrubber
 from worker.backends.upstream_client import connect
 
 MAX_MODELS = 500
@@ -51,7 +52,7 @@ def _model(upstream: Upstream, name: str) -> Model:
 
 
 def _error(exc: Exception, upstream: Upstream) -> BackendError:
-    found = upstream_errors.translate(exc, upstream.api_key, began=False)
+    found = upstream_errors.translate(exc, Scrubber(upstream.url, upstream.api_key), began=False)
     if isinstance(found, BackendError):
         return found
     return BackendError("upstream_unavailable", found.reason, retryable=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -22,19 +22,21 @@ from openai import APIResponse
 from spool.deadline import Deadline
 from spool.models import Model, Upstream
 from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Waiting, upstream_errors
-from worker.backends.chat_chunks import Answer, Garbage
+from worker.backends.chat_chunks import Answer
 from worker.backends.continue_probe import Proof, probe
 from worker.backends.continuing import Ask, go_on, in_good_time, refuse
-from worker.backends.sse_decode import SSEDecoder
+from worker.backends.denial import Denial
+from worker.backends.scrub import Scrubber
+from worker.backends.stream_pieces import read_pieces
 from worker.backends.upstream_client import CONNECT_S, connect
 from worker.backends.upstream_errors import Refused
-from worker.backends.upstream_gate import Backoff, Passage, Refusal, UpstreamGate
+from worker.backends.upstream_gate import Backoff, Caller, Passage, Refusal, UpstreamGate
 
 log = logging.getLogger("spool.upstream")
 
 _OURS = ("model", "messages", "stream")
-_BLAMED_TRIES = 3
-"""So often may a prompt break an upstream that meanwhile answers others."""
+_NEVER = 2**31
+"""Tries of a prompt that alone is refused for now: it may wait as long as its job."""
 _PROOF_S = 10.0
 """How old a proof may be when an answer is to be gone on with: the server may have been replaced unseen. Many jobs that
 lost one worker share one."""
@@ -87,14 +89,18 @@ class OpenAICompatible:
     def _ask(self, request: GenerationRequest) -> Generator[Piece, None, None]:
         link = self._link(request.model)
         gate = link.gate(request.model)
-        blame = _Blame(gate)
+        caller, blame = Caller(request.job_id, request.owner), _Blame(gate)
         while True:
-            passage = yield from _admission(gate, request.deadline)
+            passage = yield from _admission(gate, request.deadline, caller)
             refused = yield from link.attempt(passage, request)
             if refused is None:
-                gate.answered += 1
                 return
+            if refused.at_once:
+                continue
+            caller.failures += 1
             blame.check(refused)
+            if refused.may_be_own:
+                yield from _own_wait(gate, caller, refused, request.deadline)
 
     def close(self) -> None:
         """Close the connections of all upstreams."""
@@ -115,6 +121,8 @@ class _Link:
         self._gates: dict[str, UpstreamGate] = {}
         self._asks_usage = True
         self._is_openai = upstream.kind == "azure" or ".openai.com/" in f"{upstream.url}/"
+        self._denial = Denial(upstream.name)
+        self.scrub = Scrubber(upstream.url, upstream.api_key)
         self.proofs: dict[tuple[str, str], Proof] = {}
 
     def gate(self, model: Model) -> UpstreamGate:
@@ -126,15 +134,17 @@ class _Link:
         answer = Answer()
         asks_usage = self._asks_usage
         with passage:
+            self._denial.check()
             try:
                 with self._call(request, asks_usage) as response:
-                    passage.taken()
-                    yield from _pieces(response.http_response, answer)
+                    yield from read_pieces(response.http_response, answer, passage.taken)
+                passage.answered()
+                self._denial.over()
                 return None
             except upstream_errors.FOREIGN as exc:
                 if asks_usage and upstream_errors.refuses_stream_options(exc):
                     self._asks_usage = False
-                    return Refused("the server knows no stream_options")
+                    return Refused("the server knows no stream_options", at_once=True)
                 return self._refused(exc, passage, answer)
 
     def _call(self, request: GenerationRequest, asks_usage: bool) -> AbstractContextManager[APIResponse[Any]]:
@@ -155,12 +165,19 @@ class _Link:
     def _refused(self, exc: Exception, passage: Passage, answer: Answer) -> Refused:
         if upstream_errors.says_away(exc):
             self.proofs.clear()  # what comes back may be another server
-        found = upstream_errors.translate(exc, self._upstream.api_key, began=answer.began)
+        found = upstream_errors.translate(exc, self.scrub, began=answer.began)
         if isinstance(found, BackendError):
-            passage.taken()
+            if found.retryable:
+                passage.failed(found.message, is_late=answer.began)
+            else:
+                passage.rejected()
+            self._denial.note(exc, found, passage.caller.job)
             raise found from exc
+        if found.may_be_own:
+            passage.failed(found.reason, is_late=False)
+        elif not passage.refused(found.reason, found.retry_after_s):
+            found = Refused(found.reason, found.retry_after_s, tries=_NEVER)
         log.warning("upstream %s: %s", self._upstream.name, found)
-        passage.refused(found.reason, found.retry_after_s)
         return found
 
     def _connected(self) -> openai.OpenAI:
@@ -180,68 +197,50 @@ class _Link:
 
 
 class _Blame:
-    """Tells a prompt that breaks its upstream from an upstream that is down, which answers nobody."""
+    """Tells a prompt that breaks its upstream from an upstream that is down, which answers no job."""
 
     def __init__(self, gate: UpstreamGate) -> None:
         self._gate = gate
         self._tries = 0
-        self._taken_at_first = 0
+        self._answered_at_first = 0
 
     def check(self, refused: Refused) -> None:
-        """Raises ``BackendError`` when it is the prompt's turn to give way."""
-        if not refused.blames_prompt:
+        """Raises ``BackendError`` when the prompt had as many tries as it gets."""
+        if not refused.may_be_own:
             return
         self._tries += 1
         if self._tries == 1:
-            self._taken_at_first = self._gate.answered
-        elif self._tries >= _BLAMED_TRIES and self._gate.answered > self._taken_at_first:
+            self._answered_at_first = self._gate.answered
+        elif self._tries >= refused.tries and self._gate.answered > self._answered_at_first:
             message = f"the upstream failed {self._tries} times on this prompt: {refused.reason}"
             raise BackendError("upstream_failed", message, retryable=True)
 
 
-def _admission(gate: UpstreamGate, deadline: Deadline) -> Generator[Piece, None, Passage]:
+def _own_wait(gate: UpstreamGate, caller: Caller, refused: Refused, deadline: Deadline) -> Iterator[Piece]:
+    """One job waits after a call that failed, ever longer, and no other job with it. Raises ``BackendError`` when the
+    next try would come too late."""
+    delay_s = gate.backoff.delay_s(caller.failures, refused.retry_after_s)
+    if deadline.left_s <= delay_s:
+        raise _too_late(refused.reason)
+    yield Waiting(refused.reason, time.time() + delay_s)
+    time.sleep(delay_s)
+
+
+def _admission(gate: UpstreamGate, deadline: Deadline, caller: Caller) -> Generator[Piece, None, Passage]:
     """Wait at the gate, saying why. Raises ``BackendError`` when the next try would come too late."""
     told: Refusal | None = None
     while True:
-        answer = gate.enter(told, deadline)
+        answer = gate.enter(told, deadline, caller)
         if isinstance(answer, Passage):
             return answer
         if deadline.left_s <= answer.left_s:
-            message = f"no answer before the job's deadline: {answer.reason}"
-            raise BackendError("upstream_unavailable", message, retryable=True)
+            raise _too_late(answer.reason)
         told = answer
         yield Waiting(answer.reason, time.time() + answer.left_s)
 
 
-def _pieces(response: httpx2.Response, answer: Answer) -> Iterator[Piece]:
-    """All pieces of the answer in ``response``; ``BackendError`` if it ends in the middle."""
-    kind = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
-    if kind != "text/event-stream":
-        raise Garbage(f"{kind[:60]} where an event stream should be")
-    decoder = SSEDecoder()
-    try:
-        for chunk in _content(response):
-            for event in decoder.feed(chunk):
-                yield from answer.feed(event)
-                if answer.done:
-                    yield from answer.finish()
-                    return
-    except httpx2.RequestError:
-        if not answer.ended:
-            raise
-        # Only what follows the end was lost, such as the usage.
-    else:
-        for event in decoder.end():
-            yield from answer.feed(event)
-    if not answer.ended:
-        raise upstream_errors.interrupted("the stream stopped without an end")
-    yield from answer.finish()
-
-
-def _content(response: httpx2.Response) -> Iterable[bytes]:
-    """As it comes, past the layers that decode what was encoded: nearly always nothing was."""
-    is_encoded = "content-encoding" in response.headers
-    return response.iter_bytes() if is_encoded else cast(Iterable[bytes], response.stream)
+def _too_late(reason: str) -> BackendError:
+    return BackendError("upstream_unavailable", f"no answer before the job's deadline: {reason}", retryable=True)
 
 
 def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:

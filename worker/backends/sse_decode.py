@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-MAX_EVENT_BYTES = 16 * 1024 * 1024
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
 class EventTooLong(ValueError):
@@ -20,9 +20,11 @@ class EventTooLong(ValueError):
 class SSEDecoder:
     """The state between two reads of one stream."""
 
-    __slots__ = ("_after_cr", "_data", "_part", "_size")
+    __slots__ = ("_after_cr", "_data", "_part", "_size", "commented")
 
     def __init__(self) -> None:
+        self.commented = False
+        """A comment has come; to be set back by whoever looks."""
         self._part: list[bytes] = []
         self._data: list[bytes] = []
         self._size = 0
@@ -71,8 +73,10 @@ class SSEDecoder:
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
         elif line == b"data":
             self._data.append(b"")
-        elif not self._data:
-            self._size = 0  # a comment or a field that is skipped: heartbeats must not add up
+        else:
+            self.commented = self.commented or line.startswith(b":")
+            if not self._data:
+                self._size = 0  # a comment or a field that is skipped: heartbeats must not add up
         return None
 
     def _dispatch(self) -> bytes:
