@@ -122,9 +122,12 @@ def _texts(here: State) -> list[tuple[str, memoryview]]:
     """The JSON text of each submission, not yet parsed, and where it stands. How many there are, and how large each
     is, is checked before the first is parsed."""
     most = here.settings.max_batch_jobs
+    largest = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
     if request.mimetype == "application/json":
         try:
-            texts = [(f"[{at}]", text) for at, text in enumerate(json_text.elements(body(), most))]
+            texts = [(f"[{at}]", text) for at, text in enumerate(json_text.elements(body(), most, largest))]
+        except json_text.TooLarge as exc:
+            raise field_problem(f"[{exc.index}]", f"is larger than {largest} bytes", status=413) from exc
         except json_text.Refused as exc:
             raise field_problem("body", str(exc)) from exc
     elif request.mimetype in _JSONL:
@@ -134,7 +137,6 @@ def _texts(here: State) -> list[tuple[str, memoryview]]:
         raise Problem(415, "Wrong media type", f"send application/json or {_JSONL[0]}", headers=accept)
     if not 1 <= len(texts) <= most:
         raise field_problem("body", f"must have 1 to {most} submissions")
-    largest = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
     for place, text in texts:
         if len(text) > largest:
             raise field_problem(place, f"is larger than {largest} bytes", status=413)

@@ -36,6 +36,14 @@ class Refused(ValueError):
     """This text is not JSON, or more of it than is allowed."""
 
 
+class TooLarge(Refused):
+    """One element of an array has too many bytes."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"element {index} is too large")
+        self.index = index
+
+
 def load(raw: bytes | memoryview) -> Any:
     """The data. Raises ``Refused``."""
     _check_structure(bytes(raw))
@@ -67,7 +75,7 @@ def _outside_strings(data: bytes) -> Iterator[bytes]:
     while at < len(data):
         slices.check()
         if is_in_string:
-            at, is_in_string = _string_end(data, at, slices), False
+            at, is_in_string = _string_end(data, at, len(data), slices), False
             continue
         window = data[at : at + _WINDOW]
         match = _TO_OPEN_STRING.match(window)
@@ -77,10 +85,10 @@ def _outside_strings(data: bytes) -> Iterator[bytes]:
         at += end + is_in_string
 
 
-def _string_end(data: bytes, at: int, slices: Slices) -> int:
-    """Behind the quote that ends the string at ``at``; the end of the data if none does."""
-    while at < len(data):
-        match = _IN_STRING.match(data, at, at + _WINDOW)
+def _string_end(data: bytes, at: int, stop: int, slices: Slices) -> int:
+    """Behind the quote that ends the string at ``at``; ``stop`` if none does before."""
+    while at < stop:
+        match = _IN_STRING.match(data, at, min(at + _WINDOW, stop))
         end = match.end() if match is not None else at
         if data[end : end + 1] == b'"':
             return end + 1
@@ -88,12 +96,12 @@ def _string_end(data: bytes, at: int, slices: Slices) -> int:
             break
         at = end
         slices.check()
-    return len(data)
+    return stop
 
 
-def elements(raw: bytes, at_most: int) -> list[memoryview]:
+def elements(raw: bytes, at_most: int, largest: int) -> list[memoryview]:
     """The text of each element of a JSON array, which may be no JSON. Raises ``Refused`` where there is no array, or
-    one of more elements."""
+    one of more elements, and ``TooLarge`` for an element of more than ``largest`` bytes."""
     found: list[memoryview] = []
     view, depth, began = memoryview(raw), 0, 0
     slices = Slices()
@@ -114,7 +122,10 @@ def elements(raw: bytes, at_most: int) -> list[memoryview]:
             raise Refused(f"is nested deeper than {MAX_DEPTH} levels")
         if depth == 1 and mark in b"[,":
             began = at
-        at = _next_mark(raw, at, _TO_COMMA if depth == 1 else _TO_BRACKET, slices)
+        stop = min(len(raw), began + largest + 1)
+        at = _next_mark(raw, at, stop, _TO_COMMA if depth == 1 else _TO_BRACKET, slices)
+        if at - began > largest:
+            raise TooLarge(len(found))
     raise Refused("is not JSON: the array has no end")
 
 
@@ -124,16 +135,17 @@ def _closed(raw: bytes, end: int, found: list[memoryview]) -> list[memoryview]:
     return found if len(found) > 1 or bytes(found[0]).strip(_BLANK) else []
 
 
-def _next_mark(data: bytes, at: int, to_mark: re.Pattern[bytes], slices: Slices) -> int:
-    """Where the next mark outside of strings is; the end of the data if there is none."""
-    while at < len(data):
+def _next_mark(data: bytes, at: int, stop: int, to_mark: re.Pattern[bytes], slices: Slices) -> int:
+    """Where the next mark outside of strings is; ``stop`` if there is none before."""
+    while at < stop:
         slices.check()
-        match = to_mark.match(data, at, at + _WINDOW)
+        window = min(at + _WINDOW, stop)
+        match = to_mark.match(data, at, window)
         end = match.end() if match is not None else at
         if data[end : end + 1] == b'"':
             # Too long for the window.
-            end = _string_end(data, end + 1, slices)
-        elif end < at + _WINDOW:
+            end = _string_end(data, end + 1, stop, slices)
+        elif end < window:
             return end
         at = end
-    return len(data)
+    return stop

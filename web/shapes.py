@@ -7,6 +7,7 @@ all in one go, and describe each that is wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -20,6 +21,8 @@ _FIELD_CHARACTERS = 200
 """A field's path in an answer is cut there: its parts are the caller's own words."""
 _CONTENT_SHAPES = frozenset({"str", "list[ContentPart]"})
 """What pydantic adds to the path of ``content`` to say which of its two shapes it means."""
+_NAMES = 1000
+"""How many names an object has whose shape is checked; what is below it may have more."""
 _METADATA_NAMES = 16
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -48,6 +51,8 @@ def checked(shape: type[Shape], data: Any, place: str = "") -> Shape:
     """The data in its shape. Raises a 422 ``Problem`` with the path of each of the first wrong fields."""
     if not isinstance(data, dict):
         raise field_problem(place or "body", "must be a JSON object")
+    if len(data) > _NAMES:
+        raise field_problem(place.rstrip(".") or "body", f"has {len(data)} names: at most {_NAMES} are allowed")
     data = _with_pieces(shape, without_most_unknown(shape, data), place)
     try:
         return shape.model_validate(data)
@@ -58,10 +63,11 @@ def checked(shape: type[Shape], data: Any, place: str = "") -> Shape:
 def without_most_unknown(shape: type[BaseModel], data: dict[str, Any]) -> dict[str, Any]:
     """The data; where the shape forbids other names than its own, without those of them that are too many to be
     described."""
-    if shape.model_config.get("extra") != "forbid" or len(data) <= len(shape.model_fields):
+    fields = shape.model_fields
+    if shape.model_config.get("extra") != "forbid" or len(data) <= len(fields):
         return data
-    unknown = [name for name in data if name not in shape.model_fields]
-    return {name: data[name] for name in [*(data.keys() & shape.model_fields.keys()), *unknown[:_ERRORS]]}
+    unknown = islice((name for name in data if name not in fields), _ERRORS)
+    return {name: data[name] for name in [*(name for name in fields if name in data), *unknown]}
 
 
 def _with_pieces(shape: type[BaseModel], data: dict[str, Any], place: str) -> dict[str, Any]:

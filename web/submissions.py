@@ -21,11 +21,13 @@ from web.coalescing import CoalesceField, coalescing
 from web.problems import Problem, field_problem, model_problem
 from web.references import References
 from web.shapes import Metadata, Pieces, Some, checked
-from web.slices import in_slices
+from web.slices import in_slices, pause
 from web.state import State, state
 
 MESSAGES_AT_MOST = 10_000
 _PARTS_AT_MOST = 1000
+_LONG_TEXT = 65_536
+"""JSON text that takes long enough to parse that others run before it is checked."""
 _JOB_BODY_FACTOR = 4
 """How many times the prompt's limit the body of a request for one job may have: escapes make text up to three times as
 long, and some of what a client sends is not kept."""
@@ -133,9 +135,12 @@ def body() -> bytes:
 def parse_json(raw: bytes | memoryview, place: str) -> Any:
     """JSON text as data. Raises a 422 ``Problem`` that names ``place``."""
     try:
-        return json_text.load(raw)
+        data = json_text.load(raw)
     except json_text.Refused as exc:
         raise field_problem(place, str(exc)) from exc
+    if len(raw) > _LONG_TEXT:
+        pause()
+    return data
 
 
 def parse_submission(data: Any, place: str = "") -> Submission:

@@ -24,8 +24,11 @@ def message(content: bytes, name: bytes = b"content") -> bytes:
     return b'{"id":"c","messages":[{"role":"user","' + name + b'":' + content + b"}]}"
 
 
+_MESSAGES = b'{"messages":[' + b",".join([b'{"role":"user","content":[' + b"1," * 999 + b"1]}"] * 1000) + b"]}"
 ATTACKS = {
     "2 MB of ones as content": ("/jobs", _JSON, message(_ONES)),
+    "1,000 messages of 1,000 ones": ("/jobs", _JSON, _MESSAGES),
+    "1,000 messages of 1,000 ones, chat completions": ("/v1/chat/completions", _JSON, _MESSAGES),
     "2 MB of ones as content, chat completions": ("/v1/chat/completions", _JSON, message(_ONES)),
     "2 MB of ones as input, responses": ("/v1/responses", _JSON, b'{"input":' + _ONES + b"}"),
     "2 MB of ones as parts, chat": ("/ai/chat", _JSON, message(_ONES, b"parts")),

@@ -277,9 +277,11 @@ def test_deep_json_in_a_field_of_one_shape(alice: httpx.Client, name: str, depth
         ({"messages": [1] * 10_000}, "messages[0]"),
         ({"prompt": "x", "metadata": {f"k{n}": n for n in range(5000)}}, "metadata"),
         ({"prompt": "x", "coalesce": {f"k{n}": n for n in range(5000)}}, "coalesce.k0"),
-        ({"prompt": "x", "params": {f"k{n}": n for n in range(5000)}}, "params.k0"),
+        ({"prompt": "x", "params": {f"k{n}": n for n in range(5000)}}, "params"),
+        ({"prompt": "x", "params": {f"k{n}": n for n in range(1000)}}, "params.k0"),
         ({"prompt": "x", "params": {"tools": [1] * 30_000}}, "params.tools[0]"),
-        ({f"k{n}": n for n in range(5000)}, "k0"),
+        ({f"k{n}": n for n in range(5000)}, "body"),
+        ({f"k{n}": n for n in range(1000)}, "k0"),
     ],
     ids=lambda value: repr(value)[:40],
 )

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from web import json_text
-from web.json_text import MAX_DEPTH, MAX_VALUES, Refused
+from web.json_text import MAX_DEPTH, MAX_VALUES, Refused, TooLarge
 
 STRINGS = ["", "a,b", "x\\", '"', "[", '\\"', "é\n", " {", "\\\\", "]" * 300, '"' * 7, "\\" * 5]
 LONG = "\\n[,:" * 50_000
@@ -35,7 +35,7 @@ def written(rng: random.Random, data: Any) -> bytes:
 def array_of(raw: bytes) -> list[Any] | None:
     """The array that its elements make; None if it is refused."""
     try:
-        return [orjson.loads(element) for element in json_text.elements(raw, 1000)]
+        return [orjson.loads(element) for element in json_text.elements(raw, 1000, 10**9)]
     except ValueError:
         return None
 
@@ -72,9 +72,23 @@ def test_elements_with_a_long_string(inner: str) -> None:
 
 def test_elements_more_than_allowed() -> None:
     """An array of more elements than are allowed is refused, with what is allowed."""
-    assert len(json_text.elements(b"[1,2,3]", 3)) == 3
+    assert len(json_text.elements(b"[1,2,3]", 3, 1)) == 3
     with pytest.raises(Refused, match="more than 2 elements"):
-        json_text.elements(b"[1,2,3]", 2)
+        json_text.elements(b"[1,2,3]", 2, 1)
+
+
+@pytest.mark.parametrize(
+    "inner", [LONG, '"' * 90_000, " " * 200_000, [1] * 50_000, [[]] * 5000, 10**4000], ids=lambda i: repr(i)[:10]
+)
+@pytest.mark.parametrize("before", [0, 3])
+def test_elements_larger_than_allowed(inner: Any, before: int) -> None:
+    """The first element that is larger than allowed is named by its index, wherever its bytes are."""
+    text = json.dumps(inner).encode()
+    raw = b"[" + b"1," * before + text + b"," + text + b"]"
+    assert len(json_text.elements(raw, 10, len(text))) == before + 2
+    with pytest.raises(TooLarge) as caught:
+        json_text.elements(raw, 10, len(text) - 1)
+    assert caught.value.index == before
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":[', "]}]")])
