@@ -99,8 +99,8 @@ class RedisLink:
         replies = self.pipeline_each(commands)
         if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
             # It is missing for all of them, or was flushed half-way: what ran already may run again.
-            self.call("SCRIPT", "LOAD", script.text)
-            replies = self.pipeline_each(commands)
+            # In one round trip, so that the next flush does not come between.
+            _loaded, *replies = self.pipeline_each([("SCRIPT", "LOAD", script.text), *commands])
         return replies
 
     def subscription(self) -> Subscription:

@@ -151,8 +151,10 @@ local function glance(id)
     continuable = found[12], plain = found[13], again = found[14], output_at_most = found[15]}
 end
 
--- Whether all that runs can still write its output below Redis's maxmemory if this job runs too.
+-- Whether all that runs can still write its output below Redis's maxmemory if this job runs too. One that has run before
+-- may go on: most of it is written.
 local function fits_memory(record)
+  if record.attempt ~= '0' then return true end
   local memory = memory_now()
   local output = memory and output_to_write(record.model, bounded(record.output_at_most, 0, 1e12, 0))
   return not memory or memory.used + memory.writing + output <= memory.claims_until

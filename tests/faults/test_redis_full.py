@@ -25,10 +25,11 @@ BALLAST = 64 * 1024 * 1024
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [0.95, None], ids=["watermark", "out of memory"])
+@pytest.mark.parametrize("part", [0.93, None], ids=["watermark", "out of memory"])
 def test_full(directory: Path, part: float | None) -> None:
-    """Submits are refused at the watermark already, while Redis still has room. Jobs that run or wait end even when it
-    has none, can be cancelled and deleted, and leave nothing half-written."""
+    """Submits are refused at the watermark already, while Redis has room, and jobs that wait run. Where it has none,
+    jobs that run end, those that wait do so until there is room; all can be cancelled and deleted, and leave nothing
+    half-written."""
     with (
         running_stack(directory, workers=1, concurrency=3, LEASE_S=LEASE_S) as stack,
         Crowd([web.url for web in stack.webs]) as crowd,
@@ -58,13 +59,16 @@ def test_full(directory: Path, part: float | None) -> None:
         known = job_ids(stack)
         assert jobs.cancel(cancelled) == 200
         assert [one.status for one in ask(web, [("DELETE", f"/jobs/{ended}")])] == [204]
-        jobs.wait_for_end([*ids, cancelled], within_s=40)
-        assert crowd.unfinished(10) == []
+        jobs.wait_for_end([*(ids if part else ids[:3]), cancelled], within_s=40)
         assert job_ids(stack) == known - {ended}
+        if not part:
+            assert set(jobs.fields(ids[3:], "status")) == {"queued"}
         link.call("CONFIG", "SET", "maxmemory", 0)
         back = time.monotonic()
         wait_for(lambda: submit(web).status == 202, "submits are accepted", 10)
         accepts_s = time.monotonic() - back
+        jobs.wait_for_end(ids, within_s=40)
+        assert crowd.unfinished(10) == []
         assert not_refused(refused) == []
         assert {json.loads(one.body)["title"] for one in refused} == {"Store full"}
         assert {int(one.headers["retry-after"]) for one in refused} == {10}
@@ -73,7 +77,7 @@ def test_full(directory: Path, part: float | None) -> None:
         assert set(jobs.fields(ids, "attempt")) == {"1"}
         assert check_processes(stack) == []
         measured(
-            f"Redis full: {'used 95 % of maxmemory' if part else 'OOM'}",
+            f"Redis full: {'used 93 % of maxmemory' if part else 'OOM'}",
             refuses_after_s=round(refused_s, 2),
             accepts_again_s=round(accepts_s, 2),
             jobs_ended_meanwhile=len(ids),
