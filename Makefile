@@ -48,11 +48,11 @@ run: $(RUN_STAMP)
 	@exec $(PY) -m spool run
 
 test: $(TEST_STAMP)
-	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope -m "not slow" $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 # What the monotonic clock shows depends on when the machine was started, and how fast a test runs on what else it does.
 clocks: $(TEST_STAMP)
-	@$(PY) -m tests.uptimes --at "$(AT)" --busy $(BUSY) -n $(PYTEST_WORKERS) --dist loadscope -m "not slow" $(PYTEST_ARGS)
+	@$(PY) -m tests.uptimes --at "$(AT)" --busy $(BUSY) -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 lint: $(TEST_STAMP)
 	@$(PY) -m ruff check .
