@@ -51,6 +51,7 @@ def test_message_that_is_delivered_twice(directory: Path) -> None:
         measured("the same Celery message ten times", jobs=len(ids), messages=len(messages) * 10, executions=len(ids))
 
 
+@pytest.mark.slow
 def test_bells_for_nothing(directory: Path) -> None:
     """Bells while nothing waits, for no job, an ended one, one that never was: nothing runs, and work goes on."""
     with running_stack(directory, webs=1, workers=1, LEASE_S=LEASE_S) as stack:

@@ -45,6 +45,7 @@ def cut_every(seconds: float, proxy: Proxy) -> Iterator[list[int]]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_broker_that_dies(directory: Path) -> None:
     """With the broker gone, streams go on without a pause, and a new job is begun within seconds."""
     (directory / "broker").mkdir()

@@ -54,6 +54,7 @@ def test_cancel_closes_the_upstream_connection(directory: Path) -> None:
         measured("cancel during the answer: upstream closed", **spread(found))
 
 
+@pytest.mark.slow
 def test_cancel_before_the_claim(directory: Path) -> None:
     """A job that waits ends at once, and never reaches its upstream."""
     with stack_with(directory, stalls, limits={"max_running": 1}) as (stack, upstream):

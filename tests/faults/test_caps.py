@@ -88,6 +88,7 @@ def test_twice_as_many_streams_as_the_cap(directory: Path) -> None:
         assert max(livez.took_s) < 5
 
 
+@pytest.mark.slow
 def test_refusals_that_nobody_reads(directory: Path) -> None:
     """Clients that are refused and stay, with their connections open, keep nobody out: a place that is given back is
     taken by the next who asks."""

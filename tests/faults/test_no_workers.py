@@ -16,6 +16,7 @@ from tests.stack import running_stack
 LEASE_S = 2
 
 
+@pytest.mark.slow
 def test_no_worker_comes_back(directory: Path) -> None:
     """With every worker gone for good, the webs alone see that each log ends ``failed`` at its deadline: a job that
     ran, one that waited, and one that came later. The readers hear it."""

@@ -50,6 +50,7 @@ def ends_in_a_reset(peer: Peer) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transports", [PUSHED, ("long_polling", "short_polling")], ids=["streams", "plain answers"])
 def test_reader_that_never_reads(directory: Path, transports: tuple[str, ...]) -> None:
     """Whoever asks and takes nothing of the answer is reset after the stall limit: streams, pages and jobs alike."""
@@ -66,6 +67,7 @@ def test_reader_that_never_reads(directory: Path, transports: tuple[str, ...]) -
         measured(f"reader that never reads ({', '.join(transports)})", stall_s=STALL_S, freed_s=round(took_s, 1))
 
 
+@pytest.mark.slow
 def test_message_that_does_not_come_whole(directory: Path) -> None:
     """A WebSocket message whose end does not come within the stall limit closes its socket, and says why."""
     with running_stack(directory, webs=1, workers=0, STALL_S=STALL_S) as stack:

@@ -142,6 +142,7 @@ def submit_is_accepted(web: Web) -> bool:
     return submit(web, **BODY).status == 202
 
 
+@pytest.mark.slow
 def test_wrong_password(directory: Path) -> None:
     """A web with a wrong password lives and is not ready; nobody is told the password."""
     wrong = "wrong-and-secret"

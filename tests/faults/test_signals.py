@@ -6,12 +6,15 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.faults.crowd import Crowd
 from tests.faults.jobs import Jobs
 from tests.faults.vitals import processes_of
 from tests.stack import running_stack, wait_for
 
 
+@pytest.mark.slow
 def test_worker_hang_up(directory: Path) -> None:
     """SIGHUP ends a worker as SIGTERM does: its job is handed back, costs no attempt, and goes on elsewhere."""
     with running_stack(directory, webs=1, workers=1, LEASE_S=30, WORKER_DRAIN_S=0) as stack:
@@ -29,6 +32,7 @@ def test_worker_hang_up(directory: Path) -> None:
         assert "Traceback" not in worker.output.read_text()
 
 
+@pytest.mark.slow
 def test_signals_without_a_meaning(directory: Path) -> None:
     """SIGUSR1 and SIGUSR2 to a worker, and these and SIGHUP to what serves under a web, disturb nothing."""
     with running_stack(directory, webs=1, workers=1) as stack, Crowd([stack.webs[0].url]) as crowd:
@@ -49,6 +53,7 @@ def test_signals_without_a_meaning(directory: Path) -> None:
         assert processes_of(stack.webs[0]) == [serving]
 
 
+@pytest.mark.slow
 def test_web_hang_up(directory: Path) -> None:
     """SIGHUP to a web's master begins its processes anew: streams are sent elsewhere in order, and resume."""
     with running_stack(directory, webs=1, workers=1, DRAIN_S=1) as stack, Crowd([stack.webs[0].url]) as crowd:

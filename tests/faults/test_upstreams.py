@@ -65,6 +65,7 @@ def test_upstream_that_dies_each_time(directory: Path) -> None:
         assert jobs.violations() == []
 
 
+@pytest.mark.slow
 def test_upstream_that_dies_mid_answer_of_a_job_that_cannot_restart(directory: Path) -> None:
     """With ``on_worker_loss: fail`` and text already said, such a job fails, retryable, in the log itself."""
     with stack_with(directory, breaks) as (stack, _upstream):
@@ -75,6 +76,7 @@ def test_upstream_that_dies_mid_answer_of_a_job_that_cannot_restart(directory: P
         assert jobs.error(job)["retryable"] is True
 
 
+@pytest.mark.slow
 def test_upstream_that_says_late_what_it_counted(directory: Path) -> None:
     """An answer that has ended is done, although the stream stays open and the usage never comes."""
 
@@ -135,6 +137,7 @@ def test_upstream_that_breaks_off_every_answer(directory: Path) -> None:
         assert jobs.violations() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "limits", "code"),
     [
@@ -199,6 +202,7 @@ def test_upstream_that_rejects(directory: Path) -> None:
         assert jobs.error(job)["retryable"] is False
 
 
+@pytest.mark.slow
 def test_limit_of_running_jobs(directory: Path) -> None:
     """No more of a model's jobs run at a time than its limit allows, and all of them run."""
 

@@ -50,6 +50,7 @@ def test_every_worker_killed_mid_answer(directory: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_worker_killed_before_the_first_token(directory: Path) -> None:
     """An attempt that died having said nothing is begun anew, announced by ``restarted``."""
     with running_stack(directory, workers=1, LEASE_S=LEASE_S) as stack:

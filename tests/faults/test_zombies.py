@@ -19,6 +19,7 @@ from tests.stack import running_stack, wait_for
 LEASE_S = 2
 
 
+@pytest.mark.slow
 def test_zombie_is_refused_and_stops_its_upstream_call(directory: Path) -> None:
     """SIGSTOP past the lease, and SIGCONT while the next attempt is under way: nothing of what the zombie's upstream
     said meanwhile gets into the log, and its call is closed."""
