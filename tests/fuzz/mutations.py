@@ -74,6 +74,7 @@ class _Mutation:
     def __init__(self, rng: Rng) -> None:
         self.rng = rng
         self.raws: list[str] = []
+        self._repeats = (2, 600, 10_001)
 
     def odd(self) -> Any:
         """A value that is hardly ever right."""
@@ -108,7 +109,9 @@ class _Mutation:
         container[name], container[other] = container[other], container[name]
 
     def _repeat(self, container: Any, name: Any) -> None:
-        container[name] = [container[name]] * self.rng.choice((2, 600, 10_001))
+        container[name] = [container[name]] * self.rng.choice(self._repeats)
+        # Repeated once more, what was repeated would no longer fit into memory.
+        self._repeats = (2,)
 
     def _add(self, container: Any, name: Any) -> None:
         if isinstance(container, dict):
