@@ -49,7 +49,7 @@ _LINGER_S = 2.0
 _LINGER_BYTES = 16 * 1024 * 1024
 """So much of a body that was not wanted is read and forgotten before its connection closes, so that its client gets the
 answer."""
-_UPLOADS = 16
+_UPLOADS = 8
 """Bodies of the largest size that may be held at a time while they are received."""
 
 
