@@ -12,6 +12,8 @@ from pathlib import Path
 from tests.fuzz.cases import case_of
 from tests.fuzz.target import STRETCH_S, fuzzed_stack
 
+_PROGRESS = 1000
+
 
 def main() -> int:
     """Run the cases; 1 if anything was wrong."""
@@ -25,6 +27,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, fuzzed_stack(Path(directory)) as (stack, target):
         known = target.prepare(stack)
         for number in range(asked.first, asked.first + asked.cases):
+            if number > asked.first and number % _PROGRESS == 0:
+                print(f"{number - asked.first} cases in {time.monotonic() - began:.0f} s", flush=True)
             case = case_of(asked.seed, number, known)
             if asked.show:
                 print(f"{number}: {case.request[:2000]!r}")

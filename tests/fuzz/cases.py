@@ -77,7 +77,9 @@ def _other(rng: Rng, known: Known) -> Case:
 
 
 def _request(rng: Rng, known: Known, method: str, route: str, headers: dict[str, str], body: bytes) -> Case:
-    path = route.replace("{id}", rng.choice([*known.jobs, *known.jobs, *examples.IDS])) + _query(rng)
+    # What ended stays for other cases.
+    jobs = [known.cancelled] if method == "DELETE" else known.jobs
+    path = route.replace("{id}", rng.choice([*jobs, *jobs, *examples.IDS])) + _query(rng)
     length = {"Content-Length": str(len(body))} if body or method == "POST" else {}
     if rng.random() < 0.02:
         length = {"Content-Length": rng.choice(["-1", "x", "", "1, 1", str(len(body) // 2), "9" * 30])}
