@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from tests.compatible.event_loop import run_in_own_loop
 from tests.stack import Stack, running_stack, wait_for
 
 ASK: Any = [{"role": "user", "content": "What is a spool?"}]
@@ -169,7 +169,7 @@ def test_async_client(stack: Stack) -> None:
             stream = await sdk.chat.completions.create(model="demo", messages=ASK, stream=True, extra_body=FAST)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-    assert "demo" in asyncio.run(run())
+    assert "demo" in run_in_own_loop(run())
 
 
 def test_body_that_is_no_json(stack: Stack) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from tests.compatible.event_loop import run_in_own_loop
 from tests.stack import Stack, running_stack, wait_for
 
 PROMPT = "What is a spool?"
@@ -308,7 +308,7 @@ def test_async_client(stack: Stack) -> None:
             again = await sdk.responses.retrieve(events[0].response.id)  # type: ignore[union-attr]
             return events[-1].response.output_text, again.output_text  # type: ignore[union-attr]
 
-    streamed, retrieved = asyncio.run(run())
+    streamed, retrieved = run_in_own_loop(run())
     assert streamed == retrieved
 
 
