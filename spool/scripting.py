@@ -1,11 +1,14 @@
-"""The Lua scripts of ``spool/scripts``, each with the prelude before it, which has the transition table and the schema.
+"""The Lua scripts of ``spool/scripts``, each linked with the definitions of the library that it uses.
 
-A script may say ``--[[PRELUDE]]`` where it wants the prelude: inside a function that it seldom calls, because Lua makes
-all of the prelude's functions anew at each run, which costs more than a short script itself."""
+Lua creates every function of a script again for each call, so a script that carried the whole library would spend most
+of its time on functions that it does not use. A definition that contains ``--[[LIBRARY]]`` is linked by itself: what
+only it uses is created where that line stands, when it is called."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -22,25 +25,114 @@ class Script:
     sha: str
 
 
-PRELUDE = ("indexes", "ledger", "queue", "staging", "prelude", "records")
-"""The files that make up the prelude, in order. The rest of the folder are scripts."""
+LIBRARY = ("indexes", "ledger", "queue", "staging", "prelude", "records")
+"""The files of the library, in order: a definition uses only those before it. The rest of the folder are scripts."""
+_MARK = "--[[LIBRARY]]"
+_FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
+_VALUE = re.compile(r"^local (?!function)([\w, ]+?)(?: =[^\n]*)?(?:\n[ }][^\n]*)*$", re.MULTILINE)
+_VARIABLE = re.compile(r"local \w+(?: = \{\})?")
+_NOT_CODE = re.compile(r"""'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|--[^\n]*""")
+_WORD = re.compile(r"(?:(?<![\w.])|(?<=\.\.))[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """A function, or a local of one value or several, and its place in the library."""
+
+    place: int
+    names: frozenset[str]
+    text: str
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The names that it uses where it is created; those of a body that is linked by itself are not among them."""
+        return frozenset() if _MARK in self.text else _words(self.text)
+
+
+class _Library:
+    def __init__(self, text: str) -> None:
+        found = sorted(
+            [*_FUNCTION.finditer(text), *_VALUE.finditer(_FUNCTION.sub(_blank, text))], key=lambda m: m.start()
+        )
+        self.definitions = [
+            _Definition(place, frozenset(re.split(r",\s*", match[1])), match[0]) for place, match in enumerate(found)
+        ]
+        self._by_name = {name: one for one in self.definitions for name in one.names}
+
+    def link(self, words: Iterable[str], visible: frozenset[str], before: int) -> tuple[str, frozenset[str]]:
+        """The definitions in front of place ``before`` that these words lead to and that are not ``visible`` yet, and
+        what is visible behind them."""
+        needed: set[_Definition] = set()
+        waiting = list(words)
+        while waiting:
+            one = self._by_name.get(waiting.pop())
+            if one and one.place < before and one not in needed and not one.names <= visible:
+                needed.add(one)
+                waiting += one.words
+        parts = []
+        for one in sorted(needed, key=lambda each: each.place):
+            parts.append(self.expand(one.text, visible, one.place))
+            visible |= one.names
+        return "\n".join(parts), visible
+
+    def state_of(self, words: Iterable[str]) -> frozenset[str]:
+        """The variables that these words lead to, also by what is linked by itself: a script has one of each."""
+        reached: set[_Definition] = set()
+        waiting = list(words)
+        while waiting:
+            one = self._by_name.get(waiting.pop())
+            if one and one not in reached:
+                reached.add(one)
+                waiting += _words(one.text)
+        return frozenset(name for one in reached if _VARIABLE.fullmatch(one.text) for name in one.names)
+
+    def expand(self, text: str, visible: frozenset[str], before: int) -> str:
+        """The text with what it uses in the place of its mark, if it has one."""
+        if _MARK not in text:
+            return text
+        return text.replace(_MARK, self.link(_words(text), visible, before)[0])
 
 
 @cache
 def script(name: str, schema: int = SCHEMA) -> Script:
     """The script ``spool/scripts/{name}.lua``, read once. ``schema`` is the newest version of the record it reads."""
     shebang, _, body = _read(name).partition("\n")
-    if "--[[PRELUDE]]" in body:
-        text = "\n".join([shebang, body.replace("--[[PRELUDE]]", prelude(schema))])
-    else:
-        text = "\n".join([shebang, prelude(schema), body])
+    text = f"{shebang}\n{linked(body, schema)}"
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def prelude(schema: int = SCHEMA) -> str:
-    """What stands before each script."""
-    text = "\n".join(map(_read, PRELUDE))
-    return text.replace("--[[TRANSITIONS]]", transitions_as_lua()).replace("--[[SCHEMA]]", str(schema))
+def linked(body: str, schema: int = SCHEMA) -> str:
+    """A script's text behind the definitions that it uses."""
+    library = _library(schema)
+    everything = len(library.definitions)
+    by_itself = [match for match in _FUNCTION.finditer(body) if _MARK in match[0]]
+    outside = body
+    for match in by_itself:
+        outside = outside.replace(match[0], "")
+    definitions, visible = library.link(_words(outside) | library.state_of(_words(body)), frozenset(), everything)
+    for match in by_itself:
+        body = body.replace(match[0], library.expand(match[0], visible, everything))
+    return f"{definitions}\n{body}"
+
+
+def library_names() -> frozenset[str]:
+    """What the library defines."""
+    return frozenset(name for one in _library(SCHEMA).definitions for name in one.names)
+
+
+@cache
+def _library(schema: int) -> _Library:
+    text = "\n".join(map(_read, LIBRARY))
+    return _Library(text.replace("--[[TRANSITIONS]]", transitions_as_lua()).replace("--[[SCHEMA]]", str(schema)))
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(_NOT_CODE.sub(" ", text)))
+
+
+def _blank(match: re.Match[str]) -> str:
+    """A comment of the same length and lines, so that places stay the same."""
+    return re.sub(r"[^\n]", "-", match[0])
 
 
 def _read(name: str) -> str:

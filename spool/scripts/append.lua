@@ -6,25 +6,11 @@
 -- Answers for each log, in order: N, the last id of the log (what is beyond it is to be sent again from there; ids
 -- up to it were there already); or 'lost' (another fence holds the job, or it is gone), 'unclaimed' (nobody holds it),
 -- 'cancelled', or an error.
--- This runs for every token, so it makes no string and no call that a token can do without.
-local P, ARGV, call = KEYS[1], ARGV, redis.call
+-- This runs for every token, so it creates no string and makes no call that a token can do without.
+local ARGV, call = ARGV, redis.call
 local HEAD = 8
 local lease_ms = tonumber(ARGV[1])
-local TIME = call('TIME')
-local RENEW_BEFORE = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + lease_ms * 0.75
-
--- Only what ends a job or renews its lease needs the prelude: all of its functions would be made for each commit.
-local function load_prelude()
---[[PRELUDE]]
-  return {NOW = NOW, close = close, is_lost_after = is_lost_after, end_cancelled = end_cancelled, index = index, json = json,
-    is_state = function(status) return TRANSITIONS[status] ~= nil end}
-end
-
-local loaded
-local function prelude()
-  loaded = loaded or load_prelude()
-  return loaded
-end
+local RENEW_BEFORE = NOW + lease_ms * 0.75
 
 -- The text of the entries that are new, where a resend brings some that are not.
 local function text_of(from, to)
@@ -39,27 +25,30 @@ local function text_of(from, to)
 end
 
 local function end_job(id, ending)
-  local common, close_with, said = prelude(), cjson.decode(ending), {}
+  --[[LIBRARY]]
+  local close_with, said = cjson.decode(ending), {}
   for _, name in ipairs({'error', 'usage', 'finish_reason'}) do
     local value = close_with[name]
     if value and value ~= cjson.null then
       said[#said + 1] = name
-      said[#said + 1] = type(value) == 'table' and common.json(value) or value
+      said[#said + 1] = type(value) == 'table' and json(value) or value
     end
   end
-  common.close(id, close_with.status, unpack(said))
+  close(id, close_with.status, unpack(said))
 end
 
 local function renew(id, key)
-  local until_ms = prelude().NOW + lease_ms
+  --[[LIBRARY]]
+  local until_ms = NOW + lease_ms
   call('HSET', key, 'leased_until_ms', until_ms)
-  prelude().index('ZADD', 'running:' .. call('HGET', key, 'model'), until_ms, id)
+  index('ZADD', 'running:' .. call('HGET', key, 'model'), until_ms, id)
 end
 
 -- Why nothing can be written, or the log's last id.
 local function refused(id, fence, record, first, count, ending)
+  --[[LIBRARY]]
   local last, status = tonumber(record[2]), record[3]
-  if status and not prelude().is_state(status) then error('status is no state of a job') end
+  if status and not TRANSITIONS[status] then error('status is no state of a job') end
   if record[1] ~= fence then
     return (status == 'cancelled' and 'cancelled') or (status == 'queued' and 'unclaimed') or 'lost'
   end
@@ -68,7 +57,7 @@ local function refused(id, fence, record, first, count, ending)
     if status == 'cancelled' then return 'cancelled' end
     return ending ~= '' and last >= first + count - 1 and last or 'lost'
   end
-  prelude().end_cancelled(id)
+  end_cancelled(id)
   return 'cancelled'
 end
 
@@ -113,7 +102,8 @@ end
 
 -- What a log's commit raised. A job whose record is damaged ends, or is set aside: no worker has it any more.
 local function after_error(id, problem)
-  if prelude().is_lost_after(id) then return 'lost' end
+  --[[LIBRARY]]
+  if is_lost_after(id) then return 'lost' end
   return 'error ' .. tostring(type(problem) == 'table' and problem.err or problem)
 end
 

@@ -1,11 +1,6 @@
 #!lua flags=allow-oom
 -- What stands in the way of the other scripts. Answers {live workers, commands that this user may not run or use on
 -- Spool's keys…}. Each command runs so that it changes nothing: on a key of another type, or on one that is not there.
-local function unused()
-  --[[PRELUDE]]
-end
-
-local P = KEYS[1]
 local text, none, channel = P .. 'probe', P .. 'none', P .. 'job:none:log'
 local refused = {}
 

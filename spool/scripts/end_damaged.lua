@@ -6,7 +6,7 @@ local id, owner = ARGV[1], ARGV[2] ~= '' and ARGV[2] or nil
 if owner then
   local said = redis.pcall('HGET', job_key(id), 'owner')
   local is_listed = index('ZSCORE', 'owner:' .. owner, id)
-  local is_said = type(said) == 'string' and records().is_name(said)
+  local is_said = type(said) == 'string' and is_name(said)
   if said ~= owner and not (is_listed and not is_said) then return 'missing' end
 end
 return end_damaged(id, ARGV[3] ~= '' and ARGV[3] or nil, owner)

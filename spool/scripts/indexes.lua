@@ -37,6 +37,7 @@ end
 
 -- Moves what stands in the place of an index out of the way. The keeper fills the index again from the jobs' records.
 local function displace(name)
+  --[[LIBRARY]]
   local key = P .. 'displaced:' .. name
   local found = redis.call('TYPE', P .. name).ok
   redis.call('RENAME', P .. name, key)

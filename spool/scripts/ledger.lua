@@ -12,6 +12,7 @@ local ENTRY = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (.+)$'
 
 -- Something else stood in the place of a part of the ledger: the keeper fills it again from the jobs' records.
 local function reset_ledger()
+  --[[LIBRARY]]
   local cursor = '0'
   repeat
     local page = redis.call('SCAN', cursor, 'MATCH', string.gsub(P, '[%[%]%?%*\\]', '\\%0') .. 'use*', 'COUNT', 1000)

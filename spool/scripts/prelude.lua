@@ -1,4 +1,4 @@
--- What most scripts need of a job: its log, its states, its attempts.
+-- A job's log, its states, its attempts.
 local TRANSITIONS = {--[[TRANSITIONS]]}
 local TOMBSTONE_MS = 86400000
 
@@ -106,6 +106,7 @@ end
 
 -- Before a torn log gets an end from somebody who is not its worker: what readers have seen no longer counts.
 local function mend(id)
+  --[[LIBRARY]]
   if not is_torn(id) then return end
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'last', 'attempt')
@@ -120,6 +121,7 @@ end
 
 -- The books of a batch, when one of its jobs has ended.
 local function close_in_batch(id, batch)
+  --[[LIBRARY]]
   local key = P .. 'batch:' .. batch
   local ended = index('RPUSH', 'batch:' .. batch .. ':ended', id)
   local record = redis.pcall('HMGET', key, 'total', 'ttl_s', 'idempotency')

@@ -1,6 +1,4 @@
--- Judging a job's record, and what becomes of one that is damaged: its job ends, or is set aside where it cannot. All of it
--- is inside a function, since most calls need none of it, and Lua would make it anew for each.
-local function load_records()
+-- Judging a job's record, and what becomes of one that is damaged: its job ends, or is set aside where it cannot.
 local SET_ASIDE_AT_MOST = 10000
 local REASON_BYTES = 200
 local NUMBERS = {'seq', 'created_ms', 'deadline_ms', 'ttl_s', 'attempt', 'losses', 'last'}
@@ -51,6 +49,7 @@ end
 -- Reads a job's record. Answers missing, sound, newer (a newer version of Spool wrote it: it is left alone) or damaged;
 -- what is wrong with it, in words; and the record.
 local function judge(id)
+  --[[LIBRARY]]
   local raw = redis.pcall('HGETALL', job_key(id))
   local text = error_of(raw)
   if text then
@@ -151,6 +150,7 @@ end
 -- does not show is `seen` by the caller: the words for it. Answers what became of it: ended, repaired (it had ended
 -- before), set_aside, newer, sound (nothing was done), or missing.
 local function end_damaged(id, seen, owner)
+  --[[LIBRARY]]
   local verdict, fault, record = judge(id)
   fault = fault or seen
   if verdict == 'newer' or verdict == 'missing' or not fault then return verdict end
@@ -179,25 +179,9 @@ local function end_damaged(id, seen, owner)
   return has_ended and 'repaired' or 'ended'
 end
 
-return {end_damaged = end_damaged, is_name = is_name, judge = judge}
-end
-
-local loaded_records
-local function records()
-  loaded_records = loaded_records or load_records()
-  return loaded_records
-end
-
-local function judge(id)
-  return records().judge(id)
-end
-
-local function end_damaged(id, seen, owner)
-  return records().end_damaged(id, seen, owner)
-end
-
 -- What an act on one job raised is the job's own, unless Redis refuses such commands now.
 local function end_after(id, problem)
+  --[[LIBRARY]]
   local text = type(problem) == 'table' and problem.err or tostring(problem)
   if is_refusal(text) then error(text) end
   return end_damaged(id, text)
@@ -205,6 +189,7 @@ end
 
 -- After an error in what a worker says of its job: whether its record is damaged, so that the job has ended or is set aside.
 local function is_lost_after(id)
+  --[[LIBRARY]]
   local ok, became = pcall(end_damaged, id)
   return ok and (became == 'ended' or became == 'repaired' or became == 'set_aside')
 end
