@@ -40,6 +40,9 @@ stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '
 RUN_STAMP := $(call stamp,run)
 TEST_STAMP := $(call stamp,test)
 
+# Python keeps compiled modules even where the environment says not to: the tests start hundreds of interpreters.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test clocks lint types format faults schedules soak fuzz bench browser upstream clients lock clean \
 	install install-test install-clients
 

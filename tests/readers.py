@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import websocket
 
+from tests.loopback import NO_CERTIFICATES
+
 
 @dataclass
 class Reading:
@@ -74,7 +76,9 @@ def read_sse(base: str, job: str, after: int = 0, stop_after: int | None = None,
     """Server-sent events; resumes by Last-Event-ID."""
     reading = Reading()
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {}), **options}
-    with httpx.stream("GET", f"{base}/jobs/{job}/stream", headers=headers, timeout=60) as response:
+    with httpx.stream(
+        "GET", f"{base}/jobs/{job}/stream", headers=headers, timeout=60, verify=NO_CERTIFICATES
+    ) as response:
         if response.status_code == 204:
             reading.ended = True
             return reading
@@ -94,7 +98,9 @@ def read_ndjson(base: str, job: str, after: int = 0, stop_after: int | None = No
     reading = Reading()
     headers = {"Accept": "application/x-ndjson", **options}
     rest = b""
-    with httpx.stream("GET", f"{base}/jobs/{job}/stream?after={after}", headers=headers, timeout=60) as response:
+    with httpx.stream(
+        "GET", f"{base}/jobs/{job}/stream?after={after}", headers=headers, timeout=60, verify=NO_CERTIFICATES
+    ) as response:
         response.raise_for_status()
         for chunk in response.iter_raw():
             *lines, rest = (rest + chunk).split(b"\n")
@@ -157,7 +163,7 @@ def read_short_polling(base: str, job: str, after: int = 0, stop_after: int | No
 
 def _poll(base: str, job: str, after: int, stop_after: int | None, wait: str, limit: str, **options: Any) -> Reading:
     reading = Reading()
-    with httpx.Client(base_url=base, timeout=60, headers=options) as client:
+    with httpx.Client(base_url=base, timeout=60, headers=options, verify=NO_CERTIFICATES) as client:
         while not reading.ended:
             answer = client.get(f"/jobs/{job}/entries", params={"after": after, "wait": wait, "limit": limit})
             answer.raise_for_status()
@@ -187,7 +193,7 @@ READERS: dict[str, Read] = {
 def read_text(base: str, job: str, after: int = 0, **headers: str) -> str:
     """The bare text. Raises ``httpx.RemoteProtocolError`` if it was cut."""
     headers = {"Accept": "text/plain", **headers}
-    response = httpx.get(f"{base}/jobs/{job}/stream?after={after}", headers=headers, timeout=60)
+    response = httpx.get(f"{base}/jobs/{job}/stream?after={after}", headers=headers, timeout=60, verify=NO_CERTIFICATES)
     response.raise_for_status()
     return response.text
 
@@ -212,7 +218,7 @@ def read_text_websocket(base: str, job: str) -> str:
 def read_plain_answer(base: str, job: str) -> str:
     """The job itself, polled until it has ended."""
     etag = ""
-    with httpx.Client(base_url=base, timeout=60) as client:
+    with httpx.Client(base_url=base, timeout=60, verify=NO_CERTIFICATES) as client:
         while True:
             answer = client.get(f"/jobs/{job}", headers={"If-None-Match": etag} if etag else {})
             if answer.status_code != 304:

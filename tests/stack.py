@@ -21,6 +21,7 @@ import httpx
 from spool.programs import base_url
 from spool.redis_link import RedisLink
 from spool.server_binary import find_server
+from tests.loopback import NO_CERTIFICATES
 from tests.proxy import Proxy
 
 ROOT = Path(__file__).parent.parent
@@ -137,7 +138,7 @@ class Web(Process):
     def is_ready(self) -> bool:
         """Whether it can serve."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=2, verify=NO_CERTIFICATES).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -250,7 +251,9 @@ class Stack:
 
     def client(self, number: int = 0, **options: Any) -> httpx.Client:
         """An HTTP client of one of the webs; closed with the stack."""
-        client = httpx.Client(base_url=self.webs[number].url, timeout=httpx.Timeout(30), **options)
+        client = httpx.Client(
+            base_url=self.webs[number].url, timeout=httpx.Timeout(30), **options, verify=NO_CERTIFICATES
+        )
         self._clients.append(client)
         return client
 

@@ -13,6 +13,7 @@ import pytest
 
 from bench.compiler import program
 from bench.stand_in_process import StandIn
+from tests.loopback import NO_CERTIFICATES
 
 
 @pytest.fixture(params=["c", "python"])
@@ -31,7 +32,7 @@ def stand_in(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StandIn
 
 def test_streams_stamped_tokens_and_the_end(stand_in: StandIn) -> None:
     """As many tokens as asked for, due in turn, then the finish and [DONE]; and again on the same connection."""
-    with httpx.Client() as client:
+    with httpx.Client(verify=NO_CERTIFICATES) as client:
         assert client.get(f"{stand_in.url}/models").json()["data"][0]["id"] == "stand-in"
         for tokens in (20, 3):
             body = {"model": "stand-in", "stream": True, "max_tokens": 7, "tokens": tokens, "rate": 1000}

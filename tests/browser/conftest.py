@@ -33,9 +33,8 @@ _QUICK = ("test_event_source_after_a_cut", "test_page_when_a_prompt_is_sent", "t
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A few of these run with all tests; the rest takes minutes, and has `make browser`."""
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents and not any(name in item.nodeid for name in _QUICK):
+        if item.nodeid.startswith("tests/browser/") and not any(name in item.nodeid for name in _QUICK):
             item.add_marker(pytest.mark.slow)
 
 
@@ -50,7 +49,7 @@ class Watched:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("response", lambda response: self.answers.append((response.status, response.url)))
 
-    def until(self, expression: str, what: str, within_s: float = 20.0) -> Any:
+    def until(self, expression: str, what: str, within_s: float = 60.0) -> Any:
         """The first true value of a JavaScript expression; fails with what was awaited.
 
         Not playwright's ``wait_for_function``, which evaluates in the page, where its policy forbids that.
@@ -58,7 +57,7 @@ class Watched:
         deadline = time.monotonic() + within_s
         while not (value := self.page.evaluate(expression)):
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {within_s:g} s: {what}\n{self.page.inner_text('body')}")
+                raise AssertionError(f"not within {within_s:g} s: {what}\n{self.page.content()}")
             self.page.wait_for_timeout(20)
         return value
 

@@ -12,49 +12,14 @@ import httpx
 import orjson
 import pytest
 
-from tests.faults.upstreams import stack_with
-from tests.scripted_upstream import refuses, says
+from tests.compatible.chats import asked, begun, chunks_of, text_of
 from tests.stack import Stack, running_stack, wait_for
 from tests.web.problem_shape import assert_problem
 
 FAST = {"rate": 0}
 SLOW = {"tokens": 60, "rate": 40}
 ENDLESS = {"tokens": 5000, "rate": 40}
-WEATHER = {
-    "type": "function",
-    "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
-}
 JSON = {"Content-Type": "application/json"}
-
-
-def asked(chat: str, params: dict[str, Any], *parts: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The body of a request, as ``DefaultChatTransport`` makes it."""
-    said = parts or ({"type": "text", "text": "What is a spool?"},)
-    messages = [{"id": "u1", "role": "user", "parts": list(said)}]
-    return {"id": chat, "messages": messages, "trigger": "submit-message", "params": params, "model": "demo", **more}
-
-
-def chunks_of(text: str) -> list[dict[str, Any]]:
-    """The chunks of a whole stream, after the rules for its bytes."""
-    blocks = [block for block in text.split("\n\n") if not block.startswith(":")]
-    assert blocks[-2:] == ["data: [DONE]", ""]
-    assert all(block.startswith("data: {") for block in blocks[:-2])
-    return [orjson.loads(block.removeprefix("data: ")) for block in blocks[:-2]]
-
-
-def text_of(chunks: list[dict[str, Any]]) -> str:
-    """The text that the chunks add up to."""
-    return "".join([chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta"])
-
-
-def begun(client: httpx.Client, body: dict[str, Any], **headers: str) -> str:
-    """The id of a job that was begun by a client which left once it had some text."""
-    with client.stream("POST", "/ai/chat", json=body, headers=headers) as answer:
-        assert answer.status_code == 200, answer.read()
-        for line in answer.iter_lines():
-            if "text-delta" in line:
-                break
-        return answer.headers["X-Spool-Job"]
 
 
 @pytest.fixture
@@ -185,39 +150,6 @@ def test_body_that_is_nested_too_deeply(stack: Stack, chat: str) -> None:
     body = orjson.dumps(asked(chat, FAST))[:-1] + b',"data":' + b"[" * 300 + b"]" * 300 + b"}"
     problem = assert_problem(stack.client(0).post("/ai/chat", content=body, headers=JSON), 422)
     assert "nested" in problem["detail"]
-
-
-def test_what_the_model_gets(directory: Path, chat: str) -> None:
-    """The upstream sees the system prompt first, the conversation in its own shape, params and tools, and no extras;
-    while it refuses, the client is told."""
-    image = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0KGgo="}
-    more = {"system": "Be brief.", "tools": [WEATHER], "tool_choice": "auto", "webSearch": True, "model": None}
-    body = asked(chat, {"temperature": 0.5}, image, {"type": "text", "text": "What is it?"}, **more)
-    with stack_with(directory, refuses(429, retry_after="1"), says("A ", "dot."), webs=1) as (stack, upstream):
-        chunks = chunks_of(stack.client().post("/ai/chat", json=body).text)
-        request = upstream.calls[-1].body
-    assert [message["role"] for message in request["messages"]] == ["system", "user"]
-    assert request["messages"][0]["content"] == "Be brief."
-    assert [part["type"] for part in request["messages"][1]["content"]] == ["image_url", "text"]
-    assert (request["temperature"], request["tools"], request["tool_choice"]) == (0.5, [WEATHER], "auto")
-    assert not {"webSearch", "system", "id", "trigger", "params"} & set(request)
-    waiting = [chunk["data"] for chunk in chunks if chunk["type"] == "data-waiting"]
-    assert waiting
-    assert set(waiting[0]) == {"reason", "retry_at"}
-    assert text_of(chunks) == "A dot."
-
-
-def test_chat_of_another_owner(directory: Path, chat: str) -> None:
-    """A chat of the same id is another one for another owner, who can neither resume nor stop it."""
-    with running_stack(directory, webs=1, workers=1, API_KEYS="ada=secret-a,bob=secret-b") as stack:
-        ada, bob = (stack.client(headers={"Authorization": f"Bearer secret-{name}"}) for name in "ab")
-        job = begun(ada, asked(chat, ENDLESS))
-        assert bob.get(f"/ai/chat/{chat}/stream").status_code == 204
-        bob.post(f"/ai/chat/{chat}/stop")
-        assert ada.get(f"/jobs/{job}").json()["cancel_requested_at"] is None
-        assert_problem(stack.client().get(f"/ai/chat/{chat}/stream"), 401)
-        ada.post(f"/ai/chat/{chat}/stop")
-        wait_for(lambda: ada.get(f"/jobs/{job}").json()["status"] == "cancelled", "it is cancelled")
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ WEATHER: Any = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(stack: Stack) -> Iterator[OpenAI]:
     """The SDK, at the first web."""
     with openai_at(stack, 0) as sdk:
@@ -322,12 +322,21 @@ def test_native_job_as_a_response(client: OpenAI, stack: Stack) -> None:
     assert stack.client(1).get(f"/jobs/{made.id.removeprefix('resp_')}").json()["text"] == made.output_text
 
 
-def test_web_dies_in_the_middle(directory: Path) -> None:
+@pytest.fixture(scope="module")
+def mortal(short_dir: Path) -> Iterator[Stack]:
+    """A stack whose parts a test may kill."""
+    directory = short_dir / "mortal"
+    directory.mkdir()
+    with running_stack(directory, workers=1) as running:
+        yield running
+
+
+def test_web_dies_in_the_middle(mortal: Stack) -> None:
     """A background stream whose web is killed goes on at another one, complete, where ``starting_after`` says."""
-    with running_stack(directory) as stack, openai_at(stack, 0) as here, openai_at(stack, 1) as there:
+    with openai_at(mortal, 0) as here, openai_at(mortal, 1) as there:
         stream = here.responses.create(model="demo", input=PROMPT, stream=True, background=True, extra_body=SLOW)
         seen = [next(stream) for _ in range(15)]
-        stack.webs[0].kill()
+        mortal.webs[0].kill()
         seen += list(
             there.responses.retrieve(seen[0].response.id, stream=True, starting_after=seen[-1].sequence_number)
         )
@@ -337,16 +346,15 @@ def test_web_dies_in_the_middle(directory: Path) -> None:
         assert seen[-1].response.output_text == text
 
 
-def test_worker_dies_in_the_middle(directory: Path) -> None:
+def test_worker_dies_in_the_middle(mortal: Stack) -> None:
     """A stream whose worker is killed goes on in the very same stream, where the model can; else it ends ``failed``."""
     tool = {"tools": [WEATHER], "tool_choice": "required", "rate": 0.2}
-    with running_stack(directory) as stack, openai_at(stack, 0) as client:
+    with openai_at(mortal, 1) as client:
         text = client.responses.create(model="demo", input=PROMPT, stream=True, extra_body=SLOW)
         call = client.responses.create(model="demo", input="Paris?", stream=True, extra_body=tool)
         heads = [[next(one) for _ in range(count)] for one, count in ((text, 9), (call, 3))]
-        for worker in stack.workers:
-            worker.kill()
-            worker.start()
+        mortal.workers[0].kill()
+        mortal.workers[0].start()
         went_on, broke = (head + list(rest) for head, rest in zip(heads, (text, call), strict=True))
     assert went_on[-1].type == "response.incomplete"
     deltas = "".join(event.delta for event in went_on if event.type == "response.output_text.delta")

@@ -1,4 +1,4 @@
-"""What an upstream gets to see of a request to ``/v1``: everything that Spool does not have to do itself."""
+"""The upstream's view of a request to ``/v1`` or ``/ai/chat``: everything that Spool does not have to do itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+from tests.compatible.chats import WEATHER, asked, chunks_of, text_of
 from tests.faults.upstreams import stack_with
-from tests.scripted_upstream import Call, ScriptedUpstream
+from tests.scripted_upstream import Call, ScriptedUpstream, refuses, says
 from tests.stack import Stack
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -49,7 +50,7 @@ def stack_and_upstream(short_dir: Path) -> Iterator[tuple[Stack, ScriptedUpstrea
         yield both
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(stack_and_upstream: tuple[Stack, ScriptedUpstream]) -> Iterator[OpenAI]:
     """The SDK."""
     with OpenAI(base_url=f"{stack_and_upstream[0].webs[0].url}/v1", api_key="none") as sdk:
@@ -188,3 +189,24 @@ def test_next_turn_has_the_whole_conversation(client: OpenAI, upstream: Scripted
         ],
     }
     assert by_id[3] == {"role": "tool", "tool_call_id": "call-two", "content": "2"}
+
+
+def test_chat_of_the_ai_sdk(stack_and_upstream: tuple[Stack, ScriptedUpstream], upstream: ScriptedUpstream) -> None:
+    """The upstream sees the system prompt first, the conversation in its own shape, params and tools, and no extras;
+    while it refuses, the client is told."""
+    image = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0KGgo="}
+    more = {"system": "Be brief.", "tools": [WEATHER], "tool_choice": "auto", "webSearch": True, "model": None}
+    body = asked("chat/passed", {"temperature": 0.5}, image, {"type": "text", "text": "What is it?"}, **more)
+    upstream.scripts[:] = [answers] * len(upstream.calls)
+    upstream.scripts += [refuses(429, retry_after="1"), says("A ", "dot."), answers]
+    chunks = chunks_of(stack_and_upstream[0].client().post("/ai/chat", json=body).text)
+    request = upstream.calls[-1].body
+    assert [message["role"] for message in request["messages"]] == ["system", "user"]
+    assert request["messages"][0]["content"] == "Be brief."
+    assert [part["type"] for part in request["messages"][1]["content"]] == ["image_url", "text"]
+    assert (request["temperature"], request["tools"], request["tool_choice"]) == (0.5, [WEATHER], "auto")
+    assert not {"webSearch", "system", "id", "trigger", "params"} & set(request)
+    waiting = [chunk["data"] for chunk in chunks if chunk["type"] == "data-waiting"]
+    assert waiting
+    assert set(waiting[0]) == {"reason", "retry_at"}
+    assert text_of(chunks) == "A dot."

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from spool.settings import WebSettings, WorkerSettings, known_variables
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import running_stack
 
 ROOT = Path(__file__).parents[2]
@@ -363,7 +364,7 @@ def test_real_web_that_is_stopped_behind_nginx(nginx: Start, directory: Path) ->
     """Of 40 requests while one of two webs is stopped, each gets its answer."""
     with running_stack(directory, webs=2, workers=0) as stack:
         port = nginx(stack.webs[0].port, stack.webs[1].port)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=NO_CERTIFICATES) as client:
             for _ in range(10):
                 assert client.get("/livez").status_code == 200
             stack.webs[0].pause()

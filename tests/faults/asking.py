@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Web
 
 BODY = {"prompt": "asked while Redis was away", "params": {"tokens": 5, "rate": 0}}
@@ -58,7 +59,9 @@ def ask(web: Web, routes: Iterable[tuple[str, str]], *, times: int = 1, within_s
     """All of these routes at the same time, each so often."""
     asked = [route for route in routes for _ in range(times)]
     with (
-        httpx.Client(base_url=web.url, timeout=within_s, limits=httpx.Limits(max_connections=None)) as client,
+        httpx.Client(
+            base_url=web.url, timeout=within_s, limits=httpx.Limits(max_connections=None), verify=NO_CERTIFICATES
+        ) as client,
         ThreadPoolExecutor(len(asked)) as pool,
     ):
         return list(pool.map(lambda route: _ask(client, *route), asked))
@@ -66,7 +69,7 @@ def ask(web: Web, routes: Iterable[tuple[str, str]], *, times: int = 1, within_s
 
 def submit(web: Web, key: str = "", **body: Any) -> Answer:
     """One submit, under a key."""
-    with httpx.Client(base_url=web.url, timeout=60) as client:
+    with httpx.Client(base_url=web.url, timeout=60, verify=NO_CERTIFICATES) as client:
         return _ask(client, "POST", "/jobs", key, body or BODY)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from tests.loopback import NO_CERTIFICATES
+
 _PAUSE_S = 0.2
 
 
@@ -21,7 +23,9 @@ class Caller:
         self.violations: list[str] = []
         self._urls = itertools.cycle(urls)
         self._within_s = within_s
-        self._client = httpx.Client(timeout=15, limits=httpx.Limits(max_connections=None, max_keepalive_connections=20))
+        self._client = httpx.Client(
+            timeout=15, limits=httpx.Limits(max_connections=None, max_keepalive_connections=20), verify=NO_CERTIFICATES
+        )
 
     def submit(self, body: Mapping[str, Any]) -> str | None:
         """The id of the job; the same key each time, so that it is one job however often it is asked for."""

@@ -23,6 +23,7 @@ from tests.stack import running_stack, wait_for
 CLOSED_WITHIN_S = 1.0
 
 
+@pytest.mark.slow
 def test_cancel_closes_the_upstream_connection(directory: Path) -> None:
     """Within a second of a cancel the upstream sees its client go, before an answer's head and its first byte, in the
     middle of an answer that is silent, and of one that is not."""

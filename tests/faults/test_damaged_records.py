@@ -16,6 +16,7 @@ from tests.damage.trial import STATES, Trial
 from tests.faults.jobs import ENDED, Jobs
 from tests.faults.measured import measured
 from tests.faults.vitals import processes_of
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Stack, running_stack
 
 pytestmark = pytest.mark.slow
@@ -80,9 +81,11 @@ def test_damage_while_the_stack_runs(stack: Stack) -> None:
         names.append(mutation.name)
         mutation.act(stack.redis.link)
         for web in stack.webs:
-            statuses.add(httpx.get(f"{web.url}/jobs/{job_id}", timeout=10).status_code)
-            statuses.add(httpx.get(f"{web.url}/jobs/{job_id}/entries?wait=0", timeout=10).status_code)
-            statuses.add(httpx.get(f"{web.url}/jobs", timeout=10).status_code)
+            statuses.add(httpx.get(f"{web.url}/jobs/{job_id}", timeout=10, verify=NO_CERTIFICATES).status_code)
+            statuses.add(
+                httpx.get(f"{web.url}/jobs/{job_id}/entries?wait=0", timeout=10, verify=NO_CERTIFICATES).status_code
+            )
+            statuses.add(httpx.get(f"{web.url}/jobs", timeout=10, verify=NO_CERTIFICATES).status_code)
     jobs.wait_for_status(healthy, "succeeded", within_s=60)
     after = [jobs.submit(f"after {number}", tokens=5, rate=0) for number in range(10)]
     jobs.wait_for_status(after, "succeeded", within_s=30)
@@ -99,7 +102,9 @@ def test_readers_of_damaged_jobs_are_told(stack: Stack) -> None:
     for number in range(12):
         job_id = jobs.submit(f"read {number}", tokens=80, rate=20)
         jobs.wait_for_entries([job_id], 3)
-        with httpx.stream("GET", f"{stack.webs[0].url}/jobs/{job_id}/stream", timeout=60) as answer:
+        with httpx.stream(
+            "GET", f"{stack.webs[0].url}/jobs/{job_id}/stream", timeout=60, verify=NO_CERTIFICATES
+        ) as answer:
             lines = answer.iter_lines()
             next(lines)
             mutation = dice.choice([one for one in mutations_of_record(stack, job_id) if "HDEL" in one.name])

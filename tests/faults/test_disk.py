@@ -15,6 +15,7 @@ from tests.faults.crowd import Crowd
 from tests.faults.jobs import Jobs, let_pass
 from tests.faults.measured import measured
 from tests.faults.transports import TRANSPORTS
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Stack, running_stack, wait_for
 
 LEASE_S = 2
@@ -37,7 +38,9 @@ def full_disk(stack: Stack) -> Iterator[None]:
 
 def submit(web: str) -> httpx.Response:
     """The answer to a submit."""
-    return httpx.post(f"{web}/jobs", json={"prompt": "full", "params": {"tokens": 5}}, timeout=30)
+    return httpx.post(
+        f"{web}/jobs", json={"prompt": "full", "params": {"tokens": 5}}, timeout=30, verify=NO_CERTIFICATES
+    )
 
 
 @pytest.mark.slow
@@ -68,9 +71,9 @@ def test_disk_of_redis_is_full(directory: Path) -> None:
                     assert answer.status_code == 503, answer.text
                     assert answer.headers["retry-after"].isdigit()
                 let_pass(0.2)
-            assert httpx.get(f"{stack.webs[0].url}/livez", timeout=5).status_code == 200
-            assert httpx.get(f"{stack.webs[0].url}/readyz", timeout=10).status_code == 503
-            assert httpx.get(f"{stack.webs[0].url}/jobs/{ids[0]}", timeout=5).status_code == 200
+            assert httpx.get(f"{stack.webs[0].url}/livez", timeout=5, verify=NO_CERTIFICATES).status_code == 200
+            assert httpx.get(f"{stack.webs[0].url}/readyz", timeout=10, verify=NO_CERTIFICATES).status_code == 503
+            assert httpx.get(f"{stack.webs[0].url}/jobs/{ids[0]}", timeout=5, verify=NO_CERTIFICATES).status_code == 200
         room = time.monotonic()
         wait_for(lambda: submit(stack.webs[0].url).status_code == 202, "submits are taken again", 30)
         taken_s = time.monotonic() - room

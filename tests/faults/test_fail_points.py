@@ -50,7 +50,7 @@ WEB_POINTS = ("submit.before", "submit.written", "submit.rung")
 HAND_BACK_POINTS = ("hand_back.before", "hand_back.answered")
 ADOPT_POINTS = ("adopt.before", "adopt.answered")
 KEEPER_POINTS = ("keep.bell",)
-QUICK = ("claim.answered", "append.answered")
+QUICK = ("append.answered",)
 LOSABLE = [name for name in WORKER_POINTS if POINTS[name].lost]
 
 slow = pytest.mark.slow
@@ -201,9 +201,8 @@ def test_hand_back_cut_off(ground: Ground, point: str, action: str) -> None:
     ground.all_is_well(jobs)
 
 
-@pytest.mark.parametrize(
-    "point", [pytest.param(name, marks=() if name == "submit.written" else slow) for name in WEB_POINTS]
-)
+@slow
+@pytest.mark.parametrize("point", WEB_POINTS)
 def test_web_killed(ground: Ground, point: str) -> None:
     """A web process dies in the middle of a submit. The caller asks again with its key, at either web, and has one
     job."""

@@ -17,6 +17,7 @@ from tests.faults.crowd import Crowd
 from tests.faults.jobs import Jobs, let_pass
 from tests.faults.measured import measured
 from tests.faults.vitals import processes_of
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import ROOT, Process, free_port, running_stack, wait_for
 
 FOUND_OUT_S = 20.0
@@ -37,7 +38,7 @@ def test_process_of_a_web_that_stands_still(directory: Path) -> None:
             began = time.monotonic()
             asked = Counter[str]()
             while stopped in processes_of(web):
-                with httpx.Client() as client:
+                with httpx.Client(verify=NO_CERTIFICATES) as client:
                     try:
                         asked[str(client.get(f"{web.url}/livez", timeout=FOUND_OUT_S).status_code)] += 1
                     except httpx.HTTPError as exc:
@@ -83,7 +84,7 @@ def test_web_of_spool_run_that_stands_still(directory: Path) -> None:
 
     def is_ready() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2, verify=NO_CERTIFICATES).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -115,7 +116,7 @@ def test_posts_over_kept_connections_to_a_web_that_stops(directory: Path) -> Non
         over = threading.Event()
 
         def post() -> None:
-            with httpx.Client(base_url=web.url, timeout=20) as client:
+            with httpx.Client(base_url=web.url, timeout=20, verify=NO_CERTIFICATES) as client:
                 while not over.is_set():
                     try:
                         answer = client.post("/jobs", json={"prompt": "x", "params": {"tokens": 1}})

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,33 @@ from tests.faults.crowd import Crowd
 from tests.faults.jobs import Jobs, spread
 from tests.faults.measured import measured
 from tests.faults.transports import TRANSPORTS
-from tests.faults.upstreams import MODEL, breaks, closed_s, silent, stack_with, stalls
-from tests.scripted_upstream import Call, Script, refuses, says
-from tests.stack import wait_for
+from tests.faults.upstreams import MODEL, breaks, closed_s, silent, stack_with, stack_with_many, stalls
+from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses, says
+from tests.stack import Stack, wait_for
 
 MIB = 1024 * 1024
 
 
-def test_upstream_that_refuses_at_first(directory: Path) -> None:
+@pytest.fixture(scope="module")
+def shared(short_dir: Path) -> Iterator[tuple[Stack, dict[str, ScriptedUpstream]]]:
+    """One stack with an upstream for each of the tests that need no other settings."""
+    models = {
+        "busy": [refuses(429, Retry_After="1"), says("Hel", "lo", usage=(3, 2))],
+        "broken": [breaks, says("Right")],
+        "strict": [refuses(400, "too spicy")],
+    }
+    directory = short_dir / "upstreams"
+    directory.mkdir()
+    with stack_with_many(directory, models) as both:
+        yield both
+
+
+def test_upstream_that_refuses_at_first(shared: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
     """A 429 is waited out, visibly, and the answer follows on every transport."""
-    scripts = (refuses(429, Retry_After="1"), says("Hel", "lo", usage=(3, 2)))
-    with stack_with(directory, *scripts) as (stack, upstream), Crowd([web.url for web in stack.webs]) as crowd:
+    stack, upstream = shared[0], shared[1]["busy"]
+    with Crowd([web.url for web in stack.webs]) as crowd:
         jobs = Jobs(stack)
-        job = jobs.submit(fields=MODEL)
+        job = jobs.submit(fields={"model": "busy"})
         for transport in TRANSPORTS:
             crowd.follow(job, transport)
         jobs.wait_for_end()
@@ -38,15 +53,14 @@ def test_upstream_that_refuses_at_first(directory: Path) -> None:
         assert json.loads(jobs.field(job, "usage")) == {"input_tokens": 3, "output_tokens": 2}
 
 
-def test_upstream_that_dies_mid_answer(directory: Path) -> None:
+def test_upstream_that_dies_mid_answer(shared: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
     """An answer that breaks off is begun anew, announced by ``restarted``; its first text does not count."""
-    with stack_with(directory, breaks, says("Right")) as (stack, _upstream):
-        jobs = Jobs(stack)
-        job = jobs.submit(fields=MODEL)
-        jobs.wait_for_end()
-        assert jobs.kinds(job) == ["started", "token", "waiting", "restarted", "token", "done"]
-        assert stack.client().get(f"/jobs/{job}").json()["text"] == "Right"
-        assert jobs.violations() == []
+    jobs = Jobs(shared[0])
+    job = jobs.submit(fields={"model": "broken"})
+    jobs.wait_for_end()
+    assert jobs.kinds(job) == ["started", "token", "waiting", "restarted", "token", "done"]
+    assert shared[0].client().get(f"/jobs/{job}").json()["text"] == "Right"
+    assert jobs.violations() == []
 
 
 @pytest.mark.slow
@@ -191,15 +205,14 @@ def test_upstream_that_is_away_until_the_deadline(directory: Path) -> None:
         assert jobs.error(job)["retryable"] is True
 
 
-def test_upstream_that_rejects(directory: Path) -> None:
+def test_upstream_that_rejects(shared: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
     """A prompt that the upstream rejects fails with the upstream's reason, not retryable."""
-    with stack_with(directory, refuses(400, "too spicy")) as (stack, _upstream):
-        jobs = Jobs(stack)
-        job = jobs.submit(fields=MODEL)
-        jobs.wait_for_end()
-        assert jobs.error(job)["code"] == "upstream_rejected"
-        assert "too spicy" in jobs.error(job)["message"]
-        assert jobs.error(job)["retryable"] is False
+    jobs = Jobs(shared[0])
+    job = jobs.submit(fields={"model": "strict"})
+    jobs.wait_for_end()
+    assert jobs.error(job)["code"] == "upstream_rejected"
+    assert "too spicy" in jobs.error(job)["message"]
+    assert jobs.error(job)["retryable"] is False
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,29 @@ def stack_with(
 ) -> Iterator[tuple[Stack, ScriptedUpstream]]:
     """A Spool whose models file names a scripted upstream's model ``m``, with these limits."""
     with ScriptedUpstream(*scripts) as upstream:
-        lines = [f"{name} = {value}" for name, value in (limits or {}).items()]
-        models = ["[[upstream]]", 'name = "u"', f'url = "{upstream.url}"', "[[upstream.model]]", 'name = "m"', *lines]
         path = directory / "models.toml"
-        path.write_text("\n".join(models))
+        path.write_text("\n".join(_upstream("m", upstream, limits or {})))
         with running_stack(directory, **{"workers": 1, "MODELS_FILE": path, **options}) as stack:
             yield stack, upstream
+
+
+@contextmanager
+def stack_with_many(
+    directory: Path, models: dict[str, list[Script]], **options: Any
+) -> Iterator[tuple[Stack, dict[str, ScriptedUpstream]]]:
+    """A Spool whose models file names a scripted upstream for each of these models."""
+    with ExitStack() as exits:
+        upstreams = {name: exits.enter_context(ScriptedUpstream(*scripts)) for name, scripts in models.items()}
+        path = directory / "models.toml"
+        path.write_text("\n".join(line for pair in upstreams.items() for line in _upstream(*pair, {})))
+        settings = {"workers": 1, "MODELS_FILE": path, **options}
+        yield exits.enter_context(running_stack(directory, **settings)), upstreams
+
+
+def _upstream(model: str, upstream: ScriptedUpstream, limits: dict[str, Any]) -> list[str]:
+    lines = [f"{name} = {value}" for name, value in limits.items()]
+    names = [f'name = "of-{model}"', f'url = "{upstream.url}"', "[[upstream.model]]", f'name = "{model}"']
+    return ["[[upstream]]", *names, *lines]
 
 
 def silent(call: Call) -> None:

@@ -10,6 +10,7 @@ import httpx
 
 from spool.redis_link import RedisLink
 from tests.faults.checker import PREFIX
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Process, Web
 
 _STREAMS = re.compile(r'^spool_streams\{media_type="[^"]*"\} ([0-9.]+)$', re.MULTILINE)
@@ -18,7 +19,7 @@ _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 def open_streams(web: Web) -> int:
     """How many streams it says it has."""
-    text = httpx.get(f"{web.url}/metrics", timeout=10).text
+    text = httpx.get(f"{web.url}/metrics", timeout=10, verify=NO_CERTIFICATES).text
     return round(sum(float(count) for count in _STREAMS.findall(text)))
 
 

@@ -18,7 +18,7 @@ VENV = SERVE.parents[2] / ".venv-upstream"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """These need a model server that is installed apart: `make upstream`."""
     for item in items:
-        if VENV.parent / "tests" / "real_upstream" in item.path.parents:
+        if item.nodeid.startswith("tests/real_upstream/"):
             item.add_marker(pytest.mark.slow)
 
 

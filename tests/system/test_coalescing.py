@@ -126,22 +126,17 @@ def test_batch_coalesces_unless_it_says_otherwise(stack: Stack, jobs: Jobs) -> N
     assert lengths[3] == 203
 
 
-@pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
-def test_worker_that_goes(directory: Path, signal: str) -> None:
+def test_worker_that_goes(directory: Path) -> None:
     """A worker that is stopped writes what it holds before it hands the job back, and the next one goes on from there.
     What one that was killed held is generated again. The answer is whole either way."""
     with running_stack(directory, webs=1, workers=1, WORKER_DRAIN_S=0) as stack:
-        jobs = Jobs(stack)
-        job = jobs.submit(fields={"coalesce": HELD_LONG}, **HOLDS | {"rate": 4, "tokens": 12})
-        jobs.wait_for_entries([job], 2)
-        worker = stack.workers[0]
-        if signal == "SIGTERM":
-            worker.stop()
-            assert jobs.kinds(job) == ["started", "reasoning", "token"]
-        else:
-            worker.kill()
-            assert jobs.kinds(job) == ["started", "reasoning"]
-        worker.start()
-        jobs.wait_for_end()
-        assert jobs.violations() == []
-        assert ("continued" if signal == "SIGTERM" else "restarted") in jobs.kinds(job)
+        jobs, worker = Jobs(stack), stack.workers[0]
+        for ends, left, goes_on in ((worker.stop, ["token"], "continued"), (worker.kill, [], "restarted")):
+            job = jobs.submit(fields={"coalesce": HELD_LONG}, **HOLDS | {"rate": 4, "tokens": 12})
+            jobs.wait_for_entries([job], 2)
+            ends()
+            assert jobs.kinds(job) == ["started", "reasoning", *left]
+            worker.start()
+            jobs.wait_for_end()
+            assert jobs.violations() == []
+            assert goes_on in jobs.kinds(job)

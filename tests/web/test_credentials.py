@@ -10,6 +10,7 @@ import httpx
 import pytest
 import websocket
 
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Stack, running_stack
 from tests.web.conftest import ALICE, BOB
 from tests.web.problem_shape import assert_problem, stored
@@ -51,7 +52,9 @@ WRONG = [
 def test_no_key(guarded: Stack, method: str, path: str) -> None:
     """Without a key, nothing but what is public is answered."""
     before = stored(guarded.redis.link)
-    response = httpx.request(method, guarded.webs[0].url + path, json={"prompt": "x"} if method == "POST" else None)
+    response = httpx.request(
+        method, guarded.webs[0].url + path, json={"prompt": "x"} if method == "POST" else None, verify=NO_CERTIFICATES
+    )
     assert_problem(response, 401)
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
     assert stored(guarded.redis.link) == before
@@ -61,20 +64,23 @@ def test_no_key(guarded: Stack, method: str, path: str) -> None:
 def test_wrong_key(guarded: Stack, shown: str | None) -> None:
     """A key that is wrong, or shown in another way, is none."""
     headers = {} if shown is None else {b"Authorization": shown.encode("latin-1").strip()}
-    response = httpx.get(f"{guarded.webs[0].url}/jobs", headers=headers)
+    response = httpx.get(f"{guarded.webs[0].url}/jobs", headers=headers, verify=NO_CERTIFICATES)
     assert_problem(response, 401)
 
 
 @pytest.mark.parametrize("shown", [f"Bearer {ALICE}", f"bearer {ALICE}", f"BEARER  {ALICE}"])
 def test_right_key(guarded: Stack, shown: str) -> None:
     """The scheme's name has no case."""
-    assert httpx.get(f"{guarded.webs[0].url}/jobs", headers={"Authorization": shown}).status_code == 200
+    assert (
+        httpx.get(f"{guarded.webs[0].url}/jobs", headers={"Authorization": shown}, verify=NO_CERTIFICATES).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize("path", PUBLIC)
 def test_public_without_a_key(guarded: Stack, path: str) -> None:
     """What is public needs no key."""
-    assert httpx.get(guarded.webs[0].url + path).status_code == 200
+    assert httpx.get(guarded.webs[0].url + path, verify=NO_CERTIFICATES).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/ws", f"/jobs/{JOB}/ws"])
@@ -129,7 +135,7 @@ def open_to_all(short_dir: Path) -> Iterator[Stack]:
 def test_host_that_is_not_ours(open_to_all: Stack, host: str) -> None:
     """Where nobody needs a key, a page elsewhere cannot reach us under a name of its own."""
     for path in ("/jobs", "/livez", "/"):
-        response = httpx.get(open_to_all.webs[0].url + path, headers={"Host": host})
+        response = httpx.get(open_to_all.webs[0].url + path, headers={"Host": host}, verify=NO_CERTIFICATES)
         assert 400 <= response.status_code < 500
 
 
@@ -152,7 +158,7 @@ def test_no_key_shows_anywhere(guarded: Stack) -> None:
     for method, path in [*GUARDED, *(("GET", path) for path in PUBLIC), ("GET", "/nowhere"), ("PUT", "/jobs")]:
         for secret in (ALICE, wrong):
             headers = {"Authorization": f"Bearer {secret}"}
-            answers.append(httpx.request(method, guarded.webs[0].url + path, headers=headers))
+            answers.append(httpx.request(method, guarded.webs[0].url + path, headers=headers, verify=NO_CERTIFICATES))
     for answer in answers:
         shown = answer.text + str(answer.headers)
         assert not any(secret in shown for secret in (ALICE, BOB, wrong))

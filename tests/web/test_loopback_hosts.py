@@ -11,6 +11,7 @@ import pytest
 import websocket
 
 from spool.programs import answers_ready
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Stack, running_stack
 from web.loopback_hosts import is_trusted
 
@@ -61,6 +62,6 @@ def test_web_on_ipv6(on_ipv6: Stack) -> None:
     port, url = on_ipv6.webs[0].port, on_ipv6.webs[0].url
     assert url == f"http://[::1]:{port}"
     assert answers_ready("::1", port, timeout_s=30)
-    assert httpx.get(f"{url}/jobs").status_code == 200
-    assert httpx.get(f"{url}/jobs", headers={"Host": "evil.example"}).status_code == 400
+    assert httpx.get(f"{url}/jobs", verify=NO_CERTIFICATES).status_code == 200
+    assert httpx.get(f"{url}/jobs", headers={"Host": "evil.example"}, verify=NO_CERTIFICATES).status_code == 400
     websocket.create_connection(f"ws://[::1]:{port}/ws", timeout=60, origin=url).close()

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import websocket
 
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Stack, running_stack, wait_for
 from tests.web.conftest import ALICE, BOB
 from tests.web.problem_shape import assert_problem, stored
@@ -41,8 +42,12 @@ def clients(shared: Stack) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     shared.redis.link.call("FLUSHALL")
     url, timeout = shared.webs[0].url, httpx.Timeout(5)
     with (
-        httpx.Client(base_url=url, timeout=timeout, headers={"Authorization": f"Bearer {ALICE}"}) as alice,
-        httpx.Client(base_url=url, timeout=timeout, headers={"Authorization": f"Bearer {BOB}"}) as bob,
+        httpx.Client(
+            base_url=url, timeout=timeout, headers={"Authorization": f"Bearer {ALICE}"}, verify=NO_CERTIFICATES
+        ) as alice,
+        httpx.Client(
+            base_url=url, timeout=timeout, headers={"Authorization": f"Bearer {BOB}"}, verify=NO_CERTIFICATES
+        ) as bob,
     ):
         yield alice, bob
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.faults.flooder import closed_by_server, port_answers
+from tests.loopback import NO_CERTIFICATES
 from tests.stack import Stack, running_stack
 
 HOST = "HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -230,7 +231,7 @@ def test_more_connections_than_there_are_places(hasty: Stack) -> None:
     """However many are open and say nothing, begin a request or are kept: a new client is answered at once, and those
     that were waiting longest have been closed for it."""
     port = hasty.webs[0].port
-    kept = httpx.Client(base_url=hasty.webs[0].url)
+    kept = httpx.Client(base_url=hasty.webs[0].url, verify=NO_CERTIFICATES)
     with kept:
         for text in ("", f"GET /livez {HOST}\r\n"):
             opened: list[socket.socket] = []
