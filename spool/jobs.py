@@ -165,6 +165,27 @@ class Job:
         return self.status in ENDED
 
     @classmethod
+    def accepted(cls, new: NewJob, created_at: float, deadline_at: float, queue_position: int | None) -> Job:
+        """The job that a submit has just written."""
+        return cls(
+            id=new.id,
+            status=Status.QUEUED,
+            owner=new.owner,
+            model=new.model,
+            created_at=created_at,
+            deadline_at=deadline_at,
+            priority=new.priority,
+            surface=new.surface,
+            on_worker_loss=new.on_worker_loss,
+            metadata=new.metadata,
+            on_disconnect=new.on_disconnect,
+            coalesce=new.coalesce,
+            batch=new.batch or None,
+            batch_index=new.batch_index if new.batch else None,
+            queue_position=queue_position,
+        )
+
+    @classmethod
     def decode(cls, raw: Sequence[bytes], *, queue_position: int | None = None, text: str | None = None) -> Job:
         """A job from its record as HGETALL gives it: names and values in turn."""
         try:

@@ -133,4 +133,7 @@ def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
     if outcome == b"no_batch":
         raise BatchNotFound(new.batch)
     position, *record = reply[2:]
+    if outcome == b"created":
+        created_ms, deadline_ms = record
+        return Submitted(Job.accepted(new, created_ms / 1000, deadline_ms / 1000, position), replayed=False)
     return Submitted(Job.decode(record, queue_position=position), replayed=outcome == b"replayed")

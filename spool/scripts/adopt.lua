@@ -22,7 +22,7 @@ end
 if record.status ~= 'queued' or tonumber(record.attempt) ~= attempt - 1 or tonumber(record.last) >= first then
   return 'lost'
 end
-begin_attempt(id, {
+begin_attempt(id, record, {
   attempt = attempt, mode = ARGV[6], first = first, fence = fence, worker = ARGV[4], lease_ms = tonumber(ARGV[3]),
   -- What was sent behind the first entry is missing still; a heartbeat says when it is there again.
   server = record.server,

@@ -21,7 +21,7 @@ local now = try('TIME')
 
 for _, command in ipairs({
   {'GET', none}, {'GETRANGE', none, 0, 0}, {'HGET', none, 'a'}, {'HSCAN', none, 0}, {'LLEN', none}, {'SRANDMEMBER', none},
-  {'MEMORY', 'USAGE', none}, {'HGETALL', none}, {'HMGET', none, 'a'}, {'HEXISTS', none, 'a'}, {'HLEN', none},
+  {'MEMORY', 'USAGE', none}, {'HGETALL', none}, {'HMGET', none, 'a'}, {'HEXISTS', none, 'a'}, {'HLEN', none}, {'HVALS', none}, {'HKEYS', none},
   {'LRANGE', none, 0, 0}, {'PTTL', none}, {'SCARD', none}, {'SMEMBERS', none}, {'STRLEN', none}, {'TYPE', none},
   {'XRANGE', none, '-', '+', 'COUNT', 1}, {'XREVRANGE', none, '+', '-', 'COUNT', 1}, {'XINFO', 'STREAM', none},
   {'ZCARD', none}, {'ZRANGE', none, 0, 0}, {'ZRANGEBYSCORE', none, 0, 0}, {'ZREVRANGEBYSCORE', none, 0, 0},

@@ -15,17 +15,22 @@ local THIS_SCHEMA = tostring(SCHEMA)
 local PARKED_AT_MOST = 1000
 local owner_limit
 
-local function answer(id)
+-- `opening` is the attempt's first entry, and `mode` its kind.
+local function answer(id, mode, opening)
   local key = job_key(id)
-  local out = redis.call('HGETALL', key)
-  local record = redis.call('HMGET', key, 'mode', 'last')
-  local opening = redis.call('XRANGE', key .. ':log', record[2] .. '-0', record[2] .. '-0')
-  table.insert(out, 1, id)
-  table.insert(out, 2, record[1] == 'continued' and redis.call('GET', key .. ':text') or '')
-  table.insert(out, 3, redis.call('GET', key .. ':input') or '')
-  table.insert(out, 4, NOW)
-  table.insert(out, 5, opening[1] and opening[1][2][2] or '')
+  local text, input = mode == 'continued' and redis.call('GET', key .. ':text'), redis.call('GET', key .. ':input')
+  local out = {id, text or '', input or '', NOW, opening}
+  for _, value in ipairs(redis.call('HGETALL', key)) do
+    out[#out + 1] = value
+  end
   return out
+end
+
+-- The answer that was lost.
+local function answer_again(id)
+  local record = fields(id, 'mode', 'last')
+  local opening = redis.call('XRANGE', job_key(id) .. ':log', record.last .. '-0', record.last .. '-0')
+  return answer(id, record.mode, opening[1] and opening[1][2][2] or '')
 end
 
 -- The names of an index's parts that this version can read: what older ones have left for it is in others.
@@ -49,6 +54,7 @@ end
 
 -- Takes back into the queue what older versions have left for this one, some of it with each claim.
 local function take_back(model)
+  --[[LIBRARY]]
   local base = 'pending:' .. model
   for schema = 2, SCHEMA do
     local name = 'newer:' .. schema .. ':' .. base
@@ -77,10 +83,11 @@ end
 -- The first queued job over these models; the index that it is in; and its model, owner and batch. Nil when there is none.
 local function first_pending(models)
   local best, best_score
+  local has_newer = SCHEMA > 1 and index('EXISTS', 'newer') == 1
   for model, has_room in pairs(models) do
     local owner, score
     if has_room then
-      take_back(model)
+      if has_newer then take_back(model) end
       owner, score = first_owner(model)
     end
     if owner and (not best_score or score < best_score) then
@@ -119,12 +126,12 @@ local function leave_to_newer(id, name, schema)
   index('SADD', 'newer', left)
 end
 
--- Begins the attempt: what its first entry is depends on what the one before has said.
+-- Begins the attempt, and answers it: what its first entry is depends on what the one before has said.
 local function begin(id, record)
   local key = job_key(id)
   local attempt, first = tonumber(record.attempt) + 1, tonumber(record.last) + 1
   local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. json(record.model)
-  local torn = is_torn(id)
+  local torn = is_torn(record)
   if torn then
     mode, first = 'restarted', id_after_jump(id, first - 1)
     rest = ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"'
@@ -133,22 +140,25 @@ local function begin(id, record)
     mode = plain and redis.call('STRLEN', key .. ':text') > 0 and 'continued' or 'restarted'
     rest = ',"attempt":' .. attempt .. ',"reason":' .. json(record.again or 'worker_lost')
   end
-  begin_attempt(id, {
+  begin_attempt(id, record, {
     attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
   })
-  push(id, mode, rest, first)
+  return answer(id, mode, push(id, mode, rest, first))
 end
 
 -- The record of a queued job at a glance; nil where it has to be judged. What a glance misses raises, and is judged then.
 local function glance(id)
-  local found = redis.pcall('HMGET', job_key(id), 'status', 'schema', 'attempt', 'last', 'deadline_ms', 'created_ms', 'ttl_s',
-    'seq', 'losses', 'owner', 'model', 'continuable', 'plain', 'again', 'output_at_most')
-  if error_of(found) or found[1] ~= 'queued' or found[2] ~= THIS_SCHEMA or not (found[10] and found[11]) then return nil end
-  for i = 3, 9 do
-    if not tonumber(found[i] or nil) then return nil end
+  local is_there, record = pcall(fields, id, 'status', 'schema', 'owner', 'model', 'attempt', 'last', 'deadline_ms', 'created_ms',
+    'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'torn', 'server')
+  -- Of a job that has run before, more than this counts.
+  if not is_there or record.status ~= 'queued' or record.schema ~= THIS_SCHEMA or record.attempt ~= '0'
+    or not (record.owner and record.model) then
+    return nil
   end
-  return {status = 'queued', attempt = found[3], last = found[4], deadline_ms = found[5], model = found[11],
-    continuable = found[12], plain = found[13], again = found[14], output_at_most = found[15]}
+  for _, name in ipairs({'last', 'deadline_ms', 'created_ms', 'ttl_s', 'seq', 'losses'}) do
+    if not tonumber(record[name]) then return nil end
+  end
+  return record
 end
 
 -- Whether all that runs can still write its output below Redis's maxmemory if this job runs too. One that has run before
@@ -187,20 +197,18 @@ local function try(id, name, who)
   elseif not fits_memory(record) then
     return false
   else
-    begin(id, record)
-    return answer(id)
+    return begin(id, record)
   end
 end
 
 local before = index('GET', 'claim:' .. fence)
 if before then
-  local ok, again = pcall(answer, before)
+  local ok, again = pcall(answer_again, before)
   if not ok then end_after(before, again) end
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
 end
 meet_server()
-local since_ms = bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0)
-if redis.call('EXISTS', P .. 'unheard') == 1 and NOW - since_ms < SETTLE_MS then
+if redis.call('EXISTS', P .. 'unheard') == 1 and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
   -- Redis has just come back: whose claims it lost is known in a moment.
   return false
 end

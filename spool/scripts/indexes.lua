@@ -56,13 +56,23 @@ local function index(command, name, ...)
   return redis.call(command, P .. name, ...)
 end
 
--- Takes a member out of an index, also from where a process of an older version has left it for this one.
+-- Takes a member out of an index, or from where a process of an older version has left it for this one. Answers whether
+-- it was there.
 local function unindex(name, member)
   local removed = index('ZREM', name, member)
-  for schema = 2, SCHEMA do
+  for schema = 2, removed == 0 and SCHEMA or 0 do
     removed = removed + index('ZREM', 'newer:' .. schema .. ':' .. name, member)
   end
-  return removed
+  return removed > 0
+end
+
+-- The named fields of a job's record.
+local function fields(id, ...)
+  local found, record = redis.call('HMGET', job_key(id), ...), {}
+  for i, name in ipairs({...}) do
+    record[name] = found[i] or nil
+  end
+  return record
 end
 
 -- A number that was stored, within bounds; what is none of it counts as `otherwise`.

@@ -148,6 +148,9 @@ local function free_slots()
     index('HDEL', 'capacity', worker)
   end
   index('ZREMRANGEBYSCORE', 'workers', NOW + LEASE_AT_MOST_MS, '+inf')
+  for _, worker in ipairs(index('HKEYS', 'capacity')) do
+    if not index('ZSCORE', 'workers', worker) then index('HDEL', 'capacity', worker) end
+  end
   for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
     free = free + bounded(index('HGET', 'slots', worker), 0, 1e6, 0)
   end

@@ -10,6 +10,10 @@ local OUTPUT_AT_MOST = 262144
 local MEMORY_KNOWN_MS = 10000
 local ENTRY = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (.+)$'
 
+-- What this call has read, or written, of the sums and of the average output of models.
+local sums = {}
+local averages = {}
+
 -- Something else stood in the place of a part of the ledger: the keeper fills it again from the jobs' records.
 local function reset_ledger()
   --[[LIBRARY]]
@@ -19,6 +23,7 @@ local function reset_ledger()
     cursor = page[1]
     for _, key in ipairs(page[2]) do redis.call('DEL', key) end
   until cursor == '0'
+  sums = {}
   redis.call('DEL', P .. 'booked')
   redis.call('SET', P .. 'reindex', 0)
   notice('the ledger of what owners use was damaged; it is filled again from the jobs')
@@ -42,17 +47,28 @@ local function booked(id)
     {owner = owner, batch = batch ~= '-' and batch or '', model = model}
 end
 
+-- The sums of all owners (`use`) or of one (`use:OWNER`), as FIGURES says.
+local function sums_of(name)
+  if not sums[name] then
+    local found, figures = ledger('HMGET', name, unpack(FIGURES)), {}
+    for i = 1, #FIGURES do
+      figures[i] = tonumber(found[i]) or 0
+    end
+    sums[name] = figures
+  end
+  return sums[name]
+end
+
 -- Answers whether the sums can be those of the entries.
 local function add_up(name, before, after)
-  local sums, values, is_empty, is_whole = ledger('HMGET', name, unpack(FIGURES)), {}, true, true
+  local figures, values, is_empty, is_whole = sums_of(name), {}, true, true
   for i = 1, #FIGURES do
-    local sum = tonumber(sums[i]) or 0
     if after[i] ~= before[i] then
-      sum = sum + after[i] - before[i]
-      is_whole = is_whole and sum >= 0
-      values[#values + 1], values[#values + 2] = FIGURES[i], sum
+      figures[i] = figures[i] + after[i] - before[i]
+      is_whole = is_whole and figures[i] >= 0
+      values[#values + 1], values[#values + 2] = FIGURES[i], figures[i]
     end
-    is_empty = is_empty and sum == 0
+    is_empty = is_empty and figures[i] == 0
   end
   if is_empty then
     redis.call('DEL', P .. name)
@@ -62,11 +78,20 @@ local function add_up(name, before, after)
   return is_whole
 end
 
+-- Most figures are 0 or 1, and Lua takes as long to write a number as for a command.
+local function as_text(figures)
+  local parts = {}
+  for i = 1, #FIGURES do
+    parts[i] = figures[i] == 0 and '0' or figures[i] == 1 and '1' or figures[i]
+  end
+  return table.concat(parts, ' ')
+end
+
 -- Sets the entry of a job, where it was `before`; without `after` it has none any more.
 local function book(id, who, before, after)
   if after then
     local whose = who.owner .. ' ' .. (who.batch ~= '' and who.batch or '-') .. ' ' .. who.model
-    ledger('HSET', 'booked', id, table.concat(after, ' ') .. ' ' .. whose)
+    ledger('HSET', 'booked', id, as_text(after) .. ' ' .. whose)
   else
     ledger('HDEL', 'booked', id)
   end
@@ -83,8 +108,20 @@ local function unbook(id)
   end
 end
 
+-- What the output of a model's jobs takes lately, on average; nil where none has ended.
 local function average_output(model)
-  return bounded(index('HGET', 'output-bytes', model), 1, 1e12)
+  averages[model] = averages[model] or {bounded(index('HGET', 'output-bytes', model), 1, 1e12)}
+  return averages[model][1]
+end
+
+-- Small changes are not worth a write.
+local function note_output(model, bytes)
+  local average = average_output(model) or bytes
+  local new = math.ceil(average + (bytes - average) / 10)
+  if not average_output(model) or math.abs(new - average) > average / 50 then
+    averages[model] = {new}
+    index('HSET', 'output-bytes', model, new)
+  end
 end
 
 -- What the output of a job takes in Redis: half as much again as lately on average, and at most what `at_most` says.
@@ -121,8 +158,7 @@ local function book_state(id, who, from, to, at_most)
   else
     local output = output_of(id)
     if from == 'running' then
-      local average = average_output(who.model) or output
-      index('HSET', 'output-bytes', who.model, math.ceil(average + (output - average) / 10))
+      note_output(who.model, output)
     end
     figures = {0, 0, bytes + output, 0, 0}
   end
@@ -135,23 +171,23 @@ local function memory_now()
   local found = index('HMGET', 'memory', 'used', 'max', 'claims_until', 'bytes', 'at_ms')
   local used, max = bounded(found[1], 0, 1e15), bounded(found[2], 0, 1e15, 0)
   if not used or max == 0 or math.abs(NOW - bounded(found[5], 0, 1e15, 0)) > MEMORY_KNOWN_MS then return nil end
-  local use = ledger('HMGET', 'use', 'bytes', 'expected', 'writing')
-  local bytes = tonumber(use[1]) or 0
+  local use = sums_of('use')
+  local bytes = use[3]
   return {
     max = max, claims_until = bounded(found[3], 0, 1e15, max), used = used + bytes - bounded(found[4], 0, 1e15, bytes),
-    expected = tonumber(use[2]) or 0, writing = tonumber(use[3]) or 0,
+    expected = use[4], writing = use[5],
   }
 end
 
 -- Why so much more cannot be accepted of an owner, in a word; nil if it can. `more` has queued, bytes and expected;
 -- `limits` queued, owner_queued, owner_bytes, share and watermark, each 0 for none.
 local function refusal_of(owner, more, limits)
-  local use = ledger('HMGET', 'use:' .. owner, unpack(FIGURES))
+  local use = sums_of('use:' .. owner)
   local ahead = more.bytes + more.expected
-  if limits.owner_queued > 0 and (tonumber(use[1]) or 0) + more.queued > limits.owner_queued then
+  if limits.owner_queued > 0 and use[1] + more.queued > limits.owner_queued then
     return 'owner_full'
   end
-  if (tonumber(ledger('HGET', 'use', 'queued')) or 0) + more.queued > limits.queued then
+  if sums_of('use')[1] + more.queued > limits.queued then
     return 'full'
   end
   local memory = limits.watermark > 0 and memory_now()
@@ -159,7 +195,7 @@ local function refusal_of(owner, more, limits)
   if most == 0 and memory and limits.share > 0 then
     most = limits.share * limits.watermark * memory.max
   end
-  if most > 0 and (tonumber(use[3]) or 0) + (tonumber(use[4]) or 0) + (tonumber(use[5]) or 0) + ahead > most then
+  if most > 0 and use[3] + use[4] + use[5] + ahead > most then
     return 'owner_bytes'
   end
   if memory and memory.used + memory.expected + memory.writing + ahead > limits.watermark * memory.max then
@@ -174,12 +210,12 @@ local function running_limit()
   if most then return most end
   if share <= 0 or share >= 1 then return nil end
   local slots = 0
-  for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
-    slots = slots + bounded(index('HGET', 'capacity', worker), 0, 1e6, 0)
+  for _, capacity in ipairs(index('HVALS', 'capacity')) do
+    slots = slots + bounded(capacity, 0, 1e6, 0)
   end
   return slots > 0 and math.max(1, math.floor(share * slots)) or nil
 end
 
 local function is_at_limit(owner, limit)
-  return limit ~= nil and (tonumber(ledger('HGET', 'use:' .. owner, 'running')) or 0) >= limit
+  return limit ~= nil and sums_of('use:' .. owner)[2] >= limit
 end

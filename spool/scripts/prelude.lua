@@ -5,7 +5,12 @@ local TOMBSTONE_MS = 86400000
 -- Which run of the server this is. A record that was written on another one may have lost its last second.
 local known_run_id
 local function run_id()
-  known_run_id = known_run_id or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  if not known_run_id then
+    -- A plain search: a pattern takes as long as all the rest of a heartbeat.
+    local server = redis.call('INFO', 'server')
+    local _, at = string.find(server, 'run_id:', 1, true)
+    known_run_id = string.match(server, '^%w+', at + 1)
+  end
   return known_run_id
 end
 
@@ -21,14 +26,13 @@ local function meet_server()
   end
 end
 
--- Whether readers may have seen entries of this job that Redis has lost since. A running job's worker would have said
--- that all is there; a queued one may have been claimed by a worker that nobody has heard of since.
-local function is_torn(id)
-  local record = redis.call('HMGET', job_key(id), 'torn', 'server', 'status')
-  if record[1] then return true end
-  if not record[2] or record[2] == run_id() then return false end
+-- Whether readers may have seen entries of this job (torn, server, status) that Redis has lost since. A running job's
+-- worker would have said that all is there; a queued one may have been claimed by a worker that nobody has heard of since.
+local function is_torn(record)
+  if record.torn then return true end
+  if not record.server or record.server == run_id() then return false end
   meet_server()
-  return record[3] == 'running' or index('SCARD', 'unheard') > 0
+  return record.status == 'running' or index('SCARD', 'unheard') > 0
 end
 
 -- JSON as every other part of Spool writes it: cjson alone would escape each slash.
@@ -52,12 +56,12 @@ local function rfc3339(ms)
     math.floor(s / 3600) % 24, math.floor(s / 60) % 60, s % 60, ms % 1000)
 end
 
--- Changes a job's state, by the one table, the counts of its batch, and what its owner uses. What follows are fields of
--- the record that change with it, and their values. Answers the state before.
-local function move(id, to, ...)
+-- Changes a job's state, by the one table, the counts of its batch, and what its owner uses. Of the record it needs
+-- status, batch, owner, model and output_at_most. What follows are fields that change with it, and their values. Answers
+-- the state before.
+local function move(id, record, to, ...)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'status', 'batch', 'owner', 'model', 'output_at_most')
-  local from, batch = record[1], record[2]
+  local from, batch = record.status, record.batch
   if not (TRANSITIONS[from] and TRANSITIONS[from][to]) then
     error('job ' .. id .. ': no way from ' .. tostring(from) .. ' to ' .. to)
   end
@@ -67,8 +71,8 @@ local function move(id, to, ...)
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, from, -1)
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, to, 1)
   end
-  local who = {owner = record[3], batch = batch or '', model = record[4]}
-  book_state(id, who, from, to, bounded(record[5], 0, 1e12, 0))
+  local who = {owner = record.owner, batch = batch or '', model = record.model}
+  book_state(id, who, from, to, bounded(record.output_at_most, 0, 1e12, 0))
   if from == 'running' then
     unpark(who.owner)
   end
@@ -91,10 +95,13 @@ local function write(id, n, entry)
   redis.call('PUBLISH', key .. ':log', n .. '\n' .. entry)
 end
 
--- Appends one entry that a script itself makes, under `n` or the next id. `rest` is JSON: ',"name":value…' or ''.
+-- Appends one entry that a script itself makes, under `n` or the next id, and answers it. `rest` is JSON: ',"name":value…'
+-- or ''.
 local function push(id, kind, rest, n)
   n = n or tonumber(redis.call('HGET', job_key(id), 'last')) + 1
-  write(id, n, '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}')
+  local entry = '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
+  write(id, n, entry)
+  return entry
 end
 
 -- The id at which a torn log goes on, with `restarted`: a round number, so far ahead that no reader can have seen it. It
@@ -107,12 +114,12 @@ end
 -- Before a torn log gets an end from somebody who is not its worker: what readers have seen no longer counts.
 local function mend(id)
   --[[LIBRARY]]
-  if not is_torn(id) then return end
+  local record = fields(id, 'torn', 'server', 'status', 'last', 'attempt')
+  if not is_torn(record) then return end
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'last', 'attempt')
-  local first = id_after_jump(id, tonumber(record[1]))
+  local first = id_after_jump(id, tonumber(record.last))
   -- If there was one at all, it is the attempt that nobody has heard of.
-  local attempt = math.max(1, record[2])
+  local attempt = math.max(1, record.attempt)
   redis.call('DEL', key .. ':text')
   redis.call('HSET', key, 'attempt', attempt, 'attempt_first', first, 'server', run_id())
   redis.call('HDEL', key, 'torn')
@@ -143,16 +150,19 @@ end
 -- follows the status are more fields of the record, and their values.
 local function close(id, status, ...)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat')
-  local model, owner, idempotency, batch = record[1], record[2], record[4], record[5]
-  local ttl_ms = tonumber(record[3]) * 1000
-  if move(id, status, 'ended_ms', NOW, ...) == 'queued' then
-    dequeue(id, {owner = owner, batch = batch or '', model = model})
+  local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
+    'on_disconnect')
+  local owner, idempotency, batch = record.owner, record.idempotency, record.batch
+  local ttl_ms = tonumber(record.ttl_s) * 1000
+  if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
+    dequeue(id, {owner = owner, batch = batch or '', model = record.model})
   else
-    index('ZREM', 'running:' .. model, id)
+    index('ZREM', 'running:' .. record.model, id)
   end
   index('ZREM', 'deadlines', id)
-  index('ZREM', 'watched', id)
+  if record.on_disconnect ~= 'continue' then
+    index('ZREM', 'watched', id)
+  end
   redis.call('PEXPIRE', key, ttl_ms)
   redis.call('PEXPIRE', key .. ':input', ttl_ms)
   redis.call('PEXPIRE', key .. ':log', ttl_ms)
@@ -162,7 +172,7 @@ local function close(id, status, ...)
   if idempotency and idempotency ~= '' then
     redis.call('PEXPIRE', P .. 'idempotency:' .. idempotency, ttl_ms)
   end
-  local chat = record[6] and P .. 'chat:' .. owner .. ':' .. record[6]
+  local chat = record.chat and P .. 'chat:' .. owner .. ':' .. record.chat
   if chat and redis.pcall('GET', chat) == id then
     redis.call('PEXPIRE', chat, ttl_ms)
   end
@@ -185,27 +195,25 @@ local function end_cancelled(id)
 end
 
 -- A queued job becomes a worker's attempt: `a` has attempt, mode (the kind of its first entry), first (that one's id),
--- fence, worker and lease_ms; and server, where its log is not known to be whole on this run. Writing the first entry is
--- left to the caller.
-local function begin_attempt(id, a)
-  local key = job_key(id)
-  local record = redis.call('HMGET', key, 'model', 'deadline_ms', 'attempts', 'owner', 'batch')
-  local attempts = record[3] and cjson.decode(record[3]) or {}
+-- fence, worker and lease_ms; and server, where its log is not known to be whole on this run. Of the record it needs what
+-- `move` does, deadline_ms, attempts, started_ms and attempt_first. Writing the first entry is left to the caller.
+local function begin_attempt(id, record, a)
+  local key, is_continued = job_key(id), a.mode == 'continued'
+  local attempts = record.attempts and cjson.decode(record.attempts) or {}
   attempts[#attempts + 1] = {attempt = a.attempt, first = a.first, at_ms = NOW}
-  move(id, 'running')
-  redis.call('HSETNX', key, 'started_ms', NOW)
-  redis.call('HSET', key, 'attempt', a.attempt, 'attempts', json(attempts), 'fence', a.fence, 'worker', a.worker,
-    'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or run_id())
-  redis.call('HDEL', key, 'torn')
-  if a.mode ~= 'continued' then
-    redis.call('HSET', key, 'attempt_first', a.first)
+  move(id, record, 'running', 'attempt', a.attempt, 'attempts', json(attempts), 'fence', a.fence, 'worker', a.worker,
+    'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or run_id(),
+    'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first)
+  if is_continued then
+    redis.call('HDEL', key, 'torn')
+  else
+    redis.call('HDEL', key, 'torn', 'plain')
     redis.call('DEL', key .. ':text')
-    redis.call('HDEL', key, 'plain')
   end
-  dequeue(id, {owner = record[4], batch = record[5] or '', model = record[1]})
-  index('SADD', 'models', record[1])
-  index('ZADD', 'running:' .. record[1], NOW + a.lease_ms, id)
-  index('ZADD', 'deadlines', record[2], id)
+  dequeue(id, {owner = record.owner, batch = record.batch or '', model = record.model})
+  index('SADD', 'models', record.model)
+  index('ZADD', 'running:' .. record.model, NOW + a.lease_ms, id)
+  index('ZADD', 'deadlines', record.deadline_ms, id)
   redis.call('SET', P .. 'claim:' .. a.fence, id, 'PX', 60000)
 end
 
@@ -214,11 +222,11 @@ end
 -- word for the log's next entry) and message (what happened, for whoever reads the job's error).
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
-  local record = redis.call('HMGET', key, 'losses', 'cancel_ms', 'on_worker_loss', 'continuable', 'plain',
-    'model', 'seq', 'deadline_ms', 'deaths', 'owner', 'batch')
-  local losses = tonumber(record[1]) + loss.costs
-  local deaths = tonumber(record[9] or 0) + (loss.died and 1 or 0)
-  if record[2] then
+  local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
+    'deaths', 'on_worker_loss', 'continuable', 'plain', 'torn', 'server')
+  local losses = tonumber(record.losses) + loss.costs
+  local deaths = tonumber(record.deaths or 0) + (loss.died and 1 or 0)
+  if record.cancel_ms then
     end_cancelled(id)
     return 'cancelled'
   end
@@ -227,27 +235,26 @@ local function retry(id, max_attempts, loss)
     fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. loss.message, false)
     return 'failed'
   end
-  local torn = is_torn(id)
-  local said = record[5] == '0' or redis.call('STRLEN', key .. ':text') > 0
-  local can_continue = record[4] == '1' and record[5] ~= '0' and not torn
-  if (said or torn) and record[3] == 'fail' and not can_continue then
+  local torn = is_torn(record)
+  local said = record.plain == '0' or redis.call('STRLEN', key .. ':text') > 0
+  local can_continue = record.continuable == '1' and record.plain ~= '0' and not torn
+  if (said or torn) and record.on_worker_loss == 'fail' and not can_continue then
     fail(id, loss.reason == 'handed_back' and 'worker_lost' or loss.reason, 'the answer broke off: ' .. loss.message,
       true)
     return 'failed'
   end
-  move(id, 'queued')
-  redis.call('HSET', key, 'again', loss.reason, 'deaths', deaths)
+  move(id, record, 'queued', 'again', loss.reason, 'deaths', deaths)
   if torn then
     redis.call('HSET', key, 'torn', 1)
   end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
-  index('ZREM', 'running:' .. record[6], id)
+  index('ZREM', 'running:' .. record.model, id)
   -- What died with its process twice may have killed it: it goes on in a process of its own.
   if deaths >= 2 then
-    index('ZADD', 'apart', record[7], id)
+    index('ZADD', 'apart', record.seq, id)
   else
-    enqueue(id, {owner = record[10], batch = record[11] or '', model = record[6]}, record[7])
+    enqueue(id, {owner = record.owner, batch = record.batch or '', model = record.model}, record.seq)
   end
-  index('ZADD', 'deadlines', record[8], id)
+  index('ZADD', 'deadlines', record.deadline_ms, id)
   return 'queued'
 end

@@ -25,18 +25,18 @@ local function enqueue(id, who, score, is_staged)
   if who.batch == '' then
     index('ZADD', flow, score, id)
   else
-    local below = flow_of(who.batch, who.model)
-    index('ZADD', below, score, id)
+    index('ZADD', flow_of(who.batch, who.model), score, id)
     if is_staged then return end
-    refresh(flow, who.batch, below, true)
+    index('ZADD', flow, 'LT', score, who.batch)
   end
-  refresh('heads:' .. who.model, who.owner, flow, true)
+  index('ZADD', 'heads:' .. who.model, 'LT', score, who.owner)
 end
 
 local function dequeue(id, who)
   local flow = flow_of(who.owner, who.model)
-  unindex('pending:' .. who.model, id)
-  unindex('apart', id)
+  if not unindex('pending:' .. who.model, id) then
+    unindex('apart', id)
+  end
   if who.batch == '' then
     index('ZREM', flow, id)
   else

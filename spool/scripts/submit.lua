@@ -6,23 +6,31 @@
 -- own limits of queued jobs and of bytes (0: none), share (0, or the part of the memory that is an owner's limit of
 -- bytes), watermark (0: memory is not looked at), output_at_most (bytes; 0: not known); then names and values of further
 -- fields.
--- Answers {outcome, id, queue position or false, record…}: created, replayed (the job of an earlier submit), conflict, full,
--- owner_full, owner_bytes, no_memory, no_batch, set_aside (that job's record is damaged).
+-- Answers {created, id, queue position, created_ms, deadline_ms}; or {again (this very submit, whose answer was lost) or
+-- replayed (the job of an earlier one), id, queue position or false, record…}; or {outcome, id}: conflict, full, owner_full,
+-- owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is damaged).
 local id, owner, model = ARGV[1], ARGV[2], ARGV[3]
 local idempotency, digest, batch = ARGV[9], ARGV[10], ARGV[11]
 local key = job_key(id)
 
+local function position_of(job, its_model)
+  local position = redis.pcall('ZRANK', P .. 'pending:' .. its_model, job)
+  return type(position) == 'number' and position
+end
+
+-- The job as an earlier submit has written it.
 local function answer(outcome, job)
-  local out = redis.call('HGETALL', job_key(job))
-  local position = redis.pcall('ZRANK', P .. 'pending:' .. (redis.call('HGET', job_key(job), 'model') or ''), job)
-  table.insert(out, 1, outcome)
-  table.insert(out, 2, job)
-  table.insert(out, 3, type(position) == 'number' and position)
+  local position = position_of(job, redis.call('HGET', job_key(job), 'model') or '')
+  local out = {outcome, job, position}
+  for i, value in ipairs(redis.call('HGETALL', job_key(job))) do
+    out[3 + i] = value
+  end
   return out
 end
 
 -- The answer that an earlier submit under the same key leads to; nil where its job is no longer there.
 local function replay()
+  --[[LIBRARY]]
   local before = index('GET', 'idempotency:' .. idempotency)
   local job, said = string.match(before or '', '^(%S+) (.*)$')
   local verdict, fault
@@ -35,7 +43,7 @@ local function replay()
   elseif verdict == 'damaged' and end_damaged(job, fault, owner) == 'set_aside' then
     return {'set_aside', job}
   end
-  return answer(job == id and 'created' or 'replayed', job)
+  return answer(job == id and 'again' or 'replayed', job)
 end
 
 local replayed = idempotency ~= '' and replay()
@@ -44,7 +52,7 @@ if replayed then
 end
 -- The same submit again, after its answer was lost.
 if redis.call('EXISTS', key) == 1 then
-  return answer('created', id)
+  return answer('again', id)
 end
 local staging = staging_of(batch)
 if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then
@@ -70,6 +78,24 @@ local function next_seq()
   return NOW
 end
 
+-- What a staged batch has reserved for its jobs is now one job less.
+local function use_reservation()
+  --[[LIBRARY]]
+  local reserved, whose = booked(batch)
+  if whose then
+    local left = {math.max(0, reserved[1] - 1), 0, math.max(0, reserved[3] - bytes), math.max(0, reserved[4] - expected), 0}
+    book(batch, whose, reserved, left)
+  end
+  index('ZADD', 'staging', 'XX', NOW + STAGING_MS, batch)
+end
+
+local function list_in_batch()
+  redis.call('HSET', key, 'batch', batch, 'batch_index', ARGV[12])
+  redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'queued', 1)
+  index('RPUSH', 'batch:' .. batch .. ':jobs', id)
+  redis.call('PEXPIRE', P .. 'batch:' .. batch .. ':jobs', redis.call('PTTL', P .. 'batch:' .. batch))
+end
+
 local seq = next_seq()
 local deadline = NOW + ARGV[6]
 local start_by = math.min(deadline, NOW + ARGV[7])
@@ -82,18 +108,14 @@ index('SADD', 'models', model)
 enqueue(id, who, ARGV[4] * 1e15 + seq, staging)
 book(id, who, NOTHING, {1, 0, bytes, expected, 0})
 if staging then
-  local reserved, whose = booked(batch)
-  if whose then
-    local left = {math.max(0, reserved[1] - 1), 0, math.max(0, reserved[3] - bytes), math.max(0, reserved[4] - expected), 0}
-    book(batch, whose, reserved, left)
-  end
-  index('ZADD', 'staging', 'XX', NOW + STAGING_MS, batch)
+  use_reservation()
 end
 index('ZADD', 'deadlines', start_by, id)
 index('ZADD', 'owner:' .. owner, NOW * 1000 + seq % 1000, id)
-local chat = redis.call('HGET', key, 'chat')
-if chat then
-  redis.call('SET', P .. 'chat:' .. owner .. ':' .. chat, id)
+for i = 20, #ARGV, 2 do
+  if ARGV[i] == 'chat' then
+    redis.call('SET', P .. 'chat:' .. owner .. ':' .. ARGV[i + 1], id)
+  end
 end
 if ARGV[14] ~= '0' then
   index('ZADD', 'watched', NOW + ARGV[14], id)
@@ -102,9 +124,6 @@ if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)
 end
 if batch ~= '' then
-  redis.call('HSET', key, 'batch', batch, 'batch_index', ARGV[12])
-  redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'queued', 1)
-  index('RPUSH', 'batch:' .. batch .. ':jobs', id)
-  redis.call('PEXPIRE', P .. 'batch:' .. batch .. ':jobs', redis.call('PTTL', P .. 'batch:' .. batch))
+  list_in_batch()
 end
-return answer('created', id)
+return {'created', id, position_of(id, model), NOW, deadline}

@@ -79,7 +79,9 @@ def test_transition_by_the_table(link: RedisLink, source: Status, target: Status
     job = submit(link)
     key = job_key(0, job.id)
     link.call("HSET", key, "status", source.value)
-    text = linked("return move(ARGV[1], ARGV[2])")
+    text = linked(
+        "return move(ARGV[1], fields(ARGV[1], 'status', 'batch', 'owner', 'model', 'output_at_most'), ARGV[2])"
+    )
     if target in TRANSITIONS[source]:
         link.call("EVAL", text, 1, prefix(0), job.id, target.value)
         assert link.call("HGET", key, "status").decode() == target

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from spool.coalescing import Coalescing
 from spool.errors import BatchNotFound, IdempotencyConflict, QueueFull
-from spool.jobs import NewJob, OnDisconnect, Priority, Status, new_batch_id
+from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status, new_batch_id
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis_link import RedisLink
@@ -180,3 +183,25 @@ def counts(store: JobStore, batch: str) -> dict[str, int]:
     """What the batch counts, without zeros."""
     found = store.batch(batch, OWNER)
     return {status.value: int(found[status]) for status in Status if int(found.get(status, 0))}
+
+
+@pytest.mark.parametrize("batch", ["", new_batch_id(0)])
+def test_accepted_job_is_as_its_record(link: RedisLink, batch: str) -> None:
+    """What a submit answers is the job as reading it shows it, whatever was asked for."""
+    store = JobStore(link)
+    if batch:
+        store.open_batch(batch, OWNER, 1, ttl_s=60, timeout_s=60)
+    new = new_job(
+        priority=Priority.BATCH,
+        metadata={"a": "b"},
+        surface="v1",
+        on_disconnect=OnDisconnect.CANCEL,
+        on_worker_loss=OnWorkerLoss.FAIL,
+        continuable=True,
+        coalesce=Coalescing(100, sentence_end=True),
+        chat="c",
+        batch=batch,
+        batch_index=3,
+    )
+    submitted = store.submit(new, max_queued=5).job
+    assert submitted == replace(store.look(new.id, OWNER), text=None)
