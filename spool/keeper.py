@@ -66,8 +66,8 @@ class Keeper:
         that is free (a bounded number), so that a lost bell costs a beat and nothing else.
         """
         found: Round | None = None
-        for _ in range(_CALLS_A_ROUND):
-            called = self._call()
+        for call in range(_CALLS_A_ROUND):
+            called = self._call(is_first=call == 0)
             if called is None:
                 break
             part, more = called
@@ -83,8 +83,8 @@ class Keeper:
             reach("keep.bell")
         return found
 
-    def _call(self) -> tuple[Round, bool] | None:
-        args = (self._lease_ms, self._max_attempts, _JOBS_A_CALL, round(BEAT_S * 900), self._name)
+    def _call(self, *, is_first: bool) -> tuple[Round, bool] | None:
+        args = (self._lease_ms, self._max_attempts, _JOBS_A_CALL, round(BEAT_S * 900), self._name, int(is_first))
         reach("keep.before")
         reply = self._link.run(script("keep"), self._shard, *args)
         reach("keep.answered")

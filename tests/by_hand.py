@@ -192,7 +192,7 @@ def settle(link: RedisLink) -> None:
 def keep(link: RedisLink, *, lease_ms: int = 1, max_attempts: int = 3, patient: bool = False) -> list[int] | None:
     """One round of the keeper, past its lock; where it need not be patient, with its patience over."""
     link.call("DEL", f"{prefix(0)}keeper:lock")
-    reply: list[int] | None = link.run(script("keep"), 0, lease_ms, max_attempts, 200, 60_000, "hand")
+    reply: list[int] | None = link.run(script("keep"), 0, lease_ms, max_attempts, 200, 60_000, "hand", 1)
     if not patient and reply is not None and reply[5]:
         link.call("HSET", f"{prefix(0)}keeper", "patient_until_ms", 0)
         return keep(link, lease_ms=lease_ms, max_attempts=max_attempts)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- The keeper's round, or a part of it: lost leases, passed deadlines, expired jobs; and what there is to ring for.
 -- ARGV: lease_ms, max_attempts, how many jobs to handle in this call, beat_ms (how often rounds come), the keeper's name
--- (it may go on with a round that it has begun).
+-- (it may go on with a round that it has begun), 1 in the first call of a round.
 -- Answers {pending, free slots, jobs taken over from lost workers, jobs ended as overdue, jobs that could not be
 -- handled, patient (1: leases are not judged yet), more (1: there is more to do now), jobs set aside, jobs that a newer
 -- version wrote, notices…}, or nothing where another process keeps this shard.
@@ -11,7 +11,10 @@ local NOTICES_A_ROUND = 20
 local LEASE_AT_MOST_MS = 3600000
 local FIRST_READER_MS = 30000
 local ADOPT_AGAIN_MS = 60000
-local KEYS_A_BEAT = 100
+-- Redis does nothing else meanwhile, at each beat.
+local KEYS_A_BEAT = 20
+local ENTRIES_A_BEAT = 10
+local is_first = ARGV[6] == '1'
 local more = false
 
 local function is_mine()
@@ -172,10 +175,10 @@ local function book_again(id, who, record)
   end
 end
 
-local function check_booked(id)
+local function check_booked(id, entry)
   local found = redis.pcall('HMGET', job_key(id), 'status', 'output_at_most')
   if error_of(found) then return end
-  local record, figures, who = {status = found[1], output_at_most = found[2]}, booked(id)
+  local record, figures, who = {status = found[1], output_at_most = found[2]}, read_entry(entry)
   if not who then return end
   if not record.status then
     dequeue_booked(id)
@@ -194,6 +197,8 @@ end
 
 -- Puts a job into every index that its record says it is in. `all` also into those of jobs that have ended.
 local function put_back(id, all)
+  local status = redis.pcall('HGET', job_key(id), 'status')
+  if not all and type(status) == 'string' and TRANSITIONS[status] and not next(TRANSITIONS[status]) then return end
   local verdict, _, record = judge(id)
   if verdict ~= 'sound' then return end
   local has_ended = not next(TRANSITIONS[record.status])
@@ -273,12 +278,15 @@ end
 local function sweep_ledger()
   local cursor = index('HGET', 'keeper', 'cursor') or '0'
   if string.find(cursor, '[^0-9]') or #cursor > 19 then cursor = '0' end
-  local page = ledger('HSCAN', 'booked', cursor, 'COUNT', most)
+  local page = ledger('HSCAN', 'booked', cursor, 'COUNT', ENTRIES_A_BEAT)
   index('HSET', 'keeper', 'cursor', page[1])
-  for i = 1, #page[2], 2 do
+  -- A small hash comes whole, whatever the count: then other entries are looked at in each second.
+  local pairs_in_all = #page[2] / 2
+  local at = pairs_in_all > 2 * ENTRIES_A_BEAT and math.floor(NOW / 1000) * ENTRIES_A_BEAT % pairs_in_all or 0
+  for i = 2 * at + 1, math.min(2 * (at + 2 * ENTRIES_A_BEAT), #page[2]), 2 do
     local id = page[2][i]
     if string.sub(id, 1, 1) ~= 'b' then
-      check_booked(id)
+      check_booked(id, page[2][i + 1])
     elseif not index('ZSCORE', 'staging', id) then
       unbook(id)
     end
@@ -319,7 +327,9 @@ if not is_mine() then
   return false
 end
 meet_server()
-reindex()
+if is_first or redis.call('EXISTS', P .. 'reindex') == 1 then
+  reindex()
+end
 local patient = is_patient()
 local pending, taken_over, overdue, broken, is_hidden = 0, 0, 0, 0, false
 for _, model in ipairs(index('SMEMBERS', 'models')) do
@@ -345,9 +355,11 @@ if not patient then
 end
 forget_expired()
 drop_given_up()
-unpark_some()
-sweep_ledger()
-note_memory()
+if is_first then
+  unpark_some()
+  sweep_ledger()
+  note_memory()
+end
 local reply = {pending, free_slots(), taken_over, overdue, broken, patient and 1 or 0, more and 1 or 0,
   index('HLEN', 'set-aside'), newer_jobs()}
 for _ = 1, NOTICES_A_ROUND do

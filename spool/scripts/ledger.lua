@@ -38,13 +38,17 @@ local function ledger(command, name, ...)
   return redis.call(command, P .. name, ...)
 end
 
--- The entry of a job: its figures, and whose they are ({owner, batch ('' for none), model}; nil without an entry).
-local function booked(id)
-  local entry = ledger('HGET', 'booked', id) or ''
+-- An entry as it is stored: its figures, and whose they are ({owner, batch ('' for none), model}; nil without an entry).
+local function read_entry(entry)
   local queued, running, bytes, expected, writing, owner, batch, model = string.match(entry, ENTRY)
   if not owner then return NOTHING, nil end
   return {tonumber(queued), tonumber(running), tonumber(bytes), tonumber(expected), tonumber(writing)},
     {owner = owner, batch = batch ~= '-' and batch or '', model = model}
+end
+
+-- The entry of a job.
+local function booked(id)
+  return read_entry(ledger('HGET', 'booked', id) or '')
 end
 
 -- The sums of all owners (`use`) or of one (`use:OWNER`), as FIGURES says.
