@@ -228,9 +228,11 @@ def _words_in(prompt: str) -> int:
     """How many words the prompt has; other jobs have their turn meanwhile."""
     count, joined = 0, False
     for at in range(0, len(prompt), _COUNTED_CHARACTERS):
+        if at > 0:
+            # Not before: what the job has said so far and its end go to Redis in one commit.
+            gevent.sleep(0)
         part = prompt[at : at + _COUNTED_CHARACTERS]
         # A word that goes on over the border was counted before it.
         count += len(part.split()) - (joined and not part[0].isspace())
         joined = not part[-1].isspace()
-        gevent.sleep(0)
     return count
