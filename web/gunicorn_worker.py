@@ -26,6 +26,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from spool.deadline import Deadline
 from spool.settings import WebSettings
 from web.handover import HandOver
+from web.problems import Problem
 from web.pushed import Pushed
 from web.server.client_socket import ClientSocket
 from web.server.connections import Connection, ConnectionTable
@@ -141,6 +142,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         finally:
             self._table.leave(connection)
             sock.close()
+            # They know the connection, which knows the socket.
+            del sock.on_stall, sock.on_proceed
 
     def _serve(self, connection: Connection, addr: Any, *, is_kept: bool) -> None:
         """Its requests, one after the other."""
@@ -154,23 +157,34 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _answer(self, connection: Connection, source: Source, addr: Any, number: int) -> bool:
         """One request. Whether another one may follow."""
         self._table.receive(connection)
+        lingers = True
+        request: BoundedRequest | None = None
         try:
             request = BoundedRequest(self.cfg, source, addr, number, self._limits, self._uploads)
-            request.body.on_begin = partial(self._table.receive, connection)
-            request.body.on_end = partial(self._table.proceed, connection)
-            self._table.proceed(connection)
-            with suppress(StopIteration):
-                self.handle_request(addr, request, connection.sock, addr)
-                self._table.receive(connection)
-                if request.body.leave():
-                    return True
-            if not request.body.is_whole:
-                self._linger(connection, source)
+            if self._exchange(connection, request, addr):
+                return True
+            lingers = not request.body.is_whole
         except OSError:
             raise
         except Exception as exc:  # noqa: BLE001 - the boundary: each is answered, and logged if it is a fault of ours
             self._refuse(connection, source, exc)
+        finally:
+            # The request knows its source: what it holds would wait for a search through all objects.
+            source.request = request = None
+        # Only here, where no trace of an exception holds what came of the request.
+        if lingers:
             self._linger(connection, source)
+        return False
+
+    def _exchange(self, connection: Connection, request: BoundedRequest, addr: Any) -> bool:
+        """The answer to a request. Whether what comes next on the connection is another one."""
+        request.body.on_begin = partial(self._table.receive, connection)
+        request.body.on_end = partial(self._table.proceed, connection)
+        self._table.proceed(connection)
+        with suppress(StopIteration):
+            self.handle_request(addr, request, connection.sock, addr)
+            self._table.receive(connection)
+            return request.body.leave()
         return False
 
     def _await_request(self, connection: Connection, source: Source, *, is_kept: bool) -> bool:
@@ -186,7 +200,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _refuse(self, connection: Connection, source: Source, exc: Exception) -> None:
         request = source.request
-        if not isinstance(exc, (ParseException, TooSlow)):
+        if not isinstance(exc, (ParseException, Problem, TooSlow)):
             log.error("a request failed: %s", getattr(request, "path", None), exc_info=exc)
         answer = refusal(exc, getattr(request, "method", None), getattr(request, "path", None))
         connection.sock.settimeout(self._stall_s)
@@ -194,7 +208,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _linger(self, connection: Connection, source: Source) -> None:
         if connection.sock.fileno() >= 0:
-            self._table.receive(connection)
+            # It has its answer: any other connection may have its place.
+            self._table.idle(connection)
             source.linger(_LINGER_BYTES, _LINGER_S)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:

@@ -24,10 +24,10 @@ from spool.redis_link import RedisLink
 from spool.server_check import FitnessCheck
 from spool.settings import WebSettings
 from spool.store import JobStore
-from web.budget import Budget
 from web.condition_gauge import show_condition
 from web.folds import Folds
 from web.server.unsent import Unsent
+from web.server.uploads import Uploads
 from web.streams import StreamSlots, streams_for
 
 log = logging.getLogger("spool.web")
@@ -54,7 +54,7 @@ class State:
     limits: OwnerLimits
     conditions: Conditions
     fitness: FitnessCheck
-    websocket_input: Budget = field(default_factory=lambda: Budget(_WEBSOCKET_INPUT_BYTES))
+    websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
     beaten_at: float = field(default_factory=time.monotonic)
 

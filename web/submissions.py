@@ -11,6 +11,7 @@ from flask import request
 from gunicorn.http.errors import ParseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.wsgi import get_input_stream
 
 from spool.demo_params import DemoParams
 from spool.errors import UnknownModel
@@ -28,6 +29,7 @@ MESSAGES_AT_MOST = 10_000
 _PARTS_AT_MOST = 1000
 _LONG_TEXT = 65_536
 """JSON text that takes long enough to parse that others run before it is checked."""
+_PIECE_BYTES = 64 * 1024
 _JOB_BODY_FACTOR = 4
 """How many times the prompt's limit the body of a request for one job may have: escapes make text up to three times as
 long, and some of what a client sends is not kept."""
@@ -119,17 +121,31 @@ def body() -> bytes:
             "send the body without Content-Encoding",
             headers={"Accept-Encoding": "identity"},
         )
-    try:
-        data = request.get_data(cache=False)
-    except (OSError, ParseException) as exc:
-        raise ClientDisconnected from exc
-    length = request.content_length
-    # Werkzeug says neither that it cut a body in chunks at the limit, nor that fewer bytes came than were announced.
-    if length is None and len(data) >= (request.max_content_length or math.inf):
+    length, most = request.content_length, request.max_content_length or math.inf
+    if (length or 0) > most:
         raise RequestEntityTooLarge
+    data = _received(most)
+    # Werkzeug does not say that fewer bytes came than were announced.
     if length is not None and len(data) < length:
         raise ClientDisconnected
     return data
+
+
+def _received(most: float) -> bytes:
+    """What comes of the body. Not by ``request.get_data``, which holds a buffer of 64 KiB beside what has come while it
+    waits for more."""
+    stream, data = get_input_stream(request.environ), bytearray()
+    try:
+        # No name for a piece: it would live beside its copy until the next one comes.
+        size = -1
+        while size < len(data):
+            size = len(data)
+            data += stream.read(_PIECE_BYTES)
+            if len(data) > most:
+                raise RequestEntityTooLarge
+    except (OSError, ParseException) as exc:
+        raise ClientDisconnected from exc
+    return bytes(data)
 
 
 def parse_json(raw: bytes | memoryview, place: str) -> Any:

@@ -25,9 +25,6 @@ _READ = 1
 _READ_BYTES = 4096
 _FRAMES_AT_ONCE = 32
 """Frames that are parsed before others run: 4 KiB may be 682 of them."""
-_OWN_BYTES = 16 * 1024
-"""Of a socket's input, what is not taken from the budget that all sockets share: however many large messages others
-send, small ones are taken."""
 
 INPUT = "spool.websocket_input"
 """Where a request's environment has its ``InputLimits``."""
@@ -42,7 +39,7 @@ class Reading(threading.Thread):
         self._limits: InputLimits = self._ws.environ[INPUT]
         self._assembly = Assembly(self._limits.most)
         self._inbox = self._ws.input_buffer = Inbox(self._taken)
-        self._counted = 0
+        self._gave_up = False
         self._changed = Event()
         self._is_readable = False
         self._has_more = False
@@ -65,9 +62,14 @@ class Reading(threading.Thread):
             ws.connected = False
             self._assembly.clear()
             self._inbox.clear()
-            self._count()
+            self._limits.uploads.end(self)
             ws.event.set()
             ws.sock.close()
+
+    def give_up(self) -> None:
+        """Receive no more: this socket has made no progress for the longest, and others need the memory."""
+        self._gave_up = True
+        self._changed.set()
 
     def wake(self) -> None:
         """Look at the socket again: it has been closed here."""
@@ -76,6 +78,8 @@ class Reading(threading.Thread):
     def _read(self, watcher: Any) -> None:
         ws, ping_at = self._ws, time.monotonic() + PING_S
         while ws.connected:
+            if self._gave_up:
+                raise Closed(1013, "large messages take up all the memory for them, come back")
             now = time.monotonic()
             if self._inbox.is_full:
                 # A pong may be behind what is not read.
@@ -168,13 +172,8 @@ class Reading(threading.Thread):
         self._changed.set()
 
     def _count(self) -> None:
-        """Count this socket's input in what all sockets hold. Raises ``Closed`` where there is no room for more."""
-        beyond = max(0, len(self._assembly) + self._inbox.size - _OWN_BYTES)
-        if beyond <= self._counted:
-            self._limits.budget.give(self._counted - beyond)
-        elif not self._limits.budget.take(beyond - self._counted):
-            raise Closed(1013, "large messages take up all the memory for them, come back")
-        self._counted = beyond
+        """Count this socket's input in what all sockets hold."""
+        self._limits.uploads.hold(self, len(self._assembly) + self._inbox.size)
 
 
 def close(ws: Any, code: int, reason: str) -> None:

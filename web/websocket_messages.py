@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from web.budget import Budget
+from web.server.uploads import Uploads
 
 _WAITING = 32
 """Messages that may wait before no more is read."""
@@ -23,12 +23,12 @@ class Closed(Exception):
 
 
 class InputLimits:
-    """What one socket may send: messages of ``most`` bytes, each within ``message_s``; ``budget`` is shared."""
+    """What one socket may send: messages of ``most`` bytes, each within ``message_s``; ``uploads`` is shared."""
 
-    def __init__(self, most: int, message_s: float, budget: Budget) -> None:
+    def __init__(self, most: int, message_s: float, uploads: Uploads) -> None:
         self.most = most
         self.message_s = message_s
-        self.budget = budget
+        self.uploads = uploads
 
 
 class Assembly:

@@ -14,6 +14,10 @@ from tests.stack import running_stack
 
 _HOST = "HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 _POST = f"POST /jobs {_HOST}Content-Type: application/json\r\n"
+_JSONL = "Content-Type: application/jsonl\r\n"
+_MULTIPART = "Content-Type: multipart/form-data; boundary=b\r\n"
+_LENGTH = "Content-Length: 1000000\r\n\r\n"
+_HALF = "x" * 60_000
 _PLACES = 1200
 """Of a web with SPOOL_MAX_STREAMS=200."""
 
@@ -21,7 +25,23 @@ ATTACKS = {
     "headers at a byte a second": (f"GET /livez {_HOST}X: ", "x", 1.0),
     "a body at a byte a second": (f"{_POST}Content-Length: 1000000\r\n\r\n", "x", 1.0),
     "a body in chunks at a byte a second": (f"{_POST}Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", 1.0),
-    "a body that pauses": (f"{_POST}Content-Length: 1000000\r\n\r\n" + "x" * 60_000, "", 1.0),
+    "a body that pauses": (f"{_POST}{_LENGTH}{_HALF}", "", 1.0),
+    "a body in one chunk that pauses": (f"{_POST}Transfer-Encoding: chunked\r\n\r\nfffff\r\n{_HALF}", "", 1.0),
+    "a body in chunks that pauses": (
+        f"{_POST}Transfer-Encoding: chunked\r\n\r\n" + f"3e8\r\n{'x' * 1000}\r\n" * 60,
+        "",
+        1.0,
+    ),
+    "lines that pause": (f"POST /batches {_HOST}{_JSONL}{_LENGTH}" + '{"prompt":"x"}\n' * 4000, "", 1.0),
+    "a batch that pauses": (f"POST /batches {_HOST}Content-Type: application/json\r\n{_LENGTH}{_HALF}", "", 1.0),
+    "a form that pauses": (f"POST /jobs {_HOST}{_MULTIPART}{_LENGTH}--b\r\n\r\n{_HALF}", "", 1.0),
+    "a response that pauses": (
+        f"POST /v1/responses {_HOST}Content-Type: application/json\r\n{_LENGTH}{_HALF}",
+        "",
+        1.0,
+    ),
+    "a chat that pauses": (f"POST /ai/chat {_HOST}Content-Type: application/json\r\n{_LENGTH}{_HALF}", "", 1.0),
+    "headers that pause": (f"GET /livez {_HOST}" + f"X: {'x' * 8000}\r\n" * 7, "", 1.0),
     "no request": ("", "", 1.0),
     "kept after a request": (f"GET /livez {_HOST}\r\n", "", 1.0),
 }

@@ -156,3 +156,15 @@ def test_connections_that_left_take_no_place(clients: Clients) -> None:
     other, _ = clients.connect()
     clients.table.leave(other)
     assert clients.table.open == 0
+
+
+def test_connection_that_was_closed_takes_no_place(clients: Clients) -> None:
+    """Its place is free before it notices, so that one new connection closes one other; and is not freed twice."""
+    connection, _ = clients.connect()
+    clients.table.idle(connection)
+    fill(clients, clients.table.idle)
+    clients.connect()
+    assert clients.table.open == FULL_AT
+    clients.table.receive(connection)
+    clients.table.leave(connection)
+    assert clients.table.open == FULL_AT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import gevent
 import gevent.socket
 import pytest
+from flask import Flask
 from gunicorn.http.errors import NoMoreData, ParseException
 
+from web import submissions
 from web.problems import Problem
 from web.server.body import DRAIN_BYTES, ChunkedBody, LengthBody, RequestBody
 from web.server.source import Source
 from web.server.turns import TURN_S, Turns
-from web.server.uploads import Uploads
+from web.server.uploads import OWN_BYTES, Uploads
 
 NEXT = b"GET /next"
 
@@ -169,27 +172,64 @@ def test_client_that_waits_to_be_asked(pair: Pair) -> None:
 
 
 def test_bodies_beyond_the_bytes_that_may_be_held(pair: Pair) -> None:
-    """The oldest body that is not whole is given up with 503, also where it waits, and counts no more."""
-    pair.uploads.limit = 10
+    """The body without progress for the longest is given up with 503, also where it waits, and counts no more."""
+    pair.uploads.limit = 10_000
     other = Pair()
     other.uploads = pair.uploads
+    sent = b"x" * (OWN_BYTES + 6_000)
     try:
-        older, newer = pair.body(b"abcdef", 100), other.body(b"abcdef", 100)
-        assert older.read(6) == b"abcdef"
+        older, newer = pair.body(sent, 100_000), other.body(sent, 100_000)
+        assert _read(older, len(sent)) == sent
         waiting = gevent.spawn(_status_of, older)
         gevent.idle()
-        assert newer.read(6) == b"abcdef"
+        assert _read(newer, len(sent)) == sent
         waiting.join(5)
         assert waiting.value == 503
-        assert pair.uploads.held == 6
+        assert not older.can_be_left
+        assert pair.uploads.counted == 6_000
     finally:
         other.close()
+
+
+def _read(body: RequestBody, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += body.read(size - len(data))
+    return data
 
 
 def _status_of(body: RequestBody) -> int:
     with pytest.raises(Problem) as caught:
         body.read()
     return caught.value.status
+
+
+@pytest.mark.parametrize("length", [200_000, None])
+def test_memory_of_a_body_that_waits(pair: Pair, length: int | None) -> None:
+    """A request whose body stops half-way holds what has come of it, and no buffer for what may come."""
+    content = b"x" * 60_000
+    body = pair.body(b"" if length else b"%x\r\n" % 200_000, length)
+    environ = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": str(length or "")}
+    app = Flask("web")
+
+    def receive() -> None:
+        with app.test_request_context("/jobs", method="POST", environ_overrides=environ):
+            submissions.body()
+
+    tracemalloc.start()
+    try:
+        receiving = gevent.spawn(receive)
+        gevent.spawn(pair.client.sendall, content)
+        with gevent.Timeout(5):
+            while body.received < len(content):
+                gevent.sleep(0)
+        # It waits for more.
+        gevent.idle()
+        large = [one for one in tracemalloc.take_snapshot().traces if one.size > 40_000]
+        assert sum(one.size for one in large) < 1.2 * len(content)
+    finally:
+        tracemalloc.stop()
+    receiving.kill()
 
 
 def test_others_run_while_a_body_is_decoded(pair: Pair) -> None:

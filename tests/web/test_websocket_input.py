@@ -14,7 +14,6 @@ from tests.faults.wire import CLOSE, PING, PONG, TEXT, Frames, client_frame, req
 from tests.stack import Stack
 from tests.web.conftest import ALICE
 from tests.web.problem_shape import stored
-from web.budget import Budget
 from web.websocket_messages import Assembly, Closed, Inbox
 
 CONTINUATION = 0
@@ -261,13 +260,3 @@ def test_inbox_is_full(messages: list[bytes]) -> None:
     assert inbox.is_full
     assert inbox.take() == messages[0]
     assert taken == [False]
-
-
-def test_budget() -> None:
-    """What is taken is at most the limit, and a refusal takes nothing."""
-    budget = Budget(10)
-    assert budget.take(6)
-    assert not budget.take(5)
-    assert budget.take(4)
-    budget.give(10)
-    assert budget.take(10)

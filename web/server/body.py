@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from gunicorn.http.errors import (
     ChunkMissingTerminator,
@@ -23,11 +22,7 @@ from gunicorn.http.errors import (
 from spool.deadline import Deadline
 from web.problems import Problem
 from web.server.source import Source, TooSlow
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-    from web.server.uploads import Uploads
+from web.server.uploads import Uploads
 
 DRAIN_BYTES = 64 * 1024
 """A body that was not wanted is read to its end if it is no larger; else the connection closes."""
@@ -54,68 +49,70 @@ class RequestBody(io.RawIOBase):
         self._deadline: Deadline | None = None
         self._expects_continue = expects_continue
         self._broke = False
-        self._gave_up = False
+        self._size = source.head_bytes
+        """Of what has come of the request."""
         self.on_begin: Callable[[], None] = _nothing
         """Called when the application begins to read."""
         self.on_end: Callable[[], None] = _nothing
         """Called when nothing more is received for it."""
 
-    # io.RawIOBase makes read, readall, readline and iteration of this.
+    # io.RawIOBase makes readline and iteration of this.
     def readable(self) -> bool:
         """It can be read."""
         return True
 
-    def readinto(self, target: WriteableBuffer) -> int:
-        """Some of the body; 0 at its end. Raises a 408 or 503 ``Problem``, ``ParseException`` for a body that is
-        malformed, and ``OSError`` for a connection that broke."""
-        view = memoryview(target).cast("B")
-        if self.is_whole or not view:
-            return 0
-        with self._limited():
-            data = self._next(len(view))
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes, as soon as there are some; without a size, all that is left. None at the end.
+
+        Raises a 408 or 503 ``Problem``, ``ParseException`` for a body that is malformed, and ``OSError`` for a
+        connection that broke."""
+        if size < 0:
+            return self.readall()
+        if self.is_whole or not size:
+            return b""
+        try:
+            self._begin()
+            data = self._next(size)
+        except TooSlow:
+            self._break_off()
+            detail = f"the body did not arrive within {self._total_s:g} s, or nothing of it came for too long"
+            raise Problem(408, "Request timeout", detail) from None
+        except BaseException:
+            self._break_off()
+            raise
+        self._size += len(data)
         if self.is_whole:
             self._end()
         else:
-            self._uploads.grow(self, len(data))
-        view[: len(data)] = data
-        return len(data)
+            self._uploads.hold(self, self._size)
+        return data
 
-    @contextmanager
-    def _limited(self) -> Iterator[None]:
+    @property
+    def received(self) -> int:
+        """How many bytes of the request have been read, its head included."""
+        return self._size
+
+    def _begin(self) -> None:
         if self._deadline is None:
             self._deadline = Deadline.after(self._total_s)
-            self._uploads.begin(self)
+            self._uploads.hold(self, self._size)
             self.on_begin()
         self._source.begin(self._deadline)
         if self._expects_continue:
             self._expects_continue = False
             self._source.sock.sendall(_CONTINUE)
-        try:
-            yield
-            self._refuse_if_given_up()
-        except BaseException as exc:
-            self._broke = True
-            self._end()
-            self._refuse_if_given_up()
-            if isinstance(exc, TooSlow):
-                detail = f"the body did not arrive within {self._total_s:g} s, or nothing of it came for too long"
-                raise Problem(408, "Request timeout", detail) from None
-            raise
 
-    def _refuse_if_given_up(self) -> None:
-        if self._gave_up:
-            self._broke = True
-            detail = "this server receives too many large bodies at once; send it again"
-            raise Problem(503, "Too many bodies", detail, headers={"Retry-After": "1"})
+    def _break_off(self) -> None:
+        self._broke = True
+        self._end()
 
     def _end(self) -> None:
         self._uploads.end(self)
         self.on_end()
 
     def give_up(self) -> None:
-        """Receive no more of it: its reader gets a 503, also where it waits for bytes."""
-        self._gave_up = True
-        self._source.stop_receiving()
+        """Receive no more of it."""
+        self._source.give_up()
 
     def leave(self) -> bool:
         """Read what the application left, if that is little. False where it is not: what comes next on the connection
@@ -129,7 +126,7 @@ class RequestBody(io.RawIOBase):
         try:
             while not self.is_whole:
                 self._next(_PIECE_BYTES)
-        except (TooSlow, OSError, ParseException):
+        except (TooSlow, OSError, ParseException, Problem):
             self._broke = True
         return self.is_whole
 
@@ -199,6 +196,9 @@ class ChunkedBody(RequestBody):
     def _next(self, size: int) -> bytes:
         while not self._ready and not self._ended:
             self._decode()
+        if len(self._ready) <= size:
+            ready, self._ready = self._ready, bytearray()
+            return bytes(ready)
         data = bytes(self._ready[:size])
         del self._ready[:size]
         return data
@@ -220,6 +220,8 @@ class ChunkedBody(RequestBody):
 
     def _take_content(self) -> None:
         """The content of this chunk and of all that follow in the piece; a chunk costs one turn of the loop."""
+        if self._at >= len(self._raw):
+            self._receive()
         while self._left and self._at < len(self._raw):
             content = self._raw[self._at : self._at + self._left]
             self._ready += content
@@ -230,8 +232,6 @@ class ChunkedBody(RequestBody):
             if not self._raw.startswith(b"\r\n", self._at):
                 raise ChunkMissingTerminator(self._raw[self._at : self._at + 2])
             self._begin_chunk(int(found[1], 16), found.end())
-        if self._left and self._at >= len(self._raw):
-            self._receive()
 
     def _begin_chunk(self, size: int, at: int) -> None:
         self._at, self._left, self._between = at, size, b"\r\n"
@@ -250,15 +250,17 @@ class ChunkedBody(RequestBody):
         while (end := self._raw.find(b"\r\n\r\n", self._at)) < 0:
             if len(self._raw) - skipped_from > _TRAILER_BYTES:
                 raise LimitRequestHeaders(f"the trailers are larger than {_TRAILER_BYTES} bytes")
-            self._raw = self._raw[self._at :] + self._received(_PIECE_BYTES)
-            self._at = skipped_from = 0
+            self._raw, self._at, skipped_from = self._raw[self._at :], 0, 0
+            self._raw += self._received(_PIECE_BYTES)
         self._source.unread(self._raw[end + 4 :])
         self._raw, self._at, self._ended = b"", 0, True
 
     def _receive(self) -> None:
         # Never past the content of a chunk that is known to be larger: what is received beyond it is copied.
         size = max(_PIECE_BYTES, self._left)
-        self._raw, self._at = self._raw[self._at :] + self._received(size), 0
+        # What was decoded is not kept while the rest is waited for.
+        self._raw, self._at = self._raw[self._at :], 0
+        self._raw += self._received(size)
 
     def _received(self, size: int) -> bytes:
         data = self._source.some(size)

@@ -27,13 +27,15 @@ _LOG_AGAIN_S = 60.0
 class Connection:
     """One client's connection, as the table knows it."""
 
-    __slots__ = ("address", "since", "sock", "waiting")
+    __slots__ = ("address", "is_closing", "since", "sock", "waiting")
 
     def __init__(self, sock: Any, addr: Any) -> None:
         self.sock = sock
         self.address = str(addr[0]) if isinstance(addr, tuple) else ""
         self.since = 0.0
         self.waiting: Waiting | None = None
+        self.is_closing = False
+        """It has been closed for another one, and may not have noticed yet."""
 
     def hang_up(self) -> None:
         """End it; what waits on it sees that."""
@@ -98,7 +100,8 @@ class ConnectionTable:
 
     def leave(self, connection: Connection) -> None:
         """It is closed, or belongs to a stream now."""
-        self.open -= 1
+        if not connection.is_closing:
+            self.open -= 1
         self.proceed(connection)
 
     def idle(self, connection: Connection) -> None:
@@ -126,6 +129,8 @@ class ConnectionTable:
 
     def _wait(self, connection: Connection, waiting: Waiting) -> None:
         self.proceed(connection)
+        if connection.is_closing:
+            return
         waiting.add(connection, self._clock())
 
     def _make_room(self) -> None:
@@ -138,6 +143,9 @@ class ConnectionTable:
         if victim is not None:
             self.proceed(victim)
             victim.hang_up()
+            # Its place is free now: until it notices, each new connection would close one more.
+            victim.is_closing = True
+            self.open -= 1
         if now - self._logged_at >= _LOG_AGAIN_S:
             self._logged_at = now
             log.warning("%d connections are open, nearly all that may be; each new one closes an idle one", self.open)

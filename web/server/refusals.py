@@ -21,6 +21,8 @@ def problem_of(exc: BaseException) -> Problem:
     """What is wrong with a request whose reading, or whose answer, failed with ``exc``."""
     detail = str(exc)[:_DETAIL_CHARACTERS]
     match exc:
+        case Problem():
+            return exc
         case TooSlow():
             return Problem(408, "Request timeout", "the request did not arrive in time")
         case errors.LimitRequestLine():

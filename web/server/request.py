@@ -9,6 +9,7 @@ from gunicorn.http.message import Request
 
 from spool.deadline import Deadline
 from web.server.body import ChunkedBody, LengthBody, RequestBody
+from web.server.head import Head
 from web.server.source import HEAD_BYTES, Source
 from web.server.uploads import Uploads
 
@@ -34,6 +35,7 @@ class BoundedRequest(Request):  # type: ignore[misc]
         self._uploads = uploads
         source.request = self
         source.begin(Deadline.after(limits.headers_s), HEAD_BYTES)
+        Head(source, uploads).receive()
         super().__init__(cfg, source, addr, number)
 
     def set_body_reader(self) -> None:

@@ -17,6 +17,7 @@ from gunicorn.http.unreader import Unreader
 
 from spool.deadline import Deadline
 from web.server.turns import TURN_S, Turns
+from web.server.uploads import too_many
 
 HEAD_BYTES = 64 * 1024
 """The most that a request line and its headers may measure together."""
@@ -27,8 +28,9 @@ _BODY_PIECE_BYTES = 64 * 1024
 _AT_LEAST_S = 0.001
 """A timeout of 0 would mean not to wait at all."""
 _FOR_EVER_S = 86_400.0
-_SCRAP = bytearray(_BODY_PIECE_BYTES)
-"""Bytes that are read only to be discarded go here, whichever connection they come from."""
+_SCRAP = memoryview(bytearray(_BODY_PIECE_BYTES))
+"""Bytes are received here, whichever connection they come from, and copied at their real size: a buffer of its own
+would hold 64 KiB for each connection that waits."""
 
 
 class TooSlow(Exception):
@@ -48,6 +50,9 @@ class Source(Unreader):  # type: ignore[misc]
         self._deadline = Deadline.never()
         self._left: int | None = None
         self._turn_began = clock()
+        self._gave_up = False
+        self.head_bytes = 0
+        """Of the request whose head was received last, and perhaps some of its body."""
 
     def begin(self, deadline: Deadline, size: int | None = None) -> None:
         """From here to the next call: read until ``deadline``, and about ``size`` bytes at most."""
@@ -73,11 +78,12 @@ class Source(Unreader):  # type: ignore[misc]
         return bool(data)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """The next bytes; none at the end of the connection. Raises ``TooSlow``, and ``LimitRequestHeaders`` where the
-        part has the size that it may have."""
+        """The next bytes; none at the end of the connection. Raises ``TooSlow``, ``LimitRequestHeaders`` where the part
+        has the size that it may have, and a 503 ``Problem`` once it was given up."""
         if self._left is not None and self._left <= 0:
             raise LimitRequestHeaders(f"the head is larger than {HEAD_BYTES} bytes")
         self.take_turn()
+        self._check_given_up()
         if self._deadline.passed:
             raise TooSlow
         size = _PIECE_BYTES if size_hint is None else max(1, min(size_hint, _BODY_PIECE_BYTES))
@@ -85,11 +91,17 @@ class Source(Unreader):  # type: ignore[misc]
         self.sock.settimeout(max(_AT_LEAST_S, self._deadline.capped_s(_FOR_EVER_S if before is None else before)))
         began = self._clock()
         try:
-            data: bytes = self.sock.recv(size)
+            # No other greenlet runs between the arrival of the bytes and their copy.
+            data = bytes(_SCRAP[: self.sock.recv_into(_SCRAP[:size])])
         except TimeoutError:
             raise TooSlow from None
+        except OSError:
+            # The wait of one that is given up ends with this.
+            self._check_given_up()
+            raise
         finally:
             self.sock.settimeout(before)
+        self._check_given_up()
         if (now := self._clock()) - began > _WAITED_S:
             self._turn_began = now
         if self._left is not None:
@@ -115,6 +127,8 @@ class Source(Unreader):  # type: ignore[misc]
         """Read and forget up to ``size`` bytes, up to the end of the connection."""
         deadline = Deadline.after(within_s)
         self.take_buffered()
+        # The application has run since the last read; that was no turn of this.
+        self._turn_began = self._clock()
         while size > 0 and not deadline.passed:
             self.take_turn()
             self.sock.settimeout(max(_AT_LEAST_S, deadline.left_s))
@@ -129,7 +143,12 @@ class Source(Unreader):  # type: ignore[misc]
         self.sock.shutdown(socket.SHUT_WR)
         self.discard(size, within_s)
 
-    def stop_receiving(self) -> None:
-        """Wake up what waits for bytes: there will be no more."""
+    def give_up(self) -> None:
+        """Receive no more of the request: its reader gets a 503, also where it waits for bytes."""
+        self._gave_up = True
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RD)
+
+    def _check_given_up(self) -> None:
+        if self._gave_up:
+            raise too_many() from None

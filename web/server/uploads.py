@@ -1,42 +1,72 @@
-"""The bodies that a process is receiving: how much of its memory they hold, and which one is given up for it."""
+"""The requests and messages that a process is receiving: how much memory they hold, and which is given up for it.
+
+Many that stop half-way would fill the memory, and one that arrives shall not have to wait for them. So the bytes of all
+are bounded: beyond the limit the one without progress for the longest is given up.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from web.problems import Problem
+
+OWN_BYTES = 16 * 1024
+"""Of each, these do not count: what is small arrives, however many large ones there are."""
+_PROGRESS_BYTES = 16 * 1024
+"""A client that has sent so much more has made progress; a byte now and then is none."""
+
 
 class Upload(Protocol):
-    """A body that is being received."""
+    """What is being received."""
 
     def give_up(self) -> None:
         """Receive no more of it."""
         ...
 
 
+class _Held:
+    __slots__ = ("counted", "progress_at")
+
+    def __init__(self) -> None:
+        self.counted = 0
+        self.progress_at = OWN_BYTES
+        """The size that is the next progress."""
+
+
 class Uploads:
-    """At most ``limit`` bytes in bodies that are not whole. Beyond it the oldest of them is given up: a body of a
-    client that means it arrives within moments, and many that arrive slowly fill the memory."""
+    """At most ``limit`` bytes in what is not whole, beyond ``OWN_BYTES`` of each."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
-        self._sizes: dict[Upload, int] = {}
+        self.counted = 0
+        self._held: dict[Upload, _Held] = {}
+        """Of those that count; the one without progress for the longest first."""
 
-    def begin(self, upload: Upload) -> None:
-        """It is being received."""
-        self._sizes[upload] = 0
-
-    def grow(self, upload: Upload, size: int) -> None:
-        """So many bytes of it have come."""
-        if upload not in self._sizes:
+    def hold(self, upload: Upload, size: int) -> None:
+        """So many bytes of it are in memory now. Gives up others beyond the limit, or this one."""
+        counted = max(0, size - OWN_BYTES)
+        if not counted:
+            self.end(upload)
             return
-        self._sizes[upload] += size
-        self.held += size
-        while self.held > self.limit:
-            oldest = next(iter(self._sizes))
-            self.end(oldest)
-            oldest.give_up()
+        held = self._held.setdefault(upload, _Held())
+        if size >= held.progress_at or counted < held.counted:
+            self._held[upload] = self._held.pop(upload)
+            held.progress_at = size + _PROGRESS_BYTES
+        self.counted += counted - held.counted
+        held.counted = counted
+        while self.counted > self.limit:
+            victim = next(iter(self._held))
+            self.end(victim)
+            victim.give_up()
 
     def end(self, upload: Upload) -> None:
-        """It is received no more, for whatever reason."""
-        self.held -= self._sizes.pop(upload, 0)
+        """None of it is in memory, or all of it is with the application."""
+        held = self._held.pop(upload, None)
+        if held is not None:
+            self.counted -= held.counted
+
+
+def too_many() -> Problem:
+    """The answer to a request that was given up."""
+    detail = "this server receives too many large requests at once, and nothing of this one came for the longest"
+    return Problem(503, "Too many requests in reception", detail, headers={"Retry-After": "1"})

@@ -1,0 +1,60 @@
+"""The head of a request while it arrives.
+
+gunicorn's parser copies all that has come for each piece that it waits for. So it gets a head as a whole, or as soon as
+it would refuse it.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from web.problems import Problem
+from web.server.source import HEAD_BYTES, Source, TooSlow
+from web.server.uploads import Uploads
+
+_END = b"\r\n\r\n"
+_LINE_BYTES = 8 * 1024
+"""No request line is longer."""
+_REQUEST_LINE = re.compile(rb"(?:\r\n)?[^\s]+ [^\r\n]+ HTTP/[0-9.]+\r\n")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+
+
+class Head:
+    """What has come of one head. ``uploads`` counts it while more is waited for."""
+
+    def __init__(self, source: Source, uploads: Uploads) -> None:
+        self._source = source
+        self._uploads = uploads
+        self._data = bytearray()
+
+    def receive(self) -> None:
+        """Wait for the whole head, and put it back into the source. Raises ``OSError``."""
+        seen, piece = 0, self._source.take_buffered()
+        # What is too slow, or is given up, is so for the parser too, which finds the path for the answer.
+        with suppress(TooSlow, Problem):
+            while piece:
+                self._data += piece
+                if self._is_ready(seen):
+                    break
+                seen = len(self._data)
+                self._uploads.hold(self, seen)
+                piece = self._source.chunk()
+        self._uploads.end(self)
+        self._source.head_bytes = len(self._data)
+        self._source.unread(bytes(self._data))
+
+    def give_up(self) -> None:
+        """Receive no more of it."""
+        self._source.give_up()
+
+    def _is_ready(self, seen: int) -> bool:
+        """Whether it is whole, or can be refused already. ``seen``: so many bytes were not enough."""
+        data = self._data
+        if data.find(_END, max(0, seen - 3)) >= 0 or len(data) >= HEAD_BYTES:
+            return True
+        if _BARE_LINE_FEED.search(data, seen):
+            return True
+        if data.find(b"\n", 2, _LINE_BYTES) < 0:
+            return len(data) >= _LINE_BYTES
+        return _REQUEST_LINE.match(data, 0, _LINE_BYTES) is None
