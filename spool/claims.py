@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
+from spool.conversation import read_input
 from spool.entries import kind_of
 from spool.errors import UndecodableRecord
 from spool.jobs import Job
@@ -163,10 +162,9 @@ def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     """What ``claim.lua`` answered."""
     _id, text, stored, now_ms, opening, *record = reply
     job = Job.decode(record)
+    stored, *blocks = stored if isinstance(stored, list) else [stored]
     try:
-        prompt = orjson.loads(stored)
-        if not isinstance(prompt, dict) or not isinstance(prompt.get("messages"), list):
-            raise TypeError("no prompt")
+        prompt = read_input(stored, lambda: blocks)
         prefix = text.decode()
         kind_of(opening)
     except (ValueError, TypeError) as exc:

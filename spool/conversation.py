@@ -1,15 +1,18 @@
 """A conversation: what a model is given, what its answer adds up to, and how the next turn goes on from there.
 
-Messages are in OpenAI's chat shape. The stored input of a job (``spool.keys``) holds the whole conversation up to it,
-so that a turn needs none of the earlier ones, which may be gone by then.
+Messages are in OpenAI's chat shape. The stored input of a job (``spool.keys``) and the blocks before it hold the whole
+conversation up to it, so that a turn needs none of the earlier jobs, which may be gone by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from spool.blocks import join
 from spool.entries import Kind, decode_all
 from spool.errors import UndecodableRecord
 from spool.growing_text import GrowingText
@@ -21,6 +24,18 @@ def given(stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     instructions = stored.get("instructions")
     before = [{"role": "system", "content": instructions}] if instructions else []
     return [*before, *stored["messages"]]
+
+
+def read_input(raw: bytes, blocks: Callable[[], Sequence[bytes]]) -> dict[str, Any]:
+    """A job's input with its whole conversation. ``blocks`` reads those before it, the last one first. Raises
+    ``ValueError`` or ``TypeError`` for what is no input, or where a block is missing or damaged."""
+    stored = orjson.loads(raw)
+    if not isinstance(stored, dict) or not isinstance(stored.get("messages"), list):
+        raise TypeError("no prompt")
+    before = stored.pop("before", "")
+    if before:
+        stored["messages"] = [*join(before, blocks()), *stored["messages"]]
+    return stored
 
 
 @dataclass(slots=True)

@@ -15,14 +15,15 @@ from typing import Any
 
 import orjson
 
+from spool.blocks import Block, divide
 from spool.coalescing import Coalescing
 from spool.entries import rfc3339
 from spool.errors import UndecodableRecord
 
-SCHEMA = 1
-"""Version of the record that this code writes, and the newest that it reads. Jobs of a newer one are left alone. A new
-kind of value in a field that is there already, such as another status, needs a new version; a field that is only added
-does not."""
+SCHEMA = 2
+"""The newest version of the record that this code reads and writes: 2 for a job whose conversation begins with blocks,
+1 for any other. Jobs of a newer one are left alone. A new kind of value in a field that is there already, such as
+another status, needs a new version; a field that is only added does not."""
 
 
 class Status(StrEnum):
@@ -90,6 +91,14 @@ def shard_of(identifier: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredInput:
+    """A job's input as Redis keeps it: ``own`` of this job alone, and the ``blocks`` before it."""
+
+    own: bytes
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """What a submit writes. ``input`` is the prompt, kept apart: ``{"messages": […], "params": {…}}``, and where the
     surface has them ``instructions`` (for this turn alone) and ``request`` (what it has to say again)."""
@@ -116,10 +125,22 @@ class NewJob:
     batch_index: int = 0
     chat: str = ""
     """A digest of the chat whose newest job this becomes; empty: none."""
+    earlier: int = 0
+    """How many of its messages are of earlier turns, and may be stored for several jobs at once."""
 
     def encode_input(self) -> bytes:
-        """The input's stored bytes."""
+        """The whole input as JSON."""
         return orjson.dumps(self.input)
+
+    def stored(self) -> StoredInput:
+        """The input as Redis keeps it."""
+        if not self.earlier:
+            return StoredInput(self.encode_input())
+        blocks, rest = divide(self.input["messages"], self.earlier)
+        if not blocks:
+            return StoredInput(self.encode_input())
+        kept = {**self.input, "messages": rest, "before": blocks[-1].digest}
+        return StoredInput(orjson.dumps(kept), tuple(blocks))
 
 
 @dataclass(frozen=True, slots=True)

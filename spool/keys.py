@@ -20,14 +20,24 @@ entry all get one expiry, ``ttl_s`` from then.
                              has produced more than text), coalesce (JSON, see spool.coalescing; without it every piece
                              of text is an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
                              output_at_most (bytes that its output takes here at most; 0: not known), idempotency and
-                             chat (names of the keys below)
-    job:ID:input     string  JSON {messages, params}, and where the surface has them instructions and request. Written
-                             by submit, read with the claim, by a turn that goes on from it and by /v1
+                             chat (names of the keys below), before (digest of the last block of its conversation;
+                             with it, schema is 2) and earlier_bytes (how long its blocks are in all)
+    job:ID:input     string  JSON {messages, params}, and where the surface has them instructions, request and before
+                             (as in the record): the messages behind its blocks. Written by submit, read with the
+                             claim, by a turn that goes on from it and by /v1
     job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.entries. Also the name
                              of the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
     job:ID:text      string  The current attempt's text so far, so that a poll never rebuilds it from the log
     job:ID:gone      string  The tombstone: the owner of a job that ended. Outlives the rest by a day, so that what
                              expired or was deleted can be told from what never was
+
+What jobs of an owner share, neither of which expires (see spool.blocks and blocks.lua):
+
+    block:OWNER:DIGEST  hash  A block: before (digest of the one before it, or empty) and messages (JSON list).
+                             Written by the first submit that needs it; deleted when no job and no other block uses it
+    block-users:OWNER:DIGEST  zset  Jobs whose conversation goes on from this block; score: until when, ms (of one that
+                             has not ended, a day beyond the latest that it can be). And digests of the blocks that
+                             follow it; score: infinity
 
 What orders the work:
 
@@ -72,10 +82,10 @@ What waits aside, because it is damaged or not for this version:
 
 What owners use, and may use:
 
-    booked           hash    The ledger: job → "QUEUED RUNNING BYTES EXPECTED WRITING OWNER BATCH MODEL" (- for none).
-                             QUEUED and RUNNING are 0 or 1; BYTES is what it takes in Redis, EXPECTED what it will write
-                             once it runs, WRITING the same while it runs. From submit until the job is deleted or has
-                             expired
+    booked           hash    The ledger: job, or name of a block → "QUEUED RUNNING BYTES EXPECTED WRITING OWNER BATCH
+                             MODEL" (- for none). QUEUED and RUNNING are 0 or 1; BYTES is what it takes in Redis,
+                             EXPECTED what it will write once it runs, WRITING the same while it runs. From submit
+                             until the job or block is deleted or has expired
     use              hash    The sums of all entries: queued, running, bytes, expected, writing
     use:OWNER        hash    The sums of an owner's
     output-bytes     hash    Model → moving average of what the output of one of its jobs takes in Redis
@@ -87,7 +97,8 @@ What owners use, and may use:
 What finds jobs again:
 
     owner:OWNER      zset    Jobs of an owner; score: created_ms × 1000 + seq mod 1000. The keeper removes expired ones
-    kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms
+    kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms. And "OWNER block:OWNER:DIGEST" of
+                             blocks that no other follows; score: when the last of their users expires
     idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST", of a job or a batch; expires with it
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
     batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status; staging (open, or

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from spool.blocks import OVERHEAD_BYTES
 from spool.jobs import SCHEMA, TRANSITIONS
 
 
@@ -25,7 +26,7 @@ class Script:
     sha: str
 
 
-LIBRARY = ("indexes", "ledger", "queue", "staging", "prelude", "records")
+LIBRARY = ("indexes", "ledger", "blocks", "queue", "staging", "prelude", "records")
 """The files of the library, in order: a definition uses only those before it. The rest of the folder are scripts."""
 _MARK = "--[[LIBRARY]]"
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
@@ -123,7 +124,10 @@ def library_names() -> frozenset[str]:
 @cache
 def _library(schema: int) -> _Library:
     text = "\n".join(map(_read, LIBRARY))
-    return _Library(text.replace("--[[TRANSITIONS]]", transitions_as_lua()).replace("--[[SCHEMA]]", str(schema)))
+    values = {"TRANSITIONS": transitions_as_lua(), "SCHEMA": str(schema), "BLOCK_OVERHEAD": str(OVERHEAD_BYTES)}
+    for name, value in values.items():
+        text = text.replace(f"--[[{name}]]", value)
+    return _Library(text)
 
 
 def _words(text: str) -> frozenset[str]:

@@ -12,9 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from spool.connections import Command
+from spool.conversation import read_input
 from spool.errors import (
     BatchNotFound,
     JobGone,
@@ -24,7 +23,7 @@ from spool.errors import (
     RecordNewer,
     UndecodableRecord,
 )
-from spool.jobs import Job, NewJob, Status, shard_of
+from spool.jobs import Job, NewJob, Status, StoredInput, shard_of
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.limits import NO_LIMITS, OwnerLimits
@@ -40,11 +39,14 @@ _PAGE = 100
 _PAGES_AT_MOST = 20
 _SCORE_AT_MOST = 1e17
 _COUNT = re.compile(r"-?[0-9]{1,15}")
+_DIGITS = re.compile(rb"[0-9]{1,15}")
+_BLOCK_UNASKED_BYTES = 65_536
+"""A last block of up to so many bytes is sent with the submit at once; most are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of one job: bytes of its stored input and of its text, and entries of its log."""
+    """Of one job: bytes of its input, with all earlier turns, and of its text, and entries of its log."""
 
     input: int
     text: int
@@ -69,8 +71,7 @@ class JobStore:
     def submit(self, new: NewJob, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> Submitted:
         """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``OwnerQueueFull``, ``OwnerBytesFull``,
         ``StoreUnavailable``; after ``OutcomeUnknown`` the very same ``new`` may be submitted again."""
-        args = submit_args(new, max_queued, limits)
-        reply = self._link.run(script("submit"), self._shard(new.id), *args)
+        reply = self._submit(new, new.stored(), max_queued, limits)
         try:
             return read_submitted(reply, new)
         except UndecodableRecord as exc:
@@ -80,10 +81,44 @@ class JobStore:
     def submit_many(
         self, new: Sequence[NewJob], *, max_queued: int, limits: OwnerLimits = NO_LIMITS
     ) -> list[Submitted]:
-        """Several submits to one shard, in one round trip; each is accepted or refused by itself."""
-        calls = [submit_args(one, max_queued, limits) for one in new]
-        replies = self._link.run_many(script("submit"), self._shard(new[0].id), calls)
+        """Several submits to one shard, in one round trip, and two more for each conversation that they go on from;
+        each is accepted or refused by itself."""
+        replies: list[Any] = []
+        together: list[Command] = []
+        known: set[str] = set()
+
+        def flush() -> None:
+            if together:
+                replies.extend(self._link.run_many(script("submit"), self._shard(new[0].id), together))
+                together.clear()
+
+        for one in new:
+            stored = one.stored()
+            before = stored.blocks[-1].digest if stored.blocks else ""
+            if before and before not in known:
+                flush()
+                replies.append(self._submit(one, stored, max_queued, limits))
+                known.add(before)
+            else:
+                together.append(submit_args(one, stored, max_queued, limits, texts_from=len(stored.blocks)))
+        flush()
+        for at, one in enumerate(new):
+            if replies[at][0] == b"blocks":
+                replies[at] = self._submit(one, one.stored(), max_queued, limits)
         return [read_submitted(reply, one) for reply, one in zip(replies, new, strict=True)]
+
+    def _submit(self, new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits) -> Any:
+        """What ``submit.lua`` answers once it has the messages of the blocks that it lacks. Of a conversation that goes
+        on it lacks the last block, mostly."""
+        texts_from = len(stored.blocks)
+        if stored.blocks and len(stored.blocks[-1].messages) <= _BLOCK_UNASKED_BYTES:
+            texts_from -= 1
+        while True:
+            args = submit_args(new, stored, max_queued, limits, texts_from=texts_from)
+            reply = self._link.run(script("submit"), self._shard(new.id), *args)
+            if reply[0] != b"blocks":
+                return reply
+            texts_from = reply[2] - 1
 
     def publish_limits(self, limits: OwnerLimits) -> None:
         """Tell workers what one owner may have running. The last web that says so is believed."""
@@ -221,16 +256,17 @@ class JobStore:
         if raw is None:
             raise JobNotFound(job_id)
         try:
-            stored = orjson.loads(raw)
-            return {"messages": [], **stored}
-        except (orjson.JSONDecodeError, TypeError) as exc:
+            return read_input(raw, lambda: self._link.run(script("conversation"), self._shard(job_id), job_id))
+        except (ValueError, TypeError) as exc:
             raise UndecodableRecord(f"input of {job_id}", raw) from exc
 
     def sizes(self, job_id: str) -> Sizes:
         """How large what is stored of a job is, without reading it. Zero for what is not there."""
         key = job_key(self._shard(job_id), job_id)
         commands = [("STRLEN", f"{key}:input"), ("STRLEN", f"{key}:text"), ("XLEN", f"{key}:log")]
-        return Sizes(*(size or 0 for size in self._read(commands)))
+        *sizes, earlier = self._read([*commands, ("HGET", key, "earlier_bytes")])
+        own, text, entries = (size or 0 for size in sizes)
+        return Sizes(own + (int(earlier) if earlier and _DIGITS.fullmatch(earlier) else 0), text, entries)
 
     def newest_of_chat(self, chat: str, owner: str) -> Job | None:
         """The newest job of the owner's chat, named by its digest, if it is still there."""

@@ -19,7 +19,7 @@ from spool.errors import (
     RecordDamaged,
     StoreFull,
 )
-from spool.jobs import Job, NewJob, OnDisconnect, Priority
+from spool.jobs import Job, NewJob, OnDisconnect, Priority, StoredInput
 from spool.limits import OwnerLimits, output_at_most
 
 RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
@@ -54,8 +54,12 @@ class NewBatch:
         return sorted({job.model for job in self.jobs})
 
 
-def submit_args(new: NewJob, max_queued: int, limits: OwnerLimits) -> list[Any]:
-    """The arguments of ``submit.lua``."""
+def submit_args(
+    new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits, *, texts_from: int = 0
+) -> list[Any]:
+    """The arguments of ``submit.lua``: with the messages of the blocks from this one on, and only the digests of those
+    before."""
+    blocks = stored.blocks
     return [
         new.id,
         new.owner,
@@ -69,10 +73,16 @@ def submit_args(new: NewJob, max_queued: int, limits: OwnerLimits) -> list[Any]:
         new.body_digest,
         new.batch,
         new.batch_index,
-        new.encode_input(),
+        stored.own,
         FIRST_READER_MS if new.on_disconnect is OnDisconnect.CANCEL else 0,
         *(limits.queued, limits.bytes, limits.share, limits.watermark),
         output_at_most(new.input.get("params", {}), new.coalesce),
+        len(blocks),
+        *(
+            value
+            for number, block in enumerate(blocks)
+            for value in (block.digest, block.messages if number >= texts_from else b"")
+        ),
         *("priority", new.priority.value),
         *("surface", new.surface),
         *("metadata", orjson.dumps(dict(new.metadata))),
@@ -81,12 +91,15 @@ def submit_args(new: NewJob, max_queued: int, limits: OwnerLimits) -> list[Any]:
         *("continuable", int(new.continuable)),
         *(("coalesce", new.coalesce.encode()) if new.coalesce else ()),
         *(("chat", new.chat) if new.chat else ()),
+        *(("before", blocks[-1].digest, "earlier_bytes", sum(len(one.messages) for one in blocks)) if blocks else ()),
     ]
 
 
 def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[Any]:
     """The arguments of ``open_batch.lua`` for a staged batch."""
     kinds = Counter((job.model, output_at_most(job.input.get("params", {}), job.coalesce)) for job in batch.jobs)
+    inputs = [job.stored() for job in batch.jobs]
+    blocks = {block.digest: block.size for stored in inputs for block in stored.blocks}
     return [
         batch.id,
         batch.owner,
@@ -98,7 +111,7 @@ def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[An
         batch.body_digest,
         max_queued,
         *(limits.queued, limits.bytes, limits.share, limits.watermark),
-        sum(len(job.encode_input()) for job in batch.jobs),
+        sum(len(stored.own) for stored in inputs) + sum(blocks.values()),
         *(value for (model, at_most), count in kinds.items() for value in (model, at_most, count)),
     ]
 

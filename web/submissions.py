@@ -205,6 +205,7 @@ def new_job(
         coalesce=coalescing(
             submission.coalesce, is_said="coalesce" in submission.model_fields_set, default_ms=default_ms
         ),
+        earlier=len(earlier),
     )
     check_size(here, new, f"{place}{'prompt' if submission.messages is None else 'messages'}", place)
     return new

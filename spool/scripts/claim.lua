@@ -4,7 +4,8 @@
 -- harmless.
 -- ARGV: fence, lease_ms, worker, what (any; retries: only those, for a worker whose slots are taken; apart: only jobs
 -- that need a process of their own); then each model that the worker serves and its limit (0: none).
--- Answers {id, text to continue from, input, NOW, the attempt's first entry, record…}; or nothing; or 1 where it has
+-- Answers {id, text to continue from, input (with the messages of its blocks, the last block's first, where it has such),
+-- NOW, the attempt's first entry, record…}; or nothing; or 1 where it has
 -- cleared away as much as one call may, and is to be asked again.
 local fence, lease_ms, worker, what = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local RANK = 1e15
@@ -12,6 +13,9 @@ local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
 local MODELS_AT = 5
 local THIS_SCHEMA = tostring(SCHEMA)
+-- After a restart some workers may be unheard, and older versions may have left jobs for newer ones: both are rare.
+local is_odd = redis.call('EXISTS', P .. 'unheard', P .. 'newer') > 0
+local has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
 local PARKED_AT_MOST = 1000
 local owner_limit
 
@@ -19,9 +23,16 @@ local owner_limit
 local function answer(id, mode, opening)
   local key = job_key(id)
   local text, input = mode == 'continued' and redis.call('GET', key .. ':text'), redis.call('GET', key .. ':input')
-  local out = {id, text or '', input or '', NOW, opening}
-  for _, value in ipairs(redis.call('HGETALL', key)) do
-    out[#out + 1] = value
+  local out, record, owner, before = {id, text or '', input or '', NOW, opening}, redis.call('HGETALL', key), nil, nil
+  for i = 1, #record, 2 do
+    local name, value = record[i], record[i + 1]
+    out[#out + 1], out[#out + 2] = name, value
+    if name == 'owner' then owner = value end
+    if name == 'before' then before = value end
+  end
+  if before then
+    out[3] = read_blocks(owner, before)
+    table.insert(out[3], 1, input or '')
   end
   return out
 end
@@ -36,7 +47,7 @@ end
 -- The names of an index's parts that this version can read: what older ones have left for it is in others.
 local function parts_of(name)
   local parts = {name}
-  for schema = 2, SCHEMA do
+  for schema = 2, has_newer and SCHEMA or 0 do
     parts[schema] = 'newer:' .. schema .. ':' .. name
   end
   return parts
@@ -56,7 +67,7 @@ end
 local function take_back(model)
   --[[LIBRARY]]
   local base = 'pending:' .. model
-  for schema = 2, SCHEMA do
+  for schema = 2, has_newer and SCHEMA or 0 do
     local name = 'newer:' .. schema .. ':' .. base
     for _, id in ipairs(index('ZRANGE', name, 0, CLEARED_AT_MOST - 1)) do
       local record = redis.pcall('HMGET', job_key(id), 'owner', 'batch')
@@ -151,8 +162,8 @@ local function glance(id)
   local is_there, record = pcall(fields, id, 'status', 'schema', 'owner', 'model', 'attempt', 'last', 'deadline_ms', 'created_ms',
     'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'torn', 'server')
   -- Of a job that has run before, more than this counts.
-  if not is_there or record.status ~= 'queued' or record.schema ~= THIS_SCHEMA or record.attempt ~= '0'
-    or not (record.owner and record.model) then
+  if not is_there or record.status ~= 'queued' or record.attempt ~= '0' or not (record.owner and record.model)
+    or record.schema ~= '1' and record.schema ~= THIS_SCHEMA then
     return nil
   end
   for _, name in ipairs({'last', 'deadline_ms', 'created_ms', 'ttl_s', 'seq', 'losses'}) do
@@ -208,7 +219,7 @@ if before then
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
 end
 meet_server()
-if redis.call('EXISTS', P .. 'unheard') == 1 and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
+if is_odd and redis.call('EXISTS', P .. 'unheard') == 1 and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
   -- Redis has just come back: whose claims it lost is known in a moment.
   return false
 end

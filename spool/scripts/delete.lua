@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Forgets a job that has ended; its tombstone stays. ARGV: id, owner.
+-- Forgets a job that has ended, and the blocks of its conversation that no other job uses; its tombstone stays. ARGV: id, owner.
 -- Answers deleted, running (it has not ended), gone (it was here), or nothing; damaged where its record does not say whose
 -- it is; newer where a newer version wrote it.
 local id, owner = ARGV[1], ARGV[2]
@@ -14,7 +14,7 @@ elseif verdict == 'newer' or verdict == 'damaged' and not (record and record.own
 elseif verdict == 'damaged' then
   end_damaged(id, fault)
 end
-local state = redis.pcall('HMGET', key, 'status', 'idempotency')
+local state = redis.pcall('HMGET', key, 'status', 'idempotency', 'before')
 if TRANSITIONS[state[1]] and next(TRANSITIONS[state[1]]) then
   return 'running'
 end
@@ -22,6 +22,9 @@ unbook(id)
 redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text')
 index('ZREM', 'owner:' .. owner, id)
 index('ZREM', 'kept', owner .. ' ' .. id)
+if state[3] then
+  hold_blocks(owner, state[3], id)
+end
 if state[2] and state[2] ~= '' then
   redis.call('DEL', P .. 'idempotency:' .. state[2])
 end

@@ -132,15 +132,18 @@ end
 -- Cheap ones, so more of them.
 local function forget_expired()
   local due = index('ZRANGEBYSCORE', 'kept', '-inf', NOW, 'LIMIT', 0, most * 5)
-  more = more or #due >= most * 5
+  local looked = 0
   for _, kept in ipairs(due) do
     local owner, id = string.match(kept, '^(.-) (.*)$')
-    if owner then
+    index('ZREM', 'kept', kept)
+    if owner and string.sub(id, 1, 6) == 'block:' then
+      looked = looked + check_block(id, math.max(most * 5 - looked, 1))
+    elseif owner then
       index('ZREM', 'owner:' .. owner, id)
       unbook(id)
     end
-    index('ZREM', 'kept', kept)
   end
+  more = more or #due >= most * 5 or looked >= most * 5
 end
 
 local function free_slots()
@@ -231,12 +234,17 @@ local function reindex()
   local displaced = index('GET', 'reindex')
   local cursor = displaced or index('HGET', 'keeper', 'cursor_of_indexes') or '0'
   if string.find(cursor, '[^0-9]') or #cursor > 19 or cursor == '' then cursor = '0' end
-  local head = P .. 'job:'
-  local pattern = string.gsub(head, '[%[%]%?%*\\]', '\\%0') .. '*'
+  -- job:… and block:…, beside a few others.
+  local pattern = string.gsub(P, '[%[%]%?%*\\]', '\\%0') .. '[jb]*'
   local count = displaced and most * 4 or KEYS_A_BEAT
   local page = redis.call('SCAN', cursor, 'MATCH', pattern, 'TYPE', 'hash', 'COUNT', count)
   for _, key in ipairs(page[2]) do
-    pcall(put_back, string.sub(key, #head + 1), displaced)
+    local name = string.sub(key, #P + 1)
+    if string.sub(name, 1, 4) == 'job:' then
+      pcall(put_back, string.sub(name, 5), displaced)
+    else
+      pcall(check_block, name, 1)
+    end
   end
   if not displaced then
     index('HSET', 'keeper', 'cursor_of_indexes', page[1])
@@ -285,7 +293,9 @@ local function sweep_ledger()
   local at = pairs_in_all > 2 * ENTRIES_A_BEAT and math.floor(NOW / 1000) * ENTRIES_A_BEAT % pairs_in_all or 0
   for i = 2 * at + 1, math.min(2 * (at + 2 * ENTRIES_A_BEAT), #page[2]), 2 do
     local id = page[2][i]
-    if string.sub(id, 1, 1) ~= 'b' then
+    if string.sub(id, 1, 6) == 'block:' then
+      if redis.call('EXISTS', P .. id) == 0 then unbook(id) end
+    elseif string.sub(id, 1, 1) ~= 'b' then
       check_booked(id, page[2][i + 1])
     elseif not index('ZSCORE', 'staging', id) then
       unbook(id)

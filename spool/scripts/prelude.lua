@@ -151,7 +151,7 @@ end
 local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
-    'on_disconnect')
+    'on_disconnect', 'before')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
   if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
@@ -169,6 +169,9 @@ local function close(id, status, ...)
   redis.call('PEXPIRE', key .. ':text', ttl_ms)
   redis.call('SET', key .. ':gone', owner, 'PX', ttl_ms + TOMBSTONE_MS)
   index('ZADD', 'kept', NOW + ttl_ms, owner .. ' ' .. id)
+  if record.before then
+    hold_blocks(owner, record.before, id, NOW + ttl_ms)
+  end
   if idempotency and idempotency ~= '' then
     redis.call('PEXPIRE', P .. 'idempotency:' .. idempotency, ttl_ms)
   end

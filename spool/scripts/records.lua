@@ -103,7 +103,7 @@ end
 local function repair(id, record, owner)
   local key, last = job_key(id), (end_of_log(id))
   local usual = {seq = 1, created_ms = NOW, deadline_ms = NOW, ttl_s = 86400, attempt = 0, losses = 0, last = last}
-  redis.call('HSET', key, 'schema', SCHEMA, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
+  redis.call('HSET', key, 'schema', record.before and 2 or 1, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
   for _, name in ipairs(NUMBERS) do
     if not is_whole(record[name], name) then redis.call('HSET', key, name, usual[name]) end
   end

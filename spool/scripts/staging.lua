@@ -11,6 +11,7 @@ end
 local function erase(id)
   local key = job_key(id)
   local _, who = booked(id)
+  local before = redis.pcall('HGET', key, 'before')
   redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text', key .. ':gone')
   index('ZREM', 'deadlines', id)
   index('ZREM', 'watched', id)
@@ -19,6 +20,9 @@ local function erase(id)
     index('ZREM', 'owner:' .. who.owner, id)
     index('ZREM', 'kept', who.owner .. ' ' .. id)
     unbook(id)
+    if type(before) == 'string' then
+      hold_blocks(who.owner, before, id)
+    end
   end
 end
 

@@ -4,11 +4,13 @@
 -- ARGV: id, owner, model, rank, ttl_s, timeout_ms, start_ms, max_queued, idempotency ('' or OWNER:DIGEST),
 -- body digest, batch ('' or id), batch index, input, watch_ms (0, or how long it may be without a reader), the owner's
 -- own limits of queued jobs and of bytes (0: none), share (0, or the part of the memory that is an owner's limit of
--- bytes), watermark (0: memory is not looked at), output_at_most (bytes; 0: not known); then names and values of further
--- fields.
+-- bytes), watermark (0: memory is not looked at), output_at_most (bytes; 0: not known), how many blocks its conversation
+-- begins with; then the digest and the messages of each ('' where it should be there already); then names and values of
+-- further fields.
 -- Answers {created, id, queue position, created_ms, deadline_ms}; or {again (this very submit, whose answer was lost) or
 -- replayed (the job of an earlier one), id, queue position or false, record…}; or {outcome, id}: conflict, full, owner_full,
--- owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is damaged).
+-- owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is damaged); or {blocks, id, N}: the messages of block
+-- N are needed, and perhaps of those behind it.
 local id, owner, model = ARGV[1], ARGV[2], ARGV[3]
 local idempotency, digest, batch = ARGV[9], ARGV[10], ARGV[11]
 local key = job_key(id)
@@ -59,9 +61,21 @@ if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. b
   return {'no_batch', id}
 end
 local who, at_most = {owner = owner, batch = batch, model = model}, tonumber(ARGV[19])
+local fields_at = 21 + 2 * ARGV[20]
+local path = fields_at > 21 and {}
+for i = 21, fields_at - 1 do
+  path[i - 20] = ARGV[i]
+end
+local missing, shared = nil, 0
+if path then
+  missing, shared = missing_blocks(owner, path)
+  if not missing then
+    return {'blocks', id, shared}
+  end
+end
 local bytes, expected = JOB_BYTES + #ARGV[13], expected_output(model, at_most)
 -- The room of a staged batch's job is reserved.
-local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes, expected = expected}, {
+local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes + shared, expected = expected}, {
   queued = tonumber(ARGV[8]), owner_queued = tonumber(ARGV[15]), owner_bytes = tonumber(ARGV[16]),
   share = tonumber(ARGV[17]), watermark = tonumber(ARGV[18]),
 })
@@ -83,7 +97,7 @@ local function use_reservation()
   --[[LIBRARY]]
   local reserved, whose = booked(batch)
   if whose then
-    local left = {math.max(0, reserved[1] - 1), 0, math.max(0, reserved[3] - bytes), math.max(0, reserved[4] - expected), 0}
+    local left = {math.max(0, reserved[1] - 1), 0, math.max(0, reserved[3] - bytes - shared), math.max(0, reserved[4] - expected), 0}
     book(batch, whose, reserved, left)
   end
   index('ZADD', 'staging', 'XX', NOW + STAGING_MS, batch)
@@ -99,11 +113,14 @@ end
 local seq = next_seq()
 local deadline = NOW + ARGV[6]
 local start_by = math.min(deadline, NOW + ARGV[7])
-redis.call('HSET', key, 'schema', SCHEMA, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
+redis.call('HSET', key, 'schema', path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ARGV[5], 'attempt', 0,
   'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, 'output_at_most', at_most,
-  unpack(ARGV, 20))
+  unpack(ARGV, fields_at))
 redis.call('SET', key .. ':input', ARGV[13])
+if path then
+  store_blocks(owner, path, missing, id, deadline + ARGV[5] * 1000 + TOMBSTONE_MS)
+end
 index('SADD', 'models', model)
 enqueue(id, who, ARGV[4] * 1e15 + seq, staging)
 book(id, who, NOTHING, {1, 0, bytes, expected, 0})
@@ -112,7 +129,7 @@ if staging then
 end
 index('ZADD', 'deadlines', start_by, id)
 index('ZADD', 'owner:' .. owner, NOW * 1000 + seq % 1000, id)
-for i = 20, #ARGV, 2 do
+for i = fields_at, #ARGV, 2 do
   if ARGV[i] == 'chat' then
     redis.call('SET', P .. 'chat:' .. owner .. ':' .. ARGV[i + 1], id)
   end

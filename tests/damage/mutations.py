@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from spool.jobs import SCHEMA
 from spool.redis_link import RedisLink
 
 P = "spool:{0}:"
@@ -45,7 +46,7 @@ def mutations(link: RedisLink, job_id: str, names: dict[str, str]) -> Iterator[M
         yield _command(f"HDEL {field.decode()}", "HDEL", key, field)
         for value in VALUES:
             yield _command(f"HSET {field.decode()} {value!r}", "HSET", key, field, value)
-    yield _command("HSET schema 2", "HSET", key, "schema", 2)
+    yield _command("HSET schema newer", "HSET", key, "schema", SCHEMA + 1)
     for suffix in ("", ":input", ":log", ":text", ":gone"):
         yield from _retyped(link, f"job:{job_id}{suffix}")
     for value in (b"", b"null", b"[]", b"{", b"\xff", b'{"messages":1}'):
@@ -65,8 +66,27 @@ def mutations(link: RedisLink, job_id: str, names: dict[str, str]) -> Iterator[M
     for field in ("total", "ttl_s", "owner", "created_ms", "queued", "failed"):
         yield _command(f"HDEL batch {field}", "HDEL", P + names["batch"], field)
         yield _command(f"HSET batch {field} x", "HSET", P + names["batch"], field, "x")
+    for what, name in names.items():
+        if what.startswith("block"):
+            yield from _of_block(P + name)
+        elif what.startswith("users"):
+            yield from _of_users(P + name, job_id)
     for entry_id, name, raw in _ENTRIES:
         yield _command(f"XADD {entry_id} {raw!r}", "XADD", f"{key}:log", entry_id, name, raw)
+
+
+def _of_block(key: str) -> Iterator[Mutation]:
+    digest = key.rpartition(":")[2]
+    for field in ("before", "messages"):
+        yield _command(f"HDEL {key} {field}", "HDEL", key, field)
+        for value in (*VALUES, b"[]", digest.encode(), b"f" * 32):
+            yield _command(f"HSET {key} {field} {value!r}", "HSET", key, field, value)
+
+
+def _of_users(key: str, job_id: str) -> Iterator[Mutation]:
+    for score in ("-inf", "+inf", -1, 0, 1.5, 10**17, 10**300):
+        for member in (job_id.encode(), key.rpartition(":")[2].encode(), b"f" * 32, b"no \xff id"):
+            yield _command(f"ZADD {key} {score} {member!r}", "ZADD", key, score, member)
 
 
 def _retyped(link: RedisLink, name: str) -> Iterator[Mutation]:

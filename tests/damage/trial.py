@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
+from spool.blocks import BLOCK_BYTES
 from spool.claims import Claim
 from spool.errors import SpoolError, StoreUnavailable, UndecodableRecord
-from spool.jobs import ENDED, OnDisconnect, Status, new_batch_id
+from spool.jobs import ENDED, SCHEMA, OnDisconnect, Status, new_batch_id
 from spool.keys import job as job_key
 from spool.redis_link import RedisLink
 from spool.scripting import script
@@ -17,6 +18,7 @@ from tests.by_hand import OWNER, HandWorker, age, done, keep, new_job, submit, t
 from tests.damage.mutations import Mutation, P, mutations
 
 STATES = ("queued", "running", "spoken", "cancelling", "handed back", "apart", "succeeded", "cancelled")
+_EARLIER = [{"role": "user", "content": text * BLOCK_BYTES} for text in "ab"]
 _CLAIMS_AT_MOST = 6
 _ROUNDS = 2
 
@@ -41,6 +43,8 @@ class Trial:
             chat="chat",
             on_disconnect=OnDisconnect.CANCEL,
             continuable=True,
+            input={"messages": [*_EARLIER, {"role": "user", "content": "and?"}], "params": {}},
+            earlier=len(_EARLIER),
         )
         self.job_id = self.store.submit(self.new, max_queued=9).job.id
         self.claim = self._brought_to(state)
@@ -56,6 +60,9 @@ class Trial:
             "idempotency": f"idempotency:{OWNER}:key",
             "chat": f"chat:{OWNER}:chat",
         }
+        for number, block in enumerate(self.new.stored().blocks):
+            names[f"block {number}"] = f"block:{OWNER}:{block.digest}"
+            names[f"users {number}"] = f"block-users:{OWNER}:{block.digest}"
         if self.claim is not None:
             names["fence"] = f"claim:{self.claim.fence}"
         return list(mutations(self.link, self.job_id, names))
@@ -183,7 +190,7 @@ class Trial:
         if self.link.call("TYPE", key) != b"hash":
             return []
         schema, status = self.link.call("HMGET", key, "schema", "status")
-        if schema in (b"2", b"7", b"999999999999999") or (status or b"").decode() in ENDED:
+        if schema in (b"%d" % (SCHEMA + 1), b"7", b"999999999999999") or (status or b"").decode() in ENDED:
             return []
         self.link.call("HSET", key, "deadline_ms", 1)
         self.link.call("ZADD", f"{P}deadlines", "XX", 1, self.job_id)

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from spool.errors import RecordNewer
-from spool.jobs import Status
+from spool.jobs import SCHEMA, Status
 from spool.keeper import Keeper
 from spool.keys import job as job_key
 from spool.keys import prefix
@@ -94,12 +94,12 @@ def test_job_of_a_newer_version_is_left_alone(link: RedisLink) -> None:
     """Jobs that a newer version wrote wait for it: they are not ended, hold up no claim, and web says so."""
     newer = [submit(link) for _ in range(120)]
     for job in newer:
-        link.call("HSET", job_key(0, job.id), "schema", 2, "status", "paused")
+        link.call("HSET", job_key(0, job.id), "schema", SCHEMA + 1, "status", "paused")
         age(link, job.id, deadline_ms=1)
     behind = submit(link)
     assert HandWorker(link).take().job.id == behind.id
     assert keep(link) == [0, 0, 0, 0, 0, 0]
-    assert link.call("ZCARD", f"{prefix(0)}newer:2:pending:demo") == 120
+    assert link.call("ZCARD", f"{prefix(0)}newer:{SCHEMA + 1}:pending:demo") == 120
     with pytest.raises(RecordNewer):
         JobStore(link).look(newer[0].id, OWNER)
     with pytest.raises(RecordNewer):
@@ -110,12 +110,12 @@ def test_newer_version_claims_what_was_left_for_it(link: RedisLink) -> None:
     """A claim of a version that reads the schema gets such jobs, in their order among the others."""
     jobs = [submit(link) for _ in range(3)]
     for job in jobs[:2]:
-        link.call("HSET", job_key(0, job.id), "schema", 2)
+        link.call("HSET", job_key(0, job.id), "schema", SCHEMA + 1)
     assert HandWorker(link).take().job.id == jobs[2].id
     last = submit(link)
-    answers = [link.run(script("claim", 2), 0, f"f{n}", 1000, "newer", "any", DEMO.name, 0) for n in range(3)]
+    answers = [link.run(script("claim", SCHEMA + 1), 0, f"f{n}", 1000, "newer", "any", DEMO.name, 0) for n in range(3)]
     assert [answer[0].decode() for answer in answers] == [jobs[0].id, jobs[1].id, last.id]
-    assert link.call("EXISTS", f"{prefix(0)}newer:2:pending:demo") == 0
+    assert link.call("EXISTS", f"{prefix(0)}newer:{SCHEMA + 1}:pending:demo") == 0
 
 
 def test_index_of_another_type_is_filled_again(link: RedisLink) -> None:

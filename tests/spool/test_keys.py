@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from spool import keys
-from spool.jobs import OnDisconnect, new_batch_id
+from spool.blocks import BLOCK_BYTES
+from spool.jobs import SCHEMA, OnDisconnect, new_batch_id
 from spool.limits import OwnerLimits
 from spool.model_table import ModelTable
 from spool.models import DEMO
@@ -38,7 +39,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 47
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 49
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -52,6 +53,8 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d", chat="c"), max_queued=9)
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
     submit(link, on_disconnect=OnDisconnect.CANCEL)
+    said = [{"role": "user", "content": "x" * BLOCK_BYTES}] * 2
+    submit(link, input={"messages": said, "params": {}}, earlier=1)
     worker.beat(free=1)
     first, _second = worker.take(), worker.take()
     worker.say(first, "text")
@@ -62,7 +65,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
         age(link, lost, leased_until_ms=1)
         keep(link, lease_ms=60_000)
     submit(link)
-    link.call("HSET", keys.job(0, submit(link).id), "schema", 2)
+    link.call("HSET", keys.job(0, submit(link).id), "schema", SCHEMA + 1)
     worker.take()
     broken = keys.job(0, submit(link).id)
     link.call("SET", broken, "no record")
@@ -91,7 +94,8 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
 def test_every_field_of_the_record_is_in_the_map(link: RedisLink) -> None:
     """What scripts write into a job's record is named in the map."""
     store, worker = JobStore(link), HandWorker(link)
-    submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True)
+    said = [{"role": "user", "content": "x" * BLOCK_BYTES}] * 2
+    submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True, input={"messages": said, "params": {}}, earlier=1)
     claim = worker.take()
     store.cancel(claim.job.id, OWNER)
     said = (keys.__doc__ or "").split("job:ID:input")[0]

@@ -7,6 +7,7 @@ import re
 import httpx
 import pytest
 
+from spool.jobs import SCHEMA
 from spool.keys import job as job_key
 from tests.stack import Stack
 
@@ -48,7 +49,7 @@ def test_damage_where_no_record_is_left(stack: Stack, client: httpx.Client) -> N
 def test_newer_record(stack: Stack, client: httpx.Client) -> None:
     """A job with a state that only a newer version knows is answered with 503 and which version to ask."""
     job_id = submitted(client)
-    stack.redis.link.call("HSET", job_key(0, job_id), "schema", 2, "status", "paused")
+    stack.redis.link.call("HSET", job_key(0, job_id), "schema", SCHEMA + 1, "status", "paused")
     for answer in (client.get(f"/jobs/{job_id}"), client.post(f"/jobs/{job_id}/cancel")):
         assert answer.status_code == 503
         assert answer.json()["title"] == "Record newer"

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from spool.blocks import answered
 from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
 from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
@@ -144,12 +145,12 @@ def stop(chat_id: str) -> Response:
 
 
 def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
-    model, params = known_model(here, asked.model), asked.all_params()
+    model, params, stored = known_model(here, asked.model), asked.all_params(), _stored(asked)
     new = NewJob(
         id=new_job_id(shard=0),
         owner=auth.owner(),
         model=model.name,
-        input={**_stored(asked), "params": params if model.backend != "demo" else check_demo_params(params, "params")},
+        input={**stored, "params": params if model.backend != "demo" else check_demo_params(params, "params")},
         surface="ai",
         metadata=asked.metadata or {},
         ttl_s=here.settings.job_ttl_s,
@@ -159,6 +160,7 @@ def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
         chat=_chat(asked.id),
+        earlier=answered(stored["messages"]),
     )
     check_size(here, new, "messages")
     return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
+from spool.blocks import answered
 from spool.demo_params import DemoParams
 from spool.errors import Draining, LimitExceeded, StoreUnavailable
 from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
@@ -60,9 +61,11 @@ def new_job(
     params: Mapping[str, Any],
     field: str,
     ttl_s: int | None = None,
+    earlier: int = 0,
 ) -> NewJob:
     """The job for this request. ``stored`` is its input without the params, and ``field`` names what of the request may
-    be too large. Raises a ``Problem``; nothing has been done then."""
+    be too large; ``earlier`` is how many of its messages are known to be of earlier turns. Raises a ``Problem``;
+    nothing has been done then."""
     model = known_model(here, asked.model)
     new = NewJob(
         id=new_job_id(shard=0),
@@ -77,6 +80,7 @@ def new_job(
         # These clients cannot unsay what they have.
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
+        earlier=max(earlier, answered(stored["messages"])),
     )
     check_size(here, new, field)
     return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest)

@@ -85,6 +85,7 @@ def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
         params=asked.params(),
         field="input",
         ttl_s=asked.ttl_s,
+        earlier=len(earlier),
     )
 
 
