@@ -10,22 +10,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import uuid4
 
 from celery import Celery
 from gevent.event import Event
 from gevent.greenlet import Greenlet
-from kombu import Exchange, Producer, Queue
-from kombu.exceptions import OperationalError
+from kombu import Exchange, Queue
 
 from spool.background import spawn_forever
+from spool.bell_queue import QUEUE, BellQueue
 from spool.broker import broker_connection
+from spool.errors import SpoolError
 from spool.outage import Outage
 
-TASK = "spool.bell"
-QUEUE = "spool"
 BELLS_AT_MOST = 200
 """Bells that are unheard at a time, as far as one process knows: beyond it there is one for every slot that may become
 free soon."""
@@ -34,7 +30,6 @@ _FULL_FOR_S = 0.1
 _WAITING_AT_MOST = 1000
 _FEW = 2
 _MOMENT_S = 0.005
-_EXPIRES = timedelta(seconds=60)
 
 log = logging.getLogger("spool.bell")
 
@@ -89,8 +84,8 @@ class Bell:
     most (``let_ring``). While it is away or refuses, bells are dropped, and it is tried again after ever longer pauses:
     the jobs are in Redis, workers look for them by themselves, and the keeper rings again."""
 
-    def __init__(self, app: Celery, clock: Callable[[], float] = time.monotonic) -> None:
-        self._app = app
+    def __init__(self, queue: BellQueue, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queue = queue
         self._clock = clock
         self._room = 0
         self._was_full_at = float("-inf")
@@ -123,7 +118,7 @@ class Bell:
             self._all_rung.wait(_MOMENT_S)
 
     def _run(self) -> None:
-        self._attempt(self._warm)
+        self._attempt(self._queue.warm)
         while True:
             self._has_waiting.wait()
             self._has_waiting.clear()
@@ -131,63 +126,31 @@ class Bell:
                 self._attempt(self._send_waiting)
             self._all_rung.set()
 
-    def _attempt(self, use: Callable[[Producer], None]) -> None:
+    def _attempt(self, use: Callable[[], None]) -> None:
         try:
-            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
-                use(producer)
-        except (OperationalError, OSError) as exc:
+            use()
+        except SpoolError as exc:
             self._waiting.clear()
             self._outage.failed(exc)
         else:
             self._outage.worked()
 
-    def _send_waiting(self, producer: Producer) -> None:
+    def _send_waiting(self) -> None:
         while self._waiting:
-            self._room = self._room or self._measured_room(producer)
+            self._room = self._room or self._measured_room()
             if not self._room:
                 # Each free slot will hear one of those that are there.
                 self._waiting.clear()
                 return
-            self._room -= 1
-            self._send(producer, self._waiting.popleft())
+            some = [self._waiting.popleft() for _ in range(min(self._room, len(self._waiting)))]
+            self._room -= len(some)
+            self._queue.send(some)
 
-    def _measured_room(self, producer: Producer) -> int:
+    def _measured_room(self) -> int:
         """How many bells may be rung until the broker is asked again how many are unheard."""
         if self._clock() - self._was_full_at < _FULL_FOR_S:
             return 0
-        connection: Any = producer.connection
-        channel: Any = producer.channel
-        try:
-            # As a worker declares it; the answer says how many messages it holds.
-            queue = channel.queue_declare(queue=QUEUE, durable=True, exclusive=False, auto_delete=False)
-        except (*connection.connection_errors, *connection.channel_errors) as exc:
-            raise OperationalError(str(exc)) from exc
-        room = max(0, min(_MEASURED_EVERY, BELLS_AT_MOST - int(queue.message_count)))
+        room = max(0, min(_MEASURED_EVERY, BELLS_AT_MOST - self._queue.unheard()))
         if not room:
             self._was_full_at = self._clock()
         return room
-
-    def _send(self, producer: Producer, job_id: str) -> None:
-        """Celery's message, as its documentation defines it ("Message Protocol", version 2), with what a worker wants
-        of it: ``send_task`` fills in thrice as much, and takes half as long again. Raises ``OperationalError``."""
-        message_id = str(uuid4())
-        # It expires: one that is heard late wakes a worker for nothing.
-        expires = datetime.now(UTC) + _EXPIRES
-        headers = {"lang": "py", "task": TASK, "id": message_id, "root_id": message_id, "expires": expires.isoformat()}
-        connection: Any = producer.connection
-        try:
-            producer.publish(
-                ((job_id,), {}, {}),
-                exchange="",
-                routing_key=QUEUE,
-                correlation_id=message_id,
-                headers=headers,
-                serializer="json",
-            )
-        except (*connection.connection_errors, *connection.channel_errors) as exc:
-            raise OperationalError(str(exc)) from exc
-
-    def _warm(self, producer: Producer) -> None:
-        """The first publish would cost 50 ms."""
-        connection: Any = producer.connection
-        connection.ensure_connection(max_retries=1)

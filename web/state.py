@@ -13,6 +13,7 @@ from flask import current_app
 
 from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
+from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
 from spool.embedded import broker_url_from
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
@@ -65,7 +66,9 @@ class State:
         if not redis_url:
             raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
         link = RedisLink(redis_url, connections=6, name="spool-web")
-        bell = Bell(celery_app(settings.broker_url.get_secret_value() or broker_url_from(redis_url)))
+        broker_url = settings.broker_url.get_secret_value()
+        app = celery_app(broker_url or broker_url_from(redis_url))
+        bell = Bell(bell_queue(app, broker_url or redis_url))
         # Logs are read over a link of their own, so that a storm of requests cannot hold up what is live.
         follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
         limits = settings.owner_limits(streams_for(settings.max_streams))

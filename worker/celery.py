@@ -14,7 +14,8 @@ from gevent.greenlet import Greenlet
 from kombu.utils import functional as kombu_functional
 
 from spool.background import collect_rarely, raise_file_limit, spawn_forever
-from spool.bell import TASK, Bell
+from spool.bell import Bell
+from spool.bell_queue import TASK, bell_queue
 from spool.errors import SpoolError
 from spool.logs import configure as configure_logs
 from spool.outage import Outage
@@ -113,7 +114,8 @@ def start() -> None:
     """Build what the jobs share."""
     global process
     backends = build_backends(settings)
-    process = WorkerProcess(settings, Bell(app), backends, annexes.want)
+    broker_url = settings.broker_url.get_secret_value() or settings.redis_url.get_secret_value()
+    process = WorkerProcess(settings, Bell(bell_queue(app, broker_url)), backends, annexes.want)
     process.start()
     collect_rarely(lambda: process is None or process.is_quiet)
     spawn_forever(partial(discover_models, process))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spool.bell import QUEUE, TASK, celery_app
+from spool.bell import celery_app
+from spool.bell_queue import QUEUE, TASK
 from spool.embedded import broker_url_from
 from tests.faults.jobs import Jobs, recoveries, spread
 from tests.faults.measured import measured

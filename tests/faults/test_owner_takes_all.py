@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spool.bell import BELLS_AT_MOST, QUEUE
+from spool.bell import BELLS_AT_MOST
+from spool.bell_queue import QUEUE
 from tests.faults.bystander import Bystander
 from tests.faults.measured import measured
 from tests.stack import Stack, running_stack, wait_for

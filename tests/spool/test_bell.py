@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from collections.abc import Iterator
+from typing import Any
 
 import gevent
+import orjson
 import pytest
 
-from spool.bell import BELLS_AT_MOST, QUEUE, Bell, celery_app
+from spool.bell import BELLS_AT_MOST, Bell, celery_app
+from spool.bell_queue import QUEUE, KombuBells, RedisBells, bell_queue, redis_message
 from spool.embedded import broker_url_from
 from spool.redis_link import RedisLink
 from tests.stack import Redis
@@ -28,12 +33,12 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def bell(redis: Redis, link: RedisLink, clock: Clock) -> Iterator[Bell]:
-    """A bell on an empty broker."""
+@pytest.fixture(params=[RedisBells, KombuBells])
+def bell(redis: Redis, link: RedisLink, clock: Clock, request: pytest.FixtureRequest) -> Iterator[Bell]:
+    """A bell on an empty broker, which is used straight or through kombu."""
     assert link is redis.link
     with celery_app(broker_url_from(redis.url)) as app:
-        bell = Bell(app, clock)
+        bell = Bell(RedisBells(link) if request.param is RedisBells else KombuBells(app), clock)
         ringing = bell.start()
         yield bell
         ringing.kill()
@@ -68,3 +73,35 @@ def test_heard_bells_make_room(bell: Bell, link: RedisLink, clock: Clock) -> Non
     clock.now += 1
     ring(bell, 1)
     assert unheard(link) == 11
+
+
+def shape(value: Any) -> Any:
+    """A message without what differs from one to the next."""
+    if isinstance(value, dict):
+        return {name: shape(orjson.loads(b64decode(each)) if name == "body" else each) for name, each in value.items()}
+    return re.sub(r"[0-9a-f-]{36}|20\d\d-[0-9T:.+-]+", "", value) if isinstance(value, str) else value
+
+
+def test_bell_is_what_kombu_would_write(redis: Redis, link: RedisLink) -> None:
+    """A bell that is written straight to the list is, byte for byte of its meaning, the one that kombu writes."""
+    with celery_app(broker_url_from(redis.url)) as app:
+        KombuBells(app).send(["j0abc"])
+    (by_kombu,) = link.call("LRANGE", QUEUE, 0, -1)
+    assert shape(orjson.loads(redis_message("j0abc"))) == shape(orjson.loads(by_kombu))
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("redis://localhost:6379/1", RedisBells),
+        ("rediss://:secret@redis.internal/0", RedisBells),
+        ("unix:///run/redis.sock?db=2", RedisBells),
+        ("amqp://guest@rabbit//", KombuBells),
+        ("sentinel://one:26379;sentinel://two:26379", KombuBells),
+        ("redis://one;redis://two", KombuBells),
+    ],
+)
+def test_queue_of_a_broker(url: str, kind: type) -> None:
+    """One Redis is written to straight; every other broker is kombu's."""
+    with celery_app("redis://localhost") as app:
+        assert type(bell_queue(app, url)) is kind

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 
-from spool.bell import TASK, celery_app
+from spool.bell import celery_app
+from spool.bell_queue import TASK
 from spool.embedded import broker_url_from
 from tests.loopback import NO_CERTIFICATES
 from tests.readers import READERS, read_sse
