@@ -7,7 +7,7 @@ digest names its messages and all those before it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +32,31 @@ class Block:
         return len(self.messages) + OVERHEAD_BYTES
 
 
-def divide(messages: Sequence[Mapping[str, Any]], earlier: int) -> tuple[list[Block], list[Mapping[str, Any]]]:
-    """The blocks that the first ``earlier`` messages fill, and the messages behind them."""
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """The blocks at the beginning of a conversation, and how many messages they have."""
+
+    blocks: Sequence[Block] = ()
+    count: int = 0
+
+
+UNDIVIDED = Divided()
+
+
+def divide(messages: Iterable[Mapping[str, Any]]) -> Divided:
+    """The blocks that these messages fill, which begin a conversation and are of its earlier turns. What is left over
+    is in none."""
     blocks: list[Block] = []
     parts: list[bytes] = []
-    size = start = 0
-    for number, message in enumerate(messages[:earlier], 1):
+    size = count = 0
+    for number, message in enumerate(messages, 1):
         parts.append(orjson.dumps(message))
         size += len(parts[-1])
         if size >= BLOCK_BYTES:
             text = b"[%b]" % b",".join(parts)
             blocks.append(Block(_digest(blocks[-1].digest if blocks else "", text), text))
-            parts, size, start = [], 0, number
-    return blocks, list(messages[start:])
+            parts, size, count = [], 0, number
+    return Divided(tuple(blocks), count)
 
 
 def join(digest: str, texts: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -60,13 +72,12 @@ def join(digest: str, texts: Sequence[bytes]) -> list[dict[str, Any]]:
     return messages
 
 
-def answered(messages: Sequence[Mapping[str, Any]]) -> int:
-    """How many messages there are up to the assistant's last one: the earlier turns, where a client sends all of them
-    each time."""
+def answered(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The messages up to the assistant's last one: the earlier turns, where a client sends all of them each time."""
     for count in range(len(messages), 0, -1):
         if messages[count - 1].get("role") == "assistant":
-            return count
-    return 0
+            return messages[:count]
+    return ()
 
 
 def _digest(before: str, text: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from spool.blocks import Block, divide
+from spool.blocks import UNDIVIDED, Block, Divided
 from spool.coalescing import Coalescing
 from spool.entries import rfc3339
 from spool.errors import UndecodableRecord
@@ -125,8 +125,8 @@ class NewJob:
     batch_index: int = 0
     chat: str = ""
     """A digest of the chat whose newest job this becomes; empty: none."""
-    earlier: int = 0
-    """How many of its messages are of earlier turns, and may be stored for several jobs at once."""
+    divided: Divided = UNDIVIDED
+    """The blocks with which its messages begin; jobs of the owner share them."""
 
     def encode_input(self) -> bytes:
         """The whole input as JSON."""
@@ -134,13 +134,11 @@ class NewJob:
 
     def stored(self) -> StoredInput:
         """The input as Redis keeps it."""
-        if not self.earlier:
-            return StoredInput(self.encode_input())
-        blocks, rest = divide(self.input["messages"], self.earlier)
+        blocks = self.divided.blocks
         if not blocks:
             return StoredInput(self.encode_input())
-        kept = {**self.input, "messages": rest, "before": blocks[-1].digest}
-        return StoredInput(orjson.dumps(kept), tuple(blocks))
+        own = {**self.input, "messages": self.input["messages"][self.divided.count :], "before": blocks[-1].digest}
+        return StoredInput(orjson.dumps(own), blocks)
 
 
 @dataclass(frozen=True, slots=True)

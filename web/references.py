@@ -14,12 +14,14 @@ from typing import Any
 
 from flask import request
 
+from spool.blocks import UNDIVIDED, Divided, divide
 from spool.conversation import Answer
 from spool.errors import JobGone, JobNotEnded, JobNotFound
 from spool.jobs import Job
 from web.folds import check_wanted
 from web.openai.response_events import ResponseFold
 from web.problems import field_problem
+from web.slices import in_slices
 from web.state import State
 from web.streams import presence
 
@@ -27,9 +29,15 @@ _ITEM = re.compile(r"(?:msg|fc|rs)_(j.*)_[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Turns:
+class Turns:
+    """The conversation up to a job's end: its messages, their size, and the blocks that they fill."""
+
     messages: list[dict[str, Any]]
     size: int
+    divided: Divided
+
+
+NO_TURNS = Turns([], 0, UNDIVIDED)
 
 
 class References:
@@ -39,7 +47,7 @@ class References:
         self._here = here
         self._owner = owner
         self._is_wanted = presence(request.environ)
-        self._turns: dict[str, _Turns] = {}
+        self._turns: dict[str, Turns] = {}
         self._answers: dict[str, ResponseFold | None] = {}
         most = here.settings.max_prompt_bytes
         self._most = most
@@ -47,8 +55,8 @@ class References:
         self._entries_left = most
         self._items_left = most
 
-    def turns(self, job_id: str, field: str) -> list[dict[str, Any]]:
-        """The conversation up to the job's end, as messages. What it had said counts, however it ended. ``field`` is
+    def turns(self, job_id: str, field: str) -> Turns:
+        """The conversation up to the job's end. What it had said counts, however it ended. ``field`` is
         what refers to it. Raises ``JobNotFound``, ``JobGone``, ``JobNotEnded``, and a 413 ``Problem``."""
         found = self._turns.get(job_id)
         if found is None:
@@ -61,7 +69,7 @@ class References:
                 f"makes the earlier turns of all submissions together longer than {most} bytes: send fewer at a time"
             )
             raise field_problem(field, detail, status=413)
-        return found.messages
+        return found
 
     def item(self, item_id: str, field: str) -> Mapping[str, Any] | None:
         """An output item of an earlier response; None if there is none. Raises a 413 ``Problem``."""
@@ -77,7 +85,7 @@ class References:
             self._refuse_beyond(self._items_left, field)
         return item
 
-    def _read(self, job_id: str, field: str) -> _Turns:
+    def _read(self, job_id: str, field: str) -> Turns:
         here = self._here
         job = here.store.look(job_id, self._owner)
         if not job.ended:
@@ -89,10 +97,9 @@ class References:
             # As the record has it: the log is longer.
             text = here.store.look(job_id, self._owner, with_text=True).text
             answer = {"role": "assistant", "content": text} if text else None
-            return _Turns([*messages, answer] if answer else messages, sizes.input + sizes.text)
+            return _turns(messages, answer, sizes.input + sizes.text)
         said = self._said(job, sizes.entries, field)
-        message = said.message()
-        return _Turns([*messages, message] if message else messages, sizes.input + said.size)
+        return _turns(messages, said.message(), sizes.input + said.size)
 
     def _said(self, job: Job, entries: int, field: str) -> Answer:
         self._count_entries(entries, field)
@@ -123,3 +130,9 @@ class References:
         if left < 0:
             detail = f"refers to more than a prompt may have ({self._most} bytes)"
             raise field_problem(field, detail, status=413)
+
+
+def _turns(messages: list[dict[str, Any]], answer: dict[str, Any] | None, size: int) -> Turns:
+    if answer:
+        messages = [*messages, answer]
+    return Turns(messages, size, divide(in_slices(messages)))

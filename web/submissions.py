@@ -20,7 +20,7 @@ from spool.models import Model
 from web import json_text
 from web.coalescing import CoalesceField, coalescing
 from web.problems import Problem, field_problem, model_problem
-from web.references import References
+from web.references import NO_TURNS, References
 from web.shapes import Metadata, Pieces, Some, checked
 from web.slices import in_slices, pause
 from web.state import State, state
@@ -178,7 +178,7 @@ def new_job(
     Raises ``UnknownModel`` or a ``Problem``, and what ``References`` raises; nothing has been done then."""
     model = known_model(here, submission.model, place)
     default_ms = here.settings.batch_coalesce_ms if surface == "batches" else here.settings.coalesce_ms
-    earlier: list[dict[str, Any]] = []
+    earlier = NO_TURNS
     if submission.continue_from:
         references = references or References(here, owner)
         earlier = references.turns(submission.continue_from, f"{place}continue_from")
@@ -187,7 +187,7 @@ def new_job(
         owner=owner,
         model=model.name,
         input={
-            "messages": [*earlier, *submission.conversation()],
+            "messages": [*earlier.messages, *submission.conversation()],
             "params": submission.params
             if model.backend != "demo"
             else check_demo_params(submission.params, f"{place}params"),
@@ -205,7 +205,7 @@ def new_job(
         coalesce=coalescing(
             submission.coalesce, is_said="coalesce" in submission.model_fields_set, default_ms=default_ms
         ),
-        earlier=len(earlier),
+        divided=earlier.divided,
     )
     check_size(here, new, f"{place}{'prompt' if submission.messages is None else 'messages'}", place)
     return new

@@ -67,7 +67,7 @@ end
 local function take_back(model)
   --[[LIBRARY]]
   local base = 'pending:' .. model
-  for schema = 2, has_newer and SCHEMA or 0 do
+  for schema = 2, SCHEMA do
     local name = 'newer:' .. schema .. ':' .. base
     for _, id in ipairs(index('ZRANGE', name, 0, CLEARED_AT_MOST - 1)) do
       local record = redis.pcall('HMGET', job_key(id), 'owner', 'batch')
@@ -94,7 +94,6 @@ end
 -- The first queued job over these models; the index that it is in; and its model, owner and batch. Nil when there is none.
 local function first_pending(models)
   local best, best_score
-  local has_newer = SCHEMA > 1 and index('EXISTS', 'newer') == 1
   for model, has_room in pairs(models) do
     local owner, score
     if has_room then

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from spool.blocks import BLOCK_BYTES
+from spool.blocks import BLOCK_BYTES, divide
 from spool.claims import Claim
 from spool.errors import SpoolError, StoreUnavailable, UndecodableRecord
 from spool.jobs import ENDED, SCHEMA, OnDisconnect, Status, new_batch_id
@@ -44,7 +44,7 @@ class Trial:
             on_disconnect=OnDisconnect.CANCEL,
             continuable=True,
             input={"messages": [*_EARLIER, {"role": "user", "content": "and?"}], "params": {}},
-            earlier=len(_EARLIER),
+            divided=divide(_EARLIER),
         )
         self.job_id = self.store.submit(self.new, max_queued=9).job.id
         self.claim = self._brought_to(state)

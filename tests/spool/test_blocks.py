@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from spool.blocks import BLOCK_BYTES, answered, divide, join
+from spool.blocks import BLOCK_BYTES, Divided, answered, divide, join
 from spool.errors import BatchNotFound, JobGone, OwnerBytesFull, UndecodableRecord
 from spool.jobs import Job, NewJob, Status, new_batch_id
 from spool.keys import job as job_key
@@ -36,7 +36,7 @@ def long(text: str) -> dict[str, str]:
 
 def turn(earlier: list[dict[str, str]], asked: dict[str, str], **fields: Any) -> NewJob:
     """A job that goes on from these messages."""
-    return new_job(input={"messages": [*earlier, asked], "params": {}}, earlier=len(earlier), **fields)
+    return new_job(input={"messages": [*earlier, asked], "params": {}}, divided=divide(earlier), **fields)
 
 
 class Chain:
@@ -86,18 +86,17 @@ def forget_now(link: RedisLink, job_id: str) -> None:
 def test_division_depends_on_the_beginning_alone() -> None:
     """Conversations that begin alike have the same blocks, however many of their messages are earlier turns."""
     messages = [long("a"), said("assistant", "b"), long("c"), said("user", "d"), long("e"), said("user", "f")]
-    blocks, rest = divide(messages, 5)
+    blocks = divide(messages).blocks
     assert [len(orjson.loads(block.messages)) for block in blocks] == [1, 2, 2]
-    assert rest == messages[5:]
-    for earlier, count in ((0, 0), (1, 1), (2, 1), (3, 2), (4, 2)):
-        assert divide(messages, earlier) == (blocks[:count], messages[(0, 1, 3)[count] :])
-    assert divide([said("user", "other"), *messages], 6)[0][-1].digest != blocks[-1].digest
+    for earlier, count in ((0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)):
+        assert divide(messages[:earlier]) == Divided(blocks[:count], (0, 1, 3, 5)[count])
+    assert divide([said("user", "other"), *messages]).blocks[-1].digest != blocks[-1].digest
 
 
 def test_blocks_join_to_the_very_conversation() -> None:
     """Blocks give their messages again; where one is missing, is another, or stands elsewhere, they give none."""
     messages = [long(str(number)) for number in range(3)]
-    blocks, _rest = divide(messages, 3)
+    blocks = divide(messages).blocks
     texts = [block.messages for block in reversed(blocks)]
     assert join(blocks[-1].digest, texts) == messages
     for wrong in (texts[1:], texts[:2], texts[::-1], [texts[0], b"[]", texts[2]], []):
@@ -109,7 +108,7 @@ def test_blocks_join_to_the_very_conversation() -> None:
 def test_earlier_turns_of_a_whole_conversation(roles: str, count: int) -> None:
     """What a client sends again each time are the messages up to the assistant's last one."""
     names = {"u": "user", "a": "assistant", "t": "tool"}
-    assert answered([said(names[role], "x") for role in roles]) == count
+    assert len(answered([said(names[role], "x") for role in roles])) == count
 
 
 def test_chain_of_turns_keeps_each_turn_once(link: RedisLink) -> None:
@@ -290,7 +289,7 @@ def test_conversation_that_is_not_whole(link: RedisLink, damage: str) -> None:
     store, worker, earlier = JobStore(link), HandWorker(link), [long("a"), long("b"), long("c")]
     broken = store.submit(turn(earlier, said("user", "d")), max_queued=9).job
     behind = submit(link)
-    middle = f"{P}block:{OWNER}:{divide(earlier, 3)[0][1].digest}"
+    middle = f"{P}block:{OWNER}:{divide(earlier).blocks[1].digest}"
     match damage:
         case "deleted":
             link.call("DEL", middle)
@@ -317,7 +316,7 @@ def test_lost_block_is_stored_again(link: RedisLink) -> None:
     """A submit that has the text of a block that was lost makes its conversation whole again, for all its jobs."""
     store, earlier = JobStore(link), [long("a"), long("b"), long("c")]
     first = store.submit(turn(earlier, said("user", "d")), max_queued=9).job
-    link.call("DEL", f"{P}block:{OWNER}:{divide(earlier, 3)[0][0].digest}")
+    link.call("DEL", f"{P}block:{OWNER}:{divide(earlier).blocks[0].digest}")
     store.submit(turn(earlier, said("user", "e")), max_queued=9)
     assert store.input_of(first.id)["messages"][:3] == earlier
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from spool import keys
-from spool.blocks import BLOCK_BYTES
+from spool.blocks import BLOCK_BYTES, divide
 from spool.jobs import SCHEMA, OnDisconnect, new_batch_id
 from spool.limits import OwnerLimits
 from spool.model_table import ModelTable
@@ -54,7 +55,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
     submit(link, on_disconnect=OnDisconnect.CANCEL)
     said = [{"role": "user", "content": "x" * BLOCK_BYTES}] * 2
-    submit(link, input={"messages": said, "params": {}}, earlier=1)
+    submit(link, input={"messages": said, "params": {}}, divided=divide(said[:1]))
     worker.beat(free=1)
     first, _second = worker.take(), worker.take()
     worker.say(first, "text")
@@ -95,7 +96,8 @@ def test_every_field_of_the_record_is_in_the_map(link: RedisLink) -> None:
     """What scripts write into a job's record is named in the map."""
     store, worker = JobStore(link), HandWorker(link)
     said = [{"role": "user", "content": "x" * BLOCK_BYTES}] * 2
-    submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True, input={"messages": said, "params": {}}, earlier=1)
+    shared: dict[str, Any] = {"input": {"messages": said, "params": {}}, "divided": divide(said[:1])}
+    submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True, **shared)
     claim = worker.take()
     store.cancel(claim.job.id, OWNER)
     said = (keys.__doc__ or "").split("job:ID:input")[0]

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from spool.blocks import answered
+from spool.blocks import answered, divide
 from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
 from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
@@ -160,10 +160,10 @@ def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
         chat=_chat(asked.id),
-        earlier=answered(stored["messages"]),
     )
     check_size(here, new, "messages")
-    return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest)
+    divided = divide(in_slices(answered(stored["messages"])))
+    return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest, divided=divided)
 
 
 def _stored(asked: ChatRequest) -> dict[str, Any]:

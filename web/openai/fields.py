@@ -10,14 +10,16 @@ from typing import Annotated, Any, NoReturn, TypeVar
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
-from spool.blocks import answered
+from spool.blocks import answered, divide
 from spool.demo_params import DemoParams
 from spool.errors import Draining, LimitExceeded, StoreUnavailable
 from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
 from spool.models import Model
 from web import auth
 from web.problems import Problem, field_problem, problem_of
+from web.references import NO_TURNS, Turns
 from web.shapes import Metadata, checked
+from web.slices import in_slices
 from web.state import State
 from web.submissions import check_demo_params, check_size, digest, idempotency_digest, json_body, known_model
 
@@ -61,11 +63,11 @@ def new_job(
     params: Mapping[str, Any],
     field: str,
     ttl_s: int | None = None,
-    earlier: int = 0,
+    earlier: Turns = NO_TURNS,
 ) -> NewJob:
     """The job for this request. ``stored`` is its input without the params, and ``field`` names what of the request may
-    be too large; ``earlier`` is how many of its messages are known to be of earlier turns. Raises a ``Problem``;
-    nothing has been done then."""
+    be too large; ``earlier`` are the turns that it goes on from by name. Raises a ``Problem``; nothing has
+    been done then."""
     model = known_model(here, asked.model)
     new = NewJob(
         id=new_job_id(shard=0),
@@ -80,10 +82,10 @@ def new_job(
         # These clients cannot unsay what they have.
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
-        earlier=max(earlier, answered(stored["messages"])),
     )
     check_size(here, new, field)
-    return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest)
+    divided = earlier.divided if earlier.messages else divide(in_slices(answered(stored["messages"])))
+    return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest, divided=divided)
 
 
 @contextmanager

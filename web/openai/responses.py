@@ -23,7 +23,7 @@ from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, resource
 from web.problems import field_problem
-from web.references import References
+from web.references import NO_TURNS, References
 from web.state import State, state
 from web.streams import presence
 from web.translated import streamed, wait_for_all
@@ -63,7 +63,7 @@ def create() -> Response:
 
 def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
     references = References(here, auth.owner())
-    earlier: list[dict[str, Any]] = []
+    earlier = NO_TURNS
     if asked.previous_response_id:
         try:
             earlier = references.turns(job_id_of(asked.previous_response_id, _PREFIX), "previous_response_id")
@@ -71,9 +71,9 @@ def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
             detail = "there is no such response, or it is no longer kept"
             raise field_problem("previous_response_id", detail, status=404) from exc
     added = messages_of(asked.input, references.item)
-    if not added and not earlier:
+    if not added and not earlier.messages:
         raise field_problem("input", "is empty")
-    stored = {"messages": [*earlier, *added], "request": {**asked.echo(), "turn": len(earlier)}}
+    stored = {"messages": [*earlier.messages, *added], "request": {**asked.echo(), "turn": len(earlier.messages)}}
     if asked.instructions:
         stored["instructions"] = asked.instructions
     return new_job(
@@ -85,7 +85,7 @@ def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
         params=asked.params(),
         field="input",
         ttl_s=asked.ttl_s,
-        earlier=len(earlier),
+        earlier=earlier,
     )
 
 
