@@ -91,3 +91,40 @@ def test_right_arrows_are_no_offence(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert wrong_arrows(tmp_path) == []
+
+
+def imported_at_start(module: str) -> set[str]:
+    """Every module that is loaded when ``module`` is, of ours with what these load in turn."""
+    seen, todo = set[str](), [module]
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        path = ROOT / name.replace(".", "/")
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name.partition(".")[0] in OURS and file.exists():
+            todo += loaded(ast.parse(file.read_text(encoding="utf-8")).body)
+    return seen
+
+
+def loaded(statements: list[ast.stmt]) -> Iterator[str]:
+    """What these statements import, and those under them; not in functions, nor for the type checker alone."""
+    for node in statements:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+            yield from loaded([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            yield from loaded([*node.body, *node.orelse, *node.finalbody])
+
+
+@pytest.mark.parametrize("program", ["worker.celery", "worker.apart"])
+def test_sdk_is_not_loaded_without_upstreams(program: str) -> None:
+    """The upstreams' SDK takes as long to import as the rest of a worker: one that has no upstream does not load it."""
+    names = imported_at_start(program)
+    assert "worker.process" in names
+    assert "openai" not in names

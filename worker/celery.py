@@ -22,7 +22,6 @@ from spool.outage import Outage
 from worker.annexes import Annexes
 from worker.assembly import build_app, build_backends, read_settings
 from worker.backends import BackendError
-from worker.backends.discovery import discover
 from worker.process import WorkerProcess
 from worker.proving import spawn_proving
 
@@ -69,8 +68,13 @@ bell.backend = app.backend
 def discover_models(found: WorkerProcess) -> None:
     """Publish what the upstreams without a list of models serve; again now and then, sooner while one is away."""
     asked = [upstream for upstream in upstreams if not upstream.models]
+    if not asked:
+        return
+    # Here: a worker without upstreams does not import the SDK.
+    from worker.backends.discovery import discover
+
     outages = {one.name: Outage(log, f"upstream {one.name}", "its models are not known anew") for one in asked}
-    while asked:
+    while True:
         away = False
         for upstream in asked:
             try:

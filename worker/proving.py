@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 import gevent
 
@@ -17,7 +18,9 @@ from spool.model_table import ModelTable
 from spool.models import Model
 from worker.backends import Backend, BackendError
 from worker.backends.continue_probe import Proof
-from worker.backends.openai_compatible import OpenAICompatible
+
+if TYPE_CHECKING:
+    from worker.backends.openai_compatible import OpenAICompatible
 
 log = logging.getLogger("spool.upstream")
 
@@ -34,6 +37,11 @@ _WAIT_S = 10.0
 def spawn_proving(models: Iterable[Model], backends: Mapping[str, Backend], table: ModelTable) -> None:
     """Prove and publish for each of these ``models`` that is to continue, for as long as the process lives."""
     backend = backends.get("openai")
+    if backend is None:
+        return
+    # Here: a worker without upstreams does not import the SDK.
+    from worker.backends.openai_compatible import OpenAICompatible
+
     if isinstance(backend, OpenAICompatible):
         for model in models:
             if model.continue_style:
