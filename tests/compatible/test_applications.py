@@ -92,6 +92,7 @@ def llm(tmp_path: Path, stack: Stack) -> Llm:
     return Llm(tmp_path, stack.webs[0].url)
 
 
+@pytest.mark.slow
 def test_llm_models(llm: Llm) -> None:
     """It lists the models that were named to it, and those that Spool has."""
     assert "OpenAI Chat: chat\n" in llm("models", "-m", "chat", "-m", "responses").stdout
@@ -121,6 +122,7 @@ def test_llm_tool_call(llm: Llm, model: str) -> None:
     assert "> 18 degrees in Oslo" in done.stdout
 
 
+@pytest.mark.slow
 def test_llm_schema_over_responses(llm: Llm) -> None:
     """A schema's answer streams over the Responses API, and its usage is known."""
     done = llm("-m", "responses", "--schema", "name, inhabitants int", "Name Lisbon", "--usage")

@@ -50,7 +50,6 @@ WEB_POINTS = ("submit.before", "submit.written", "submit.rung")
 HAND_BACK_POINTS = ("hand_back.before", "hand_back.answered")
 ADOPT_POINTS = ("adopt.before", "adopt.answered")
 KEEPER_POINTS = ("keep.bell",)
-QUICK = ("append.answered",)
 LOSABLE = [name for name in WORKER_POINTS if POINTS[name].lost]
 
 slow = pytest.mark.slow
@@ -135,7 +134,8 @@ def test_every_point_is_tried() -> None:
     assert tried == set(POINTS)
 
 
-@pytest.mark.parametrize("point", [pytest.param(name, marks=() if name in QUICK else slow) for name in WORKER_POINTS])
+@slow
+@pytest.mark.parametrize("point", WORKER_POINTS)
 def test_worker_killed(ground: Ground, point: str) -> None:
     """A worker dies right there; another one goes on."""
     ground.worker.start(f"{point}:{WORKER_POINTS[point]}:kill")

@@ -72,7 +72,7 @@ def test_restarted_under_load(directory: Path, kill: bool) -> None:
 def test_restarted_once(directory: Path) -> None:
     """The same in short."""
     with (
-        running_stack(directory, workers=1, aof=True, LEASE_S=LEASE_S) as stack,
+        running_stack(directory, webs=1, workers=1, aof=True, LEASE_S=LEASE_S) as stack,
         Crowd([web.url for web in stack.webs]) as crowd,
     ):
         jobs = Jobs(stack)

@@ -22,10 +22,14 @@ def started(worker: Process) -> int:
     return worker.output.read_bytes().count(b"takes up to")
 
 
-def test_every_worker_killed_mid_answer(directory: Path) -> None:
+@pytest.mark.parametrize("programs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_worker_killed_mid_answer(directory: Path, programs: int) -> None:
     """After SIGKILL of every worker, attached readers on every transport go on within the lease and 5 s, counted from
     when there is a worker again, and end with the text that an unbroken run gives."""
-    with running_stack(directory, LEASE_S=LEASE_S) as stack, Crowd([web.url for web in stack.webs]) as crowd:
+    with (
+        running_stack(directory, webs=programs, workers=programs, LEASE_S=LEASE_S) as stack,
+        Crowd([web.url for web in stack.webs]) as crowd,
+    ):
         jobs = Jobs(stack)
         job = jobs.submit(tokens=200, rate=40)
         readers = [crowd.follow(job, transport) for transport in TRANSPORTS]
@@ -44,6 +48,7 @@ def test_every_worker_killed_mid_answer(directory: Path) -> None:
         assert [entry["kind"] for entry in jobs.log(job)].count("continued") == 1
         measured(
             "every worker SIGKILL",
+            workers=programs,
             lease_s=LEASE_S,
             workers_back_s=round(ready - killed, 2),
             **spread(recoveries(jobs, [job], killed)),

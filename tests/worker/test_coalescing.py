@@ -244,7 +244,7 @@ def test_attempt_that_is_over_is_not_kept() -> None:
     del scene.log, scene.output
     texts.clear()
     gc.collect()
-    assert not [one for one in gc.get_objects() if isinstance(one, CoalescedLog)]
+    assert not [one for one in gc.get_objects() if type(one) is CoalescedLog]
     scene.after(2)
     assert scene.queue.left_s() is None
 
