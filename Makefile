@@ -19,7 +19,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 # More than two cores: half of a test's time is waiting.
-PYTEST_WORKERS ?= 3
+PYTEST_WORKERS ?= 4
 BENCH_ARGS ?=
 SEEDS ?= 200
 FIRST_SEED ?= 1

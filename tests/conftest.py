@@ -17,6 +17,15 @@ from tests.stack import Redis, Stack, running_stack, wait_for
 settings.register_profile("spool", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("spool")
 
+_FIRST = ("tests/browser/", "tests/compatible/", "tests/system/", "tests/worker/")
+_LAST = ("tests/web/",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With xdist, modules begin in this order: those that wait long first, many short ones last, so that no process is
+    left alone with a long one."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(_FIRST), item.nodeid.startswith(_LAST)))
+
 
 @pytest.fixture(scope="session")
 def short_dir() -> Iterator[Path]:

@@ -75,6 +75,7 @@ class Page:
 def test_page_when_a_prompt_is_sent(watched: Watched, stack: Stack, jobs: Jobs) -> None:
     """A newcomer presses Send: the answer grows as Markdown, and ends."""
     page = Page(watched, stack.webs[0].url)
+    page.page.fill("#rate", "60")
     page.page.click("#send")
     page.until_text(60)
     page.until_status("running")

@@ -20,7 +20,7 @@ INSTALL = f"npm install --prefix {DIRECTORY} --no-package-lock --ignore-scripts 
 _MAJOR = 20
 
 
-def run_node(script: str, *args: str, timeout_s: float = 60) -> Any:
+def run_node(script: str, *args: str, timeout_s: float = 110) -> Any:
     """What the script printed, as data. Skips the test where there is nothing to run it with; fails if it fails, or
     takes longer than ``timeout_s``."""
     node = _node_with_packages()

@@ -11,7 +11,8 @@ from tests.compatible.node_runtime import run_node
 from tests.stack import Stack
 
 FAST = {"rate": 0}
-SLOW = {"tokens": 60, "rate": 40}
+SLOW = {"tokens": 120, "rate": 40}
+"""Long enough for a chat to be cut and resumed while its job runs, also on a busy machine."""
 ENDLESS = {"tokens": 5000, "rate": 40}
 WEATHER = {
     "type": "function",
@@ -59,7 +60,7 @@ def test_chat_to_its_end(stack: Stack) -> None:
     assert seen["data"][-1]["data"]["outputTokens"] == job_of(stack, seen)["usage"]["output_tokens"]
 
 
-@pytest.mark.parametrize("size", [400, 1200])
+@pytest.mark.parametrize("size", [400, pytest.param(1200, marks=pytest.mark.slow)])
 def test_cut_and_resume(stack: Stack, size: int) -> None:
     """A chat whose connection is lost resumes at another web, and has the job's text as one part of one message."""
     seen = node(stack, "cut", {"params": SLOW}, bytes=size)
@@ -127,7 +128,7 @@ def test_idle(stack: Stack) -> None:
     assert len(seen["messages"]) == 2
 
 
-@pytest.mark.parametrize("size", [None, 1600])
+@pytest.mark.parametrize("size", [pytest.param(None, marks=pytest.mark.slow), 1600])
 def test_tool_call(stack: Stack, size: int | None) -> None:
     """A tool of the application's is called once, with whole input; its output is sent by the chat itself, and the
     answer goes on in the same message; also where that is cut and resumed."""

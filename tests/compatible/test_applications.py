@@ -50,7 +50,7 @@ def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -113,7 +113,8 @@ def test_llm_conversation(llm: Llm, stack: Stack) -> None:
     assert said == [("user", "What is a spool?"), ("assistant", first.removesuffix("\n")), ("user", "And a reel?")]
 
 
-@pytest.mark.parametrize("model", ["chat", pytest.param("responses", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["chat", "responses"])
 def test_llm_tool_call(llm: Llm, model: str) -> None:
     """It calls the function that the model asks for, and prints the answer to its result."""
     prompt = "Ask get_weather about Oslo"

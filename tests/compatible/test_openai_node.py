@@ -39,7 +39,7 @@ CASES = (
 @pytest.fixture(scope="module")
 def outcomes(stack: Stack) -> dict[str, str | None]:
     """What each case came to: null, or what went wrong."""
-    return run_node("openai_sdk.mjs", stack.webs[0].url, stack.webs[1].url, timeout_s=60)
+    return run_node("openai_sdk.mjs", stack.webs[0].url, stack.webs[1].url)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -55,7 +55,7 @@ export const responses = {
   },
 
   async "a stream that is cut, and resumed while it runs"({ here, there }) {
-    const asked = { ...SLOW, input: PROMPT, stream: true, background: true };
+    const asked = { ...SLOW, input: PROMPT, tokens: 180, stream: true, background: true };
     const head = await first(12, await here.responses.create(asked));
     const id = head[0].response.id;
     assert.equal((await there.responses.retrieve(id)).status, "in_progress");
