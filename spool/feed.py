@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from spool.entries import is_terminal
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _KEEP = 32
 _TRIM_AT = 128
 _MOST = 1024
+TAIL_BYTES = 1024 * 1024
+"""Of entries in one tail; one that is larger goes to its readers from the stream alone."""
+TAILS_BYTES = 64 * 1024 * 1024
+"""Of entries in the tails of all feeds of a process."""
 
 
 class Encoder(Protocol):
@@ -37,6 +41,7 @@ class Feed:
         "left_at",
         "readers",
         "ready",
+        "size",
         "tail",
         "watched",
     )
@@ -45,6 +50,8 @@ class Feed:
         self.job_id = job_id
         self.base = last
         self.tail: list[bytes] = []
+        self.size = 0
+        """Bytes in ``tail``."""
         self.ended = ended
         self.gone = False
         """The job itself is no longer there: expired, deleted, or Redis lost it."""
@@ -73,16 +80,21 @@ class Feed:
         new = entries[skip:] if skip else entries
         if new:
             self.tail.extend(new)
+            self.size += sum(map(len, new))
             self.ended = self.ended or is_terminal(new[-1])
-            if len(self.tail) > _TRIM_AT:
+            if len(self.tail) > _TRIM_AT or self.size > TAIL_BYTES:
                 self._trim()
         return True
 
     def jump(self, before: int) -> None:
         """The log goes on behind a hole: the next entry has the id ``before + 1``. Readers that are behind read
         the stream, and find the hole themselves."""
-        self.base, self.tail = before, []
+        self.base, self.tail, self.size = before, [], 0
         self._frames.clear()
+
+    def forget_tail(self) -> None:
+        """Keep nothing of what was seen: readers that are behind read the stream."""
+        self.jump(self.last)
 
     def encoded(self, encoder: Encoder, after: int) -> bytes:
         """Everything after ``after`` (within the tail) in the encoder's format, each entry encoded once."""
@@ -104,7 +116,25 @@ class Feed:
         # What every reader has goes; one that is far behind reads the stream instead of holding the tail.
         slowest = min((reader.cursor for reader in self.readers), default=self.last)
         drop = max(min(slowest - self.base, len(self.tail) - _KEEP), len(self.tail) - _MOST, 0)
+        self.size -= sum(map(len, self.tail[:drop]))
+        if self.size > TAIL_BYTES:
+            # Down to half, so that not each entry costs a trim.
+            while self.size > TAIL_BYTES // 2:
+                self.size -= len(self.tail[drop])
+                drop += 1
         del self.tail[:drop]
         for frames in self._frames.values():
             del frames[:drop]
         self.base += drop
+
+
+def bound_tails(feeds: Collection[Feed], limit: int = TAILS_BYTES) -> None:
+    """Empty the largest tails until all together have at most ``limit`` bytes. To be called now and then."""
+    total = sum([feed.size for feed in feeds])
+    if total <= limit:
+        return
+    for feed in sorted(feeds, key=lambda feed: feed.size, reverse=True):
+        total -= feed.size
+        feed.forget_tail()
+        if total <= limit:
+            return

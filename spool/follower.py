@@ -20,7 +20,7 @@ from gevent.greenlet import Greenlet
 from spool.background import spawn_forever
 from spool.doorbell import Doorbell
 from spool.errors import StoreUnavailable
-from spool.feed import Feed
+from spool.feed import Feed, bound_tails
 from spool.jobs import ENDED, Job, OnDisconnect, shard_of
 from spool.keys import job as job_key
 from spool.keys import log as log_key
@@ -236,6 +236,7 @@ class Follower:
             self._pages.drop_old()
             for channel, feed in list(self._feeds.items()):
                 self._check_feed(channel, feed, now)
+            bound_tails(self._feeds.values())
             self._watches.renew(now, self._feeds.values())
 
     def _check_feed(self, channel: bytes, feed: Feed, now: float) -> None:

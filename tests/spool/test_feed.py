@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.feed import Feed
+from spool.feed import TAIL_BYTES, Feed, bound_tails
 from tests.by_hand import done, tokens
 
 
@@ -116,6 +116,44 @@ def test_tail_for_a_reader_that_is_behind() -> None:
     for entry_id in range(501, 3001):
         feed.add(entry_id, tokens(entry_id, "x"))
     assert len(feed.tail) <= 1024
+
+
+def test_tail_of_large_entries() -> None:
+    """A tail has a bound of bytes, also for a reader that is behind; what is larger alone is not kept at all."""
+    feed = Feed("j", 0)
+    feed.readers.add(FixedReader(0))  # type: ignore[arg-type]
+    for entry_id in range(1, 100):
+        feed.add(entry_id, tokens(entry_id, "x" * 20_000))
+        assert feed.size == sum(map(len, feed.tail)) <= TAIL_BYTES
+    assert ids(feed.encoded(Counting(), 98)) == [99]
+    feed.add(100, tokens(100, "x" * (TAIL_BYTES + 1)))
+    assert (feed.base, feed.last, feed.size, feed.tail) == (100, 100, 0, [])
+    feed.add(101, tokens(101, "y"))
+    assert ids(feed.encoded(Counting(), 100)) == [101]
+
+
+def test_tail_that_is_forgotten() -> None:
+    """The feed continues behind it."""
+    feed, form = Feed("j", 0), Counting()
+    feed.add(1, tokens(1, "a", "b"))
+    feed.encoded(form, 0)
+    feed.forget_tail()
+    assert (feed.base, feed.last, feed.size) == (2, 2, 0)
+    assert feed.add(3, tokens(3, "c"))
+    assert ids(feed.encoded(form, 2)) == [3]
+
+
+def test_tails_of_many_feeds() -> None:
+    """Together they have a bound of bytes; the largest are emptied, and no more of them than needed."""
+    feeds = [Feed(f"j{n}", 0) for n in range(10)]
+    for n, feed in enumerate(feeds):
+        feed.add(1, tokens(1, "x" * 1000 * (n + 1)))
+    total = sum(feed.size for feed in feeds)
+    bound_tails(feeds, total)
+    assert all(feed.size for feed in feeds)
+    bound_tails(feeds, total - 11_000)
+    assert [feed.size > 0 for feed in feeds] == [True] * 8 + [False] * 2
+    assert all(feed.last == 1 for feed in feeds)
 
 
 @given(

@@ -99,6 +99,15 @@ def test_follow_what_comes(following: Following, worker: HandWorker, claim: Clai
     following.sees(claim.job.id, [1, 2, 3, 4, 5, "ended"])
 
 
+def test_follow_large_entries(following: Following, worker: HandWorker, claim: Claim) -> None:
+    """Entries that no tail keeps come from the stream, each once."""
+    following.follow(claim.job.id)
+    for _ in range(3):
+        worker.say(claim, "x" * 1_100_000, "y")
+    worker.finish(claim)
+    following.sees(claim.job.id, [*range(1, 9), "ended"])
+
+
 def test_follow_from_a_cursor(following: Following, worker: HandWorker, claim: Claim) -> None:
     """A follower that comes back gets the next entry."""
     worker.say(claim, "a", "b")
