@@ -160,8 +160,8 @@ class Claims:
 
 def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     """What ``claim.lua`` answered."""
-    _id, text, stored, now_ms, opening, *record = reply
-    job = Job.decode(record)
+    _id, text, stored, now_ms, opening, values = reply
+    job = Job.decode(values)
     stored, *blocks = stored if isinstance(stored, list) else [stored]
     try:
         prompt = read_input(stored, lambda: blocks)

@@ -46,6 +46,13 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 }
 """Which state may follow which. The scripts get this very table (``spool.scripting``)."""
 
+FIELDS = (
+    *("id", "status", "owner", "model", "created_ms", "deadline_ms", "started_ms", "ended_ms", "priority", "surface"),
+    *("attempt", "attempt_first", "losses", "on_worker_loss", "last", "plain", "cancel_ms", "usage", "error"),
+    *("finish_reason", "metadata", "on_disconnect", "coalesce", "batch", "batch_index"),
+)
+"""What a job is read from, as scripts answer it: of a record's names and values these values alone."""
+
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
 
 
@@ -205,16 +212,26 @@ class Job:
         )
 
     @classmethod
-    def decode(cls, raw: Sequence[bytes], *, queue_position: int | None = None, text: str | None = None) -> Job:
-        """A job from its record as HGETALL gives it: names and values in turn."""
+    def decode(
+        cls,
+        values: Sequence[bytes | None],
+        *,
+        queue_position: int | None = None,
+        text: str | None = None,
+        text_bytes: int = 0,
+    ) -> Job:
+        """A job from the values of ``FIELDS``, None where there is none."""
         try:
-            record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
-            return cls._from_record(record, queue_position, text)
+            pairs = zip(FIELDS, values, strict=True)
+            record = {name: value.decode() for name, value in pairs if value is not None}
+            return cls._from_record(record, queue_position, text, text_bytes)
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as exc:
-            raise UndecodableRecord("job", raw) from exc
+            raise UndecodableRecord("job", values) from exc
 
     @classmethod
-    def _from_record(cls, record: Mapping[str, str], queue_position: int | None, text: str | None) -> Job:
+    def _from_record(
+        cls, record: Mapping[str, str], queue_position: int | None, text: str | None, text_bytes: int
+    ) -> Job:
         created = _seconds(record["created_ms"])
         deadline = _seconds(record["deadline_ms"])
         if created is None or deadline is None:
@@ -247,7 +264,7 @@ class Job:
             batch_index=int(record["batch_index"]) if record.get("batch") else None,
             queue_position=queue_position,
             text=text,
-            text_bytes=int(record.get("text_bytes", 0)),
+            text_bytes=text_bytes,
         )
 
     def public(self, *, with_text: bool = True) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 
 from spool.blocks import OVERHEAD_BYTES
-from spool.jobs import SCHEMA, TRANSITIONS
+from spool.jobs import FIELDS, SCHEMA, TRANSITIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ def linked(body: str, schema: int = SCHEMA) -> str:
     definitions, visible = library.link(_words(outside) | library.state_of(_words(body)), frozenset(), everything)
     for match in by_itself:
         body = body.replace(match[0], library.expand(match[0], visible, everything))
-    return f"{definitions}\n{body}"
+    names = ", ".join(f"'{name}'" for name in FIELDS)
+    return f"{definitions}\n{body}".replace("--[[JOB_FIELDS]]", names)
 
 
 def library_names() -> frozenset[str]:

@@ -363,11 +363,10 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
         raise UndecodableRecord(f"job {job_id}", reply)
     if isinstance(reply, bytes):
         raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
-    position, text, *record = reply
+    position, text, text_bytes, values = reply
     # Of a beginning that ends within a character, that one is in the rest.
-    is_beginning = b"text_bytes" in record[::2]
-    said = getincrementaldecoder("utf-8")("replace").decode(text or b"", final=not is_beginning)
-    job = Job.decode(record, queue_position=position, text=said)
+    said = getincrementaldecoder("utf-8")("replace").decode(text or b"", final=text_bytes is None)
+    job = Job.decode(values, queue_position=position, text=said, text_bytes=text_bytes or 0)
     if job.owner != owner:
         raise JobNotFound(job_id)
     return job

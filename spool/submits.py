@@ -145,8 +145,9 @@ def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
         raise RecordDamaged(f"job {job_id}")
     if outcome == b"no_batch":
         raise BatchNotFound(new.batch)
-    position, *record = reply[2:]
+    position, *rest = reply[2:]
     if outcome == b"created":
-        created_ms, deadline_ms = record
+        created_ms, deadline_ms = rest
         return Submitted(Job.accepted(new, created_ms / 1000, deadline_ms / 1000, position), replayed=False)
-    return Submitted(Job.decode(record, queue_position=position), replayed=outcome == b"replayed")
+    (values,) = rest
+    return Submitted(Job.decode(values, queue_position=position), replayed=outcome == b"replayed")

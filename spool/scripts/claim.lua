@@ -13,28 +13,21 @@ local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
 local MODELS_AT = 5
 local THIS_SCHEMA = tostring(SCHEMA)
--- After a restart some workers may be unheard, and older versions may have left jobs for newer ones: both are rare.
-local is_odd = redis.call('EXISTS', P .. 'unheard', P .. 'newer') > 0
-local has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
 local PARKED_AT_MOST = 1000
-local owner_limit
+local owner_limit, has_newer
 
 -- `opening` is the attempt's first entry, and `mode` its kind.
 local function answer(id, mode, opening)
   local key = job_key(id)
   local text, input = mode == 'continued' and redis.call('GET', key .. ':text'), redis.call('GET', key .. ':input')
-  local out, record, owner, before = {id, text or '', input or '', NOW, opening}, redis.call('HGETALL', key), nil, nil
-  for i = 1, #record, 2 do
-    local name, value = record[i], record[i + 1]
-    out[#out + 1], out[#out + 2] = name, value
-    if name == 'owner' then owner = value end
-    if name == 'before' then before = value end
-  end
+  local values = redis.call('HMGET', key, --[[JOB_FIELDS]], 'before')
+  local before = table.remove(values)
   if before then
-    out[3] = read_blocks(owner, before)
-    table.insert(out[3], 1, input or '')
+    local blocks = read_blocks(redis.call('HGET', key, 'owner'), before)
+    table.insert(blocks, 1, input or '')
+    input = blocks
   end
-  return out
+  return {id, text or '', input or '', NOW, opening, values}
 end
 
 -- The answer that was lost.
@@ -218,7 +211,11 @@ if before then
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
 end
 meet_server()
-if is_odd and redis.call('EXISTS', P .. 'unheard') == 1 and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
+-- After a restart some workers may be unheard, and older versions may have left jobs for newer ones: both are rare.
+local is_odd = redis.call('EXISTS', P .. 'unheard', P .. 'newer') > 0
+has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
+if is_odd and redis.call('EXISTS', P .. 'unheard') == 1
+  and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
   -- Redis has just come back: whose claims it lost is known in a moment.
   return false
 end

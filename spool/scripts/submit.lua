@@ -8,7 +8,7 @@
 -- begins with; then the digest and the messages of each ('' where it should be there already); then names and values of
 -- further fields.
 -- Answers {created, id, queue position, created_ms, deadline_ms}; or {again (this very submit, whose answer was lost) or
--- replayed (the job of an earlier one), id, queue position or false, record…}; or {outcome, id}: conflict, full, owner_full,
+-- replayed (the job of an earlier one), id, queue position or false, the record's values}; or {outcome, id}: conflict, full, owner_full,
 -- owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is damaged); or {blocks, id, N}: the messages of block
 -- N are needed, and perhaps of those behind it.
 local id, owner, model = ARGV[1], ARGV[2], ARGV[3]
@@ -23,11 +23,7 @@ end
 -- The job as an earlier submit has written it.
 local function answer(outcome, job)
   local position = position_of(job, redis.call('HGET', job_key(job), 'model') or '')
-  local out = {outcome, job, position}
-  for i, value in ipairs(redis.call('HGETALL', job_key(job))) do
-    out[3 + i] = value
-  end
-  return out
+  return {outcome, job, position, redis.call('HMGET', job_key(job), --[[JOB_FIELDS]])}
 end
 
 -- The answer that an earlier submit under the same key leads to; nil where its job is no longer there.

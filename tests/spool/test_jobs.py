@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spool.errors import UndecodableRecord
-from spool.jobs import ENDED, TRANSITIONS, Job, Priority, Status, new_batch_id, new_job_id, shard_of
+from spool.jobs import ENDED, FIELDS, TRANSITIONS, Job, Priority, Status, new_batch_id, new_job_id, shard_of
 
 OLDEST = {
     "schema": "1",
@@ -20,10 +22,11 @@ OLDEST = {
 }
 
 
-def raw(**fields: str | None) -> list[bytes]:
-    """A record as HGETALL gives it: the oldest one, as ``fields`` change it."""
-    record = {name: value for name, value in {**OLDEST, **fields}.items() if value is not None}
-    return [part.encode() for pair in record.items() for part in pair]
+def raw(**fields: str | None) -> list[bytes | None]:
+    """A record's values: those of the oldest one, as ``fields`` change it."""
+    record = {**OLDEST, **fields}
+    values = [record.get(name) for name in FIELDS]
+    return [None if value is None else value.encode() for value in values]
 
 
 def test_oldest_record() -> None:
@@ -35,9 +38,29 @@ def test_oldest_record() -> None:
     assert not job.ended
 
 
-def test_record_of_a_later_version() -> None:
-    """Fields that this version does not know are left alone."""
-    assert Job.decode(raw(schema="3", colour="blue")) == Job.decode(raw())
+class Asked(dict[str, str]):
+    """A record that remembers which of its fields were asked for."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict."""
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_fields_are_what_a_job_is_read_from() -> None:
+    """Scripts answer each field that a job is read from, and no other."""
+    asked = Asked({**OLDEST, "batch": "b0x", "batch_index": "1"})
+    Job._from_record(asked, None, None, 0)
+    assert asked.names == set(FIELDS)
+    assert len(FIELDS) == len(set(FIELDS))
 
 
 @pytest.mark.parametrize("missing", ["id", "owner", "model", "status", "created_ms", "deadline_ms"])
