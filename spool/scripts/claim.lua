@@ -181,6 +181,11 @@ local function clear_away(id, name, who)
   end
 end
 
+local function end_overdue(id)
+  --[[LIBRARY]]
+  fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
+end
+
 -- Begins this job's attempt and answers as the script does (false: nothing can begin now), or clears it away.
 local function try(id, name, who)
   local verdict, fault, record = 'sound', nil, glance(id)
@@ -195,7 +200,7 @@ local function try(id, name, who)
     end_damaged(id, fault)
     clear_away(id, name, who)
   elseif tonumber(record.deadline_ms) <= NOW then
-    fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
+    end_overdue(id)
     clear_away(id, name, who)
   elseif not fits_memory(record) then
     return false

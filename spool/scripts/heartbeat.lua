@@ -12,6 +12,12 @@ local lease_ms, worker, free = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 -- was sent again, tells of a moment before, since when it may have sent more, or given the job up.
 local has_met = ARGV[4] == run_id()
 
+local function cancel(id)
+  --[[LIBRARY]]
+  end_cancelled(id)
+  return 'cancelled'
+end
+
 local function beat(id, fence, acked, sent)
   local key = job_key(id)
   local record = redis.call('HMGET', key, 'fence', 'status', 'cancel_ms', 'model', 'last', 'server', 'leased_until_ms')
@@ -20,8 +26,7 @@ local function beat(id, fence, acked, sent)
   if record[2] and not TRANSITIONS[record[2]] then error('status is no state of a job') end
   if record[1] ~= fence or record[2] ~= 'running' then return 'lost' end
   if record[3] then
-    end_cancelled(id)
-    return 'cancelled'
+    return cancel(id)
   end
   if (record[7] or 0) - NOW < lease_ms * 0.85 then
     redis.call('HSET', key, 'leased_until_ms', NOW + lease_ms)
