@@ -21,10 +21,21 @@ _FIRST = ("tests/browser/", "tests/compatible/", "tests/system/", "tests/worker/
 _LAST = ("tests/web/",)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Each of xdist's processes begins to collect somewhere else, and finds compiled by the others what it comes to
+    later: in a new checkout, where pytest rewrites every module."""
+    worker = getattr(config, "workerinput", None)
+    if worker and config.args == config.getini("testpaths"):
+        here = Path(__file__).parent
+        parts = sorted(str(path) for path in here.iterdir() if path.is_dir() or path.match("test_*.py"))
+        first = int(worker["workerid"].removeprefix("gw")) * len(parts) // worker["workercount"]
+        config.args = parts[first:] + parts[:first]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With xdist, modules begin in this order: those that wait long first, many short ones last, so that no process is
-    left alone with a long one."""
-    items.sort(key=lambda item: (not item.nodeid.startswith(_FIRST), item.nodeid.startswith(_LAST)))
+    """Modules begin in this order, in every process: those that wait long first, many short ones last, so that no
+    process is left alone with a long one."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(_FIRST), item.nodeid.startswith(_LAST), str(item.path)))
 
 
 @pytest.fixture(scope="session")
