@@ -185,7 +185,7 @@ def counts(store: JobStore, batch: str) -> dict[str, int]:
     return {status.value: int(found[status]) for status in Status if int(found.get(status, 0))}
 
 
-@pytest.mark.parametrize("batch", ["", new_batch_id(0)])
+@pytest.mark.parametrize("batch", ["", new_batch_id(0)], ids=["alone", "in a batch"])
 def test_accepted_job_is_as_its_record(link: RedisLink, batch: str) -> None:
     """What a submit answers is the job as reading it shows it, whatever was asked for."""
     store = JobStore(link)
