@@ -28,6 +28,7 @@ from spool.settings import WebSettings
 from web.handover import HandOver
 from web.problems import Problem
 from web.pushed import Pushed
+from web.rounds import ROUNDS
 from web.server.client_socket import ClientSocket
 from web.server.connections import Connection, ConnectionTable
 from web.server.refusals import refusal
@@ -156,6 +157,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _answer(self, connection: Connection, source: Source, addr: Any, number: int) -> bool:
         """One request. Whether another one may follow."""
+        # It has begun to arrive, and does not wait for its client here.
+        self._table.proceed(connection)
+        ROUNDS.enter()
         self._table.receive(connection)
         lingers = True
         request: BoundedRequest | None = None

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import gevent
 
+from web.rounds import ROUNDS
+
 SLICE_S = 0.004
 """How long a request computes before the others run."""
 _PAUSE_S = 0.001
@@ -18,8 +20,9 @@ Item = TypeVar("Item")
 
 
 def pause() -> None:
-    """Let others run now."""
+    """Let others run now. Requests that pause at the same moment continue in rounds."""
     gevent.sleep(_PAUSE_S)
+    ROUNDS.enter()
 
 
 class Slices:

@@ -42,6 +42,11 @@ ATTACKS = {
     ),
     "a chat that pauses": (f"POST /ai/chat {_HOST}Content-Type: application/json\r\n{_LENGTH}{_HALF}", "", 1.0),
     "headers that pause": (f"GET /livez {_HOST}" + f"X: {'x' * 8000}\r\n" * 7, "", 1.0),
+    "headers that pause, with a body": (
+        f"POST /jobs {_HOST}Content-Type: application/json\r\n" + f"X: {'x' * 8000}\r\n" * 7 + _LENGTH + _HALF,
+        "",
+        1.0,
+    ),
     "no request": ("", "", 1.0),
     "kept after a request": (f"GET /livez {_HOST}\r\n", "", 1.0),
 }

@@ -168,3 +168,13 @@ def test_connection_that_was_closed_takes_no_place(clients: Clients) -> None:
     clients.table.receive(connection)
     clients.table.leave(connection)
     assert clients.table.open == FULL_AT
+
+
+def test_new_connection_of_a_busy_process_stays(clients: Clients) -> None:
+    """Where few connections wait for their clients, one that is young has not been looked at yet, and stays."""
+    new, end = clients.connect()
+    clients.table.idle(new)
+    fill(clients, lambda _connection: None)
+    clients.now = new.since - 1
+    clients.connect()
+    assert not is_closed(end)

@@ -47,17 +47,20 @@ class Waiting:
     """Connections that wait for their client, by its address, each in the order of coming."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._by_address: dict[str, dict[Connection, None]] = {}
 
     def add(self, connection: Connection, now: float) -> None:
         """It waits from now on."""
         connection.since = now
         connection.waiting = self
+        self.count += 1
         self._by_address.setdefault(connection.address, {})[connection] = None
 
     def remove(self, connection: Connection) -> None:
         """It waits no more."""
         connection.waiting = None
+        self.count -= 1
         same = self._by_address[connection.address]
         del same[connection]
         if not same:
@@ -138,7 +141,10 @@ class ConnectionTable:
         found = [one for group in (self._idle, self._receiving, self._stalled) if (one := group.longest())]
         patient = (one for one in found if now - one.since >= _PATIENCE_S)
         # One that stalls may be a stream, and only slow.
-        young = (one for one in found if one.waiting is not self._stalled)
+        young = [one for one in found if one.waiting is not self._stalled]
+        if 2 * sum(group.count for group in (self._idle, self._receiving, self._stalled)) < self.open:
+            # The process is busy, and what is young has not been looked at yet.
+            young = []
         victim = next(patient, None) or min(young, key=lambda one: one.since, default=None)
         if victim is not None:
             self.proceed(victim)

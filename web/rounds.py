@@ -1,0 +1,86 @@
+"""Rounds: what all requests of a process compute before it looks for tokens and clients again.
+
+Each request gives way after a few milliseconds. But a thousand that have arrived at one moment would still run one
+after the other, and everything else after them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import gevent
+from gevent.hub import Waiter, get_hub
+
+ROUND_S = 0.005
+"""After so much computing of them all, those that want to begin wait for the next round."""
+_LOOKS = 2
+"""Turns of the hub between rounds: a token takes more than one from Redis to its reader."""
+
+
+def look_around() -> None:
+    """Let everything run that can, and the hub look at all connections; without a wait where nothing happens."""
+    hub = get_hub()
+    for _ in range(_LOOKS):
+        timer = hub.loop.timer(0)
+        try:
+            hub.wait(timer)
+        finally:
+            timer.close()
+
+
+class Rounds:
+    """The rounds of one process, first come first served. ``rest`` lets everything else run."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        rest: Callable[[], object] = look_around,
+    ) -> None:
+        self._clock = clock
+        self._rest = rest
+        self._until: float | None = None
+        """When this round is full; None where everything else has run since the last one."""
+        self._waiting: deque[Waiter[None]] = deque()
+        self._admits = False
+
+    def enter(self) -> None:
+        """Return when this round, or the next, has room. Between rounds everything else runs."""
+        if self._waiting:
+            self._wait()
+        elif self._until is None:
+            self._until = self._clock() + ROUND_S
+            # The hub calls it after it has looked at all connections.
+            timer = get_hub().loop.timer(0)
+            timer.start(self._over, timer)
+        elif self._clock() >= self._until:
+            self._wait()
+
+    def _wait(self) -> None:
+        admitted: Waiter[None] = Waiter()
+        self._waiting.append(admitted)
+        if not self._admits:
+            self._admits = True
+            gevent.spawn(self._admit)
+        admitted.get()
+
+    def _over(self, timer: object) -> None:
+        timer.close()  # type: ignore[attr-defined]
+        if not self._admits:
+            self._until = None
+
+    def _admit(self) -> None:
+        self._rest()
+        while self._waiting:
+            self._until = self._clock() + ROUND_S
+            while self._waiting and self._clock() < self._until:
+                get_hub().loop.run_callback(self._waiting.popleft().switch, None)
+                # It runs now, until it waits for something.
+                gevent.sleep(0)
+            self._rest()
+        self._until, self._admits = None, False
+
+
+ROUNDS = Rounds()
+"""Those of this process."""
