@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.bystander import Bystander
 from tests.faults.jobs import Jobs
-from tests.faults.vitals import broke, open_streams, rss_mb
+from tests.faults.vitals import broke, open_streams, rss_mb, unread_bytes
 from tests.faults.wire import PING, TEXT, client_frame, request_head, upgrade_headers
 from tests.stack import Stack, running_stack, wait_for
 
@@ -23,6 +23,8 @@ SOCKETS = 20
 FLOOD_S = 4.0
 GREW_AT_MOST_MB = 60
 KEPT_AT_MOST_MB = 40
+HALVES = 1300
+HALVES_GREW_AT_MOST_MB = 180
 
 
 def fragment(first: bool, payload: bytes) -> bytes:
@@ -158,4 +160,28 @@ def test_flood_of_input(directory: Path, kind: str) -> None:
             assert broke(web) == []
             assert bystander.grew_mb("web") < GREW_AT_MOST_MB
             assert kept_mb < KEPT_AT_MOST_MB
+            assert bystander.silence_s < 1
+
+
+@pytest.mark.slow
+def test_messages_that_stop_half_way(directory: Path) -> None:
+    """1,300 clients send 60 KB of a message each and then nothing: those without progress are closed for others, and a
+    client whose large message arrives as a whole gets its answer."""
+    half = fragment(True, b"x" * 60_000)
+    with running_stack(directory, webs=1, workers=1, MAX_STREAMS=1500, STALL_S=30) as stack:
+        web = stack.webs[0]
+        with Bystander(stack) as bystander:
+            bystander.calm(3)
+            with bystander.attack(), sockets(stack, MANY, HALVES) as opened:
+                flood(opened, lambda: iter([half]), FLOOD_S)
+                wait_for(lambda: not unread_bytes(web), "all that was sent has been read")
+                with sockets(stack, MANY, 1) as (one,):
+                    one.setblocking(True)
+                    one.settimeout(20)
+                    one.sendall(client_frame(TEXT, b'{"type":"' + b"x" * 60_000 + b'"}'))
+                    answer = one.recv(200)
+                    assert answer[:1] == b"\x81", answer
+            bystander.report("WebSocket input, half messages", sockets=HALVES)
+            assert broke(web) == []
+            assert bystander.grew_mb("web") < HALVES_GREW_AT_MOST_MB
             assert bystander.silence_s < 1

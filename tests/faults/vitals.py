@@ -51,6 +51,14 @@ def open_connections(web: Web) -> int:
     return sum(row[1].endswith(f":{web.port:04X}") and row[3] in held for row in rows)
 
 
+def unread_bytes(web: Web) -> int:
+    """Bytes that the kernel has for its processes."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(f":{web.port:04X}") and row[3] == "01"
+    )
+
+
 def broke(*webs: Web) -> list[str]:
     """What they logged of errors that nobody expected: one trace each."""
     found = []
