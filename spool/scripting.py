@@ -43,11 +43,13 @@ class _Definition:
     place: int
     names: frozenset[str]
     text: str
+    words: frozenset[str]
+    """The names in it."""
 
     @property
-    def words(self) -> frozenset[str]:
+    def outer_words(self) -> frozenset[str]:
         """The names that it uses where it is created; those of a body that is linked by itself are not among them."""
-        return frozenset() if _MARK in self.text else _words(self.text)
+        return frozenset() if _MARK in self.text else self.words
 
 
 class _Library:
@@ -56,7 +58,8 @@ class _Library:
             [*_FUNCTION.finditer(text), *_VALUE.finditer(_FUNCTION.sub(_blank, text))], key=lambda m: m.start()
         )
         self.definitions = [
-            _Definition(place, frozenset(re.split(r",\s*", match[1])), match[0]) for place, match in enumerate(found)
+            _Definition(place, frozenset(re.split(r",\s*", match[1])), match[0], _words(match[0]))
+            for place, match in enumerate(found)
         ]
         self._by_name = {name: one for one in self.definitions for name in one.names}
 
@@ -69,10 +72,10 @@ class _Library:
             one = self._by_name.get(waiting.pop())
             if one and one.place < before and one not in needed and not one.names <= visible:
                 needed.add(one)
-                waiting += one.words
+                waiting += one.outer_words
         parts = []
         for one in sorted(needed, key=lambda each: each.place):
-            parts.append(self.expand(one.text, visible, one.place))
+            parts.append(self.expand(one.text, one.words, visible, one.place))
             visible |= one.names
         return "\n".join(parts), visible
 
@@ -84,14 +87,14 @@ class _Library:
             one = self._by_name.get(waiting.pop())
             if one and one not in reached:
                 reached.add(one)
-                waiting += _words(one.text)
+                waiting += one.words
         return frozenset(name for one in reached if _VARIABLE.fullmatch(one.text) for name in one.names)
 
-    def expand(self, text: str, visible: frozenset[str], before: int) -> str:
-        """The text with what it uses in the place of its mark, if it has one."""
+    def expand(self, text: str, words: frozenset[str], visible: frozenset[str], before: int) -> str:
+        """The text, of which these are the words, with what it uses in the place of its mark, if it has one."""
         if _MARK not in text:
             return text
-        return text.replace(_MARK, self.link(_words(text), visible, before)[0])
+        return text.replace(_MARK, self.link(words, visible, before)[0])
 
 
 @cache
@@ -112,7 +115,7 @@ def linked(body: str, schema: int = SCHEMA) -> str:
         outside = outside.replace(match[0], "")
     definitions, visible = library.link(_words(outside) | library.state_of(_words(body)), frozenset(), everything)
     for match in by_itself:
-        body = body.replace(match[0], library.expand(match[0], visible, everything))
+        body = body.replace(match[0], library.expand(match[0], _words(match[0]), visible, everything))
     names = ", ".join(f"'{name}'" for name in FIELDS)
     return f"{definitions}\n{body}".replace("--[[JOB_FIELDS]]", names)
 
@@ -137,7 +140,7 @@ def _words(text: str) -> frozenset[str]:
 
 def _blank(match: re.Match[str]) -> str:
     """A comment of the same length and lines, so that places stay the same."""
-    return re.sub(r"[^\n]", "-", match[0])
+    return "\n".join("-" * len(line) for line in match[0].split("\n"))
 
 
 def _read(name: str) -> str:

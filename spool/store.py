@@ -66,6 +66,8 @@ class JobStore:
 
     def __init__(self, link: RedisLink, *, shards: int = 1) -> None:
         self._link = link
+        # Read now, and not when the first request waits for it.
+        self._submit_script = script("submit")
         self._shards = shards
 
     def submit(self, new: NewJob, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> Submitted:
@@ -89,7 +91,7 @@ class JobStore:
 
         def flush() -> None:
             if together:
-                replies.extend(self._link.run_many(script("submit"), self._shard(new[0].id), together))
+                replies.extend(self._link.run_many(self._submit_script, self._shard(new[0].id), together))
                 together.clear()
 
         for one in new:
@@ -115,7 +117,7 @@ class JobStore:
             texts_from -= 1
         while True:
             args = submit_args(new, stored, max_queued, limits, texts_from=texts_from)
-            reply = self._link.run(script("submit"), self._shard(new.id), *args)
+            reply = self._link.run(self._submit_script, self._shard(new.id), *args)
             if reply[0] != b"blocks":
                 return reply
             texts_from = reply[2] - 1

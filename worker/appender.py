@@ -33,6 +33,8 @@ class Appender:
         self._link = link
         self._shard = shard
         self._lease_ms = round(lease_s * 1000)
+        # Read now, and not when the first job waits for it.
+        self._script = script("append")
         self._sleep = sleep
         self._dirty: dict[AttemptLog, None] = {}
         self._has_dirty = Event()
@@ -72,7 +74,7 @@ class Appender:
         self._not_before = now + 0.8 * self._moderation.gap_s
         reach("append.gathered")
         try:
-            answers = self._link.run(script("append"), self._shard, self._lease_ms, *args)
+            answers = self._link.run(self._script, self._shard, self._lease_ms, *args)
             reach("append.answered")
         except StoreUnavailable:
             for attempt_log in logs:
