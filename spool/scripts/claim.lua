@@ -209,13 +209,26 @@ local function try(id, name, who)
   end
 end
 
+-- Whether there may be anything to claim: half of all calls find nothing, and cost little for it.
+local function may_find()
+  local places = {P .. 'newer', P .. 'apart'}
+  for i = MODELS_AT, what == 'apart' and 0 or #ARGV, 2 do
+    places[#places + 1] = P .. 'heads:' .. ARGV[i]
+  end
+  return redis.call('EXISTS', unpack(places)) > 0
+end
+
 local before = index('GET', 'claim:' .. fence)
 if before then
   local ok, again = pcall(answer_again, before)
   if not ok then end_after(before, again) end
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
 end
+-- First, and also where there is nothing: which workers are unheard is known at the first call after a restart.
 meet_server()
+if not may_find() then
+  return false
+end
 -- After a restart some workers may be unheard, and older versions may have left jobs for newer ones: both are rare.
 local is_odd = redis.call('EXISTS', P .. 'unheard', P .. 'newer') > 0
 has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
