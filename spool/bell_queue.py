@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import orjson
@@ -42,10 +43,21 @@ class BellQueue(Protocol):
 
 def bell_queue(app: Celery, broker_url: str) -> BellQueue:
     """The queue of this broker, which ``app`` is connected to. ``broker_url`` is in redis-py's form, or Celery's."""
-    is_one_redis = broker_url.startswith(("redis://", "rediss://", "unix://")) and ";" not in broker_url
-    if is_one_redis:
-        return RedisBells(RedisLink(broker_url, timeout_s=_TIMEOUT_S, connections=2, name="spool-bell"))
-    return KombuBells(app)
+    url = _one_redis(broker_url)
+    if url is None:
+        return KombuBells(app)
+    return RedisBells(RedisLink(url, timeout_s=_TIMEOUT_S, connections=2, name="spool-bell"))
+
+
+def _one_redis(broker_url: str) -> str | None:
+    """The URL in redis-py's form, if this broker is one Redis server."""
+    parts = urlsplit(broker_url)
+    if ";" in broker_url or parts.scheme not in ("redis", "rediss", "unix", "redis+socket"):
+        return None
+    if parts.scheme != "redis+socket":
+        return broker_url
+    database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
+    return f"unix://{parts.netloc}{parts.path}?db={database}"
 
 
 class RedisBells:

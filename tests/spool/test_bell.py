@@ -96,6 +96,7 @@ def test_bell_is_what_kombu_would_write(redis: Redis, link: RedisLink) -> None:
         ("redis://localhost:6379/1", RedisBells),
         ("rediss://:secret@redis.internal/0", RedisBells),
         ("unix:///run/redis.sock?db=2", RedisBells),
+        ("redis+socket:///run/redis.sock?virtual_host=2", RedisBells),
         ("amqp://guest@rabbit//", KombuBells),
         ("sentinel://one:26379;sentinel://two:26379", KombuBells),
         ("redis://one;redis://two", KombuBells),
@@ -105,3 +106,12 @@ def test_queue_of_a_broker(url: str, kind: type) -> None:
     """One Redis is written to straight; every other broker is kombu's."""
     with celery_app("redis://localhost") as app:
         assert type(bell_queue(app, url)) is kind
+
+
+def test_bell_by_the_url_that_programs_get(redis: Redis, link: RedisLink) -> None:
+    """``spool run`` names the broker in kombu's form: the bells are in the same database."""
+    url = broker_url_from(f"{redis.url}?db=1")
+    with celery_app(url) as app:
+        bell_queue(app, url).send(["j"])
+        assert KombuBells(app).unheard() == 1
+    assert link.call("LLEN", QUEUE) == 0
