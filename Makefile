@@ -73,7 +73,7 @@ format: $(TEST_STAMP)
 faults: $(TEST_STAMP)
 	@mkdir -p build && rm -f build/faults.jsonl
 	@SPOOL_FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(PY) -m pytest tests/faults tests/system/test_continuing.py \
-	  tests/spool/test_job_model.py $(PYTEST_ARGS)
+	  tests/spool/jobs/test_job_model.py $(PYTEST_ARGS)
 
 # A seed says what dies and when; the same seed again: FIRST_SEED=n SEEDS=1.
 schedules: $(TEST_STAMP)

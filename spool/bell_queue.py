@@ -20,7 +20,7 @@ from kombu import Producer
 from kombu.exceptions import OperationalError
 
 from spool.errors import StoreUnavailable
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 
 TASK = "spool.bell"
 QUEUE = "spool"

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 from kombu.transport import TRANSPORT_ALIASES
 from redis.connection import parse_url
 
-from spool.embedded import broker_url_from
 from spool.errors import SettingsError
+from spool.redis.urls import broker_url_from
 
 _CHECKED: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 _WHERE = "the broker's URL (SPOOL_BROKER_URL, or SPOOL_REDIS_URL)"

@@ -59,10 +59,10 @@ POINTS: Mapping[str, Point] = {
     "adopt.answered": Point("worker/held_jobs.py", "the claim is adopted; nothing is sent again", OutcomeUnknown),
     "heartbeat.before": Point("worker/heartbeat.py", "a beat is due; it is not sent"),
     "heartbeat.answered": Point("worker/heartbeat.py", "leases are renewed; the answers are not noted", OutcomeUnknown),
-    "keep.before": Point("spool/keeper.py", "a round is due; nothing is done"),
-    "keep.answered": Point("spool/keeper.py", "the round is done; no bell has rung for it", OutcomeUnknown),
-    "keep.bell": Point("spool/keeper.py", "one of the round's bells is rung; the next is not"),
-    "link.sent": Point("spool/redis_link.py", "any call is sent to Redis; its answer is not read", ConnectionLost),
+    "keep.before": Point("spool/jobs/keeper.py", "a round is due; nothing is done"),
+    "keep.answered": Point("spool/jobs/keeper.py", "the round is done; no bell has rung for it", OutcomeUnknown),
+    "keep.bell": Point("spool/jobs/keeper.py", "one of the round's bells is rung; the next is not"),
+    "link.sent": Point("spool/redis/link.py", "any call is sent to Redis; its answer is not read", ConnectionLost),
 }
 """All of them. ``tests/spool/test_fail_points.py`` holds the code to this list."""
 

@@ -17,21 +17,22 @@ entry all get one expiry, ``ttl_s`` from then.
                              that the log is known to be whole on), torn (1: Redis may have lost entries of it),
                              fence and leased_until_ms (while running), worker, cancel_ms, on_disconnect,
                              on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
-                             has produced more than text), coalesce (JSON, see spool.coalescing; without it every piece
-                             of text is an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
+                             has produced more than text), coalesce (JSON, see spool.jobs.coalescing; without it every
+                             piece of text is an entry), metadata, usage, error (JSON), finish_reason, batch,
+                             batch_index,
                              output_at_most (bytes that its output takes here at most; 0: not known), idempotency and
                              chat (names of the keys below), before (digest of the last block of its conversation;
                              with it, schema is 2) and earlier_bytes (how long its blocks are in all)
     job:ID:input     string  JSON {messages, params}, and where the surface has them instructions, request and before
                              (as in the record): the messages behind its blocks. Written by submit, read with the
                              claim, by a turn that goes on from it and by /v1
-    job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.entries. Also the name
-                             of the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
+    job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.jobs.entries. Also the
+                             name of the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
     job:ID:text      string  The current attempt's text so far, so that a poll never rebuilds it from the log
     job:ID:gone      string  The tombstone: the owner of a job that ended. Outlives the rest by a day, so that what
                              expired or was deleted can be told from what never was
 
-What jobs of an owner share, neither of which expires (see spool.blocks and blocks.lua):
+What jobs of an owner share, neither of which expires (see spool.jobs.conversation_blocks and blocks.lua):
 
     block:OWNER:DIGEST  hash  A block: before (digest of the one before it, or empty) and messages (JSON list).
                              Written by the first submit that needs it; deleted when no job and no other block uses it
@@ -111,7 +112,8 @@ What finds jobs again:
 
 And once, in shard 0:
 
-    model-table      hash    Upstream → JSON list (spool.models.Model), in its own order: what workers discovered there
+    model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: what workers
+                             discovered there
     proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": that it goes on from a partial answer, asked in
                              this way, as workers have seen. Of use to whoever has it in the settings like that
 """

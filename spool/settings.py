@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from spool import upstreams
-from spool.coalescing import MS_AT_MOST
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FOR_TESTS
-from spool.limits import OwnerLimits
+from spool.jobs.coalescing import MS_AT_MOST
+from spool.jobs.owner_limits import OwnerLimits
 from spool.machine_memory import parse_size
-from spool.models import DEMO, Model, Upstream
-from spool.redis_urls import check_broker_url, check_redis_url
+from spool.models import file as upstreams
+from spool.models.model import DEMO, Model, Upstream
+from spool.redis.urls import check_broker_url, check_redis_url
 
 PREFIX = "SPOOL_"
 _SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}

@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from spool.claims import Claim, Claims, Held, Wanted, new_fence
-from spool.entries import Entry, Kind
-from spool.jobs import Job, NewJob, Status, new_job_id
+from spool.jobs.claims import Claim, Claims, Held, Wanted, new_fence
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.job import Job, NewJob, Status, new_job_id
+from spool.jobs.scripts import script
+from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
-from spool.models import DEMO, Model
-from spool.redis_link import RedisLink
-from spool.scripting import script
-from spool.store import JobStore
+from spool.models.model import DEMO, Model
+from spool.redis.link import RedisLink
 
 AT = "2026-11-21T09:30:00.123Z"
 OWNER = "alice"

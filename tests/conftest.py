@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.stack import Redis, Stack, running_stack, wait_for
 
 # How fast the machine is decides nothing.

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import httpx
 
-from spool.programs import base_url
-from spool.redis_link import RedisLink
-from spool.server_binary import find_server
+from spool.redis.link import RedisLink
+from spool.run.programs import base_url
+from spool.run.server_binary import find_server
 from tests.loopback import NO_CERTIFICATES
 from tests.proxy import Proxy
 

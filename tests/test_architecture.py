@@ -65,13 +65,13 @@ def test_packages_import_only_along_the_arrows() -> None:
 @pytest.mark.parametrize(
     ("file", "source", "expected"),
     [
-        ("spool/jobs.py", "import os\nimport web.app", "spool/jobs.py:2: spool imports web.app"),
-        ("spool/jobs.py", "from worker import runner", "spool/jobs.py:1: spool imports worker"),
+        ("spool/jobs/job.py", "import os\nimport web.app", "spool/jobs/job.py:2: spool imports web.app"),
+        ("spool/jobs/job.py", "from worker import runner", "spool/jobs/job.py:1: spool imports worker"),
         ("spool/a/b.py", "def f():\n    import flask", "spool/a/b.py:2: spool imports flask"),
         ("web/app.py", "from worker.runner import x", "web/app.py:1: web imports worker.runner"),
         ("worker/app.py", "if 1:\n    from web import y", "worker/app.py:2: worker imports web"),
         ("worker/app.py", "import flask.json", "worker/app.py:1: worker imports flask.json"),
-        ("clients/python/c.py", "import spool.log", "clients/python/c.py:1: clients imports spool.log"),
+        ("clients/python/c.py", "import spool.jobs.log", "clients/python/c.py:1: clients imports spool.jobs.log"),
         ("web/app.py", "import bench.load", "web/app.py:1: web imports bench.load"),
     ],
 )

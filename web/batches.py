@@ -10,7 +10,6 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from spool.entries import rfc3339
 from spool.errors import (
     BatchNotFound,
     JobGone,
@@ -20,9 +19,10 @@ from spool.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from spool.jobs import NewJob, Priority, Status, new_batch_id
-from spool.store import JobStore
-from spool.submits import NewBatch
+from spool.jobs.entries import rfc3339
+from spool.jobs.job import NewJob, Priority, Status, new_batch_id
+from spool.jobs.store import JobStore
+from spool.jobs.submission import NewBatch
 from web import auth, json_text, ndjson
 from web.auth import scope
 from web.job_document import job_pieces

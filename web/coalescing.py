@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from spool.coalescing import CHARS, CHARS_AT_MOST, MS_AT_MOST, Coalescing
+from spool.jobs.coalescing import CHARS, CHARS_AT_MOST, MS_AT_MOST, Coalescing
 from web.shapes import without_most_unknown
 
 

@@ -18,10 +18,10 @@ from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
 from spool.errors import TooManyFolds
-from spool.follower import Follower
-from spool.jobs import Job
-from spool.log import PAGE, Gap, Row, Run
-from spool.reader import Reader
+from spool.following.follower import Follower
+from spool.following.reader import Reader
+from spool.jobs.job import Job
+from spool.jobs.log import PAGE, Gap, Row, Run
 from web.problems import Problem
 
 CLIENT_LEFT = 499

@@ -18,8 +18,8 @@ from spool.background import collect_rarely, raise_file_limit  # noqa: E402
 from spool.broker import broker_connection  # noqa: E402
 from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
+from spool.run.temporary_files import temporary_directory  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
-from spool.temporary import temporary_directory  # noqa: E402
 from web.server.hung_processes import HANG_S, HungProcesses, allow_boot  # noqa: E402
 from web.streams import connections_for  # noqa: E402
 

@@ -8,8 +8,8 @@ import orjson
 from flask import Response, request
 
 from spool.errors import JobGone, StoreUnavailable
-from spool.jobs import Job
-from spool.store import JobStore
+from spool.jobs.job import Job
+from spool.jobs.store import JobStore
 from web.json_response import json_response
 from web.streams import Peer
 

@@ -12,9 +12,9 @@ from werkzeug.http import is_resource_modified
 
 from spool.errors import Draining, OutcomeUnknown, StoreUnavailable, TooManyStreams
 from spool.fail_points import reach
-from spool.jobs import Job, NewJob, Status
-from spool.store import TEXT_PIECE_BYTES
-from spool.submits import Submitted
+from spool.jobs.job import Job, NewJob, Status
+from spool.jobs.store import TEXT_PIECE_BYTES
+from spool.jobs.submission import Submitted
 from web import auth, text
 from web.auth import scope
 from web.job_document import job_response

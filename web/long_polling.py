@@ -8,10 +8,10 @@ from contextlib import nullcontext
 import orjson
 from flask import Blueprint, Response, request
 
-from spool.entries import kind_of
-from spool.jobs import Job, Status
-from spool.log import Gap, Row
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.entries import kind_of
+from spool.jobs.job import Job, Status
+from spool.jobs.log import Gap, Row
 from web import auth
 from web.auth import scope
 from web.jobs import int_arg

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from spool.log import Gap
+from spool.jobs.log import Gap
 
 MEDIA_TYPE = "application/x-ndjson"
 

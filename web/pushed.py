@@ -22,9 +22,9 @@ from gevent.socket import wait_write
 
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable
-from spool.feed import Encoder
-from spool.log import Gap
-from spool.reader import Reader, Taken
+from spool.following.encoder import Encoder
+from spool.following.reader import Reader, Taken
+from spool.jobs.log import Gap
 from web.server.unsent import PIECE_BYTES, Unsent
 from web.streams import reset_on_close
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from flask import request
 
-from spool.blocks import UNDIVIDED, Divided, divide
-from spool.conversation import Answer
 from spool.errors import JobGone, JobNotEnded, JobNotFound
-from spool.jobs import Job
+from spool.jobs.conversation import Answer
+from spool.jobs.conversation_blocks import UNDIVIDED, Divided, divide
+from spool.jobs.job import Job
 from web.folds import check_wanted
 from web.openai.response_events import ResponseFold
 from web.problems import field_problem

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 from flask import Response
 
-from spool.entries import kind_of
-from spool.log import Gap
+from spool.jobs.entries import kind_of
+from spool.jobs.log import Gap
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {

@@ -15,16 +15,16 @@ from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
-from spool.embedded import broker_url_from
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
-from spool.follower import Follower
-from spool.keeper import Keeper
-from spool.limits import OwnerLimits
-from spool.model_table import ModelTable
-from spool.redis_link import RedisLink
-from spool.server_check import FitnessCheck
+from spool.following.follower import Follower
+from spool.jobs.keeper import Keeper
+from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.store import JobStore
+from spool.models.table import ModelTable
+from spool.redis.link import RedisLink
+from spool.redis.server_check import FitnessCheck
+from spool.redis.urls import broker_url_from
 from spool.settings import WebSettings
-from spool.store import JobStore
 from web.condition_gauge import show_condition
 from web.folds import Folds
 from web.server.unsent import Unsent

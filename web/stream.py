@@ -10,8 +10,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from spool.errors import Draining
-from spool.jobs import Job, Status
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.job import Job, Status
 from web import auth, ndjson, sse, text
 from web.auth import scope
 from web.handover import StreamResponse

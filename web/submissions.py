@@ -13,10 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
-from spool.demo_params import DemoParams
 from spool.errors import UnknownModel
-from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
-from spool.models import Model
+from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
+from spool.models.demo_params import DemoParams
+from spool.models.model import Model
 from web import json_text
 from web.coalescing import CoalesceField, coalescing
 from web.problems import Problem, field_problem, model_problem

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from spool.entries import Kind, decode_all
 from spool.errors import StoreUnavailable, UndecodableRecord
-from spool.log import Row
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.entries import Kind, decode_all
+from spool.jobs.log import Row
 from web.folds import Folds
 from web.streams import Peer
 

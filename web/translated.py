@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol
 from flask import Response, request
 
 from spool.errors import Draining, JobGone, StoreUnavailable, UndecodableRecord
-from spool.jobs import Job
-from spool.log import Row
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.job import Job
+from spool.jobs.log import Row
 from web import sse
 from web.folds import Fold, Folds
 from web.metrics import STREAMS

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 from flask import Flask, request
 
-from spool.entries import Entry, is_terminal, kind_of
-from spool.log import Gap, Row
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.entries import Entry, is_terminal, kind_of
+from spool.jobs.log import Gap, Row
 from web import auth
 from web.problems import Problem
 from web.state import State

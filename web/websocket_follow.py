@@ -14,9 +14,9 @@ import orjson
 from gevent.lock import RLock
 
 from spool.errors import StoreUnavailable
-from spool.jobs import Job
-from spool.log import Gap
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.job import Job
+from spool.jobs.log import Gap
 from web import auth
 from web.problems import Problem
 from web.state import State

@@ -11,9 +11,9 @@ from gevent.event import Event
 
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
+from spool.jobs.scripts import script
 from spool.outage import Outage
-from spool.redis_link import RedisLink
-from spool.scripting import script
+from spool.redis.link import RedisLink
 from worker.attempt_log import AttemptLog
 from worker.moderation import Moderation
 from worker.pacer import Pacer

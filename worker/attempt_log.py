@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 from gevent.event import Event
 
-from spool.claims import WRITTEN_ON, Claim
 from spool.deadline import Deadline
-from spool.entries import Kind, encode, encode_text, rfc3339
 from spool.fail_points import reach
-from spool.jobs import Status
+from spool.jobs.claims import WRITTEN_ON, Claim
+from spool.jobs.entries import Kind, encode, encode_text, rfc3339
+from spool.jobs.job import Status
 
 BUFFER_BYTES = 1024 * 1024
 """How much of one attempt may wait for Redis; beyond it the job waits too."""

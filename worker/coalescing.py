@@ -17,10 +17,10 @@ from weakref import ref
 
 from gevent.event import Event
 
-from spool.coalescing import Coalescing
 from spool.deadline import Deadline
-from spool.entries import Kind
-from spool.jobs import Status
+from spool.jobs.coalescing import Coalescing
+from spool.jobs.entries import Kind
+from spool.jobs.job import Status
 from worker.attempt_log import AttemptLog, AttemptOver
 
 _AGAIN_S = 0.05

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from spool.breaks import Breaks
-from spool.claims import Claims, Held
 from spool.errors import SpoolError
 from spool.fail_points import reach
+from spool.jobs.claims import Claims, Held
 from spool.outage import Outage
 from worker.watchdog import Watchdog, end_process
 

@@ -16,9 +16,9 @@ from typing import Protocol
 import gevent
 from gevent.greenlet import Greenlet
 
-from spool.claims import WRITTEN_ON, Claim, Held
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
+from spool.jobs.claims import WRITTEN_ON, Claim, Held
 from spool.outage import Outage
 from worker.attempt_log import AttemptLog
 from worker.runner import Attempt
@@ -37,7 +37,7 @@ Key = tuple[str, str]
 
 
 class Ownership(Protocol):
-    """What is said to Redis of a claim that it has lost; see ``spool.claims.Claims``."""
+    """What is said to Redis of a claim that it has lost; see ``spool.jobs.claims.Claims``."""
 
     def adopt(self, claim: Claim) -> int | bytes: ...
     def disown(self, claim: Claim) -> None: ...

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import gevent
 from gevent.hub import get_hub
 
-from spool.claims import Held
+from spool.jobs.claims import Held
 from worker.held_jobs import HeldJobs
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from spool.models import Model
+from spool.models.model import Model
 
 USAGE_S = 5.0
 """From the end of an answer until what was counted has to be there."""

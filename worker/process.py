@@ -17,16 +17,16 @@ from gevent.threadpool import ThreadPool
 
 from spool.background import spawn_forever
 from spool.bell import Bell
-from spool.claims import Claim, Claims, Wanted
 from spool.conditions import Conditions
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable, UnknownModel
 from spool.fail_points import reach
-from spool.keeper import Keeper
-from spool.model_table import ModelTable
-from spool.models import Model
-from spool.redis_link import RedisLink
-from spool.server_check import FitnessCheck
+from spool.jobs.claims import Claim, Claims, Wanted
+from spool.jobs.keeper import Keeper
+from spool.models.model import Model
+from spool.models.table import ModelTable
+from spool.redis.link import RedisLink
+from spool.redis.server_check import FitnessCheck
 from spool.settings import WorkerSettings
 from worker.appender import Appender
 from worker.attempt_log import AttemptLog, AttemptOver

@@ -14,8 +14,8 @@ import gevent
 from spool.background import spawn_forever
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable
-from spool.model_table import ModelTable
-from spool.models import Model
+from spool.models.model import Model
+from spool.models.table import ModelTable
 from worker.backends import Backend, BackendError
 from worker.backends.continue_probe import Proof
 

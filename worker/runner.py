@@ -11,14 +11,14 @@ from typing import Any
 
 import gevent
 
-from spool.claims import Claim, Claims
-from spool.conversation import given
 from spool.deadline import Deadline
-from spool.entries import Kind, rfc3339
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
-from spool.jobs import OnWorkerLoss, Status
-from spool.models import Model
+from spool.jobs.claims import Claim, Claims
+from spool.jobs.conversation import given
+from spool.jobs.entries import Kind, rfc3339
+from spool.jobs.job import OnWorkerLoss, Status
+from spool.models.model import Model
 from worker import backends
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends.upstream_gate import Backoff

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from gevent.lock import BoundedSemaphore
 
-from spool.claims import Claim, Wanted, new_fence
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.fail_points import reach
-from spool.models import Model
+from spool.jobs.claims import Claim, Wanted, new_fence
+from spool.models.model import Model
 from spool.outage import Outage
 
 log = logging.getLogger("spool.worker")
@@ -24,7 +24,7 @@ _AT_A_TIME = 8
 
 
 class Claiming(Protocol):
-    """Who claims; see ``spool.claims.Claims``."""
+    """Who claims; see ``spool.jobs.claims.Claims``."""
 
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None: ...
 

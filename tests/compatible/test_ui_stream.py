@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from spool.entries import Kind, encode
-from spool.jobs import Job, Status
+from spool.jobs.entries import Kind, encode
+from spool.jobs.job import Job, Status
 from web.ai_sdk.ui_stream import UiMessageStream
 
 ID = "j0-00000000000000000000000000"

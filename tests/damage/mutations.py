@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from spool.jobs import SCHEMA
-from spool.redis_link import RedisLink
+from spool.jobs.job import SCHEMA
+from spool.redis.link import RedisLink
 
 P = "spool:{0}:"
 VALUES: tuple[bytes, ...] = (

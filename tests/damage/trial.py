@@ -6,14 +6,14 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from spool.blocks import BLOCK_BYTES, divide
-from spool.claims import Claim
 from spool.errors import SpoolError, StoreUnavailable, UndecodableRecord
-from spool.jobs import ENDED, SCHEMA, OnDisconnect, Status, new_batch_id
+from spool.jobs.claims import Claim
+from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
+from spool.jobs.job import ENDED, SCHEMA, OnDisconnect, Status, new_batch_id
+from spool.jobs.scripts import script
+from spool.jobs.store import JobStore
 from spool.keys import job as job_key
-from spool.redis_link import RedisLink
-from spool.scripting import script
-from spool.store import JobStore
+from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, HandWorker, age, done, keep, new_job, submit, tokens
 from tests.damage.mutations import Mutation, P, mutations
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.stack import Stack
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from spool.bell import celery_app
 from spool.bell_queue import QUEUE, TASK
-from spool.embedded import broker_url_from
+from spool.redis.urls import broker_url_from
 from tests.faults.jobs import Jobs, recoveries, spread
 from tests.faults.measured import measured
 from tests.stack import Stack, running_stack, wait_for

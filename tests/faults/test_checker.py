@@ -8,7 +8,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.faults.checker import (
     JUMP,
     PREFIX,

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.damage.mutations import Mutation, mutations
 from tests.damage.trial import STATES, Trial
 from tests.faults.jobs import ENDED, Jobs

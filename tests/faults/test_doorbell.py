@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.follower import RECHECK_S
+from spool.following.follower import RECHECK_S
 from tests.faults.attached import attach, figures
 from tests.faults.books import check_processes
 from tests.faults.crowd import Crowd

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.claims import Claim
+from spool.jobs.claims import Claim
 from tests.by_hand import HandWorker
 from tests.faults.checker import check_log, read_log
 from tests.faults.jobs import Jobs

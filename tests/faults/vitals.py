@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.faults.checker import PREFIX
 from tests.loopback import NO_CERTIFICATES
 from tests.stack import Process, Web

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from spool.errors import IdempotencyConflict, JobGone, JobNotEnded, JobNotFound, QueueFull
-from spool.jobs import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
-from spool.scripting import script
+from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
+from spool.jobs.scripts import script
 from tests.by_hand import OWNER, age, keep, new_job
 from tests.job_model.ledger import ModelJob
 from tests.job_model.machine import BATCH, BATCH_JOBS, MAX_ATTEMPTS, MODELS, Frame, by_number

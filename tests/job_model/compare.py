@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from spool.entries import TERMINAL, Entry, Kind
-from spool.jobs import Status
-from spool.models import Model
-from spool.redis_link import RedisLink
+from spool.jobs.entries import TERMINAL, Entry, Kind
+from spool.jobs.job import Status
+from spool.models.model import Model
+from spool.redis.link import RedisLink
 from tests.job_model.ledger import JUMP, LOST_HISTORY, Ledger, ModelJob
 
 P = "spool:{0}:"

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from spool.claims import WRITTEN_ON, Claim, Held
-from spool.entries import Entry, Kind
-from spool.jobs import Status
+from spool.jobs.claims import WRITTEN_ON, Claim, Held
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.job import Status
 from tests.by_hand import AT
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.job_model.ledger import Ledger
 
 STEPS = 3

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spool.entries import Entry, Kind
-from spool.jobs import ENDED, TRANSITIONS, NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
-from spool.models import Model
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.job import ENDED, TRANSITIONS, NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
+from spool.models.model import Model
 
 JUMP = 100_000
 JUMP_AT_LEAST = 500_000

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from spool.claims import Claims
-from spool.entries import Entry, Kind
-from spool.jobs import Status
-from spool.models import DEMO, Model
-from spool.redis_link import RedisLink
-from spool.store import JobStore
+from spool.jobs.claims import Claims
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.job import Status
+from spool.jobs.store import JobStore
+from spool.models.model import DEMO, Model
+from spool.redis.link import RedisLink
 from tests.job_model.compare import compare
 from tests.job_model.hands import Hand
 from tests.job_model.history import History

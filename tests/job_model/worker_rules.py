@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from spool.claims import WRITTEN_ON, Claim, Held, Wanted
-from spool.entries import Entry, Kind
-from spool.jobs import Status
-from spool.scripting import script
+from spool.jobs.claims import WRITTEN_ON, Claim, Held, Wanted
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.job import Status
+from spool.jobs.scripts import script
 from tests.job_model.hands import Hand
 from tests.job_model.ledger import LOST_HISTORY, ModelJob
 from tests.job_model.machine import LEASE_S, MAX_ATTEMPTS, MODELS, Frame, by_number

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.models import Upstream
+from spool.models.model import Upstream
 
 SERVE = Path(__file__).with_name("serve.py")
 VENV = SERVE.parents[2] / ".venv-upstream"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.models import Upstream
+from spool.models.model import Upstream
 from tests.readers import Reading, read_sse, read_text, read_websocket
 from tests.stack import Stack, running_stack, wait_for
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spool.deadline import Deadline
-from spool.models import Model, Upstream
+from spool.models.model import Model, Upstream
 from worker.backends import Finish, GenerationRequest, Piece, Text, Usage
 from worker.backends.discovery import discover
 from worker.backends.openai_compatible import OpenAICompatible

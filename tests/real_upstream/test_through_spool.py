@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spool.models import Upstream
+from spool.models.model import Upstream
 from tests.readers import READERS, read_plain_answer, read_sse, read_text, read_text_websocket
 from tests.stack import Stack, running_stack, wait_for
 

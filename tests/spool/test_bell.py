@@ -13,8 +13,8 @@ import pytest
 
 from spool.bell import BELLS_AT_MOST, Bell, celery_app
 from spool.bell_queue import QUEUE, KombuBells, RedisBells, bell_queue, redis_message
-from spool.embedded import broker_url_from
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
+from spool.redis.urls import broker_url_from
 from tests.stack import Redis
 
 

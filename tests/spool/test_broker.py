@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from spool.bell import celery_app
 from spool.broker import broker_connection
 from spool.errors import SettingsError
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.stack import Redis
 from tests.tls import certificate, tls_proxy
 

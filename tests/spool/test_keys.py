@@ -6,15 +6,15 @@ import re
 from typing import Any
 
 from spool import keys
-from spool.blocks import BLOCK_BYTES, divide
-from spool.jobs import SCHEMA, OnDisconnect, new_batch_id
-from spool.limits import OwnerLimits
-from spool.model_table import ModelTable
-from spool.models import DEMO
-from spool.redis_link import RedisLink
-from spool.scripting import script
-from spool.store import JobStore
-from spool.submits import NewBatch
+from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
+from spool.jobs.job import SCHEMA, OnDisconnect, new_batch_id
+from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.store import JobStore
+from spool.jobs.submission import NewBatch
+from spool.models.model import DEMO
+from spool.models.table import ModelTable
+from spool.redis.link import RedisLink
+from spool.redis.server_check import CHECK
 from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
@@ -81,7 +81,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")
     worker.beat(free=1)
     link.call("DEL", f"{keys.prefix(0)}displaced:slots")
-    link.run(script("check"), 0)
+    link.run(CHECK, 0)
     met = set()
     for raw in link.call("KEYS", "*"):
         key = raw.decode()

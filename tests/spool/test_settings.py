@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from spool import upstreams
 from spool.errors import SettingsError
+from spool.models import file as upstreams
 from spool.settings import (
     RunSettings,
     Settings,

@@ -10,7 +10,7 @@ import httpx
 
 from spool.bell import celery_app
 from spool.bell_queue import TASK
-from spool.embedded import broker_url_from
+from spool.redis.urls import broker_url_from
 from tests.loopback import NO_CERTIFICATES
 from tests.readers import READERS, read_sse
 from tests.stack import Stack, running_stack, wait_for

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from spool.keys import prefix
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 
 
 def assert_problem(response: httpx.Response, status: int, field: str | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from spool.jobs import SCHEMA
+from spool.jobs.job import SCHEMA
 from spool.keys import job as job_key
 from tests.stack import Stack
 

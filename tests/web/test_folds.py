@@ -11,13 +11,13 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from spool.entries import Entry, Kind
 from spool.errors import TooManyFolds
-from spool.feed import Feed
-from spool.jobs import Job, Status
-from spool.log import Run
-from spool.pages import Pages
-from spool.reader import Reader
+from spool.following.feed import Feed
+from spool.following.reader import Reader
+from spool.following.replay_cache import Pages
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.job import Job, Status
+from spool.jobs.log import Run
 from tests.by_hand import AT
 from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, WHOLE_AT_MOST, Folds
 from web.openai.response_events import ResponseStream

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from spool.errors import JobGone
+from spool.jobs.store import TEXT_PIECE_BYTES, JobStore
 from spool.keys import job as job_key
-from spool.store import TEXT_PIECE_BYTES, JobStore
 from tests.by_hand import HandWorker, submit
 from tests.stack import Stack
 from web.job_document import job_pieces

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import websocket
 
-from spool.programs import answers_ready
+from spool.run.programs import answers_ready
 from tests.loopback import NO_CERTIFICATES
 from tests.stack import Stack, running_stack
 from web.loopback_hosts import is_trusted

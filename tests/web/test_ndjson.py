@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.log import Gap
+from spool.jobs.log import Gap
 from tests.by_hand import done, tokens
 from web.ndjson import FORMATS
 

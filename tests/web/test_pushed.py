@@ -13,10 +13,10 @@ import gevent
 import pytest
 
 from spool.errors import StoreUnavailable
-from spool.feed import Feed
-from spool.log import Row
-from spool.pages import Pages
-from spool.reader import Reader
+from spool.following.feed import Feed
+from spool.following.reader import Reader
+from spool.following.replay_cache import Pages
+from spool.jobs.log import Row
 from tests.by_hand import done, tokens
 from web.handover import HandOver, StreamResponse
 from web.ndjson import FORMATS

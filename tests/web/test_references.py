@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.by_hand import HandWorker
 from tests.stack import Stack, running_stack
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from spool.jobs.store import JobStore
 from spool.keys import job as job_key
-from spool.store import JobStore
 from tests.stack import Stack, wait_for
 
 TURN = 5000

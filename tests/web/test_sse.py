@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.entries import Entry, Kind
-from spool.log import Gap
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.log import Gap
 from tests.by_hand import AT, done, tokens
 from web.sse import SSE, Sse
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.entries import Entry, Kind
-from spool.log import Row
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.log import Row
 from tests.by_hand import AT, done, tokens
 from web.text import Cut, CutAfter, text_of
 

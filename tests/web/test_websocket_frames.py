@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
-from spool.entries import Entry, Kind
-from spool.log import Gap
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.log import Gap
 from tests.by_hand import AT, done, tokens
 from web.websocket import JSON_FRAMES, TextSender, text_frame
 from web.websocket_messages import Closed

@@ -11,9 +11,9 @@ from gevent.event import Event
 from gevent.greenlet import Greenlet
 
 from spool.deadline import Deadline
-from spool.entries import Entry, Kind
 from spool.errors import StoreUnavailable
-from spool.redis_link import RedisLink
+from spool.jobs.entries import Entry, Kind
+from spool.redis.link import RedisLink
 from tests.by_hand import claimed
 from worker.appender import Appender
 from worker.attempt_log import AttemptLog

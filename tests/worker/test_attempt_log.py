@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spool.deadline import Deadline
-from spool.entries import Entry, Kind
-from spool.jobs import Status
+from spool.jobs.entries import Entry, Kind
+from spool.jobs.job import Status
 from tests.by_hand import claimed
 from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 

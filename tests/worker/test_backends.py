@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.models import DEMO
+from spool.models.model import DEMO
 from tests.clock import Clock
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, Usage
 from worker.backends.demo import Demo, prompt_of

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.claims import Claims
-from spool.coalescing import Coalescing
 from spool.deadline import Deadline
-from spool.entries import Entry, Kind
 from spool.errors import StoreUnavailable
-from spool.models import DEMO
-from spool.redis_link import RedisLink
+from spool.jobs.claims import Claims
+from spool.jobs.coalescing import Coalescing
+from spool.jobs.entries import Entry, Kind
+from spool.models.model import DEMO
+from spool.redis.link import RedisLink
 from tests.by_hand import claimed
 from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 from worker.backends import (

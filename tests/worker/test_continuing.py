@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spool.deadline import Deadline
-from spool.models import CONTINUE_STYLES, Model, Upstream
+from spool.models.model import CONTINUE_STYLES, Model, Upstream
 from tests.clock import Clock
 from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses, says
 from tests.talking_model import COUNTING, HABITS, PROMPT_TOKENS, TalkingModel, age_proofs

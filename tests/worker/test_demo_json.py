@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from spool.models import DEMO
+from spool.models.model import DEMO
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Text, ToolCall, Usage
 from worker.backends.demo import Demo
 from worker.backends.demo_json import MAX_BYTES, MAX_VALUES, fitting

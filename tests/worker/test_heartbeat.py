@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from spool.claims import Claims, Held
+from spool.jobs.claims import Claims, Held
 from spool.keys import prefix
-from spool.redis_link import RedisLink
+from spool.redis.link import RedisLink
 from tests.by_hand import HandWorker, age, record, submit
 from tests.stack import Redis, wait_for
 from worker.heartbeat import INTERVAL_S, Heartbeat

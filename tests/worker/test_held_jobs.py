@@ -9,12 +9,12 @@ import gevent
 import pytest
 from gevent.greenlet import Greenlet
 
-from spool.claims import WRITTEN_ON, Claim, Claims, Held
-from spool.entries import Kind
 from spool.errors import StoreUnavailable
-from spool.jobs import Status
-from spool.models import DEMO
-from spool.redis_link import RedisLink
+from spool.jobs.claims import WRITTEN_ON, Claim, Claims, Held
+from spool.jobs.entries import Kind
+from spool.jobs.job import Status
+from spool.models.model import DEMO
+from spool.redis.link import RedisLink
 from tests.by_hand import claimed
 from tests.clock import Clock
 from worker.attempt_log import AttemptLog, AttemptOver

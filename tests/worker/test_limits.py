@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from spool.models import Model
+from spool.models.model import Model
 from tests.clock import Clock
 from worker.limits import USAGE_S, Stopwatch
 

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spool.deadline import Deadline
-from spool.models import Model, Upstream
+from spool.models.model import Model, Upstream
 from tests.clock import Clock
 from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses, says, sends, wait_until
 from worker.backends import (
@@ -718,7 +718,7 @@ def test_close_between_two_pieces_closes_the_connection() -> None:
 KILLED_UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import gevent, gevent.os, sys
-from spool.models import Model, Upstream
+from spool.models.model import Model, Upstream
 from worker.backends import GenerationRequest
 from worker.backends.openai_compatible import OpenAICompatible
 

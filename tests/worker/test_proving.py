@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import gevent
 import pytest
 
-from spool.model_table import ModelTable
-from spool.models import DEMO, Model, Upstream
-from spool.redis_link import RedisLink
+from spool.models.model import DEMO, Model, Upstream
+from spool.models.table import ModelTable
+from spool.redis.link import RedisLink
 from tests.scripted_upstream import ScriptedUpstream, refuses
 from tests.talking_model import TalkingModel, age_proofs
 from worker.backends import GenerationRequest

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import gevent
 
-from spool.claims import Claim, Wanted
 from spool.errors import StoreUnavailable, UndecodableRecord
-from spool.models import DEMO, Model
+from spool.jobs.claims import Claim, Wanted
+from spool.models.model import DEMO, Model
 from tests.clock import Clock
 from worker.taking import Taking
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spool.models import Upstream
+from spool.models.model import Upstream
 from tests.scripted_upstream import ScriptedUpstream
 from worker.backends.upstream_client import connect
 

@@ -11,8 +11,8 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from spool.blocks import answered, divide
-from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
+from spool.jobs.conversation_blocks import answered, divide
+from spool.jobs.job import Job, NewJob, OnWorkerLoss, new_job_id
 from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
 from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of

@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from spool.conversation import ToolCall, call_id_of
-from spool.entries import Kind, decode_all
-from spool.jobs import Job
-from spool.log import Row
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.conversation import ToolCall, call_id_of
+from spool.jobs.entries import Kind, decode_all
+from spool.jobs.job import Job
+from spool.jobs.log import Row
 from web.ai_sdk.ui_parts import Chunk, chunks_of
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 from flask import Blueprint, Response
 from pydantic import Field
 
-from spool.conversation import Answer
-from spool.jobs import NewJob
+from spool.jobs.conversation import Answer
+from spool.jobs.job import NewJob
 from web import auth
 from web.auth import scope
 from web.folds import CLIENT_LEFT

@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from spool.conversation import Answer, call_id_of
-from spool.entries import Kind, decode_all
-from spool.jobs import Job
-from spool.log import Row
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.conversation import Answer, call_id_of
+from spool.jobs.entries import Kind, decode_all
+from spool.jobs.job import Job
+from spool.jobs.log import Row
 from web.openai.errors import error_body
 
 DONE = b"data: [DONE]\n\n"

@@ -10,11 +10,11 @@ from typing import Annotated, Any, NoReturn, TypeVar
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
-from spool.blocks import answered, divide
-from spool.demo_params import DemoParams
 from spool.errors import Draining, LimitExceeded, StoreUnavailable
-from spool.jobs import Job, NewJob, OnWorkerLoss, new_job_id
-from spool.models import Model
+from spool.jobs.conversation_blocks import answered, divide
+from spool.jobs.job import Job, NewJob, OnWorkerLoss, new_job_id
+from spool.models.demo_params import DemoParams
+from spool.models.model import Model
 from web import auth
 from web.problems import Problem, field_problem, problem_of
 from web.references import NO_TURNS, Turns

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from spool.models import Model
+from spool.models.model import Model
 from web.auth import scope
 from web.json_response import json_response
 from web.state import state

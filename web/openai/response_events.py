@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
-from spool.conversation import call_id_of
-from spool.entries import Kind, decode_all
-from spool.jobs import Job
-from spool.log import Row, Run
-from spool.reader import Reader
+from spool.following.reader import Reader
+from spool.jobs.conversation import call_id_of
+from spool.jobs.entries import Kind, decode_all
+from spool.jobs.job import Job
+from spool.jobs.log import Row, Run
 from web.openai.chat_chunks import DONE, PING
 from web.openai.errors import error_body
 from web.openai.response_output import CallItem, Event, TextItem

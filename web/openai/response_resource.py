@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spool.jobs import Job
+from spool.jobs.job import Job
 
 _DEFAULTS: Mapping[str, Any] = {
     "instructions": None,

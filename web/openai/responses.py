@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
-from spool.jobs import Job, NewJob, Status
+from spool.jobs.job import Job, NewJob, Status
 from web import auth
 from web.auth import scope
 from web.folds import CLIENT_LEFT

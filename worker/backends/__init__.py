@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from spool.deadline import Deadline
-from spool.models import Model
+from spool.models.model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from spool.deadline import Deadline
-from spool.models import Model
+from spool.models.model import Model
 from worker.backends import (
     Alive,
     BackendError,

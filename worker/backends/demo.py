@@ -12,7 +12,7 @@ from itertools import islice
 import gevent
 from pydantic import ValidationError
 
-from spool.demo_params import DemoParams
+from spool.models.demo_params import DemoParams
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, ToolCall, Usage
 from worker.backends.demo_json import calls, wanted_json
 from worker.pacer import Pacer

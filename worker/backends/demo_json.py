@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from spool.demo_params import DemoParams
+from spool.models.demo_params import DemoParams
 from worker.backends import BackendError
 
 MAX_VALUES = 2000

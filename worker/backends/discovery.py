@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from spool.models import Model, Upstream
+from spool.models.model import Model, Upstream
 from worker.backends import BackendError, upstream_errors
 from worker.backends.chat_chunks import Garbage
 from worker.backends.scrub import Scrubber

@@ -20,7 +20,7 @@ import openai
 from openai import APIResponse
 
 from spool.deadline import Deadline
-from spool.models import Model, Upstream
+from spool.models.model import Model, Upstream
 from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Waiting, upstream_errors
 from worker.backends.chat_chunks import Answer
 from worker.backends.continue_probe import Proof, probe

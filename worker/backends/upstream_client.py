@@ -9,7 +9,7 @@ from urllib.request import getproxies
 import httpx2
 import openai
 
-from spool.models import Upstream
+from spool.models.model import Upstream
 from worker.backends.upstream_transport import UpstreamTransport
 
 CONNECT_S = 10.0

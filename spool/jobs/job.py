@@ -1,0 +1,324 @@
+"""The job: its states, the one table of their transitions, and its record.
+
+The record is a Redis hash (see ``spool.keys``); times in it are whole milliseconds since the epoch on Redis's
+clock. ``Job.decode`` reads every version from 1 to ``SCHEMA``; a field that a later version adds is ignored here.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from spool.errors import UndecodableRecord
+from spool.jobs.coalescing import Coalescing
+from spool.jobs.conversation_blocks import UNDIVIDED, Block, Divided
+from spool.jobs.entries import rfc3339
+
+SCHEMA = 2
+"""The newest version of the record that this code reads and writes: 2 for a job whose conversation begins with blocks,
+1 for any other. Jobs of a newer one are left alone. A new kind of value in a field that is there already, such as
+another status, needs a new version; a field that is only added does not."""
+
+
+class Status(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
+    # Back to queued: its worker died, or handed it back.
+    Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+"""Which state may follow which. The scripts get this very table (``spool.jobs.scripts``)."""
+
+FIELDS = (
+    *("id", "status", "owner", "model", "created_ms", "deadline_ms", "started_ms", "ended_ms", "priority", "surface"),
+    *("attempt", "attempt_first", "losses", "on_worker_loss", "last", "plain", "cancel_ms", "usage", "error"),
+    *("finish_reason", "metadata", "on_disconnect", "coalesce", "batch", "batch_index"),
+)
+"""What a job is read from, as scripts answer it: of a record's names and values these values alone."""
+
+ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+class Priority(StrEnum):
+    """Interactive jobs are claimed before batch jobs."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class OnWorkerLoss(StrEnum):
+    """What becomes of a job that has said something when its worker dies."""
+
+    RESTART = "restart"
+    FAIL = "fail"
+
+
+class OnDisconnect(StrEnum):
+    """What becomes of a job when its last reader leaves."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"
+
+
+_MS_DIGITS = 14
+_ID = re.compile(r"[jb]([0-9]{1,4})-[0-9a-z]{16,40}")
+
+
+def new_job_id(shard: int) -> str:
+    """A fresh job id. It names its shard, and cannot be guessed (100 bits)."""
+    return f"j{shard}-{secrets.token_hex(13)}"
+
+
+def new_batch_id(shard: int) -> str:
+    """A fresh batch id; as a job's."""
+    return f"b{shard}-{secrets.token_hex(13)}"
+
+
+def shard_of(identifier: str) -> int | None:
+    """The shard that an id names, or None for what cannot be an id of ours."""
+    match = _ID.fullmatch(identifier)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """A job's input as Redis keeps it: ``own`` of this job alone, and the ``blocks`` before it."""
+
+    own: bytes
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a submit writes. ``input`` is the prompt, kept apart: ``{"messages": […], "params": {…}}``, and where the
+    surface has them ``instructions`` (for this turn alone) and ``request`` (what it has to say again)."""
+
+    id: str
+    owner: str
+    model: str
+    input: Mapping[str, Any]
+    priority: Priority = Priority.INTERACTIVE
+    surface: str = "jobs"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ttl_s: int = 86_400
+    timeout_s: float = 3600.0
+    start_s: float | None = None
+    """How long it may wait for its first attempt; None: until its deadline."""
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
+    continuable: bool = False
+    coalesce: Coalescing | None = None
+    idempotency_key: str = ""
+    """A digest of the caller's key; empty: none."""
+    body_digest: str = ""
+    batch: str = ""
+    batch_index: int = 0
+    chat: str = ""
+    """A digest of the chat whose newest job this becomes; empty: none."""
+    divided: Divided = UNDIVIDED
+    """The blocks with which its messages begin; jobs of the owner share them."""
+
+    def encode_input(self) -> bytes:
+        """The whole input as JSON."""
+        return orjson.dumps(self.input)
+
+    def stored(self) -> StoredInput:
+        """The input as Redis keeps it."""
+        blocks = self.divided.blocks
+        if not blocks:
+            return StoredInput(self.encode_input())
+        own = {**self.input, "messages": self.input["messages"][self.divided.count :], "before": blocks[-1].digest}
+        return StoredInput(orjson.dumps(own), blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job's record as it was at one moment. Times are seconds since the epoch, None where not yet known."""
+
+    id: str
+    status: Status
+    owner: str
+    model: str
+    created_at: float
+    deadline_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    priority: Priority = Priority.INTERACTIVE
+    surface: str = "jobs"
+    attempt: int = 0
+    attempt_first: int = 1
+    losses: int = 0
+    """Attempts that count against ``SPOOL_MAX_ATTEMPTS``."""
+    on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
+    last_entry: int = 0
+    plain: bool = True
+    """It has produced nothing but text, and perhaps reasoning."""
+    cancel_requested_at: float | None = None
+    usage: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    finish_reason: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    coalesce: Coalescing | None = None
+    """How pieces of its text are put together; None: each is an entry."""
+    batch: str | None = None
+    batch_index: int | None = None
+    queue_position: int | None = None
+    text: str | None = None
+    text_bytes: int = 0
+    """How long the text is, where ``text`` is only its beginning."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether its log has its terminal entry."""
+        return self.status in ENDED
+
+    @classmethod
+    def accepted(cls, new: NewJob, created_at: float, deadline_at: float, queue_position: int | None) -> Job:
+        """The job that a submit has just written."""
+        return cls(
+            id=new.id,
+            status=Status.QUEUED,
+            owner=new.owner,
+            model=new.model,
+            created_at=created_at,
+            deadline_at=deadline_at,
+            priority=new.priority,
+            surface=new.surface,
+            on_worker_loss=new.on_worker_loss,
+            metadata=new.metadata,
+            on_disconnect=new.on_disconnect,
+            coalesce=new.coalesce,
+            batch=new.batch or None,
+            batch_index=new.batch_index if new.batch else None,
+            queue_position=queue_position,
+        )
+
+    @classmethod
+    def decode(
+        cls,
+        values: Sequence[bytes | None],
+        *,
+        queue_position: int | None = None,
+        text: str | None = None,
+        text_bytes: int = 0,
+    ) -> Job:
+        """A job from the values of ``FIELDS``, None where there is none."""
+        try:
+            pairs = zip(FIELDS, values, strict=True)
+            record = {name: value.decode() for name, value in pairs if value is not None}
+            return cls._from_record(record, queue_position, text, text_bytes)
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as exc:
+            raise UndecodableRecord("job", values) from exc
+
+    @classmethod
+    def _from_record(
+        cls, record: Mapping[str, str], queue_position: int | None, text: str | None, text_bytes: int
+    ) -> Job:
+        created = _seconds(record["created_ms"])
+        deadline = _seconds(record["deadline_ms"])
+        if created is None or deadline is None:
+            raise ValueError("a job has a creation time and a deadline")
+        return cls(
+            id=record["id"],
+            status=Status(record["status"]),
+            owner=record["owner"],
+            model=record["model"],
+            created_at=created,
+            deadline_at=deadline,
+            started_at=_seconds(record.get("started_ms")),
+            ended_at=_seconds(record.get("ended_ms")),
+            priority=Priority(record.get("priority", Priority.INTERACTIVE)),
+            surface=record.get("surface", "jobs"),
+            attempt=int(record.get("attempt", 0)),
+            attempt_first=int(record.get("attempt_first", 1)),
+            losses=int(record.get("losses", 0)),
+            on_worker_loss=OnWorkerLoss(record.get("on_worker_loss", OnWorkerLoss.RESTART)),
+            last_entry=int(record.get("last", 0)),
+            plain=record.get("plain") != "0",
+            cancel_requested_at=_seconds(record.get("cancel_ms")),
+            usage=_object(record.get("usage")),
+            error=_object(record.get("error")),
+            finish_reason=record.get("finish_reason"),
+            metadata=_object(record.get("metadata")) or {},
+            on_disconnect=OnDisconnect(record.get("on_disconnect", OnDisconnect.CONTINUE)),
+            coalesce=Coalescing.decode(record.get("coalesce")),
+            batch=record.get("batch") or None,
+            batch_index=int(record["batch_index"]) if record.get("batch") else None,
+            queue_position=queue_position,
+            text=text,
+            text_bytes=text_bytes,
+        )
+
+    def public(self, *, with_text: bool = True) -> dict[str, Any]:
+        """The job as the native API shows it."""
+        shown: dict[str, Any] = {
+            "id": self.id,
+            "status": self.status.value,
+            "model": self.model,
+            "owner": self.owner,
+            "priority": self.priority.value,
+            "created_at": rfc3339(self.created_at),
+            "started_at": _shown(self.started_at),
+            "ended_at": _shown(self.ended_at),
+            "deadline_at": rfc3339(self.deadline_at),
+            "attempt": self.attempt,
+            "last_entry": self.last_entry,
+            "queue_position": self.queue_position,
+            "cancel_requested_at": None if self.ended else _shown(self.cancel_requested_at),
+            "finish_reason": self.finish_reason,
+            "usage": self.usage,
+            "error": self.error,
+            "metadata": self.metadata,
+            "coalesce": self.coalesce.public() if self.coalesce else None,
+            "batch": self.batch,
+            "batch_index": self.batch_index,
+            "urls": {
+                "self": f"/jobs/{self.id}",
+                "entries": f"/jobs/{self.id}/entries",
+                "stream": f"/jobs/{self.id}/stream",
+                "ws": f"/jobs/{self.id}/ws",
+                "cancel": f"/jobs/{self.id}/cancel",
+            },
+        }
+        if with_text:
+            shown["text"] = self.text or ""
+        return shown
+
+
+def _seconds(ms: str | None) -> float | None:
+    if not ms:
+        return None
+    if len(ms) > _MS_DIGITS:
+        raise ValueError("a time that no calendar has")
+    return int(ms) / 1000
+
+
+def _shown(epoch_s: float | None) -> str | None:
+    return None if epoch_s is None else rfc3339(epoch_s)
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    value = orjson.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value

@@ -1,0 +1,95 @@
+"""Reading a job's log from its stream: by pages, from any cursor, with gaps named instead of skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spool.errors import UndecodableRecord
+from spool.jobs.entries import Kind, decode_all, kind_of
+from spool.jobs.job import shard_of
+from spool.keys import log as log_key
+from spool.redis.link import RedisLink
+
+PAGE = 500
+"""Entries in one XRANGE: large enough that a replay is cheap, small enough that it holds up nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Entries that should be there and are not: the reader asked for ``requested``, and what can still be read is
+    ``earliest`` to ``latest`` (both None if nothing is). ``before`` is the cursor to go on from: just before what is
+    left, or with nothing left the log's last id."""
+
+    requested: int
+    earliest: int | None
+    latest: int | None
+    before: int
+
+    def public(self) -> dict[str, int | None]:
+        """As the API shows it."""
+        return {"requested": self.requested, "earliest": self.earliest, "latest": self.latest}
+
+
+_HEAD, _KIND = b'{"id":', b',"kind":"'
+"""What each entry has; see ``spool.jobs.entries``."""
+
+Row = tuple[int, bytes]
+"""An entry's id and its encoded bytes."""
+
+_TEXTS = frozenset({Kind.TOKEN, Kind.REASONING})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive entries of one kind that adds text: ``count`` of them up to the entry ``last``, and their text."""
+
+    kind: Kind
+    count: int
+    last: int
+    text: str
+
+
+def run_of(rows: Sequence[Row]) -> Run | None:
+    """The rows as one run; None where they are none. Raises ``UndecodableRecord``."""
+    entries = decode_all([raw for _entry_id, raw in rows])
+    try:
+        kinds = {entry["kind"] for entry in entries}
+        if len(kinds) != 1 or not kinds <= _TEXTS:
+            return None
+        return Run(Kind(kinds.pop()), len(rows), rows[-1][0], "".join([entry["text"] for entry in entries]))
+    except (KeyError, TypeError) as exc:
+        raise UndecodableRecord("entries", rows) from exc
+
+
+def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:
+    """The command that reads the entries after ``after``."""
+    shard = shard_of(job_id)
+    return ("XRANGE", log_key(shard or 0, job_id), f"({after}-0", "+", "COUNT", count)
+
+
+def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:
+    """What XRANGE answered, as ids and encoded entries. What is no entry is left out, and so is a gap."""
+    return [
+        (int(entry_id[:-2]), fields[1])  # type: ignore[misc,arg-type]
+        for entry_id, fields in reply
+        if entry_id[-2:] == b"-0" and fields[1].startswith(_HEAD) and _KIND in fields[1]  # type: ignore[operator,union-attr]
+    ]
+
+
+def read(link: RedisLink, job_id: str, after: int, limit: int = PAGE) -> list[Row]:
+    """At most ``limit`` entries after ``after``, in order. Raises ``StoreUnavailable``."""
+    return rows_of(link.call(*range_command(job_id, after, limit)))
+
+
+def gap_before(rows: Sequence[Row], after: int, last: int) -> Gap | None:
+    """Whether entries are missing between ``after`` and the first of ``rows``, in a log whose last id is ``last``.
+
+    A jump to a ``restarted`` is no gap: there the log says itself that Redis lost history.
+    """
+    if rows:
+        first, raw = rows[0]
+        if first > after + 1 and kind_of(raw) != b"restarted":
+            return Gap(after + 1, first, last, first - 1)
+        return None
+    return Gap(after + 1, None, None, last) if last > after else None

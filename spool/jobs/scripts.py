@@ -1,0 +1,145 @@
+"""The Lua scripts of ``spool/jobs/lua``, each linked with the definitions of the library that it uses.
+
+Lua creates every function of a script again for each call, so a script that carried the whole library would spend most
+of its time on functions that it does not use. A definition that contains ``--[[LIBRARY]]`` is linked by itself: what
+only it uses is created where that line stands, when it is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from spool.jobs.conversation_blocks import OVERHEAD_BYTES
+from spool.jobs.job import FIELDS, SCHEMA, TRANSITIONS
+from spool.redis.script import Script
+
+LIBRARY = ("indexes", "ledger", "blocks", "queue", "staging", "prelude", "records")
+"""The files of the library, in order: a definition uses only those before it. The rest of the folder are scripts."""
+_MARK = "--[[LIBRARY]]"
+_FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
+_VALUE = re.compile(r"^local (?!function)([\w, ]+?)(?: =[^\n]*)?(?:\n[ }][^\n]*)*$", re.MULTILINE)
+_VARIABLE = re.compile(r"local \w+(?: = \{\})?")
+_NOT_CODE = re.compile(r"""'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|--[^\n]*""")
+_WORD = re.compile(r"(?:(?<![\w.])|(?<=\.\.))[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """A function, or a local of one value or several, and its place in the library."""
+
+    place: int
+    names: frozenset[str]
+    text: str
+    words: frozenset[str]
+    """The names in it."""
+
+    @property
+    def outer_words(self) -> frozenset[str]:
+        """The names that it uses where it is created; those of a body that is linked by itself are not among them."""
+        return frozenset() if _MARK in self.text else self.words
+
+
+class _Library:
+    def __init__(self, text: str) -> None:
+        found = sorted(
+            [*_FUNCTION.finditer(text), *_VALUE.finditer(_FUNCTION.sub(_blank, text))], key=lambda m: m.start()
+        )
+        self.definitions = [
+            _Definition(place, frozenset(re.split(r",\s*", match[1])), match[0], _words(match[0]))
+            for place, match in enumerate(found)
+        ]
+        self._by_name = {name: one for one in self.definitions for name in one.names}
+
+    def link(self, words: Iterable[str], visible: frozenset[str], before: int) -> tuple[str, frozenset[str]]:
+        """The definitions in front of place ``before`` that these words lead to and that are not ``visible`` yet, and
+        what is visible behind them."""
+        needed: set[_Definition] = set()
+        waiting = list(words)
+        while waiting:
+            one = self._by_name.get(waiting.pop())
+            if one and one.place < before and one not in needed and not one.names <= visible:
+                needed.add(one)
+                waiting += one.outer_words
+        parts = []
+        for one in sorted(needed, key=lambda each: each.place):
+            parts.append(self.expand(one.text, one.words, visible, one.place))
+            visible |= one.names
+        return "\n".join(parts), visible
+
+    def state_of(self, words: Iterable[str]) -> frozenset[str]:
+        """The variables that these words lead to, also by what is linked by itself: a script has one of each."""
+        reached: set[_Definition] = set()
+        waiting = list(words)
+        while waiting:
+            one = self._by_name.get(waiting.pop())
+            if one and one not in reached:
+                reached.add(one)
+                waiting += one.words
+        return frozenset(name for one in reached if _VARIABLE.fullmatch(one.text) for name in one.names)
+
+    def expand(self, text: str, words: frozenset[str], visible: frozenset[str], before: int) -> str:
+        """The text, of which these are the words, with what it uses in the place of its mark, if it has one."""
+        if _MARK not in text:
+            return text
+        return text.replace(_MARK, self.link(words, visible, before)[0])
+
+
+@cache
+def script(name: str, schema: int = SCHEMA) -> Script:
+    """The script ``spool/jobs/lua/{name}.lua``, read once. ``schema`` is the newest version of the record it reads."""
+    shebang, _, body = _read(name).partition("\n")
+    text = f"{shebang}\n{linked(body, schema)}"
+    return Script.of(name, text)
+
+
+def linked(body: str, schema: int = SCHEMA) -> str:
+    """A script's text behind the definitions that it uses."""
+    library = _library(schema)
+    everything = len(library.definitions)
+    by_itself = [match for match in _FUNCTION.finditer(body) if _MARK in match[0]]
+    outside = body
+    for match in by_itself:
+        outside = outside.replace(match[0], "")
+    definitions, visible = library.link(_words(outside) | library.state_of(_words(body)), frozenset(), everything)
+    for match in by_itself:
+        body = body.replace(match[0], library.expand(match[0], _words(match[0]), visible, everything))
+    names = ", ".join(f"'{name}'" for name in FIELDS)
+    return f"{definitions}\n{body}".replace("--[[JOB_FIELDS]]", names)
+
+
+def library_names() -> frozenset[str]:
+    """What the library defines."""
+    return frozenset(name for one in _library(SCHEMA).definitions for name in one.names)
+
+
+@cache
+def _library(schema: int) -> _Library:
+    text = "\n".join(map(_read, LIBRARY))
+    values = {"TRANSITIONS": transitions_as_lua(), "SCHEMA": str(schema), "BLOCK_OVERHEAD": str(OVERHEAD_BYTES)}
+    for name, value in values.items():
+        text = text.replace(f"--[[{name}]]", value)
+    return _Library(text)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(_NOT_CODE.sub(" ", text)))
+
+
+def _blank(match: re.Match[str]) -> str:
+    """A comment of the same length and lines, so that places stay the same."""
+    return "\n".join("-" * len(line) for line in match[0].split("\n"))
+
+
+def _read(name: str) -> str:
+    return (resources.files("spool.jobs") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def transitions_as_lua() -> str:
+    """The inside of a Lua table: ``queued={running=true,…},…``."""
+    return ",".join(
+        f"{source}={{{','.join(f'{target}=true' for target in sorted(targets))}}}"
+        for source, targets in TRANSITIONS.items()
+    )

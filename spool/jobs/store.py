@@ -1,0 +1,378 @@
+"""The callers' side of jobs in Redis: submit, look, cancel, delete, list. Web's half of the contract.
+
+Every call checks the owner; another owner's job is a missing one.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from spool.errors import (
+    BatchNotFound,
+    JobGone,
+    JobNotEnded,
+    JobNotFound,
+    RecordDamaged,
+    RecordNewer,
+    UndecodableRecord,
+)
+from spool.jobs.conversation import read_input
+from spool.jobs.job import Job, NewJob, Status, StoredInput, shard_of
+from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
+from spool.jobs.scripts import script
+from spool.jobs.submission import NewBatch, Submitted, batch_args, read_staged, read_submitted, submit_args
+from spool.keys import job as job_key
+from spool.keys import prefix
+from spool.redis.errors import translated
+from spool.redis.link import RedisLink
+from spool.redis.pool import Command
+
+ALL_TEXT = -1
+TEXT_PIECE_BYTES = 64 * 1024
+"""Of a long text, how much is read at a time."""
+_PAGE = 100
+_PAGES_AT_MOST = 20
+_SCORE_AT_MOST = 1e17
+_COUNT = re.compile(r"-?[0-9]{1,15}")
+_DIGITS = re.compile(rb"[0-9]{1,15}")
+_BLOCK_UNASKED_BYTES = 65_536
+"""A last block of up to so many bytes is sent with the submit at once; most are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of one job: bytes of its input, with all earlier turns, and of its text, and entries of its log."""
+
+    input: int
+    text: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs of an owner, newest first; ``cursor`` is where the next page goes on, None at the end."""
+
+    jobs: list[Job]
+    cursor: str | None
+
+
+class JobStore:
+    """Jobs as their owners see them. ``shards`` is how many there are."""
+
+    def __init__(self, link: RedisLink, *, shards: int = 1) -> None:
+        self._link = link
+        # Read now, and not when the first request waits for it.
+        self._submit_script = script("submit")
+        self._shards = shards
+
+    def submit(self, new: NewJob, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> Submitted:
+        """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``OwnerQueueFull``, ``OwnerBytesFull``,
+        ``StoreUnavailable``; after ``OutcomeUnknown`` the very same ``new`` may be submitted again."""
+        reply = self._submit(new, new.stored(), max_queued, limits)
+        try:
+            return read_submitted(reply, new)
+        except UndecodableRecord as exc:
+            job_id = reply[1].decode()
+            return Submitted(self._look_damaged(job_id, new.owner, exc), replayed=job_id != new.id)
+
+    def submit_many(
+        self, new: Sequence[NewJob], *, max_queued: int, limits: OwnerLimits = NO_LIMITS
+    ) -> list[Submitted]:
+        """Several submits to one shard, in one round trip, and two more for each conversation that they go on from;
+        each is accepted or refused by itself."""
+        replies: list[Any] = []
+        together: list[Command] = []
+        known: set[str] = set()
+
+        def flush() -> None:
+            if together:
+                replies.extend(self._link.run_many(self._submit_script, self._shard(new[0].id), together))
+                together.clear()
+
+        for one in new:
+            stored = one.stored()
+            before = stored.blocks[-1].digest if stored.blocks else ""
+            if before and before not in known:
+                flush()
+                replies.append(self._submit(one, stored, max_queued, limits))
+                known.add(before)
+            else:
+                together.append(submit_args(one, stored, max_queued, limits, texts_from=len(stored.blocks)))
+        flush()
+        for at, one in enumerate(new):
+            if replies[at][0] == b"blocks":
+                replies[at] = self._submit(one, one.stored(), max_queued, limits)
+        return [read_submitted(reply, one) for reply, one in zip(replies, new, strict=True)]
+
+    def _submit(self, new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits) -> Any:
+        """What ``submit.lua`` answers once it has the messages of the blocks that it lacks. Of a conversation that goes
+        on it lacks the last block, mostly."""
+        texts_from = len(stored.blocks)
+        if stored.blocks and len(stored.blocks[-1].messages) <= _BLOCK_UNASKED_BYTES:
+            texts_from -= 1
+        while True:
+            args = submit_args(new, stored, max_queued, limits, texts_from=texts_from)
+            reply = self._link.run(self._submit_script, self._shard(new.id), *args)
+            if reply[0] != b"blocks":
+                return reply
+            texts_from = reply[2] - 1
+
+    def publish_limits(self, limits: OwnerLimits) -> None:
+        """Tell workers what one owner may have running. The last web that says so is believed."""
+        fields = ("owner_running", limits.running, "owner_share", limits.share, "watermark", limits.watermark)
+        self._link.run(script("publish_limits"), 0, *fields)
+
+    def check_writable(self) -> None:
+        """Raise ``StoreUnavailable`` where jobs cannot be written now: Redis is away, or this is a replica."""
+        self._link.run(script("watch"), 0, 0)
+
+    def look(self, job_id: str, owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT) -> Job:
+        """The job now, ``with_text`` at most so many bytes of it. Raises ``JobNotFound`` or, while its tombstone is
+        kept, ``JobGone``; ``RecordDamaged``, ``RecordNewer``. A job whose record is damaged ends ``failed``, if it
+        can."""
+        reply = self._link.run(script("look"), self._shard(job_id), job_id, text_bytes if with_text else 0)
+        try:
+            return read_look(reply, job_id, owner)
+        except UndecodableRecord as exc:
+            return self._look_damaged(job_id, owner, exc, with_text=with_text)
+
+    def _look_damaged(self, job_id: str, owner: str, exc: UndecodableRecord, *, with_text: bool = False) -> Job:
+        shard = self._shard(job_id)
+        became = self._link.run(script("end_damaged"), shard, job_id, owner, exc.reason)
+        if became == b"missing":
+            raise JobNotFound(job_id)
+        if became == b"newer":
+            raise RecordNewer(job_id)
+        if became != b"set_aside":
+            try:
+                return read_look(self._link.run(script("look"), shard, job_id, -int(with_text)), job_id, owner)
+            except UndecodableRecord:
+                pass
+        raise RecordDamaged(f"job {job_id}") from exc
+
+    def set_aside(self) -> int:
+        """How many jobs are set aside because their records are damaged."""
+        counts = self._read([("HLEN", f"{prefix(shard)}set-aside") for shard in range(self._shards)])
+        return sum(count or 0 for count in counts)
+
+    def rest_of_text(self, job: Job) -> Iterator[str]:
+        """The text of a job behind its beginning, as far as it went when the job was looked at. Each piece is read when
+        it is asked for. Raises ``JobGone`` where that text is there no more, and ``StoreUnavailable``."""
+        key, decoder = job_key(self._shard(job.id), job.id), getincrementaldecoder("utf-8")("replace")
+        at = len((job.text or "").encode())
+        while at < job.text_bytes:
+            end = min(at + TEXT_PIECE_BYTES, job.text_bytes)
+            # In this order: an attempt that began in between is seen.
+            commands = [("GETRANGE", f"{key}:text", at, end - 1), ("HGET", key, "attempt_first")]
+            piece, first = self._link.pipeline(commands)
+            if len(piece) < end - at or (first or b"1") != b"%d" % job.attempt_first:
+                raise JobGone(job.id)
+            yield decoder.decode(piece, final=end == job.text_bytes)
+            at = end
+
+    def look_many(
+        self, job_ids: Sequence[str], owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT
+    ) -> list[Job]:
+        """Those of the jobs that are still there, all of one shard."""
+        if not job_ids:
+            return []
+        calls = [(job_id, text_bytes if with_text else 0) for job_id in job_ids]
+        found = []
+        replies = self._link.run_each(script("look"), self._shard(job_ids[0]), calls)
+        for job_id, reply in zip(job_ids, replies, strict=True):
+            try:
+                found.append(read_look(reply, job_id, owner))
+            except JobNotFound:
+                continue
+            except UndecodableRecord as exc:
+                # One broken record must not hide all others.
+                with suppress(JobNotFound, RecordDamaged, RecordNewer):
+                    found.append(self._look_damaged(job_id, owner, exc, with_text=with_text))
+        return found
+
+    def cancel(self, job_id: str, owner: str, *, text_bytes: int = ALL_TEXT) -> Job:
+        """Ask for the job's end, and answer it as it is then, with at most so many bytes of its text. Idempotent."""
+        answer = self._link.run(script("cancel"), self._shard(job_id), job_id, owner)
+        if answer == b"newer":
+            raise RecordNewer(job_id)
+        return self.look(job_id, owner, with_text=text_bytes != 0, text_bytes=text_bytes)
+
+    def delete(self, job_id: str, owner: str) -> None:
+        """Forget a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``, ``RecordDamaged``,
+        ``RecordNewer``."""
+        answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
+        if answer == b"damaged":
+            # It ends now, where it is this owner's.
+            self.look(job_id, owner)
+            answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
+        if answer == b"newer":
+            raise RecordNewer(job_id)
+        if answer == b"running":
+            raise JobNotEnded(job_id)
+        if answer == b"gone":
+            raise JobGone(job_id)
+        if answer is None:
+            raise JobNotFound(job_id)
+
+    def newest(
+        self, owner: str, *, status: Status | None, limit: int, cursor: str | None, batch: str | None = None
+    ) -> JobPage:
+        """The owner's jobs, newest first. A page looks at a bounded number of jobs: with ``status`` or ``batch``
+        it may hold fewer than ``limit`` and still have a ``cursor``."""
+        found: list[Job] = []
+        for _ in range(_PAGES_AT_MOST):
+            page = self._owned(owner, cursor)
+            jobs = {job.id: job for job in self.look_many([job_id for job_id, _ in page], owner)}
+            for job_id, score in page:
+                cursor = str(score)
+                job = jobs.get(job_id)
+                if job is not None and status in (None, job.status) and batch in (None, job.batch):
+                    found.append(job)
+                    if len(found) == limit:
+                        return JobPage(found, cursor)
+            if len(page) < _PAGE:
+                return JobPage(found, None)
+        return JobPage(found, cursor)
+
+    def _owned(self, owner: str, cursor: str | None) -> list[tuple[str, int]]:
+        highest = f"({int(cursor)}" if cursor else "+inf"
+        key = f"{prefix(0)}owner:{owner}"
+        (rows,) = self._read([("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)])
+        if rows is None:
+            # No list stands there. It is moved away, and the keeper fills it again.
+            self._link.run(script("end_damaged"), 0, "", owner, "")
+            rows = []
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        # A score without end is none that Spool gives.
+        return [(job_id.decode(errors="replace"), _bounded(score)) for job_id, score in pairs]
+
+    def input_of(self, job_id: str) -> dict[str, Any]:
+        """The stored prompt, ``{messages, params, …}`` (``NewJob``). Raises ``JobNotFound``, and
+        ``UndecodableRecord``. Does not check the owner: look first."""
+        (raw,) = self._read([("GET", f"{job_key(self._shard(job_id), job_id)}:input")])
+        if raw is None:
+            raise JobNotFound(job_id)
+        try:
+            return read_input(raw, lambda: self._link.run(script("conversation"), self._shard(job_id), job_id))
+        except (ValueError, TypeError) as exc:
+            raise UndecodableRecord(f"input of {job_id}", raw) from exc
+
+    def sizes(self, job_id: str) -> Sizes:
+        """How large what is stored of a job is, without reading it. Zero for what is not there."""
+        key = job_key(self._shard(job_id), job_id)
+        commands = [("STRLEN", f"{key}:input"), ("STRLEN", f"{key}:text"), ("XLEN", f"{key}:log")]
+        *sizes, earlier = self._read([*commands, ("HGET", key, "earlier_bytes")])
+        own, text, entries = (size or 0 for size in sizes)
+        return Sizes(own + (int(earlier) if earlier and _DIGITS.fullmatch(earlier) else 0), text, entries)
+
+    def newest_of_chat(self, chat: str, owner: str) -> Job | None:
+        """The newest job of the owner's chat, named by its digest, if it is still there."""
+        (raw,) = self._read([("GET", f"{prefix(0)}chat:{owner}:{chat}")])
+        try:
+            return None if raw is None else self.look(raw.decode(errors="replace"), owner)
+        except JobNotFound:
+            return None
+
+    def _read(self, commands: Sequence[Command]) -> list[Any]:
+        """The commands' replies, with None where a key of another type stands in the place of the one that is meant."""
+        replies = self._link.pipeline_each(commands)
+        for reply in replies:
+            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+                raise translated(reply) from reply
+        return [None if isinstance(reply, Exception) else reply for reply in replies]
+
+    def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
+        """Begin a batch of ``total`` jobs, which end within ``timeout_s`` and are kept for ``ttl_s`` from then. Each of
+        its jobs is submitted, and accepted or refused, by itself."""
+        args = (batch_id, owner, total, ttl_s, round(timeout_s * 1000), 0, "", "")
+        self._link.run(script("open_batch"), self._batch_shard(batch_id), *args)
+
+    def stage_batch(self, batch: NewBatch, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> str:
+        """Reserve the room for all jobs of the batch, which ``submit_many`` then writes; no worker gets one before
+        ``seal_batch``. Answers the id of the batch: another one where an earlier call with this Idempotency-Key made
+        it, and it is complete. Raises ``BatchStaging`` where that one is not, and what ``submit`` raises."""
+        args = batch_args(batch, max_queued, limits)
+        reply = self._link.run(script("open_batch"), self._batch_shard(batch.id), *args)
+        return read_staged(reply)
+
+    def seal_batch(self, batch: NewBatch) -> None:
+        """All jobs are written: workers may have them. Raises ``BatchNotFound`` where the batch was given up since."""
+        args = (batch.id, batch.owner, *batch.models)
+        if self._link.run(script("seal_batch"), self._batch_shard(batch.id), *args) != b"sealed":
+            raise BatchNotFound(batch.id)
+
+    def drop_batch(self, batch_id: str) -> bool:
+        """Forget a staged batch and what is written of it. False where it is complete, and stays."""
+        left = 1
+        while left > 0:
+            left = self._link.run(script("drop_batch"), self._batch_shard(batch_id), batch_id, _PAGE)
+        return bool(left == 0)
+
+    def batch(self, batch_id: str, owner: str) -> dict[str, str]:
+        """The batch's record. Raises ``BatchNotFound`` and ``RecordDamaged``."""
+        key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}"
+        (raw,) = self._read([("HGETALL", key)])
+        if raw is None:
+            raise RecordDamaged(f"batch {batch_id}")
+        record = {raw[i].decode(errors="replace"): raw[i + 1].decode(errors="replace") for i in range(0, len(raw), 2)}
+        if record.get("owner") != owner:
+            raise BatchNotFound(batch_id)
+        if not all(_COUNT.fullmatch(record.get(name, "")) for name in ("total", "created_ms", "ttl_s")):
+            raise RecordDamaged(f"batch {batch_id}")
+        if not all(_COUNT.fullmatch(record.get(status, "0")) for status in Status):
+            raise RecordDamaged(f"batch {batch_id}")
+        return record
+
+    def batch_jobs(self, batch_id: str, *, ended: bool, start: int, count: int) -> list[str]:
+        """Ids of the batch's jobs from ``start``: in the order of submit, or of ending."""
+        key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}:{'ended' if ended else 'jobs'}"
+        (found,) = self._read([("LRANGE", key, start, start + count - 1)])
+        if found is None:
+            raise RecordDamaged(f"batch {batch_id}")
+        return [raw.decode(errors="replace") for raw in found]
+
+    def cancel_many(self, job_ids: Sequence[str], owner: str) -> None:
+        """Ask for the end of several jobs of one shard in one round trip."""
+        if job_ids:
+            calls = [(job_id, owner) for job_id in job_ids]
+            self._link.run_many(script("cancel"), self._shard(job_ids[0]), calls)
+
+    def _shard(self, job_id: str) -> int:
+        shard = shard_of(job_id)
+        if shard is None or shard >= self._shards or job_id[0] != "j":
+            raise JobNotFound(job_id)
+        return shard
+
+    def _batch_shard(self, batch_id: str) -> int:
+        shard = shard_of(batch_id)
+        if shard is None or shard >= self._shards or batch_id[0] != "b":
+            raise BatchNotFound(batch_id)
+        return shard
+
+
+def read_look(reply: Any, job_id: str, owner: str) -> Job:
+    """What ``look.lua`` answered."""
+    if reply is None:
+        raise JobNotFound(job_id)
+    if isinstance(reply, Exception):
+        raise translated(reply) from reply
+    if isinstance(reply, int):
+        raise UndecodableRecord(f"job {job_id}", reply)
+    if isinstance(reply, bytes):
+        raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
+    position, text, text_bytes, values = reply
+    # Of a beginning that ends within a character, that one is in the rest.
+    said = getincrementaldecoder("utf-8")("replace").decode(text or b"", final=text_bytes is None)
+    job = Job.decode(values, queue_position=position, text=said, text_bytes=text_bytes or 0)
+    if job.owner != owner:
+        raise JobNotFound(job_id)
+    return job
+
+
+def _bounded(score: bytes) -> int:
+    return int(max(0.0, min(float(score), _SCORE_AT_MOST)))

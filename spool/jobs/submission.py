@@ -1,0 +1,153 @@
+"""A submit as ``submit.lua`` gets it, and what it answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from spool.errors import (
+    BatchNotFound,
+    BatchStaging,
+    IdempotencyConflict,
+    OwnerBytesFull,
+    OwnerQueueFull,
+    QueueFull,
+    RecordDamaged,
+    StoreFull,
+)
+from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
+from spool.jobs.owner_limits import OwnerLimits, output_at_most
+
+RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
+"""Order of claiming; 0 is a retry."""
+FIRST_READER_MS = 30_000
+"""How long a job that is to end with its last reader waits for its first one."""
+_OWN_LIMITS = {b"owner_full": OwnerQueueFull, b"owner_bytes": OwnerBytesFull}
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a submit: the job, and whether it is an earlier submit's (same Idempotency-Key)."""
+
+    job: Job
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """Jobs of one owner that are accepted together or not at all; each names the batch."""
+
+    id: str
+    owner: str
+    jobs: Sequence[NewJob]
+    idempotency_key: str = ""
+    """A digest of the caller's key; empty: none."""
+    body_digest: str = ""
+
+    @property
+    def models(self) -> list[str]:
+        """The models of its jobs."""
+        return sorted({job.model for job in self.jobs})
+
+
+def submit_args(
+    new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits, *, texts_from: int = 0
+) -> list[Any]:
+    """The arguments of ``submit.lua``: with the messages of the blocks from this one on, and only the digests of those
+    before."""
+    blocks = stored.blocks
+    return [
+        new.id,
+        new.owner,
+        new.model,
+        RANKS[new.priority],
+        new.ttl_s,
+        round(new.timeout_s * 1000),
+        round((new.timeout_s if new.start_s is None else new.start_s) * 1000),
+        max_queued,
+        f"{new.owner}:{new.idempotency_key}" if new.idempotency_key else "",
+        new.body_digest,
+        new.batch,
+        new.batch_index,
+        stored.own,
+        FIRST_READER_MS if new.on_disconnect is OnDisconnect.CANCEL else 0,
+        *(limits.queued, limits.bytes, limits.share, limits.watermark),
+        output_at_most(new.input.get("params", {}), new.coalesce),
+        len(blocks),
+        *(
+            value
+            for number, block in enumerate(blocks)
+            for value in (block.digest, block.messages if number >= texts_from else b"")
+        ),
+        *("priority", new.priority.value),
+        *("surface", new.surface),
+        *("metadata", orjson.dumps(dict(new.metadata))),
+        *("on_disconnect", new.on_disconnect.value),
+        *("on_worker_loss", new.on_worker_loss.value),
+        *("continuable", int(new.continuable)),
+        *(("coalesce", new.coalesce.encode()) if new.coalesce else ()),
+        *(("chat", new.chat) if new.chat else ()),
+        *(("before", blocks[-1].digest, "earlier_bytes", sum(len(one.messages) for one in blocks)) if blocks else ()),
+    ]
+
+
+def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[Any]:
+    """The arguments of ``open_batch.lua`` for a staged batch."""
+    kinds = Counter((job.model, output_at_most(job.input.get("params", {}), job.coalesce)) for job in batch.jobs)
+    inputs = [job.stored() for job in batch.jobs]
+    blocks = {block.digest: block.size for stored in inputs for block in stored.blocks}
+    return [
+        batch.id,
+        batch.owner,
+        len(batch.jobs),
+        max(job.ttl_s for job in batch.jobs),
+        round(max(job.timeout_s for job in batch.jobs) * 1000),
+        1,
+        f"{batch.owner}:{batch.idempotency_key}" if batch.idempotency_key else "",
+        batch.body_digest,
+        max_queued,
+        *(limits.queued, limits.bytes, limits.share, limits.watermark),
+        sum(len(stored.own) for stored in inputs) + sum(blocks.values()),
+        *(value for (model, at_most), count in kinds.items() for value in (model, at_most, count)),
+    ]
+
+
+def read_staged(reply: list[Any]) -> str:
+    """The batch's id, from what ``open_batch.lua`` answered."""
+    outcome, batch_id = reply[0], reply[1].decode()
+    if outcome == b"staging":
+        raise BatchStaging(batch_id)
+    raise_refusal(outcome, batch_id)
+    return str(batch_id)
+
+
+def raise_refusal(outcome: bytes, identifier: str) -> None:
+    """Raise what a script's refusal means; nothing for another outcome."""
+    if outcome == b"conflict":
+        raise IdempotencyConflict(identifier)
+    if outcome == b"full":
+        raise QueueFull("as many jobs are waiting as this server takes", retry_after_s=5.0)
+    if outcome in _OWN_LIMITS:
+        raise _OWN_LIMITS[outcome](retry_after_s=5.0)
+    if outcome == b"no_memory":
+        raise StoreFull("Redis has no room for what the accepted jobs and these will write")
+
+
+def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
+    """What ``submit.lua`` answered. Raises ``UndecodableRecord`` for an earlier job whose record cannot be read."""
+    outcome, job_id = reply[0], reply[1].decode()
+    raise_refusal(outcome, job_id)
+    if outcome == b"set_aside":
+        raise RecordDamaged(f"job {job_id}")
+    if outcome == b"no_batch":
+        raise BatchNotFound(new.batch)
+    position, *rest = reply[2:]
+    if outcome == b"created":
+        created_ms, deadline_ms = rest
+        return Submitted(Job.accepted(new, created_ms / 1000, deadline_ms / 1000, position), replayed=False)
+    (values,) = rest
+    return Submitted(Job.decode(values, queue_position=position), replayed=outcome == b"replayed")

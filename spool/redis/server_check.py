@@ -1,0 +1,158 @@
+"""Whether a Redis server can be used and keeps what it is given: its version, the permissions of Spool's user, what it
+does when its memory is full, its files. What was found is in a process's ``Conditions``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from importlib import resources
+
+from spool.conditions import Conditions
+from spool.errors import StoreForbidden, StoreUnavailable, StoreUnfit
+from spool.redis.link import RedisLink
+from spool.redis.script import Script
+
+OLDEST = (7, 0)
+"""Script flags (``#!lua flags=allow-oom``) came with Redis 7.0."""
+NO_WORKER_S = 10.0
+"""How long no worker is seen before it is said: they start after the webs, and are replaced one by one."""
+
+CHECK = Script.of("check", (resources.files("spool.redis") / "check.lua").read_text(encoding="utf-8"))
+"""Which commands Spool's user may run; it is no script of jobs."""
+_NO_FILE = "the Redis server writes no append-only file, so its restart loses jobs and their logs: set appendonly yes"
+_NOT_WRITTEN = "the Redis server cannot write its files: see its log and its disk"
+_NO_WORKER = "no worker is heard: jobs are accepted and wait; start `spool worker`"
+
+
+def read_info(link: RedisLink, section: str) -> dict[str, str]:
+    """INFO as a table. Raises ``StoreUnavailable``."""
+    lines = link.call("INFO", section).decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def used_part(memory: Mapping[str, str]) -> float:
+    """The part of maxmemory that is used; 0 where there is no limit."""
+    limit = int(memory.get("maxmemory", 0))
+    return int(memory.get("used_memory", 0)) / limit if limit else 0.0
+
+
+def check_server(server: Mapping[str, str], memory: Mapping[str, str]) -> str | None:
+    """From ``INFO server`` and ``INFO memory``: what may lose ended logs early, in words, or None.
+
+    Raises ``StoreUnfit`` for a server that must not be used: one that is too old for the scripts, or that throws away
+    keys of jobs that have not ended when its memory is full. Valkey calls itself Redis 7.2 here.
+    """
+    version = server.get("redis_version", "")
+    numbers = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
+    if numbers < OLDEST:
+        raise StoreUnfit(f"the Redis server is {version or 'of no known version'}; Spool needs 7.0 or newer, or Valkey")
+    policy, limit = memory.get("maxmemory_policy", "noeviction"), int(memory.get("maxmemory", 0))
+    if policy.startswith("allkeys-") and limit:
+        raise StoreUnfit(f"the Redis server evicts jobs (maxmemory-policy {policy}); Spool needs noeviction")
+    if policy != "noeviction":
+        return f"maxmemory-policy {policy} may throw away jobs before they expire; noeviction is what Spool needs"
+    return None
+
+
+def check_link(link: RedisLink) -> str | None:
+    """``check_server`` of the server that the link leads to. Raises ``StoreUnfit`` or ``StoreUnavailable``."""
+    return check_server(read_info(link, "server"), read_info(link, "memory"))
+
+
+def check_persistence(persistence: Mapping[str, str]) -> dict[str, str | None]:
+    """From ``INFO persistence``: the conditions about its files."""
+    failing = [
+        name
+        for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
+        if persistence.get(name, "ok") != "ok"
+    ]
+    off = persistence.get("aof_enabled", "1") != "1"
+    return {
+        "persistence_off": _NO_FILE if off else None,
+        "persistence_failing": f"{_NOT_WRITTEN} ({', '.join(failing)})" if failing else None,
+    }
+
+
+class FitnessCheck:
+    """Looks at Redis now and then, for the conditions of one process. ``watermark`` is the part of maxmemory from which
+    on no job is accepted; with ``counts_workers`` it is a condition that there are none."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        conditions: Conditions,
+        *,
+        watermark: float | None = None,
+        counts_workers: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._link = link
+        self._conditions = conditions
+        self._watermark = watermark
+        self._counts_workers = counts_workers
+        self._clock = clock
+        self._worker_at = clock()
+        self._was_answered = False
+
+    @property
+    def is_fit(self) -> bool:
+        """What came of the last look that was answered."""
+        unfit = map(self._conditions.message, ("redis_unfit", "permission_missing"))
+        return self._was_answered and not any(unfit)
+
+    def look(self) -> None:
+        """Look once. While Redis is away, what was known of it stays known."""
+        try:
+            if self._may_run_scripts():
+                self._look_at_server()
+            self._conditions.set("redis_away", None)
+            self._was_answered = True
+        except StoreUnavailable as exc:
+            self._conditions.set("redis_away", f"no answer that Spool could go on with: {exc}")
+
+    def _may_run_scripts(self) -> bool:
+        """Whether the user lacks nothing; else the condition says what."""
+        try:
+            live, *refused = self._link.run(CHECK, 0)
+        except StoreForbidden as exc:
+            self._conditions.set(
+                "permission_missing", f"the Redis user may not run Spool's scripts on the keys spool:*: {exc}"
+            )
+            return False
+        names = ", ".join(sorted({name.decode() for name in refused}))
+        self._conditions.set(
+            "permission_missing",
+            f"the Redis user lacks {names} on spool:* (keys and channels): see docs/operations.md for its ACL"
+            if names
+            else None,
+        )
+        if self._counts_workers:
+            self._count(int(live))
+        return not names
+
+    def _count(self, live: int) -> None:
+        if live:
+            self._worker_at = self._clock()
+        silent_s = self._clock() - self._worker_at
+        self._conditions.set("no_live_worker", _NO_WORKER if silent_s >= NO_WORKER_S else None)
+
+    def _look_at_server(self) -> None:
+        server, memory, persistence = (read_info(self._link, name) for name in ("server", "memory", "persistence"))
+        unfit, warning = None, None
+        try:
+            warning = check_server(server, memory)
+        except StoreUnfit as exc:
+            unfit = str(exc)
+        self._conditions.set("redis_unfit", unfit)
+        self._conditions.set("eviction_possible", warning)
+        for name, message in check_persistence(persistence).items():
+            self._conditions.set(name, message)
+        if self._watermark is not None:
+            used = used_part(memory)
+            self._conditions.set(
+                "memory_over_watermark",
+                f"Redis uses more than {self._watermark:.0%} of its maxmemory: jobs run to their end, and new ones are "
+                "refused until others expire; raise maxmemory, or lower SPOOL_JOB_TTL_S"
+                if used >= self._watermark
+                else None,
+            )

@@ -1,0 +1,139 @@
+"""The job's record: decoded from every version, shown as the API shows it; ids that name their shard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spool.errors import UndecodableRecord
+from spool.jobs.job import ENDED, FIELDS, TRANSITIONS, Job, Priority, Status, new_batch_id, new_job_id, shard_of
+
+OLDEST = {
+    "schema": "1",
+    "id": "j0-00000000000000000000000000",
+    "owner": "alice",
+    "model": "demo",
+    "status": "queued",
+    "created_ms": "1795253400123",
+    "deadline_ms": "1795257000123",
+}
+
+
+def raw(**fields: str | None) -> list[bytes | None]:
+    """A record's values: those of the oldest one, as ``fields`` change it."""
+    record = {**OLDEST, **fields}
+    values = [record.get(name) for name in FIELDS]
+    return [None if value is None else value.encode() for value in values]
+
+
+def test_oldest_record() -> None:
+    """A record with nothing but what every version has is read."""
+    job = Job.decode(raw())
+    assert (job.id, job.status, job.priority) == (OLDEST["id"], Status.QUEUED, Priority.INTERACTIVE)
+    assert (job.created_at, job.started_at, job.ended_at) == (1795253400.123, None, None)
+    assert (job.last_entry, job.attempt, job.attempt_first, job.metadata, job.coalesce) == (0, 0, 1, {}, None)
+    assert not job.ended
+
+
+class Asked(dict[str, str]):
+    """A record that remembers which of its fields were asked for."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict."""
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_fields_are_what_a_job_is_read_from() -> None:
+    """Scripts answer each field that a job is read from, and no other."""
+    asked = Asked({**OLDEST, "batch": "b0x", "batch_index": "1"})
+    Job._from_record(asked, None, None, 0)
+    assert asked.names == set(FIELDS)
+    assert len(FIELDS) == len(set(FIELDS))
+
+
+@pytest.mark.parametrize("missing", ["id", "owner", "model", "status", "created_ms", "deadline_ms"])
+def test_record_without_what_every_job_has(missing: str) -> None:
+    """A record that lacks something is a named error that keeps the bytes."""
+    with pytest.raises(UndecodableRecord) as caught:
+        Job.decode(raw(**{missing: None}))
+    assert caught.value.raw == raw(**{missing: None})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "asleep"),
+        ("created_ms", "soon"),
+        ("created_ms", ""),
+        ("last", "x"),
+        ("error", "{"),
+        ("priority", "urgent"),
+        ("coalesce", "{"),
+        ("coalesce", '{"ms":1}'),
+    ],
+)
+def test_record_that_is_damaged(name: str, value: str) -> None:
+    """A record that cannot be read is a named error."""
+    with pytest.raises(UndecodableRecord):
+        Job.decode(raw(**{name: value}))
+
+
+@pytest.mark.parametrize("status", Status)
+def test_job_has_ended(status: Status) -> None:
+    """A job has ended in the states that nothing follows."""
+    assert Job.decode(raw(status=status.value)).ended == (status in ENDED) == (not TRANSITIONS[status])
+
+
+def test_job_as_the_api_shows_it() -> None:
+    """The contract's fields are there, null where not yet known, times as RFC 3339."""
+    shown = Job.decode(raw(), queue_position=3, text="so far").public()
+    assert (shown["created_at"], shown["started_at"], shown["error"]) == ("2026-11-21T09:30:00.123Z", None, None)
+    assert (shown["queue_position"], shown["text"]) == (3, "so far")
+    assert shown["urls"]["stream"] == f"/jobs/{OLDEST['id']}/stream"
+    contract = {"id", "status", "model", "owner", "created_at", "started_at", "ended_at", "attempt", "last_entry"}
+    assert contract | {"queue_position", "text", "usage", "error", "metadata", "urls"} <= shown.keys()
+
+
+def test_job_without_its_text() -> None:
+    """In lists a job has no text."""
+    assert "text" not in Job.decode(raw()).public(with_text=False)
+
+
+def test_cancel_request_shows_while_the_job_runs() -> None:
+    """When the cancel was asked for is shown until the job has ended."""
+    asked = {"cancel_ms": "1795253400500"}
+    running = Job.decode(raw(status="running", **asked)).public()
+    assert running["cancel_requested_at"] == "2026-11-21T09:30:00.500Z"
+    assert Job.decode(raw(status="cancelled", **asked)).public()["cancel_requested_at"] is None
+
+
+@given(st.integers(0, 9999))
+def test_id_names_its_shard(shard: int) -> None:
+    """An id tells its shard, and no two are the same."""
+    assert shard_of(new_job_id(shard)) == shard_of(new_batch_id(shard)) == shard
+    assert new_job_id(shard) != new_job_id(shard)
+
+
+@given(st.text())
+def test_id_of_anything_else(text: str) -> None:
+    """What cannot be an id has no shard."""
+    if text[:1] not in ("j", "b"):
+        assert shard_of(text) is None
+
+
+@pytest.mark.parametrize("text", ["", "j", "j0", "j0-", "j٠-" + "0" * 26, "j0-" + "0" * 26 + "\n", "xj0-" + "0" * 26])
+def test_id_that_is_nearly_one(text: str) -> None:
+    """What only looks like an id has no shard."""
+    assert shard_of(text) is None

@@ -1,0 +1,112 @@
+"""What all scripts share: the transition table, the clock's format, the end of a job. The rest is in
+``test_submit_script``, ``test_claim_script``, ``test_append_script`` and ``test_keeper``."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spool.errors import StoreUnavailable
+from spool.jobs.entries import rfc3339
+from spool.jobs.job import ENDED, TRANSITIONS, Status
+from spool.jobs.scripts import LIBRARY, library_names, linked, script
+from spool.keys import job as job_key
+from spool.keys import prefix
+from spool.redis.link import RedisLink
+from tests.by_hand import submit
+from tests.stack import Redis
+
+NAMES = sorted(
+    path.name.removesuffix(".lua")
+    for path in (resources.files("spool.jobs") / "lua").iterdir()
+    if path.name.endswith(".lua") and path.name.removesuffix(".lua") not in LIBRARY
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_loads(link: RedisLink, name: str) -> None:
+    """Every script is one that Redis takes, under the digest that it is called by."""
+    assert link.call("SCRIPT", "LOAD", script(name).text).decode() == script(name).sha
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_says_what_it_is_for(name: str) -> None:
+    """Every script begins with its flags and a sentence of prose."""
+    text = (resources.files("spool.jobs") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    assert re.match(r"#!lua(?: flags=[a-z,-]+)?\n-- [A-Z]", text)
+
+
+def test_script_is_linked_with_what_it_uses() -> None:
+    """A script gets the definitions that it leads to, in their order, and no others."""
+    text = linked("return output_of('j') -- not unbook('j'), nor 'close'")
+    assert re.findall(r"^local (?:function )?(\w+)", text, re.MULTILINE) == ["P", "job_key", "size_of", "output_of"]
+
+
+def test_function_that_is_linked_by_itself() -> None:
+    """What only a function with the mark uses is created within it; what is there already is not created again."""
+    text = linked("local function seldom()\n  --[[LIBRARY]]\n  return json(P)\nend\nreturn P")
+    assert text.count("local P") == 1
+    assert text.index("local function seldom") < text.index("local function json")
+
+
+def test_script_has_one_of_each_variable() -> None:
+    """A variable of the library is one, whichever functions of a script use it."""
+    for name in NAMES:
+        assert script(name).text.count("local known_run_id\n") <= 1
+
+
+def test_scripts_define_no_name_of_the_library() -> None:
+    """A name means one thing: a script does not define again what the library defines."""
+    for name in NAMES:
+        body = (resources.files("spool.jobs") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+        assert not set(re.findall(r"^local (?:function )?(\w+)", body, re.MULTILINE)) & library_names()
+
+
+def test_jobs_can_end_and_not_begin_when_redis_is_full() -> None:
+    """Only what takes on new work is refused when Redis is out of memory; what ends it runs."""
+    refused = {name for name in NAMES if "allow-oom" not in script(name).text.split("\n")[0]}
+    assert refused == {"submit", "open_batch", "seal_batch", "look", "conversation"}  # the last two write nothing
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(Status, Status)))
+def test_transition_by_the_table(link: RedisLink, source: Status, target: Status) -> None:
+    """A job changes from one state to another if and only if the one table says so."""
+    job = submit(link)
+    key = job_key(0, job.id)
+    link.call("HSET", key, "status", source.value)
+    text = linked(
+        "return move(ARGV[1], fields(ARGV[1], 'status', 'batch', 'owner', 'model', 'output_at_most'), ARGV[2])"
+    )
+    if target in TRANSITIONS[source]:
+        link.call("EVAL", text, 1, prefix(0), job.id, target.value)
+        assert link.call("HGET", key, "status").decode() == target
+    else:
+        with pytest.raises(StoreUnavailable, match="no way from"):
+            link.call("EVAL", text, 1, prefix(0), job.id, target.value)
+        assert link.call("HGET", key, "status").decode() == source
+
+
+def test_ended_states_lead_nowhere() -> None:
+    """A terminal state never changes again."""
+    assert {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED} == ENDED
+
+
+@settings(max_examples=30, deadline=None)
+@given(times=st.lists(st.integers(0, 4_102_444_800_000), min_size=1, max_size=100))
+def test_time_in_lua_equals_python(redis: Redis, times: list[int]) -> None:
+    """A time that a script writes looks as one that Python writes."""
+    text = linked("local out = {} for i = 1, #ARGV do out[i] = rfc3339(tonumber(ARGV[i])) end return out")
+    shown = redis.link.call("EVAL", text, 1, prefix(0), *times)
+    assert [raw.decode() for raw in shown] == [rfc3339(ms / 1000) for ms in times]
+
+
+@pytest.mark.parametrize("ms", [0, 951_782_399_999, 951_782_400_000, 1_709_164_800_000, 1_735_689_599_999])
+def test_time_in_lua_around_leap_days(link: RedisLink, ms: int) -> None:
+    """The last day of February and the last moment of a year come out right."""
+    text = linked("return rfc3339(tonumber(ARGV[1]))")
+    assert link.call("EVAL", text, 1, prefix(0), ms).decode() == rfc3339(ms / 1000)
