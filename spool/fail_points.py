@@ -41,9 +41,9 @@ class Point:
 
 
 POINTS: Mapping[str, Point] = {
-    "submit.before": Point("web/jobs.py", "the request is checked; nothing is written"),
-    "submit.written": Point("web/jobs.py", "the job is in Redis; no bell has rung", OutcomeUnknown),
-    "submit.rung": Point("web/jobs.py", "the bell is rung, or soon will be; the client has no answer"),
+    "submit.before": Point("web/intake/accept.py", "the request is checked; nothing is written"),
+    "submit.written": Point("web/intake/accept.py", "the job is in Redis; no bell has rung", OutcomeUnknown),
+    "submit.rung": Point("web/intake/accept.py", "the bell is rung, or soon will be; the client has no answer"),
     "bell.heard": Point("worker/process.py", "the bell is acknowledged; nothing is claimed"),
     "claim.before": Point("worker/taking.py", "the fence is chosen; Redis is not asked"),
     "claim.answered": Point("worker/taking.py", "the job is running in Redis; nobody here knows of it", OutcomeUnknown),

@@ -87,7 +87,7 @@ def test_right_arrows_are_no_offence(tmp_path: Path) -> None:
     """What is allowed is not reported, nor a name that merely begins like one of ours."""
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "app.py").write_text(
-        "import flask\nfrom spool import log\nimport web.sse\nimport webbrowser\nfrom . import jobs\n",
+        "import flask\nfrom spool import log\nimport web.delivery.formats.sse\nimport webbrowser\nfrom . import jobs\n",
         encoding="utf-8",
     )
     assert wrong_arrows(tmp_path) == []

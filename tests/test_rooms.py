@@ -15,6 +15,10 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         *("redis", "models", "jobs", "following"),
         *("broker", "bell_queue", "bell", "settings", "run", "cli", "__main__"),
     ),
+    "web": (
+        *("limits", "services", "metrics", "operations", "server", "delivery", "intake"),
+        *("native", "openai", "ai_sdk", "console", "openapi", "app", "gunicorn"),
+    ),
 }
 """The rooms of each package, and the modules beside them that use rooms: each may import those before it. What is not
 listed lies below, and imports none of them."""
@@ -46,7 +50,9 @@ def upward_imports(root: Path, package: str) -> list[str]:
     """Every import of a room that stands behind the importing one, as ``file:line: room imports name``."""
     order, found = ORDER[package], []
     for path in sorted((root / package).rglob("*.py")):
+        # gunicorn.conf.py is no module that could be imported.
         own = room_of(root, ".".join(path.relative_to(root).with_suffix("").parts))
+        own = path.stem.partition(".")[0] if "." in path.stem else own
         place = order.index(own) if own in order else -1
         for line, name in imported(root, path, package):
             other = room_of(root, name)
@@ -109,3 +115,12 @@ def test_wrong_import_is_found(tmp_path: Path) -> None:
         (tmp_path / "spool" / room / ("link.py" if room == "redis" else "job.py")).write_text(text, encoding="utf-8")
     assert upward_imports(tmp_path, "spool") == ["spool/redis/link.py:1: redis imports spool.jobs.job"]
     assert circles(tmp_path, "spool") == ["spool.jobs.job -> spool.redis.link -> spool.jobs.job"]
+
+
+def test_no_surface_imports_the_routes_of_another() -> None:
+    """The rooms with routes (native, openai, ai_sdk, console) do not import each other; only the application does."""
+    surfaces = {"native", "openai", "ai_sdk", "console"}
+    for surface in surfaces:
+        for path in (ROOT / "web" / surface).rglob("*.py"):
+            others = {room_of(ROOT, name) for _, name in imported(ROOT, path, "web")} & surfaces
+            assert others <= {surface}, path

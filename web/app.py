@@ -5,30 +5,17 @@ from __future__ import annotations
 from flask import Flask
 
 from spool.settings import WebSettings
-from web import (
-    auth,
-    batches,
-    cors,
-    jobs,
-    long_polling,
-    loopback_hosts,
-    metrics,
-    models,
-    no_content,
-    openapi,
-    operations,
-    page,
-    problems,
-    stream,
-    websocket,
-    websocket_many,
-)
+from web import auth, cors, loopback_hosts, metrics, no_content, openapi, operations, problems
 from web.ai_sdk import chat as ai_sdk_chat
+from web.console import page
+from web.native import batches, jobs, models, stream, websocket
+from web.native import entries as long_polling
+from web.native import websocket_mux as websocket_many
 from web.openai import chat as openai_chat
 from web.openai import errors as openai_errors
 from web.openai import models as openai_models
 from web.openai import responses as openai_responses
-from web.state import State
+from web.services import State
 
 
 def create_app(settings: WebSettings | None = None) -> Flask:

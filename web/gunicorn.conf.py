@@ -20,8 +20,8 @@ from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.run.temporary_files import temporary_directory  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
+from web.limits.streams import connections_for  # noqa: E402
 from web.server.hung_processes import HANG_S, HungProcesses, allow_boot  # noqa: E402
-from web.streams import connections_for  # noqa: E402
 
 
 def remove_if_master(folder: str, master: int) -> None:
@@ -47,7 +47,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 raise_file_limit()
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
-worker_class = "web.gunicorn_worker.Worker"
+worker_class = "web.server.gunicorn_worker.Worker"
 workers = settings.web_processes
 worker_connections = connections_for(settings.max_streams)
 backlog = 4096

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from spool.errors import StoreUnavailable
 from web.auth import scope
-from web.state import state
+from web.services import state
 
 blueprint = Blueprint("metrics", __name__)
 

@@ -10,7 +10,7 @@ import spool
 from spool.errors import Draining, StoreUnavailable
 from web.auth import scope
 from web.problems import problem_of
-from web.state import state
+from web.services import state
 
 blueprint = Blueprint("operations", __name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import orjson
 from flask import Flask, Response, request
@@ -13,13 +13,42 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from spool import errors
-from web import sse
-from web.negotiation import best_media_type
-from web.openai import errors as openai_errors
 
 log = logging.getLogger("spool.web")
 
-_TEMPORARY = frozenset({429, 503})
+
+class ErrorShape(Protocol):
+    """The shape that a foreign protocol's clients read errors in."""
+
+    def document(self, problem: Problem) -> dict[str, Any]:
+        """The problem, as JSON."""
+        ...
+
+    def response(self, problem: Problem) -> Response:
+        """The whole answer."""
+        ...
+
+
+_SHAPES: dict[str, ErrorShape] = {}
+_AT_ENDPOINTS: dict[str, Callable[[Problem], Response | None]] = {}
+
+
+def use_shape(prefix: str, shape: ErrorShape) -> None:
+    """Errors under paths that begin like this have this shape."""
+    _SHAPES[prefix] = shape
+
+
+def answer_at(endpoint: str, answer: Callable[[Problem], Response | None]) -> None:
+    """Errors of this endpoint are answered so; as everywhere else where ``answer`` gives None."""
+    _AT_ENDPOINTS[endpoint] = answer
+
+
+def document_at(path: str, problem: Problem) -> tuple[str, dict[str, Any]]:
+    """The media type and the document of a problem at this path."""
+    for prefix, shape in _SHAPES.items():
+        if path.startswith(prefix):
+            return "application/json", shape.document(problem)
+    return "application/problem+json", problem.document()
 
 
 class Problem(Exception):
@@ -146,21 +175,15 @@ def _mismatch() -> Problem:
     return Problem(426, "Upgrade required", "this is a WebSocket", headers={"Upgrade": "websocket"})
 
 
-def _gets_sse() -> bool:
-    """Whether this client would get server-sent events from a stream."""
-    return best_media_type([sse.MEDIA_TYPE, "application/x-ndjson", "text/plain"]) == sse.MEDIA_TYPE
-
-
 def install(app: Flask) -> None:
     """Turn every error of this application into a problem."""
 
     def answer(problem: Problem) -> Response:
-        if request.path.startswith(openai_errors.PREFIX):
-            return openai_errors.error_response(problem)
-        if problem.status in _TEMPORARY and request.endpoint == "stream.stream" and _gets_sse():
-            # Any 4xx or 5xx ends an EventSource for good, and this one passes.
-            return sse.unavailable_response(problem.title, problem.detail)
-        return problem.response()
+        for prefix, shape in _SHAPES.items():
+            if request.path.startswith(prefix):
+                return shape.response(problem)
+        special = _AT_ENDPOINTS.get(request.endpoint or "")
+        return (special and special(problem)) or problem.response()
 
     def on_spool_error(exc: errors.SpoolError) -> Response:
         problem = problem_of(exc)

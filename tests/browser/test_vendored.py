@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-VENDOR = Path(__file__).parent.parent.parent / "web" / "static" / "vendor"
+VENDOR = Path(__file__).parent.parent.parent / "web" / "console" / "static" / "vendor"
 
 
 def test_vendored_files_against_the_list() -> None:

@@ -19,10 +19,10 @@ from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Run
 from tests.by_hand import AT
+from web.delivery.event_adapter import Translation, _push
 from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, WHOLE_AT_MOST, Folds
 from web.openai.response_events import ResponseStream
 from web.problems import Problem
-from web.translated import Translation, _push
 
 JOB = "j0-" + "0" * 26
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from flask import Flask
 
+from web.delivery.streaming import MEDIA_TYPES
 from web.negotiation import best_media_type, preferred_wait_s
-from web.stream import MEDIA_TYPES
 
 SSE, NDJSON, TEXT = MEDIA_TYPES
 JSON = "application/json"

@@ -14,12 +14,12 @@ import pytest
 from flask import Flask
 from gunicorn.http.errors import NoMoreData, ParseException
 
-from web import submissions
+from web.intake import submission as submissions
+from web.limits.uploads import OWN_BYTES, Uploads
 from web.problems import Problem
 from web.server.body import DRAIN_BYTES, ChunkedBody, LengthBody, RequestBody
 from web.server.source import Source
 from web.server.turns import TURN_S, Turns
-from web.server.uploads import OWN_BYTES, Uploads
 
 NEXT = b"GET /next"
 

@@ -13,9 +13,9 @@ from wsproto.events import TextMessage
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.log import Gap
 from tests.by_hand import AT, done, tokens
-from web.websocket import JSON_FRAMES, TextSender, text_frame
-from web.websocket_messages import Closed
-from web.websocket_route import Signal, WholeFrames, frame
+from web.delivery.websocket import Signal, WholeFrames, frame
+from web.delivery.websocket_messages import Closed
+from web.native.websocket import JSON_FRAMES, TextSender, text_frame
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

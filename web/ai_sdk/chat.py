@@ -17,25 +17,25 @@ from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
 from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of
 from web.auth import scope
-from web.jobs import accept
-from web.json_response import json_response
-from web.problems import field_problem
-from web.shapes import Metadata, Pieces, Some, checked
-from web.slices import in_slices
-from web.state import State, state
-from web.submissions import (
+from web.delivery.event_adapter import streamed
+from web.intake.accept import accept
+from web.intake.shapes import Metadata, Pieces, Some, checked
+from web.intake.submission import (
     MESSAGES_AT_MOST,
     body,
     check_demo_params,
     check_size,
     digest,
     idempotency_digest,
-    job_bytes,
     json_body,
     known_model,
     parse_json,
 )
-from web.translated import streamed
+from web.json_response import json_response
+from web.limits.bodies import job_bytes
+from web.problems import field_problem
+from web.services import State, state
+from web.slices import in_slices
 
 blueprint = Blueprint("ai_sdk_chat", __name__)
 

@@ -16,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from web.shapes import Pieces, Some
+from web.intake.shapes import Pieces, Some
 from web.slices import in_slices
 
 _PARTS_AT_MOST = 10_000

@@ -13,17 +13,17 @@ from spool.jobs.conversation import Answer
 from spool.jobs.job import NewJob
 from web import auth
 from web.auth import scope
+from web.delivery.event_adapter import streamed, wait_for_all
 from web.folds import CLIENT_LEFT
-from web.jobs import accept
+from web.intake.accept import accept
+from web.intake.shapes import Pieces, Some
+from web.intake.submission import MESSAGES_AT_MOST, Message
 from web.json_response import json_response
 from web.openai.chat_chunks import ChatChunks, completion
 from web.openai.fields import Asked, accepted, new_job, parse, refuse
 from web.problems import Problem
-from web.shapes import Pieces, Some
+from web.services import State, state
 from web.slices import in_slices
-from web.state import State, state
-from web.submissions import MESSAGES_AT_MOST, Message
-from web.translated import streamed, wait_for_all
 
 blueprint = Blueprint("openai_chat", __name__)
 

@@ -7,19 +7,19 @@ unless ``x-should-retry`` says otherwise.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from flask import Flask, Response, request
 
-if TYPE_CHECKING:
-    from web.problems import Problem
+from web.problems import Problem, use_shape
 
 PREFIX = "/v1/"
 
 
 def install(app: Flask) -> None:
-    """Give each answer under ``/v1`` an id of its own, which the SDKs show with their errors."""
+    """Errors under ``/v1`` have OpenAI's shape, and each answer an id of its own, which the SDKs show with them."""
+    use_shape(PREFIX, OpenAIErrors())
 
     def name_it(response: Response) -> Response:
         if request.path.startswith(PREFIX):
@@ -27,6 +27,18 @@ def install(app: Flask) -> None:
         return response
 
     app.after_request(name_it)
+
+
+class OpenAIErrors:
+    """See ``web.problems.ErrorShape``."""
+
+    def document(self, problem: Problem) -> dict[str, Any]:
+        """The error object."""
+        return error_document(problem)
+
+    def response(self, problem: Problem) -> Response:
+        """The whole answer."""
+        return error_response(problem)
 
 
 def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from spool.jobs.job import Job, NewJob, OnWorkerLoss, new_job_id
 from spool.models.demo_params import DemoParams
 from spool.models.model import Model
 from web import auth
+from web.intake.references import NO_TURNS, Turns
+from web.intake.shapes import Metadata, checked
+from web.intake.submission import check_demo_params, check_size, digest, idempotency_digest, json_body, known_model
 from web.problems import Problem, field_problem, problem_of
-from web.references import NO_TURNS, Turns
-from web.shapes import Metadata, checked
+from web.services import State
 from web.slices import in_slices
-from web.state import State
-from web.submissions import check_demo_params, check_size, digest, idempotency_digest, json_body, known_model
 
 
 class Asked(BaseModel):

@@ -8,9 +8,9 @@ from flask import Blueprint, Response
 
 from spool.models.model import Model
 from web.auth import scope
+from web.intake.submission import known_model
 from web.json_response import json_response
-from web.state import state
-from web.submissions import known_model
+from web.services import state
 
 blueprint = Blueprint("openai_models", __name__)
 

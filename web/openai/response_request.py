@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from web.intake.shapes import Some
 from web.openai.fields import Asked, refuse
-from web.shapes import Some
 
 _SAME_NAMES = (
     "temperature",

@@ -13,8 +13,12 @@ from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
 from spool.jobs.job import Job, NewJob, Status
 from web import auth
 from web.auth import scope
+from web.delivery.event_adapter import streamed, wait_for_all
+from web.delivery.peer import presence
+from web.delivery.waiting import wait_for_end
 from web.folds import CLIENT_LEFT
-from web.jobs import accept, wait_for_end
+from web.intake.accept import accept
+from web.intake.references import NO_TURNS, References
 from web.json_response import json_response
 from web.openai.fields import accepted, job_id_of, new_job, parse
 from web.openai.response_events import ResponseFold, ResponseStream
@@ -23,10 +27,7 @@ from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, resource
 from web.problems import field_problem
-from web.references import NO_TURNS, References
-from web.state import State, state
-from web.streams import presence
-from web.translated import streamed, wait_for_all
+from web.services import State, state
 
 blueprint = Blueprint("openai_responses", __name__)
 
@@ -62,7 +63,7 @@ def create() -> Response:
 
 
 def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
-    references = References(here, auth.owner())
+    references = References(here, auth.owner(), lambda job: ResponseFold(job, {}))
     earlier = NO_TURNS
     if asked.previous_response_id:
         try:

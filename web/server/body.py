@@ -20,9 +20,9 @@ from gunicorn.http.errors import (
 )
 
 from spool.deadline import Deadline
+from web.limits.uploads import Uploads
 from web.problems import Problem
 from web.server.source import Source, TooSlow
-from web.server.uploads import Uploads
 
 DRAIN_BYTES = 64 * 1024
 """A body that was not wanted is read to its end if it is no larger; else the connection closes."""

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import gevent.socket
 
-from web.server.unsent import PIECE_BYTES, Unsent
-from web.streams import reset_on_close
+from web.limits.unsent import PIECE_BYTES, Unsent
+from web.server.sockets import reset_on_close
 
 
 class ClientSocket(gevent.socket.socket):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
+from web.limits.uploads import Uploads
 from web.problems import Problem
 from web.server.source import HEAD_BYTES, Source, TooSlow
-from web.server.uploads import Uploads
 
 _END = b"\r\n\r\n"
 _LINE_BYTES = 8 * 1024

@@ -7,8 +7,7 @@ from http import HTTPStatus
 import orjson
 from gunicorn.http import errors
 
-from web.openai.errors import PREFIX, error_document
-from web.problems import Problem
+from web.problems import Problem, document_at
 from web.server.source import TooSlow
 
 _OURS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
@@ -43,10 +42,7 @@ def problem_of(exc: BaseException) -> Problem:
 def refusal(exc: BaseException, method: str | None, path: str | None) -> bytes:
     """The whole answer, after which the connection closes. ``method`` and ``path`` as far as they are known."""
     problem = problem_of(exc)
-    if (path or "").startswith(PREFIX):
-        media_type, document = "application/json", error_document(problem)
-    else:
-        media_type, document = "application/problem+json", problem.document()
+    media_type, document = document_at(path or "", problem)
     body = orjson.dumps(document)
     head = (
         f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\nContent-Type: {media_type}\r\n"

@@ -8,10 +8,10 @@ from typing import Any
 from gunicorn.http.message import Request
 
 from spool.deadline import Deadline
+from web.limits.uploads import Uploads
 from web.server.body import ChunkedBody, LengthBody, RequestBody
 from web.server.head import Head
 from web.server.source import HEAD_BYTES, Source
-from web.server.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)

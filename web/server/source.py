@@ -16,8 +16,8 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.unreader import Unreader
 
 from spool.deadline import Deadline
+from web.limits.uploads import too_many
 from web.server.turns import TURN_S, Turns
-from web.server.uploads import too_many
 
 HEAD_BYTES = 64 * 1024
 """The most that a request line and its headers may measure together."""

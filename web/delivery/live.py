@@ -1,0 +1,294 @@
+"""A pushed stream, SSE or NDJSON, once its headers are out: a connection that no greenlet and no request stand behind.
+
+A server keeps a greenlet, its stack and all that belongs to the request for as long as an answer lasts, and passes each
+piece of it through every layer. A stream lasts for minutes and says little. So its connection is taken from the server
+(``web.server.hijack``): while the stream is live, what the follower hears is written to the socket at once. Only
+what may have to wait, for Redis or a client that is slow, has a greenlet, which ends when the stream is live again.
+"""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import gevent
+from gevent.hub import get_hub
+from gevent.socket import wait_write
+
+from spool.deadline import Deadline
+from spool.errors import StoreUnavailable
+from spool.following.encoder import Encoder
+from spool.following.reader import Reader, Taken
+from spool.jobs.log import Gap
+from web.limits.unsent import PIECE_BYTES, Unsent
+from web.server.sockets import reset_on_close
+
+log = logging.getLogger("spool.web")
+
+_READ = 1
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Format(Encoder, Protocol):
+    """A pushed transport: entries, and what is not an entry, as bytes."""
+
+    media_type: str
+
+    def opening(self, attached: dict[str, Any]) -> bytes: ...
+    def gap(self, gap: Gap) -> bytes: ...
+    def gone(self) -> bytes: ...
+    def heartbeat(self, last: int) -> bytes: ...
+    def reconnect(self) -> bytes: ...
+    def unavailable(self, reason: str, detail: str) -> bytes: ...
+
+
+class Pushed:
+    """One stream. ``begin`` gives it its connection; it ends by itself, and calls ``release`` then."""
+
+    __slots__ = (
+        "_again",
+        "_busy",
+        "_chunked",
+        "_form",
+        "_give_back",
+        "_heartbeat_s",
+        "_left",
+        "_reader",
+        "_release",
+        "_sock",
+        "_stall_s",
+        "_unsent",
+        "_watcher",
+        "opening",
+    )
+
+    def __init__(
+        self,
+        reader: Reader,
+        form: Format,
+        opening: bytes,
+        release: Callable[[], None],
+        *,
+        heartbeat_s: float,
+        stall_s: float,
+        unsent: Unsent,
+    ) -> None:
+        self.opening = opening
+        """What is sent with the headers."""
+        self._reader = reader
+        self._form = form
+        self._release = release
+        # A little early: the follower looks at idle readers twice a second.
+        self._heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
+        self._stall_s = stall_s
+        self._unsent = unsent
+        self._sock: Any = None
+        self._give_back: Callable[[_socket.socket], None] | None = None
+        self._chunked = True
+        self._watcher: Any = None
+        self._left = False
+        self._busy = False
+        self._again = False
+
+    def begin(self, sock: _socket.socket, *, chunked: bool, give_back: Callable[[_socket.socket], None] | None) -> None:
+        """Go on from the opening, which has been sent, on a socket that does not block. ``chunked``: HTTP/1.1's framing
+        (RFC 9112 section 7.1); without it the end of the connection ends the body. ``give_back`` takes the socket
+        after a whole answer, for another request; without it, it is closed."""
+        self._sock, self._chunked, self._give_back = sock, chunked, give_back
+        self._watcher = get_hub().loop.io(sock.fileno(), _READ)
+        self._watcher.start(self._readable)
+        self._reader.on_wake = self.look
+        self._spoke()
+        self.look()
+
+    def abandon(self) -> None:
+        """End it, whatever is said or unsaid; also where it never began."""
+        self._let_go()
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.close()
+
+    def look(self) -> bool:
+        """Something may have changed: news, a tick, or it is time to leave. Called from the follower's greenlets, so it
+        waits for nothing."""
+        reader = self._reader
+        if self._busy:
+            self._again = True
+        elif not reader.feed.ended and (data := reader.take_live(self._form)) is not None:
+            if left := self._send(data):
+                self._run(left)
+        elif reader.has_news() or reader.must_leave or time.monotonic() >= reader.tick_at:
+            self._run(b"")
+        return True
+
+    def _readable(self) -> None:
+        """The client left, or said something. One that only stopped sending counts as gone: streams are for clients
+        that keep their connection whole."""
+        try:
+            has_said = self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            has_said = b""
+        if has_said or self._busy:
+            # A pipelined request waits its turn, and must not call for ever; nor must a close, which is seen in time.
+            self._watcher.stop()
+            self._left = not has_said
+        else:
+            self.abandon()
+
+    def _send(self, data: bytes) -> bytes | memoryview:
+        """Send a piece; answers what the socket did not take of it."""
+        data = self._framed(data)
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.abandon()
+            return b""
+        self._spoke()
+        return memoryview(data)[sent:] if sent < len(data) else b""
+
+    def _framed(self, data: bytes) -> bytes:
+        return chunk(data) if self._chunked and data else data
+
+    def _spoke(self) -> None:
+        self._reader.tick_at = time.monotonic() + self._heartbeat_s
+
+    def _let_go(self) -> None:
+        self._reader.on_wake = None
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        # Once, however it ends.
+        release, self._release = self._release, _nothing
+        release()
+
+    # What may wait, in a greenlet.
+
+    def _run(self, left: bytes | memoryview) -> None:
+        self._busy = True
+        gevent.spawn(self._catch_up, left)
+
+    def _catch_up(self, left: bytes | memoryview) -> None:
+        """Send what is left of a piece and all that has gathered, and be live again."""
+        try:
+            self._send_all(left)
+            self._go_on()
+        except TimeoutError:
+            log.info("a client took nothing for %g s; its connection is reset", self._stall_s)
+            with suppress(OSError):
+                reset_on_close(self._sock)
+            self.abandon()
+        except OSError:
+            # The client left.
+            self.abandon()
+        except Exception:
+            # The boundary: nobody else would end this stream.
+            log.exception("a stream broke")
+            self.abandon()
+
+    def _go_on(self) -> None:
+        reader = self._reader
+        while not self._left:
+            self._again = False
+            try:
+                taken = reader.take(self._form)
+            except StoreUnavailable:
+                reason, detail = "Store unavailable", "Redis cannot be reached or cannot answer now"
+                self._end(self._form.unavailable(reason, detail))
+                return
+            data = self._bytes_of(taken) if taken is not None else b""
+            if taken is not None and taken.ended:
+                self._end(data)
+                return
+            if taken is None and time.monotonic() >= reader.tick_at:
+                data = self._form.heartbeat(reader.cursor)
+                self._spoke()
+            is_silent = taken is None
+            # Neither the page nor the piece without its frame is kept while the client takes its time.
+            del taken
+            data = self._framed(data)
+            self._send_all(data)
+            if reader.must_leave:
+                self._end(self._form.reconnect())
+                return
+            if is_silent and not self._again and not reader.has_news():
+                self._busy = False
+                return
+        self.abandon()
+
+    def _bytes_of(self, taken: Taken) -> bytes:
+        data = self._form.gap(taken.gap) + taken.data if taken.gap is not None else taken.data
+        return data + self._form.gone() if taken.gone else data
+
+    def _end(self, data: bytes) -> None:
+        """The last piece; the body is whole with it."""
+        self._send_all(self._framed(data) + (_LAST_CHUNK if self._chunked else b""))
+        self._let_go()
+        sock, self._sock = self._sock, None
+        if self._chunked and self._give_back is not None:
+            self._give_back(sock)
+        else:
+            sock.close()
+
+    def _send_all(self, data: bytes | memoryview) -> None:
+        """Send it all, each 64 KiB within the time that a client may take for a piece. Raises ``OSError``."""
+        view = memoryview(data)
+        sent = self._send_now(view)
+        if sent < len(view):
+            waiting = self._unsent.begin(len(view), self._reset)
+            try:
+                for at in range(sent, len(view), PIECE_BYTES):
+                    self._send_piece(view[at : at + PIECE_BYTES])
+                    self._unsent.proceed(waiting)
+            finally:
+                self._unsent.end(waiting)
+        if view:
+            self._spoke()
+
+    def _send_piece(self, left: memoryview) -> None:
+        deadline = Deadline.after(self._stall_s)
+        while left := left[self._send_now(left) :]:
+            wait_write(self._sock.fileno(), timeout=max(0.001, deadline.left_s))
+
+    def _send_now(self, data: memoryview) -> int:
+        """How much of it was sent without waiting."""
+        if not data:
+            return 0
+        try:
+            sent: int = self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        return sent
+
+    def _reset(self) -> None:
+        """End it from elsewhere: what sends sees that."""
+        with suppress(OSError):
+            reset_on_close(self._sock)
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+
+def _nothing() -> None:
+    """In the place of a release that has happened."""
+
+
+_framed: tuple[bytes, bytes] = b"", b""
+
+
+def chunk(data: bytes) -> bytes:
+    """Some bytes, but not none, as a chunk of HTTP/1.1 (RFC 9112 section 7.1). The last one is kept: the readers of a
+    log are woken one after the other, and get the very same piece."""
+    global _framed
+    before, framed = _framed
+    if data is not before:
+        framed = b"%X\r\n%b\r\n" % (len(data), data)
+        _framed = data, framed
+    return framed

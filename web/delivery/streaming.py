@@ -1,0 +1,96 @@
+"""A log as a stream in one of the formats: what it holds, and how it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from flask import Response, request
+
+from spool.errors import Draining
+from spool.following.reader import Reader
+from spool.jobs.job import Job, Status
+from web.delivery.formats import ndjson, sse, text
+from web.delivery.live import Format, Pushed
+from web.delivery.peer import Peer
+from web.metrics import STREAMS
+from web.negotiation import best_media_type
+from web.server.hijack import StreamResponse
+from web.services import state
+
+MEDIA_TYPES = (sse.MEDIA_TYPE, ndjson.MEDIA_TYPE, text.MEDIA_TYPE)
+"""What a log is streamed as; the first unless ``Accept`` asks for another."""
+
+
+def wanted_by_submit() -> str | None:
+    """The stream that a submit asks for instead of its own answer, which is JSON; None for that."""
+    wanted = best_media_type(["application/json", *MEDIA_TYPES])
+    return wanted if wanted != "application/json" else None
+
+
+def attached_document(job: Job, after: int) -> dict[str, Any]:
+    """What a stream says first."""
+    return {"type": "attached", "job": job.id, "status": job.status, "after": after, "last": job.last_entry}
+
+
+def streamed(
+    job: Job, after: int, media_type: str, *, submitted: bool = False, place: ExitStack | None = None
+) -> Response:
+    """The stream itself. What it holds (slot, reader) is released when it ends, however it does; for bare text that is
+    when the response closes. ``place`` holds its slot already."""
+    here = state()
+    if place is None:
+        here.refuse_streams(job.owner)
+    elif here.draining:
+        raise Draining
+    headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}
+    if request.method == "HEAD":
+        return head_response(media_type, headers)
+    with place or ExitStack() as entering:
+        if place is None:
+            entering.enter_context(here.slots.one(job.owner))
+        entering.enter_context(STREAMS.labels(media_type).track_inprogress())
+        reader = entering.enter_context(here.follower.attach(job, after))
+        held = entering.pop_all()
+    if media_type == text.MEDIA_TYPE:
+        return _text(job, after, reader, held, headers)
+    form: Format = sse.SSE
+    if media_type == ndjson.MEDIA_TYPE:
+        form = ndjson.FORMATS[request.args.get("ping") == "1", submitted]
+    stream = Pushed(
+        reader,
+        form,
+        form.opening(attached_document(job, after)),
+        held.close,
+        heartbeat_s=here.settings.heartbeat_s,
+        stall_s=here.settings.stall_s,
+        unsent=here.unsent,
+    )
+    return StreamResponse(stream, media_type, headers)
+
+
+def head_response(media_type: str, headers: Mapping[str, str]) -> Response:
+    """The answer to HEAD for a stream: nothing begins, and its length is not known."""
+    response = Response(mimetype=media_type, headers=headers)
+    response.automatically_set_content_length = False
+    return response
+
+
+def _text(job: Job, after: int, reader: Reader, held: ExitStack, headers: Mapping[str, str]) -> Response:
+    peer = Peer(request.environ)
+    held.callback(peer.close)
+    peer.watch(reader.wake)
+    response = Response(_text_body(job, after, reader, peer), mimetype=text.MEDIA_TYPE, headers=headers)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    response.call_on_close(held.close)
+    return response
+
+
+def _text_body(job: Job, after: int, reader: Reader, peer: Peer) -> Iterator[bytes]:
+    if job.status is Status.SUCCEEDED and after == job.last_entry:
+        return iter(())
+    if after == 0:
+        # From the beginning: that of the attempt that counts.
+        reader.cursor = job.attempt_first - 1
+    return text.stream_text(state().folds, reader, peer, state().settings.heartbeat_s, said=after > 0)

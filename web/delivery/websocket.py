@@ -1,0 +1,229 @@
+"""What every WebSocket route shares (RFC 6455): the checks before the upgrade, whole frames, close codes.
+
+simple-websocket does the handshake; ``websocket_input`` reads. What is sent goes out as frames encoded here, each
+written whole: its own ``send`` ignores how much the socket took (its issue 45), which under gevent tears frames of a
+slow reader. The socket that it gets is therefore one whose ``send`` is ``sendall`` under a lock, so that its pings and
+the entries never mix.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import wraps
+from typing import Any
+
+import gevent
+import orjson
+from flask import Flask, request
+from flask_sock import Sock
+from gevent.lock import RLock
+from simple_websocket import ConnectionClosed
+
+from spool.deadline import Deadline
+from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
+from web import auth, json_text, origins
+from web.auth import scope
+from web.delivery.websocket_input import INPUT, Reading, close
+from web.delivery.websocket_messages import Closed, InputLimits
+from web.limits.bodies import job_bytes
+from web.metrics import STREAMS
+from web.problems import Problem, field_problem
+from web.server.sockets import reset_on_close
+from web.services import State, state
+
+log = logging.getLogger("spool.web")
+
+_MESSAGE_BYTES = 64 * 1024
+_UNREAD_BYTES = 128 * 1024
+SUBPROTOCOLS = ("spool.json", "spool.text")
+_SUBPROTOCOLS_READ = 100
+_LINGER_S = 2.0
+"""How long a peer may take to close its end."""
+_LINGER_BYTES = 256 * 1024
+"""How much it may still send meanwhile."""
+
+
+class WholeFrames:
+    """A socket on which every ``send`` sends everything, one at a time."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._lock = RLock()
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send all of ``data``; whoever else wants to send waits."""
+        with self._lock:
+            try:
+                self._sock.sendall(data)
+            except BaseException:
+                # A part of it may be out: nothing may follow it.
+                with suppress(OSError):
+                    reset_on_close(self._sock)
+                    self._sock.shutdown(socket.SHUT_RDWR)
+                raise
+        return len(data)
+
+    def send_now(self, data: bytes) -> bytes | memoryview:
+        """Send what can be sent without waiting; what is left, or all of it if the socket broke, is for ``send``."""
+        if self._lock.locked():
+            return data
+        try:
+            # The time that it may wait, which is gevent's own argument.
+            sent = self._sock.send(data, 0, 0.0)
+        except OSError:
+            return data
+        return memoryview(data)[sent:]
+
+    def close(self) -> None:
+        """Close after the peer has. Closing while something of it is unread would reset the connection, and the
+        close frame that says why would be lost (RFC 6455 section 7.1.1)."""
+        deadline, left = Deadline.after(_LINGER_S), _LINGER_BYTES
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+            while not deadline.passed and left > 0:
+                self._sock.settimeout(max(0.01, deadline.left_s))
+                data = self._sock.recv(16_384)
+                if not data:
+                    break
+                left -= len(data)
+                # A client that sends all the time would never make this wait.
+                gevent.sleep(0)
+        self._sock.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class Signal(threading.Event):
+    """simple-websocket's event for incoming messages, which also wakes whoever waits for entries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_set: Callable[[], None] = lambda: None
+
+    def set(self) -> None:
+        """A message came, or the connection closed."""
+        super().set()
+        self.on_set()
+
+
+OPTIONS = {"subprotocols": SUBPROTOCOLS, "event_class": Signal, "thread_class": Reading}
+"""What simple-websocket is told."""
+
+
+def frame(payload: bytes) -> bytes:
+    """One unmasked text frame, RFC 6455 section 5.2."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + bytes((size,)) + payload
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2) + payload
+    return b"\x81\x7f" + size.to_bytes(8) + payload
+
+
+def socket_route(
+    app: Flask, path: str, needed: str, serve: Callable[..., None], *, takes_prompts: bool = False
+) -> None:
+    """A WebSocket route that closes with the code of whatever ends it. Before the upgrade, while a status can still
+    be sent: the credential (as for every route), Origin, and the caps. A message may be 64 KiB, and where the route
+    ``takes_prompts`` as large as the body of a submit."""
+
+    @wraps(serve)
+    def view(ws: Any, **values: str) -> None:
+        here = state()
+        try:
+            with here.slots.one(auth.owner()), STREAMS.labels("websocket").track_inprogress():
+                serve(here, ws, **values)
+            close(ws, 1000, "")
+        except Closed as closed:
+            close(ws, closed.code, closed.reason)
+        except JobGone:
+            close(ws, 4410, "gone")
+        except JobNotFound:
+            close(ws, 4404, "no such job")
+        except (StoreUnavailable, TooManyStreams) as exc:
+            close(ws, 1013, type(exc).__name__)
+        except (ConnectionClosed, OSError):
+            # The client left, or takes nothing.
+            ws.connected = False
+        except Exception:
+            # The boundary: after the upgrade nobody else can say it in the protocol's words.
+            log.exception("unexpected")
+            close(ws, 1011, "internal error")
+        ws.thread.wake()
+        # gunicorn closes the connection when this returns.
+        ws.thread.join(_LINGER_S)
+
+    def check() -> None:
+        if request.endpoint == view.__name__:
+            here = state()
+            _check_upgrade(here)
+            settings = here.settings
+            prompt_bytes = job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
+            _prepare(here, prompt_bytes if takes_prompts else _MESSAGE_BYTES)
+
+    view.__name__ = path
+    scope(needed)(view)
+    app.before_request(check)
+    app.config["SOCK_SERVER_OPTIONS"] = OPTIONS
+    Sock(app).route(path, endpoint=path)(view)
+
+
+def _check_upgrade(here: State) -> None:
+    _check_handshake()
+    origins.refuse_foreign(here.settings)
+    here.refuse_streams(auth.owner())
+
+
+def _prepare(here: State, message_bytes: int) -> None:
+    """What simple-websocket gets of the request: of the headers those that it needs and that have been checked, since
+    it answers none that it cannot parse. No extension: what deflates a message to a thousandth of its size would be
+    inflated before its size is known."""
+    environ, protocols = request.environ, request.headers.get("Sec-WebSocket-Protocol", "")
+    key = request.headers["Sec-WebSocket-Key"].strip()
+    for name in [name for name in environ if name.startswith("HTTP_")]:
+        del environ[name]
+    environ.update(HTTP_HOST="localhost", HTTP_CONNECTION="Upgrade", HTTP_UPGRADE="websocket")
+    environ.update(HTTP_SEC_WEBSOCKET_VERSION="13", HTTP_SEC_WEBSOCKET_KEY=key)
+    asked = (name.strip() for name in protocols.split(",", _SUBPROTOCOLS_READ)[:_SUBPROTOCOLS_READ])
+    if chosen := next((name for name in asked if name in SUBPROTOCOLS), None):
+        environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = chosen
+    # What is not read waits in the kernel, which would take megabytes.
+    environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD_BYTES)
+    environ[INPUT] = InputLimits(message_bytes, here.settings.stall_s, here.websocket_input)
+    environ["gunicorn.socket"] = WholeFrames(environ["gunicorn.socket"])
+
+
+def _check_handshake() -> None:
+    """RFC 6455 section 4.2.1; what wsproto finds wrong in it comes too late for an answer."""
+    if request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        raise Problem(426, "Upgrade required", "this is a WebSocket", headers={"Sec-WebSocket-Version": "13"})
+    try:
+        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise Problem(400, "Bad handshake", "Sec-WebSocket-Key must be 16 bytes in base64")
+
+
+def received(ws: Any, refuse: Callable[[Problem], None]) -> Iterator[dict[str, Any]]:
+    """The JSON objects that have come, one at a time. ``refuse`` gets what is wrong with one that is more than is
+    allowed. Raises ``Closed`` for what is no JSON object."""
+    while ws.input_buffer:
+        raw = ws.input_buffer.take()
+        if not raw.lstrip().startswith(b"{"):
+            raise Closed(1007, "send a JSON object")
+        try:
+            message = json_text.load(raw)
+        except json_text.Refused as exc:
+            if isinstance(exc.__cause__, orjson.JSONDecodeError):
+                raise Closed(1007, "send JSON") from exc
+            refuse(field_problem("body", str(exc)))
+        else:
+            yield message

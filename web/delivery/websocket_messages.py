@@ -1,0 +1,101 @@
+"""The messages of one WebSocket's client, put together and waiting, within bounds."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from web.limits.uploads import Uploads
+
+_WAITING = 32
+"""Messages that may wait before no more is read."""
+_WAITING_BYTES = 64 * 1024
+
+
+class Closed(Exception):
+    """This end closes: RFC 6455 close ``code`` and why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class InputLimits:
+    """What one socket may send: messages of ``most`` bytes, each within ``message_s``; ``uploads`` is shared."""
+
+    def __init__(self, most: int, message_s: float, uploads: Uploads) -> None:
+        self.most = most
+        self.message_s = message_s
+        self.uploads = uploads
+
+
+class Assembly:
+    """A message that comes in pieces: frames, or parts of one."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.began_at: float | None = None
+        """When the first piece came; None where none has."""
+        self._most = most
+        self._clock = clock
+        self._pieces = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def add(self, data: bytes, *, finished: bool) -> bytes | None:
+        """The message, if it is whole with this piece. Raises ``Closed`` if it is too large."""
+        if len(self._pieces) + len(data) > self._most:
+            raise Closed(1009, f"a message may have {self._most} bytes")
+        if finished and not self._pieces:
+            self.began_at = None
+            return data
+        if self.began_at is None:
+            self.began_at = self._clock()
+        self._pieces += data
+        if not finished:
+            return None
+        message = bytes(self._pieces)
+        self.clear()
+        return message
+
+    def clear(self) -> None:
+        """Forget what has come."""
+        self.began_at = None
+        self._pieces = bytearray()
+
+
+class Inbox:
+    """Whole messages that wait for the route. ``on_take`` is called after each that was taken."""
+
+    def __init__(self, on_take: Callable[[], None]) -> None:
+        self.size = 0
+        """Their bytes."""
+        self._messages: deque[bytes] = deque()
+        self._on_take = on_take
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def is_full(self) -> bool:
+        """No more is to be read now."""
+        return len(self._messages) >= _WAITING or self.size >= _WAITING_BYTES
+
+    def put(self, message: bytes) -> None:
+        """One more."""
+        self._messages.append(message)
+        self.size += len(message)
+
+    def take(self) -> bytes:
+        """The oldest message. Raises ``IndexError`` if there is none."""
+        message = self._messages.popleft()
+        self.size -= len(message)
+        self._on_take()
+        return message
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._messages.clear()
+        self.size = 0

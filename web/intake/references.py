@@ -1,0 +1,151 @@
+"""What one request refers to: conversations that it goes on from, items of earlier answers.
+
+Each job is read once for a request, whatever refers to it how often, and the sizes of what is stored are asked before
+it is read. What the references of a request add up to is bounded: each conversation by SPOOL_MAX_PROMPT_BYTES, all of
+a batch's by SPOOL_MAX_BODY_BYTES as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flask import request
+
+from spool.errors import JobGone, JobNotEnded, JobNotFound
+from spool.jobs.conversation import Answer
+from spool.jobs.conversation_blocks import UNDIVIDED, Divided, divide
+from spool.jobs.job import Job
+from web.delivery.peer import presence
+from web.folds import Result, check_wanted
+from web.problems import field_problem
+from web.services import State
+from web.slices import in_slices
+
+_ITEM = re.compile(r"(?:msg|fc|rs)_(j.*)_[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The conversation up to a job's end: its messages, their size, and the blocks that they fill."""
+
+    messages: list[dict[str, Any]]
+    size: int
+    divided: Divided
+
+
+NO_TURNS = Turns([], 0, UNDIVIDED)
+
+
+class Items(Result, Protocol):
+    """The output items of an answer, as a surface names them."""
+
+    def item(self, item_id: str) -> Mapping[str, Any] | None:
+        """This item; None if there is none."""
+        ...
+
+    def size_of(self, item_id: str) -> int:
+        """The bytes of its text."""
+        ...
+
+
+class References:
+    """The jobs of ``owner`` that one request refers to. ``items`` makes the output items of a job, where the surface
+    has such."""
+
+    def __init__(self, here: State, owner: str, items: Callable[[Job], Items] | None = None) -> None:
+        self._here = here
+        self._owner = owner
+        self._items = items
+        self._is_wanted = presence(request.environ)
+        self._turns: dict[str, Turns] = {}
+        self._answers: dict[str, Items | None] = {}
+        most = here.settings.max_prompt_bytes
+        self._most = most
+        self._left = max(most, here.settings.max_body_bytes)
+        self._entries_left = most
+        self._items_left = most
+
+    def turns(self, job_id: str, field: str) -> Turns:
+        """The conversation up to the job's end. What it had said counts, however it ended. ``field`` is
+        what refers to it. Raises ``JobNotFound``, ``JobGone``, ``JobNotEnded``, and a 413 ``Problem``."""
+        found = self._turns.get(job_id)
+        if found is None:
+            check_wanted(self._is_wanted)
+            found = self._turns[job_id] = self._read(job_id, field)
+        self._left -= found.size
+        if self._left < 0:
+            most = max(self._most, self._here.settings.max_body_bytes)
+            detail = (
+                f"makes the earlier turns of all submissions together longer than {most} bytes: send fewer at a time"
+            )
+            raise field_problem(field, detail, status=413)
+        return found
+
+    def item(self, item_id: str, field: str) -> Mapping[str, Any] | None:
+        """An output item of an earlier response; None if there is none. Raises a 413 ``Problem``."""
+        match = _ITEM.fullmatch(item_id)
+        if match is None or self._items is None:
+            return None
+        if match[1] not in self._answers:
+            self._answers[match[1]] = self._answer(match[1], field, self._items)
+        answer = self._answers[match[1]]
+        item = answer.item(item_id) if answer is not None else None
+        if item is not None and answer is not None:
+            self._items_left -= answer.size_of(item_id)
+            self._refuse_beyond(self._items_left, field)
+        return item
+
+    def _read(self, job_id: str, field: str) -> Turns:
+        here = self._here
+        job = here.store.look(job_id, self._owner)
+        if not job.ended:
+            raise JobNotEnded(job_id)
+        sizes = here.store.sizes(job_id)
+        self._refuse_beyond(self._most - sizes.input - (sizes.text if job.plain else 0), field)
+        messages: list[dict[str, Any]] = here.store.input_of(job_id)["messages"]
+        if job.plain:
+            # As the record has it: the log is longer.
+            text = here.store.look(job_id, self._owner, with_text=True).text
+            answer = {"role": "assistant", "content": text} if text else None
+            return _turns(messages, answer, sizes.input + sizes.text)
+        said = self._said(job, sizes.entries, field)
+        return _turns(messages, said.message(), sizes.input + said.size)
+
+    def _said(self, job: Job, entries: int, field: str) -> Answer:
+        self._count_entries(entries, field)
+        answer = Answer(job.id)
+        self._here.folds.fold(job, answer, self._is_wanted, after=job.attempt_first - 1)
+        return answer
+
+    def _answer(self, job_id: str, field: str, items: Callable[[Job], Items]) -> Items | None:
+        here = self._here
+        try:
+            job = here.store.look(job_id, self._owner)
+            self._count_entries(here.store.sizes(job_id).entries, field)
+        except (JobNotFound, JobGone):
+            return None
+        answer = items(job)
+        if job.ended:
+            return here.folds.result(job, answer, self._is_wanted)
+        here.folds.fold(job, answer, self._is_wanted)
+        return answer
+
+    def _count_entries(self, entries: int, field: str) -> None:
+        self._entries_left -= entries
+        if self._entries_left < 0:
+            detail = f"makes the logs that this request refers to longer than {self._most} entries"
+            raise field_problem(field, detail, status=413)
+
+    def _refuse_beyond(self, left: int, field: str) -> None:
+        if left < 0:
+            detail = f"refers to more than a prompt may have ({self._most} bytes)"
+            raise field_problem(field, detail, status=413)
+
+
+def _turns(messages: list[dict[str, Any]], answer: dict[str, Any] | None, size: int) -> Turns:
+    if answer:
+        messages = [*messages, answer]
+    return Turns(messages, size, divide(in_slices(messages)))

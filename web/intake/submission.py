@@ -1,0 +1,243 @@
+"""What a submit may say, checked field by field before anything is done, and the job that it becomes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+import orjson
+from flask import request
+from gunicorn.http.errors import ParseException
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.wsgi import get_input_stream
+
+from spool.errors import UnknownModel
+from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, new_job_id
+from spool.models.demo_params import DemoParams
+from spool.models.model import Model
+from web import json_text
+from web.intake.coalescing import CoalesceField, coalescing
+from web.intake.references import NO_TURNS, References
+from web.intake.shapes import Metadata, Pieces, Some, checked
+from web.limits.bodies import job_bytes
+from web.problems import Problem, field_problem, model_problem
+from web.services import State, state
+from web.slices import in_slices, pause
+
+MESSAGES_AT_MOST = 10_000
+_PARTS_AT_MOST = 1000
+_LONG_TEXT = 65_536
+"""JSON text that takes long enough to parse that others run before it is checked."""
+_PIECE_BYTES = 64 * 1024
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ContentPart(BaseModel):
+    """One part of a message, in OpenAI's shape; what its type needs goes to the model as it is."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Message(BaseModel):
+    """One message of a conversation, in OpenAI's shape."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | Annotated[Some[ContentPart], Field(max_length=_PARTS_AT_MOST)] | None = None
+
+
+def _not_blank(prompt: str) -> str:
+    if not prompt.strip():
+        raise ValueError("is empty")
+    return prompt
+
+
+class Submission(_Strict):
+    """The body of ``POST /jobs``."""
+
+    PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
+
+    prompt: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)] | None = None
+    messages: Annotated[Some[Message], Field(min_length=1, max_length=MESSAGES_AT_MOST)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    continue_from: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    priority: Priority = Field(Priority.INTERACTIVE, strict=False)
+    metadata: Metadata = Field(default_factory=dict)
+    ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    timeout_s: Annotated[float, Field(ge=0.1, le=604_800, allow_inf_nan=False)] | None = None
+    on_disconnect: OnDisconnect = Field(OnDisconnect.CONTINUE, strict=False)
+    on_worker_loss: OnWorkerLoss | None = Field(None, strict=False)
+    coalesce: CoalesceField = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Submission:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """The messages; a prompt is one from the user."""
+        if self.messages is None:
+            return [{"role": "user", "content": self.prompt}]
+        return [message.model_dump(exclude_unset=True) for message in in_slices(self.messages)]
+
+
+def json_body() -> Any:
+    """The body of a request for one job, as JSON. Raises a 413, 415 or 422 ``Problem``."""
+    if request.mimetype != "application/json":
+        raise Problem(415, "Wrong media type", "send application/json", headers={"Accept": "application/json"})
+    settings = state().settings
+    request.max_content_length = job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
+    return parse_json(body(), "body")
+
+
+def body() -> bytes:
+    """The request's body, which is whole: the rest of a batch must not get lost with its client. Raises a 413 for one
+    that is too large, a 415 for one that is compressed, and a 400 for one that broke off."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        # RFC 9110 section 15.5.16.
+        raise Problem(
+            415,
+            "Wrong content coding",
+            "send the body without Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
+    length, most = request.content_length, request.max_content_length or math.inf
+    if (length or 0) > most:
+        raise RequestEntityTooLarge
+    data = _received(most)
+    # Werkzeug does not say that fewer bytes came than were announced.
+    if length is not None and len(data) < length:
+        raise ClientDisconnected
+    return data
+
+
+def _received(most: float) -> bytes:
+    """What comes of the body. Not by ``request.get_data``, which holds a buffer of 64 KiB beside what has come while it
+    waits for more."""
+    stream, data = get_input_stream(request.environ), bytearray()
+    try:
+        # No name for a piece: it would live beside its copy until the next one comes.
+        size = -1
+        while size < len(data):
+            size = len(data)
+            data += stream.read(_PIECE_BYTES)
+            if len(data) > most:
+                raise RequestEntityTooLarge
+    except (OSError, ParseException) as exc:
+        raise ClientDisconnected from exc
+    return bytes(data)
+
+
+def parse_json(raw: bytes | memoryview, place: str) -> Any:
+    """JSON text as data. Raises a 422 ``Problem`` that names ``place``."""
+    try:
+        data = json_text.load(raw)
+    except json_text.Refused as exc:
+        raise field_problem(place, str(exc)) from exc
+    if len(raw) > _LONG_TEXT:
+        pause()
+    return data
+
+
+def parse_submission(data: Any, place: str = "") -> Submission:
+    """A submission from JSON data. Raises a 422 ``Problem`` with the path of each of the first wrong fields."""
+    return checked(Submission, data, place)
+
+
+def new_job(
+    here: State,
+    submission: Submission,
+    owner: str,
+    *,
+    place: str = "",
+    as_text: bool = False,
+    surface: str = "jobs",
+    references: References | None = None,
+) -> NewJob:
+    """The job that a submission becomes. ``references`` are those of the whole request, where it has more submissions.
+    Raises ``UnknownModel`` or a ``Problem``, and what ``References`` raises; nothing has been done then."""
+    model = known_model(here, submission.model, place)
+    default_ms = here.settings.batch_coalesce_ms if surface == "batches" else here.settings.coalesce_ms
+    earlier = NO_TURNS
+    if submission.continue_from:
+        references = references or References(here, owner)
+        earlier = references.turns(submission.continue_from, f"{place}continue_from")
+    new = NewJob(
+        id=new_job_id(shard=0),
+        owner=owner,
+        model=model.name,
+        input={
+            "messages": [*earlier.messages, *submission.conversation()],
+            "params": submission.params
+            if model.backend != "demo"
+            else check_demo_params(submission.params, f"{place}params"),
+        },
+        priority=submission.priority,
+        surface=surface,
+        metadata=submission.metadata,
+        ttl_s=submission.ttl_s or here.settings.job_ttl_s,
+        timeout_s=submission.timeout_s or here.settings.job_timeout_s,
+        start_s=model.start_s,
+        on_disconnect=submission.on_disconnect,
+        # Text cannot be unsaid: a job whose first reader gets bare text continues or fails, but does not begin anew.
+        on_worker_loss=submission.on_worker_loss or (OnWorkerLoss.FAIL if as_text else OnWorkerLoss.RESTART),
+        continuable=model.continues,
+        coalesce=coalescing(
+            submission.coalesce, is_said="coalesce" in submission.model_fields_set, default_ms=default_ms
+        ),
+        divided=earlier.divided,
+    )
+    check_size(here, new, f"{place}{'prompt' if submission.messages is None else 'messages'}", place)
+    return new
+
+
+def known_model(here: State, name: str | None, place: str = "") -> Model:
+    """The model of that name, or the default one. Raises a 422 ``Problem`` that lists some that there are."""
+    try:
+        return here.models.get(name)
+    except UnknownModel as exc:
+        raise model_problem(exc, place) from exc
+
+
+def check_size(here: State, new: NewJob, field: str, place: str = "") -> None:
+    """Raise a ``Problem`` if the job's input is too much to keep; ``field`` is what makes it so."""
+    try:
+        size = len(new.encode_input())
+    except orjson.JSONEncodeError as exc:
+        # Reading goes deeper than writing: 1024 levels, and 254.
+        raise field_problem(place.rstrip(".") or "body", "is nested too deeply") from exc
+    if size > here.settings.max_prompt_bytes:
+        detail = f"is longer than {here.settings.max_prompt_bytes} bytes, with all earlier turns"
+        raise field_problem(field, detail, status=413)
+
+
+def digest(data: Any) -> str:
+    """A digest of JSON data that does not depend on spaces or the order of names."""
+    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def idempotency_digest() -> str:
+    """A digest of the Idempotency-Key header; empty without one. Raises a 422 ``Problem``."""
+    value = request.headers.get("Idempotency-Key")
+    if value is None:
+        return ""
+    if not 1 <= len(value) <= 255 or not value.isprintable():
+        raise field_problem("Idempotency-Key", "must be 1 to 255 printable characters")
+    return hashlib.sha256(value.encode()).hexdigest()[:32]
+
+
+def check_demo_params(params: dict[str, Any], place: str) -> dict[str, Any]:
+    """The very params, if the demo can take them. Raises a 422 ``Problem``."""
+    checked(DemoParams, params, place)
+    return params

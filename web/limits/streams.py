@@ -1,0 +1,64 @@
+"""How many streams and connections a process carries."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from spool.errors import OwnerStreamsFull, TooManyStreams
+
+_BESIDE = 1000
+_OWN_FILES = 50
+
+
+def connections_for(max_streams: int) -> int:
+    """How many connections a process takes at a time: room beside the streams, so that /livez answers however many
+    there are, within the files that it may open. Some of those are its own, for Redis, the broker and what it reads;
+    those that streams have taken from the server do not count here."""
+    return max(1, min(max_streams + _BESIDE, _files() - _OWN_FILES - streams_for(max_streams)))
+
+
+def streams_for(max_streams: int) -> int:
+    """How many of them may be streams."""
+    return max(1, min(max_streams, (_files() - _OWN_FILES) // 2))
+
+
+def _files() -> int:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return files if files != resource.RLIM_INFINITY else sys.maxsize
+
+
+class StreamSlots:
+    """At most ``limit`` streams at a time in this process, and at most ``owner_limit`` of one owner (None: as many).
+    Other processes count their own."""
+
+    def __init__(self, limit: int, owner_limit: int | None = None) -> None:
+        self.limit = limit
+        self.owner_limit = limit if owner_limit is None else owner_limit
+        self.taken = 0
+        self._by_owner: Counter[str] = Counter()
+
+    def refuse_when_full(self, owner: str) -> None:
+        """Raise ``TooManyStreams`` or ``OwnerStreamsFull`` if there is no slot for this owner now."""
+        if self.taken >= self.limit:
+            raise TooManyStreams("stream limit reached in this process", retry_after_s=2.0)
+        if self._by_owner[owner] >= self.owner_limit:
+            detail = f"you have {self.owner_limit} streams open in this process, the limit of one owner; close some"
+            raise OwnerStreamsFull(detail, retry_after_s=2.0)
+
+    @contextmanager
+    def one(self, owner: str) -> Iterator[None]:
+        """Hold a slot. Raises ``TooManyStreams`` or ``OwnerStreamsFull`` at once when there is none."""
+        self.refuse_when_full(owner)
+        self.taken += 1
+        self._by_owner[owner] += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+            self._by_owner[owner] -= 1
+            if not self._by_owner[owner]:
+                del self._by_owner[owner]

@@ -1,0 +1,1 @@
+"""Spool's own API."""

@@ -1,0 +1,143 @@
+"""``/jobs``: submit, short polling, cancel, delete, list."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+from flask import Blueprint, Response, request
+from werkzeug.http import is_resource_modified
+
+from spool.errors import Draining, StoreUnavailable, TooManyStreams
+from spool.jobs.job import Status
+from spool.jobs.store import TEXT_PIECE_BYTES
+from spool.jobs.submission import Submitted
+from web import auth
+from web.arguments import int_arg
+from web.auth import scope
+from web.delivery.formats import text
+from web.delivery.streaming import streamed, wanted_by_submit
+from web.delivery.waiting import wait_for_end
+from web.intake.accept import accept
+from web.intake.submission import digest, idempotency_digest, json_body, new_job, parse_submission
+from web.json_response import json_response
+from web.native.job_document import job_response
+from web.negotiation import preferred_wait_s
+from web.problems import field_problem
+from web.services import State, state
+
+blueprint = Blueprint("jobs", __name__)
+
+_WAIT_AT_MOST_S = 55
+_POLL_AGAIN_S = "1"
+
+
+@blueprint.post("/jobs")
+@scope("jobs:write")
+def submit() -> Response:
+    """Accept a prompt: 202 and the job at once, or its stream, or (``Prefer: wait=N``) the finished job."""
+    here, data = state(), json_body()
+    submission = parse_submission(data)
+    media_type = wanted_by_submit()
+    new = new_job(here, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
+    new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
+    with ExitStack() as place:
+        if media_type is not None:
+            # Before the job is there: a 503 says that nothing was done.
+            here.hold_stream(new.owner, place)
+        submitted = accept(here, new)
+        response = _streamed(submitted, media_type, place) if media_type is not None else _answer(here, submitted)
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+def _streamed(submitted: Submitted, media_type: str, place: ExitStack) -> Response:
+    try:
+        return streamed(submitted.job, 0, media_type, submitted=True, place=place)
+    except Draining:
+        # It began while the job was written. The job is accepted, and can be read elsewhere.
+        return _accepted(submitted)
+
+
+def _answer(here: State, submitted: Submitted) -> Response:
+    job = submitted.job
+    wait_s = preferred_wait_s()
+    if wait_s is not None:
+        wait_s = min(wait_s, _WAIT_AT_MOST_S)
+        # Accepted it is, whatever keeps us from seeing its end.
+        with suppress(TooManyStreams, StoreUnavailable):
+            if job.ended or wait_for_end(here, job, wait_s):
+                finished = here.store.look(job.id, job.owner, with_text=True, text_bytes=TEXT_PIECE_BYTES)
+                headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
+                return job_response(here.store, finished, headers)
+    return _accepted(submitted)
+
+
+def _accepted(submitted: Submitted) -> Response:
+    job, status = submitted.job, 200 if submitted.replayed else 202
+    return json_response(job.public(), status, {"Location": f"/jobs/{job.id}", "Retry-After": _POLL_AGAIN_S})
+
+
+@blueprint.get("/jobs/<job_id>")
+@scope("jobs:read")
+def show(job_id: str) -> Response:
+    """Short polling: the job with its text so far; 304 while nothing has changed."""
+    here = state()
+    job = here.store.look(job_id, auth.owner(), with_text=True, text_bytes=TEXT_PIECE_BYTES)
+    etag = f"{job.last_entry}-{job.status}-{job.queue_position}-{bool(job.cancel_requested_at)}"
+    if not is_resource_modified(request.environ, etag=etag):
+        response = Response(status=304, headers={"Cache-Control": "no-store"})
+    else:
+        response = job_response(here.store, job, {} if job.ended else {"Retry-After": _POLL_AGAIN_S})
+    response.set_etag(etag)
+    return response
+
+
+@blueprint.post("/jobs/<job_id>/cancel")
+@scope("jobs:write")
+def cancel(job_id: str) -> Response:
+    """Ask for the job's end, in any state, from any instance, any number of times."""
+    store = state().store
+    return job_response(store, store.cancel(job_id, auth.owner(), text_bytes=TEXT_PIECE_BYTES))
+
+
+@blueprint.delete("/jobs/<job_id>")
+@scope("jobs:write")
+def delete(job_id: str) -> Response:
+    """Forget a job that has ended."""
+    state().store.delete(job_id, auth.owner())
+    return Response(status=204)
+
+
+@blueprint.get("/jobs")
+@scope("jobs:read")
+def listing() -> Response:
+    """The caller's own jobs, newest first, without their text."""
+    limit = int_arg("limit", default=50, low=1, high=200)
+    page = state().store.newest(
+        auth.owner(),
+        status=_status_arg(),
+        batch=request.args.get("batch"),
+        limit=limit,
+        cursor=_cursor_arg(),
+    )
+    return json_response(
+        {"jobs": [job.public(with_text=False) for job in page.jobs], "cursor": page.cursor, "limit": limit}
+    )
+
+
+def _status_arg() -> Status | None:
+    value = request.args.get("status")
+    try:
+        return Status(value) if value is not None else None
+    except ValueError:
+        raise field_problem("status", f"must be one of {', '.join(Status)}") from None
+
+
+def _cursor_arg() -> str | None:
+    value = request.args.get("cursor")
+    if value is not None and not re.fullmatch(r"[0-9]{1,18}", value):
+        raise field_problem("cursor", "is none that this server gave out")
+    return value

@@ -1,0 +1,43 @@
+"""``GET /jobs/{id}/stream``: the log as SSE, NDJSON or bare text, by ``Accept``."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from web import auth
+from web.arguments import requested_cursor
+from web.auth import scope
+from web.delivery.formats import sse
+from web.delivery.streaming import MEDIA_TYPES, streamed
+from web.negotiation import best_media_type
+from web.problems import Problem, answer_at
+from web.services import state
+
+blueprint = Blueprint("stream", __name__)
+
+_TEMPORARY = frozenset({429, 503})
+
+
+def _unavailable(problem: Problem) -> Response | None:
+    """Any 4xx or 5xx ends an EventSource for good, and these pass."""
+    if problem.status in _TEMPORARY and best_media_type(MEDIA_TYPES) == sse.MEDIA_TYPE:
+        return sse.unavailable_response(problem.title, problem.detail)
+    return None
+
+
+answer_at("stream.stream", _unavailable)
+
+
+@blueprint.get("/jobs/<job_id>/stream")
+@scope("jobs:read")
+def stream(job_id: str) -> Response:
+    """Follow a job's log. Goes on until its end, over any number of reconnects."""
+    after = requested_cursor()
+    job = state().store.look(job_id, auth.owner())
+    media_type = best_media_type(MEDIA_TYPES)
+    if media_type is None:
+        raise Problem(406, "Not acceptable", f"accept one of {', '.join(MEDIA_TYPES)}, or send no Accept")
+    if media_type == sse.MEDIA_TYPE and job.ended and after == job.last_entry:
+        # The one answer on which an EventSource stops for good.
+        return Response(status=204, headers={"Cache-Control": "no-store"})
+    return streamed(job, after, media_type)

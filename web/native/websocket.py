@@ -1,0 +1,166 @@
+"""``GET /jobs/{id}/ws``: one job's log over a WebSocket, a text frame per entry.
+
+Subprotocols: ``spool.json`` (the default), where a frame is an entry, and ``spool.text``, where it is the bare text of
+a token. Text cannot be unsaid: a restart after text was sent, or missing entries, close a text socket with 1011; the
+close that follows a job which failed or was cancelled says so in its reason.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+from flask import Flask, request
+
+from spool.following.reader import Reader
+from spool.jobs.entries import Entry, is_terminal, kind_of
+from spool.jobs.log import Gap, Row
+from web import auth
+from web.arguments import cursor_of
+from web.delivery.websocket import frame, received, socket_route
+from web.delivery.websocket_input import PING_S
+from web.delivery.websocket_messages import Closed
+from web.problems import Problem
+from web.services import State
+
+_ROWS = 500
+
+
+class JsonFrames:
+    """``spool.json``: an entry is a JSON object."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
+        """One entry, one frame."""
+        return frame(raw)
+
+    def gap(self, gap: Gap) -> bytes:
+        """Entries are missing."""
+        return frame(orjson.dumps({"type": "gap", **gap.public()}))
+
+
+JSON_FRAMES = JsonFrames()
+
+
+def install(app: Flask) -> None:
+    """Register the route."""
+    socket_route(app, "/jobs/<job_id>/ws", "jobs:read", follow_job)
+
+
+def follow_job(here: State, ws: Any, job_id: str) -> None:
+    """Serve one job's log, and take ``{"type": "cancel"}``."""
+    try:
+        after = cursor_of(request.args.get("after"), "after")
+    except Problem as problem:
+        raise Closed(1008, problem.detail) from problem
+    owner = auth.owner()
+    job = here.store.look(job_id, owner)
+    with here.follower.attach(job, after) as reader:
+        live = LiveFrames(ws, reader)
+        send = live.send
+        if ws.subprotocol == "spool.text":
+            if after == 0:
+                # From the beginning: that of the attempt that counts.
+                reader.cursor = job.attempt_first - 1
+            send = TextSender(ws, reader, said=after > 0).send
+        ws.event.on_set = reader.wake
+        while ws.connected:
+            for message in received(ws, _refuse):
+                if message.get("type") != "cancel":
+                    raise Closed(1008, 'the only message here is {"type": "cancel"}')
+                here.store.cancel(job_id, owner, text_bytes=0)
+            ended = send()
+            if ended:
+                return
+            if ended is None:
+                _wait(reader)
+
+
+def _refuse(problem: Problem) -> None:
+    raise Closed(1007, problem.detail)
+
+
+class LiveFrames:
+    """Sends entries as JSON. While its greenlet has nothing to do but to wait for the next one, whoever brings that
+    sends it as well."""
+
+    def __init__(self, ws: Any, reader: Reader) -> None:
+        self._ws = ws
+        self._reader = reader
+        self._left: bytes | memoryview = b""
+
+    def send(self) -> bool | None:
+        """As ``send_entries``."""
+        self._reader.on_wake = None
+        if left := self._left:
+            self._left = b""
+            self._ws.sock.send(left)
+        ended = send_entries(self._ws, self._reader)
+        if ended is None:
+            self._reader.on_wake = self._look
+        return ended
+
+    def _look(self) -> bool:
+        if self._left or self._ws.input_buffer or not self._ws.connected or self._reader.feed.ended:
+            return False
+        data = self._reader.take_live(JSON_FRAMES)
+        if data is None:
+            return False
+        self._left = self._ws.sock.send_now(data)
+        return not self._left
+
+
+def _wait(reader: Reader) -> None:
+    if reader.must_leave:
+        raise Closed(1001, "this server is going away, come back")
+    reader.tick_at = time.monotonic() + PING_S
+    reader.wait()
+
+
+def send_entries(ws: Any, reader: Reader) -> bool | None:
+    """Send what has gathered: whether the log ends with it, None if there was nothing."""
+    taken = reader.take(JSON_FRAMES)
+    if taken is None:
+        return None
+    if taken.gap is not None:
+        ws.sock.send(JSON_FRAMES.gap(taken.gap))
+    if taken.data:
+        ws.sock.send(taken.data)
+    if taken.gone:
+        raise Closed(4410, "gone")
+    return taken.ended
+
+
+class TextSender:
+    """Sends tokens as bare text, and knows whether its client has some already (``said``)."""
+
+    def __init__(self, ws: Any, reader: Reader, *, said: bool) -> None:
+        self._ws = ws
+        self._reader = reader
+        self._said = said
+
+    def send(self) -> bool | None:
+        """As ``send_entries``. Raises ``Closed`` where the text cannot go on, or did not end with ``done``."""
+        rows, gap, ended = self._reader.take_rows(_ROWS)
+        if gap is not None:
+            raise Closed(4410, "gone") if gap.earliest is None and ended else Closed(1011, "entries are missing")
+        frames = b"".join([self._frame(row) for row in rows])
+        if frames:
+            self._ws.sock.send(frames)
+        if rows and is_terminal(rows[-1][1]) and kind_of(rows[-1][1]) != b"done":
+            raise Closed(1000, f"the job ended: {kind_of(rows[-1][1]).decode()}")
+        return ended if rows or ended else None
+
+    def _frame(self, row: Row) -> bytes:
+        if self._said and kind_of(row[1]) == b"restarted":
+            raise Closed(1011, "the answer was begun anew")
+        data = text_frame(row[1])
+        self._said = self._said or bool(data)
+        return data
+
+
+def text_frame(raw: bytes) -> bytes:
+    """``spool.text``: the bare text of a token; what has none sends nothing."""
+    if kind_of(raw) != b"token":
+        return b""
+    return frame(str(Entry.decode(raw).fields["text"]).encode())

@@ -1,0 +1,162 @@
+"""The jobs that one socket of ``/ws`` follows: each in a greenlet, at most a hundred, and one page for all of them.
+
+Each but the first takes a stream's place, since it costs what a stream does; the first has the socket's own.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from typing import Any
+
+import gevent
+import orjson
+from gevent.lock import RLock
+
+from spool.errors import StoreUnavailable
+from spool.following.reader import Reader
+from spool.jobs.job import Job
+from spool.jobs.log import Gap
+from web import auth
+from web.delivery.websocket import frame
+from web.problems import Problem
+from web.services import State
+
+log = logging.getLogger("spool.web")
+
+FOLLOWED_AT_MOST = 100
+_ROWS = 500
+
+
+class Followed:
+    """All that one socket follows."""
+
+    def __init__(self, here: State, ws: Any) -> None:
+        self._here = here
+        self._ws = ws
+        self._jobs: dict[str, _Following] = {}
+        self.turn = RLock()
+        """Held from the read of a page until it is sent: for a client that takes nothing one page is kept, not one for
+        each job."""
+
+    def say(self, document: dict[str, Any]) -> None:
+        """Send one message."""
+        self.send(frame(orjson.dumps(document)))
+
+    def send(self, frames: bytes) -> None:
+        """Send whole frames."""
+        self._ws.sock.send(frames)
+
+    def refuse_when_full(self) -> None:
+        """Raise a 429 ``Problem``, or ``TooManyStreams``, where another job cannot be followed. A job that is not
+        followed any more counts until what was read of it is sent."""
+        if len(self._jobs) >= FOLLOWED_AT_MOST:
+            raise Problem(429, "Too many requests", f"a socket follows at most {FOLLOWED_AT_MOST} jobs")
+        if self._jobs:
+            self._here.slots.refuse_when_full(auth.owner())
+
+    def follow(self, job: Job, after: int) -> None:
+        """Follow a job from ``after`` on. If it is followed already, it begins again there. Raises as
+        ``refuse_when_full``."""
+        if following := self._jobs.get(job.id):
+            following.move(self._here.follower.attach(job, after))
+            return
+        self.refuse_when_full()
+        with ExitStack() as entering:
+            if self._jobs:
+                entering.enter_context(self._here.slots.one(job.owner))
+            reader = self._here.follower.attach(job, after)
+            self._jobs[job.id] = _Following(self, job.id, reader, entering.pop_all())
+
+    def unfollow(self, job_id: str) -> None:
+        """Follow it no more."""
+        if following := self._jobs.get(job_id):
+            following.move(None)
+
+    def close(self) -> None:
+        """Follow nothing any more. The socket is gone or going, so no send takes long."""
+        for following in list(self._jobs.values()):
+            following.move(None)
+
+    def leave(self, reader: Reader) -> None:
+        """The reader reads no more."""
+        self._here.follower.leave(reader)
+
+    def forget(self, job_id: str) -> None:
+        """The job's greenlet has ended."""
+        del self._jobs[job_id]
+
+    def broke(self) -> None:
+        """The connection did."""
+        self._ws.connected = False
+
+
+class _Following:
+    """One job, in a greenlet of its own. It is never killed: that could break off a frame."""
+
+    def __init__(self, socket: Followed, job_id: str, reader: Reader, place: ExitStack) -> None:
+        self._socket = socket
+        self._job_id = job_id
+        self._head = b'{"type":"entry","job":"%b","entry":' % job_id.encode()
+        self._reader: Reader | None = reader
+        self._place = place
+        gevent.spawn(self._run)
+
+    def move(self, reader: Reader | None) -> None:
+        """Go on with another reader, or end."""
+        before, self._reader = self._reader, reader
+        if before is not None:
+            self._socket.leave(before)
+            before.wake()
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except OSError:
+            # The client left, or takes nothing.
+            self._socket.broke()
+        except Exception:
+            # The boundary: the socket of a job that cannot be followed would be silent.
+            log.exception("a job that a socket follows broke")
+            self._socket.broke()
+        finally:
+            self.move(None)
+            self._socket.forget(self._job_id)
+            self._place.close()
+
+    def _follow(self) -> None:
+        try:
+            while (reader := self._reader) is not None:
+                with self._socket.turn:
+                    # It may have moved while it waited for its turn.
+                    has_sent, has_ended = self._send(reader) if self._reader is reader else (True, False)
+                if has_ended and self._reader is reader:
+                    return
+                if not has_sent:
+                    reader.wait()
+        except StoreUnavailable:
+            self._socket.say(self._error(503, "Redis cannot be reached now"))
+
+    def _send(self, reader: Reader) -> tuple[bool, bool]:
+        """Send what has gathered; whether there was something, and whether the log ends with it."""
+        rows, gap, ended = reader.take_rows(_ROWS)
+        if gap is not None:
+            self._socket.say({"type": "gap", "job": self._job_id, **gap.public()})
+        frames = b"".join([frame(self._head + raw + b"}") for _id, raw in rows])
+        has_rows = bool(rows)
+        # Not both are kept while the client takes its time.
+        del rows
+        if frames:
+            self._socket.send(frames)
+        if ended:
+            self._end(reader, gap)
+        return has_rows or ended, ended
+
+    def _end(self, reader: Reader, gap: Gap | None) -> None:
+        if gap is not None and gap.earliest is None:
+            self._socket.say(self._error(410, "nothing is left of this log"))
+        else:
+            self._socket.say({"type": "ended", "job": self._job_id, "last": reader.cursor})
+
+    def _error(self, status: int, detail: str) -> dict[str, Any]:
+        return {"type": "error", "job": self._job_id, "status": status, "detail": detail}

@@ -1,0 +1,114 @@
+"""``GET /ws``: many jobs on one WebSocket.
+
+In: ``{"type":"submit", …}`` (the fields of ``POST /jobs``, and ``ref``, which the answer repeats),
+``{"type":"follow","job","after"}``, ``unfollow``, ``cancel``.
+Out: ``accepted``, ``entry``, ``ended``, ``gap``, ``error``. An ``error`` that answers a submit means that there is no
+job, unless it comes behind ``accepted`` and names the job: then the job goes on, and is not followed here.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import gevent
+from flask import Flask
+
+from spool.errors import SpoolError
+from web import auth
+from web.delivery.websocket import received, socket_route
+from web.delivery.websocket_messages import Closed
+from web.intake.accept import accept
+from web.intake.submission import new_job, parse_submission
+from web.native.websocket_follow import Followed
+from web.problems import Problem, field_problem, problem_of
+from web.services import State
+
+
+def install(app: Flask) -> None:
+    """Register the route."""
+    socket_route(app, "/ws", "jobs:write", serve, takes_prompts=True)
+
+
+class _Caller:
+    """One client's socket, and what it follows."""
+
+    def __init__(self, here: State, ws: Any, owner: str) -> None:
+        self.here = here
+        self.owner = owner
+        self.followed = Followed(here, ws)
+
+    def answer(self, message: dict[str, Any]) -> None:
+        """Do what a message asks for; what is wrong with it is answered."""
+        context = {name: message[name] for name in ("ref", "job") if isinstance(message.get(name), str)}
+        try:
+            self._do(message, context)
+        except Problem as problem:
+            self.refuse(problem, context)
+        except SpoolError as exc:
+            self.refuse(problem_of(exc), context)
+
+    def refuse(self, problem: Problem, context: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Answer a message with what is wrong with it."""
+        document = problem.document()
+        self.followed.say({**context, **document, "problem": document["type"], "type": "error"})
+
+    def _do(self, message: dict[str, Any], context: dict[str, Any]) -> None:
+        match message.get("type"):
+            case "submit":
+                self._submit(message, context)
+            case "follow":
+                self._follow(message)
+            case "unfollow":
+                self.followed.unfollow(_job_of(message))
+            case "cancel":
+                self.here.store.cancel(_job_of(message), self.owner, text_bytes=0)
+            case _:
+                raise field_problem("type", "must be submit, follow, unfollow or cancel")
+
+    def _submit(self, message: dict[str, Any], context: dict[str, Any]) -> None:
+        # Before there is a job: an error means that there is none.
+        self.followed.refuse_when_full()
+        fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
+        new = new_job(self.here, parse_submission(fields), self.owner, surface="ws")
+        job = accept(self.here, new).job
+        context["job"] = job.id
+        self.followed.say({"type": "accepted", **context, "status": job.status})
+        self.followed.follow(job, 0)
+
+    def _follow(self, message: dict[str, Any]) -> None:
+        after = message.get("after", 0)
+        if type(after) is not int or not 0 <= after < 10**18:
+            raise field_problem("after", "must be the number of an entry, or 0")
+        self.followed.follow(self.here.store.look(_job_of(message), self.owner), after)
+
+
+def serve(here: State, ws: Any) -> None:
+    """Answer messages until the client leaves or this server does."""
+    caller, leave_at = _Caller(here, ws, auth.owner()), float("inf")
+    try:
+        while ws.connected:
+            if here.draining and leave_at == float("inf"):
+                # Spread, as the streams are.
+                leave_at = time.monotonic() + random.random() * here.spread_s
+            if time.monotonic() >= leave_at:
+                raise Closed(1001, "this server is going away, come back")
+            if not ws.input_buffer:
+                ws.event.wait(1.0)
+                ws.event.clear()
+            for message in received(ws, caller.refuse):
+                caller.answer(message)
+                # One client's messages hold up nobody else's.
+                gevent.sleep(0)
+    finally:
+        caller.followed.close()
+
+
+def _job_of(message: dict[str, Any]) -> str:
+    job_id = message.get("job")
+    if not isinstance(job_id, str):
+        raise field_problem("job", "must be a job's id")
+    return job_id

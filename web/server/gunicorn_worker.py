@@ -1,0 +1,266 @@
+"""gunicorn's gevent worker, with bounds on what a client may do to it: how long it may take for a request, how much of
+one is read, how long it may take nothing of an answer, and how many connections may wait for their clients.
+
+gunicorn has none of these. It would drain a body that was not wanted for as long as it comes, without a turn for other
+greenlets; and a client that sends nothing, stops reading, or whose machine is gone would hold its connection for ever.
+"""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import socket
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import Any
+
+import gevent
+import gevent.socket
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.workers.base_async import ALREADY_HANDLED
+from gunicorn.workers.ggevent import GeventWorker
+
+from spool.deadline import Deadline
+from spool.settings import WebSettings
+from web.limits.uploads import Uploads
+from web.problems import Problem
+from web.rounds import ROUNDS
+from web.server.client_socket import ClientSocket
+from web.server.connections import Connection, ConnectionTable
+from web.server.hijack import HandOver, Stream
+from web.server.refusals import refusal
+from web.server.request import BoundedRequest, Limits
+from web.server.sockets import reset_on_close
+from web.server.source import Source, TooSlow
+from web.server.turns import Turns
+from web.services import State
+
+log = logging.getLogger("spool.web")
+
+_UNSENT_BYTES = 64 * 1024
+_BEAT_S = 0.5
+_DRAIN_CHECK_S = 0.1
+_IDLE_WHILE_DRAINING_S = 2.0
+"""How long a kept connection may be without a request once the process stops. One that is used gets its answer, and is
+told that it was the last; one that is not used for so long is hardly used just when it is closed."""
+_LINGER_S = 2.0
+_LINGER_BYTES = 16 * 1024 * 1024
+"""So much of a body that was not wanted is read and forgotten before its connection closes, so that its client gets the
+answer."""
+_UPLOADS = 8
+"""Bodies of the largest size that may be held at a time while they are received."""
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """Serves connections within the limits of the settings."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = WebSettings.read()
+        self._stall_s = settings.stall_s
+        self._limits = Limits(settings.headers_s, settings.body_s, self.cfg.keepalive)
+        self._table = ConnectionTable(self.cfg.worker_connections)
+        self._turns = Turns()
+        self._uploads = Uploads(_UPLOADS * settings.max_body_bytes)
+        self._requests: dict[Any, tuple[Any, Any]] = {}
+        """The request that is answered on each connection, and the client's address."""
+
+    def load_wsgi(self) -> None:
+        """The application, and what takes streams out of it."""
+        super().load_wsgi()
+        app: Any = self.wsgi
+        self.app_state: State = app.extensions["spool"]
+        self.wsgi: Any = HandOver(app, self)
+
+    def run(self) -> None:
+        """Serve. When told to stop, answer what has come, let streams end, and close what is idle."""
+        servers = [self._server(sock) for sock in self.sockets]
+        while self.alive:
+            self.notify()
+            gevent.sleep(_BEAT_S)
+        for server in servers:
+            _accept_the_rest(server)
+            server.close()
+        # The master kills what is not gone by then.
+        deadline = Deadline.after(max(0.0, self.cfg.graceful_timeout - 1))
+        hang_up = Deadline.after(min(_IDLE_WHILE_DRAINING_S, deadline.left_s))
+        while (self.app_state.slots.taken or self._table.open) and not deadline.passed:
+            self.notify()
+            if hang_up.passed:
+                self._table.hang_up_idle()
+            gevent.sleep(_DRAIN_CHECK_S)
+        for server in servers:
+            server.stop(timeout=1)
+
+    def _server(self, sock: Any) -> StreamServer:
+        sock.setblocking(1)
+        server = StreamServer(sock, handle=partial(self.handle, sock), spawn=Pool(self.worker_connections))
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        server.start()
+        return server
+
+    def is_already_handled(self, respiter: Any) -> bool:
+        """A connection that was given away is not read from any more."""
+        if respiter is ALREADY_HANDLED:
+            raise StopIteration
+        return False
+
+    def give(self, sock: Any, stream: Stream, *, chunked: bool) -> None:
+        """Begin the stream on the connection, which gunicorn finds closed then."""
+        request, addr = self._requests[sock]
+        # What came of another request together with this one is not passed on: its client sees the connection close,
+        # and asks again.
+        may_go_on = self.cfg.keepalive and not request.should_close() and not request.unreader.take_buffered()
+        plain = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+        plain.setblocking(False)
+        stream.begin(plain, chunked=chunked, give_back=partial(self._take_back, addr) if may_go_on else None)
+
+    def _take_back(self, addr: Any, plain: _socket.socket) -> None:
+        # Also while the process stops: the client was not told that no request may follow.
+        client = gevent.socket.socket(plain.family, plain.type, plain.proto, plain.detach())
+        gevent.spawn(self.handle, client, client, addr, is_kept=True)
+
+    def handle(self, listener: Any, client: Any, addr: Any, *, is_kept: bool = False) -> None:  # noqa: ARG002 - gunicorn's
+        """One connection. ``is_kept``: it has carried a request before."""
+        sock = ClientSocket.of(client, self.app_state.unsent)
+        connection = Connection(sock, addr)
+        sock.on_stall = partial(self._table.stall, connection)
+        sock.on_proceed = partial(self._table.proceed, connection)
+        self._table.enter()
+        try:
+            # It may be closed by now; whoever reads from it will see.
+            with suppress(OSError):
+                hold_little(sock)
+                ask_when_quiet(sock, self._stall_s)
+            self._serve(connection, addr, is_kept=is_kept)
+        except (OSError, NoMoreData):
+            log.debug("a client left", exc_info=True)
+        finally:
+            self._table.leave(connection)
+            sock.close()
+            # They know the connection, which knows the socket.
+            del sock.on_stall, sock.on_proceed
+
+    def _serve(self, connection: Connection, addr: Any, *, is_kept: bool) -> None:
+        """Its requests, one after the other."""
+        source = Source(connection.sock, self._turns)
+        for number in count(1):
+            if not self._await_request(connection, source, is_kept=is_kept or number > 1):
+                return
+            if not self._answer(connection, source, addr, number):
+                return
+
+    def _answer(self, connection: Connection, source: Source, addr: Any, number: int) -> bool:
+        """One request. Whether another one may follow."""
+        # It has begun to arrive, and does not wait for its client here.
+        self._table.proceed(connection)
+        ROUNDS.enter()
+        self._table.receive(connection)
+        lingers = True
+        request: BoundedRequest | None = None
+        try:
+            request = BoundedRequest(self.cfg, source, addr, number, self._limits, self._uploads)
+            if self._exchange(connection, request, addr):
+                return True
+            lingers = not request.body.is_whole
+        except OSError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the boundary: each is answered, and logged if it is a fault of ours
+            self._refuse(connection, source, exc)
+        finally:
+            # The request knows its source: what it holds would wait for a search through all objects.
+            source.request = request = None
+        # Only here, where no trace of an exception holds what came of the request.
+        if lingers:
+            self._linger(connection, source)
+        return False
+
+    def _exchange(self, connection: Connection, request: BoundedRequest, addr: Any) -> bool:
+        """The answer to a request. Whether what comes next on the connection is another one."""
+        request.body.on_begin = partial(self._table.receive, connection)
+        request.body.on_end = partial(self._table.proceed, connection)
+        self._table.proceed(connection)
+        with suppress(StopIteration):
+            self.handle_request(addr, request, connection.sock, addr)
+            self._table.receive(connection)
+            return request.body.leave()
+        return False
+
+    def _await_request(self, connection: Connection, source: Source, *, is_kept: bool) -> bool:
+        """Whether a request begins to arrive in time."""
+        self._table.idle(connection)
+        if not is_kept:
+            within_s = self._limits.headers_s
+        elif self.alive:
+            within_s = self._limits.idle_s
+        else:
+            within_s = _IDLE_WHILE_DRAINING_S
+        return source.await_request(within_s)
+
+    def _refuse(self, connection: Connection, source: Source, exc: Exception) -> None:
+        request = source.request
+        if not isinstance(exc, (ParseException, Problem, TooSlow)):
+            log.error("a request failed: %s", getattr(request, "path", None), exc_info=exc)
+        answer = refusal(exc, getattr(request, "method", None), getattr(request, "path", None))
+        connection.sock.settimeout(self._stall_s)
+        connection.sock.sendall(answer)
+
+    def _linger(self, connection: Connection, source: Source) -> None:
+        if connection.sock.fileno() >= 0:
+            # It has its answer: any other connection may have its place.
+            self._table.idle(connection)
+            source.linger(_LINGER_BYTES, _LINGER_S)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """One request: its body has to come, and its answer to be taken, piece by piece within the limit. Between
+        requests gunicorn's own ``keepalive`` counts."""
+        limit(sock, self._stall_s)
+        self._requests[sock] = req, addr
+        if self._table.is_crowded:
+            req.force_close()
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except TimeoutError:
+            log.info("a client took nothing for %g s; its connection is reset", self._stall_s)
+            with suppress(OSError):
+                reset_on_close(sock)
+            # As after an answer that was the connection's last.
+            raise StopIteration from None
+        finally:
+            del self._requests[sock]
+            limit(sock, None)
+
+
+def _accept_the_rest(server: StreamServer) -> None:
+    """Take in the connections that the kernel has accepted: they would be reset when the socket closes."""
+    while not server.full() and (accepted := server.do_read()):
+        server.do_handle(*accepted)
+
+
+def hold_little(sock: socket.socket) -> None:
+    """Let the kernel take little more than what is on its way to the client: else a slow reader is known as one only
+    after 4 MB, and a few hundred of them use up what the machine has for all connections."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+
+
+def ask_when_quiet(sock: socket.socket, stall_s: float) -> None:
+    """Let the kernel ask a client on whose stream nothing comes whether it is there."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # macOS has other names for these, and asks after two hours.
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(stall_s / 2)))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, round(stall_s / 6)))
+
+
+def limit(sock: Any, stall_s: float | None) -> None:
+    """Bound each send and receive; and let the kernel give up a client that acknowledges nothing for so long: that
+    its network is gone is not seen by sends, which succeed until the buffer is full."""
+    sock.settimeout(stall_s)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # The connection may be closed by now.
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round((stall_s or 0) * 1000))

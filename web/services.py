@@ -1,0 +1,150 @@
+"""What the routes of one web process share: the way to Redis, the follower, the bell, the model table."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import cast
+
+import gevent
+from flask import current_app
+
+from spool.background import spawn_forever
+from spool.bell import Bell, celery_app
+from spool.bell_queue import bell_queue
+from spool.conditions import NAMES, Conditions
+from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
+from spool.following.follower import Follower
+from spool.jobs.keeper import Keeper
+from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.store import JobStore
+from spool.models.table import ModelTable
+from spool.redis.link import RedisLink
+from spool.redis.server_check import FitnessCheck
+from spool.redis.urls import broker_url_from
+from spool.settings import WebSettings
+from web.condition_gauge import show_condition
+from web.folds import Folds
+from web.limits.streams import StreamSlots, streams_for
+from web.limits.unsent import Unsent
+from web.limits.uploads import Uploads
+
+log = logging.getLogger("spool.web")
+
+_WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
+"""Of messages that have not come as a whole, or wait, on all WebSockets of a process."""
+_LOOK_S = 2.0
+
+
+@dataclass
+class State:
+    """One per process. Built without touching Redis; ``start`` begins what runs beside the requests."""
+
+    settings: WebSettings
+    link: RedisLink
+    store: JobStore
+    follower: Follower
+    bell: Bell
+    models: ModelTable
+    keeper: Keeper
+    slots: StreamSlots
+    folds: Folds
+    unsent: Unsent
+    limits: OwnerLimits
+    conditions: Conditions
+    fitness: FitnessCheck
+    websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
+    draining: bool = False
+    beaten_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def build(cls, settings: WebSettings) -> State:
+        """The state of this process, from its settings."""
+        redis_url = settings.redis_url.get_secret_value()
+        if not redis_url:
+            raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
+        link = RedisLink(redis_url, connections=6, name="spool-web")
+        broker_url = settings.broker_url.get_secret_value()
+        app = celery_app(broker_url or broker_url_from(redis_url))
+        bell = Bell(bell_queue(app, broker_url or redis_url))
+        # Logs are read over a link of their own, so that a storm of requests cannot hold up what is live.
+        follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
+        limits = settings.owner_limits(streams_for(settings.max_streams))
+        conditions = Conditions(show_condition)
+        return cls(
+            settings=settings,
+            link=link,
+            store=JobStore(link),
+            follower=follower,
+            bell=bell,
+            models=ModelTable(
+                link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
+            ),
+            keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
+            unsent=Unsent(settings.max_unsent_bytes),
+            slots=StreamSlots(streams_for(settings.max_streams), limits.streams),
+            conditions=conditions,
+            fitness=FitnessCheck(link, conditions, watermark=settings.memory_watermark, counts_workers=True),
+            folds=Folds(follower),
+            limits=limits,
+        )
+
+    def start(self) -> None:
+        """Follow, keep, watch Redis, and open the broker's connection before the first job needs it."""
+        for name in NAMES:
+            show_condition(name, False)
+        self.follower.start()
+        spawn_forever(lambda: self.keeper.run(gevent.sleep, lambda: self.draining))
+        spawn_forever(self._watch_redis)
+        self.bell.start()
+
+    @property
+    def spread_s(self) -> float:
+        """Over how long the streams' ends are spread when this process drains: most of the drain time."""
+        return self.settings.drain_s * 0.6
+
+    def drain(self) -> None:
+        """Streams end, spread over most of the drain time; whoever reads goes to another process."""
+        if not self.draining:
+            self.draining = True
+            self.follower.drain(self.spread_s)
+
+    def refuse_when_full(self) -> None:
+        """Raise ``StoreFull`` above the watermark: jobs that run must be able to end. Or ``StoreUnfit``."""
+        self.refuse_unfit()
+        message = self.conditions.message("memory_over_watermark")
+        if message is not None:
+            raise StoreFull(message)
+
+    def refuse_unfit(self) -> None:
+        """Raise ``StoreUnfit`` where Redis would not keep what it is given, or its user lacks a permission."""
+        message = self.conditions.message("redis_unfit") or self.conditions.message("permission_missing")
+        if message is not None:
+            raise StoreUnfit(message)
+
+    def refuse_streams(self, owner: str) -> None:
+        """Raise ``Draining`` or ``TooManyStreams`` where no stream of this owner can begin."""
+        if self.draining:
+            raise Draining
+        self.slots.refuse_when_full(owner)
+
+    def hold_stream(self, owner: str, held: ExitStack) -> None:
+        """Take a stream's slot before the job that it is for is written, so that a refusal leaves nothing. Raises
+        ``Draining`` or ``TooManyStreams``."""
+        self.refuse_streams(owner)
+        held.enter_context(self.slots.one(owner))
+
+    def _watch_redis(self) -> None:
+        """Look now and then: the server can be set up differently, or be another one, at any time."""
+        while not self.draining:
+            self.fitness.look()
+            with suppress(StoreUnavailable):
+                self.store.publish_limits(self.limits)
+            gevent.sleep(_LOOK_S)
+
+
+def state() -> State:
+    """The state of the application that handles this request."""
+    return cast(State, current_app.extensions["spool"])
