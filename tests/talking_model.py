@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.scripted_upstream import Call
-from worker.backends.openai_compatible import OpenAICompatible
+from worker.backends.openai.backend import OpenAICompatible
 
 _BLANKS = (" ", "\n", "  ", "\n\n")
 COUNTING = (*(token for n in range(1, 17) for token in (str(n), ",", _BLANKS[n % 4])), "end", ".")

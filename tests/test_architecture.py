@@ -68,7 +68,7 @@ def test_packages_import_only_along_the_arrows() -> None:
         ("spool/jobs/job.py", "import os\nimport web.app", "spool/jobs/job.py:2: spool imports web.app"),
         ("spool/jobs/job.py", "from worker import runner", "spool/jobs/job.py:1: spool imports worker"),
         ("spool/a/b.py", "def f():\n    import flask", "spool/a/b.py:2: spool imports flask"),
-        ("web/app.py", "from worker.runner import x", "web/app.py:1: web imports worker.runner"),
+        ("web/app.py", "from worker.attempt import x", "web/app.py:1: web imports worker.attempt"),
         ("worker/app.py", "if 1:\n    from web import y", "worker/app.py:2: worker imports web"),
         ("worker/app.py", "import flask.json", "worker/app.py:1: worker imports flask.json"),
         ("clients/python/c.py", "import spool.jobs.log", "clients/python/c.py:1: clients imports spool.jobs.log"),
@@ -122,7 +122,7 @@ def loaded(statements: list[ast.stmt]) -> Iterator[str]:
             yield from loaded([*node.body, *node.orelse, *node.finalbody])
 
 
-@pytest.mark.parametrize("program", ["worker.celery", "worker.apart"])
+@pytest.mark.parametrize("program", ["worker.celery", "worker.quarantine.__main__"])
 def test_sdk_is_not_loaded_without_upstreams(program: str) -> None:
     """The upstreams' SDK takes as long to import as the rest of a worker: one that has no upstream does not load it."""
     names = imported_at_start(program)

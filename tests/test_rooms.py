@@ -19,6 +19,9 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         *("limits", "services", "metrics", "operations", "server", "delivery", "intake"),
         *("native", "openai", "ai_sdk", "console", "openapi", "app", "gunicorn"),
     ),
+    "worker": (
+        *("backends", "models", "attempt", "ownership", "hub_side", "process", "assembly", "quarantine", "celery"),
+    ),
 }
 """The rooms of each package, and the modules beside them that use rooms: each may import those before it. What is not
 listed lies below, and imports none of them."""

@@ -16,7 +16,7 @@ from tests.uptimes import build_shim, shifted
 WAITS = """
 import queue, sys, threading, time
 import gevent
-from worker.pacer import Pacer
+from worker.timer import Pacer
 
 UPTIME_S, SHORT_S = float(sys.argv[1]), 0.05
 held, condition = threading.Lock(), threading.Condition()

@@ -15,8 +15,8 @@ from spool.jobs.scripts import script
 from spool.outage import Outage
 from spool.redis.link import RedisLink
 from worker.attempt_log import AttemptLog
-from worker.moderation import Moderation
-from worker.pacer import Pacer
+from worker.batching import Moderation
+from worker.timer import Pacer
 
 log = logging.getLogger("spool.appender")
 

@@ -1,5 +1,5 @@
 """What a worker program is made of, read from its settings. Both programs begin here: ``worker.celery``, whose many
-jobs share a process, and ``worker.apart``, which runs one at a time."""
+jobs share a process, and ``worker.quarantine``, which runs one at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spool.bell import celery_app
 from spool.errors import SettingsError
 from spool.settings import WorkerSettings
 from worker.backends import Backend
-from worker.backends.demo import Demo
+from worker.backends.demo.backend import Demo
 
 
 def read_settings() -> WorkerSettings:
@@ -42,7 +42,7 @@ def build_backends(settings: WorkerSettings) -> dict[str, Backend]:
     upstreams = settings.upstreams()
     if upstreams:
         # Here: the SDK takes as long to import as everything else together.
-        from worker.backends.openai_compatible import OpenAICompatible
+        from worker.backends.openai.backend import OpenAICompatible
 
         backends["openai"] = OpenAICompatible(upstreams)
     return backends

@@ -19,11 +19,11 @@ from spool.bell_queue import TASK, bell_queue
 from spool.errors import SpoolError
 from spool.logs import configure as configure_logs
 from spool.outage import Outage
-from worker.annexes import Annexes
 from worker.assembly import build_app, build_backends, read_settings
 from worker.backends import BackendError
+from worker.models.continuation import spawn_proving
 from worker.process import WorkerProcess
-from worker.proving import spawn_proving
+from worker.quarantine.pool import Annexes
 
 log = logging.getLogger("spool.worker")
 
@@ -42,7 +42,7 @@ upstreams = settings.upstreams()
 annexes = Annexes()
 process: WorkerProcess | None = None
 draining: Greenlet[..., None] | None = None
-app.conf.worker_consumer = "worker.consumer:BellConsumer"
+app.conf.worker_consumer = "worker.bell_consumer:BellConsumer"
 
 
 class Heard(Request):
@@ -71,7 +71,7 @@ def discover_models(found: WorkerProcess) -> None:
     if not asked:
         return
     # Here: a worker without upstreams does not import the SDK.
-    from worker.backends.discovery import discover
+    from worker.models.discovery import discover
 
     outages = {one.name: Outage(log, f"upstream {one.name}", "its models are not known anew") for one in asked}
     while True:

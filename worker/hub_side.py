@@ -8,7 +8,7 @@ import gevent
 from gevent.hub import get_hub
 
 from spool.jobs.claims import Held
-from worker.held_jobs import HeldJobs
+from worker.ownership import HeldJobs
 
 
 class HubSide:

@@ -29,14 +29,14 @@ from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.settings import WorkerSettings
 from worker.appender import Appender
+from worker.attempt import Attempt, HandBack
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends import Backend
+from worker.claiming import Taking
 from worker.coalescing import DueQueue
 from worker.heartbeat import Heartbeat
-from worker.held_jobs import HeldJobs, Running
 from worker.hub_side import HubSide
-from worker.runner import Attempt, HandBack
-from worker.taking import Taking
+from worker.ownership import HeldJobs, Running
 from worker.watchdog import Watchdog
 
 log = logging.getLogger("spool.worker")
@@ -52,8 +52,8 @@ _GIVE_WAY_S = 0.0005
 class WorkerProcess:
     """What all jobs of this process share. One shard for now; the names carry it.
 
-    ``bell`` is None in a process that runs one job apart from others (``worker.apart``): it asks for nothing else, and
-    nobody rings for it. ``on_apart`` is told how many jobs wait for such a process.
+    ``bell`` is None in a process that runs one job apart from others (``worker.quarantine``): it asks for nothing else,
+    and nobody rings for it. ``on_apart`` is told how many jobs wait for such a process.
     """
 
     def __init__(

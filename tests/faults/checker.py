@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.faults.following import Following
 from tests.stack import Stack
-from worker.backends.demo import answer
+from worker.backends.demo.backend import answer
 
 PREFIX = "spool:{0}:"
 JUMP = 100_000

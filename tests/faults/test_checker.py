@@ -21,7 +21,7 @@ from tests.faults.checker import (
 )
 from tests.faults.following import Following
 from tests.stack import Redis, Stack
-from worker.backends.demo import answer
+from worker.backends.demo.backend import answer
 
 JOB = Accepted("j0-1", "hello", {"tokens": 6})
 FAR = 10 * JUMP

@@ -1,6 +1,6 @@
 """Upstreams that misbehave, through web, worker and Redis: the right limit fires, the job is retried or fails, and the
-upstream's connection is closed. Most of what an upstream can do is in tests/worker/test_openai_compatible.py, without
-the rest of Spool around it."""
+upstream's connection is closed. Most of what an upstream can do is in tests/worker/backends/openai/test_backend.py,
+without the rest of Spool around it."""
 
 from __future__ import annotations
 

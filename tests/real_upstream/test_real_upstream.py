@@ -12,8 +12,8 @@ import pytest
 from spool.deadline import Deadline
 from spool.models.model import Model, Upstream
 from worker.backends import Finish, GenerationRequest, Piece, Text, Usage
-from worker.backends.discovery import discover
-from worker.backends.openai_compatible import OpenAICompatible
+from worker.backends.openai.backend import OpenAICompatible
+from worker.models.discovery import discover
 
 
 def ask(model: Model, **params: Any) -> GenerationRequest:

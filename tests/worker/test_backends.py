@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from spool.models.model import DEMO
 from tests.clock import Clock
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, Usage
-from worker.backends.demo import Demo, prompt_of
+from worker.backends.demo.backend import Demo, prompt_of
 
 FAST = {"rate": 0, "first_token_s": 0}
 SHAPES: list[dict[str, Any]] = [

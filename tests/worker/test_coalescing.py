@@ -20,6 +20,7 @@ from spool.jobs.entries import Entry, Kind
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
 from tests.by_hand import claimed
+from worker.attempt import Attempt, HandBack
 from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 from worker.backends import (
     BackendError,
@@ -33,7 +34,6 @@ from worker.backends import (
     Waiting,
 )
 from worker.coalescing import CoalescedLog, DueQueue
-from worker.runner import Attempt, HandBack
 
 MIB = 1024 * 1024
 PIECE = st.tuples(st.sampled_from([Kind.TOKEN, Kind.REASONING]), st.text(st.characters(exclude_categories=["Cs"])))

@@ -1,0 +1,234 @@
+"""Runs one attempt: drives the backend, writes what it yields to the log, and sees that the log ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import gevent
+
+from spool.deadline import Deadline
+from spool.errors import StoreUnavailable
+from spool.fail_points import reach
+from spool.jobs.claims import Claim, Claims
+from spool.jobs.conversation import given
+from spool.jobs.entries import Kind, rfc3339
+from spool.jobs.job import OnWorkerLoss, Status
+from spool.models.model import Model
+from worker import backends
+from worker.attempt_log import AttemptLog, AttemptOver
+from worker.backends.openai.gate import Backoff
+from worker.coalescing import Output
+from worker.timeouts import LimitPassed, Stopwatch
+
+log = logging.getLogger("spool.runner")
+
+_PIECE_CHARACTERS = 8192
+"""Longer pieces become several entries, so that a page of a log stays a bounded number of bytes."""
+
+
+_TOOL_CALL_BYTES = 32
+"""What a piece of a tool call counts beside its text: without, an upstream could send empty ones without end."""
+_RETRY = Backoff()
+
+
+class HandBack(BaseException):
+    """Thrown into a job's greenlet: this worker goes away, another one goes on."""
+
+
+class OutputTooLongError(Exception):
+    """The attempt produced more than a job may."""
+
+
+class Attempt:
+    """One attempt at one job. ``output`` is where its entries go, if not straight into the log."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        model: Model,
+        backend: backends.Backend,
+        attempt_log: AttemptLog,
+        claims: Claims,
+        *,
+        max_output_bytes: int,
+        output: Output | None = None,
+    ) -> None:
+        self.claim = claim
+        self.log = attempt_log
+        self._output = output or attempt_log
+        self.stopwatch = Stopwatch(model, claim.left_s)
+        self._model = model
+        self._backend = backend
+        self._claims = claims
+        self._left_bytes = max_output_bytes - len(claim.prefix.encode())
+        self._deadline = Deadline.after(claim.left_s)
+        self._usage: dict[str, Any] | None = None
+        self._complete: str | None = None
+        """Why the answer ended, once all of it is there."""
+
+    def run(self) -> None:
+        """Run to the end, whatever it is. Raises nothing but what would end the process anyway."""
+        try:
+            self._generate_or_wait()
+        except AttemptOver as over:
+            log.info("job %s: %s", self.claim.job.id, over.outcome)
+        except HandBack:
+            self._hand_back(counts=False, reason="handed_back", message="its worker was stopped")
+        except LimitPassed as passed:
+            if self._complete is not None:
+                self._end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": self._complete})
+            else:
+                self._fail(passed.code, passed.message, retryable=True)
+        except OutputTooLongError as exc:
+            self._fail("output_too_long", str(exc), retryable=False)
+        except backends.CannotContinue as exc:
+            log.warning("job %s: %s", self.claim.job.id, exc.message)
+            self._hand_back(counts=False, anew=True, reason=exc.code, message=exc.message)
+        except backends.BackendError as exc:
+            if exc.interrupted:
+                self._hand_back(counts=True, reason=exc.code, message=exc.message)
+            else:
+                self._fail(exc.code, exc.message, retryable=exc.retryable)
+        except Exception:
+            # The boundary: a bug in a backend must end this job and no other.
+            log.exception("job %s: the backend broke", self.claim.job.id)
+            self._fail("internal", "the backend failed unexpectedly", retryable=True)
+
+    def _generate_or_wait(self) -> None:
+        """Generate; after an answer that broke off, wait before the job is handed back for another attempt."""
+        try:
+            self._generate()
+        except backends.CannotContinue:
+            raise
+        except backends.BackendError as exc:
+            if exc.interrupted:
+                log.warning("job %s: %s", self.claim.job.id, exc.message)
+                self._wait_to_retry(exc)
+            raise
+
+    def _wait_to_retry(self, exc: backends.BackendError) -> None:
+        """Raises a ``BackendError`` where there will be no other attempt."""
+        job, attempts = self.claim.job, self._claims.max_attempts
+        losses = job.losses + 1
+        if losses >= attempts:
+            message = f"attempt {losses} of {attempts} failed: {exc.message}"
+            raise backends.BackendError("attempts_exhausted", message, retryable=True) from exc
+        if job.on_worker_loss is OnWorkerLoss.FAIL:
+            return
+        delay_s = _RETRY.delay_s(losses)
+        if self._deadline.left_s <= delay_s:
+            message = f"no other attempt before the job's deadline: {exc.message}"
+            raise backends.BackendError(exc.code, message, retryable=True) from exc
+        self._write_other(backends.Waiting(exc.message, time.time() + delay_s))
+        gevent.sleep(delay_s)
+
+    def _generate(self) -> None:
+        request = backends.GenerationRequest(
+            job_id=self.claim.job.id,
+            model=self._model,
+            messages=given(self.claim.input),
+            params=self.claim.input.get("params") or {},
+            prefix=self.claim.prefix,
+            deadline=self._deadline,
+            owner=self.claim.job.owner,
+        )
+        finish = "stop"
+        with closing(self._backend.generate(request)) as pieces:  # type: ignore[type-var]
+            for piece in pieces:
+                if type(piece) is backends.Text:
+                    self._write_text(Kind.TOKEN, piece.text)
+                    reach("piece.written")
+                    # After the write, which may have had to wait for Redis: that is no silence of the model's.
+                    self.stopwatch.touch()
+                elif type(piece) is backends.Finish:
+                    finish = piece.reason
+                else:
+                    self._write_other(piece)
+        self._end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": finish})
+
+    def _write_text(self, kind: Kind, text: str) -> None:
+        is_answer = kind is Kind.TOKEN
+        if len(text) <= _PIECE_CHARACTERS:
+            # Nearly always: one piece, whose bytes are made once.
+            raw = text.encode()
+            self._count(len(raw))
+            self._output.append_text(kind, text, raw if is_answer else b"")
+            return
+        for part in self._parts(text):
+            self._output.append_text(kind, part, part.encode() if is_answer else b"")
+
+    def _count(self, size: int) -> None:
+        """Raises ``OutputTooLongError`` past the job's limit."""
+        self._left_bytes -= size
+        if self._left_bytes < 0:
+            raise OutputTooLongError("the answer is longer than this server keeps (SPOOL_MAX_OUTPUT_BYTES)")
+
+    def _parts(self, text: str) -> Iterator[str]:
+        """The text in pieces that an entry may hold. Raises ``OutputTooLongError``."""
+        self._count(len(text.encode()))
+        # A text of no length is a piece too.
+        for at in range(0, len(text) or 1, _PIECE_CHARACTERS):
+            yield text[at : at + _PIECE_CHARACTERS]
+
+    def _write_other(self, piece: backends.Piece) -> None:
+        match piece:
+            case backends.Waiting(reason, retry_at):
+                self.stopwatch.wait_until(retry_at)
+                self._output.append(Kind.WAITING, {"reason": reason, "retry_at": rfc3339(retry_at)})
+                return
+            case backends.Alive():
+                self.stopwatch.alive()
+                return
+            case backends.Complete(reason):
+                self._complete = reason
+                self.stopwatch.complete()
+                return
+            case backends.Reasoning(text):
+                if self._model.continue_style:
+                    # What it thought is no part of what an upstream is given to go on from.
+                    self.log.plain = False
+                self._write_text(Kind.REASONING, text)
+            case backends.ToolCall(index, call_id, name, arguments):
+                self._count(_TOOL_CALL_BYTES + sum(len(said.encode()) for said in (call_id, name) if said))
+                for part in self._parts(arguments):
+                    fields = {"index": index, "call_id": call_id, "name": name, "arguments": part}
+                    self._output.append(Kind.TOOL_CALL, fields)
+            case backends.Usage():
+                self._usage = {name: count for name, count in asdict(piece).items() if count is not None}
+                self._output.append(Kind.USAGE, self._usage)
+        self.stopwatch.touch()
+
+    def _fail(self, code: str, message: str, *, retryable: bool) -> None:
+        error = {"code": code, "message": message, "retryable": retryable}
+        self._end(Status.FAILED, Kind.FAILED, {"error": error})
+
+    def _end(self, status: Status, kind: Kind, fields: dict[str, Any]) -> None:
+        try:
+            self._output.end(status, kind, fields, self._usage)
+            # While Redis is away the end waits; past the deadline the keeper has written another one.
+            if not self._output.flush(Deadline.after(self._deadline.left_s + 5.0)):
+                log.error("job %s: its end did not reach Redis", self.claim.job.id)
+        except AttemptOver as over:
+            log.info("job %s: %s", self.claim.job.id, over.outcome)
+
+    def _hand_back(self, *, counts: bool, reason: str, message: str, anew: bool = False) -> None:
+        job_id, deadline = self.claim.job.id, Deadline.after(5.0)
+        try:
+            self._output.flush(deadline)
+            self.log.give_up()
+            reach("hand_back.before")
+            answer = self._claims.hand_back(
+                job_id, self.claim.fence, counts=counts, anew=anew, reason=reason, message=message
+            )
+            reach("hand_back.answered")
+            log.info("job %s handed back: %s", job_id, answer)
+        except AttemptOver as over:
+            log.info("job %s: %s", job_id, over.outcome)
+        except StoreUnavailable as exc:
+            # Its lease runs out, and the keeper takes it from there.
+            log.warning("job %s not handed back: %s", job_id, exc)

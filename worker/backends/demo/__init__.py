@@ -1,0 +1,1 @@
+"""The demo: text and JSON without a model, at any rate."""

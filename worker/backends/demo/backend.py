@@ -1,0 +1,238 @@
+"""The demo: offline and deterministic. The same prompt and params give the same text; it says that it is a demo."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import gevent
+from pydantic import ValidationError
+
+from spool.models.demo_params import DemoParams
+from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, ToolCall, Usage
+from worker.backends.demo.json_answers import calls, wanted_json
+from worker.timer import Pacer
+
+_TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
+_PIECES = re.compile(r".{1,8}", re.DOTALL)
+_YIELD_EVERY = 64
+_SKIP_EVERY = 1000
+_COUNTED_CHARACTERS = 64 * 1024
+"""Of a prompt: how much is looked at before others have their turn."""
+_STAMPS = 200
+_EFFORTS = {"low": 2, "medium": 4, "high": 8, "xhigh": 16}
+_QUOTED_CHARACTERS = 80
+
+_OPENING = """## A demo answer
+
+This is Spool's **demo** model. It runs offline, thinks nothing, and writes the same answer whenever it is asked \
+the same way. You asked:
+
+> {prompt}
+
+"""
+
+_PARAGRAPHS = (
+    """Each word you see is an *entry* in this job's log. It was stored before it was sent, and it has a number. Cut the
+connection, reload the page, or read from another server: the next entry you get is the one after the last you had.
+
+""",
+    """```python
+def follow(log, cursor):
+    \"\"\"Yield every entry after the cursor, once, in order.\"\"\"
+    for entry in log.read(after=cursor):
+        yield entry
+        cursor = entry.id
+```
+
+""",
+    """Text travels in every script, and arrives whole:
+
+- Ελληνικά: ό,τι γράφτηκε μένει γραμμένο.
+- 日本語：書かれたものは、書かれた順に届きます。
+- العربية: ما كُتب يصل كما كُتب.
+- हिन्दी: जो लिखा गया, वही पहुँचता है।
+- Emoji: 🧵 → 📜 → 👀
+
+""",
+    """A spool, by the way, is an old word for this: output is wound up as it is made, and everybody unwinds it at
+their own pace. A phone that sleeps, a proxy that cuts at sixty seconds, a deploy in the middle of a sentence:
+none of them costs a letter.
+
+""",
+    """| what goes away | what you lose |
+|---|---|
+| your connection | nothing |
+| the web process | nothing |
+| the worker | nothing: the next attempt continues |
+
+""",
+)
+
+
+class Demo:
+    """The backend of the model ``demo``. Shaped by ``DemoParams``. ``wall`` is the epoch time that stamps are in."""
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._pacer = Pacer()
+        self._wall = wall
+
+    def generate(self, request: GenerationRequest) -> Iterator[Piece]:
+        """Yield the demo's pieces at their due times. Raises ``BackendError`` as ``fail_after`` asks."""
+        try:
+            params = DemoParams.model_validate(dict(request.params))
+        except ValidationError as exc:
+            raise BackendError("invalid_params", str(exc.errors()[0]["msg"]), retryable=False) from exc
+        prompt = prompt_of(request.messages)
+        schedule = _Schedule(params, self._pacer, self._wall)
+        if not request.prefix:
+            steps = params.reasoning or _EFFORTS.get(params.reasoning_effort or "", 0)
+            for number in range(steps):
+                schedule.wait_for(number)
+                yield Reasoning(f"Step {number + 1} of {steps}. ")
+            schedule.shift(steps)
+        called = calls(params, request.messages, prompt)
+        if called:
+            yield from _called(called, request.job_id, schedule)
+            yield Usage(input_tokens=_words_in(prompt), output_tokens=schedule.skipped)
+            yield Finish("tool_calls")
+            return
+        made = 0
+        for made, text in enumerate(self._texts(prompt, params, request.prefix, schedule), 1):  # noqa: B007
+            yield Text(text)
+        total = schedule.skipped + made
+        if params.fail_after is not None and total >= params.fail_after:
+            raise BackendError("demo_failure", f"failed after {total} tokens, as asked", retryable=True)
+        yield Usage(input_tokens=_words_in(prompt), output_tokens=total)
+        yield Finish("length" if params.tokens is not None or total == _most(params) else "stop")
+
+    def _texts(self, prompt: str, params: DemoParams, prefix: str, schedule: _Schedule) -> Iterator[str]:
+        """The tokens that are still to be said, each at its time."""
+        texts = _stamps(schedule) if params.stamp else _said(prompt, params)
+        limits = [n for n in (params.tokens, params.fail_after, _most(params)) if n is not None]
+        most = min(limits) if limits else (_STAMPS if params.stamp else None)
+        if params.stamp:
+            schedule.skipped = prefix.count(" ")
+            numbered: Iterator[str] = islice(texts, max(0, (most or 0) - schedule.skipped))
+        else:
+            numbered = _after(islice(texts, most), prefix, schedule)
+        for number, text in enumerate(numbered):
+            if not params.stamp:
+                schedule.wait_for(number)
+            yield text
+
+
+def _most(params: DemoParams) -> int | None:
+    return params.max_completion_tokens or params.max_tokens
+
+
+def _said(prompt: str, params: DemoParams) -> Iterator[str]:
+    """The tokens of the answer, whatever its form."""
+    document = wanted_json(params, prompt)
+    if document is not None:
+        return iter(_PIECES.findall(document))
+    return answer(prompt, params.seed, endless=params.tokens is not None)
+
+
+def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule) -> Iterator[Piece]:
+    """The pieces of these tool calls, each at its time, and counted as what was said."""
+    for index, (name, arguments) in enumerate(called):
+        schedule.wait_for(schedule.skipped)
+        yield ToolCall(index, f"call_{job_id}_{index}", name, "")
+        for piece in _PIECES.findall(arguments):
+            schedule.skipped += 1
+            schedule.wait_for(schedule.skipped)
+            yield ToolCall(index, None, None, piece)
+
+
+class _Schedule:
+    """When each token is due: evenly, from the moment the attempt began. Catches up when it was held up."""
+
+    def __init__(self, params: DemoParams, pacer: Pacer, wall: Callable[[], float]) -> None:
+        self._pacer = pacer
+        self._wall = wall
+        self._interval_s = 1 / params.rate if params.rate else 0.0
+        now = time.monotonic()
+        self._first_at = now + params.first_token_s
+        self._epoch_s = wall() - now
+        self.skipped = 0
+
+    def shift(self, pieces: int) -> None:
+        """The first token is due after so many pieces of something else."""
+        self._first_at += pieces * self._interval_s
+
+    def wait_for(self, number: int) -> float:
+        """Sleep until token ``number`` (from 0) of this attempt is due; the epoch time at which it was."""
+        due = self._first_at + number * self._interval_s
+        if not self._pacer.wait_until(due) and number % _YIELD_EVERY == 0:
+            gevent.sleep(0)
+        return due + self._epoch_s if self._interval_s else self._wall()
+
+
+def _stamps(schedule: _Schedule) -> Iterator[str]:
+    number = 0
+    while True:
+        yield f"{round(schedule.wait_for(number) * 1e6)} "
+        number += 1
+
+
+def _after(texts: Iterator[str], prefix: str, schedule: _Schedule) -> Iterator[str]:
+    """The tokens behind ``prefix``, which is what the first ones add up to."""
+    length = 0
+    for text in texts:
+        if length < len(prefix):
+            length += len(text)
+            schedule.skipped += 1
+            if schedule.skipped % _SKIP_EVERY == 0:
+                gevent.sleep(0)
+            continue
+        yield text
+
+
+def answer(prompt: str, seed: int, *, endless: bool) -> Iterator[str]:
+    """The tokens of the demo's answer to ``prompt``; ``endless``: its paragraphs over and over."""
+    digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
+    chance = random.Random(digest)
+    # So many words are at least as many characters, whatever else there is.
+    quoted = " ".join(prompt.split(None, _QUOTED_CHARACTERS)[:_QUOTED_CHARACTERS])
+    if len(quoted) > _QUOTED_CHARACTERS:
+        quoted = quoted[:_QUOTED_CHARACTERS].rstrip() + "…"
+    yield from _TOKENS.findall(_OPENING.format(prompt=quoted))
+    while True:
+        for paragraph in chance.sample(_PARAGRAPHS, len(_PARAGRAPHS)):
+            yield from _TOKENS.findall(paragraph)
+        if not endless:
+            return
+
+
+def prompt_of(messages: Sequence[object]) -> str:
+    """The text of the last message, parts joined; empty if there is none."""
+    content = messages[-1].get("content") if messages and isinstance(messages[-1], dict) else None
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(_part_text(part) for part in content if isinstance(part, dict)).strip()
+    return ""
+
+
+def _part_text(part: dict[str, object]) -> str:
+    text = part.get("text", "")
+    return str(text) if isinstance(text, str | int | float) else ""
+
+
+def _words_in(prompt: str) -> int:
+    """How many words the prompt has; other jobs have their turn meanwhile."""
+    count, joined = 0, False
+    for at in range(0, len(prompt), _COUNTED_CHARACTERS):
+        if at > 0:
+            # Not before: what the job has said so far and its end go to Redis in one commit.
+            gevent.sleep(0)
+        part = prompt[at : at + _COUNTED_CHARACTERS]
+        # A word that goes on over the border was counted before it.
+        count += len(part.split()) - (joined and not part[0].isspace())
+        joined = not part[-1].isspace()
+    return count

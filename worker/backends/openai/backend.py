@@ -1,0 +1,262 @@
+"""Any server that speaks OpenAI's chat completions: OpenAI, Azure, DeepSeek, vLLM, TGI, Ollama, llama.cpp, ….
+
+The SDK makes the request; the answer is decoded here (``sse_decode``, ``chat_chunks``), because the SDK's own
+iteration costs several times the CPU for each token. An upstream that refuses for now is waited out behind a
+gate that all jobs of the model share (``upstream_gate``); ``upstream_errors`` says which errors are that. A partial
+answer is gone on with (``continuing``) where that has been seen to work (``continue_probe``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import httpx2
+import openai
+from openai import APIResponse
+
+from spool.deadline import Deadline
+from spool.models.model import Model, Upstream
+from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Waiting
+from worker.backends.openai import errors as upstream_errors
+from worker.backends.openai.chunks import Answer
+from worker.backends.openai.client import CONNECT_S, connect
+from worker.backends.openai.continuing import Ask, go_on, in_good_time, refuse
+from worker.backends.openai.denial import Denial
+from worker.backends.openai.errors import Refused
+from worker.backends.openai.gate import Backoff, Caller, Passage, Refusal, UpstreamGate
+from worker.backends.openai.probe import Proof, probe
+from worker.backends.openai.scrub import Scrubber
+from worker.backends.openai.stream_pieces import read_pieces
+
+log = logging.getLogger("spool.upstream")
+
+_OURS = ("model", "messages", "stream")
+_NEVER = 2**31
+"""Tries of a prompt that alone is refused for now: it may wait as long as its job."""
+_PROOF_S = 10.0
+"""How old a proof may be when an answer is to be gone on with: the server may have been replaced unseen. Many jobs that
+lost one worker share one."""
+
+
+class OpenAICompatible:
+    """Generates with the ``upstreams``; one for a process, shared by all its jobs."""
+
+    def __init__(
+        self, upstreams: Sequence[Upstream], *, backoff: Backoff | None = None, connect_s: float = CONNECT_S
+    ) -> None:
+        self._links = {u.name: _Link(u, backoff or Backoff(), connect_s) for u in upstreams}
+
+    def generate(self, request: GenerationRequest) -> Iterator[Piece]:
+        """Yield the answer's pieces, or those after ``request.prefix``; ``BackendError`` codes are listed in
+        ``upstream_errors``."""
+        if not request.prefix:
+            yield from self._ask(request)
+            return
+        refuse(request)
+        ask = in_good_time(self._ask, request.model.first_token_s / 4)
+        proof = self.proof(request.model)
+        if proof is None or proof.age_s > _PROOF_S:
+            proof = yield from self.prove(request.model, request.deadline, ask)
+        if not proof.joins:
+            raise CannotContinue(f"the model does not go on from a partial answer: {proof.seen}")
+        yield from go_on(ask, request)
+
+    def proof(self, model: Model) -> Proof | None:
+        """What was last seen of the model's going on from a partial answer; None if its upstream has been away since,
+        or nothing was seen yet."""
+        link = self._links.get(model.upstream)
+        return None if link is None else link.proofs.get(_subject(model))
+
+    def prove(self, model: Model, deadline: Deadline, ask: Ask | None = None) -> Generator[Piece, None, Proof]:
+        """See whether the model goes on from a partial answer; yields only ``Waiting``. Raises ``BackendError`` if the
+        upstream is away."""
+        link = self._link(model)
+        proof = yield from probe(ask or self._ask, model, deadline)
+        link.proofs[_subject(model)] = proof
+        return proof
+
+    def _link(self, model: Model) -> _Link:
+        link = self._links.get(model.upstream)
+        if link is None:
+            message = "this worker does not know the model's upstream"
+            raise BackendError("upstream_unknown", message, retryable=True)
+        return link
+
+    def _ask(self, request: GenerationRequest) -> Generator[Piece, None, None]:
+        link = self._link(request.model)
+        gate = link.gate(request.model)
+        caller, blame = Caller(request.job_id, request.owner), _Blame(gate)
+        while True:
+            passage = yield from _admission(gate, request.deadline, caller)
+            refused = yield from link.attempt(passage, request)
+            if refused is None:
+                return
+            if refused.at_once:
+                continue
+            caller.failures += 1
+            blame.check(refused)
+            if refused.may_be_own:
+                yield from _own_wait(gate, caller, refused, request.deadline)
+
+    def close(self) -> None:
+        """Close the connections of all upstreams."""
+        for link in self._links.values():
+            link.close()
+
+
+class _Link:
+    """One upstream: its client, made when it is first needed, a gate for each of its models, and what was seen of their
+    going on from a partial answer."""
+
+    def __init__(self, upstream: Upstream, backoff: Backoff, connect_s: float) -> None:
+        self._upstream = upstream
+        self._backoff = backoff
+        self._connect_s = connect_s
+        self._lock = threading.Lock()
+        self._client: openai.OpenAI | None = None
+        self._gates: dict[str, UpstreamGate] = {}
+        self._asks_usage = True
+        self._is_openai = upstream.kind == "azure" or ".openai.com/" in f"{upstream.url}/"
+        self._denial = Denial(upstream.name)
+        self.scrub = Scrubber(upstream.url, upstream.api_key)
+        self.proofs: dict[tuple[str, str], Proof] = {}
+
+    def gate(self, model: Model) -> UpstreamGate:
+        with self._lock:
+            return self._gates.setdefault(_name(model), UpstreamGate(self._backoff))
+
+    def attempt(self, passage: Passage, request: GenerationRequest) -> Generator[Piece, None, Refused | None]:
+        """One call. Returns None when the answer is whole, or why the call is to be made again."""
+        answer = Answer()
+        asks_usage = self._asks_usage
+        with passage:
+            self._denial.check()
+            try:
+                with self._call(request, asks_usage) as response:
+                    yield from read_pieces(response.http_response, answer, passage.taken)
+                passage.answered()
+                self._denial.over()
+                return None
+            except upstream_errors.FOREIGN as exc:
+                if asks_usage and upstream_errors.refuses_stream_options(exc):
+                    self._asks_usage = False
+                    return Refused("the server knows no stream_options", at_once=True)
+                return self._refused(exc, passage, answer)
+
+    def _call(self, request: GenerationRequest, asks_usage: bool) -> AbstractContextManager[APIResponse[Any]]:
+        """The request, sent on entering. Leaving closes the connection, unless it can be used again."""
+        messages, extra = _body(request, asks_usage)
+        if "max_completion_tokens" in extra and not self._is_openai:
+            # What others call it; servers that know the newer name as well know this one too.
+            extra.setdefault("max_tokens", extra.pop("max_completion_tokens"))
+        return self._connected().chat.completions.with_streaming_response.create(
+            model=_name(request.model),
+            messages=cast(Any, messages),
+            stream=True,
+            extra_body=extra,
+            # Compression would hold tokens back.
+            extra_headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
+        )
+
+    def _refused(self, exc: Exception, passage: Passage, answer: Answer) -> Refused:
+        if upstream_errors.says_away(exc):
+            self.proofs.clear()  # what comes back may be another server
+        found = upstream_errors.translate(exc, self.scrub, began=answer.began)
+        if isinstance(found, BackendError):
+            if found.retryable:
+                passage.failed(found.message, is_late=answer.began)
+            else:
+                passage.rejected()
+            self._denial.note(exc, found, passage.caller.job)
+            raise found from exc
+        if found.may_be_own:
+            passage.failed(found.reason, is_late=False)
+        elif not passage.refused(found.reason, found.retry_after_s):
+            found = Refused(found.reason, found.retry_after_s, tries=_NEVER)
+        log.warning("upstream %s: %s", self._upstream.name, found)
+        return found
+
+    def _connected(self) -> openai.OpenAI:
+        with self._lock:
+            if self._client is None:
+                try:
+                    self._client = connect(self._upstream, connect_s=self._connect_s)
+                except (ValueError, httpx2.InvalidURL) as exc:
+                    raise openai.OpenAIError("the client cannot be made") from exc
+            return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+
+class _Blame:
+    """Tells a prompt that breaks its upstream from an upstream that is down, which answers no job."""
+
+    def __init__(self, gate: UpstreamGate) -> None:
+        self._gate = gate
+        self._tries = 0
+        self._answered_at_first = 0
+
+    def check(self, refused: Refused) -> None:
+        """Raises ``BackendError`` when the prompt had as many tries as it gets."""
+        if not refused.may_be_own:
+            return
+        self._tries += 1
+        if self._tries == 1:
+            self._answered_at_first = self._gate.answered
+        elif self._tries >= refused.tries and self._gate.answered > self._answered_at_first:
+            message = f"the upstream failed {self._tries} times on this prompt: {refused.reason}"
+            raise BackendError("upstream_failed", message, retryable=True)
+
+
+def _own_wait(gate: UpstreamGate, caller: Caller, refused: Refused, deadline: Deadline) -> Iterator[Piece]:
+    """One job waits after a call that failed, ever longer, and no other job with it. Raises ``BackendError`` when the
+    next try would come too late."""
+    delay_s = gate.backoff.delay_s(caller.failures, refused.retry_after_s)
+    if deadline.left_s <= delay_s:
+        raise _too_late(refused.reason)
+    yield Waiting(refused.reason, time.time() + delay_s)
+    time.sleep(delay_s)
+
+
+def _admission(gate: UpstreamGate, deadline: Deadline, caller: Caller) -> Generator[Piece, None, Passage]:
+    """Wait at the gate, saying why. Raises ``BackendError`` when the next try would come too late."""
+    told: Refusal | None = None
+    while True:
+        answer = gate.enter(told, deadline, caller)
+        if isinstance(answer, Passage):
+            return answer
+        if deadline.left_s <= answer.left_s:
+            raise _too_late(answer.reason)
+        told = answer
+        yield Waiting(answer.reason, time.time() + answer.left_s)
+
+
+def _too_late(reason: str) -> BackendError:
+    return BackendError("upstream_unavailable", f"no answer before the job's deadline: {reason}", retryable=True)
+
+
+def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
+    """The messages, and all else that is sent beside what is ours."""
+    extra = {name: value for name, value in request.params.items() if name not in _OURS}
+    options = extra.pop("stream_options", None)
+    if asks_usage:
+        extra["stream_options"] = {**(options or {}), "include_usage": True}
+    return list(request.messages), extra
+
+
+def _subject(model: Model) -> tuple[str, str]:
+    """What a proof is about."""
+    return _name(model), model.continue_style
+
+
+def _name(model: Model) -> str:
+    return model.upstream_model or model.name

@@ -1,0 +1,203 @@
+"""The one place where errors of the SDK and of HTTP become ours.
+
+    what came                                        before the first piece        after it
+    429, no connection, a time to come back          ``Refused``: wait, try again  ``upstream_interrupted``
+    408, 409, 425, other 5xx, a lost connection,     ``Refused``, ``may_be_own``   ``upstream_interrupted``
+    an answer that stops without an end
+    the same in an error inside a 200                as above                      ``upstream_interrupted``
+    another error inside a 200                       ``upstream_error``            ``upstream_interrupted``
+    another 4xx, 501, a used-up quota                ``upstream_rejected``
+    a redirect, a request that cannot even be sent   ``upstream_misconfigured``
+    no chunk of a chat completion                    ``upstream_garbage``          ``upstream_garbage``
+
+Messages are shown to whoever submitted the job: bounded, and without Spool's credential or where the upstream is
+(``worker.backends.openai.scrub``). They name the upstream's own code, which clients look for
+(``context_length_exceeded``).
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+import openai
+
+from worker.backends import BackendError
+from worker.backends.openai.chunks import ErrorInStream, Garbage
+from worker.backends.openai.scrub import Scrubber
+from worker.backends.openai.sse import EventTooLong
+
+
+class Unfinished(Exception):
+    """The answer stopped without an end."""
+
+
+FOREIGN = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, ErrorInStream, Garbage, EventTooLong, Unfinished)
+"""All that opening and reading a stream may raise."""
+
+_MESSAGE_CHARACTERS = 500
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,63}")
+_BREAKS_TRIES = 3
+"""So often may a prompt break an upstream that meanwhile answers others."""
+_AWAY_TRIES = 8
+"""So often may an upstream be away for one prompt while it answers others."""
+_NEVER_SENT = (
+    httpx2.LocalProtocolError,
+    httpx2.UnsupportedProtocol,
+    httpx2.TooManyRedirects,
+    httpx2.InvalidURL,
+)
+
+
+class Refused(Exception):
+    """Not now. ``may_be_own``: the prompt itself may be why, as when it crashes the upstream; then ``tries`` are what
+    it gets while others are answered. ``at_once``: no reason to wait."""
+
+    def __init__(
+        self, reason: str, retry_after_s: float | None = None, *, tries: int = 0, at_once: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+        self.tries = tries
+        self.at_once = at_once
+
+    @property
+    def may_be_own(self) -> bool:
+        """Whether this may be the job's own fault."""
+        return self.tries > 0
+
+
+def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | BackendError:
+    """What ``exc``, one of ``FOREIGN``, means; ``began``: after the first piece of the answer."""
+    found = _translate(exc)
+    text = _shown(str(found), _own_code(exc), scrub)
+    if isinstance(found, BackendError) and found.code == "upstream_garbage":
+        return BackendError(found.code, text, retryable=True, interrupted=began)
+    if began:
+        return interrupted(text)
+    if isinstance(found, BackendError):
+        return BackendError(found.code, text, retryable=found.retryable)
+    return Refused(text, found.retry_after_s, tries=found.tries)
+
+
+def interrupted(why: str) -> BackendError:
+    """The answer broke off in the middle."""
+    return BackendError("upstream_interrupted", f"the answer broke off: {why}", retryable=True, interrupted=True)
+
+
+def refuses_stream_options(exc: Exception) -> bool:
+    """Whether the server only refuses to be asked for usage in a stream."""
+    if not isinstance(exc, openai.APIStatusError) or exc.status_code not in (400, 422):
+        return False
+    return "stream_options" in exc.response.text or "include_usage" in exc.response.text
+
+
+def says_away(exc: Exception) -> bool:
+    """Whether the server, or the one behind the proxy that answers, was gone for a while or still is."""
+    if isinstance(exc, openai.APIStatusError):
+        return exc.status_code in (502, 503, 504)
+    return isinstance(exc, openai.APIConnectionError | httpx2.RequestError)
+
+
+def _translate(exc: Exception) -> Refused | BackendError:
+    if isinstance(exc, openai.APIStatusError):
+        return _status(exc)
+    if isinstance(exc, ErrorInStream):
+        return _in_stream(exc)
+    if isinstance(exc, Unfinished):
+        return Refused("the stream stopped without an end", tries=_BREAKS_TRIES)
+    if isinstance(exc, Garbage | EventTooLong):
+        return BackendError("upstream_garbage", f"the upstream sent garbage: {exc}", retryable=True)
+    cause = exc.__cause__ if isinstance(exc, openai.APIConnectionError) else exc
+    connected = isinstance(exc, openai.APIConnectionError | httpx2.RequestError)
+    return _connection(cause) if connected and not isinstance(cause, _NEVER_SENT) else _misconfigured(cause)
+
+
+def _status(exc: openai.APIStatusError) -> Refused | BackendError:
+    text = f"HTTP {exc.status_code}: {_said(exc.body) or exc.response.reason_phrase}"
+    if 300 <= exc.status_code < 400:
+        message = f"the upstream redirects (HTTP {exc.status_code}), which is not followed: its URL is another one"
+        return BackendError("upstream_misconfigured", message, retryable=False)
+    if exc.code == "insufficient_quota" or not _is_passing(exc.status_code):
+        return BackendError("upstream_rejected", f"the upstream rejected it with {text}", retryable=False)
+    return _passing(exc.status_code, text, _retry_after_s(exc.response.headers))
+
+
+def _is_passing(status: int) -> bool:
+    return status in (408, 409, 425, 429) or (status >= 500 and status != 501)
+
+
+def _passing(status: int, text: str, retry_after_s: float | None) -> Refused:
+    if status == 429 or (status != 500 and retry_after_s is not None):
+        return Refused(text, retry_after_s)
+    return Refused(text, retry_after_s, tries=_BREAKS_TRIES if status == 500 else _AWAY_TRIES)
+
+
+def _in_stream(exc: ErrorInStream) -> Refused | BackendError:
+    if _is_passing(exc.status):
+        return _passing(exc.status, f"HTTP {exc.status}: {exc.message}", None)
+    if 400 <= exc.status < 500:
+        return BackendError("upstream_rejected", f"the upstream rejected it: {exc.message}", retryable=False)
+    return BackendError("upstream_error", f"the upstream reports: {exc.message}", retryable=True)
+
+
+def _own_code(exc: Exception) -> str:
+    """The upstream's own word for what is wrong, if it has one."""
+    if isinstance(exc, ErrorInStream):
+        return exc.code
+    if not isinstance(exc, openai.APIStatusError):
+        return ""
+    body = exc.body if isinstance(exc.body, Mapping) else {}
+    return next((str(body[name]) for name in ("code", "type") if isinstance(body.get(name), str)), "")
+
+
+def _connection(cause: BaseException | None) -> Refused:
+    if isinstance(cause, httpx2.ConnectTimeout):
+        return Refused("the upstream cannot be reached: connecting took too long")
+    if isinstance(cause, httpx2.ConnectError):
+        is_certificate = isinstance(cause.__cause__, ssl.SSLCertVerificationError)
+        return Refused(
+            "the upstream's certificate is not valid" if is_certificate else "the upstream cannot be reached"
+        )
+    return Refused("the upstream's connection broke", tries=_BREAKS_TRIES)
+
+
+def _misconfigured(cause: BaseException | None) -> BackendError:
+    # Not its text: an illegal header's message quotes the header, and that may be the key.
+    return BackendError(
+        "upstream_misconfigured", f"the upstream cannot be called ({type(cause).__name__})", retryable=False
+    )
+
+
+def _said(body: object) -> str:
+    """The upstream's own message, wherever it put it."""
+    if isinstance(body, Mapping):
+        return next((str(body[name]) for name in ("message", "error", "detail") if body.get(name)), "")
+    text = str(body or "").strip()
+    return "" if text.startswith("<") else text
+
+
+def _shown(text: str, code: str, scrub: Scrubber) -> str:
+    text = scrub(text)
+    named = (
+        f" ({code})" if _CODE.fullmatch(code) and code != "error" and code not in text and scrub(code) == code else ""
+    )
+    most = _MESSAGE_CHARACTERS - len(named)
+    return (text if len(text) <= most else text[: most - 1] + "…") + named
+
+
+def _retry_after_s(headers: Mapping[str, Any]) -> float | None:
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = str(headers.get(name, ""))
+        if value.replace(".", "", 1).isdecimal():
+            return float(value) * unit_s
+    try:
+        return max(0.0, parsedate_to_datetime(str(headers["retry-after"])).timestamp() - time.time())
+    except (KeyError, ValueError, OverflowError):
+        return None

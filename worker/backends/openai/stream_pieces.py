@@ -1,0 +1,91 @@
+"""The answer in an HTTP response, as pieces: bounded in what it may send without saying anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+import httpx2
+import orjson
+
+from worker.backends import Alive, Complete, Piece
+from worker.backends.openai.chunks import Answer, Garbage, error_of
+from worker.backends.openai.errors import Unfinished
+from worker.backends.openai.sse import SSEDecoder
+
+MAX_SILENT_BYTES = 8 * 1024 * 1024
+"""Between two pieces: comments, empty chunks, roles."""
+MAX_ERROR_BYTES = 64 * 1024
+"""Of an answer that is no event stream."""
+_ALIVE_EVERY_S = 1.0
+
+
+def read_pieces(response: httpx2.Response, answer: Answer, on_begun: Callable[[], None]) -> Iterator[Piece]:
+    """All pieces of the answer in ``response``; ``on_begun`` is called with the first.
+
+    Raises ``Unfinished`` if it stops without an end, ``Garbage``, ``EventTooLong``, ``ErrorInStream`` and what
+    ``httpx2`` does while it is read.
+    """
+    kind = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+    if kind != "text/event-stream":
+        raise _no_stream(response, kind)
+    if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        # It was asked not to; and a kilobyte of it may be a megabyte.
+        raise Garbage("an encoded stream")
+    try:
+        yield from _events(response, answer, on_begun)
+    except httpx2.RequestError:
+        if not answer.ended:
+            raise
+        # Only what follows the end was lost, such as the usage.
+    if not answer.ended:
+        raise Unfinished
+    yield from answer.finish()
+
+
+def _events(response: httpx2.Response, answer: Answer, on_begun: Callable[[], None]) -> Iterator[Piece]:
+    decoder = SSEDecoder()
+    begun = completed = False
+    silent, alive_at = 0, float("-inf")
+    # As it comes, past the layers that decode what was encoded.
+    for chunk in cast(Iterable[bytes], response.stream):
+        silent += len(chunk)
+        for event in decoder.feed(chunk):
+            for piece in answer.feed(event):
+                silent = 0
+                if not begun:
+                    begun = True
+                    on_begun()
+                yield piece
+            if answer.done:
+                return
+        if decoder.commented:
+            decoder.commented = False
+            if time.monotonic() - alive_at >= _ALIVE_EVERY_S:
+                alive_at = time.monotonic()
+                yield Alive()
+        if answer.complete and not completed:
+            completed = True
+            yield Complete(answer.finish_reason)
+        if silent > MAX_SILENT_BYTES:
+            raise Garbage(f"more than {MAX_SILENT_BYTES} bytes without a piece of the answer")
+    for event in decoder.end():
+        yield from answer.feed(event)
+
+
+def _no_stream(response: httpx2.Response, kind: str) -> Exception:
+    """What an answer of another kind says: some servers put an error into a 200."""
+    if kind == "application/json":
+        body = b""
+        for chunk in cast(Iterable[bytes], response.stream):
+            body += chunk
+            if len(body) > MAX_ERROR_BYTES:
+                break
+        try:
+            said = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            said = None
+        if isinstance(said, dict) and said.get("error"):
+            return error_of(said["error"])
+    return Garbage(f"{kind[:60]} where an event stream should be")

@@ -1,0 +1,1 @@
+"""What workers find out about models: which an upstream has, and which can continue a partial answer."""

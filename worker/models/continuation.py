@@ -1,0 +1,102 @@
+"""Has each model that is to go on from a partial answer prove that it does, and publishes what came of it: when the
+worker starts, and again when its upstream has been away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import gevent
+
+from spool.background import spawn_forever
+from spool.deadline import Deadline
+from spool.errors import StoreUnavailable
+from spool.models.model import Model
+from spool.models.table import ModelTable
+from worker.backends import Backend, BackendError
+from worker.backends.openai.probe import Proof
+
+if TYPE_CHECKING:
+    from worker.backends.openai.backend import OpenAICompatible
+
+log = logging.getLogger("spool.upstream")
+
+_AGAIN_S = 2.0
+"""While the upstream, or Redis, is away: twice as long each time, up to ``_LOOK_S``."""
+_LOOK_S = 60.0
+_DISPROVED_S = 600.0
+"""When what did not go on is asked again: somebody may have set the server right."""
+_PROBE_S = 60.0
+_WAIT_S = 10.0
+"""How long a probe waits at most for an upstream that refuses."""
+
+
+def spawn_proving(models: Iterable[Model], backends: Mapping[str, Backend], table: ModelTable) -> None:
+    """Prove and publish for each of these ``models`` that is to continue, for as long as the process lives."""
+    backend = backends.get("openai")
+    if backend is None:
+        return
+    # Here: a worker without upstreams does not import the SDK.
+    from worker.backends.openai.backend import OpenAICompatible
+
+    if isinstance(backend, OpenAICompatible):
+        for model in models:
+            if model.continue_style:
+                spawn_forever(partial(Proving(model, backend, table).run, gevent.sleep))
+
+
+class Proving:
+    """For one model."""
+
+    def __init__(self, model: Model, backend: OpenAICompatible, table: ModelTable) -> None:
+        self._model = model
+        self._backend = backend
+        self._table = table
+        self._told: Proof | None = None
+        self._failed = ""
+        self._again_s = _AGAIN_S
+
+    def run(self, sleep: Callable[[float], None]) -> None:
+        """Look again and again."""
+        while True:
+            sleep(self.look())
+
+    def look(self) -> float:
+        """Probe if there is reason to, publish if there is news; how long to wait until the next look."""
+        try:
+            proof = self._backend.proof(self._model)
+            if proof is None or (not proof.joins and proof.age_s > _DISPROVED_S):
+                proof = self._prove()
+            self._publish(proof)
+        except (BackendError, StoreUnavailable) as exc:
+            if str(exc) != self._failed:
+                self._failed = str(exc)
+                log.warning("model %s: not known whether it continues: %s", self._model.name, exc)
+            self._again_s = min(_LOOK_S, self._again_s * 2)
+            return self._again_s / 2
+        self._failed, self._again_s = "", _AGAIN_S
+        return _LOOK_S
+
+    def _prove(self) -> Proof:
+        proving = self._backend.prove(self._model, Deadline.after(_WAIT_S))
+        with closing(proving), gevent.Timeout(_PROBE_S, False):  # type: ignore[arg-type]
+            while True:
+                try:
+                    next(proving)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+        raise BackendError("upstream_unavailable", f"no answer within {_PROBE_S:g} s", retryable=True)
+
+    def _publish(self, proof: Proof) -> None:
+        is_news = proof is not self._told
+        # What is proven is said again where Redis has forgotten it.
+        if is_news or (proof.joins and not self._table.get(self._model.name).continues):
+            self._table.publish_proof(self._model, proof.joins)
+        if is_news and proof.joins:
+            log.info("model %s goes on from partial answers", self._model.name)
+        elif is_news:
+            log.warning("model %s does not go on from partial answers: %s", self._model.name, proof.seen)
+        self._told = proof

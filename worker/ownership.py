@@ -1,0 +1,195 @@
+"""The jobs that a process answers for: those that it runs, and for some seconds those that it has ended or given up.
+
+Redis may come back without its last second. What it lost then is sent again from here: entries, ends, and claims, all
+under the ids and the fence that they had.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Protocol
+
+import gevent
+from gevent.greenlet import Greenlet
+
+from spool.errors import StoreUnavailable
+from spool.fail_points import reach
+from spool.jobs.claims import WRITTEN_ON, Claim, Held
+from spool.outage import Outage
+from worker.attempt import Attempt
+from worker.attempt_log import AttemptLog
+
+log = logging.getLogger("spool.worker")
+
+KEEP_S = 5.0
+"""How long an ended attempt's entries are kept: longer than what Redis's ``appendfsync everysec`` may lose. While Redis
+does not answer, this time stands still (see ``forget``)."""
+_KEEP_BYTES = 64 * 1024 * 1024
+_ADOPT_TRIES = 20
+_ADOPT_AGAIN_S = 0.5
+
+Key = tuple[str, str]
+"""A job's id and the fence it is held under."""
+
+
+class Ownership(Protocol):
+    """What is said to Redis of a claim that it has lost; see ``spool.jobs.claims.Claims``."""
+
+    def adopt(self, claim: Claim) -> int | bytes: ...
+    def disown(self, claim: Claim) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt and the greenlet that it runs in."""
+
+    attempt: Attempt
+    greenlet: Greenlet[..., None]
+
+
+class HeldJobs:
+    """The attempts of one process. ``changed`` is the appender's."""
+
+    def __init__(
+        self,
+        claims: Ownership,
+        changed: Callable[[AttemptLog], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._claims = claims
+        self._changed = changed
+        self.running: dict[Key, Running] = {}
+        self._ended: dict[Key, tuple[float, AttemptLog]] = {}
+        self._given_up: dict[Key, tuple[float, Claim]] = {}
+        self._disowning: set[Key] = set()
+        self._ended_bytes = 0
+
+    def begin(self, running: Running) -> None:
+        """An attempt begins."""
+        attempt_log = running.attempt.log
+        attempt_log.on_unclaimed = self._spawn_adoption
+        self.running[_key(attempt_log)] = running
+
+    def check_limits(self, now: float) -> None:
+        """End the attempts that have passed a limit by ``now`` (monotonic) and were not kept from going on by Redis."""
+        for one in list(self.running.values()):
+            passed, attempt_log = one.attempt.stopwatch.passed(now), one.attempt.log
+            if passed is not None and not (attempt_log.outcome or attempt_log.ending or attempt_log.blocked):
+                one.greenlet.kill(passed, block=False)
+
+    def end(self, running: Running) -> None:
+        """An attempt is over. If Redis has its end, its entries are kept for a while; otherwise, that there was one."""
+        attempt_log = running.attempt.log
+        attempt_log.forget_job()
+        del self.running[_key(attempt_log)]
+        if attempt_log.outcome != "ended":
+            self.give_up(attempt_log.claim)
+            return
+        self._ended[_key(attempt_log)] = (self._clock(), attempt_log)
+        self._ended_bytes += attempt_log.size
+        while self._ended_bytes > _KEEP_BYTES:
+            self._drop(next(iter(self._ended)))
+
+    def give_up(self, claim: Claim) -> None:
+        """Others may have this job from now on: it was handed back, lost or cancelled. Readers have seen that it was
+        begun, also where Redis is about to lose that."""
+        self._given_up[claim.job.id, claim.fence] = (self._clock(), claim)
+
+    def held(self, *, with_ended: bool, server: str) -> list[Held]:
+        """What a heartbeat says that this process has, to the run ``server`` of Redis. Safe from the heartbeat's
+        thread. ``with_ended``: all of it, and those ends that Redis has confirmed, for after it was away; otherwise
+        jobs are left out whose appends do what a beat would."""
+        # Over copies: the hub adds and removes meanwhile. Each log is asked, also when all are wanted: it remembers how
+        # far it was.
+        logs = [
+            one.attempt.log
+            for one in list(self.running.values())
+            if not one.greenlet.dead and (one.attempt.log.wants_beat(server) or with_ended)
+        ]
+        logs += [kept for _at, kept in list(self._ended.values()) if with_ended or kept.outcome is None]
+        held = [Held(one.job_id, one.fence, one.acked, one.sent) for one in logs]
+        given_up = [key for key in list(self._given_up) if with_ended or key in self._disowning]
+        return held + [Held(*key, 0, WRITTEN_ON) for key in given_up]
+
+    def whole(self, found: list[Held], server: str) -> None:
+        """A heartbeat was told that on this run of Redis nothing is missing of these. Safe from its thread."""
+        for held in found:
+            running = self.running.get((held.job_id, held.fence))
+            if running is not None:
+                running.attempt.log.whole_on = server
+
+    def answered(self, held: Held, answer: bytes | int) -> None:
+        """What a heartbeat was told of a job: entries that Redis lost are sent again, a lost claim is adopted."""
+        key = (held.job_id, held.fence)
+        if key in self._given_up:
+            if answer == b"unclaimed" and key not in self._disowning:
+                self._disowning.add(key)
+                gevent.spawn(self._disown, key)
+            return
+        found = self.running[key].attempt.log if key in self.running else self._ended.get(key, (0.0, None))[1]
+        if found is None or (answer == b"lost" and found.ending):
+            # Not ours any more because its end is there: the appender is about to be told.
+            return
+        if isinstance(answer, int):
+            log.warning("job %s: Redis lost its entries from %d on; sent again", held.job_id, answer + 1)
+        found.answered(answer)
+        if found.behind:
+            self._changed(found)
+
+    def forget(self, before: float) -> None:
+        """Redis still had everything at ``before`` (monotonic): what ended long enough before it is safe. Never called
+        while Redis does not answer, or before it has been asked for what ended."""
+        # In the order in which they ended: a few of thousands are old enough.
+        old = list(takewhile(lambda item: item[1][0] < before - KEEP_S, self._ended.items()))
+        for key, (_ended_at, kept) in old:
+            if kept.outcome is not None:
+                self._drop(key)
+        for key, (given_up_at, _claim) in list(self._given_up.items()):
+            if key not in self._disowning and given_up_at < before - KEEP_S:
+                del self._given_up[key]
+
+    def _drop(self, key: Key) -> None:
+        _at, kept = self._ended.pop(key)
+        self._ended_bytes -= kept.size
+
+    def _disown(self, key: Key) -> None:
+        outage = Outage(log, f"job {key[0]}", "it is not disowned yet")
+        while True:
+            try:
+                self._claims.disown(self._given_up[key][1])
+            except StoreUnavailable as exc:
+                outage.failed(exc)
+                gevent.sleep(_ADOPT_AGAIN_S)
+            else:
+                self._disowning.discard(key)
+                return
+
+    def _spawn_adoption(self, attempt_log: AttemptLog) -> None:
+        gevent.spawn(self._adopt_again, attempt_log)
+
+    def _adopt_again(self, attempt_log: AttemptLog) -> None:
+        answer: int | bytes = b"lost"
+        outage = Outage(log, f"job {attempt_log.job_id}", "its claim is not adopted yet")
+        for _ in range(_ADOPT_TRIES):
+            try:
+                reach("adopt.before")
+                answer = self._claims.adopt(attempt_log.claim)
+                reach("adopt.answered")
+                break
+            except StoreUnavailable as exc:
+                outage.failed(exc)
+                gevent.sleep(_ADOPT_AGAIN_S)
+        if isinstance(answer, int):
+            log.warning("job %s: Redis lost its claim; taken again", attempt_log.job_id)
+        attempt_log.adopted(answer)
+        if attempt_log.behind:
+            self._changed(attempt_log)
+
+
+def _key(attempt_log: AttemptLog) -> Key:
+    return attempt_log.job_id, attempt_log.fence

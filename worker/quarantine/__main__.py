@@ -1,0 +1,54 @@
+"""The program ``python -m worker.quarantine``: runs jobs that lost their process twice, one after the other,
+alone in this process. Ends when there are none, or with the worker that started it (see ``worker.quarantine.pool``)."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import logging  # noqa: E402
+import signal  # noqa: E402
+import time  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.socket import wait_read  # noqa: E402
+
+from spool.logs import configure as configure_logs  # noqa: E402
+from worker.assembly import build_backends, read_settings  # noqa: E402
+from worker.process import WorkerProcess  # noqa: E402
+
+log = logging.getLogger("spool.worker")
+
+_IDLE_S = 2.0
+_LOOK_S = 0.25
+
+
+def main() -> None:
+    """Take jobs until none was there for a while."""
+    settings = read_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    process = WorkerProcess(settings, None, build_backends(settings))
+    process.start()
+    taking = gevent.spawn(_take, process)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        gevent.signal_handler(number, process.take_nothing)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda *_: None)
+    # Standard input is a pipe from the worker that started this program: readable when that is gone.
+    gone = gevent.spawn(wait_read, 0)
+    while not (taking.ready() or process.draining or gone.ready()):
+        gevent.sleep(_LOOK_S)
+    process.drain()
+
+
+def _take(process: WorkerProcess) -> None:
+    idle_since = time.monotonic()
+    while not process.draining and time.monotonic() - idle_since < _IDLE_S:
+        if process.take_one("apart"):
+            idle_since = time.monotonic()
+        else:
+            gevent.sleep(_LOOK_S)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Waits until points in time, for any number of greenlets with one timer of the kernel's.
+
+libev would round each wait up to a whole millisecond and keep a timer for every greenlet. Here all of them are in one
+heap; on Linux a timerfd, which is exact, wakes whoever is due, and all of those in one callback.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Protocol
+
+from gevent.hub import Hub, get_hub
+from greenlet import getcurrent
+
+from worker.batching import Moderation
+
+_TFD_NONBLOCK = os.O_NONBLOCK
+_TFD_CLOEXEC = os.O_CLOEXEC
+_TFD_TIMER_ABSTIME = 1
+_READ = 1
+
+
+class _Alarm(Protocol):
+    """Calls back at a monotonic time; setting it again replaces that time. None: not at all."""
+
+    def set(self, at: float | None) -> None: ...
+    def close(self) -> None: ...
+
+
+class Pacer:
+    """The waiters of one hub. Nothing is opened before the first wait."""
+
+    def __init__(
+        self,
+        alarm: Callable[[Hub, Callable[[], None]], _Alarm] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._new_alarm = alarm or (TimerFd if sys.platform == "linux" else LoopTimer)
+        self._clock = clock
+        self._waiters: list[tuple[float, int, list[Any]]] = []
+        """A heap: when, in which order they came, and whose it is (in a list, which is emptied when nobody waits)."""
+        self._numbers = count()
+        self._set_for = float("inf")
+        self._moderation = Moderation()
+        self._not_before = float("-inf")
+        """When it may ring next: under load whoever is due within a moment is woken together."""
+        self._hub: Hub | None = None
+        self._alarm: _Alarm = _NoAlarm()
+
+    def wait_until(self, due: float) -> bool:
+        """Give way until the clock shows ``due``. False, and at once, if that has passed."""
+        if due <= self._clock():
+            return False
+        hub = self._hub or self._open()
+        whose = [getcurrent()]
+        heappush(self._waiters, (due, next(self._numbers), whose))
+        if due < self._set_for > self._not_before:
+            self._set(due)
+        try:
+            hub.switch()
+        finally:
+            # Whatever was thrown in here: nobody is to be woken any more. The heap forgets it when it is due.
+            whose.clear()
+        return True
+
+    def __len__(self) -> int:
+        return sum(bool(whose) for _due, _number, whose in self._waiters)
+
+    def close(self) -> None:
+        """Nobody waits any more; a wait after it opens anew."""
+        self._alarm.close()
+        self._alarm, self._hub = _NoAlarm(), None
+        self._set_for = float("inf")
+
+    def _open(self) -> Hub:
+        self._hub = hub = get_hub()
+        self._alarm = self._new_alarm(hub, self._wake)
+        return hub
+
+    def _set(self, due: float) -> None:
+        self._set_for = max(due, self._not_before)
+        self._alarm.set(self._set_for)
+
+    def _wake(self) -> None:
+        # In the hub. Whoever is woken runs from here until it gives way, and may come back with another time.
+        now = self._clock()
+        # Not set again by those, but once at the end.
+        self._set_for = float("-inf")
+        waiters, woken = self._waiters, 0
+        try:
+            while waiters and (waiters[0][0] <= now or not waiters[0][2]):
+                whose = heappop(waiters)[2]
+                if whose:
+                    woken += 1
+                    whose[0].switch()
+        finally:
+            self._moderation.add(woken, now)
+            self._not_before = now + self._moderation.gap_s
+            self._set_for = float("inf")
+            if waiters:
+                self._set(waiters[0][0])
+            else:
+                self._alarm.set(None)
+
+
+class _NoAlarm:
+    """Before the first wait."""
+
+    def set(self, at: float | None) -> None:
+        """Nobody waits."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
+
+
+class TimerFd:
+    """Linux's. It is never read: setting it, to another time or to none, makes it unreadable again."""
+
+    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._settime = libc.timerfd_settime
+        self._fd: int = libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._spec = _Itimerspec()
+        self._by_reference = ctypes.byref(self._spec)
+        self._watcher = hub.loop.io(self._fd, _READ)
+        self._watcher.start(wake)
+
+    def set(self, at: float | None) -> None:
+        # All zeros would mean none.
+        ns = 0 if at is None else max(1, int(at * 1e9))
+        self._spec.value.s, self._spec.value.ns = divmod(ns, 1_000_000_000)
+        self._settime(self._fd, _TFD_TIMER_ABSTIME, self._by_reference, None)
+
+    def close(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+        os.close(self._fd)
+
+
+class LoopTimer:
+    """Everybody else's: the loop's own."""
+
+    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
+        self._hub = hub
+        self._wake = wake
+        self._timer: Any = None
+
+    def set(self, at: float | None) -> None:
+        self.close()
+        if at is not None:
+            self._timer = self._hub.loop.timer(max(0.0, at - time.monotonic()))
+            self._timer.start(self._wake)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
