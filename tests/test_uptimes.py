@@ -16,7 +16,7 @@ from tests.uptimes import build_shim, shifted
 WAITS = """
 import queue, sys, threading, time
 import gevent
-from worker.timer import Pacer
+from worker.timer import PreciseTimer
 
 UPTIME_S, SHORT_S = float(sys.argv[1]), 0.05
 held, condition = threading.Lock(), threading.Condition()
@@ -31,7 +31,7 @@ for wait in (
     lambda: held.acquire(timeout=SHORT_S),
     wait_for_condition,
     lambda: gevent.sleep(SHORT_S),
-    lambda: Pacer().wait_until(time.monotonic() + SHORT_S),
+    lambda: PreciseTimer().wait_until(time.monotonic() + SHORT_S),
 ):
     assert time.monotonic() >= UPTIME_S
     assert time.clock_gettime(time.CLOCK_BOOTTIME) >= UPTIME_S

@@ -15,8 +15,8 @@ from spool.jobs.scripts import script
 from spool.outage import Outage
 from spool.redis.link import RedisLink
 from worker.attempt_log import AttemptLog
-from worker.batching import Moderation
-from worker.timer import Pacer
+from worker.batching import AdaptiveDelay
+from worker.timer import PreciseTimer
 
 log = logging.getLogger("spool.appender")
 
@@ -38,8 +38,8 @@ class Appender:
         self._sleep = sleep
         self._dirty: dict[AttemptLog, None] = {}
         self._has_dirty = Event()
-        self._moderation = Moderation()
-        self._pacer = Pacer()
+        self._moderation = AdaptiveDelay()
+        self._pacer = PreciseTimer()
         self._not_before = 0.0
 
     def changed(self, attempt_log: AttemptLog) -> None:

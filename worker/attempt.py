@@ -23,7 +23,7 @@ from worker import backends
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends.openai.gate import Backoff
 from worker.coalescing import Output
-from worker.timeouts import LimitPassed, Stopwatch
+from worker.timeouts import AttemptTimeouts, LimitPassed
 
 log = logging.getLogger("spool.runner")
 
@@ -61,7 +61,7 @@ class Attempt:
         self.claim = claim
         self.log = attempt_log
         self._output = output or attempt_log
-        self.stopwatch = Stopwatch(model, claim.left_s)
+        self.stopwatch = AttemptTimeouts(model, claim.left_s)
         self._model = model
         self._backend = backend
         self._claims = claims

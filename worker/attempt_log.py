@@ -15,7 +15,7 @@ from gevent.event import Event
 
 from spool.deadline import Deadline
 from spool.fail_points import reach
-from spool.jobs.claims import WRITTEN_ON, Claim
+from spool.jobs.claims import SENT_UNKNOWN, Claim
 from spool.jobs.entries import Kind, encode, encode_text, rfc3339
 from spool.jobs.job import Status
 
@@ -48,7 +48,7 @@ class AttemptLog:
         self.acked = self.first
         """Id of the last entry that Redis has."""
         self.sent = self.first
-        """Id of the last entry that Redis was ever sent, and readers may have seen; ``WRITTEN_ON`` once given up."""
+        """Id of the last entry that Redis was ever sent, and readers may have seen; ``SENT_UNKNOWN`` once given up."""
         self.outcome: str | None = None
         """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
         self.whole_on = ""
@@ -183,7 +183,7 @@ class AttemptLog:
     def give_up(self) -> None:
         """The job is about to be handed back. Before Redis is asked to: from then on somebody else may write behind
         these entries, whether or not the answer comes."""
-        self.sent = WRITTEN_ON
+        self.sent = SENT_UNKNOWN
 
     def adopted(self, answer: int | bytes) -> None:
         """What came of adopting the claim again: the log's last id, or why not."""

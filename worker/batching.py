@@ -13,7 +13,7 @@ _PER_S_A_MS = 14_000
 _MOST_S = 0.002
 
 
-class Moderation:
+class AdaptiveDelay:
     """Counts what comes, and says how far apart two groups of it should be."""
 
     __slots__ = ("_count", "_since", "gap_s")

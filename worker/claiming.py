@@ -29,7 +29,7 @@ class Claiming(Protocol):
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None: ...
 
 
-class Taking:
+class Claimer:
     """What one process asks for. ``served`` are the models that it can run; ``asked`` is called whenever Redis has
     answered; ``give_back`` gets a claim that came when nothing is taken any more; ``sleep`` takes seconds and
     ``clock`` answers them."""

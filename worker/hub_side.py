@@ -8,14 +8,14 @@ import gevent
 from gevent.hub import get_hub
 
 from spool.jobs.claims import Held
-from worker.ownership import HeldJobs
+from worker.ownership import OwnedAttempts
 
 
 class HubSide:
     """To be made in the hub's thread; the rest is safe to call from the heartbeat's. ``free`` says how many slots a
     bell may be rung for, ``on_apart`` is told how many jobs wait for a process of their own."""
 
-    def __init__(self, jobs: HeldJobs, free: Callable[[], int], on_apart: Callable[[int], None]) -> None:
+    def __init__(self, jobs: OwnedAttempts, free: Callable[[], int], on_apart: Callable[[int], None]) -> None:
         self._jobs = jobs
         self._free = free
         self._on_apart = on_apart
@@ -27,7 +27,7 @@ class HubSide:
         return self._free()
 
     def held(self, *, with_ended: bool, server: str) -> list[Held]:
-        """The jobs that a beat has to speak for; see ``HeldJobs.held``."""
+        """The jobs that a beat has to speak for; see ``OwnedAttempts.held``."""
         return self._jobs.held(with_ended=with_ended, server=server)
 
     def whole(self, found: list[Held], server: str) -> None:

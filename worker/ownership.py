@@ -18,7 +18,7 @@ from gevent.greenlet import Greenlet
 
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
-from spool.jobs.claims import WRITTEN_ON, Claim, Held
+from spool.jobs.claims import SENT_UNKNOWN, Claim, Held
 from spool.outage import Outage
 from worker.attempt import Attempt
 from worker.attempt_log import AttemptLog
@@ -51,7 +51,7 @@ class Running:
     greenlet: Greenlet[..., None]
 
 
-class HeldJobs:
+class OwnedAttempts:
     """The attempts of one process. ``changed`` is the appender's."""
 
     def __init__(
@@ -114,7 +114,7 @@ class HeldJobs:
         logs += [kept for _at, kept in list(self._ended.values()) if with_ended or kept.outcome is None]
         held = [Held(one.job_id, one.fence, one.acked, one.sent) for one in logs]
         given_up = [key for key in list(self._given_up) if with_ended or key in self._disowning]
-        return held + [Held(*key, 0, WRITTEN_ON) for key in given_up]
+        return held + [Held(*key, 0, SENT_UNKNOWN) for key in given_up]
 
     def whole(self, found: list[Held], server: str) -> None:
         """A heartbeat was told that on this run of Redis nothing is missing of these. Safe from its thread."""

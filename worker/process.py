@@ -32,11 +32,11 @@ from worker.appender import Appender
 from worker.attempt import Attempt, HandBack
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends import Backend
-from worker.claiming import Taking
+from worker.claiming import Claimer
 from worker.coalescing import DueQueue
 from worker.heartbeat import Heartbeat
 from worker.hub_side import HubSide
-from worker.ownership import HeldJobs, Running
+from worker.ownership import OwnedAttempts, Running
 from worker.watchdog import Watchdog
 
 log = logging.getLogger("spool.worker")
@@ -79,11 +79,11 @@ class WorkerProcess:
         self._claims = self._claims_on(self._link)
         self._appender = Appender(self._appends, shard=0, lease_s=settings.lease_s, sleep=gevent.sleep)
         self._due = DueQueue()
-        self._jobs = HeldJobs(self._claims, self._appender.changed)
+        self._jobs = OwnedAttempts(self._claims, self._appender.changed)
         self._watchdog = Watchdog()
         hub_side = HubSide(self._jobs, lambda: self.free if self._bell is not None else 0, self._apart)
         self._heartbeat = Heartbeat(self._claims_on(self._beats), hub_side, self._watchdog)
-        self._taking = Taking(
+        self._taking = Claimer(
             self._claims,
             self._served,
             self._watchdog.asked,

@@ -25,7 +25,7 @@ class LimitPassed(BaseException):
         self.message = message
 
 
-class Stopwatch:
+class AttemptTimeouts:
     """One attempt's limits. ``touch`` at each piece; ``passed`` asks whether one is over. ``clock`` is monotonic,
     ``wall`` is epoch time."""
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from gevent.hub import Hub, get_hub
 from greenlet import getcurrent
 
-from worker.batching import Moderation
+from worker.batching import AdaptiveDelay
 
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
@@ -33,7 +33,7 @@ class _Alarm(Protocol):
     def close(self) -> None: ...
 
 
-class Pacer:
+class PreciseTimer:
     """The waiters of one hub. Nothing is opened before the first wait."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Pacer:
         """A heap: when, in which order they came, and whose it is (in a list, which is emptied when nobody waits)."""
         self._numbers = count()
         self._set_for = float("inf")
-        self._moderation = Moderation()
+        self._moderation = AdaptiveDelay()
         self._not_before = float("-inf")
         """When it may ring next: under load whoever is due within a moment is woken together."""
         self._hub: Hub | None = None

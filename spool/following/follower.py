@@ -22,8 +22,8 @@ from spool.errors import StoreUnavailable
 from spool.following.doorbell import Doorbell
 from spool.following.feed import Feed, bound_tails
 from spool.following.reader import Reader
-from spool.following.reader_leases import Watches
-from spool.following.replay_cache import Pages
+from spool.following.reader_leases import ReaderLeases
+from spool.following.replay_cache import ReplayCache
 from spool.jobs.job import ENDED, Job, OnDisconnect, shard_of
 from spool.jobs.log import PAGE, Row, range_command, rows_of
 from spool.keys import job as job_key
@@ -35,7 +35,7 @@ log = logging.getLogger("spool.follower")
 RECHECK_S = 5.0
 """A log that was quiet for so long is read again, in case the doorbell was lost."""
 LINGER_S = 6.0
-"""How long a feed outlives its last reader; longer than the time between two ``Watches.renew``."""
+"""How long a feed outlives its last reader; longer than the time between two ``ReaderLeases.renew``."""
 _REFILLS_AT_ONCE = 64
 _WOKEN_AT_ONCE = 250
 
@@ -45,14 +45,14 @@ class Follower:
 
     def __init__(self, link: RedisLink, *, tick_s: float = 0.5) -> None:
         self._link = link
-        self._pages = Pages(link)
+        self._pages = ReplayCache(link)
         self._tick_s = tick_s
         self._feeds: dict[bytes, Feed] = {}
         self._stale: dict[Feed, None] = {}
         self._has_stale = Event()
         self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed, self._wake_rung)
         self._rung_feeds: dict[Feed, None] = {}
-        self._watches = Watches(link)
+        self._watches = ReaderLeases(link)
         self._draining_until: float | None = None
         self._greenlets: list[Greenlet[..., None]] = []
         self.readers: set[Reader] = set()

@@ -15,13 +15,13 @@ from gevent.event import Event
 
 from spool.following.encoder import Encoder
 from spool.following.feed import Feed
-from spool.following.replay_cache import Page, Pages
+from spool.following.replay_cache import Page, ReplayCache
 from spool.jobs.entries import is_terminal
 from spool.jobs.log import PAGE, Gap, Row, Run, gap_before
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Batch:
     """What has gathered: a ``gap`` if entries before it are missing, ``data`` encoded, up to entry ``last``.
     ``ended``: nothing comes after it."""
 
@@ -74,7 +74,7 @@ class Reader:
         "tick_at",
     )
 
-    def __init__(self, follower: Source, pages: Pages, feed: Feed, cursor: int, *, patient: bool = False) -> None:
+    def __init__(self, follower: Source, pages: ReplayCache, feed: Feed, cursor: int, *, patient: bool = False) -> None:
         self._follower = follower
         self._pages = pages
         self._event: Event | None = None
@@ -110,7 +110,7 @@ class Reader:
         self.cursor = last
         return feed.encoded(encoder, cursor)
 
-    def take(self, encoder: Encoder) -> Taken | None:
+    def take(self, encoder: Encoder) -> Batch | None:
         """What has gathered since the cursor, encoded, or None. Moves the cursor. Raises ``StoreUnavailable``."""
         feed = self.feed
         if self.cursor < feed.base:
@@ -119,7 +119,7 @@ class Reader:
             return self._at_the_end(encoder)
         data = feed.encoded(encoder, self.cursor)
         self.cursor = feed.last
-        return Taken(data, self.cursor, ended=feed.ended)
+        return Batch(data, self.cursor, ended=feed.ended)
 
     def take_rows(self, limit: int) -> tuple[list[Row], Gap | None, bool]:
         """At most ``limit`` entries as (id, bytes), a gap before them, and whether the log ends with them."""
@@ -175,7 +175,7 @@ class Reader:
             return feed.ready or self.cursor < feed.base
         return feed.gone or (feed.ended and feed.ready)
 
-    def _replay(self, encoder: Encoder) -> Taken | None:
+    def _replay(self, encoder: Encoder) -> Batch | None:
         page = self._pages.read(self.feed.job_id, self.cursor, self._count)
         if not page.rows:
             found = self._follower.read_again(self.feed, self.cursor)
@@ -191,24 +191,24 @@ class Reader:
             earliest = self.feed.base + 1 if has_tail else None
             gap = Gap(self.cursor + 1, earliest, self.feed.last if has_tail else None, self.feed.base)
             self.cursor = self.feed.base
-            return Taken(b"", self.cursor, gap, ended=not has_tail and (self.feed.ended or self.feed.gone))
+            return Batch(b"", self.cursor, gap, ended=not has_tail and (self.feed.ended or self.feed.gone))
         self.cursor, last = page.rows[-1]
-        return Taken(page.encoded(encoder), self.cursor, gap, ended=is_terminal(last))
+        return Batch(page.encoded(encoder), self.cursor, gap, ended=is_terminal(last))
 
-    def _at_the_end(self, encoder: Encoder) -> Taken | None:
+    def _at_the_end(self, encoder: Encoder) -> Batch | None:
         feed = self.feed
         if feed.gone and not feed.ended:
-            return Taken(b"", self.cursor, Gap(self.cursor + 1, None, None, self.cursor), ended=True)
+            return Batch(b"", self.cursor, Gap(self.cursor + 1, None, None, self.cursor), ended=True)
         if not feed.ended:
             return None
         if self.cursor == feed.last:
-            return Taken(b"", self.cursor, ended=True)
+            return Batch(b"", self.cursor, ended=True)
         # Ahead of a log that has ended: what it wants will never be, so it gets the end.
         requested, self.cursor = self.cursor + 1, feed.last - 1
         page = self._pages.read(feed.job_id, self.cursor, 1)
         self.cursor = feed.last
         if not page.rows:
-            return Taken(b"", self.cursor, Gap(requested, None, None, feed.last), ended=True)
-        return Taken(
+            return Batch(b"", self.cursor, Gap(requested, None, None, feed.last), ended=True)
+        return Batch(
             page.encoded(encoder), self.cursor, Gap(requested, feed.last, feed.last, feed.last - 1), ended=True
         )

@@ -19,7 +19,7 @@ WATCH_GRACE_S = 15.0
 """How long a job that is to end with its last reader goes on after it left."""
 
 
-class Watches:
+class ReaderLeases:
     """What one process says."""
 
     def __init__(self, link: RedisLink) -> None:

@@ -42,7 +42,7 @@ class Page:
         self.rows, self.size = _bounded(whole)
         self.full = len(self.rows) < len(whole)
         self.read_at = read_at
-        """When it was read, on the clock of the ``Pages`` that keep it."""
+        """When it was read, on the clock of the ``ReplayCache`` that keeps it."""
         self._encoded: dict[Encoder, bytes] = {}
 
     def encoded(self, encoder: Encoder) -> bytes:
@@ -53,7 +53,7 @@ class Page:
         return data
 
 
-class Pages:
+class ReplayCache:
     """The pages that this process has read in the last moment."""
 
     def __init__(self, link: RedisLink, clock: Callable[[], float] = time.monotonic) -> None:

@@ -45,7 +45,7 @@ Wanted = Literal["any", "retries", "apart"]
 job alone."""
 
 
-WRITTEN_ON = 2**53
+SENT_UNKNOWN = 2**53
 """What ``Held.sent`` is for an attempt that was given up: others may have gone on with its job, and been read, up to an
 id that its worker does not know. Beyond every id, so that no log is taken for whole on this worker's word."""
 

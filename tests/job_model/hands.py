@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from spool.jobs.claims import WRITTEN_ON, Claim, Held
+from spool.jobs.claims import SENT_UNKNOWN, Claim, Held
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Status
 from tests.by_hand import AT
@@ -24,7 +24,7 @@ class Hand:
     entries: list[bytes] = field(default_factory=list)
     acked: int = 0
     sent: int = 0
-    """Id of the last entry that Redis was ever sent; ``WRITTEN_ON`` once it was to be handed back."""
+    """Id of the last entry that Redis was ever sent; ``SENT_UNKNOWN`` once it was to be handed back."""
     asked_for: tuple[Any, ...] = ()
     """What to ask again, while the answer is lost."""
     ending: Status | None = None
@@ -69,7 +69,7 @@ class Hand:
 
     def as_given_up(self) -> Held:
         """What its worker asks then."""
-        return Held(self.job_id, self.fence, 0, WRITTEN_ON)
+        return Held(self.job_id, self.fence, 0, SENT_UNKNOWN)
 
     def wants_beat(self, server: str) -> bool:
         """Whether the next heartbeat has to speak for it: not where Redis has taken entries since the last one."""

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from spool.jobs.claims import WRITTEN_ON, Claim, Held, Wanted
+from spool.jobs.claims import SENT_UNKNOWN, Claim, Held, Wanted
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Status
 from spool.jobs.scripts import script
@@ -211,7 +211,7 @@ class WorkerRules(Frame):
         beat = self.claims(worker).heartbeat(held, free=1, server=self.workers[worker])
         assert beat.apart == len(self.ledger.apart()) + self.strays("apart")
         for hand, answer in zip(asked, beat.answers[len(mine) :], strict=True):
-            assert answer == self.beaten(replace(hand, acked=0, sent=WRITTEN_ON), beat.server)
+            assert answer == self.beaten(replace(hand, acked=0, sent=SENT_UNKNOWN), beat.server)
             if answer == b"unclaimed" and not answer_is_lost:
                 self.disown(hand)
         for hand, answer in zip(mine, beat.answers[: len(mine)], strict=True):
@@ -305,7 +305,7 @@ class WorkerRules(Frame):
         if job is not None and job.record_broken:
             return
         reason = "upstream_lost" if counts else "handed_back"
-        hand.sent = WRITTEN_ON
+        hand.sent = SENT_UNKNOWN
         answer = self.claims(hand.worker).hand_back(hand.job_id, hand.fence, counts=counts, anew=anew, reason=reason)
         told = "lost"
         if job is not None and not job.forgotten and job.status is Status.CANCELLED:

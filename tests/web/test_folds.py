@@ -14,12 +14,12 @@ from gevent.event import Event
 from spool.errors import TooManyFolds
 from spool.following.feed import Feed
 from spool.following.reader import Reader
-from spool.following.replay_cache import Pages
+from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Run
 from tests.by_hand import AT
-from web.delivery.event_adapter import Translation, _push
+from web.delivery.event_adapter import EventAdapter, _push
 from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, WHOLE_AT_MOST, Folds
 from web.openai.response_events import ResponseStream
 from web.problems import Problem
@@ -50,7 +50,7 @@ class Followed:
     """A follower of these logs."""
 
     def __init__(self, logs: Logs) -> None:
-        self._pages = Pages(logs)  # type: ignore[arg-type]
+        self._pages = ReplayCache(logs)  # type: ignore[arg-type]
 
     def attach(self, job: Job, after: int, **_: Any) -> Reader:
         """A reader of what is there."""
@@ -219,7 +219,7 @@ class Client:
         return b""
 
 
-def sent(folds: Folds, job: Job, translation: Translation) -> bytes:
+def sent(folds: Folds, job: Job, translation: EventAdapter) -> bytes:
     """All that a client gets of it."""
     client = Client()
     with folds._follower.attach(job, 0) as reader:

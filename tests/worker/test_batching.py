@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from worker.batching import Moderation
+from worker.batching import AdaptiveDelay
 
 
 def gap_at(per_second: int, seconds: float = 1.0) -> float:
     """The gap after so many have come each second, in groups a millisecond apart."""
-    moderation = Moderation()
+    moderation = AdaptiveDelay()
     for ms in range(1, round(seconds * 1000)):
         moderation.add(per_second // 1000, ms / 1000)
     return moderation.gap_s
@@ -33,7 +33,7 @@ def test_gap_is_bounded() -> None:
 
 def test_rate_falls() -> None:
     """After the rush nobody is held back any more."""
-    moderation = Moderation()
+    moderation = AdaptiveDelay()
     for ms in range(1, 1000):
         moderation.add(40, ms / 1000)
     moderation.add(1, 1.5)

@@ -10,7 +10,7 @@ from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.jobs.claims import Claim, Wanted
 from spool.models.model import DEMO, Model
 from tests.clock import Clock
-from worker.claiming import Taking
+from worker.claiming import Claimer
 
 
 class Queue:
@@ -48,10 +48,10 @@ class SlowQueue(Queue):
         return super().claim(models, fence, wanted)
 
 
-def taking(queue: Queue, lease_s: float = 10.0, clock: Clock | None = None) -> Taking:
+def taking(queue: Queue, lease_s: float = 10.0, clock: Clock | None = None) -> Claimer:
     """One that asks it, created a second ago. Its clock stands still, so that a slow machine changes nothing."""
     clock = clock or Clock()
-    one = Taking(
+    one = Claimer(
         queue,
         lambda: [DEMO],
         lambda: None,

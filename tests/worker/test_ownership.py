@@ -10,7 +10,7 @@ import pytest
 from gevent.greenlet import Greenlet
 
 from spool.errors import StoreUnavailable
-from spool.jobs.claims import WRITTEN_ON, Claim, Claims, Held
+from spool.jobs.claims import SENT_UNKNOWN, Claim, Claims, Held
 from spool.jobs.entries import Kind
 from spool.jobs.job import Status
 from spool.models.model import DEMO
@@ -20,7 +20,7 @@ from tests.clock import Clock
 from worker.attempt import Attempt, HandBack
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends import Backend, GenerationRequest, Piece
-from worker.ownership import KEEP_S, HeldJobs, Running
+from worker.ownership import KEEP_S, OwnedAttempts, Running
 
 MIB = 1024 * 1024
 RUN = "a run of Redis"
@@ -54,7 +54,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.clock = Clock()
-        self.jobs = HeldJobs(self, self.changed.append, self.clock)
+        self.jobs = OwnedAttempts(self, self.changed.append, self.clock)
 
     def adopt(self, claim: Claim) -> int | bytes:
         self.adopted.append(claim)
@@ -190,7 +190,7 @@ def test_ended_are_held_only_when_asked_for(bench: Bench) -> None:
 
 def given_up(running: Running) -> Held:
     """The job as a heartbeat asks about it once it was given up: nobody knows how far others went on with it."""
-    return Held(running.attempt.log.job_id, running.attempt.log.fence, 0, WRITTEN_ON)
+    return Held(running.attempt.log.job_id, running.attempt.log.fence, 0, SENT_UNKNOWN)
 
 
 @pytest.mark.parametrize("outcome", [b"lost", b"cancelled"])
@@ -376,7 +376,7 @@ def test_hand_back_under_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     running = bench.begin(backend=Stopped())
     say(running, "a")
     running.attempt.run()
-    assert said == [Held(running.attempt.log.job_id, "fence0", 2, WRITTEN_ON)]
+    assert said == [Held(running.attempt.log.job_id, "fence0", 2, SENT_UNKNOWN)]
 
 
 def test_given_up_that_redis_lost_is_disowned(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from spool.models.model import Model
 from tests.clock import Clock
-from worker.timeouts import USAGE_S, Stopwatch
+from worker.timeouts import USAGE_S, AttemptTimeouts
 
 MODEL = Model(name="m", backend="demo", first_token_s=10, between_tokens_s=3)
 
@@ -16,12 +16,12 @@ MODEL = Model(name="m", backend="demo", first_token_s=10, between_tokens_s=3)
 EPOCH_S = 1_700_000_000.0
 
 
-def stopwatch_of(left_s: float) -> Stopwatch:
+def stopwatch_of(left_s: float) -> AttemptTimeouts:
     """One whose clocks stand still."""
-    return Stopwatch(MODEL, left_s=left_s, clock=Clock(1000.0), wall=Clock(EPOCH_S))
+    return AttemptTimeouts(MODEL, left_s=left_s, clock=Clock(1000.0), wall=Clock(EPOCH_S))
 
 
-def code(stopwatch: Stopwatch, in_s: float) -> str | None:
+def code(stopwatch: AttemptTimeouts, in_s: float) -> str | None:
     """The limit that will be over then, if nothing comes until then."""
     passed = stopwatch.passed(1000.0 + in_s)
     return passed.code if passed is not None else None
@@ -37,7 +37,7 @@ def test_time_to_the_first_piece() -> None:
 def test_comments_extend_the_time_up_to_a_limit_of_their_own() -> None:
     """An upstream that says that it is at work is given its time again, and not for ever; comments are no piece."""
     clock = Clock(1000.0)
-    stopwatch = Stopwatch(replace(MODEL, alive_s=25), left_s=1000, clock=clock)
+    stopwatch = AttemptTimeouts(replace(MODEL, alive_s=25), left_s=1000, clock=clock)
     for now in (1008.0, 1016.0, 1024.0):
         clock.now = now
         stopwatch.alive()
@@ -53,7 +53,7 @@ def test_comments_extend_the_time_up_to_a_limit_of_their_own() -> None:
 
 def test_comments_do_not_shorten_the_time() -> None:
     """A model whose own time is longer than that with comments keeps it."""
-    stopwatch = Stopwatch(replace(MODEL, alive_s=1), left_s=100, clock=Clock(1000.0))
+    stopwatch = AttemptTimeouts(replace(MODEL, alive_s=1), left_s=100, clock=Clock(1000.0))
     stopwatch.alive()
     assert code(stopwatch, 9.75) is None
 

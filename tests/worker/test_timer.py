@@ -14,7 +14,7 @@ import gevent
 import pytest
 
 from tests.clock import Clock
-from worker.timer import LoopTimer, Pacer, TimerFd
+from worker.timer import LoopTimer, PreciseTimer, TimerFd
 
 ALARMS: list[Callable[..., Any]] = [LoopTimer, *([TimerFd] if sys.platform == "linux" else [])]
 STEP_S = 1 / 1024
@@ -56,22 +56,22 @@ def alarm() -> HeldAlarm:
 
 
 @pytest.fixture
-def held(alarm: HeldAlarm) -> Iterator[Pacer]:
+def held(alarm: HeldAlarm) -> Iterator[PreciseTimer]:
     """A pacer on it."""
-    made = Pacer(alarm, alarm.clock)
+    made = PreciseTimer(alarm, alarm.clock)
     yield made
     made.close()
 
 
 @pytest.fixture(params=ALARMS)
-def pacer(request: pytest.FixtureRequest) -> Iterator[Pacer]:
+def pacer(request: pytest.FixtureRequest) -> Iterator[PreciseTimer]:
     """A pacer on each kind of timer that there is here."""
-    made = Pacer(alarm=request.param)
+    made = PreciseTimer(alarm=request.param)
     yield made
     made.close()
 
 
-def wait(pacer: Pacer, clock: Clock, steps: int, done: list[int]) -> None:
+def wait(pacer: PreciseTimer, clock: Clock, steps: int, done: list[int]) -> None:
     """Wait for so many steps, and note for how many."""
     due = clock.now + steps * STEP_S
     assert pacer.wait_until(due)
@@ -87,13 +87,13 @@ def ring_until(alarm: HeldAlarm, *greenlets: gevent.Greenlet[..., None]) -> None
     gevent.joinall(greenlets, raise_error=True)
 
 
-def test_wait_for_what_has_passed(pacer: Pacer) -> None:
+def test_wait_for_what_has_passed(pacer: PreciseTimer) -> None:
     """Nobody gives way for a time that has passed."""
     assert not pacer.wait_until(time.monotonic())
     assert not pacer.wait_until(float("-inf"))
 
 
-def test_timer_of_each_kind(pacer: Pacer) -> None:
+def test_timer_of_each_kind(pacer: PreciseTimer) -> None:
     """The machine's timers ring for every waiter, and for none before its time."""
 
     def sleep(after_s: float) -> None:
@@ -106,7 +106,7 @@ def test_timer_of_each_kind(pacer: Pacer) -> None:
     assert len(pacer) == 0
 
 
-def test_waiters_in_the_order_of_their_times(held: Pacer, alarm: HeldAlarm) -> None:
+def test_waiters_in_the_order_of_their_times(held: PreciseTimer, alarm: HeldAlarm) -> None:
     """Each is woken no sooner than it asked for, and in that order, whatever the order of coming."""
     done: list[int] = []
     waits = [30, 10, 50, 41, 20, 21]
@@ -115,7 +115,7 @@ def test_waiters_in_the_order_of_their_times(held: Pacer, alarm: HeldAlarm) -> N
     assert len(held) == 0
 
 
-def test_waiter_that_waits_again(held: Pacer, alarm: HeldAlarm) -> None:
+def test_waiter_that_waits_again(held: PreciseTimer, alarm: HeldAlarm) -> None:
     """Whoever is woken may wait again at once, for sooner than the others too."""
     ticks: list[int] = []
 
@@ -134,7 +134,7 @@ def test_waiter_that_waits_again(held: Pacer, alarm: HeldAlarm) -> None:
     assert late == [200]
 
 
-def test_waiter_that_is_thrown_into(held: Pacer, alarm: HeldAlarm) -> None:
+def test_waiter_that_is_thrown_into(held: PreciseTimer, alarm: HeldAlarm) -> None:
     """What is thrown into a waiter arrives, and neither it nor anybody else is woken for it later."""
     done: list[int] = []
     caught: list[BaseException] = []
@@ -154,7 +154,7 @@ def test_waiter_that_is_thrown_into(held: Pacer, alarm: HeldAlarm) -> None:
     assert done == [20, 30]
 
 
-def test_waiter_that_fails(held: Pacer, alarm: HeldAlarm) -> None:
+def test_waiter_that_fails(held: PreciseTimer, alarm: HeldAlarm) -> None:
     """A waiter that ends with an error when it is woken holds up no other."""
     done: list[int] = []
 
@@ -181,7 +181,7 @@ def open_files() -> Counter[str]:
 def test_files_of_a_pacer() -> None:
     """A pacer opens nothing before the first wait, and leaves nothing open."""
     before = open_files()
-    pacer = Pacer()
+    pacer = PreciseTimer()
     pacer.wait_until(float("-inf"))
     assert open_files() == before
     pacer.wait_until(time.monotonic() + 0.001)

@@ -1,4 +1,4 @@
-"""A log in another protocol's words. The protocol is a ``Translation``: entries in, bytes out, with what it has to
+"""A log in another protocol's words. The protocol is a ``EventAdapter``: entries in, bytes out, with what it has to
 remember in between; here is what all of them share: slots, the client's end, heartbeats, and whole answers.
 """
 
@@ -27,7 +27,7 @@ _ROWS = 500
 log = logging.getLogger("spool.web")
 
 
-class Translation(Protocol):
+class EventAdapter(Protocol):
     """One stream of a foreign protocol. It is fed all entries of its log from the first one on, so that any instance
     makes the same stream of the same log."""
 
@@ -63,7 +63,7 @@ class Translation(Protocol):
 
 
 def streamed(
-    job: Job, translation: Translation, headers: Mapping[str, str], place: ExitStack | None = None
+    job: Job, translation: EventAdapter, headers: Mapping[str, str], place: ExitStack | None = None
 ) -> Response:
     """The job's log as a stream of events, from its beginning. ``place`` holds its slot already. Raises ``Draining``,
     ``TooManyStreams``."""
@@ -90,7 +90,7 @@ def streamed(
     return response
 
 
-def _push(folds: Folds, reader: Reader, translation: Translation, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
+def _push(folds: Folds, reader: Reader, translation: EventAdapter, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
     yield translation.opening()
     # A little early: the follower looks at idle readers twice a second.
     heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
@@ -131,7 +131,7 @@ class _Taken(NamedTuple):
     trouble: tuple[str, str] | None = None
 
 
-def _take(folds: Folds, reader: Reader, translation: Translation, until: float) -> _Taken:
+def _take(folds: Folds, reader: Reader, translation: EventAdapter, until: float) -> _Taken:
     try:
         if not reader.is_behind:
             return _translated(reader, translation)
@@ -151,14 +151,14 @@ def _take(folds: Folds, reader: Reader, translation: Translation, until: float) 
         return _Taken(trouble=_LOST)
 
 
-def _translated(reader: Reader, translation: Translation) -> _Taken:
+def _translated(reader: Reader, translation: EventAdapter) -> _Taken:
     rows, gap, ended = reader.take_rows(_ROWS)
     if gap is not None:
         return _Taken(trouble=_LOST)
     return _Taken(translation.entries(rows) if rows else b"", moved=bool(rows), ended=ended)
 
 
-def _break_off(translation: Translation, peer: Peer, code: str, message: str) -> Iterator[bytes]:
+def _break_off(translation: EventAdapter, peer: Peer, code: str, message: str) -> Iterator[bytes]:
     data = translation.broken_off(code, message)
     if data is None:
         peer.cut()

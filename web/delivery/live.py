@@ -23,7 +23,7 @@ from gevent.socket import wait_write
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable
 from spool.following.encoder import Encoder
-from spool.following.reader import Reader, Taken
+from spool.following.reader import Batch, Reader
 from spool.jobs.log import Gap
 from web.limits.unsent import PIECE_BYTES, Unsent
 from web.server.sockets import reset_on_close
@@ -47,7 +47,7 @@ class Format(Encoder, Protocol):
     def unavailable(self, reason: str, detail: str) -> bytes: ...
 
 
-class Pushed:
+class LiveStream:
     """One stream. ``begin`` gives it its connection; it ends by itself, and calls ``release`` then."""
 
     __slots__ = (
@@ -225,7 +225,7 @@ class Pushed:
                 return
         self.abandon()
 
-    def _bytes_of(self, taken: Taken) -> bytes:
+    def _bytes_of(self, taken: Batch) -> bytes:
         data = self._form.gap(taken.gap) + taken.data if taken.gap is not None else taken.data
         return data + self._form.gone() if taken.gone else data
 

@@ -12,7 +12,7 @@ from spool.errors import Draining
 from spool.following.reader import Reader
 from spool.jobs.job import Job, Status
 from web.delivery.formats import ndjson, sse, text
-from web.delivery.live import Format, Pushed
+from web.delivery.live import Format, LiveStream
 from web.delivery.peer import Peer
 from web.metrics import STREAMS
 from web.negotiation import best_media_type
@@ -58,7 +58,7 @@ def streamed(
     form: Format = sse.SSE
     if media_type == ndjson.MEDIA_TYPE:
         form = ndjson.FORMATS[request.args.get("ping") == "1", submitted]
-    stream = Pushed(
+    stream = LiveStream(
         reader,
         form,
         form.opening(attached_document(job, after)),

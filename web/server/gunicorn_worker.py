@@ -30,7 +30,7 @@ from web.problems import Problem
 from web.rounds import ROUNDS
 from web.server.client_socket import ClientSocket
 from web.server.connections import Connection, ConnectionTable
-from web.server.hijack import HandOver, Stream
+from web.server.hijack import Hijack, Stream
 from web.server.refusals import refusal
 from web.server.request import BoundedRequest, Limits
 from web.server.sockets import reset_on_close
@@ -73,7 +73,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         super().load_wsgi()
         app: Any = self.wsgi
         self.app_state: State = app.extensions["spool"]
-        self.wsgi: Any = HandOver(app, self)
+        self.wsgi: Any = Hijack(app, self)
 
     def run(self) -> None:
         """Serve. When told to stop, answer what has come, let streams end, and close what is idle."""

@@ -1,6 +1,6 @@
 """Streams leave the server: their connections are taken from gunicorn once the headers are out.
 
-``HandOver`` stands between gunicorn and the application. Where the application answers with a stream of its own kind
+``Hijack`` stands between gunicorn and the application. Where the application answers with a stream of its own kind
 (``web.delivery.live``), it sends the headers the way of WSGI and takes the socket. To gunicorn the answer is then one
 that something else has sent.
 """
@@ -53,7 +53,7 @@ class StreamResponse(Response):
         self._stream = stream
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """The headers; the stream is left for ``HandOver``. Raises ``RuntimeError`` where there is none."""
+        """The headers; the stream is left for ``Hijack``. Raises ``RuntimeError`` where there is none."""
         if _STREAM not in environ:
             self._stream.abandon()
             raise RuntimeError("streams need the server that web/gunicorn.conf.py sets up")
@@ -68,7 +68,7 @@ class StreamResponse(Response):
         return ()
 
 
-class HandOver:
+class Hijack:
     """The application as gunicorn sees it. The server's worker has the connections."""
 
     def __init__(self, app: Application, connections: Connections) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from spool.following.feed import Feed
 from spool.following.reader import ROWS, Reader
-from spool.following.replay_cache import Pages
+from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job
 from spool.jobs.log import PAGE, Gap, Row
@@ -32,7 +32,7 @@ def reader_of(link: RedisLink, job: Job, after: int, feed: Feed | None = None) -
     """A reader of the log as the record says it is."""
     feed = feed or Feed(job.id, job.last_entry, ended=job.ended)
     feed.ready = True
-    return Reader(NoFollower(), Pages(link), feed, after)  # type: ignore[arg-type]
+    return Reader(NoFollower(), ReplayCache(link), feed, after)  # type: ignore[arg-type]
 
 
 def read_all(reader: Reader) -> list[int | Gap]:

@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 from spool.errors import StoreUnavailable
-from spool.following.replay_cache import Page, Pages
+from spool.following.replay_cache import Page, ReplayCache
 from spool.jobs.log import PAGE
 from tests.by_hand import tokens
 from tests.clock import Clock
@@ -48,9 +48,9 @@ class Upper:
         return raw.upper()
 
 
-def pages_of(log: Log) -> Pages:
+def pages_of(log: Log) -> ReplayCache:
     """Pages read from it."""
-    return Pages(log)  # type: ignore[arg-type]
+    return ReplayCache(log)  # type: ignore[arg-type]
 
 
 def test_crowd_reads_once() -> None:
@@ -79,7 +79,7 @@ def test_old_pages_are_read_again() -> None:
     """After a moment the log is asked again, and what nobody may get any more is forgotten."""
     log = Log("a")
     clock = Clock()
-    pages = Pages(log, clock)  # type: ignore[arg-type]
+    pages = ReplayCache(log, clock)  # type: ignore[arg-type]
     pages.read("j0-1", 0, PAGE)
     log.entries = tokens(1, "a", "b")
     assert len(pages.read("j0-1", 0, PAGE).rows) == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spool.jobs.claims import WRITTEN_ON, Claim
+from spool.jobs.claims import SENT_UNKNOWN, Claim
 from spool.jobs.entries import Kind
 from spool.jobs.job import OnWorkerLoss, Status
 from spool.jobs.scripts import script
@@ -339,7 +339,7 @@ def test_hand_back_that_was_lost_with_the_next_attempt(link: RedisLink, worker: 
     saved.restore()
     for run in ("", server(link)):
         assert other.beat(second, acked=4, sent=4, server=run) == [b"lost"]
-        assert worker.beat(claim, acked=0, sent=WRITTEN_ON, server=run) == [b"ok"]
+        assert worker.beat(claim, acked=0, sent=SENT_UNKNOWN, server=run) == [b"ok"]
     next_entry(link, claim.job.id)
     ids = ids_of(link, claim)
     assert ids[:2] == [1, 2]
@@ -357,7 +357,7 @@ def test_hand_back_that_is_asked_for_again(link: RedisLink, worker: HandWorker) 
     HandWorker(link, name="other").take()
     saved.restore()
     for run in ("", server(link)):
-        worker.beat(claim, acked=2, sent=WRITTEN_ON, server=run)
+        worker.beat(claim, acked=2, sent=SENT_UNKNOWN, server=run)
     assert worker.claims.hand_back(claim.job.id, claim.fence, counts=False) == "queued"
     assert_jumped(2, worker.take().first - 1)
 

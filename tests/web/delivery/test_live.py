@@ -15,13 +15,13 @@ import pytest
 from spool.errors import StoreUnavailable
 from spool.following.feed import Feed
 from spool.following.reader import Reader
-from spool.following.replay_cache import Pages
+from spool.following.replay_cache import ReplayCache
 from spool.jobs.log import Row
 from tests.by_hand import done, tokens
 from web.delivery.formats.ndjson import FORMATS
-from web.delivery.live import Pushed
+from web.delivery.live import LiveStream
 from web.limits.unsent import Unsent
-from web.server.hijack import HandOver, StreamResponse
+from web.server.hijack import Hijack, StreamResponse
 
 LINES = FORMATS[True, False]
 LAST = b"0\r\n\r\n"
@@ -56,12 +56,12 @@ class Streaming:
     def __init__(self, *, chunked: bool = True, stall_s: float = 5.0, buffer: int | None = None) -> None:
         self.feed = Feed("j", 0)
         self.feed.ready = True
-        self.reader = Reader(StandIn(), Pages(NoLink()), self.feed, 0)  # type: ignore[arg-type]
+        self.reader = Reader(StandIn(), ReplayCache(NoLink()), self.feed, 0)  # type: ignore[arg-type]
         self.feed.readers.add(self.reader)
         self.released = 0
         self.given_back: list[_socket.socket] = []
         self.unsent = Unsent(1_000_000)
-        self.stream = Pushed(
+        self.stream = LiveStream(
             self.reader, LINES, b"", self._release, heartbeat_s=1.0, stall_s=stall_s, unsent=self.unsent
         )
         ours, self.client = socket.socketpair()
@@ -254,9 +254,9 @@ class Given:
     """A worker that keeps what it is told to begin."""
 
     def __init__(self) -> None:
-        self.begun: list[tuple[Any, Pushed, bool]] = []
+        self.begun: list[tuple[Any, LiveStream, bool]] = []
 
-    def give(self, sock: Any, stream: Pushed, *, chunked: bool) -> None:
+    def give(self, sock: Any, stream: LiveStream, *, chunked: bool) -> None:
         """Keep it."""
         self.begun.append((sock, stream, chunked))
 
@@ -271,10 +271,12 @@ def test_stream_that_is_reset_for_others(streaming: Callable[..., Streaming]) ->
     assert one.unsent.total == 900_000
 
 
-def stream_of(released: list[int]) -> Pushed:
+def stream_of(released: list[int]) -> LiveStream:
     """One that was not begun."""
-    reader = Reader(StandIn(), Pages(NoLink()), Feed("j", 0), 0)  # type: ignore[arg-type]
-    return Pushed(reader, LINES, b"opening", lambda: released.append(1), heartbeat_s=1.0, stall_s=1.0, unsent=Unsent(1))
+    reader = Reader(StandIn(), ReplayCache(NoLink()), Feed("j", 0), 0)  # type: ignore[arg-type]
+    return LiveStream(
+        reader, LINES, b"opening", lambda: released.append(1), heartbeat_s=1.0, stall_s=1.0, unsent=Unsent(1)
+    )
 
 
 def test_hand_over() -> None:
@@ -287,7 +289,7 @@ def test_hand_over() -> None:
         return written.append
 
     environ = {"gunicorn.socket": "its socket", "SERVER_PROTOCOL": "HTTP/1.1"}
-    HandOver(response, given)(environ, start_response)
+    Hijack(response, given)(environ, start_response)
     assert written == [("200 OK", {"Content-Type": "text/x; charset=utf-8", "A": "b"}), b"opening"]
     assert [(sock, chunked) for sock, _, chunked in given.begun] == [("its socket", True)]
     assert released == []
@@ -305,7 +307,7 @@ def test_client_that_left_before_the_headers() -> None:
 
     given = Given()
     with pytest.raises(BrokenPipeError):
-        HandOver(StreamResponse(stream_of(released), "text/x", {}), given)({}, start_response)
+        Hijack(StreamResponse(stream_of(released), "text/x", {}), given)({}, start_response)
     assert (released, given.begun) == ([1], [])
 
 
@@ -314,12 +316,12 @@ def test_connection_that_cannot_be_taken() -> None:
     released: list[int] = []
 
     class Refusing(Given):
-        def give(self, sock: Any, stream: Pushed, *, chunked: bool) -> None:  # noqa: ARG002
+        def give(self, sock: Any, stream: LiveStream, *, chunked: bool) -> None:  # noqa: ARG002
             raise BrokenPipeError
 
     environ = {"gunicorn.socket": None, "SERVER_PROTOCOL": "HTTP/1.1"}
     with pytest.raises(BrokenPipeError):
-        HandOver(StreamResponse(stream_of(released), "text/x", {}), Refusing())(
+        Hijack(StreamResponse(stream_of(released), "text/x", {}), Refusing())(
             environ, lambda *_args: lambda _data: None
         )
     assert released == [1]
@@ -336,5 +338,5 @@ def test_server_that_takes_no_streams() -> None:
 def test_other_answers_pass() -> None:
     """What is no stream is gunicorn's."""
     given = Given()
-    assert HandOver(lambda _environ, _start: [b"body"], given)({}, lambda *_args: lambda _data: None) == [b"body"]
+    assert Hijack(lambda _environ, _start: [b"body"], given)({}, lambda *_args: lambda _data: None) == [b"body"]
     assert given.begun == []

@@ -10,7 +10,7 @@ import pytest
 from web.delivery.peer import Peer
 
 
-class Taking:
+class Claimer:
     """A socket that takes so many bytes at a time, as one whose buffer is nearly full."""
 
     def __init__(self, at_once: int) -> None:
@@ -35,7 +35,7 @@ def peer_of(sock: object, protocol: str = "HTTP/1.1") -> Peer:
 @pytest.mark.parametrize("at_once", [1, 3, 4, 10, 10_000])
 def test_pieces_are_chunks_and_whole(at_once: int) -> None:
     """Each piece is one chunk (RFC 9112 section 7.1), however little the socket takes at a time."""
-    sock = Taking(at_once)
+    sock = Claimer(at_once)
     assert peer_of(sock).send(b"x" * 26) == b""
     assert peer_of(sock).send(b"yz") == b""
     assert sock.taken == b"1A\r\n" + b"x" * 26 + b"\r\n2\r\nyz\r\n"
@@ -43,14 +43,14 @@ def test_pieces_are_chunks_and_whole(at_once: int) -> None:
 
 def test_old_clients_get_bare_bytes() -> None:
     """HTTP/1.0 knows no chunks."""
-    sock = Taking(2)
+    sock = Claimer(2)
     assert peer_of(sock, "HTTP/1.0").send(b"abc") == b""
     assert sock.taken == b"abc"
 
 
 def test_nothing_is_not_sent() -> None:
     """An empty chunk would end the body."""
-    sock = Taking(2)
+    sock = Claimer(2)
     assert peer_of(sock).send(b"") == b""
     assert sock.taken == b""
 

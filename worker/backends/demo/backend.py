@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from spool.models.demo_params import DemoParams
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, ToolCall, Usage
 from worker.backends.demo.json_answers import calls, wanted_json
-from worker.timer import Pacer
+from worker.timer import PreciseTimer
 
 _TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
 _PIECES = re.compile(r".{1,8}", re.DOTALL)
@@ -78,7 +78,7 @@ class Demo:
     """The backend of the model ``demo``. Shaped by ``DemoParams``. ``wall`` is the epoch time that stamps are in."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._pacer = Pacer()
+        self._pacer = PreciseTimer()
         self._wall = wall
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
@@ -152,7 +152,7 @@ def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule)
 class _Schedule:
     """When each token is due: evenly, from the moment the attempt began. Catches up when it was held up."""
 
-    def __init__(self, params: DemoParams, pacer: Pacer, wall: Callable[[], float]) -> None:
+    def __init__(self, params: DemoParams, pacer: PreciseTimer, wall: Callable[[], float]) -> None:
         self._pacer = pacer
         self._wall = wall
         self._interval_s = 1 / params.rate if params.rate else 0.0
