@@ -1,1 +1,1 @@
-"""Jobs in Redis: the record, the log, submit, claim, and the keeper; their Lua scripts are in ``lua``."""
+"""Jobs in Redis: the record, the log, submit, claim and the keeper. Their Lua scripts are in ``lua``."""

@@ -1,4 +1,4 @@
-"""The worker's side of jobs in Redis: claim, heartbeat, hand back. Each under the claim's fence."""
+"""The worker's side of jobs in Redis: claim, heartbeat, hand-back, each under the claim's fence."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from spool.redis.link import RedisLink
 class Claim:
     """A worker's time-limited right to one attempt at one job.
 
-    ``opening`` is the attempt's first entry, which the claim has written, and ``first`` the id of the next one.
-    ``prefix`` is the text to continue from, empty for an attempt that begins anew. ``left_s`` is how long the job had
-    until its deadline at the moment of the claim.
+    ``opening`` is the attempt's first entry; the claim has written it. ``first`` is the id of the next entry.
+    ``prefix`` is the text to continue from, empty for an attempt that starts from scratch. ``left_s`` is the time from
+    the claim to the job's deadline, in seconds.
     """
 
     job: Job
@@ -36,24 +36,26 @@ class Claim:
 
 
 _CALLS_AT_MOST = 1000
-"""Calls of one claim: each clears away up to 25 jobs that cannot be begun."""
+"""Calls of one claim; each removes up to 25 jobs that cannot start."""
 _HELD_AT_ONCE = 50
-"""Jobs in one call: Redis does nothing else meanwhile, and their tokens wait."""
+"""Jobs in one call. Redis does nothing else during the call, so tokens wait for it."""
 
 Wanted = Literal["any", "retries", "apart"]
-"""Which jobs a claim may get: ``retries`` for a worker whose slots are all taken, ``apart`` for a process that runs one
-job alone."""
+"""Which jobs a claim may get: ``retries`` for a worker without a free slot, ``apart`` (quarantined jobs) for a process
+that runs a single job."""
 
 
 SENT_UNKNOWN = 2**53
-"""What ``Held.sent`` is for an attempt that was given up: others may have gone on with its job, and been read, up to an
-id that its worker does not know. Beyond every id, so that no log is taken for whole on this worker's word."""
+"""The value of ``Held.sent`` after a hand-back: others may have written, and readers seen, entries beyond what this
+worker knows. It is larger than every id, so this worker's report never makes a log count as complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A job that a worker says it has: under which fence, up to which entry Redis has confirmed its log, and up to
-    which it was ever sent."""
+    """A job that a worker reports as its own, under ``fence``.
+
+    ``acked`` is the last entry that Redis has confirmed, ``sent`` the last entry that was ever sent.
+    """
 
     job_id: str
     fence: str
@@ -63,10 +65,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat learned: which run of the Redis server answered, how many jobs wait for a process of their own,
-    and for each job that was held ``b"whole"`` (its log is known to be, on the run that the worker has met), ``b"ok"``,
+    """The reply to a heartbeat.
+
+    ``server`` is the run id of the Redis server. ``apart`` is the number of quarantined jobs that wait. ``answers`` has
+    one item per held job: ``b"whole"`` (its log is complete on the server run that the worker knows), ``b"ok"``,
     ``b"cancelled"``, ``b"lost"``, ``b"unclaimed"`` (Redis lost the claim), ``b"error"``, or the last id of a log that
-    lost entries."""
+    lost entries.
+    """
 
     server: str
     apart: int
@@ -74,17 +79,17 @@ class Beat:
 
 
 def new_fence() -> str:
-    """A fresh random fence."""
+    """A new random fence."""
     return secrets.token_hex(8)
 
 
 class Claims:
-    """Claims of one worker process on one shard."""
+    """The claims of one worker process on one shard."""
 
     def __init__(
         self, link: RedisLink, *, shard: int, worker: str, lease_s: float, max_attempts: int, slots: int = 0
     ) -> None:
-        """``slots``: how many jobs the worker runs at a time, as far as limits of owners are parts of that."""
+        """``slots``: how many jobs the worker runs at a time. Owner limits that are shares are computed from it."""
         self._link = link
         self._shard = shard
         self._worker = worker
@@ -93,15 +98,17 @@ class Claims:
         self._slots = slots
 
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
-        """The next job for these models under this fence, or None. Asking again with the same fence after a lost
-        answer gives the same job. Raises ``UndecodableRecord`` for a job that cannot be read: it has ended, and the
-        next claim needs another fence."""
+        """Claim the next job for these models under this fence; None if there is none.
+
+        Idempotent: after a lost answer, the same fence returns the same job. Raises ``UndecodableRecord`` for a job
+        that cannot be read. That job has then ended, and the next claim needs another fence.
+        """
         limits = [value for model in models for value in (model.name, model.max_running)]
         args = (fence, self._lease_ms, self._worker, wanted, *limits)
         for _ in range(_CALLS_AT_MOST):
             reply = self._link.run(script("claim"), self._shard, *args)
             if isinstance(reply, int):
-                # It has cleared away as much as one call may.
+                # This call has removed as many jobs as one call may.
                 continue
             if reply is None:
                 return None
@@ -113,31 +120,34 @@ class Claims:
         return None
 
     def adopt(self, claim: Claim) -> int | bytes:
-        """Take the job again after Redis lost the claim. Answers the log's last id; or ``b"lost"`` if somebody else
-        has it, or ``b"cancelled"``."""
+        """Reclaim the job after Redis lost the claim. Returns the log's last id, ``b"lost"`` if another worker has the
+        job, or ``b"cancelled"``."""
         mode = kind_of(claim.opening)
         args = (self._lease_ms, self._worker, claim.job.attempt, mode, claim.first - 1, claim.opening)
         answer: int | bytes = self._link.run(script("adopt"), self._shard, claim.job.id, claim.fence, *args)
         return answer
 
     def disown(self, claim: Claim) -> None:
-        """Say that Redis has lost an attempt that was given up, whatever it still knows of the job."""
+        """Report that Redis lost an attempt which this worker gave up, so that the job's next entry skips ahead."""
         self._link.run(script("disown"), self._shard, claim.job.id, claim.job.attempt)
 
     def heartbeat(self, held: Sequence[Held], *, free: int, server: str) -> Beat:
-        """Renew the leases of ``held`` and say how many slots are free (-1: going away). ``server`` is the run of
-        Redis that the last beat met: where it is the same, and nothing is unclaimed, this worker has been heard."""
+        """Renew the leases of ``held`` and report the number of free slots (-1: shutting down).
+
+        ``server`` is the run id of Redis at the last heartbeat. If it is unchanged and no job is unclaimed, this worker
+        counts as confirmed.
+        """
         answers: list[bytes | int] = []
-        settled = True
+        is_settled = True
         for at in range(0, max(1, len(held)), _HELD_AT_ONCE):
-            some_held = held[at : at + _HELD_AT_ONCE]
-            flat = [value for one in some_held for value in (one.job_id, one.fence, one.acked, one.sent)]
-            # That it has been heard is said with the last of them, if it holds for all.
-            is_heard = settled and at + _HELD_AT_ONCE >= len(held)
-            args = (self._lease_ms, self._worker, free, server, int(is_heard), self._slots, *flat)
-            run_id, apart, *some = self._link.run(script("heartbeat"), self._shard, *args)
-            settled = settled and run_id.decode() == server and b"unclaimed" not in some
-            answers += some
+            part = held[at : at + _HELD_AT_ONCE]
+            flat = [value for job in part for value in (job.job_id, job.fence, job.acked, job.sent)]
+            # Only the last call may confirm this worker, because the confirmation must hold for all its jobs.
+            may_confirm = is_settled and at + _HELD_AT_ONCE >= len(held)
+            args = (self._lease_ms, self._worker, free, server, int(may_confirm), self._slots, *flat)
+            run_id, apart, *part_answers = self._link.run(script("heartbeat"), self._shard, *args)
+            is_settled = is_settled and run_id.decode() == server and b"unclaimed" not in part_answers
+            answers += part_answers
         return Beat(run_id.decode(), apart, answers)
 
     def hand_back(
@@ -150,16 +160,19 @@ class Claims:
         reason: str = "handed_back",
         message: str = "given up",
     ) -> str:
-        """Give the job up, so that another worker takes it. Answers ``queued``, ``failed``, ``cancelled`` or
-        ``lost``. With ``counts`` it costs the job one of its attempts; with ``anew`` the next one does not go on from
-        the text so far. ``reason`` is a word for the log, ``message`` says what happened."""
+        """Hand the job back, so that another worker can claim it. Returns ``queued``, ``failed``, ``cancelled`` or
+        ``lost``.
+
+        ``counts``: this attempt counts against the job's limit. ``anew``: the next attempt starts from scratch instead
+        of continuing the partial answer. ``reason`` is one word for the log, ``message`` describes what happened.
+        """
         args = (job_id, fence, int(counts), self.max_attempts, reason, message, int(anew))
         answer: bytes = self._link.run(script("hand_back"), self._shard, *args)
         return answer.decode()
 
 
 def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
-    """What ``claim.lua`` answered."""
+    """Decode a reply of ``claim.lua``. Raises ``UndecodableRecord``."""
     _id, text, stored, now_ms, opening, values = reply
     job = Job.decode(values)
     stored, *blocks = stored if isinstance(stored, list) else [stored]

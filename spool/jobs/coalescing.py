@@ -1,7 +1,7 @@
-"""Coalescing: several pieces of a job's text become one entry. What a job's record says of it (field ``coalesce``).
+"""Coalescing: how several pieces of a job's text are merged into one entry (the record's field ``coalesce``).
 
-An entry costs some 90 bytes of Redis's memory beside its text, and most tokens are shorter than ten. Written by
-submit, from what the caller or the operator wants; obeyed by the worker. A record without it means that every piece is
+An entry costs about 90 bytes of Redis memory besides its text, and most tokens are shorter than ten bytes. Submit
+writes the field, from the caller's or the operator's choice; the worker applies it. Without the field, every piece is
 an entry of its own.
 """
 
@@ -15,31 +15,31 @@ import orjson
 MS_AT_MOST = 10_000
 CHARS = 1000
 CHARS_AT_MOST = 8192
-"""Longer than that no entry gets in any case."""
+"""The hard limit on the length of an entry's text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coalescing:
-    """Text is held back until ``ms`` milliseconds have passed since its first piece, or it has ``chars`` characters, or
-    (with ``sentence_end``) a sentence has ended."""
+    """When buffered text becomes an entry: ``ms`` milliseconds after its first piece, or at ``chars`` characters, or
+    (with ``sentence_end``) at the end of a sentence."""
 
     ms: int
     chars: int = CHARS
     sentence_end: bool = False
 
     def encode(self) -> bytes:
-        """As the record has it."""
+        """The value as the record stores it."""
         return orjson.dumps(self.public())
 
     @classmethod
     def decode(cls, raw: str | None) -> Self | None:
-        """The opposite of ``encode``; None where the record has none. A field that a later version adds is ignored.
-        Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        """The inverse of ``encode``; None for an empty or missing value. Fields of later versions are ignored. Raises
+        ``KeyError``, ``TypeError`` or ``ValueError`` for an invalid value."""
         if not raw:
             return None
-        said = orjson.loads(raw)
-        return cls(int(said["ms"]), int(said["chars"]), bool(said["sentence_end"]))
+        stored = orjson.loads(raw)
+        return cls(int(stored["ms"]), int(stored["chars"]), bool(stored["sentence_end"]))
 
     def public(self) -> dict[str, Any]:
-        """As the native API shows it."""
+        """The value as the native API shows it."""
         return asdict(self)

@@ -1,7 +1,7 @@
-"""A conversation: what a model is given, what its answer adds up to, and how the next turn goes on from there.
+"""A conversation: the model's input, the answer assembled from a log, and the message for the next turn.
 
-Messages are in OpenAI's chat shape. The stored input of a job (``spool.keys``) and the blocks before it hold the whole
-conversation up to it, so that a turn needs none of the earlier jobs, which may be gone by then.
+Messages are in OpenAI's chat shape. A job's stored input (``spool.keys``) and the blocks before it hold the whole
+conversation. A turn therefore needs none of the earlier jobs, which may have expired.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from spool.jobs.log import Run
 
 
 def given(stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The messages that the model gets for this stored input. Instructions come first and are of this turn alone."""
+    """The model's messages for this stored input. Instructions come first and apply to this turn only."""
     instructions = stored.get("instructions")
     before = [{"role": "system", "content": instructions}] if instructions else []
     return [*before, *stored["messages"]]
 
 
 def read_input(raw: bytes, blocks: Callable[[], Sequence[bytes]]) -> dict[str, Any]:
-    """A job's input with its whole conversation. ``blocks`` reads those before it, the last one first. Raises
-    ``ValueError`` or ``TypeError`` for what is no input, or where a block is missing or damaged."""
+    """A job's input with its whole conversation. ``blocks`` reads the blocks before it, last block first. Raises
+    ``ValueError`` or ``TypeError`` for an invalid input, or if a block is missing or damaged."""
     stored = orjson.loads(raw)
     if not isinstance(stored, dict) or not isinstance(stored.get("messages"), list):
-        raise TypeError("no prompt")
+        raise TypeError("the input has no list of messages")
     before = stored.pop("before", "")
     if before:
         stored["messages"] = [*join(before, blocks()), *stored["messages"]]
@@ -40,7 +40,7 @@ def read_input(raw: bytes, blocks: Callable[[], Sequence[bytes]]) -> dict[str, A
 
 @dataclass(slots=True)
 class ToolCall:
-    """One tool call, as far as it came: ``pieces`` of its arguments."""
+    """One tool call, possibly still incomplete. ``pieces`` is the text of its arguments so far."""
 
     call_id: str
     name: str
@@ -48,18 +48,18 @@ class ToolCall:
 
     @property
     def arguments(self) -> str:
-        """JSON text, once it is whole."""
+        """The arguments as text: JSON once the call is complete."""
         return str(self.pieces)
 
     def message(self) -> dict[str, Any]:
-        """The call in a message's ``tool_calls``."""
+        """The call as an item of a message's ``tool_calls``."""
         return {"id": self.call_id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
 @dataclass(slots=True)
 class Answer:
-    """What the entries of a job's log add up to. ``usage``, ``finish_reason`` and ``error`` are as in the entries;
-    ``end`` is the terminal entry's kind, None while there is none."""
+    """The answer assembled from the entries of a job's log. ``usage``, ``finish_reason`` and ``error`` are as in the
+    entries; ``end`` is the terminal entry's kind, None before the end."""
 
     job_id: str
     calls: dict[int, ToolCall] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Answer:
     _reasoning: GrowingText = field(default_factory=GrowingText)
 
     def add_all(self, raws: Sequence[bytes]) -> None:
-        """Take the next encoded entries. Raises ``UndecodableRecord``."""
+        """Add the next encoded entries. Raises ``UndecodableRecord``."""
         for entry in decode_all(raws):
             try:
                 self._add(entry, entry["kind"])
@@ -79,7 +79,7 @@ class Answer:
                 raise UndecodableRecord("entry", entry) from exc
 
     def add_run(self, run: Run) -> bool:
-        """Take entries of one kind at once. True: it can."""
+        """Add a run of entries of one kind at once. Always returns True: an answer supports this."""
         (self._text if run.kind is Kind.TOKEN else self._reasoning).add(run.text)
         return True
 
@@ -90,12 +90,12 @@ class Answer:
 
     @property
     def reasoning(self) -> str:
-        """What the model thought before it."""
+        """The model's reasoning before the answer."""
         return str(self._reasoning)
 
     @property
     def size(self) -> int:
-        """How long its text and the arguments of its calls are, in characters."""
+        """The length of its text and of its calls' arguments, in characters."""
         return self._text.size + sum(call.pieces.size for call in self.calls.values())
 
     def message(self) -> dict[str, Any] | None:
@@ -138,5 +138,5 @@ class Answer:
 
 
 def call_id_of(job_id: str, entry: Mapping[str, Any]) -> str:
-    """The id of the tool call that a ``tool_call`` entry begins; not every server gives its calls one."""
+    """The id of the tool call that a ``tool_call`` entry begins. It is generated if the server gave none."""
     return entry["call_id"] or f"call_{job_id}_{entry['index']}"

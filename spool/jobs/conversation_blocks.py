@@ -1,7 +1,7 @@
 """Blocks: the earlier messages of conversations, stored once for all jobs of an owner that share them.
 
-A conversation is divided from its first message on, so conversations that begin alike have the same blocks. A block's
-digest names its messages and all those before it.
+Division starts at the first message, so conversations with the same beginning have the same blocks. A block's digest
+covers its messages and all messages before it.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Any
 import orjson
 
 BLOCK_BYTES = 4096
-"""A block ends with the message that makes it this long. What is left over stays with each job."""
+"""A block ends with the message that brings it to this length. The remaining messages stay with each job."""
 OVERHEAD_BYTES = 600
-"""What a block takes in Redis beside its messages."""
+"""Bytes that a block occupies in Redis besides its messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some consecutive messages of a conversation: a JSON array."""
+    """Consecutive messages of a conversation, as a JSON array."""
 
     digest: str
     messages: bytes
 
     @property
     def size(self) -> int:
-        """What it takes in Redis, in bytes."""
+        """Bytes that it occupies in Redis."""
         return len(self.messages) + OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Divided:
-    """The blocks at the beginning of a conversation, and how many messages they have."""
+    """The blocks at the beginning of a conversation, and the number of messages in them."""
 
     blocks: Sequence[Block] = ()
     count: int = 0
@@ -44,8 +44,8 @@ UNDIVIDED = Divided()
 
 
 def divide(messages: Iterable[Mapping[str, Any]]) -> Divided:
-    """The blocks that these messages fill, which begin a conversation and are of its earlier turns. What is left over
-    is in none."""
+    """Divide the first messages of a conversation (its earlier turns) into full blocks. Messages after the last full
+    block are in none."""
     blocks: list[Block] = []
     parts: list[bytes] = []
     size = count = 0
@@ -60,20 +60,20 @@ def divide(messages: Iterable[Mapping[str, Any]]) -> Divided:
 
 
 def join(digest: str, texts: Sequence[bytes]) -> list[dict[str, Any]]:
-    """The messages of the block ``digest`` and of all blocks before it; ``texts`` are theirs, the last block's first.
-    Raises ``ValueError`` where they are not the ones that the digest names."""
-    found = ""
+    """The messages of the block ``digest`` and of all blocks before it. ``texts`` are those blocks, last block first.
+    Raises ``ValueError`` if they do not match the digest."""
+    actual = ""
     messages: list[dict[str, Any]] = []
     for text in reversed(texts):
-        found = _digest(found, text)
+        actual = _digest(actual, text)
         messages += orjson.loads(text)
-    if found != digest:
+    if actual != digest:
         raise ValueError("a block of its conversation is missing or damaged")
     return messages
 
 
 def answered(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The messages up to the assistant's last one: the earlier turns, where a client sends all of them each time."""
+    """The messages up to the assistant's last one: the earlier turns, for a client that sends all turns every time."""
     for count in range(len(messages), 0, -1):
         if messages[count - 1].get("role") == "assistant":
             return messages[:count]

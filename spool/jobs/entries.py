@@ -1,11 +1,11 @@
-"""One record of a job's log: what kinds there are, and how one is written and read.
+"""Entries, the records of a job's log: their kinds, and how they are encoded and decoded.
 
-An entry is encoded once, by whoever appends it, as the JSON object that every reader gets:
+The appender encodes an entry once, as the JSON object that every reader gets:
 
     {"id":7,"kind":"token","at":"2026-11-21T09:30:00.123Z","text":"Hel"}
 
-The stream in Redis, the doorbell's message and the NDJSON line carry these same bytes. ``id`` and ``kind`` come
-first and in this order, so that a transport can name them without decoding the rest (``kind_of``).
+The stream in Redis, the doorbell's message and the NDJSON line all contain these bytes. ``id`` and ``kind`` come
+first and in this order, so that a transport can read them without decoding the rest (``kind_of``).
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from spool.errors import UndecodableRecord
 
 
 class Kind(StrEnum):
-    """The kinds of entry, and the fields of each beside ``id``, ``kind`` and ``at``."""
+    """The kinds of entry, and the fields of each besides ``id``, ``kind`` and ``at``."""
 
     STARTED = "started"
     """``attempt``, ``model``: the first attempt began."""
     TOKEN = "token"  # noqa: S105 - a piece of text, no secret
     """``text``."""
     REASONING = "reasoning"
-    """``text``: what the model thought, not part of the answer."""
+    """``text``: the model's reasoning, not part of the answer."""
     TOOL_CALL = "tool_call"
-    """``index``, ``call_id``, ``name``, ``arguments`` (a piece of it)."""
+    """``index``, ``call_id``, ``name``, ``arguments`` (a piece of them)."""
     USAGE = "usage"
-    """``input_tokens``, ``output_tokens``, and where the upstream says so ``cached_tokens`` and ``reasoning_tokens``,
-    which are among them."""
+    """``input_tokens``, ``output_tokens``, and if the upstream reports them ``cached_tokens`` and
+    ``reasoning_tokens``. The first two include the last two."""
     RESTARTED = "restarted"
     """``attempt``, ``reason``: the earlier attempt's text no longer counts."""
     CONTINUED = "continued"
-    """``attempt``, ``reason``: another attempt goes on where the text stops."""
+    """``attempt``, ``reason``: another attempt continues the partial answer."""
     WAITING = "waiting"
-    """``reason``, ``retry_at``: the upstream refuses for now."""
+    """``reason``, ``retry_at``: the upstream refuses temporarily."""
     DONE = "done"
     """``finish_reason``."""
     FAILED = "failed"
@@ -57,7 +57,7 @@ _TERMINAL_KINDS = frozenset(kind.value.encode() for kind in TERMINAL)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record of a log. ``fields`` are those of its kind."""
+    """One record of a log. ``fields`` are the fields of its kind."""
 
     id: int
     kind: Kind
@@ -65,12 +65,12 @@ class Entry:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """The bytes that are stored and sent, without a line end."""
+        """The bytes to store and send, without a line end."""
         return encode(self.id, self.kind, self.at, self.fields)
 
     @classmethod
     def decode(cls, raw: bytes) -> Entry:
-        """The opposite of ``encode``. Raises ``UndecodableRecord``, which keeps ``raw``."""
+        """The inverse of ``encode``. Raises ``UndecodableRecord``, which keeps ``raw``."""
         try:
             data = orjson.loads(raw)
             return cls(id=data.pop("id"), kind=Kind(data.pop("kind")), at=data.pop("at"), fields=data)
@@ -79,17 +79,17 @@ class Entry:
 
 
 def encode(entry_id: int, kind: Kind, at: str, fields: Mapping[str, Any]) -> bytes:
-    """``Entry.encode`` without the entry: a worker does this for every token."""
+    """``Entry.encode`` without an ``Entry``, because a worker calls it for every token."""
     return orjson.dumps({"id": entry_id, "kind": kind.value, "at": at, **fields})
 
 
 def encode_text(entry_id: int, kind: Kind, at: str, text: str) -> bytes:
-    """``encode`` of an entry whose one field is its ``text``: most are, and this costs half."""
+    """``encode`` for an entry whose only field is ``text``. Most entries are such, and this costs half as much."""
     return b'{"id":%d,"kind":%b,"at":"%b","text":%b}' % (entry_id, _QUOTED[kind], at.encode(), orjson.dumps(text))
 
 
 def decode_all(raws: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Encoded entries as plain objects, all decoded at once, which costs a third of decoding each. Raises
+    """Decode all entries at once, as plain objects; this costs a third of decoding each separately. Raises
     ``UndecodableRecord``."""
     joined = b"[%b]" % b",".join(raws)
     try:
@@ -102,10 +102,10 @@ def decode_all(raws: Sequence[bytes]) -> list[dict[str, Any]]:
 
 
 def kind_of(raw: bytes) -> bytes:
-    """The kind of an encoded entry, from its fixed head: ``b"token"``. Raises ``ValueError`` where there is none."""
+    """The kind of an encoded entry, from its fixed head, as in ``b"token"``. Raises ``ValueError`` if there is none."""
     at = raw.index(b",") + len(_BEFORE_KIND)
     if not raw.startswith(_BEFORE_KIND, at - len(_BEFORE_KIND)):
-        raise ValueError("no entry")
+        raise ValueError("not an encoded entry")
     return raw[at : raw.index(b'"', at)]
 
 

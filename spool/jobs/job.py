@@ -1,7 +1,7 @@
-"""The job: its states, the one table of their transitions, and its record.
+"""The job: its states, the table of their transitions, and its record.
 
-The record is a Redis hash (see ``spool.keys``); times in it are whole milliseconds since the epoch on Redis's
-clock. ``Job.decode`` reads every version from 1 to ``SCHEMA``; a field that a later version adds is ignored here.
+The record is a Redis hash (see ``spool.keys``). Its times are whole milliseconds since the epoch on Redis's clock.
+``Job.decode`` reads every version from 1 to ``SCHEMA`` and ignores fields of later versions.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from spool.jobs.entries import rfc3339
 
 SCHEMA = 2
 """The newest version of the record that this code reads and writes: 2 for a job whose conversation begins with blocks,
-1 for any other. Jobs of a newer one are left alone. A new kind of value in a field that is there already, such as
-another status, needs a new version; a field that is only added does not."""
+1 for any other. Jobs of a newer version are left unchanged. A new kind of value in an existing field, such as another
+status, needs a new version. A new field does not."""
 
 
 class Status(StrEnum):
-    """Where a job is in its life."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -38,20 +38,20 @@ class Status(StrEnum):
 
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
-    # Back to queued: its worker died, or handed it back.
+    # Back to queued: its worker died, or handed the job back.
     Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
-"""Which state may follow which. The scripts get this very table (``spool.jobs.scripts``)."""
+"""The allowed transitions. The scripts use this same table (``spool.jobs.scripts``)."""
 
 FIELDS = (
     *("id", "status", "owner", "model", "created_ms", "deadline_ms", "started_ms", "ended_ms", "priority", "surface"),
     *("attempt", "attempt_first", "losses", "on_worker_loss", "last", "plain", "cancel_ms", "usage", "error"),
     *("finish_reason", "metadata", "on_disconnect", "coalesce", "batch", "batch_index"),
 )
-"""What a job is read from, as scripts answer it: of a record's names and values these values alone."""
+"""The record's fields that ``Job.decode`` reads. Scripts return their values alone, in this order."""
 
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
 
@@ -64,14 +64,14 @@ class Priority(StrEnum):
 
 
 class OnWorkerLoss(StrEnum):
-    """What becomes of a job that has said something when its worker dies."""
+    """What happens to a job that already has output when its worker dies."""
 
     RESTART = "restart"
     FAIL = "fail"
 
 
 class OnDisconnect(StrEnum):
-    """What becomes of a job when its last reader leaves."""
+    """What happens to a job when its last reader disconnects."""
 
     CONTINUE = "continue"
     CANCEL = "cancel"
@@ -82,24 +82,24 @@ _ID = re.compile(r"[jb]([0-9]{1,4})-[0-9a-z]{16,40}")
 
 
 def new_job_id(shard: int) -> str:
-    """A fresh job id. It names its shard, and cannot be guessed (100 bits)."""
+    """A new job id. It contains its shard and cannot be guessed (100 bits)."""
     return f"j{shard}-{secrets.token_hex(13)}"
 
 
 def new_batch_id(shard: int) -> str:
-    """A fresh batch id; as a job's."""
+    """A new batch id, made like a job id."""
     return f"b{shard}-{secrets.token_hex(13)}"
 
 
 def shard_of(identifier: str) -> int | None:
-    """The shard that an id names, or None for what cannot be an id of ours."""
+    """The shard in a job or batch id; None if it is not an id of Spool."""
     match = _ID.fullmatch(identifier)
     return int(match[1]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredInput:
-    """A job's input as Redis keeps it: ``own`` of this job alone, and the ``blocks`` before it."""
+    """A job's input as Redis stores it: ``own`` belongs to this job alone, the shared ``blocks`` come before it."""
 
     own: bytes
     blocks: Sequence[Block] = ()
@@ -107,8 +107,11 @@ class StoredInput:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a submit writes. ``input`` is the prompt, kept apart: ``{"messages": […], "params": {…}}``, and where the
-    surface has them ``instructions`` (for this turn alone) and ``request`` (what it has to say again)."""
+    """What a submit writes.
+
+    ``input`` is the prompt, stored in a key of its own: ``{"messages": […], "params": {…}}``. Some surfaces add
+    ``instructions`` (for this turn only) and ``request`` (values that their responses must repeat).
+    """
 
     id: str
     owner: str
@@ -120,7 +123,7 @@ class NewJob:
     ttl_s: int = 86_400
     timeout_s: float = 3600.0
     start_s: float | None = None
-    """How long it may wait for its first attempt; None: until its deadline."""
+    """How long it may wait for its first attempt, in seconds; None: until its deadline."""
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
     continuable: bool = False
@@ -131,16 +134,16 @@ class NewJob:
     batch: str = ""
     batch_index: int = 0
     chat: str = ""
-    """A digest of the chat whose newest job this becomes; empty: none."""
+    """A digest of the chat of which this becomes the newest job; empty: none."""
     divided: Divided = UNDIVIDED
-    """The blocks with which its messages begin; jobs of the owner share them."""
+    """The blocks at the beginning of its messages; jobs of the owner share them."""
 
     def encode_input(self) -> bytes:
         """The whole input as JSON."""
         return orjson.dumps(self.input)
 
     def stored(self) -> StoredInput:
-        """The input as Redis keeps it."""
+        """The input as Redis stores it."""
         blocks = self.divided.blocks
         if not blocks:
             return StoredInput(self.encode_input())
@@ -150,7 +153,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job's record as it was at one moment. Times are seconds since the epoch, None where not yet known."""
+    """A snapshot of a job's record. Times are seconds since the epoch, None if not yet known."""
 
     id: str
     status: Status
@@ -165,11 +168,11 @@ class Job:
     attempt: int = 0
     attempt_first: int = 1
     losses: int = 0
-    """Attempts that count against ``SPOOL_MAX_ATTEMPTS``."""
+    """The number of attempts that count against ``SPOOL_MAX_ATTEMPTS``."""
     on_worker_loss: OnWorkerLoss = OnWorkerLoss.RESTART
     last_entry: int = 0
     plain: bool = True
-    """It has produced nothing but text, and perhaps reasoning."""
+    """It has produced only text, and perhaps reasoning."""
     cancel_requested_at: float | None = None
     usage: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
@@ -177,22 +180,22 @@ class Job:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     coalesce: Coalescing | None = None
-    """How pieces of its text are put together; None: each is an entry."""
+    """How pieces of its text are merged; None: each is an entry."""
     batch: str | None = None
     batch_index: int | None = None
     queue_position: int | None = None
     text: str | None = None
     text_bytes: int = 0
-    """How long the text is, where ``text`` is only its beginning."""
+    """The length of the whole text in bytes, if ``text`` is only its beginning."""
 
     @property
     def ended(self) -> bool:
-        """Whether its log has its terminal entry."""
+        """Whether its log has a terminal entry."""
         return self.status in ENDED
 
     @classmethod
     def accepted(cls, new: NewJob, created_at: float, deadline_at: float, queue_position: int | None) -> Job:
-        """The job that a submit has just written."""
+        """The job as a submit has just written it."""
         return cls(
             id=new.id,
             status=Status.QUEUED,
@@ -220,7 +223,7 @@ class Job:
         text: str | None = None,
         text_bytes: int = 0,
     ) -> Job:
-        """A job from the values of ``FIELDS``, None where there is none."""
+        """Decode a job from the values of ``FIELDS``, None for a missing one. Raises ``UndecodableRecord``."""
         try:
             pairs = zip(FIELDS, values, strict=True)
             record = {name: value.decode() for name, value in pairs if value is not None}
@@ -235,7 +238,7 @@ class Job:
         created = _seconds(record["created_ms"])
         deadline = _seconds(record["deadline_ms"])
         if created is None or deadline is None:
-            raise ValueError("a job has a creation time and a deadline")
+            raise ValueError("the creation time or the deadline is missing")
         return cls(
             id=record["id"],
             status=Status(record["status"]),
@@ -307,7 +310,7 @@ def _seconds(ms: str | None) -> float | None:
     if not ms:
         return None
     if len(ms) > _MS_DIGITS:
-        raise ValueError("a time that no calendar has")
+        raise ValueError("the time is out of range")
     return int(ms) / 1000
 
 
@@ -320,5 +323,5 @@ def _object(text: str | None) -> dict[str, Any] | None:
         return None
     value = orjson.loads(text)
     if not isinstance(value, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     return value

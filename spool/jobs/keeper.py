@@ -1,6 +1,6 @@
-"""The keeper: what notices lost leases, lost bells and passed deadlines. Runs in every worker and every web process.
+"""The keeper: detects lost leases, lost bells and passed deadlines. It runs in every worker and every web process.
 
-One of them at a time does a shard's round (a lock in Redis, which only spares work: two rounds at once do no harm).
+A lock in Redis lets one process at a time do a shard's round. The lock only saves work: concurrent rounds are harmless.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from spool.redis.link import RedisLink
 
 BEAT_S = 1.0
 _JOBS_A_CALL = 25
-"""Redis does nothing else meanwhile: tokens of other jobs wait a few milliseconds for it."""
+"""Redis does nothing else during a call, so tokens of other jobs wait a few milliseconds for it."""
 _CALLS_A_ROUND = 1000
 _PAUSE_S = 0.001
 _BELLS_A_BEAT = 100
@@ -30,7 +30,12 @@ log = logging.getLogger("spool.keeper")
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round found and did. ``set_aside`` and ``newer`` are how many such jobs there are."""
+    """The result of one round.
+
+    Numbers: ``pending`` jobs, ``free`` slots, jobs ``taken_over`` from lost workers, jobs ended as ``overdue``, jobs
+    that could not be handled (``broken``), jobs ``set_aside`` as damaged, and jobs for a ``newer`` version.
+    ``patient``: leases are not judged yet.
+    """
 
     pending: int
     free: int
@@ -43,7 +48,7 @@ class Round:
 
 
 class Keeper:
-    """Keeps one shard. ``ring`` rings the bell once."""
+    """The keeper of one shard. ``ring`` rings the bell once."""
 
     def __init__(
         self, link: RedisLink, ring: Callable[[], None], *, shard: int, lease_s: float, max_attempts: int
@@ -54,34 +59,34 @@ class Keeper:
         self._lease_ms = round(lease_s * 1000)
         self._max_attempts = max_attempts
         self._name = secrets.token_hex(8)
-        self._newer_said = False
+        self._is_newer_logged = False
         self._broken = 0
-        self._outage = Outage(log, "keeper", "lost leases and passed deadlines wait")
+        self._outage = Outage(log, "keeper", "lost leases and passed deadlines are not handled")
 
     def beat(self, wait: Callable[[float], object] = time.sleep) -> Round | None:
-        """One round: None where another process keeps this shard now. Raises ``StoreUnavailable``.
+        """Do one round; None if another process keeps this shard now. Raises ``StoreUnavailable``.
 
-        It is as many calls as it takes until nothing is due, with a moment between them (``wait`` sleeps): ten thousand
-        jobs with one deadline end within seconds, and no token waits long. Rings one bell per job that waits and slot
-        that is free (a bounded number), so that a lost bell costs a beat and nothing else.
+        A round repeats its call until nothing is due, with a short pause between calls (``wait`` sleeps). So ten
+        thousand jobs with the same deadline end within seconds, and no token waits long. A round rings once for each
+        waiting job that has a free slot, up to a bound. A lost bell therefore costs one beat and nothing else.
         """
-        found: Round | None = None
+        total: Round | None = None
         for call in range(_CALLS_A_ROUND):
-            called = self._call(is_first=call == 0)
-            if called is None:
+            reply = self._call(is_first=call == 0)
+            if reply is None:
                 break
-            part, more = called
-            found = part if found is None else _sum(found, part)
+            part, more = reply
+            total = part if total is None else _sum(total, part)
             if not more:
                 break
             wait(_PAUSE_S)
-        if found is None:
+        if total is None:
             return None
-        self._say(found)
-        for _ in range(min(found.pending, found.free, _BELLS_A_BEAT)):
+        self._log_round(total)
+        for _ in range(min(total.pending, total.free, _BELLS_A_BEAT)):
             self._ring()
             reach("keep.bell")
-        return found
+        return total
 
     def _call(self, *, is_first: bool) -> tuple[Round, bool] | None:
         args = (self._lease_ms, self._max_attempts, _JOBS_A_CALL, round(BEAT_S * 900), self._name, int(is_first))
@@ -93,27 +98,27 @@ class Keeper:
         pending, free, taken_over, overdue, broken, patient, more, set_aside, newer, *notices = reply
         for notice in notices:
             log.error("keeper: %s", notice.decode(errors="replace"))
-        found = Round(pending, free, taken_over, overdue, broken, bool(patient), set_aside, newer)
-        return found, bool(more)
+        part = Round(pending, free, taken_over, overdue, broken, bool(patient), set_aside, newer)
+        return part, bool(more)
 
-    def _say(self, found: Round) -> None:
-        if found.taken_over:
-            log.warning("keeper: the workers of %d jobs were lost", found.taken_over)
-        if found.overdue:
-            log.info("keeper: ended %d jobs past their deadline", found.overdue)
-        if found.broken > self._broken:
-            log.error("keeper: %d jobs could not be handled; tried again later", found.broken)
-        self._broken = found.broken
-        if found.newer and not self._newer_said:
+    def _log_round(self, total: Round) -> None:
+        if total.taken_over:
+            log.warning("keeper: %d jobs lost their workers", total.taken_over)
+        if total.overdue:
+            log.info("keeper: ended %d jobs past their deadline", total.overdue)
+        if total.broken > self._broken:
+            log.error("keeper: could not handle %d jobs; retrying later", total.broken)
+        self._broken = total.broken
+        if total.newer and not self._is_newer_logged:
             log.warning(
-                "keeper: %d jobs were written by a newer version of Spool (this one reads schema %d); they wait for it",
-                found.newer,
+                "keeper: %d jobs need a newer version of Spool (this version reads schema %d); they stay queued",
+                total.newer,
                 SCHEMA,
             )
-        self._newer_said = found.newer > 0
+        self._is_newer_logged = total.newer > 0
 
     def run(self, wait: Callable[[float], object], stopped: Callable[[], bool]) -> None:
-        """Beat until ``stopped``; ``wait`` sleeps. Trouble with Redis is what a keeper waits out."""
+        """Do one round per beat until ``stopped``; ``wait`` sleeps. Logs Redis errors and continues."""
         while not stopped():
             try:
                 self.beat(wait)

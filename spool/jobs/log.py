@@ -1,4 +1,4 @@
-"""Reading a job's log from its stream: by pages, from any cursor, with gaps named instead of skipped."""
+"""Reads a job's log from its stream, by pages and from any cursor; reports gaps instead of skipping them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from spool.keys import log as log_key
 from spool.redis.link import RedisLink
 
 PAGE = 500
-"""Entries in one XRANGE: large enough that a replay is cheap, small enough that it holds up nobody."""
+"""Entries in one XRANGE: large enough for a cheap replay, small enough not to delay other callers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Entries that should be there and are not: the reader asked for ``requested``, and what can still be read is
-    ``earliest`` to ``latest`` (both None if nothing is). ``before`` is the cursor to go on from: just before what is
-    left, or with nothing left the log's last id."""
+    """Missing entries.
+
+    The reader asked for ``requested``. The entries ``earliest`` to ``latest`` can still be read (both None if none
+    can). ``before`` is the cursor to continue from: just before ``earliest``, or the log's last id if none is left.
+    """
 
     requested: int
     earliest: int | None
@@ -27,12 +29,12 @@ class Gap:
     before: int
 
     def public(self) -> dict[str, int | None]:
-        """As the API shows it."""
+        """The gap as the API shows it."""
         return {"requested": self.requested, "earliest": self.earliest, "latest": self.latest}
 
 
 _HEAD, _KIND = b'{"id":', b',"kind":"'
-"""What each entry has; see ``spool.jobs.entries``."""
+"""Found in every encoded entry; see ``spool.jobs.entries``."""
 
 Row = tuple[int, bytes]
 """An entry's id and its encoded bytes."""
@@ -42,7 +44,7 @@ _TEXTS = frozenset({Kind.TOKEN, Kind.REASONING})
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Consecutive entries of one kind that adds text: ``count`` of them up to the entry ``last``, and their text."""
+    """Consecutive entries of one text kind: ``count`` entries up to the id ``last``, and their joined text."""
 
     kind: Kind
     count: int
@@ -51,7 +53,7 @@ class Run:
 
 
 def run_of(rows: Sequence[Row]) -> Run | None:
-    """The rows as one run; None where they are none. Raises ``UndecodableRecord``."""
+    """The rows as one run; None if their kinds differ or add no text. Raises ``UndecodableRecord``."""
     entries = decode_all([raw for _entry_id, raw in rows])
     try:
         kinds = {entry["kind"] for entry in entries}
@@ -63,13 +65,13 @@ def run_of(rows: Sequence[Row]) -> Run | None:
 
 
 def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:
-    """The command that reads the entries after ``after``."""
+    """The Redis command that reads at most ``count`` entries after ``after``."""
     shard = shard_of(job_id)
     return ("XRANGE", log_key(shard or 0, job_id), f"({after}-0", "+", "COUNT", count)
 
 
 def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:
-    """What XRANGE answered, as ids and encoded entries. What is no entry is left out, and so is a gap."""
+    """The ids and encoded entries in a reply of XRANGE. Anything that is not an entry is skipped, and leaves a gap."""
     return [
         (int(entry_id[:-2]), fields[1])  # type: ignore[misc,arg-type]
         for entry_id, fields in reply
@@ -83,9 +85,9 @@ def read(link: RedisLink, job_id: str, after: int, limit: int = PAGE) -> list[Ro
 
 
 def gap_before(rows: Sequence[Row], after: int, last: int) -> Gap | None:
-    """Whether entries are missing between ``after`` and the first of ``rows``, in a log whose last id is ``last``.
+    """The gap between ``after`` and the first of ``rows``, in a log with the last id ``last``; None without one.
 
-    A jump to a ``restarted`` is no gap: there the log says itself that Redis lost history.
+    A jump to a ``restarted`` is not a gap: that entry reports that Redis lost history.
     """
     if rows:
         first, raw = rows[0]

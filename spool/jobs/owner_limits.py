@@ -1,4 +1,4 @@
-"""Limits of what is queued, run and kept at a time by one owner; and how many bytes an answer may become."""
+"""Limits on one owner's queued, running and stored jobs, and the maximum size of an answer in bytes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from spool.jobs.coalescing import Coalescing
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "tokens")
 _TOKENS_AT_MOST = 1_000_000
 _ENTRY_BYTES = 120
-"""What a token takes in Redis as an entry of its own, and in the stored text."""
+"""Bytes that a token occupies in Redis, as an entry of its own and in the stored text."""
 _COALESCED_BYTES = 15
-"""The same where pieces of text are put together."""
+"""The same with coalescing."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerLimits:
-    """Limits of one owner; 0: none of its own. ``share`` is the part of Redis's memory that an owner may fill where
-    ``bytes`` says nothing, and of all workers' slots that its jobs may run in where ``running`` says nothing.
-    ``watermark`` is the part of ``maxmemory`` up to which jobs are accepted, with all that they will write; 0: memory
-    is not looked at."""
+    """Limits of one owner; 0: no limit of its own.
+
+    ``share`` is a fraction: of Redis's memory if ``bytes`` is 0, and of all workers' slots if ``running`` is 0.
+    ``watermark`` is the fraction of ``maxmemory`` up to which jobs are accepted, including their expected output; 0:
+    memory is not checked.
+    """
 
     queued: int = 0
     running: int = 0
@@ -35,8 +37,7 @@ NO_LIMITS = OwnerLimits()
 
 
 def output_at_most(params: Mapping[str, Any], coalesce: Coalescing | None) -> int:
-    """How many bytes an answer to these params takes in Redis at most, as far as they bound its tokens; 0: they do
-    not."""
+    """The maximum size in Redis of an answer to these params, in bytes; 0 if the params do not bound its tokens."""
     bounds = [value for name in _TOKEN_LIMITS if type(value := params.get(name)) is int and value >= 0]
     if not bounds:
         return 0

@@ -1,8 +1,9 @@
-"""The Lua scripts of ``spool/jobs/lua``, each linked with the definitions of the library that it uses.
+"""The Lua scripts of ``spool/jobs/lua``, each linked with the library definitions that it uses.
 
-Lua creates every function of a script again for each call, so a script that carried the whole library would spend most
-of its time on functions that it does not use. A definition that contains ``--[[LIBRARY]]`` is linked by itself: what
-only it uses is created where that line stands, when it is called."""
+Lua creates every function of a script again for each call. A script with the whole library would spend most of its time
+on functions that it does not use. A definition that contains ``--[[LIBRARY]]`` is linked lazily: the definitions that
+only it uses are created at that line, when it is called.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from spool.jobs.job import FIELDS, SCHEMA, TRANSITIONS
 from spool.redis.script import Script
 
 LIBRARY = ("indexes", "ledger", "blocks", "queue", "staging", "prelude", "records")
-"""The files of the library, in order: a definition uses only those before it. The rest of the folder are scripts."""
+"""The files of the library, in order: a definition uses only earlier ones. The folder's other files are scripts."""
 _MARK = "--[[LIBRARY]]"
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
 _VALUE = re.compile(r"^local (?!function)([\w, ]+?)(?: =[^\n]*)?(?:\n[ }][^\n]*)*$", re.MULTILINE)
@@ -28,60 +29,63 @@ _WORD = re.compile(r"(?:(?<![\w.])|(?<=\.\.))[A-Za-z_]\w*")
 
 @dataclass(frozen=True, slots=True)
 class _Definition:
-    """A function, or a local of one value or several, and its place in the library."""
+    """A function, or a ``local`` of one or more values, and its place in the library."""
 
     place: int
     names: frozenset[str]
     text: str
     words: frozenset[str]
-    """The names in it."""
+    """The names that occur in it."""
 
     @property
     def outer_words(self) -> frozenset[str]:
-        """The names that it uses where it is created; those of a body that is linked by itself are not among them."""
+        """The names needed when it is created: none for a lazily linked body."""
         return frozenset() if _MARK in self.text else self.words
 
 
 class _Library:
     def __init__(self, text: str) -> None:
-        found = sorted(
+        matches = sorted(
             [*_FUNCTION.finditer(text), *_VALUE.finditer(_FUNCTION.sub(_blank, text))], key=lambda m: m.start()
         )
         self.definitions = [
             _Definition(place, frozenset(re.split(r",\s*", match[1])), match[0], _words(match[0]))
-            for place, match in enumerate(found)
+            for place, match in enumerate(matches)
         ]
-        self._by_name = {name: one for one in self.definitions for name in one.names}
+        self._by_name = {name: definition for definition in self.definitions for name in definition.names}
 
     def link(self, words: Iterable[str], visible: frozenset[str], before: int) -> tuple[str, frozenset[str]]:
-        """The definitions in front of place ``before`` that these words lead to and that are not ``visible`` yet, and
-        what is visible behind them."""
+        """Link the definitions that these words need, directly or indirectly.
+
+        Only definitions before the place ``before`` and not yet ``visible`` count. Returns their text and the names
+        that are visible after it.
+        """
         needed: set[_Definition] = set()
         waiting = list(words)
         while waiting:
-            one = self._by_name.get(waiting.pop())
-            if one and one.place < before and one not in needed and not one.names <= visible:
-                needed.add(one)
-                waiting += one.outer_words
+            item = self._by_name.get(waiting.pop())
+            if item and item.place < before and item not in needed and not item.names <= visible:
+                needed.add(item)
+                waiting += item.outer_words
         parts = []
-        for one in sorted(needed, key=lambda each: each.place):
-            parts.append(self.expand(one.text, one.words, visible, one.place))
-            visible |= one.names
+        for item in sorted(needed, key=lambda each: each.place):
+            parts.append(self.expand(item.text, item.words, visible, item.place))
+            visible |= item.names
         return "\n".join(parts), visible
 
     def state_of(self, words: Iterable[str]) -> frozenset[str]:
-        """The variables that these words lead to, also by what is linked by itself: a script has one of each."""
+        """The variables that these words need, also through lazily linked definitions: a script has one of each."""
         reached: set[_Definition] = set()
         waiting = list(words)
         while waiting:
-            one = self._by_name.get(waiting.pop())
-            if one and one not in reached:
-                reached.add(one)
-                waiting += one.words
-        return frozenset(name for one in reached if _VARIABLE.fullmatch(one.text) for name in one.names)
+            item = self._by_name.get(waiting.pop())
+            if item and item not in reached:
+                reached.add(item)
+                waiting += item.words
+        return frozenset(name for item in reached if _VARIABLE.fullmatch(item.text) for name in item.names)
 
     def expand(self, text: str, words: frozenset[str], visible: frozenset[str], before: int) -> str:
-        """The text, of which these are the words, with what it uses in the place of its mark, if it has one."""
+        """Replace the mark in the text, if any, by the definitions that its ``words`` need."""
         if _MARK not in text:
             return text
         return text.replace(_MARK, self.link(words, visible, before)[0])
@@ -89,30 +93,30 @@ class _Library:
 
 @cache
 def script(name: str, schema: int = SCHEMA) -> Script:
-    """The script ``spool/jobs/lua/{name}.lua``, read once. ``schema`` is the newest version of the record it reads."""
+    """The script ``spool/jobs/lua/{name}.lua``, read once. ``schema`` is the newest record version that it reads."""
     shebang, _, body = _read(name).partition("\n")
     text = f"{shebang}\n{linked(body, schema)}"
     return Script.of(name, text)
 
 
 def linked(body: str, schema: int = SCHEMA) -> str:
-    """A script's text behind the definitions that it uses."""
+    """A script's text, preceded by the definitions that it uses."""
     library = _library(schema)
     everything = len(library.definitions)
-    by_itself = [match for match in _FUNCTION.finditer(body) if _MARK in match[0]]
+    lazy = [match for match in _FUNCTION.finditer(body) if _MARK in match[0]]
     outside = body
-    for match in by_itself:
+    for match in lazy:
         outside = outside.replace(match[0], "")
     definitions, visible = library.link(_words(outside) | library.state_of(_words(body)), frozenset(), everything)
-    for match in by_itself:
+    for match in lazy:
         body = body.replace(match[0], library.expand(match[0], _words(match[0]), visible, everything))
     names = ", ".join(f"'{name}'" for name in FIELDS)
     return f"{definitions}\n{body}".replace("--[[JOB_FIELDS]]", names)
 
 
 def library_names() -> frozenset[str]:
-    """What the library defines."""
-    return frozenset(name for one in _library(SCHEMA).definitions for name in one.names)
+    """The names that the library defines."""
+    return frozenset(name for definition in _library(SCHEMA).definitions for name in definition.names)
 
 
 @cache
@@ -129,7 +133,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _blank(match: re.Match[str]) -> str:
-    """A comment of the same length and lines, so that places stay the same."""
+    """Dashes of the same length and lines, so that positions stay the same."""
     return "\n".join("-" * len(line) for line in match[0].split("\n"))
 
 

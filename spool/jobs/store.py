@@ -1,6 +1,6 @@
-"""The callers' side of jobs in Redis: submit, look, cancel, delete, list. Web's half of the contract.
+"""The callers' side of jobs in Redis: submit, look, cancel, delete, list. Web uses this half of the contract.
 
-Every call checks the owner; another owner's job is a missing one.
+Calls check the owner: another owner's job counts as missing.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from spool.redis.pool import Command
 
 ALL_TEXT = -1
 TEXT_PIECE_BYTES = 64 * 1024
-"""Of a long text, how much is read at a time."""
+"""Bytes of a long text that are read at a time."""
 _PAGE = 100
 _PAGES_AT_MOST = 20
 _SCORE_AT_MOST = 1e17
 _COUNT = re.compile(r"-?[0-9]{1,15}")
 _DIGITS = re.compile(rb"[0-9]{1,15}")
-_BLOCK_UNASKED_BYTES = 65_536
-"""A last block of up to so many bytes is sent with the submit at once; most are missing."""
+_EAGER_BLOCK_BYTES = 65_536
+"""A last block of at most this size is sent with the first submit, because Redis usually lacks it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of one job: bytes of its input, with all earlier turns, and of its text, and entries of its log."""
+    """Sizes of one job: bytes of its input with all earlier turns, bytes of its text, and entries of its log."""
 
     input: int
     text: int
@@ -55,24 +55,24 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Some jobs of an owner, newest first; ``cursor`` is where the next page goes on, None at the end."""
+    """Some jobs of an owner, newest first. ``cursor`` is the start of the next page, None at the end."""
 
     jobs: list[Job]
     cursor: str | None
 
 
 class JobStore:
-    """Jobs as their owners see them. ``shards`` is how many there are."""
+    """Jobs as their owners see them. ``shards`` is the number of shards."""
 
     def __init__(self, link: RedisLink, *, shards: int = 1) -> None:
         self._link = link
-        # Read now, and not when the first request waits for it.
+        # Read at start, so that the first request does not wait for it.
         self._submit_script = script("submit")
         self._shards = shards
 
     def submit(self, new: NewJob, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> Submitted:
         """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``OwnerQueueFull``, ``OwnerBytesFull``,
-        ``StoreUnavailable``; after ``OutcomeUnknown`` the very same ``new`` may be submitted again."""
+        ``StoreUnavailable``. After ``OutcomeUnknown`` the same ``new`` may be submitted again."""
         reply = self._submit(new, new.stored(), max_queued, limits)
         try:
             return read_submitted(reply, new)
@@ -83,37 +83,37 @@ class JobStore:
     def submit_many(
         self, new: Sequence[NewJob], *, max_queued: int, limits: OwnerLimits = NO_LIMITS
     ) -> list[Submitted]:
-        """Several submits to one shard, in one round trip, and two more for each conversation that they go on from;
-        each is accepted or refused by itself."""
+        """Submit several jobs to one shard in one round trip, plus up to two for each conversation that they continue.
+        Each is accepted or refused on its own."""
         replies: list[Any] = []
-        together: list[Command] = []
+        calls: list[Command] = []
         known: set[str] = set()
 
         def flush() -> None:
-            if together:
-                replies.extend(self._link.run_many(self._submit_script, self._shard(new[0].id), together))
-                together.clear()
+            if calls:
+                replies.extend(self._link.run_many(self._submit_script, self._shard(new[0].id), calls))
+                calls.clear()
 
-        for one in new:
-            stored = one.stored()
+        for job in new:
+            stored = job.stored()
             before = stored.blocks[-1].digest if stored.blocks else ""
             if before and before not in known:
                 flush()
-                replies.append(self._submit(one, stored, max_queued, limits))
+                replies.append(self._submit(job, stored, max_queued, limits))
                 known.add(before)
             else:
-                together.append(submit_args(one, stored, max_queued, limits, texts_from=len(stored.blocks)))
+                calls.append(submit_args(job, stored, max_queued, limits, texts_from=len(stored.blocks)))
         flush()
-        for at, one in enumerate(new):
+        for at, job in enumerate(new):
             if replies[at][0] == b"blocks":
-                replies[at] = self._submit(one, one.stored(), max_queued, limits)
-        return [read_submitted(reply, one) for reply, one in zip(replies, new, strict=True)]
+                replies[at] = self._submit(job, job.stored(), max_queued, limits)
+        return [read_submitted(reply, job) for reply, job in zip(replies, new, strict=True)]
 
     def _submit(self, new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits) -> Any:
-        """What ``submit.lua`` answers once it has the messages of the blocks that it lacks. Of a conversation that goes
-        on it lacks the last block, mostly."""
+        """Run ``submit.lua`` until it has the messages of all blocks that Redis lacks; returns its final reply. For a
+        continued conversation Redis usually lacks only the last block."""
         texts_from = len(stored.blocks)
-        if stored.blocks and len(stored.blocks[-1].messages) <= _BLOCK_UNASKED_BYTES:
+        if stored.blocks and len(stored.blocks[-1].messages) <= _EAGER_BLOCK_BYTES:
             texts_from -= 1
         while True:
             args = submit_args(new, stored, max_queued, limits, texts_from=texts_from)
@@ -123,18 +123,20 @@ class JobStore:
             texts_from = reply[2] - 1
 
     def publish_limits(self, limits: OwnerLimits) -> None:
-        """Tell workers what one owner may have running. The last web that says so is believed."""
+        """Publish the owner limits and the watermark for claims and the keeper. The last web to publish wins."""
         fields = ("owner_running", limits.running, "owner_share", limits.share, "watermark", limits.watermark)
         self._link.run(script("publish_limits"), 0, *fields)
 
     def check_writable(self) -> None:
-        """Raise ``StoreUnavailable`` where jobs cannot be written now: Redis is away, or this is a replica."""
+        """Raise ``StoreUnavailable`` if jobs cannot be written now: Redis is unreachable, or is a replica."""
         self._link.run(script("watch"), 0, 0)
 
     def look(self, job_id: str, owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT) -> Job:
-        """The job now, ``with_text`` at most so many bytes of it. Raises ``JobNotFound`` or, while its tombstone is
-        kept, ``JobGone``; ``RecordDamaged``, ``RecordNewer``. A job whose record is damaged ends ``failed``, if it
-        can."""
+        """The job as it is now; ``with_text``, with at most ``text_bytes`` bytes of its text.
+
+        Raises ``JobNotFound``, ``JobGone`` (while its tombstone is kept), ``RecordDamaged`` and ``RecordNewer``. A job
+        with a damaged record ends as ``failed`` if possible.
+        """
         reply = self._link.run(script("look"), self._shard(job_id), job_id, text_bytes if with_text else 0)
         try:
             return read_look(reply, job_id, owner)
@@ -143,12 +145,12 @@ class JobStore:
 
     def _look_damaged(self, job_id: str, owner: str, exc: UndecodableRecord, *, with_text: bool = False) -> Job:
         shard = self._shard(job_id)
-        became = self._link.run(script("end_damaged"), shard, job_id, owner, exc.reason)
-        if became == b"missing":
+        outcome = self._link.run(script("end_damaged"), shard, job_id, owner, exc.reason)
+        if outcome == b"missing":
             raise JobNotFound(job_id)
-        if became == b"newer":
+        if outcome == b"newer":
             raise RecordNewer(job_id)
-        if became != b"set_aside":
+        if outcome != b"set_aside":
             try:
                 return read_look(self._link.run(script("look"), shard, job_id, -int(with_text)), job_id, owner)
             except UndecodableRecord:
@@ -156,18 +158,18 @@ class JobStore:
         raise RecordDamaged(f"job {job_id}") from exc
 
     def set_aside(self) -> int:
-        """How many jobs are set aside because their records are damaged."""
+        """The number of jobs that are set aside because their records are damaged."""
         counts = self._read([("HLEN", f"{prefix(shard)}set-aside") for shard in range(self._shards)])
         return sum(count or 0 for count in counts)
 
     def rest_of_text(self, job: Job) -> Iterator[str]:
-        """The text of a job behind its beginning, as far as it went when the job was looked at. Each piece is read when
-        it is asked for. Raises ``JobGone`` where that text is there no more, and ``StoreUnavailable``."""
+        """The text of a job after ``job.text``, up to the length at the time of the look. Pieces are read lazily.
+        Raises ``JobGone`` if that text no longer exists, and ``StoreUnavailable``."""
         key, decoder = job_key(self._shard(job.id), job.id), getincrementaldecoder("utf-8")("replace")
         at = len((job.text or "").encode())
         while at < job.text_bytes:
             end = min(at + TEXT_PIECE_BYTES, job.text_bytes)
-            # In this order: an attempt that began in between is seen.
+            # In this order, to notice an attempt that began in between.
             commands = [("GETRANGE", f"{key}:text", at, end - 1), ("HGET", key, "attempt_first")]
             piece, first = self._link.pipeline(commands)
             if len(piece) < end - at or (first or b"1") != b"%d" % job.attempt_first:
@@ -178,7 +180,7 @@ class JobStore:
     def look_many(
         self, job_ids: Sequence[str], owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT
     ) -> list[Job]:
-        """Those of the jobs that are still there, all of one shard."""
+        """The jobs that still exist, in the given order; all must be of one shard."""
         if not job_ids:
             return []
         calls = [(job_id, text_bytes if with_text else 0) for job_id in job_ids]
@@ -190,24 +192,25 @@ class JobStore:
             except JobNotFound:
                 continue
             except UndecodableRecord as exc:
-                # One broken record must not hide all others.
+                # One damaged record must not hide all others.
                 with suppress(JobNotFound, RecordDamaged, RecordNewer):
                     found.append(self._look_damaged(job_id, owner, exc, with_text=with_text))
         return found
 
     def cancel(self, job_id: str, owner: str, *, text_bytes: int = ALL_TEXT) -> Job:
-        """Ask for the job's end, and answer it as it is then, with at most so many bytes of its text. Idempotent."""
+        """Request the job's cancellation; returns the job afterwards, with at most ``text_bytes`` bytes of its text.
+        Idempotent. Raises as ``look`` does."""
         answer = self._link.run(script("cancel"), self._shard(job_id), job_id, owner)
         if answer == b"newer":
             raise RecordNewer(job_id)
         return self.look(job_id, owner, with_text=text_bytes != 0, text_bytes=text_bytes)
 
     def delete(self, job_id: str, owner: str) -> None:
-        """Forget a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``, ``RecordDamaged``,
+        """Delete a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``, ``RecordDamaged``,
         ``RecordNewer``."""
         answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
         if answer == b"damaged":
-            # It ends now, where it is this owner's.
+            # The look ends it now, if it belongs to this owner.
             self.look(job_id, owner)
             answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
         if answer == b"newer":
@@ -222,8 +225,8 @@ class JobStore:
     def newest(
         self, owner: str, *, status: Status | None, limit: int, cursor: str | None, batch: str | None = None
     ) -> JobPage:
-        """The owner's jobs, newest first. A page looks at a bounded number of jobs: with ``status`` or ``batch``
-        it may hold fewer than ``limit`` and still have a ``cursor``."""
+        """The owner's jobs, newest first. A page examines a bounded number of jobs: with ``status`` or ``batch`` it may
+        contain fewer than ``limit`` and still have a ``cursor``."""
         found: list[Job] = []
         for _ in range(_PAGES_AT_MOST):
             page = self._owned(owner, cursor)
@@ -244,16 +247,16 @@ class JobStore:
         key = f"{prefix(0)}owner:{owner}"
         (rows,) = self._read([("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)])
         if rows is None:
-            # No list stands there. It is moved away, and the keeper fills it again.
+            # The key has another type. The script moves it away, and the keeper rebuilds the list.
             self._link.run(script("end_damaged"), 0, "", owner, "")
             rows = []
         pairs = zip(rows[::2], rows[1::2], strict=True)
-        # A score without end is none that Spool gives.
+        # Spool never writes an infinite score, so a foreign one is bounded.
         return [(job_id.decode(errors="replace"), _bounded(score)) for job_id, score in pairs]
 
     def input_of(self, job_id: str) -> dict[str, Any]:
-        """The stored prompt, ``{messages, params, …}`` (``NewJob``). Raises ``JobNotFound``, and
-        ``UndecodableRecord``. Does not check the owner: look first."""
+        """The stored prompt, ``{messages, params, …}`` (``NewJob``). Does not check the owner: call ``look`` first.
+        Raises ``JobNotFound`` and ``UndecodableRecord``."""
         (raw,) = self._read([("GET", f"{job_key(self._shard(job_id), job_id)}:input")])
         if raw is None:
             raise JobNotFound(job_id)
@@ -263,7 +266,7 @@ class JobStore:
             raise UndecodableRecord(f"input of {job_id}", raw) from exc
 
     def sizes(self, job_id: str) -> Sizes:
-        """How large what is stored of a job is, without reading it. Zero for what is not there."""
+        """The sizes of a job's stored parts, without reading them. A missing part has size 0."""
         key = job_key(self._shard(job_id), job_id)
         commands = [("STRLEN", f"{key}:input"), ("STRLEN", f"{key}:text"), ("XLEN", f"{key}:log")]
         *sizes, earlier = self._read([*commands, ("HGET", key, "earlier_bytes")])
@@ -271,7 +274,7 @@ class JobStore:
         return Sizes(own + (int(earlier) if earlier and _DIGITS.fullmatch(earlier) else 0), text, entries)
 
     def newest_of_chat(self, chat: str, owner: str) -> Job | None:
-        """The newest job of the owner's chat, named by its digest, if it is still there."""
+        """The newest job of the owner's chat (a digest), None if it no longer exists."""
         (raw,) = self._read([("GET", f"{prefix(0)}chat:{owner}:{chat}")])
         try:
             return None if raw is None else self.look(raw.decode(errors="replace"), owner)
@@ -279,7 +282,7 @@ class JobStore:
             return None
 
     def _read(self, commands: Sequence[Command]) -> list[Any]:
-        """The commands' replies, with None where a key of another type stands in the place of the one that is meant."""
+        """The commands' replies, with None for a key of the wrong type."""
         replies = self._link.pipeline_each(commands)
         for reply in replies:
             if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
@@ -287,27 +290,31 @@ class JobStore:
         return [None if isinstance(reply, Exception) else reply for reply in replies]
 
     def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
-        """Begin a batch of ``total`` jobs, which end within ``timeout_s`` and are kept for ``ttl_s`` from then. Each of
-        its jobs is submitted, and accepted or refused, by itself."""
+        """Open a batch of ``total`` jobs. They end within ``timeout_s`` and are kept for ``ttl_s`` after that. Each of
+        its jobs is submitted, and accepted or refused, on its own."""
         args = (batch_id, owner, total, ttl_s, round(timeout_s * 1000), 0, "", "")
         self._link.run(script("open_batch"), self._batch_shard(batch_id), *args)
 
     def stage_batch(self, batch: NewBatch, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> str:
-        """Reserve the room for all jobs of the batch, which ``submit_many`` then writes; no worker gets one before
-        ``seal_batch``. Answers the id of the batch: another one where an earlier call with this Idempotency-Key made
-        it, and it is complete. Raises ``BatchStaging`` where that one is not, and what ``submit`` raises."""
+        """Reserve room for all jobs of the batch. ``submit_many`` then writes them; no worker claims one before
+        ``seal_batch``.
+
+        Returns the batch's id. It is an earlier batch's id if an earlier call with this Idempotency-Key made a complete
+        batch. Raises ``BatchStaging`` if that batch is incomplete, and the errors of ``submit``.
+        """
         args = batch_args(batch, max_queued, limits)
         reply = self._link.run(script("open_batch"), self._batch_shard(batch.id), *args)
         return read_staged(reply)
 
     def seal_batch(self, batch: NewBatch) -> None:
-        """All jobs are written: workers may have them. Raises ``BatchNotFound`` where the batch was given up since."""
+        """Release the batch to workers, once all its jobs are written. Raises ``BatchNotFound`` if the batch was
+        abandoned in the meantime."""
         args = (batch.id, batch.owner, *batch.models)
         if self._link.run(script("seal_batch"), self._batch_shard(batch.id), *args) != b"sealed":
             raise BatchNotFound(batch.id)
 
     def drop_batch(self, batch_id: str) -> bool:
-        """Forget a staged batch and what is written of it. False where it is complete, and stays."""
+        """Delete a staged batch and its jobs. Returns False, and keeps the batch, if it is complete."""
         left = 1
         while left > 0:
             left = self._link.run(script("drop_batch"), self._batch_shard(batch_id), batch_id, _PAGE)
@@ -329,7 +336,7 @@ class JobStore:
         return record
 
     def batch_jobs(self, batch_id: str, *, ended: bool, start: int, count: int) -> list[str]:
-        """Ids of the batch's jobs from ``start``: in the order of submit, or of ending."""
+        """At most ``count`` ids of the batch's jobs from ``start``, in the order of submit or (``ended``) of ending."""
         key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}:{'ended' if ended else 'jobs'}"
         (found,) = self._read([("LRANGE", key, start, start + count - 1)])
         if found is None:
@@ -337,7 +344,7 @@ class JobStore:
         return [raw.decode(errors="replace") for raw in found]
 
     def cancel_many(self, job_ids: Sequence[str], owner: str) -> None:
-        """Ask for the end of several jobs of one shard in one round trip."""
+        """Request the cancellation of several jobs of one shard in one round trip."""
         if job_ids:
             calls = [(job_id, owner) for job_id in job_ids]
             self._link.run_many(script("cancel"), self._shard(job_ids[0]), calls)
@@ -356,7 +363,7 @@ class JobStore:
 
 
 def read_look(reply: Any, job_id: str, owner: str) -> Job:
-    """What ``look.lua`` answered."""
+    """Decode a reply of ``look.lua``. Raises as ``JobStore.look`` does, and ``UndecodableRecord``."""
     if reply is None:
         raise JobNotFound(job_id)
     if isinstance(reply, Exception):
@@ -366,9 +373,9 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
     if isinstance(reply, bytes):
         raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
     position, text, text_bytes, values = reply
-    # Of a beginning that ends within a character, that one is in the rest.
-    said = getincrementaldecoder("utf-8")("replace").decode(text or b"", final=text_bytes is None)
-    job = Job.decode(values, queue_position=position, text=said, text_bytes=text_bytes or 0)
+    # A beginning may end within a character; that character is then part of the rest.
+    beginning = getincrementaldecoder("utf-8")("replace").decode(text or b"", final=text_bytes is None)
+    job = Job.decode(values, queue_position=position, text=beginning, text_bytes=text_bytes or 0)
     if job.owner != owner:
         raise JobNotFound(job_id)
     return job

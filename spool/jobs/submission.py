@@ -1,4 +1,4 @@
-"""A submit as ``submit.lua`` gets it, and what it answers."""
+"""The arguments of ``submit.lua`` and ``open_batch.lua``, and the decoding of their replies."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
 from spool.jobs.owner_limits import OwnerLimits, output_at_most
 
 RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
-"""Order of claiming; 0 is a retry."""
+"""The order of claims; 0 is a retry."""
 FIRST_READER_MS = 30_000
-"""How long a job that is to end with its last reader waits for its first one."""
+"""How long a job with ``on_disconnect`` ``cancel`` waits for its first reader, in milliseconds."""
 _OWN_LIMITS = {b"owner_full": OwnerQueueFull, b"owner_bytes": OwnerBytesFull}
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What became of a submit: the job, and whether it is an earlier submit's (same Idempotency-Key)."""
+    """The result of a submit: the job, and whether an earlier submit with the same Idempotency-Key made it."""
 
     job: Job
     replayed: bool
@@ -39,7 +39,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """Jobs of one owner that are accepted together or not at all; each names the batch."""
+    """Jobs of one owner that are accepted all or none; each contains the batch's id."""
 
     id: str
     owner: str
@@ -50,15 +50,15 @@ class NewBatch:
 
     @property
     def models(self) -> list[str]:
-        """The models of its jobs."""
+        """The models of its jobs, sorted."""
         return sorted({job.model for job in self.jobs})
 
 
 def submit_args(
     new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits, *, texts_from: int = 0
 ) -> list[Any]:
-    """The arguments of ``submit.lua``: with the messages of the blocks from this one on, and only the digests of those
-    before."""
+    """The arguments of ``submit.lua``. Blocks from number ``texts_from`` on include their messages, earlier ones only
+    their digests."""
     blocks = stored.blocks
     return [
         new.id,
@@ -91,7 +91,11 @@ def submit_args(
         *("continuable", int(new.continuable)),
         *(("coalesce", new.coalesce.encode()) if new.coalesce else ()),
         *(("chat", new.chat) if new.chat else ()),
-        *(("before", blocks[-1].digest, "earlier_bytes", sum(len(one.messages) for one in blocks)) if blocks else ()),
+        *(
+            ("before", blocks[-1].digest, "earlier_bytes", sum(len(block.messages) for block in blocks))
+            if blocks
+            else ()
+        ),
     ]
 
 
@@ -117,7 +121,7 @@ def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[An
 
 
 def read_staged(reply: list[Any]) -> str:
-    """The batch's id, from what ``open_batch.lua`` answered."""
+    """The batch's id from a reply of ``open_batch.lua``. Raises ``BatchStaging`` and as ``raise_refusal`` does."""
     outcome, batch_id = reply[0], reply[1].decode()
     if outcome == b"staging":
         raise BatchStaging(batch_id)
@@ -126,19 +130,20 @@ def read_staged(reply: list[Any]) -> str:
 
 
 def raise_refusal(outcome: bytes, identifier: str) -> None:
-    """Raise what a script's refusal means; nothing for another outcome."""
+    """Raise the error for a script's refusal; return for any other outcome."""
     if outcome == b"conflict":
         raise IdempotencyConflict(identifier)
     if outcome == b"full":
-        raise QueueFull("as many jobs are waiting as this server takes", retry_after_s=5.0)
+        raise QueueFull("queue is full", retry_after_s=5.0)
     if outcome in _OWN_LIMITS:
         raise _OWN_LIMITS[outcome](retry_after_s=5.0)
     if outcome == b"no_memory":
-        raise StoreFull("Redis has no room for what the accepted jobs and these will write")
+        raise StoreFull("Redis has not enough memory for the expected output of accepted and new jobs")
 
 
 def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
-    """What ``submit.lua`` answered. Raises ``UndecodableRecord`` for an earlier job whose record cannot be read."""
+    """Decode a reply of ``submit.lua``. Raises as ``raise_refusal`` does, ``BatchNotFound``, ``RecordDamaged``, and
+    ``UndecodableRecord`` for an unreadable record of an earlier job."""
     outcome, job_id = reply[0], reply[1].decode()
     raise_refusal(outcome, job_id)
     if outcome == b"set_aside":
