@@ -1,1 +1,1 @@
-"""The way to Redis: connections, round trips, errors in Spool's own terms, the server check. It knows no job."""
+"""Access to Redis: connections, round trips, error translation and the server check. Nothing here knows jobs."""

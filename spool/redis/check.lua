@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- What stands in the way of the other scripts. Answers {live workers, commands that this user may not run or use on
--- Spool's keys…}. Each command runs so that it changes nothing: on a key of another type, or on one that is not there.
+-- Checks the permissions that the other scripts need.
+-- Answers {live workers, commands that this user may not run or use on Spool's keys…}.
+-- Each command runs without effect: on a key of another type, or on a missing key.
 local P = KEYS[1]
 local text, none, channel = P .. 'probe', P .. 'none', P .. 'job:none:log'
 local refused = {}
@@ -16,7 +17,7 @@ local function try(...)
   return answer
 end
 
--- The one write, once a day: text is what the writes below find in their way.
+-- The only write with effect, once a day: the writes below fail on the type of this key.
 if try('EXISTS', text) == 0 then try('SET', text, 'x', 'PX', 86400000) else try('SET', text, 'x', 'NX') end
 local now = try('TIME')
 

@@ -1,4 +1,4 @@
-"""The one place where redis-py's exceptions become Spool's: what each means, most specific first."""
+"""Translates redis-py's exceptions into Spool's, most specific first. No other module does this."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ ANSWERED: dict[type[Exception], type[StoreUnavailable]] = {
     theirs.NoPermissionError: StoreForbidden,
     theirs.ExternalAuthProviderError: StoreUnavailable,
 }
-"""What Redis refused in so many words: nothing was done. The most specific class that fits counts."""
+"""Explicit refusals by Redis: the command was not executed. The most specific matching class counts."""
 
 
 _FORBIDDEN = ("NOPERM", "ACL failure", "user executing the script", "has no permissions")
-"""How Redis and Valkey say from within a script that its user may not do that."""
+"""Texts with which Redis and Valkey report a missing permission from within a script."""
 
 
 class ScriptMissing(StoreUnavailable):
-    """The server does not have this script (any more); loading it mends that."""
+    """The server does not have this script, or no longer has it. Load it and call again."""
 
 
 def translated(exc: Exception) -> Exception:
-    """Spool's error for one of redis-py's, most specific first; ``StoreUnavailable`` if nothing fits better."""
+    """Spool's error for an error of redis-py, the most specific one; ``StoreUnavailable`` if none fits better."""
     if isinstance(exc, theirs.NoScriptError):
         return ScriptMissing("the script is not loaded")
     for cls in type(exc).__mro__:
         if cls in ANSWERED:
             return ANSWERED[cls](_plain(exc))
     if "OOM" in str(exc)[:64]:
-        # From within a script the code comes wrapped in the script's own error.
+        # An error within a script wraps the error code in the script's own error.
         return StoreFull(_plain(exc))
     if any(words in str(exc) for words in _FORBIDDEN):
         return StoreForbidden(_plain(exc))
     if isinstance(exc, theirs.ResponseError):
-        # Nothing that passes: a bug in a script, or a key of a type that Spool did not write.
+        # Not transient: a bug in a script, or a key of a type that Spool did not write.
         log.error("Redis refused: %s", _plain(exc))
     return StoreUnavailable(_plain(exc))
 
 
 def away(exc: Exception, sent: bool) -> Exception:
-    """The error for a call that was not answered; ``sent``: some try of it may have reached Redis."""
+    """The error for an unanswered call. ``sent``: at least one try may have reached Redis."""
     return OutcomeUnknown(_plain(exc)) if sent else translated(exc)
 
 
 def _plain(exc: Exception) -> str:
-    # Never the URL, which may carry a password: redis-py's messages name host and port alone.
+    # Never the URL, which may contain a password. redis-py's messages contain only host and port.
     return f"Redis: {str(exc)[:300]}"

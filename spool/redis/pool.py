@@ -1,8 +1,8 @@
-"""A bounded number of connections to Redis, and the calls that wait for one.
+"""A bounded pool of connections to Redis, and the queue of calls that wait for one.
 
-Whoever gets a connection after a wait takes along what else waits, in one round trip: where there is more to do than
-there are connections, each round trip carries more. Thousands of readers that come back at once need that: a busy
-process has few round trips a second, and those at the end of the queue would be told that Redis is away.
+A caller that had to wait also sends the small calls queued behind it, in one round trip. So under load each round trip
+does more. Thousands of readers that reconnect at once need this. A busy process has few round trips a second, and calls
+at the end of the queue would otherwise time out.
 """
 
 from __future__ import annotations
@@ -17,51 +17,53 @@ from spool.errors import StoreUnavailable
 
 Command = Sequence[Any]
 
-_TOGETHER = 64
-"""Commands of several callers in one round trip, at most."""
+_BATCH_COMMANDS = 64
+"""Maximum number of commands of several callers in one round trip."""
 _SMALL = 4
-"""A call of more commands than these goes by itself."""
+"""Maximum number of commands of a call that is batched; a larger call is sent alone."""
 
 
 class Call:
-    """Some commands of one caller, and what becomes of them: ``replies``, or the ``failure`` of who carried them."""
+    """The commands of one caller, and their outcome: ``replies``, or the ``failure`` of the batch that sent them."""
 
-    __slots__ = ("carried", "commands", "connection", "failure", "replies", "sent", "served")
+    __slots__ = ("commands", "connection", "failure", "piggybacked", "replies", "sent", "served")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
         self.connection: Any = None
-        """What it was given after a wait."""
-        self.carried = False
-        """Another call took it along: whoever made it waits for ``replies`` or ``failure``."""
+        """The connection assigned to it after a wait."""
+        self.piggybacked = False
+        """Another call sends it in its batch: its caller waits for ``replies`` or ``failure``."""
         self.replies: list[Any] | None = None
         self.failure: Exception | None = None
         self.sent = False
         """It may have reached the server."""
         self.served: Any = None
-        """The event that it waits on, where it had to wait."""
+        """The event that it waits on, None without a wait."""
 
     def settle(self, replies: list[Any] | None, failure: Exception | None) -> None:
-        """Tell the caller of a call that was carried."""
+        """Set the outcome of a piggybacked call and wake its caller."""
         self.replies, self.failure = replies, failure
         self.served.set()
 
 
 class Connections:
-    """At most ``count`` connections at a time, taken and given back; None stands for one that is not made yet."""
+    """A pool of at most ``count`` connections. None stands for a connection that is not created yet."""
 
     def __init__(self, count: int, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._timed_out_at = float("-inf")
-        # Not a queue: its locks cost as much as the rest of a call. Taking from a list and adding to it are atomic.
+        # Not a queue.Queue: its locks cost as much as the rest of a call. A list's pop and append are atomic.
         self._idle: list[Any] = [None] * count
         self._waiting: deque[Call] = deque()
-        self._handing_over = threading.Lock()
+        self._lock = threading.Lock()
 
     def take(self, call: Call) -> list[Call]:
-        """Wait for ``call.connection``, and answer the calls that go with it, the call itself first; or wait until
-        another one has carried it, and answer none. Whoever has a connection gives it back. Raises
-        ``StoreUnavailable``."""
+        """Wait for ``call.connection``, or until another call has sent this one.
+
+        Returns the batch to send, this call first; empty if another call has sent it. The caller returns a connection
+        with ``give``. Raises ``StoreUnavailable``.
+        """
         try:
             call.connection = self._idle.pop()
         except IndexError:
@@ -69,26 +71,26 @@ class Connections:
         return [call]
 
     def give(self, connection: Any) -> None:
-        """It is free; None for one that is to be made anew."""
+        """Return a connection to the pool; None for one that must be created again."""
         self._idle.append(connection)
         if self._waiting:
-            # In the order in which they came: else those that come while it is busy are served, and others never.
-            with self._handing_over:
+            # First come, first served. Otherwise new calls take every connection under load, and old ones starve.
+            with self._lock:
                 while self._waiting and self._idle:
                     call = self._waiting.popleft()
                     call.connection = self._idle.pop()
                     call.served.set()
 
     def timed_out(self) -> None:
-        """The server let a call time out: whoever waits already does not wait as long again."""
+        """Record that a call timed out: calls that already wait do not wait a second timeout."""
         self._timed_out_at = time.monotonic()
 
     def answered(self) -> None:
-        """The server answers."""
+        """Record that the server answered."""
         self._timed_out_at = float("-inf")
 
     def close(self) -> None:
-        """Closes the idle connections."""
+        """Close the idle connections."""
         for place, connection in enumerate(self._idle):
             if connection is not None:
                 connection.disconnect()
@@ -96,15 +98,15 @@ class Connections:
 
     def _wait(self, call: Call) -> list[Call]:
         began, call.served = time.monotonic(), threading.Event()
-        with self._handing_over:
+        with self._lock:
             if self._idle:
                 call.connection = self._idle.pop()
                 return [call]
             self._waiting.append(call)
         try:
             call.served.wait(self._timeout_s)
-            if call.carried:
-                # Whoever carries it has its own bounds: to connect, to send and to receive.
+            if call.piggybacked:
+                # The sending call has timeouts of its own, to connect, to send and to receive.
                 call.served.wait(4 * self._timeout_s)
                 return []
             if self._timed_out_at > began:
@@ -112,24 +114,24 @@ class Connections:
             if not call.served.is_set():
                 raise StoreUnavailable("every connection to Redis is in use")
         except BaseException:
-            # A greenlet that is killed counts too: what it was given meanwhile is for the next.
+            # Also for a killed greenlet: a connection assigned to it meanwhile goes to the next call.
             self._leave(call)
             raise
-        return [call, *self._companions(call)]
+        return [call, *self._piggyback(call)]
 
-    def _companions(self, call: Call) -> list[Call]:
-        found: list[Call] = []
-        room = _TOGETHER - len(call.commands)
-        with self._handing_over:
+    def _piggyback(self, call: Call) -> list[Call]:
+        added: list[Call] = []
+        room = _BATCH_COMMANDS - len(call.commands)
+        with self._lock:
             while self._waiting and len(self._waiting[0].commands) <= min(_SMALL, room):
-                found.append(self._waiting.popleft())
-                found[-1].carried = True
-                room -= len(found[-1].commands)
-        return found
+                added.append(self._waiting.popleft())
+                added[-1].piggybacked = True
+                room -= len(added[-1].commands)
+        return added
 
     def _leave(self, call: Call) -> None:
-        with self._handing_over:
-            if call.carried:
+        with self._lock:
+            if call.piggybacked:
                 return
             if not call.served.is_set():
                 self._waiting.remove(call)

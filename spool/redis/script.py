@@ -1,4 +1,4 @@
-"""One Lua script as Redis gets it."""
+"""One Lua script in the form that Redis loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """``sha`` is the SHA-1 that EVALSHA wants."""
+    """A Lua script; ``sha`` is the SHA-1 digest for EVALSHA."""
 
     name: str
     text: str

@@ -1,5 +1,7 @@
-"""Whether a Redis server can be used and keeps what it is given: its version, the permissions of Spool's user, what it
-does when its memory is full, its files. What was found is in a process's ``Conditions``."""
+"""Checks whether a Redis server is usable and durable, and reports the result in a process's ``Conditions``.
+
+Checked are its version, the permissions of Spool's user, its eviction policy and its persistence.
+"""
 
 from __future__ import annotations
 
@@ -15,52 +17,52 @@ from spool.redis.script import Script
 OLDEST = (7, 0)
 """Script flags (``#!lua flags=allow-oom``) came with Redis 7.0."""
 NO_WORKER_S = 10.0
-"""How long no worker is seen before it is said: they start after the webs, and are replaced one by one."""
+"""Seconds without a live worker before it is reported: workers start after the webs, and are replaced one by one."""
 
 CHECK = Script.of("check", (resources.files("spool.redis") / "check.lua").read_text(encoding="utf-8"))
-"""Which commands Spool's user may run; it is no script of jobs."""
-_NO_FILE = "the Redis server writes no append-only file, so its restart loses jobs and their logs: set appendonly yes"
+"""The script that checks which commands Spool's user may run. It is not one of the job scripts."""
+_NO_FILE = "the Redis server has no append-only file: its restart loses jobs and their logs; set appendonly yes"
 _NOT_WRITTEN = "the Redis server cannot write its files: see its log and its disk"
-_NO_WORKER = "no worker is heard: jobs are accepted and wait; start `spool worker`"
+_NO_WORKER = "no live worker: jobs are accepted and wait; start `spool worker`"
 
 
 def read_info(link: RedisLink, section: str) -> dict[str, str]:
-    """INFO as a table. Raises ``StoreUnavailable``."""
+    """A section of INFO as a mapping. Raises ``StoreUnavailable``."""
     lines = link.call("INFO", section).decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def used_part(memory: Mapping[str, str]) -> float:
-    """The part of maxmemory that is used; 0 where there is no limit."""
+    """The used fraction of maxmemory; 0 without a limit."""
     limit = int(memory.get("maxmemory", 0))
     return int(memory.get("used_memory", 0)) / limit if limit else 0.0
 
 
 def check_server(server: Mapping[str, str], memory: Mapping[str, str]) -> str | None:
-    """From ``INFO server`` and ``INFO memory``: what may lose ended logs early, in words, or None.
+    """Check ``INFO server`` and ``INFO memory``. Returns a warning if ended logs may be lost early, else None.
 
-    Raises ``StoreUnfit`` for a server that must not be used: one that is too old for the scripts, or that throws away
-    keys of jobs that have not ended when its memory is full. Valkey calls itself Redis 7.2 here.
+    Raises ``StoreUnfit`` for a server that must not be used: it is too old for the scripts, or with full memory it
+    evicts keys of jobs that have not ended. Valkey reports itself as Redis 7.2 here.
     """
     version = server.get("redis_version", "")
     numbers = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
     if numbers < OLDEST:
-        raise StoreUnfit(f"the Redis server is {version or 'of no known version'}; Spool needs 7.0 or newer, or Valkey")
+        raise StoreUnfit(f"the Redis version is {version or 'unknown'}; Spool needs 7.0 or newer, or Valkey")
     policy, limit = memory.get("maxmemory_policy", "noeviction"), int(memory.get("maxmemory", 0))
     if policy.startswith("allkeys-") and limit:
         raise StoreUnfit(f"the Redis server evicts jobs (maxmemory-policy {policy}); Spool needs noeviction")
     if policy != "noeviction":
-        return f"maxmemory-policy {policy} may throw away jobs before they expire; noeviction is what Spool needs"
+        return f"maxmemory-policy {policy} may evict jobs before they expire; Spool needs noeviction"
     return None
 
 
 def check_link(link: RedisLink) -> str | None:
-    """``check_server`` of the server that the link leads to. Raises ``StoreUnfit`` or ``StoreUnavailable``."""
+    """``check_server`` for the link's server. Raises ``StoreUnfit`` or ``StoreUnavailable``."""
     return check_server(read_info(link, "server"), read_info(link, "memory"))
 
 
 def check_persistence(persistence: Mapping[str, str]) -> dict[str, str | None]:
-    """From ``INFO persistence``: the conditions about its files."""
+    """The persistence conditions from ``INFO persistence``; None for each that does not hold."""
     failing = [
         name
         for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
@@ -74,8 +76,11 @@ def check_persistence(persistence: Mapping[str, str]) -> dict[str, str | None]:
 
 
 class FitnessCheck:
-    """Looks at Redis now and then, for the conditions of one process. ``watermark`` is the part of maxmemory from which
-    on no job is accepted; with ``counts_workers`` it is a condition that there are none."""
+    """Sets the conditions of one process that concern Redis; ``look`` runs periodically.
+
+    ``watermark`` is the fraction of maxmemory above which no job is accepted. With ``counts_workers``, a lack of live
+    workers is a condition too.
+    """
 
     def __init__(
         self,
@@ -96,22 +101,22 @@ class FitnessCheck:
 
     @property
     def is_fit(self) -> bool:
-        """What came of the last look that was answered."""
+        """Whether the last answered check found a usable server."""
         unfit = map(self._conditions.message, ("redis_unfit", "permission_missing"))
         return self._was_answered and not any(unfit)
 
     def look(self) -> None:
-        """Look once. While Redis is away, what was known of it stays known."""
+        """Check once. While Redis is unreachable, the other conditions keep their last state."""
         try:
             if self._may_run_scripts():
                 self._look_at_server()
             self._conditions.set("redis_away", None)
             self._was_answered = True
         except StoreUnavailable as exc:
-            self._conditions.set("redis_away", f"no answer that Spool could go on with: {exc}")
+            self._conditions.set("redis_away", f"no usable answer from Redis: {exc}")
 
     def _may_run_scripts(self) -> bool:
-        """Whether the user lacks nothing; else the condition says what."""
+        """Whether the user has all permissions; if not, the condition names the missing ones."""
         try:
             live, *refused = self._link.run(CHECK, 0)
         except StoreForbidden as exc:
@@ -151,8 +156,8 @@ class FitnessCheck:
             used = used_part(memory)
             self._conditions.set(
                 "memory_over_watermark",
-                f"Redis uses more than {self._watermark:.0%} of its maxmemory: jobs run to their end, and new ones are "
-                "refused until others expire; raise maxmemory, or lower SPOOL_JOB_TTL_S"
+                f"Redis uses more than {self._watermark:.0%} of its maxmemory: accepted jobs still run, but new ones "
+                "are refused until others expire; raise maxmemory, or lower SPOOL_JOB_TTL_S"
                 if used >= self._watermark
                 else None,
             )

@@ -118,7 +118,7 @@ def test_server_that_evicts_at_start(directory: Path) -> None:
         wait_for(stack.webs[0].is_ready, "/readyz is green")
         measured("maxmemory-policy allkeys-lru", serves_again_s=round(time.monotonic() - mended, 1))
         assert submit(stack.webs[0]).status == 202
-        assert "volatile-lru may throw away" in worker.output.read_text()
+        assert "volatile-lru may evict jobs" in worker.output.read_text()
         assert jobs.violations() == []
 
 

@@ -49,7 +49,7 @@ def test_version_that_is_too_old(version: str) -> None:
 
 def test_server_that_does_not_say_its_version() -> None:
     """INFO without a version is no server that is known."""
-    with pytest.raises(StoreUnfit, match="no known version"):
+    with pytest.raises(StoreUnfit, match="the Redis version is unknown"):
         check_server({}, memory())
 
 
