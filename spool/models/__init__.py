@@ -1,1 +1,1 @@
-"""What can be asked: models, where they come from, the demo's parameters."""
+"""Models: the model table, the models file and the demo's parameters."""

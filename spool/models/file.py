@@ -1,4 +1,4 @@
-"""Reads the models file (TOML): which upstreams there are and what each serves.
+"""Reads the models file (TOML): the upstreams and the models of each.
 
 [[upstream]]
 name = "gpu"                          # unique
@@ -6,26 +6,27 @@ url = "http://127.0.0.1:8001/v1"
 api_key_env = "GPU_KEY"               # or api_key = "…"
 kind = "openai"                       # or "azure", with api_version and deployment
 
-[[upstream.model]]                    # none: what the server lists at /models is served
-name = "small"                        # what callers ask for
-upstream_model = "org/small-1b"       # what the server calls it; default: the name
+[[upstream.model]]                    # none: all models that the server lists at /models
+name = "small"                        # the name for callers
+upstream_model = "org/small-1b"       # the server's name for it; default: the name
 max_running = 8                       # running jobs at a time, over all workers; 0: no limit
-continue = false                      # or how it is asked to go on from a partial answer, see below
+continue = false                      # or the style of continuing a partial answer, see below
 start_s = 600                         # a job that waits longer ends with start_timeout; unset: until its own deadline
 first_token_s = 120                   # further limits, in seconds; see spool.models.model.Model
 between_tokens_s = 60
-alive_s = 600                         # for either, where the server sends comments meanwhile (": keep-alive")
+alive_s = 600                         # replaces both while the server sends comments (": keep-alive")
 
-``continue`` is for servers that go on with an assistant message which breaks off:
+``continue`` is for servers that can continue an incomplete assistant message:
 
     "vllm"       vLLM, SGLang, TGI: continue_final_message: true and add_generation_prompt: false; ``true`` is the same
     "assistant"  llama.cpp, Ollama, LMDeploy, and others whose chat template leaves a last assistant message open
     "prefix"     DeepSeek (https://api.deepseek.com/beta): the message has prefix: true
-    "mistral"    Mistral's API: the same, and it says the message again first
+    "mistral"    Mistral's API: the same, but it repeats the message first
 
-OpenAI and Azure cannot. Each worker tries it with a short question when it starts: the model answers once as a whole,
-and once from the middle of that answer on. Only if both join does an answer that lost its worker go on (``continued``);
-else, and where more than plain text is involved, it begins anew (``restarted``). ``GET /models`` shows which.
+OpenAI and Azure cannot continue. Each worker probes the model with a short question when it starts: the model answers
+once in full, and once from the middle of that answer. Only if both join, a partial answer that lost its worker is
+continued (``continued``). Otherwise, and for output beyond plain text, it starts from scratch (``restarted``).
+``GET /models`` shows which.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _MODEL_TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def load(path: Path) -> tuple[Upstream, ...]:
-    """The upstreams of the models file at ``path``; ``SettingsError`` names the place of whatever is wrong."""
+    """The upstreams of the models file at ``path``. Raises ``SettingsError``, which contains the place of the fault."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -101,7 +102,7 @@ def _api_key(item: Mapping[str, Any], place: str) -> str:
     if variable is None:
         return str(item.get("api_key", ""))
     if variable not in os.environ:
-        raise SettingsError(f"{place}.api_key_env={variable!r}: there is no such environment variable")
+        raise SettingsError(f"{place}.api_key_env={variable!r}: no such environment variable")
     return os.environ[variable]
 
 
@@ -146,7 +147,7 @@ def _check(item: Any, types: Mapping[str, type | tuple[type, ...]], place: str, 
             raise SettingsError(f"{place}.{name}: is missing or empty")
 
 
-def _unique(names: list[str], place: str, what: str) -> None:
+def _unique(names: list[str], place: str, kind: str) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise SettingsError(f"{place}: {what} {name!r} is there twice")
+            raise SettingsError(f"{place}: {kind} {name!r} is defined twice")

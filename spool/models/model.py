@@ -1,7 +1,7 @@
-"""The model table: what can be asked, by which backend, within which limits. Data that web and worker both read.
+"""The records of the model table: models with their backends and limits, and upstreams.
 
-The table is the static part (the demo, and what the models file names) plus what workers discovered at their
-upstreams and published in Redis; web validates against it, a worker routes by it.
+The table has a static part (the demo and the models file) and a discovered part, which workers find at their upstreams
+and publish in Redis. Web validates requests against it; workers route jobs by it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from typing import Any
 
 CONTINUE_STYLES = {
     "vllm": "a last assistant message, with continue_final_message: true and add_generation_prompt: false",
-    "assistant": "a last assistant message, which the server goes on with by itself",
+    "assistant": "a last assistant message, which the server continues without a parameter",
     "prefix": "a last assistant message with prefix: true",
-    "mistral": "the same, at a server that says the message again before it goes on",
+    "mistral": "the same, for a server that repeats the message before it continues",
 }
-"""The ways in which servers are asked to go on from a partial answer: what ``continue`` in the models file may be."""
+"""The styles of request that continue a partial answer: the values of ``continue`` in the models file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model that can be asked.
+    """One model for jobs.
 
-    ``upstream`` names the entry of the models file that serves it (``default`` for ``SPOOL_UPSTREAM_URL``), and
-    ``upstream_model`` what it is called there. ``max_running`` limits its running jobs over all workers (0: no
-    limit). ``continues``: it can go on from a partial answer. ``continue_style`` is how an upstream's model is asked
-    to, one of ``CONTINUE_STYLES``, or empty for never; such a model ``continues`` where a worker has seen that it
-    does. Limits in seconds: ``start_s`` from submit to the first claim (None: a job may wait until its own deadline),
-    ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces, ``alive_s`` for either
-    where the upstream sends comments meanwhile; the total is the job's own ``timeout_s``.
+    ``upstream`` is the entry of the models file that serves it (``default`` for ``SPOOL_UPSTREAM_URL``).
+    ``upstream_model`` is its name there. ``max_running`` limits its running jobs over all workers (0: no limit).
+    ``continues``: it can continue a partial answer. ``continue_style`` is the style of request for that, one of
+    ``CONTINUE_STYLES``, or empty for never. A model with a style ``continues`` once a worker has verified it.
+
+    Limits, in seconds: ``start_s`` from submit to the first claim (None: a job may wait until its own deadline),
+    ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces. ``alive_s`` replaces the
+    last two while the upstream sends comments. The job's own ``timeout_s`` limits the total.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Model:
     alive_s: float = 600.0
 
     def public(self) -> dict[str, Any]:
-        """The model as ``GET /models`` shows it: nothing of where the upstream is."""
+        """The model as ``GET /models`` shows it, without the upstream's location."""
         return {
             "name": self.name,
             "backend": self.backend,
@@ -64,17 +65,17 @@ class Model:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Model:
-        """The opposite of ``to_dict``; fields that a later version added are left out."""
+        """The inverse of ``to_dict``. Fields of later versions are ignored."""
         known = {f.name for f in fields(cls)}
         return cls(**{k: v for k, v in data.items() if k in known})
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One OpenAI-compatible server. Its URL, which may hold a password, and its key stay out of ``repr``.
+    """One OpenAI-compatible server. ``repr`` omits its URL, which may contain a password, and its key.
 
-    ``kind`` is ``openai`` or ``azure``; ``api_version`` and ``deployment`` are Azure's. ``models`` empty: what
-    the server lists is discovered.
+    ``kind`` is ``openai`` or ``azure``; ``api_version`` and ``deployment`` apply to Azure. If ``models`` is empty,
+    workers discover the models that the server lists.
     """
 
     name: str

@@ -97,7 +97,7 @@ class Connections:
             self._idle[place] = None
 
     def _wait(self, call: Call) -> list[Call]:
-        began, call.served = time.monotonic(), threading.Event()
+        waiting_since, call.served = time.monotonic(), threading.Event()
         with self._lock:
             if self._idle:
                 call.connection = self._idle.pop()
@@ -109,7 +109,7 @@ class Connections:
                 # The sending call has timeouts of its own, to connect, to send and to receive.
                 call.served.wait(4 * self._timeout_s)
                 return []
-            if self._timed_out_at > began:
+            if self._timed_out_at > waiting_since:
                 raise StoreUnavailable("Redis does not answer")
             if not call.served.is_set():
                 raise StoreUnavailable("every connection to Redis is in use")

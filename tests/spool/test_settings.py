@@ -218,7 +218,7 @@ def test_single_upstream_comes_before_the_file(models_file: Path) -> None:
         ("continue = true", "continue = 1", r"model\[0\]\.continue: has the wrong type"),
         ("max_running = 8", "max_runing = 8", r"model\[0\]\.max_runing: unknown"),
         ('name = "small"', "", r"model\[0\]\.name: is missing"),
-        ('name = "small"', 'name = "demo"', "model 'demo' is there twice"),
+        ('name = "small"', 'name = "demo"', "model 'demo' is defined twice"),
         ("http://127", "127", r"upstream\[0\]\.url: must"),
         ("GPU_KEY", "NO_SUCH_KEY", "api_key_env='NO_SUCH_KEY'"),
         ("[[upstream]]", "[[upstream", "SPOOL_MODELS_FILE="),

@@ -144,11 +144,11 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream]]\nname = "a"\nurl = "http://y"',
-            "upstream 'a' is there twice",
+            "upstream 'a' is defined twice",
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "demo"',
-            "model 'demo' is there twice",
+            "model 'demo' is defined twice",
         ),
     ],
     ids=lambda value: value[-30:],

@@ -341,7 +341,7 @@ def test_url_that_is_not_supported_ends_every_program(tmp_path: Path, command: s
     """One line that names the variable, no traceback, and no password."""
     ended = run_cli(command, SPOOL_DATA_DIR=str(tmp_path), SPOOL_REDIS_URL="redis://:hunter2@a/0?no_such_option=1")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.fullmatch(r"spool: SPOOL_REDIS_URL: .*'no_such_option' is not known.*\n", ended.stderr)
+    assert re.fullmatch(r"spool: SPOOL_REDIS_URL: .*'no_such_option' is unknown.*\n", ended.stderr)
     assert "hunter2" not in ended.stderr
 
 
