@@ -1,136 +1,136 @@
-"""The Redis key map.
+"""The Redis key map: each key, its type, its content and its lifetime.
 
-Every key of a shard begins with the shard's prefix ``spool:{N}:``; the braces make it the hash tag, so that all
-of a shard lies in one slot of a Redis Cluster and one script call may touch any of it. Scripts get the prefix as
-their only key and build the rest, as written here.
+Every key of a shard begins with the shard's prefix ``spool:{N}:``. The braces make the prefix a hash tag: all keys of a
+shard are in one slot of a Redis Cluster, and one script call may access any of them. Scripts get the prefix as their
+only key and build the other keys from it, as described here.
 
-A job (``ID`` names its shard: ``jN-…``). None of these expires while the job has not ended; with its terminal
-entry all get one expiry, ``ttl_s`` from then.
+Keys of a job (``ID`` contains its shard: ``jN-…``). None of them expires before the job ends. With the terminal entry,
+all get the same expiry, ``ttl_s`` from then.
 
-    job:ID           hash    The record. Written by the scripts alone; read by web, worker and keeper. Fields:
+    job:ID           hash    The record. Only scripts write it; web, worker and keeper read it. Fields:
                              schema, id, owner, model, priority, surface, status, seq (order of submit), created_ms,
                              started_ms, ended_ms, deadline_ms, start_by_ms, ttl_s, attempt (number of the current or
                              last one), attempt_first (id of its first entry), attempts (JSON list of {attempt, first,
                              at_ms}), mode (how the last one began: started, restarted, continued), losses (attempts
-                             that count against the limit), deaths (those that ended with their process), again (why
-                             it waits for another attempt), last (id of the last entry), server (run_id of the Redis
-                             that the log is known to be whole on), torn (1: Redis may have lost entries of it),
-                             fence and leased_until_ms (while running), worker, cancel_ms, on_disconnect,
-                             on_worker_loss, continuable (1: the model can go on from a partial answer), plain (0: it
-                             has produced more than text), coalesce (JSON, see spool.jobs.coalescing; without it every
-                             piece of text is an entry), metadata, usage, error (JSON), finish_reason, batch,
-                             batch_index,
-                             output_at_most (bytes that its output takes here at most; 0: not known), idempotency and
-                             chat (names of the keys below), before (digest of the last block of its conversation;
-                             with it, schema is 2) and earlier_bytes (how long its blocks are in all)
-    job:ID:input     string  JSON {messages, params}, and where the surface has them instructions, request and before
-                             (as in the record): the messages behind its blocks. Written by submit, read with the
-                             claim, by a turn that goes on from it and by /v1
-    job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.jobs.entries. Also the
-                             name of the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
+                             that count against the limit), deaths (attempts whose process died), again (the reason
+                             for the next attempt), last (id of the last entry), server (run_id of the Redis on which
+                             the log is known to be complete), torn (1: Redis may have lost entries of it), fence and
+                             leased_until_ms (while running), worker, cancel_ms, on_disconnect, on_worker_loss,
+                             continuable (1: the model can continue a partial answer), plain (0: its output is more
+                             than text), coalesce (JSON, see spool.jobs.coalescing; without it every piece of text is
+                             an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
+                             output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), idempotency
+                             and chat (names of the keys below), before (digest of the last block of its conversation;
+                             with it, schema is 2) and earlier_bytes (total length of its blocks, in bytes)
+    job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request and before
+                             (as in the record). messages are those after its blocks. Written by submit; read by the
+                             claim, by a turn that continues the conversation, and by /v1
+    job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.jobs.entries. The key
+                             is also the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
     job:ID:text      string  The current attempt's text so far, so that a poll never rebuilds it from the log
-    job:ID:gone      string  The tombstone: the owner of a job that ended. Outlives the rest by a day, so that what
-                             expired or was deleted can be told from what never was
+    job:ID:gone      string  The tombstone: the owner of an ended job. It expires a day after the other keys, so that an
+                             expired or deleted job differs from one that never existed
 
-What jobs of an owner share, neither of which expires (see spool.jobs.conversation_blocks and blocks.lua):
+Blocks that jobs of an owner share. Neither key expires (see spool.jobs.conversation_blocks and blocks.lua):
 
-    block:OWNER:DIGEST  hash  A block: before (digest of the one before it, or empty) and messages (JSON list).
+    block:OWNER:DIGEST  hash  A block: before (digest of the previous block, or empty) and messages (JSON list).
                              Written by the first submit that needs it; deleted when no job and no other block uses it
-    block-users:OWNER:DIGEST  zset  Jobs whose conversation goes on from this block; score: until when, ms (of one that
-                             has not ended, a day beyond the latest that it can be). And digests of the blocks that
-                             follow it; score: infinity
+    block-users:OWNER:DIGEST  zset  Jobs of which this is the last block; score: the time until which they need it, ms
+                             (before the job ends, a day after the latest possible time). Also digests of the
+                             blocks that follow it; score: infinity
 
-What orders the work:
+The queue, leases and workers:
 
     seq              string  Counts submits
     models           set     Names of the models that jobs were submitted for
     pending:MODEL    zset    Queued jobs; score: rank (0 retry, 1 interactive, 2 batch) × 10^15 + seq
-    heads:MODEL      zset    Owners with queued jobs of the model, but for those at their limit of running jobs; score:
-                             that of the owner's first job. Where a claim begins
-    flow:OWNER:MODEL zset    Queued jobs of an owner and model, and batches (score: that of the batch's first job)
+    heads:MODEL      zset    Owners with queued jobs of the model, except owners at their limit of running jobs; score:
+                             the score of the owner's first job. A claim starts here
+    flow:OWNER:MODEL zset    Queued jobs of an owner and model, and batches (score: the score of the batch's first job)
     flow:ID:MODEL    zset    Queued jobs of a batch
-    parked           set     Owners that a claim has met at their limit of running jobs
-    parked:OWNER     set     The models whose heads an owner has left for it; it comes back when one of its jobs ends
-    apart            zset    Queued jobs, of all models, that lost their process twice: each goes on in a process of its
-                             own. Score: seq
-    running:MODEL    zset    Running jobs; score: when the lease runs out, ms
-    deadlines        zset    All jobs that have not ended; score: the next moment at which the keeper must end it, ms
-    watched          zset    Jobs that end with their last reader; score: until when one is known to read, ms. Web
-                             processes with a reader renew it, the keeper cancels what ran out
-    claim:FENCE      string  Which job a claim under this fence got, for a minute: asking again is harmless
+    parked           set     Owners that were at their limit of running jobs during a claim
+    parked:OWNER     set     Models from whose heads the owner was removed; it returns when one of its jobs ends
+    apart            zset    Quarantine: queued jobs, of all models, whose process died twice. Each runs next in a
+                             process of its own. Score: seq
+    running:MODEL    zset    Running jobs; score: when the lease expires, ms
+    deadlines        zset    All jobs that have not ended; score: the next time at which the keeper must end it, ms
+    watched          zset    Jobs that end with their last reader; score: until when a reader is known, ms. Web
+                             processes with a reader renew it; the keeper cancels expired ones
+    claim:FENCE      string  The job that a claim under this fence got, for a minute, so that a claim can be repeated
     workers          zset    Worker processes; score: until when they count as alive, ms
     slots            hash    Worker process → free slots
-    capacity         hash    Worker process → its slots in all
-    server           hash    run_id of the Redis that the scripts met last, and since_ms, when they first did
-    unheard          set     Worker processes that were there before that, and have not said yet that nothing which they
-                             had claimed is missing now: what they claimed last may be lost
-    keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat; how far the sweep of
-                             the ledger has come (cursor), and when jobs of an older version were last looked for
-                             (adopted_ms); cursor_of_indexes: how far the look for jobs that indexes lack has come
-    probe            string  What the check of permissions tries its writes on, in vain; expires after a day
-    keeper:lock      string  Name of the process that keeps this shard, for a second; it only spares work
+    capacity         hash    Worker process → total slots
+    server           hash    run_id of the Redis at the last script call, and since_ms, when scripts first saw it
+    unheard          set     Worker processes from before that restart that have not yet confirmed that Redis still has
+                             all their claims. Their last claims may be lost
+    keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat; cursor, the position
+                             of the ledger's sweep; adopted_ms, the last search for jobs that claims or the ledger
+                             miss; cursor_of_indexes, the position of the search for jobs missing from indexes
+    probe            string  The permission check tries its writes on it, without effect; expires after a day
+    keeper:lock      string  Name of the process that keeps this shard, for a second; it only saves work
 
-What waits aside, because it is damaged or not for this version:
+Jobs and keys that are damaged, or need another version:
 
-    set-aside        hash    Job → JSON {reason, since_ms}: jobs whose records are so damaged that they cannot end. At
-                             most 10,000, for 7 days
-    newer            set     Names of the next keys that hold something
-    newer:SCHEMA:INDEX  zset  Queued jobs that a version with this schema wrote, as they stood in INDEX (pending:MODEL
-                             or apart). An older process that met them has moved them; newer ones claim them from here
-    reindex          string  Where the keeper is (a cursor of SCAN) in filling indexes again from the records, after a
-                             key of another type stood in the place of one. That key is displaced:INDEX for 7 days
+    set-aside        hash    Job → JSON {reason, since_ms}: jobs whose records are too damaged to end. At most 10,000,
+                             for 7 days
+    newer            set     Names of the next keys that are not empty
+    newer:SCHEMA:INDEX  zset  Queued jobs written by a version with this schema, with their scores in INDEX
+                             (pending:MODEL or apart). An older process moved them here; newer ones claim them
+    reindex          string  The keeper's position (a cursor of SCAN) in rebuilding indexes from the records, after a
+                             key of another type replaced an index. That key is displaced:INDEX for 7 days
     notices          list    Lines for the log of the process that keeps the shard, at most 200
 
-What owners use, and may use:
+Usage and limits of owners:
 
-    booked           hash    The ledger: job, or name of a block → "QUEUED RUNNING BYTES EXPECTED WRITING OWNER BATCH
-                             MODEL" (- for none). QUEUED and RUNNING are 0 or 1; BYTES is what it takes in Redis,
-                             EXPECTED what it will write once it runs, WRITING the same while it runs. From submit
-                             until the job or block is deleted or has expired
+    booked           hash    The ledger: job, batch or name of a block → "QUEUED RUNNING BYTES EXPECTED WRITING OWNER
+                             BATCH MODEL" (- for none). QUEUED and RUNNING are 0 or 1, QUEUED of a staged batch the
+                             number of its reserved jobs. BYTES is its size in Redis, EXPECTED the output it will write
+                             once it runs, WRITING the same while it runs. From submit until the job or block is
+                             deleted or expires
     use              hash    The sums of all entries: queued, running, bytes, expected, writing
-    use:OWNER        hash    The sums of an owner's
-    output-bytes     hash    Model → moving average of what the output of one of its jobs takes in Redis
-    memory           hash    used, max (maxmemory; 0: none), claims_until (no job begins above it) and bytes (of
+    use:OWNER        hash    The sums of an owner's entries
+    output-bytes     hash    Model → moving average of the size in Redis of a job's output
+    memory           hash    used, max (maxmemory; 0: none), claims_until (above it, no job starts) and bytes (of
                              ``use``) at the keeper's last beat, and at_ms
-    limits           hash    owner_running (0: by share), owner_share (0: one owner may have all) and watermark, as the
-                             webs' settings have them
+    limits           hash    owner_running (0: by share), owner_share (0: one owner may have all) and watermark, from
+                             the webs' settings
 
-What finds jobs again:
+Lists of jobs, idempotency, chats and batches:
 
     owner:OWNER      zset    Jobs of an owner; score: created_ms × 1000 + seq mod 1000. The keeper removes expired ones
-    kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms. And "OWNER block:OWNER:DIGEST" of
-                             blocks that no other follows; score: when the last of their users expires
+    kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms. Also "OWNER block:OWNER:DIGEST" of
+                             blocks without a following block; score: when the last of their users expires
     idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST", of a job or a batch; expires with it
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
     batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status; staging (open, or
-                             dropped) until all of its jobs are there
-    staging          zset    Batches whose jobs are being written; score: when they count as given up, ms. The ledger
-                             has an entry of each, which reserves the room for the jobs that are not there yet
+                             dropped) until all of its jobs are written
+    staging          zset    Batches whose jobs are being written; score: when they count as abandoned, ms. The ledger
+                             has an entry for each, which reserves the room for the jobs not yet written
     batch:ID:jobs    list    Its jobs, in the order of submit
-    batch:ID:ended   list    Its jobs, in the order in which they ended. All three expire ttl_s after the last one,
-                             and before that only long after the last deadline
+    batch:ID:ended   list    Its jobs, in the order in which they ended. All three keys expire ttl_s after the last
+                             job's end, and before that only long after the last deadline
 
-And once, in shard 0:
+Only in shard 0:
 
-    model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: what workers
+    model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: the models that workers
                              discovered there
-    proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": that it goes on from a partial answer, asked in
-                             this way, as workers have seen. Of use to whoever has it in the settings like that
+    proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": workers have verified that it continues a partial
+                             answer in this style. Valid for a process with the same values in its settings
 """
 
 from __future__ import annotations
 
 
 def prefix(shard: int) -> str:
-    """What every key of the shard begins with."""
+    """The prefix of every key of the shard."""
     return f"spool:{{{shard}}}:"
 
 
 def job(shard: int, job_id: str) -> str:
-    """The record's key; ``:input``, ``:log``, ``:text`` and ``:gone`` follow it."""
+    """The record's key. The suffixes ``:input``, ``:log``, ``:text`` and ``:gone`` give the job's other keys."""
     return f"{prefix(shard)}job:{job_id}"
 
 
 def log(shard: int, job_id: str) -> str:
-    """The log's key, and the name of its channel."""
+    """The log's key, which is also its channel."""
     return f"{prefix(shard)}job:{job_id}:log"
