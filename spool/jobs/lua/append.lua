@@ -1,18 +1,25 @@
 #!lua flags=allow-oom
--- Commits what gathered for any number of logs, each by itself: an error in one stops no other.
--- ARGV: lease_ms; then for each log: id, fence, first id, number of entries, end ('' or JSON), plain (1: text
--- only), text_at (where in the attempt's text the next begins, in bytes), text (what the entries add), the entries.
--- The end is {status, error, usage, finish_reason}; the last entry is then the terminal one.
--- Answers for each log, in order: N, the last id of the log (what is beyond it is to be sent again from there; ids
--- up to it were there already); or 'lost' (another fence holds the job, or it is gone), 'unclaimed' (nobody holds it),
--- 'cancelled', or an error.
--- This runs for every token, so it creates no string and makes no call that a token can do without.
+-- Appends batched entries to any number of logs, each independently: an error in one log stops no other.
+-- ARGV: lease_ms; then for each log:
+--   id, fence, first id, number of entries,
+--   end: '' or JSON {status, error, usage, finish_reason}; with it, the last entry is the terminal one,
+--   plain: 1 for text only,
+--   text_at: position of the new text in the attempt's text, in bytes,
+--   text: the text that the entries add,
+--   the entries.
+-- Answers for each log, in order:
+--   N          the last id of the log: the worker resends the entries after it; entries up to it were already there
+--   lost       another fence holds the job, or it no longer exists
+--   unclaimed  no worker holds the job
+--   cancelled
+--   error …
+-- This runs for every token, so it avoids every string and call that a token does not need.
 local ARGV, call = ARGV, redis.call
 local HEAD = 8
 local lease_ms = tonumber(ARGV[1])
 local RENEW_BEFORE = NOW + lease_ms * 0.75
 
--- The text of the entries that are new, where a resend brings some that are not.
+-- The text of the new entries, for a resend that also contains old ones.
 local function text_of(from, to)
   local parts = {}
   for i = from, to do
@@ -44,7 +51,7 @@ local function renew(id, key)
   index('ZADD', 'running:' .. call('HGET', key, 'model'), until_ms, id)
 end
 
--- Why nothing can be written, or the log's last id.
+-- The reason why nothing can be written; or the log's last id, for a resend of its end.
 local function refused(id, fence, record, first, count, ending)
   --[[LIBRARY]]
   local last, status = tonumber(record[2]), record[3]
@@ -53,7 +60,7 @@ local function refused(id, fence, record, first, count, ending)
     return (status == 'cancelled' and 'cancelled') or (status == 'queued' and 'unclaimed') or 'lost'
   end
   if status ~= 'running' then
-    -- It has ended under this very fence: by a resend's first copy, or by a cancel or a deadline.
+    -- The job has ended under this fence: by the first copy of this resend, by a cancel, or by a deadline.
     if status == 'cancelled' then return 'cancelled' end
     return ending ~= '' and last >= first + count - 1 and last or 'lost'
   end
@@ -61,7 +68,7 @@ local function refused(id, fence, record, first, count, ending)
   return 'cancelled'
 end
 
--- `at` is where the log's part of ARGV begins, `to` its last entry.
+-- Appends one log's entries. `at` is the start of its part of ARGV, `to` the position of its last entry.
 local function commit(at, count, to)
   local id, first, ending = ARGV[at], tonumber(ARGV[at + 2]), ARGV[at + 4]
   local key = P .. 'job:' .. id
@@ -85,7 +92,7 @@ local function commit(at, count, to)
     text_at, text = text_at + #text - #new, new
   end
   if text ~= '' then
-    -- Not APPEND: a Redis that loads a file which a crash has cut in the middle of a transaction may run it twice.
+    -- Not APPEND: after a crash within a transaction, Redis may run it twice when it loads its file.
     call('SETRANGE', key .. ':text', text_at, text)
   end
   if ARGV[at + 5] == '0' then
@@ -100,7 +107,8 @@ local function commit(at, count, to)
   return last
 end
 
--- What a log's commit raised. A job whose record is damaged ends, or is set aside: no worker has it any more.
+-- The answer after an error in a log's commit. A job with a damaged record ends or is set aside, so its worker loses
+-- it.
 local function after_error(id, problem)
   --[[LIBRARY]]
   if is_lost_after(id) then return 'lost' end

@@ -1,6 +1,8 @@
--- Blocks of conversations (spool.jobs.conversation_blocks), which the jobs of an owner share. A block's users are jobs, each with the time
--- until which it needs the block, and the blocks that follow it, without a time. A block without users is forgotten at once;
--- the keeper looks again when the last time is over. Only jobs with earlier turns call any of this.
+-- Blocks of conversations (spool.jobs.conversation_blocks), shared by the jobs of an owner.
+-- The users of a block are jobs, each with the time until which it needs the block, and following blocks, without a
+-- time.
+-- A block without users is deleted at once. The keeper checks a block again when the time of its last user is over.
+-- Only jobs with earlier turns call this code.
 local BLOCK_OVERHEAD = tonumber('--[[BLOCK_OVERHEAD]]')
 local FORGOTTEN_AT_ONCE = 300
 
@@ -20,7 +22,7 @@ local function is_stored(owner, digest)
   return redis.pcall('HEXISTS', P .. block_name(owner, digest), 'messages') == 1
 end
 
--- The time of a block's last user: infinity where another block follows it; nil without users.
+-- The time of a block's last user: infinity if another block follows it, nil without users.
 local function last_use(owner, digest)
   local users = block_users(owner, digest)
   index('ZREMRANGEBYSCORE', users, '-inf', NOW)
@@ -28,13 +30,13 @@ local function last_use(owner, digest)
     local last = index('ZRANGE', users, -1, -1, 'WITHSCORES')
     local until_ms = tonumber(last[2])
     if until_ms ~= math.huge or is_stored(owner, last[1]) then return until_ms end
-    -- A block that something else has deleted.
+    -- The following block was deleted from outside.
     index('ZREM', users, last[1])
   end
 end
 
--- Forgets a block that has no user, and then those before it; at most so many now, and the rest at the keeper's next round.
--- Answers how many it has looked at.
+-- Deletes a block without users, then the blocks before it. At most `most` now; the keeper's next round does the rest.
+-- Answers the number of blocks checked.
 local function settle(owner, digest, most)
   local looked = 0
   while is_digest(digest) do
@@ -61,7 +63,7 @@ local function settle(owner, digest, most)
   return looked + 1
 end
 
--- `user` needs this block and all before it until then; without a time, no longer.
+-- Registers that `user` needs this block and all before it until `until_ms`; without a time, removes the user.
 local function hold_blocks(owner, digest, user, until_ms)
   --[[LIBRARY]]
   if not is_digest(digest) then return end
@@ -73,8 +75,8 @@ local function hold_blocks(owner, digest, user, until_ms)
   settle(owner, digest, FORGOTTEN_AT_ONCE)
 end
 
--- The same for a block by its name, where time may have passed, or something else changed a key. Answers how many blocks
--- it has looked at.
+-- Checks a block by its name, after time has passed or a key was changed from outside. Answers the number of blocks
+-- checked.
 local function check_block(name, most)
   --[[LIBRARY]]
   local owner, digest = string.match(name, '^block:(.+):(%x+)$')
@@ -86,8 +88,9 @@ local function check_block(name, most)
   return settle(owner, digest, most)
 end
 
--- Which of the blocks are not stored, and how many bytes they take; or nil, and the number of the first whose messages are
--- needed. `path` has digests and messages in turn ('' where they are not said), from the conversation's beginning on.
+-- Answers the blocks that are not stored, and their size in bytes; or nil, and the number of the first block whose
+-- messages are needed. `path` has digests and messages ('' if not sent) in turn, from the beginning of the
+-- conversation.
 local function missing_blocks(owner, path)
   --[[LIBRARY]]
   local missing, bytes = {}, 0
@@ -101,7 +104,7 @@ local function missing_blocks(owner, path)
   return missing, bytes
 end
 
--- Stores the missing ones of the blocks, and holds them all for a user.
+-- Stores the missing blocks, and registers `user` for all blocks.
 local function store_blocks(owner, path, missing, user, until_ms)
   --[[LIBRARY]]
   for _, i in ipairs(missing) do
@@ -116,7 +119,7 @@ local function store_blocks(owner, path, missing, user, until_ms)
   hold_blocks(owner, path[#path - 1], user, until_ms)
 end
 
--- The messages of a block and of all before it, the last block's first, as far as they are there.
+-- The messages of a block and of all before it, last block first, up to the first missing block.
 local function read_blocks(owner, digest)
   --[[LIBRARY]]
   local found, seen = {}, {}

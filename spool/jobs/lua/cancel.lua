@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
--- Asks for a job's end. ARGV: id, owner. A queued job ends at once; a running one is flagged, and ends at its
--- worker's next append or heartbeat; one that has ended stays as it is. Answers its status, or nothing; damaged where its
--- record does not say whose it is; newer where a newer version wrote it.
+-- Cancels a job. ARGV: id, owner.
+-- A queued job ends at once. A running job is flagged, and ends at its worker's next append or heartbeat. An ended job
+-- does not change.
+-- Answers its status; nothing if it is missing or another owner's; damaged if its record has no usable owner; newer if
+-- a newer version wrote it.
 local id, owner = ARGV[1], ARGV[2]
 local key = job_key(id)
 local verdict, fault, record = judge(id)

@@ -1,12 +1,16 @@
 #!lua flags=allow-oom
--- Takes the next job for a worker: retries first, then interactive before batch, first come first served, within
--- each model's limit of running jobs. The fence is the worker's own, so that asking again after a lost answer is
--- harmless.
--- ARGV: fence, lease_ms, worker, what (any; retries: only those, for a worker whose slots are taken; apart: only jobs
--- that need a process of their own); then each model that the worker serves and its limit (0: none).
--- Answers {id, text to continue from, input (with the messages of its blocks, the last block's first, where it has such),
--- NOW, the attempt's first entry, record…}; or nothing; or 1 where it has
--- cleared away as much as one call may, and is to be asked again.
+-- Claims the next job for a worker: retries first, then interactive before batch, first come first served, within
+-- each model's limit of running jobs. The worker chooses the fence, so that it can safely repeat a claim after a lost
+-- answer.
+-- ARGV: fence, lease_ms, worker,
+--   what: any; retries (only retries, for a worker without a free slot); apart (only quarantined jobs, which need a
+--   process of their own);
+--   then each model that the worker serves and its limit (0: none).
+-- Answers:
+--   {id, text to continue from, input, NOW, the attempt's first entry, record…}; the input of a job with blocks is a
+--   list, followed by the messages of its blocks, last block first
+--   nothing  there is no job to claim
+--   1        this call has removed as many jobs as one call may; call again
 local fence, lease_ms, worker, what = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local RANK = 1e15
 local SETTLE_MS = 1000
@@ -16,7 +20,7 @@ local THIS_SCHEMA = tostring(SCHEMA)
 local PARKED_AT_MOST = 1000
 local owner_limit, has_newer
 
--- `opening` is the attempt's first entry, and `mode` its kind.
+-- The answer for a claimed job. `opening` is the attempt's first entry, `mode` its kind.
 local function answer(id, mode, opening)
   local key = job_key(id)
   local text, input = mode == 'continued' and redis.call('GET', key .. ':text'), redis.call('GET', key .. ':input')
@@ -30,14 +34,14 @@ local function answer(id, mode, opening)
   return {id, text or '', input or '', NOW, opening, values}
 end
 
--- The answer that was lost.
+-- Repeats an answer that was lost.
 local function answer_again(id)
   local record = fields(id, 'mode', 'last')
   local opening = redis.call('XRANGE', job_key(id) .. ':log', record.last .. '-0', record.last .. '-0')
   return answer(id, record.mode, opening[1] and opening[1][2][2] or '')
 end
 
--- The names of an index's parts that this version can read: what older ones have left for it is in others.
+-- The names of all parts of an index that this version can read: the index itself, and the jobs left by older versions.
 local function parts_of(name)
   local parts = {name}
   for schema = 2, has_newer and SCHEMA or 0 do
@@ -46,7 +50,7 @@ local function parts_of(name)
   return parts
 end
 
--- Each model that is served and has room.
+-- Maps each model that the worker serves to whether it has room for another running job.
 local function models_with_room()
   local models = {}
   for i = MODELS_AT, #ARGV, 2 do
@@ -56,7 +60,7 @@ local function models_with_room()
   return models
 end
 
--- Takes back into the queue what older versions have left for this one, some of it with each claim.
+-- Requeues jobs that older versions have left for this one, a bounded number with each claim.
 local function take_back(model)
   --[[LIBRARY]]
   local base = 'pending:' .. model
@@ -73,8 +77,8 @@ local function take_back(model)
   end
 end
 
--- The first owner in the model's queue that may run one more job, and its first job's score. Owners at their limit leave
--- the index on the way, and come back when one of their jobs ends.
+-- The first owner in the model's queue that may run one more job, and the score of its first job. Owners at their limit
+-- are parked on the way, and return when one of their jobs ends.
 local function first_owner(model)
   for _ = 1, PARKED_AT_MOST do
     local head = index('ZRANGE', 'heads:' .. model, 0, 0, 'WITHSCORES')
@@ -84,7 +88,7 @@ local function first_owner(model)
   end
 end
 
--- The first queued job over these models; the index that it is in; and its model, owner and batch. Nil when there is none.
+-- The first queued job of these models, its index, and its model, owner and batch; nil if there is none.
 local function first_pending(models)
   local best, best_score
   for model, has_room in pairs(models) do
@@ -108,7 +112,7 @@ local function first_pending(models)
   return id, 'pending:' .. best.model, best
 end
 
--- The first of those that run apart; a hundred are looked at, so that models without room hold up no others for long.
+-- The first quarantined job. Checks up to a hundred jobs, so that models without room do not delay others for long.
 local function first_apart(models)
   for _, name in ipairs(parts_of('apart')) do
     for _, id in ipairs(index('ZRANGE', name, 0, 99)) do
@@ -120,7 +124,7 @@ local function first_apart(models)
   end
 end
 
--- What a newer version wrote waits in an index of its own, where it holds up nothing of this version's.
+-- Moves a job of a newer version to a separate index, where it does not delay this version's jobs.
 local function leave_to_newer(id, name, schema)
   local base = string.match(name, '^newer:%d+:(.+)$') or name
   local left = 'newer:' .. schema .. ':' .. base
@@ -129,7 +133,7 @@ local function leave_to_newer(id, name, schema)
   index('SADD', 'newer', left)
 end
 
--- Begins the attempt, and answers it: what its first entry is depends on what the one before has said.
+-- Begins the attempt and answers it. The kind of its first entry depends on the previous attempt's output.
 local function begin(id, record)
   local key = job_key(id)
   local attempt, first = tonumber(record.attempt) + 1, tonumber(record.last) + 1
@@ -149,11 +153,12 @@ local function begin(id, record)
   return answer(id, mode, push(id, mode, rest, first))
 end
 
--- The record of a queued job at a glance; nil where it has to be judged. What a glance misses raises, and is judged then.
+-- Quick check of a queued job's record; nil if it needs the full `judge`. A fault missed here raises later, and is
+-- judged then.
 local function glance(id)
   local is_there, record = pcall(fields, id, 'status', 'schema', 'owner', 'model', 'attempt', 'last', 'deadline_ms', 'created_ms',
     'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'torn', 'server')
-  -- Of a job that has run before, more than this counts.
+  -- A job that has run before needs more fields than these.
   if not is_there or record.status ~= 'queued' or record.attempt ~= '0' or not (record.owner and record.model)
     or record.schema ~= '1' and record.schema ~= THIS_SCHEMA then
     return nil
@@ -164,8 +169,8 @@ local function glance(id)
   return record
 end
 
--- Whether all that runs can still write its output below Redis's maxmemory if this job runs too. One that has run before
--- may go on: most of it is written.
+-- Whether memory suffices for the output of all running jobs and of this one, below Redis's maxmemory. A job that has
+-- run before always fits, because most of its output is already written.
 local function fits_memory(record)
   if record.attempt ~= '0' then return true end
   local memory = memory_now()
@@ -173,7 +178,7 @@ local function fits_memory(record)
   return not memory or memory.used + memory.writing + output <= memory.claims_until
 end
 
--- Takes a job that is not begun out of the index in which it was met.
+-- Removes a job that cannot start from the index in which it was found.
 local function clear_away(id, name, who)
   index('ZREM', name, id)
   if who then
@@ -186,7 +191,8 @@ local function end_overdue(id)
   fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
 end
 
--- Begins this job's attempt and answers as the script does (false: nothing can begin now), or clears it away.
+-- Begins this job's attempt and answers as the script does (false: no job can start now), or removes the job from its
+-- index.
 local function try(id, name, who)
   local verdict, fault, record = 'sound', nil, glance(id)
   if not record then verdict, fault, record = judge(id) end
@@ -209,7 +215,7 @@ local function try(id, name, who)
   end
 end
 
--- Whether there may be anything to claim: half of all calls find nothing, and cost little for it.
+-- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
 local function may_find()
   local places = {P .. 'newer', P .. 'apart'}
   for i = MODELS_AT, what == 'apart' and 0 or #ARGV, 2 do
@@ -224,17 +230,17 @@ if before then
   if not ok then end_after(before, again) end
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
 end
--- First, and also where there is nothing: which workers are unheard is known at the first call after a restart.
+-- Before any other check, and also without a job: the first call after a restart records which workers are unconfirmed.
 meet_server()
 if not may_find() then
   return false
 end
--- After a restart some workers may be unheard, and older versions may have left jobs for newer ones: both are rare.
+-- After a restart some workers may be unconfirmed, and older versions may have left jobs for this one. Both are rare.
 local is_odd = redis.call('EXISTS', P .. 'unheard', P .. 'newer') > 0
 has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
 if is_odd and redis.call('EXISTS', P .. 'unheard') == 1
   and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
-  -- Redis has just come back: whose claims it lost is known in a moment.
+  -- Redis has just restarted: workers report lost claims within a moment.
   return false
 end
 local models = models_with_room()

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Forgets a job that has ended, and the blocks of its conversation that no other job uses; its tombstone stays. ARGV: id, owner.
--- Answers deleted, running (it has not ended), gone (it was here), or nothing; damaged where its record does not say whose
--- it is; newer where a newer version wrote it.
+-- Deletes an ended job, and the blocks of its conversation that no other job uses. Its tombstone stays.
+-- ARGV: id, owner.
+-- Answers deleted; running (it has not ended); gone (it existed before); nothing if it is missing or another owner's;
+-- damaged if its record has no usable owner; newer if a newer version wrote it.
 local id, owner = ARGV[1], ARGV[2]
 local key = job_key(id)
 local verdict, fault, record = judge(id)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- A worker has given a job up, and Redis has lost that it ever had it: readers may have seen more of it than is there, so
--- its next entry has to jump. ARGV: id, attempt. Answers 1.
+-- Marks a job as torn: a worker handed it back, and Redis has lost that worker's claim. Readers may have seen entries
+-- that are lost, so the next entry's id must jump. ARGV: id, attempt. Answers 1.
 local verdict, fault, record = judge(ARGV[1])
 if verdict == 'damaged' then
   end_damaged(ARGV[1], fault)

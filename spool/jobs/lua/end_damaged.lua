@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Ends one job that a program could not read, or sets it aside. ARGV: id, owner ('' from a worker), what is wrong in words.
--- Answers ended, repaired (it had ended before), set_aside, newer, sound (another's record, or nothing is wrong with it),
--- or missing.
+-- Ends a job whose record a process could not read, or sets it aside.
+-- ARGV: id, owner ('' from a worker), description of the fault.
+-- Answers ended, repaired (it had ended before), set_aside, newer, sound (no fault found), or missing (also for another
+-- owner's job).
 local id, owner = ARGV[1], ARGV[2] ~= '' and ARGV[2] or nil
 if owner then
   local said = redis.pcall('HGET', job_key(id), 'owner')

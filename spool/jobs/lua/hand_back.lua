@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- A worker gives up a job that it holds. ARGV: id, fence, 1 if it counts as an attempt, max_attempts,
--- reason (a word), message, 1 if the answer is to begin anew although it could be gone on with.
--- Answers what became of it: queued, failed, cancelled, or lost (it was not this fence's any more).
+-- Hands a job back on behalf of its worker.
+-- ARGV: id, fence, 1 if it counts as an attempt, max_attempts, reason (a word), message, 1 to restart even an answer
+-- that could be continued.
+-- Answers the job's new state: queued, failed, cancelled; or lost (this fence no longer holds it).
 local id = ARGV[1]
 local verdict, fault, record = judge(id)
 if verdict == 'damaged' then

@@ -1,15 +1,24 @@
 #!lua flags=allow-oom
--- Renews the leases of a process's living jobs, says how many slots it has free, and ends what was cancelled.
--- ARGV: lease_ms, worker, free slots (-1: the worker is going away), the run of the server as the worker knows it, 1 if
--- these are the last of its jobs and none before was unclaimed, its slots in all; then id, fence, last id that is known to be committed,
--- and last id that was sent, of each job (beyond every id where the attempt was given up: nobody knows how far others
--- went on with its job).
--- Answers {run of the server, jobs that wait for a process of their own, then for each job: whole (held, and its log is
--- known to be whole on the run that the worker has met), ok (held), cancelled, lost, unclaimed (nobody holds it), or the
--- log's last id where entries are missing}.
+-- Renews the leases of a worker's running jobs, reports its free slots, and ends cancelled jobs.
+-- ARGV:
+--   lease_ms, worker,
+--   free slots (-1: the worker is shutting down),
+--   run_id of the server that the worker knows,
+--   1 if these are the last of its jobs and no earlier one was unclaimed,
+--   its total slots;
+--   then for each job: id, fence, last id known to be committed, last id sent (larger than every id after a hand-back:
+--   others may have written beyond what this worker knows).
+-- Answers {run_id of the server, number of quarantined jobs that wait, then for each job one of:
+--   whole      held, and its log is complete on the server run that the worker knows
+--   ok         held
+--   cancelled
+--   lost       another fence holds the job, or it has ended or is missing
+--   unclaimed  no worker holds the job
+--   error      the job could not be handled
+--   N          the log's last id: entries after it are missing}
 local lease_ms, worker, free = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
--- What a worker says of its logs counts once it has met this run: a call that was on its way when Redis went down, and
--- was sent again, tells of a moment before, since when it may have sent more, or given the job up.
+-- A worker's report on its logs counts only if the worker knows this run. A call resent after a restart of Redis
+-- describes an earlier moment: since then the worker may have sent more, or handed the job back.
 local has_met = ARGV[4] == run_id()
 
 local function cancel(id)
@@ -36,14 +45,15 @@ local function beat(id, fence, acked, sent)
   if last < acked then return last end
   if not has_met then return 'ok' end
   if record[6] ~= run_id() then
-    -- What was sent and is not there may have been: readers saw it, the answer was lost, then the entry. It comes again.
+    -- Missing sent entries may have been committed before: readers saw them, then the answer and the entries were lost.
+    -- The worker resends them.
     if last < sent then return 'ok' end
     redis.call('HSET', key, 'server', run_id())
   end
   return 'whole'
 end
 
--- A job whose record is damaged ends, or is set aside: either way it is this worker's no more.
+-- A job with a damaged record ends or is set aside. Either way this worker loses it.
 local function beat_or_end(...)
   local ok, answer = pcall(beat, ...)
   if ok then return answer end

@@ -1,11 +1,11 @@
--- What every script begins with: the shard's prefix, which is KEYS[1] (the other keys follow from it, spool.keys), Redis's
--- clock, and commands on indexes.
+-- The base of every script: the shard's prefix, Redis's clock, and commands on indexes. The prefix is KEYS[1]; all
+-- other keys are built from it (spool.keys).
 local P = KEYS[1]
 local SCHEMA = tonumber('--[[SCHEMA]]')
 local DAMAGE_KEPT_MS = 7 * 86400000
 local NOTICES_AT_MOST = 200
 
--- Redis's clock, in whole milliseconds: the only clock that leases and deadlines know.
+-- Redis's clock, in whole milliseconds: the only clock for leases and deadlines.
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 
@@ -17,7 +17,7 @@ local function error_of(reply)
   return type(reply) == 'table' and reply.err or nil
 end
 
--- Whether this error says nothing about the data: Redis refuses commands of this kind now, or to this user.
+-- Whether this error is independent of the data: Redis refuses such commands now, or refuses them to this user.
 local function is_refusal(text)
   for _, word in ipairs({'NOPERM', 'ACL failure', 'user executing the script', 'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS'}) do
     if string.find(text, word, 1, true) then return true end
@@ -25,7 +25,7 @@ local function is_refusal(text)
   return false
 end
 
--- A line for the log of the process that keeps the shard.
+-- Adds a line for the log of the process that keeps the shard.
 local function notice(text)
   local key = P .. 'notices'
   if error_of(redis.pcall('RPUSH', key, text)) then
@@ -35,7 +35,7 @@ local function notice(text)
   redis.call('LTRIM', key, -NOTICES_AT_MOST, -1)
 end
 
--- Moves what stands in the place of an index out of the way. The keeper fills the index again from the jobs' records.
+-- Moves a key of the wrong type out of an index's place. The keeper rebuilds the index from the jobs' records.
 local function displace(name)
   --[[LIBRARY]]
   local key = P .. 'displaced:' .. name
@@ -46,7 +46,7 @@ local function displace(name)
   notice(name .. ' was a ' .. found .. ' that Spool did not write; it is now displaced:' .. name .. ' for 7 days')
 end
 
--- A command on an index, which is there afterwards whatever stood in its place.
+-- Runs a command on an index. A key of the wrong type in its place is displaced first.
 local function index(command, name, ...)
   local reply = redis.pcall(command, P .. name, ...)
   local text = error_of(reply)
@@ -56,8 +56,8 @@ local function index(command, name, ...)
   return redis.call(command, P .. name, ...)
 end
 
--- Takes a member out of an index, or from where a process of an older version has left it for this one. Answers whether
--- it was there.
+-- Removes a member from an index, or from the part that a process of an older version left for this one. Answers
+-- whether it was there.
 local function unindex(name, member)
   local removed = index('ZREM', name, member)
   for schema = 2, removed == 0 and SCHEMA or 0 do
@@ -75,7 +75,7 @@ local function fields(id, ...)
   return record
 end
 
--- A number that was stored, within bounds; what is none of it counts as `otherwise`.
+-- A stored number within bounds; `otherwise` for any other value.
 local function bounded(value, low, high, otherwise)
   local number = tonumber(value or nil)
   return number and number >= low and number <= high and number or otherwise

@@ -1,17 +1,17 @@
 #!lua flags=allow-oom
--- The keeper's round, or a part of it: lost leases, passed deadlines, expired jobs; and what there is to ring for.
--- ARGV: lease_ms, max_attempts, how many jobs to handle in this call, beat_ms (how often rounds come), the keeper's name
--- (it may go on with a round that it has begun), 1 in the first call of a round.
--- Answers {pending, free slots, jobs taken over from lost workers, jobs ended as overdue, jobs that could not be
--- handled, patient (1: leases are not judged yet), more (1: there is more to do now), jobs set aside, jobs that a newer
--- version wrote, notices…}, or nothing where another process keeps this shard.
+-- One call of the keeper's round: handles lost leases, passed deadlines and expired jobs, and counts jobs to ring for.
+-- ARGV: lease_ms, max_attempts, maximum number of jobs in this call, beat_ms (the interval of rounds), the keeper's
+-- name (it may continue a round that it has begun), 1 in the first call of a round.
+-- Answers nothing if another process keeps this shard, else {pending jobs, free slots, jobs taken over from lost
+-- workers, jobs ended as overdue, jobs that could not be handled, patient (1: leases are not judged yet), more (1:
+-- there is more to do now), jobs set aside, jobs that a newer version wrote, notices…}.
 local lease_ms, max_attempts, most, beat_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local NEWER_AGAIN_MS = 10000
 local NOTICES_A_ROUND = 20
 local LEASE_AT_MOST_MS = 3600000
 local FIRST_READER_MS = 30000
 local ADOPT_AGAIN_MS = 60000
--- Redis does nothing else meanwhile, at each beat.
+-- Small, because Redis does nothing else during a call, and these run at each beat.
 local KEYS_A_BEAT = 20
 local ENTRIES_A_BEAT = 10
 local is_first = ARGV[6] == '1'
@@ -21,14 +21,14 @@ local function is_mine()
   local key, name = P .. 'keeper:lock', ARGV[5]
   if redis.call('SET', key, name, 'NX', 'PX', beat_ms) then return true end
   local held_by = redis.pcall('GET', key)
-  -- A lock that never ends is none of ours.
+  -- Spool never sets a lock without expiry, so a foreign one is overwritten.
   if held_by ~= name and redis.call('PTTL', key) ~= -1 then return false end
   redis.call('SET', key, name, 'PX', beat_ms)
   return true
 end
 
--- After a restart of Redis, or a gap in the beat (Redis paused, or nobody kept), the owners could not renew their
--- leases either: they get one lease to do so before anybody judges.
+-- Whether leases are not judged yet. After a restart of Redis, or a gap in the beat (Redis paused, or no keeper ran),
+-- workers could not renew their leases either. They get one lease's time to do so.
 local function is_patient()
   local record = index('HMGET', 'keeper', 'beat_ms', 'patient_until_ms', 'run_id')
   local patient_until = bounded(record[2], 0, NOW + lease_ms, 0)
@@ -40,7 +40,8 @@ local function is_patient()
   return patient_until > NOW
 end
 
--- Does `act` to a job; what it raises is the end of that job alone. Answers whether it counts, and whether it failed.
+-- Runs `act` on a job; an error ends only that job. Answers the result of `act` (whether the job counts), and whether
+-- the job could not be handled.
 local function act_on(act, id, ...)
   local ok, counts = pcall(act, id, ...)
   if ok then return counts, false end
@@ -48,8 +49,8 @@ local function act_on(act, id, ...)
   return false, not ended
 end
 
--- Does `act` to each of the index's ids that are due, as many as are left of this call. What cannot be handled at all is
--- put off by a lease.
+-- Runs `act` on each id that is due in an index, within the limit of this call. A job that cannot be handled is
+-- postponed by the duration of a lease.
 local function each_due(name, act, ...)
   local done, broken = 0, 0
   local due = index('ZRANGEBYSCORE', name, '-inf', NOW, 'LIMIT', 0, most)
@@ -66,8 +67,8 @@ local function each_due(name, act, ...)
   return done, broken
 end
 
--- The record of a job that is due in an index, where there is something to do for it. A job of a newer version is left to
--- that one: it is looked at again later.
+-- The record of a job that is due in an index; nil if there is nothing to do. A job of a newer version stays for that
+-- version, and is checked again later.
 local function due_record(id, name)
   local verdict, fault, record = judge(id)
   if verdict == 'sound' then return record end
@@ -117,7 +118,7 @@ local function end_overdue(id)
   return true
 end
 
--- Jobs that were to end with their last reader, and that nobody reads any more on any instance.
+-- Ends a job that must end with its last reader, when no instance has a reader of it.
 local function end_unwatched(id)
   local record = due_record(id, 'watched')
   if not record then return end
@@ -129,7 +130,7 @@ local function end_unwatched(id)
   end
 end
 
--- Cheap ones, so more of them.
+-- Removes expired jobs from the indexes; five times as many per call, because they are cheap.
 local function forget_expired()
   local due = index('ZRANGEBYSCORE', 'kept', '-inf', NOW, 'LIMIT', 0, most * 5)
   local looked = 0
@@ -163,7 +164,7 @@ local function free_slots()
   return math.floor(free)
 end
 
--- Books a job of which the ledger knows nothing, by its record.
+-- Books a job that has no entry in the ledger, from its record.
 local function book_again(id, who, record)
   local before, known = booked(id)
   if known then return end
@@ -198,7 +199,8 @@ local function is_queued(id, who)
   return index('ZSCORE', 'pending:' .. who.model, id) and index('ZSCORE', flow, id)
 end
 
--- Puts a job into every index that its record says it is in. `all` also into those of jobs that have ended.
+-- Adds a job to every index that its record requires. `all`: also for ended jobs, and a queued job is enqueued in any
+-- case.
 local function put_back(id, all)
   local status = redis.pcall('HGET', job_key(id), 'status')
   if not all and type(status) == 'string' and TRANSITIONS[status] and not next(TRANSITIONS[status]) then return end
@@ -228,13 +230,13 @@ local function put_back(id, all)
   end
 end
 
--- Fills indexes again from the records: at once after one was displaced, and otherwise a few keys at each beat, in case
--- something outside has deleted one.
+-- Rebuilds indexes from the records: at once after an index was displaced; otherwise a few keys at each beat, in case
+-- an index was deleted from outside.
 local function reindex()
   local displaced = index('GET', 'reindex')
   local cursor = displaced or index('HGET', 'keeper', 'cursor_of_indexes') or '0'
   if string.find(cursor, '[^0-9]') or #cursor > 19 or cursor == '' then cursor = '0' end
-  -- job:… and block:…, beside a few others.
+  -- Matches job:… and block:…, and a few other keys.
   local pattern = string.gsub(P, '[%[%]%?%*\\]', '\\%0') .. '[jb]*'
   local count = displaced and most * 4 or KEYS_A_BEAT
   local page = redis.call('SCAN', cursor, 'MATCH', pattern, 'TYPE', 'hash', 'COUNT', count)
@@ -256,8 +258,8 @@ local function reindex()
   end
 end
 
--- Jobs that claims do not find, or that the ledger does not count (a version before it queued them, or a key was lost),
--- are found by their records. `is_hidden`: some wait for a model that has no owner in its queue.
+-- Starts a rebuild for jobs that claims do not find, or that the ledger does not count: an older version queued them,
+-- or a key was lost. `is_hidden`: some jobs wait for a model that has no owner in its queue.
 local function adopt_queued(waiting, is_hidden)
   local use = ledger('HMGET', 'use', 'queued', 'running')
   local queued, running = tonumber(use[1]) or 0, tonumber(use[2]) or 0
@@ -271,7 +273,8 @@ local function adopt_queued(waiting, is_hidden)
   if is_uncounted then reset_ledger() end
 end
 
--- Owners that were at their limit, and are not: the limit has changed. A bounded number, so that none waits for long.
+-- Unparks owners that are no longer at their limit because the limit has changed. Checks a bounded random selection per
+-- round, so that no owner waits for long.
 local function unpark_some()
   local limit = running_limit()
   for _, owner in ipairs(index('SRANDMEMBER', 'parked', most)) do
@@ -281,14 +284,14 @@ local function unpark_some()
   end
 end
 
--- Entries of the ledger that are not as their jobs' records, which something else has changed (or deleted): a part of them
--- at each round.
+-- Corrects ledger entries that differ from their jobs' records, which were changed or deleted from outside. Each round
+-- checks a part of the ledger.
 local function sweep_ledger()
   local cursor = index('HGET', 'keeper', 'cursor') or '0'
   if string.find(cursor, '[^0-9]') or #cursor > 19 then cursor = '0' end
   local page = ledger('HSCAN', 'booked', cursor, 'COUNT', ENTRIES_A_BEAT)
   index('HSET', 'keeper', 'cursor', page[1])
-  -- A small hash comes whole, whatever the count: then other entries are looked at in each second.
+  -- HSCAN returns a small hash as a whole, whatever the count. Then each second checks different entries.
   local pairs_in_all = #page[2] / 2
   local at = pairs_in_all > 2 * ENTRIES_A_BEAT and math.floor(NOW / 1000) * ENTRIES_A_BEAT % pairs_in_all or 0
   for i = 2 * at + 1, math.min(2 * (at + 2 * ENTRIES_A_BEAT), #page[2]), 2 do
@@ -303,26 +306,26 @@ local function sweep_ledger()
   end
 end
 
--- A batch whose web went away before the last line was written.
+-- Drops a batch whose web process disappeared before it wrote the last line.
 local function drop_given_up()
   for _, batch in ipairs(index('ZRANGEBYSCORE', 'staging', '-inf', NOW, 'LIMIT', 0, 1)) do
     drop_batch(batch, most)
   end
 end
 
--- What claims and submits go by until the next beat.
+-- Records the memory figures that claims and submits use until the next beat.
 local function note_memory()
   local memory = redis.pcall('INFO', 'memory')
   if type(memory) ~= 'string' then return end
   local used, max = string.match(memory, 'used_memory:(%d+)'), string.match(memory, 'maxmemory:(%d+)')
-  -- Half-way between the watermark above which no job is accepted, and all: what was accepted must be able to run.
+  -- Half-way between the watermark for new jobs and the full memory, because accepted jobs must be able to run.
   local watermark = bounded(index('HGET', 'limits', 'watermark'), 0, 1, 0.9)
   local claims_until = math.floor((1 + watermark) / 2 * (tonumber(max) or 0))
   local bytes = ledger('HGET', 'use', 'bytes') or 0
   index('HSET', 'memory', 'used', used or 0, 'max', max or 0, 'claims_until', claims_until, 'bytes', bytes, 'at_ms', NOW)
 end
 
--- How many jobs wait for a newer version, in all the indexes that some were met in.
+-- The number of jobs that wait for a newer version, over all indexes in which such jobs were found.
 local function newer_jobs()
   local count = 0
   for _, name in ipairs(index('SMEMBERS', 'newer')) do
@@ -349,7 +352,7 @@ for _, model in ipairs(index('SMEMBERS', 'models')) do
   end
   local waiting = index('ZCARD', 'pending:' .. model)
   if waiting == 0 and index('ZCARD', 'running:' .. model) == 0 then
-    -- Submit names it again: a round costs no more for each model that ever was.
+    -- Submit adds it again. So the cost of a round does not grow with every model that was ever used.
     index('SREM', 'models', model)
   end
   is_hidden = is_hidden or waiting > 0 and index('ZCARD', 'heads:' .. model) == 0
@@ -359,7 +362,7 @@ adopt_queued(pending, is_hidden)
 local done, errors = each_due('deadlines', end_overdue)
 overdue, broken = done, broken + errors
 if not patient then
-  -- Who reads could not say so either.
+  -- While patient, readers could not renew their leases either.
   done, errors = each_due('watched', end_unwatched)
   broken = broken + errors
 end

@@ -1,7 +1,7 @@
--- The ledger of what owners use. `booked` holds one entry per job, and one per batch that is being written:
+-- The ledger of the owners' usage. `booked` has one entry per job, per block, and per batch that is being written:
 -- "QUEUED RUNNING BYTES EXPECTED WRITING OWNER BATCH MODEL" ('-' for none). `use` and `use:OWNER` are the sums of the
--- entries. Only `book` changes any of them. Sums are written whole, not by HINCRBY: a Redis that loads a file which a
--- crash has cut in the middle of a transaction may run it twice.
+-- entries. Only `book` changes them. Sums are written as absolute values, not by HINCRBY: after a crash within a
+-- transaction, Redis may run it twice when it loads its file.
 local FIGURES = {'queued', 'running', 'bytes', 'expected', 'writing'}
 local NOTHING = {0, 0, 0, 0, 0}
 local JOB_BYTES = 1400
@@ -10,11 +10,11 @@ local OUTPUT_AT_MOST = 262144
 local MEMORY_KNOWN_MS = 10000
 local ENTRY = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (.+)$'
 
--- What this call has read, or written, of the sums and of the average output of models.
+-- Cache of the sums and of the models' average output, as this call has read or written them.
 local sums = {}
 local averages = {}
 
--- Something else stood in the place of a part of the ledger: the keeper fills it again from the jobs' records.
+-- Clears a damaged ledger; the keeper rebuilds it from the jobs' records.
 local function reset_ledger()
   --[[LIBRARY]]
   local cursor = '0'
@@ -38,7 +38,7 @@ local function ledger(command, name, ...)
   return redis.call(command, P .. name, ...)
 end
 
--- An entry as it is stored: its figures, and whose they are ({owner, batch ('' for none), model}; nil without an entry).
+-- Decodes a stored entry: its figures, and {owner, batch ('' for none), model}, nil without an entry.
 local function read_entry(entry)
   local queued, running, bytes, expected, writing, owner, batch, model = string.match(entry, ENTRY)
   if not owner then return NOTHING, nil end
@@ -51,7 +51,7 @@ local function booked(id)
   return read_entry(ledger('HGET', 'booked', id) or '')
 end
 
--- The sums of all owners (`use`) or of one (`use:OWNER`), as FIGURES says.
+-- The sums of all owners (`use`) or of one (`use:OWNER`), in the order of FIGURES.
 local function sums_of(name)
   if not sums[name] then
     local found, figures = ledger('HMGET', name, unpack(FIGURES)), {}
@@ -63,7 +63,8 @@ local function sums_of(name)
   return sums[name]
 end
 
--- Answers whether the sums can be those of the entries.
+-- Adds the difference of two entries to a sum. Answers false if the sum became negative, so that it is not the sum of
+-- the entries.
 local function add_up(name, before, after)
   local figures, values, is_empty, is_whole = sums_of(name), {}, true, true
   for i = 1, #FIGURES do
@@ -82,7 +83,7 @@ local function add_up(name, before, after)
   return is_whole
 end
 
--- Most figures are 0 or 1, and Lua takes as long to write a number as for a command.
+-- Most figures are 0 or 1, and Lua takes as long to format a number as to run a command.
 local function as_text(figures)
   local parts = {}
   for i = 1, #FIGURES do
@@ -91,7 +92,7 @@ local function as_text(figures)
   return table.concat(parts, ' ')
 end
 
--- Sets the entry of a job, where it was `before`; without `after` it has none any more.
+-- Replaces a job's entry `before` by `after`; without `after`, deletes the entry.
 local function book(id, who, before, after)
   if after then
     local whose = who.owner .. ' ' .. (who.batch ~= '' and who.batch or '-') .. ' ' .. who.model
@@ -112,13 +113,13 @@ local function unbook(id)
   end
 end
 
--- What the output of a model's jobs takes lately, on average; nil where none has ended.
+-- The recent average size of the output of a model's jobs, in bytes; nil before the first one ends.
 local function average_output(model)
   averages[model] = averages[model] or {bounded(index('HGET', 'output-bytes', model), 1, 1e12)}
   return averages[model][1]
 end
 
--- Small changes are not worth a write.
+-- Updates the average output of a model. Skips small changes, which are not worth a write.
 local function note_output(model, bytes)
   local average = average_output(model) or bytes
   local new = math.ceil(average + (bytes - average) / 10)
@@ -128,7 +129,7 @@ local function note_output(model, bytes)
   end
 end
 
--- What the output of a job takes in Redis: half as much again as lately on average, and at most what `at_most` says.
+-- The expected size of a job's output in Redis, in bytes: 1.5 times the recent average, and at most `at_most`.
 local function expected_output(model, at_most)
   local average = average_output(model)
   local most = at_most > 0 and math.min(at_most, OUTPUT_AT_MOST)
@@ -136,7 +137,7 @@ local function expected_output(model, at_most)
   return math.min(most or OUTPUT_AT_MOST, math.ceil(average * 1.5))
 end
 
--- The same where it is about to be written: rather too much than too little, but no caller's word counts without bound.
+-- The size to reserve for a job that starts. Rather too high than too low, but a caller's `at_most` is bounded.
 local function output_to_write(model, at_most)
   if at_most <= 0 then return expected_output(model, 0) end
   return math.min(at_most, math.max(OUTPUT_AT_MOST, math.ceil((average_output(model) or 0) * 4)))
@@ -151,7 +152,7 @@ local function output_of(id)
   return size_of(job_key(id) .. ':log') + size_of(job_key(id) .. ':text')
 end
 
--- Books a job's new state. `at_most` is what its output takes at most; 0: not known.
+-- Books a job's new state. `at_most` is the maximum size of its output in bytes; 0: unknown.
 local function book_state(id, who, from, to, at_most)
   local before = booked(id)
   local bytes, ahead, figures = before[3], before[4] + before[5], nil
@@ -169,8 +170,8 @@ local function book_state(id, who, from, to, at_most)
   book(id, who, before, figures)
 end
 
--- What the keeper found at its last beat: used, max, claims_until, and bytes of `use` then; nil where there is no limit,
--- or it is not known.
+-- An estimate of memory now, from the keeper's last beat and the ledger's changes since: max, claims_until, used,
+-- expected and writing. Nil if there is no limit, or the figures are missing or too old.
 local function memory_now()
   local found = index('HMGET', 'memory', 'used', 'max', 'claims_until', 'bytes', 'at_ms')
   local used, max = bounded(found[1], 0, 1e15), bounded(found[2], 0, 1e15, 0)
@@ -183,8 +184,8 @@ local function memory_now()
   }
 end
 
--- Why so much more cannot be accepted of an owner, in a word; nil if it can. `more` has queued, bytes and expected;
--- `limits` queued, owner_queued, owner_bytes, share and watermark, each 0 for none.
+-- The reason, as one word, for refusing more jobs of an owner; nil to accept. `more` has queued, bytes and expected;
+-- `limits` has queued, owner_queued, owner_bytes, share and watermark. Each limit except queued may be 0 for none.
 local function refusal_of(owner, more, limits)
   local use = sums_of('use:' .. owner)
   local ahead = more.bytes + more.expected
@@ -207,7 +208,7 @@ local function refusal_of(owner, more, limits)
   end
 end
 
--- How many jobs of one owner may run at a time, or nil. Webs write `limits`, workers say how many slots they have.
+-- The limit of running jobs of one owner; nil without a limit. Webs write `limits`, workers report their slots.
 local function running_limit()
   local set = index('HMGET', 'limits', 'owner_running', 'owner_share')
   local most, share = bounded(set[1], 1, 1e9), bounded(set[2], 0, 1, 0)

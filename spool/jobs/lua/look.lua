@@ -1,7 +1,11 @@
 #!lua flags=no-writes,allow-stale
--- One job as it is now. ARGV: id; how many bytes of its text, 0 for none, -1 for all. Answers {position in its model's queue
--- or false, text, how many bytes it has where this is its beginning (else false), the record's values (spool.jobs.job, FIELDS)},
--- or the owner on its tombstone, or nothing; or 0 where something else stands in the record's place.
+-- Reads one job. ARGV: id, maximum bytes of its text (0: none, -1: all).
+-- Answers one of:
+--   {position in its model's queue or false, text, total bytes of the text if it may be cut (else false), the record's
+--   values (spool.jobs.job, FIELDS)}
+--   the owner on its tombstone
+--   nothing, if the job does not exist
+--   0, if a key of another type is in the record's place
 local key = job_key(ARGV[1])
 local values = redis.pcall('HMGET', key, --[[JOB_FIELDS]], 'status', 'model')
 if error_of(values) then
@@ -13,7 +17,7 @@ if not status and redis.call('EXISTS', key) == 0 then
   local owner = redis.pcall('GET', key .. ':gone')
   return type(owner) == 'string' and owner
 end
--- What waits for a process of its own is in nobody's queue; nor is what waits for a newer version.
+-- Quarantined jobs, and jobs that wait for a newer version, are in no model's queue.
 local position = status == 'queued' and redis.pcall('ZRANK', P .. 'pending:' .. (model or ''), ARGV[1]) or 0
 local most = tonumber(ARGV[2])
 local text = most ~= 0 and redis.pcall('GETRANGE', key .. ':text', 0, most < 0 and -1 or most - 1) or ''

@@ -1,17 +1,18 @@
 #!lua
--- Opens a batch, or does nothing if it is open already. Where it is staged, the room for all of its jobs is reserved, and
--- no claim finds one before the batch is sealed.
--- ARGV: id, owner, total, ttl_s, timeout_ms, staged (1 or 0), idempotency ('' or OWNER:DIGEST), body digest; then where
--- it is staged max_queued, the owner's own limits of queued jobs and of bytes, share, watermark (as for submit), bytes of
--- all inputs; then of each kind of job the model, output_at_most and how many there are.
--- It gets an expiry at once, behind that of its last job, so that a batch that is never filled does not stay.
--- Answers {outcome, id}: opened, replayed (the batch of an earlier call), staging (that one is not complete), conflict,
--- full, owner_full, owner_bytes, no_memory.
+-- Opens a batch; does nothing if it is already open. For a staged batch, reserves the room for all of its jobs, and
+-- hides them from claims until the batch is sealed.
+-- ARGV: id, owner, total, ttl_s, timeout_ms, staged (1 or 0), idempotency ('' or OWNER:DIGEST), body digest;
+--   then for a staged batch max_queued, the owner's own limits of queued jobs and of bytes, share, watermark (as for
+--   submit), bytes of all inputs;
+--   then for each kind of job the model, output_at_most and the number of jobs.
+-- The batch gets an expiry at once, after that of its last job, so that a batch that is never filled does not stay.
+-- Answers {outcome, id}: opened, replayed (the batch of an earlier call), staging (that batch is not complete),
+-- conflict, full, owner_full, owner_bytes, no_memory.
 local id, owner, total, is_staged = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[6] == '1'
 local idempotency, digest = ARGV[7], ARGV[8]
 local key = P .. 'batch:' .. id
 
--- What another call made under the same key, if any.
+-- The answer if another call has used the same idempotency key; nil if none has.
 local function earlier()
   local before = idempotency ~= '' and index('GET', 'idempotency:' .. idempotency)
   if not before then return nil end

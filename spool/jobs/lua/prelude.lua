@@ -1,12 +1,12 @@
--- A job's log, its states, its attempts.
+-- A job's log, its state transitions and its attempts.
 local TRANSITIONS = {--[[TRANSITIONS]]}
 local TOMBSTONE_MS = 86400000
 
--- Which run of the server this is. A record that was written on another one may have lost its last second.
+-- The run_id of the server. A record written on an earlier run may have lost its last second.
 local known_run_id
 local function run_id()
   if not known_run_id then
-    -- A plain search: a pattern takes as long as all the rest of a heartbeat.
+    -- Plain search, because a pattern takes as long as the rest of a heartbeat.
     local server = redis.call('INFO', 'server')
     local _, at = string.find(server, 'run_id:', 1, true)
     known_run_id = string.match(server, '^%w+', at + 1)
@@ -14,8 +14,8 @@ local function run_id()
   return known_run_id
 end
 
--- The first time on a new run of the server: the workers of the history that is left have not been heard yet. Each is
--- heard once it has said, on this run, that all it had claimed is there again.
+-- On the first call on a new run of the server, marks all known workers as unconfirmed (`unheard`). A worker counts as
+-- confirmed once it reports, on this run, that all its claims are there again.
 local function meet_server()
   if index('HGET', 'server', 'run_id') ~= run_id() then
     index('HSET', 'server', 'run_id', run_id(), 'since_ms', NOW)
@@ -26,8 +26,9 @@ local function meet_server()
   end
 end
 
--- Whether readers may have seen entries of this job (torn, server, status) that Redis has lost since. A running job's
--- worker would have said that all is there; a queued one may have been claimed by a worker that nobody has heard of since.
+-- Whether readers may have seen entries of this job that Redis has lost since. Of the record it needs torn, server and
+-- status. A running job is torn until its worker confirms the log. A queued job may have been claimed by a worker that
+-- is still unconfirmed.
 local function is_torn(record)
   if record.torn then return true end
   if not record.server or record.server == run_id() then return false end
@@ -35,7 +36,7 @@ local function is_torn(record)
   return record.status == 'running' or index('SCARD', 'unheard') > 0
 end
 
--- JSON as every other part of Spool writes it: cjson alone would escape each slash.
+-- Encodes JSON as the rest of Spool does: cjson alone would escape slashes.
 local function json(value)
   return (string.gsub(cjson.encode(value), '\\/', '/'))
 end
@@ -56,9 +57,9 @@ local function rfc3339(ms)
     math.floor(s / 3600) % 24, math.floor(s / 60) % 60, s % 60, ms % 1000)
 end
 
--- Changes a job's state, by the one table, the counts of its batch, and what its owner uses. Of the record it needs
--- status, batch, owner, model and output_at_most. What follows are fields that change with it, and their values. Answers
--- the state before.
+-- Changes a job's state by the transition table, and updates the counts of its batch and its owner's usage.
+-- `record` needs status, batch, owner, model and output_at_most. The extra arguments are names and values of record
+-- fields to set together with the state. Answers the previous state.
 local function move(id, record, to, ...)
   local key = job_key(id)
   local from, batch = record.status, record.batch
@@ -67,7 +68,7 @@ local function move(id, record, to, ...)
   end
   redis.call('HSET', key, 'status', to, ...)
   if batch and batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok == 'hash' then
-    -- A count that is no number stays as it is: the job's change of state is not to fail with it.
+    -- A count that is not a number stays unchanged, because it must not make the job's transition fail.
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, from, -1)
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, to, 1)
   end
@@ -87,7 +88,8 @@ local function write(id, n, entry)
     if not string.find(written.err, 'WRONGTYPE', 1, true) then
       error(written.err)
     end
-    -- Something that is no log stands in its place. The job must be able to end; what was there is a gap.
+    -- A key of another type is in the log's place. It is deleted, because the job must be able to end; readers see a
+    -- gap.
     redis.call('DEL', key .. ':log')
     redis.call('XADD', key .. ':log', n .. '-0', 'entry', entry)
   end
@@ -95,8 +97,7 @@ local function write(id, n, entry)
   redis.call('PUBLISH', key .. ':log', n .. '\n' .. entry)
 end
 
--- Appends one entry that a script itself makes, under `n` or the next id, and answers it. `rest` is JSON: ',"name":value…'
--- or ''.
+-- Appends one entry made by a script, under `n` or the next id, and answers it. `rest` is JSON: ',"name":value…' or ''.
 local function push(id, kind, rest, n)
   n = n or tonumber(redis.call('HGET', job_key(id), 'last')) + 1
   local entry = '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
@@ -104,21 +105,23 @@ local function push(id, kind, rest, n)
   return entry
 end
 
--- The id at which a torn log goes on, with `restarted`: a round number, so far ahead that no reader can have seen it. It
--- grows with the job's age as well, since a jump can itself be lost. Below 10^14, up to which Lua writes whole numbers.
+-- The id of the `restarted` entry that follows a torn log: a round number so far ahead that no reader can have seen it.
+-- It also grows with the job's age, because a jump itself can be lost. It stays below 10^14, up to which Lua writes
+-- integers.
 local function id_after_jump(id, last)
   local age_ms = math.min(NOW - redis.call('HGET', job_key(id), 'created_ms'), 9e8)
   return (math.ceil((last + 500000) / 100000) + age_ms) * 100000
 end
 
--- Before a torn log gets an end from somebody who is not its worker: what readers have seen no longer counts.
+-- Appends `restarted` to a torn log before an end that does not come from its worker: the text seen by readers no
+-- longer counts.
 local function mend(id)
   --[[LIBRARY]]
   local record = fields(id, 'torn', 'server', 'status', 'last', 'attempt')
   if not is_torn(record) then return end
   local key = job_key(id)
   local first = id_after_jump(id, tonumber(record.last))
-  -- If there was one at all, it is the attempt that nobody has heard of.
+  -- At least 1: a job without a known attempt may have had one on an unconfirmed worker.
   local attempt = math.max(1, record.attempt)
   redis.call('DEL', key .. ':text')
   redis.call('HSET', key, 'attempt', attempt, 'attempt_first', first, 'server', run_id())
@@ -126,7 +129,7 @@ local function mend(id)
   push(id, 'restarted', ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"', first)
 end
 
--- The books of a batch, when one of its jobs has ended.
+-- Updates a batch after one of its jobs has ended; after the last one, sets the batch's expiry.
 local function close_in_batch(id, batch)
   --[[LIBRARY]]
   local key = P .. 'batch:' .. batch
@@ -145,9 +148,9 @@ local function close_in_batch(id, batch)
   end
 end
 
--- The state and the books of a job whose terminal entry has been written: it leaves every index, and all that
--- it owns gets one expiry. The fence stays, so that a worker which sends its end again is told that it is there. What
--- follows the status are more fields of the record, and their values.
+-- Ends a job after its terminal entry was written: sets its state, removes it from every index, and gives all its keys
+-- the same expiry. The fence stays, so that a worker that resends the end gets a confirmation. The extra arguments are
+-- names and values of record fields.
 local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
@@ -197,9 +200,10 @@ local function end_cancelled(id)
   close(id, 'cancelled')
 end
 
--- A queued job becomes a worker's attempt: `a` has attempt, mode (the kind of its first entry), first (that one's id),
--- fence, worker and lease_ms; and server, where its log is not known to be whole on this run. Of the record it needs what
--- `move` does, deadline_ms, attempts, started_ms and attempt_first. Writing the first entry is left to the caller.
+-- Begins a worker's attempt at a queued job. The caller writes the attempt's first entry.
+-- `a` has attempt, mode (the kind of the first entry), first (its id), fence, worker and lease_ms; and server, if the
+-- log is not known to be complete on this run. `record` needs the fields for `move`, deadline_ms, attempts, started_ms
+-- and attempt_first.
 local function begin_attempt(id, record, a)
   local key, is_continued = job_key(id), a.mode == 'continued'
   local attempts = record.attempts and cjson.decode(record.attempts) or {}
@@ -220,9 +224,9 @@ local function begin_attempt(id, record, a)
   redis.call('SET', P .. 'claim:' .. a.fence, id, 'PX', 60000)
 end
 
--- A running job loses its worker: it is queued again ahead of new ones, or ends. Answers what became of it. `loss` has
--- costs (1 where it counts against the attempts, 0 where it was handed back), died (true: with its process), reason (a
--- word for the log's next entry) and message (what happened, for whoever reads the job's error).
+-- Requeues a running job that lost its worker, ahead of new jobs, or ends it. Answers its new state.
+-- `loss` has costs (1 if it counts against the attempts, else 0), died (true if the process died), reason (a word for
+-- the log's next entry) and message (a description for the job's error).
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
@@ -252,7 +256,7 @@ local function retry(id, max_attempts, loss)
   end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
   index('ZREM', 'running:' .. record.model, id)
-  -- What died with its process twice may have killed it: it goes on in a process of its own.
+  -- A job whose process died twice may have killed it. Its next attempt runs quarantined, in a process of its own.
   if deaths >= 2 then
     index('ZADD', 'apart', record.seq, id)
   else

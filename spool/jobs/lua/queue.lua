@@ -1,12 +1,12 @@
--- The queue of a model, in steps, so that a claim costs the same however many jobs of an owner at its limit wait:
--- heads:MODEL (owners) → flow:OWNER:MODEL (jobs, and batches) → flow:BATCH:MODEL (jobs of a batch). Each score is that of
--- the first job below. pending:MODEL has all jobs, for counts and positions.
+-- The queue of a model, in three levels: heads:MODEL (owners) → flow:OWNER:MODEL (jobs, and batches) → flow:BATCH:MODEL
+-- (jobs of a batch). So the cost of a claim does not depend on the number of waiting jobs of an owner at its limit.
+-- Each score is the score of the first job below. pending:MODEL has all jobs, for counts and positions.
 local function flow_of(name, model)
   return 'flow:' .. name .. ':' .. model
 end
 
--- Gives `member` of an index the score of the first job in its flow. Without `is_new` a member that is not there stays
--- away: the owner is at its limit, or the batch is not complete.
+-- Gives `member` of an index the score of the first job in its flow. Without `is_new`, an absent member is not added:
+-- the owner is at its limit, or the batch is not complete.
 local function refresh(name, member, flow, is_new)
   local head = index('ZRANGE', flow, 0, 0, 'WITHSCORES')
   if not head[2] then
@@ -18,7 +18,8 @@ local function refresh(name, member, flow, is_new)
   end
 end
 
--- `who` has owner, batch ('' for none) and model. `is_staged`: its batch is not complete, and no claim may find it.
+-- Queues a job. `who` has owner, batch ('' for none) and model. `is_staged`: its batch is not complete, and no claim
+-- may find the job.
 local function enqueue(id, who, score, is_staged)
   local flow = flow_of(who.owner, who.model)
   index('ZADD', 'pending:' .. who.model, score, id)
@@ -47,7 +48,7 @@ local function dequeue(id, who)
   refresh('heads:' .. who.model, who.owner, flow)
 end
 
--- Takes a job whose record is gone or damaged out of the queue, as the ledger says where it stands.
+-- Removes a job with a missing or damaged record from the queue. The ledger has its owner, batch and model.
 local function dequeue_booked(id)
   local _, who = booked(id)
   if who then
@@ -55,7 +56,7 @@ local function dequeue_booked(id)
   end
 end
 
--- An owner at its limit: its jobs of the model are out of the claims' way until one of its jobs ends.
+-- Parks an owner at its limit: claims skip its jobs of the model until one of its jobs ends.
 local function park(owner, model)
   index('ZREM', 'heads:' .. model, owner)
   index('SADD', 'parked', owner)

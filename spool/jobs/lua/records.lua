@@ -1,4 +1,4 @@
--- Judging a job's record, and what becomes of one that is damaged: its job ends, or is set aside where it cannot.
+-- Validates a job's record, and handles a damaged one: the job ends, or is set aside if it cannot end.
 local SET_ASIDE_AT_MOST = 10000
 local REASON_BYTES = 200
 local NUMBERS = {'seq', 'created_ms', 'deadline_ms', 'ttl_s', 'attempt', 'losses', 'last'}
@@ -9,7 +9,7 @@ local WORDS = {priority = {interactive = true, batch = true}, on_disconnect = {c
   on_worker_loss = {restart = true, fail = true}}
 local ENDS = {done = 'succeeded', failed = 'failed', cancelled = 'cancelled'}
 
--- Fifteen digits are what Lua and Redis write as a whole number; a time before the year 5138 has fourteen.
+-- Lua and Redis write integers of up to fifteen digits; times before the year 5138 have at most fourteen.
 local function is_whole(value, name)
   local digits = name == 'ttl_s' and 9 or name and string.find(name, '_ms$') and 14 or 15
   return value and value ~= '' and #value <= digits and not string.find(value, '[^0-9]')
@@ -28,7 +28,7 @@ local function is_list(text)
   return ok and type(value) == 'table'
 end
 
--- What is wrong with a record, in words; nil where nothing is.
+-- A description of the fault of a record; nil without one.
 local function fault_of(id, record)
   local status = record.status
   if record.schema and not is_whole(record.schema) then return 'schema is ' .. shown(record.schema) end
@@ -46,8 +46,8 @@ local function fault_of(id, record)
   if record.attempts and not is_list(record.attempts) then return 'attempts is ' .. shown(record.attempts) end
 end
 
--- Reads a job's record. Answers missing, sound, newer (a newer version of Spool wrote it: it is left alone) or damaged;
--- what is wrong with it, in words; and the record.
+-- Reads and validates a job's record. Answers the verdict, a description of the fault, and the record. The verdict is
+-- missing, sound, newer (a newer version of Spool wrote it; it must not be changed) or damaged.
 local function judge(id)
   --[[LIBRARY]]
   local raw = redis.pcall('HGETALL', job_key(id))
@@ -66,7 +66,7 @@ local function judge(id)
   return fault and 'damaged' or 'sound', fault, record
 end
 
--- Takes a job out of every index of work, whichever its record says that it is in.
+-- Removes a job from every work index, independent of its record.
 local function leave_indexes(id)
   dequeue_booked(id)
   for _, model in ipairs(index('SMEMBERS', 'models')) do
@@ -85,7 +85,7 @@ local function owner_of(record)
   return said or type(in_batch) == 'string' and in_batch or nil
 end
 
--- The last entry's id and kind, as the log itself says; 0 where there is none.
+-- The last entry's id and kind, from the log itself; 0 without a log.
 local function end_of_log(id)
   local rows = redis.pcall('XREVRANGE', job_key(id) .. ':log', '+', '-', 'COUNT', 1)
   local info = redis.pcall('XINFO', 'STREAM', job_key(id) .. ':log')
@@ -99,7 +99,7 @@ local function end_of_log(id)
   return last, kind
 end
 
--- Puts a usable value in the place of each field that is damaged, so that the job can end by the rules of any other.
+-- Replaces each damaged field by a usable value, so that the job can end like any other.
 local function repair(id, record, owner)
   local key, last = job_key(id), (end_of_log(id))
   local usual = {seq = 1, created_ms = NOW, deadline_ms = NOW, ttl_s = 86400, attempt = 0, losses = 0, last = last}
@@ -131,7 +131,7 @@ local function end_repaired(id, fault)
   fail(id, 'record_damaged', 'the record of this job was damaged: ' .. fault, false)
 end
 
--- Not even an end can be written: nothing looks at the job any more, and what is there stays for a week.
+-- Sets aside a job that cannot even end: it leaves every index, and its keys stay for a week.
 local function set_aside(id, fault)
   leave_indexes(id)
   unbook(id)
@@ -146,9 +146,9 @@ local function set_aside(id, fault)
   notice('job ' .. id .. ' set aside: ' .. fault)
 end
 
--- Ends a job that is damaged, whatever of it can still be read; `owner` if the caller knows it. A fault that its record
--- does not show is `seen` by the caller: the words for it. Answers what became of it: ended, repaired (it had ended
--- before), set_aside, newer, sound (nothing was done), or missing.
+-- Ends a damaged job, however little of it can be read. `owner`: if the caller knows it. `seen`: the caller's
+-- description of a fault that the record does not show. Answers ended, repaired (it had ended before), set_aside,
+-- newer, sound (nothing was done), or missing.
 local function end_damaged(id, seen, owner)
   --[[LIBRARY]]
   local verdict, fault, record = judge(id)
@@ -179,7 +179,7 @@ local function end_damaged(id, seen, owner)
   return has_ended and 'repaired' or 'ended'
 end
 
--- What an act on one job raised is the job's own, unless Redis refuses such commands now.
+-- Handles an error of an action on one job: the job counts as damaged, unless Redis refuses such commands now.
 local function end_after(id, problem)
   --[[LIBRARY]]
   local text = type(problem) == 'table' and problem.err or tostring(problem)
@@ -187,7 +187,8 @@ local function end_after(id, problem)
   return end_damaged(id, text)
 end
 
--- After an error in what a worker says of its job: whether its record is damaged, so that the job has ended or is set aside.
+-- After an error in a worker's call on its job: whether the record is damaged, so that the job has ended or is set
+-- aside.
 local function is_lost_after(id)
   --[[LIBRARY]]
   local ok, became = pcall(end_damaged, id)

@@ -1,6 +1,7 @@
 #!lua
--- All lines of a staged batch are there: from now on claims find them. ARGV: id, owner, models of its jobs.
--- Answers sealed, or gone: it was given up, or lines are missing.
+-- Seals a staged batch after all its lines are written: claims find its jobs from now on.
+-- ARGV: id, owner, models of its jobs.
+-- Answers sealed; or gone (it was abandoned, or lines are missing).
 local id, owner = ARGV[1], ARGV[2]
 local key = P .. 'batch:' .. id
 local record = index('HMGET', 'batch:' .. id, 'staging', 'total')

@@ -1,5 +1,5 @@
--- Batches whose jobs are being written: no claim finds one of them before the last is there.
--- How long such a batch may be without another line until it counts as given up.
+-- Batches whose jobs are being written: no claim finds one of their jobs before the last one is written.
+-- The time without another line after which such a batch counts as abandoned.
 local STAGING_MS = 60000
 
 local function staging_of(batch)
@@ -7,7 +7,7 @@ local function staging_of(batch)
   return type(state) == 'string' and state or nil
 end
 
--- All that there is of a job but for the books of its batch, whatever its state; no tombstone is left.
+-- Deletes a job in any state, without a tombstone. The counts of its batch do not change.
 local function erase(id)
   local key = job_key(id)
   local _, who = booked(id)
@@ -26,12 +26,12 @@ local function erase(id)
   end
 end
 
--- Forgets at most so many jobs of a batch that is not complete, and at last the batch. Answers how many are left, or -1
--- where there is nothing to forget: it is complete.
+-- Deletes at most `most` jobs of an incomplete batch, and after the last one the batch. Answers the number of jobs
+-- left, or -1 for a complete batch, which stays.
 local function drop_batch(batch, most)
   local name = 'batch:' .. batch
   if staging_of(batch) then
-    -- No line is accepted from now on.
+    -- From now on, no line is accepted.
     redis.call('HSET', P .. name, 'staging', 'dropped')
   elseif redis.call('EXISTS', P .. name) == 1 then
     index('ZREM', 'staging', batch)

@@ -1,16 +1,23 @@
 #!lua
--- Accepts a job: idempotency, limits of the queue and of its owner, memory, record, input, indexes; all or nothing. It
--- refuses when Redis is out of memory (no allow-oom).
--- ARGV: id, owner, model, rank, ttl_s, timeout_ms, start_ms, max_queued, idempotency ('' or OWNER:DIGEST),
--- body digest, batch ('' or id), batch index, input, watch_ms (0, or how long it may be without a reader), the owner's
--- own limits of queued jobs and of bytes (0: none), share (0, or the part of the memory that is an owner's limit of
--- bytes), watermark (0: memory is not looked at), output_at_most (bytes; 0: not known), how many blocks its conversation
--- begins with; then the digest and the messages of each ('' where it should be there already); then names and values of
--- further fields.
--- Answers {created, id, queue position, created_ms, deadline_ms}; or {again (this very submit, whose answer was lost) or
--- replayed (the job of an earlier one), id, queue position or false, the record's values}; or {outcome, id}: conflict, full, owner_full,
--- owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is damaged); or {blocks, id, N}: the messages of block
--- N are needed, and perhaps of those behind it.
+-- Accepts a job, all or nothing: checks idempotency, the limits of the queue and of its owner, and memory; writes
+-- record, input and indexes. It fails when Redis is out of memory (no allow-oom).
+-- ARGV: id, owner, model, rank, ttl_s, timeout_ms, start_ms, max_queued,
+--   idempotency ('' or OWNER:DIGEST), body digest, batch ('' or id), batch index, input,
+--   watch_ms (how long it may be without a reader; 0: any time),
+--   the owner's own limits of queued jobs and of bytes (0: none),
+--   share (fraction of the memory that is an owner's limit of bytes; 0: none),
+--   watermark (0: memory is not checked),
+--   output_at_most (bytes; 0: unknown),
+--   the number of blocks at the beginning of its conversation;
+--   then the digest and the messages of each block ('' if the block should be stored already);
+--   then names and values of further fields.
+-- Answers one of:
+--   {created, id, queue position, created_ms, deadline_ms}
+--   {again, id, queue position or false, the record's values}: this same submit, whose answer was lost
+--   {replayed, id, queue position or false, the record's values}: the job of an earlier submit
+--   {outcome, id}: conflict, full, owner_full, owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is
+--   damaged)
+--   {blocks, id, N}: the messages of block N are needed, and perhaps those of later blocks
 local id, owner, model = ARGV[1], ARGV[2], ARGV[3]
 local idempotency, digest, batch = ARGV[9], ARGV[10], ARGV[11]
 local key = job_key(id)
@@ -20,13 +27,13 @@ local function position_of(job, its_model)
   return type(position) == 'number' and position
 end
 
--- The job as an earlier submit has written it.
+-- The answer for a job that an earlier submit has written.
 local function answer(outcome, job)
   local position = position_of(job, redis.call('HGET', job_key(job), 'model') or '')
   return {outcome, job, position, redis.call('HMGET', job_key(job), --[[JOB_FIELDS]])}
 end
 
--- The answer that an earlier submit under the same key leads to; nil where its job is no longer there.
+-- The answer if an earlier submit has used the same idempotency key; nil if its job no longer exists.
 local function replay()
   --[[LIBRARY]]
   local before = index('GET', 'idempotency:' .. idempotency)
@@ -70,7 +77,7 @@ if path then
   end
 end
 local bytes, expected = JOB_BYTES + #ARGV[13], expected_output(model, at_most)
--- The room of a staged batch's job is reserved.
+-- A job of a staged batch is not checked, because its room is already reserved.
 local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes + shared, expected = expected}, {
   queued = tonumber(ARGV[8]), owner_queued = tonumber(ARGV[15]), owner_bytes = tonumber(ARGV[16]),
   share = tonumber(ARGV[17]), watermark = tonumber(ARGV[18]),
@@ -79,7 +86,7 @@ if refusal then
   return {refusal, id}
 end
 
--- A number that the order goes by. Where it is none, the next is beyond any that there can have been.
+-- The next sequence number, which orders jobs. If the stored value is not a number, continues above every earlier one.
 local function next_seq()
   local seq = redis.pcall('INCR', P .. 'seq')
   if not error_of(seq) then return seq end
@@ -88,7 +95,7 @@ local function next_seq()
   return NOW
 end
 
--- What a staged batch has reserved for its jobs is now one job less.
+-- Reduces the reservation of a staged batch by this job.
 local function use_reservation()
   --[[LIBRARY]]
   local reserved, whose = booked(batch)
