@@ -1,7 +1,7 @@
 """The records of the model table: models with their backends and limits, and upstreams.
 
-The table has a static part (the demo and the models file) and a discovered part, which workers find at their upstreams
-and publish in Redis. Web validates requests against it; workers route jobs by it.
+The table has a static part, the demo and the models file. Workers discover the other part at their upstreams and
+publish it in Redis. Web validates requests against the table; workers route jobs by it.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 --   process of their own);
 --   then each model that the worker serves and its limit (0: none).
 -- Answers:
---   {id, text to continue from, input, NOW, the attempt's first entry, record…}; the input of a job with blocks is a
---   list, followed by the messages of its blocks, last block first
+--   {id, text to continue from, input, NOW, the attempt's first entry, record…}; with blocks, input is a list: the
+--   job's own input, then the messages of its blocks, last block first
 --   nothing  there is no job to claim
 --   1        this call has removed as many jobs as one call may; call again
 local fence, lease_ms, worker, what = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]

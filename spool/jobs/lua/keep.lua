@@ -1,10 +1,14 @@
 #!lua flags=allow-oom
 -- One call of the keeper's round: handles lost leases, passed deadlines and expired jobs, and counts jobs to ring for.
--- ARGV: lease_ms, max_attempts, maximum number of jobs in this call, beat_ms (the interval of rounds), the keeper's
--- name (it may continue a round that it has begun), 1 in the first call of a round.
--- Answers nothing if another process keeps this shard, else {pending jobs, free slots, jobs taken over from lost
--- workers, jobs ended as overdue, jobs that could not be handled, patient (1: leases are not judged yet), more (1:
--- there is more to do now), jobs set aside, jobs that a newer version wrote, notices…}.
+-- ARGV:
+--   lease_ms, max_attempts, maximum number of jobs in this call,
+--   beat_ms (the interval of rounds),
+--   the keeper's name (it may continue a round that it has begun),
+--   1 in the first call of a round.
+-- Answers nothing if another process keeps this shard, else:
+--   {pending jobs, free slots, jobs taken over from lost workers, jobs ended as overdue, jobs that could not be handled,
+--   patient (1: leases are not judged yet), more (1: there is more to do now),
+--   jobs set aside, jobs that a newer version wrote, notices…}
 local lease_ms, max_attempts, most, beat_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local NEWER_AGAIN_MS = 10000
 local NOTICES_A_ROUND = 20
@@ -130,7 +134,7 @@ local function end_unwatched(id)
   end
 end
 
--- Removes expired jobs from the indexes; five times as many per call, because they are cheap.
+-- Removes expired jobs from the indexes, and expired blocks; five times as many per call, because they are cheap.
 local function forget_expired()
   local due = index('ZRANGEBYSCORE', 'kept', '-inf', NOW, 'LIMIT', 0, most * 5)
   local looked = 0
