@@ -83,11 +83,11 @@ def test_text_when_the_answer_is_begun_anew() -> None:
     """Text that was sent cannot be unsaid: the socket closes, and says that it is not whole."""
     restarted = Entry(2, Kind.RESTARTED, AT, {"attempt": 2, "reason": "worker_lost"}).encode()
     silent = Sent(restarted, *tokens(2, "Right"))
-    assert TextSender(silent, silent, said=False).send() is False
+    assert TextSender(silent, silent, has_text=False).send() is False
     assert read(silent.data) == ["Right"]
     said = Sent(*tokens(1, "Wrong"), restarted)
     with pytest.raises(Closed) as closed:
-        TextSender(said, said, said=False).send()
+        TextSender(said, said, has_text=False).send()
     assert closed.value.code == 1011
 
 
@@ -95,7 +95,7 @@ def test_text_with_a_gap() -> None:
     """Missing entries close a text socket: text has no word for them."""
     torn = Sent(gap=Gap(3, 5, 9, 4))
     with pytest.raises(Closed) as closed:
-        TextSender(torn, torn, said=False).send()
+        TextSender(torn, torn, has_text=False).send()
     assert closed.value.code == 1011
 
 

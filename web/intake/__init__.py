@@ -1,1 +1,1 @@
-"""How jobs come in: bodies within limits, their fields, what they refer to, and accepting them."""
+"""Intake of jobs: bounded bodies, their fields, their references, and acceptance."""

@@ -1,4 +1,4 @@
-"""Accepting a job: it is written, counted, and a worker is woken."""
+"""Acceptance of a job: write it, count it, wake a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from web.services import State
 
 
 def accept(here: State, new: NewJob) -> Submitted:
-    """Write the job and ring. What happened to a job whose answer was lost is found out, or said."""
+    """Write the job and ring the bell. Raises ``StoreFull``, ``StoreUnfit``, ``StoreUnavailable`` and the errors of
+    ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id if the write's answer was lost."""
     here.refuse_when_full()
     reach("submit.before")
     try:

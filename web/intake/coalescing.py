@@ -1,4 +1,4 @@
-"""The field ``coalesce`` of a submission: what it may say, and what holds where it says nothing."""
+"""The field ``coalesce`` of a submission: its shape and its default."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from web.intake.shapes import without_most_unknown
 
 
 class Coalesce(BaseModel):
-    """Pieces of text become one entry when the first of them has waited for ``ms`` milliseconds, when they have
-    ``chars`` characters, when a sentence has ended (if ``sentence_end``), when something else comes, or when the job
-    ends. With ``ms`` 0 nothing waits, which is the same as false."""
+    """Joins pieces of text into one entry. It is written once the first piece has waited ``ms`` milliseconds, the
+    pieces have ``chars`` characters, a sentence ends (if ``sentence_end``), another kind of entry comes, or the job
+    ends. ``ms`` 0 turns coalescing off, like false."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -22,28 +22,28 @@ class Coalesce(BaseModel):
     sentence_end: bool = False
 
 
-def _false_is_null(said: Any) -> Any:
-    # Here, and not one more shape of a union: the path of a wrong field would name the shapes.
-    if said is False:
+def _false_is_null(value: Any) -> Any:
+    # Checked here and not as a union, because the path of a wrong field would then name the union's shapes.
+    if value is False:
         return None
-    if said is not None and not isinstance(said, dict):
+    if value is not None and not isinstance(value, dict):
         raise ValueError("must be an object, false or null")
-    return said and without_most_unknown(Coalesce, said)
+    return value and without_most_unknown(Coalesce, value)
 
 
 CoalesceField = Annotated[
     Coalesce | None,
     BeforeValidator(_false_is_null, json_schema_input_type=Coalesce | Literal[False] | None),
     Field(
-        description="Put pieces of text together into fewer, larger entries. False or null: every piece is an entry of "
-        "its own. Left out: what the server is set to, by default false, and for the jobs of a batch an entry a second"
+        description="Join pieces of text into fewer, larger entries. False or null: one entry for each piece. Left "
+        "out: the server's setting, by default false, and one entry a second for the jobs of a batch"
     ),
 ]
 
 
-def coalescing(said: Coalesce | None, *, is_said: bool, default_ms: int) -> Coalescing | None:
-    """What a job is to do: as its submission says, or, where that says nothing, for ``default_ms``. None: every piece
-    is an entry."""
-    if not is_said:
+def coalescing(field: Coalesce | None, *, is_set: bool, default_ms: int) -> Coalescing | None:
+    """The coalescing of a job: its submission's ``field`` if set, otherwise ``default_ms``. None: one entry for each
+    piece."""
+    if not is_set:
         return Coalescing(default_ms) if default_ms else None
-    return Coalescing(said.ms, said.chars, said.sentence_end) if said and said.ms else None
+    return Coalescing(field.ms, field.chars, field.sentence_end) if field and field.ms else None

@@ -1,8 +1,7 @@
-"""What one request refers to: conversations that it goes on from, items of earlier answers.
+"""References of one request: conversations that it continues, and items of earlier answers.
 
-Each job is read once for a request, whatever refers to it how often, and the sizes of what is stored are asked before
-it is read. What the references of a request add up to is bounded: each conversation by SPOOL_MAX_PROMPT_BYTES, all of
-a batch's by SPOOL_MAX_BODY_BYTES as well.
+A request reads each job at most once, and checks its stored sizes before it reads it. The references of a request are
+bounded: each conversation by SPOOL_MAX_PROMPT_BYTES, all of a batch together by SPOOL_MAX_BODY_BYTES as well.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _ITEM = re.compile(r"(?:msg|fc|rs)_(j.*)_[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """The conversation up to a job's end: its messages, their size, and the blocks that they fill."""
+    """The conversation up to a job's end: its messages, their size in bytes, and their blocks."""
 
     messages: list[dict[str, Any]]
     size: int
@@ -40,20 +39,20 @@ NO_TURNS = Turns([], 0, UNDIVIDED)
 
 
 class Items(Result, Protocol):
-    """The output items of an answer, as a surface names them."""
+    """The output items of an answer, under a surface's ids."""
 
     def item(self, item_id: str) -> Mapping[str, Any] | None:
-        """This item; None if there is none."""
+        """The item with this id, or None."""
         ...
 
     def size_of(self, item_id: str) -> int:
-        """The bytes of its text."""
+        """The size of the item's text in bytes."""
         ...
 
 
 class References:
-    """The jobs of ``owner`` that one request refers to. ``items`` makes the output items of a job, where the surface
-    has such."""
+    """The jobs of ``owner`` that one request refers to. ``items`` builds a job's output items, on surfaces that have
+    them."""
 
     def __init__(self, here: State, owner: str, items: Callable[[Job], Items] | None = None) -> None:
         self._here = here
@@ -69,23 +68,21 @@ class References:
         self._items_left = most
 
     def turns(self, job_id: str, field: str) -> Turns:
-        """The conversation up to the job's end. What it had said counts, however it ended. ``field`` is
-        what refers to it. Raises ``JobNotFound``, ``JobGone``, ``JobNotEnded``, and a 413 ``Problem``."""
-        found = self._turns.get(job_id)
-        if found is None:
+        """The conversation up to the job's end. Its partial text counts, however it ended. ``field`` is the referring
+        field. Raises ``JobNotFound``, ``JobGone``, ``JobNotEnded``, and a 413 ``Problem``."""
+        turns = self._turns.get(job_id)
+        if turns is None:
             check_wanted(self._is_wanted)
-            found = self._turns[job_id] = self._read(job_id, field)
-        self._left -= found.size
+            turns = self._turns[job_id] = self._read(job_id, field)
+        self._left -= turns.size
         if self._left < 0:
             most = max(self._most, self._here.settings.max_body_bytes)
-            detail = (
-                f"makes the earlier turns of all submissions together longer than {most} bytes: send fewer at a time"
-            )
+            detail = f"the earlier turns of all submissions together exceed {most} bytes; send fewer at a time"
             raise field_problem(field, detail, status=413)
-        return found
+        return turns
 
     def item(self, item_id: str, field: str) -> Mapping[str, Any] | None:
-        """An output item of an earlier response; None if there is none. Raises a 413 ``Problem``."""
+        """An output item of an earlier response, or None. Raises a 413 ``Problem``."""
         match = _ITEM.fullmatch(item_id)
         if match is None or self._items is None:
             return None
@@ -107,14 +104,14 @@ class References:
         self._refuse_beyond(self._most - sizes.input - (sizes.text if job.plain else 0), field)
         messages: list[dict[str, Any]] = here.store.input_of(job_id)["messages"]
         if job.plain:
-            # As the record has it: the log is longer.
+            # From the record, because the log is longer.
             text = here.store.look(job_id, self._owner, with_text=True).text
             answer = {"role": "assistant", "content": text} if text else None
             return _turns(messages, answer, sizes.input + sizes.text)
-        said = self._said(job, sizes.entries, field)
-        return _turns(messages, said.message(), sizes.input + said.size)
+        folded = self._folded(job, sizes.entries, field)
+        return _turns(messages, folded.message(), sizes.input + folded.size)
 
-    def _said(self, job: Job, entries: int, field: str) -> Answer:
+    def _folded(self, job: Job, entries: int, field: str) -> Answer:
         self._count_entries(entries, field)
         answer = Answer(job.id)
         self._here.folds.fold(job, answer, self._is_wanted, after=job.attempt_first - 1)
@@ -136,12 +133,12 @@ class References:
     def _count_entries(self, entries: int, field: str) -> None:
         self._entries_left -= entries
         if self._entries_left < 0:
-            detail = f"makes the logs that this request refers to longer than {self._most} entries"
+            detail = f"the logs that this request refers to exceed {self._most} entries"
             raise field_problem(field, detail, status=413)
 
     def _refuse_beyond(self, left: int, field: str) -> None:
         if left < 0:
-            detail = f"refers to more than a prompt may have ({self._most} bytes)"
+            detail = f"refers to more than the prompt limit of {self._most} bytes"
             raise field_problem(field, detail, status=413)
 
 

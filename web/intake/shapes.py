@@ -1,7 +1,7 @@
-"""Data from outside against the shape that it must have: piece by piece, and only the first errors.
+"""Validation of client data against pydantic shapes: piece by piece, reporting only the first errors.
 
-What a shape lists in ``PIECES`` is counted first and then checked one piece at a time: pydantic alone would check them
-all in one go, and describe each that is wrong.
+The lists in a shape's ``PIECES`` are counted first and then checked one piece at a time. Pydantic alone would check all
+pieces at once, and describe every wrong one.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from web.problems import Problem, field_problem
 from web.slices import in_slices
 
 _ERRORS = 20
-"""How many wrong fields an answer names."""
+"""The most wrong fields that a response names."""
 _FIELD_CHARACTERS = 200
-"""A field's path in an answer is cut there: its parts are the caller's own words."""
+"""A field's path is truncated to this in a response, because it contains the caller's own text."""
 _CONTENT_SHAPES = frozenset({"str", "list[ContentPart]"})
-"""What pydantic adds to the path of ``content`` to say which of its two shapes it means."""
+"""The path parts by which pydantic tells the two shapes of ``content`` apart."""
 _NAMES = 1000
-"""How many names an object has whose shape is checked; what is below it may have more."""
+"""The most names in a checked object; objects below it may have more."""
 _METADATA_NAMES = 16
 
 Shape = TypeVar("Shape", bound=BaseModel)
 Item = TypeVar("Item")
 Some = Annotated[list[Item], Field(fail_fast=True)]
-"""A list that is refused at its first wrong item."""
+"""A list whose validation stops at the first wrong item."""
 Pieces = Mapping[str, tuple[type[BaseModel], int]]
-"""A shape's long lists: the name of each, the shape of its pieces, and how many there may be."""
+"""A shape's long lists by name: the shape of the pieces, and the most pieces."""
 
 
-def _few_names(said: Any) -> Any:
-    if isinstance(said, dict) and len(said) > _METADATA_NAMES:
-        raise ValueError(f"has {len(said)} names: at most {_METADATA_NAMES} are allowed")
-    return said
+def _few_names(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > _METADATA_NAMES:
+        raise ValueError(f"has {len(value)} names: at most {_METADATA_NAMES} are allowed")
+    return value
 
 
 Metadata = Annotated[
@@ -44,11 +44,11 @@ Metadata = Annotated[
     Field(max_length=_METADATA_NAMES),
     BeforeValidator(_few_names),
 ]
-"""A caller's own short texts, by short names."""
+"""A caller's own metadata: short texts by short names."""
 
 
 def checked(shape: type[Shape], data: Any, place: str = "") -> Shape:
-    """The data in its shape. Raises a 422 ``Problem`` with the path of each of the first wrong fields."""
+    """The data as an instance of ``shape``. Raises a 422 ``Problem`` with the paths of the first wrong fields."""
     if not isinstance(data, dict):
         raise field_problem(place or "body", "must be a JSON object")
     if len(data) > _NAMES:
@@ -61,8 +61,7 @@ def checked(shape: type[Shape], data: Any, place: str = "") -> Shape:
 
 
 def without_most_unknown(shape: type[BaseModel], data: dict[str, Any]) -> dict[str, Any]:
-    """The data; where the shape forbids other names than its own, without those of them that are too many to be
-    described."""
+    """The data. For a shape that forbids unknown names, it keeps only as many of them as a response describes."""
     fields = shape.model_fields
     if shape.model_config.get("extra") != "forbid" or len(data) <= len(fields):
         return data
@@ -93,7 +92,7 @@ def _invalid(exc: ValidationError, place: str) -> Problem:
 
 
 def path_of(location: tuple[int | str, ...], place: str) -> str:
-    """The path of a field as answers name it: ``messages[0].role``, below ``place``."""
+    """A field's path as responses name it, below ``place``: ``messages[0].role``."""
     path = place.rstrip(".")
     for at, part in enumerate(location):
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""What a submit may say, checked field by field before anything is done, and the job that it becomes."""
+"""The body of a submit, validated field by field before anything is written, and the job made from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from web.slices import in_slices, pause
 MESSAGES_AT_MOST = 10_000
 _PARTS_AT_MOST = 1000
 _LONG_TEXT = 65_536
-"""JSON text that takes long enough to parse that others run before it is checked."""
+"""Bytes of JSON text above which parsing takes so long that the request yields before the check."""
 _PIECE_BYTES = 64 * 1024
 
 
@@ -38,7 +38,7 @@ class _Strict(BaseModel):
 
 
 class ContentPart(BaseModel):
-    """One part of a message, in OpenAI's shape; what its type needs goes to the model as it is."""
+    """One part of a message, in OpenAI's shape. The fields of its type go to the model unchanged."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -85,7 +85,7 @@ class Submission(_Strict):
         return self
 
     def conversation(self) -> list[dict[str, Any]]:
-        """The messages; a prompt is one from the user."""
+        """The messages; a prompt becomes one user message."""
         if self.messages is None:
             return [{"role": "user", "content": self.prompt}]
         return [message.model_dump(exclude_unset=True) for message in in_slices(self.messages)]
@@ -101,8 +101,8 @@ def json_body() -> Any:
 
 
 def body() -> bytes:
-    """The request's body, which is whole: the rest of a batch must not get lost with its client. Raises a 413 for one
-    that is too large, a 415 for one that is compressed, and a 400 for one that broke off."""
+    """The complete request body, because the rest of a batch must not get lost with its client. Raises 413 for a body
+    that is too large, 415 for a compressed one, and 400 for a truncated one."""
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     if coding not in ("", "identity"):
         # RFC 9110 section 15.5.16.
@@ -116,18 +116,18 @@ def body() -> bytes:
     if (length or 0) > most:
         raise RequestEntityTooLarge
     data = _received(most)
-    # Werkzeug does not say that fewer bytes came than were announced.
+    # Werkzeug does not report a body that is shorter than its Content-Length.
     if length is not None and len(data) < length:
         raise ClientDisconnected
     return data
 
 
 def _received(most: float) -> bytes:
-    """What comes of the body. Not by ``request.get_data``, which holds a buffer of 64 KiB beside what has come while it
-    waits for more."""
+    """The bytes of the body. It does not use ``request.get_data``, which holds an extra buffer of 64 KiB while it waits
+    for more."""
     stream, data = get_input_stream(request.environ), bytearray()
     try:
-        # No name for a piece: it would live beside its copy until the next one comes.
+        # No variable for a piece: it would live beside its copy until the next piece comes.
         size = -1
         while size < len(data):
             size = len(data)
@@ -140,7 +140,7 @@ def _received(most: float) -> bytes:
 
 
 def parse_json(raw: bytes | memoryview, place: str) -> Any:
-    """JSON text as data. Raises a 422 ``Problem`` that names ``place``."""
+    """Parse JSON text. Raises a 422 ``Problem`` that names ``place``."""
     try:
         data = json_text.load(raw)
     except json_text.Refused as exc:
@@ -151,7 +151,7 @@ def parse_json(raw: bytes | memoryview, place: str) -> Any:
 
 
 def parse_submission(data: Any, place: str = "") -> Submission:
-    """A submission from JSON data. Raises a 422 ``Problem`` with the path of each of the first wrong fields."""
+    """A submission from JSON data. Raises a 422 ``Problem`` with the paths of the first wrong fields."""
     return checked(Submission, data, place)
 
 
@@ -165,8 +165,8 @@ def new_job(
     surface: str = "jobs",
     references: References | None = None,
 ) -> NewJob:
-    """The job that a submission becomes. ``references`` are those of the whole request, where it has more submissions.
-    Raises ``UnknownModel`` or a ``Problem``, and what ``References`` raises; nothing has been done then."""
+    """The job made from a submission. Pass the ``references`` of the whole request if it has several submissions.
+    Raises a ``Problem`` and the errors of ``References``, before anything is written."""
     model = known_model(here, submission.model, place)
     default_ms = here.settings.batch_coalesce_ms if surface == "batches" else here.settings.coalesce_ms
     earlier = NO_TURNS
@@ -190,11 +190,11 @@ def new_job(
         timeout_s=submission.timeout_s or here.settings.job_timeout_s,
         start_s=model.start_s,
         on_disconnect=submission.on_disconnect,
-        # Text cannot be unsaid: a job whose first reader gets bare text continues or fails, but does not begin anew.
+        # Sent text cannot be retracted: a job whose first reader gets bare text continues or fails, never restarts.
         on_worker_loss=submission.on_worker_loss or (OnWorkerLoss.FAIL if as_text else OnWorkerLoss.RESTART),
         continuable=model.continues,
         coalesce=coalescing(
-            submission.coalesce, is_said="coalesce" in submission.model_fields_set, default_ms=default_ms
+            submission.coalesce, is_set="coalesce" in submission.model_fields_set, default_ms=default_ms
         ),
         divided=earlier.divided,
     )
@@ -203,7 +203,7 @@ def new_job(
 
 
 def known_model(here: State, name: str | None, place: str = "") -> Model:
-    """The model of that name, or the default one. Raises a 422 ``Problem`` that lists some that there are."""
+    """The model of that name, or the default. Raises a 422 ``Problem`` that lists some known models."""
     try:
         return here.models.get(name)
     except UnknownModel as exc:
@@ -211,11 +211,12 @@ def known_model(here: State, name: str | None, place: str = "") -> Model:
 
 
 def check_size(here: State, new: NewJob, field: str, place: str = "") -> None:
-    """Raise a ``Problem`` if the job's input is too much to keep; ``field`` is what makes it so."""
+    """Raise a ``Problem`` if the job's input exceeds the prompt limit or is nested too deeply. ``field`` is the field
+    that the size is attributed to."""
     try:
         size = len(new.encode_input())
     except orjson.JSONEncodeError as exc:
-        # Reading goes deeper than writing: 1024 levels, and 254.
+        # orjson reads 1024 levels but writes only 254.
         raise field_problem(place.rstrip(".") or "body", "is nested too deeply") from exc
     if size > here.settings.max_prompt_bytes:
         detail = f"is longer than {here.settings.max_prompt_bytes} bytes, with all earlier turns"
@@ -223,12 +224,12 @@ def check_size(here: State, new: NewJob, field: str, place: str = "") -> None:
 
 
 def digest(data: Any) -> str:
-    """A digest of JSON data that does not depend on spaces or the order of names."""
+    """A digest of JSON data, independent of white space and the order of names."""
     return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 def idempotency_digest() -> str:
-    """A digest of the Idempotency-Key header; empty without one. Raises a 422 ``Problem``."""
+    """A digest of the Idempotency-Key header; empty without the header. Raises a 422 ``Problem``."""
     value = request.headers.get("Idempotency-Key")
     if value is None:
         return ""
@@ -238,6 +239,6 @@ def idempotency_digest() -> str:
 
 
 def check_demo_params(params: dict[str, Any], place: str) -> dict[str, Any]:
-    """The very params, if the demo can take them. Raises a 422 ``Problem``."""
+    """The params, unchanged, if they are valid for the demo backend. Raises a 422 ``Problem``."""
     checked(DemoParams, params, place)
     return params

@@ -1,4 +1,4 @@
-"""``/batches``: many prompts at once, in a simple form: a JSON array or JSONL in, counts, JSONL results out, cancel."""
+"""``/batches``: many prompts in one request. A JSON array or JSONL in; counts, JSONL results and cancel out."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ blueprint = Blueprint("batches", __name__)
 
 _AT_ONCE = 200
 _STAGED_AT_ONCE = 50
-"""Redis does nothing else while it takes these: a few milliseconds."""
+"""Jobs written in one call. It blocks Redis for a few milliseconds."""
 _TEXTS_AT_ONCE = 10
 _TEXT_BYTES = 16 * 1024
-"""Of each of their texts; the rest is read when it is its turn."""
+"""Bytes of each job's text read with its record; the rest is read when it is sent."""
 _BELLS = 100
 _LINES_FACTOR = 2
-"""How many lines there may be for each job that a batch may have; what is more is blank."""
+"""The most lines for each allowed job of a batch; the excess can only be blank lines."""
 _JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 
 
 @blueprint.post("/batches")
 @scope("jobs:write")
 def submit() -> Response:
-    """Accept a batch, whole or not at all. Every line is checked, and the room for all of them reserved, before the
-    first job is written; no job begins before the last is there."""
+    """Accept a batch, all or nothing. Every line is checked and room for all jobs is reserved before the first job is
+    written. No job starts before the last one is written."""
     here, owner = state(), auth.owner()
     here.refuse_when_full()
     texts = _texts(here)
     if len(texts) > here.settings.max_queued:
-        # It never fits: none of it is looked at.
+        # The batch can never fit, so nothing of it is parsed.
         raise QueueFull(f"a batch may have at most {here.settings.max_queued} jobs on this server", retry_after_s=60.0)
     if 0 < here.limits.queued < len(texts):
         raise OwnerQueueFull(retry_after_s=60.0)
@@ -83,7 +83,7 @@ def submit() -> Response:
 @blueprint.get("/batches/<batch_id>")
 @scope("jobs:read")
 def show(batch_id: str) -> Response:
-    """How many of its jobs are in which state."""
+    """The batch with the number of its jobs in each state."""
     document = _document(state(), batch_id, auth.owner())
     return json_response(document, 200, {} if document["ended"] else {"Retry-After": "1"})
 
@@ -91,8 +91,8 @@ def show(batch_id: str) -> Response:
 @blueprint.get("/batches/<batch_id>/results")
 @scope("jobs:read")
 def results(batch_id: str) -> Response:
-    """The jobs that have ended, one per line, in the order in which they ended. ``after`` leaves out the first so
-    many, so that what came since can be fetched alone. Takes a stream's place; cut where Redis is away."""
+    """The ended jobs, one per line, in the order of their ends. ``after`` skips that many, so that a client can fetch
+    only new results. Takes a stream slot. The connection is cut if Redis fails."""
     here, owner = state(), auth.owner()
     after = cursor_of(request.args.get("after"), "after")
     here.refuse_streams(owner)
@@ -110,7 +110,7 @@ def results(batch_id: str) -> Response:
 @blueprint.post("/batches/<batch_id>/cancel")
 @scope("jobs:write")
 def cancel(batch_id: str) -> Response:
-    """Cancel what has not ended. What has ended stays as it is."""
+    """Cancel the batch's jobs that have not ended. Ended jobs do not change."""
     here, owner = state(), auth.owner()
     here.store.batch(batch_id, owner)
     start = 0
@@ -121,8 +121,8 @@ def cancel(batch_id: str) -> Response:
 
 
 def _texts(here: State) -> list[tuple[str, memoryview]]:
-    """The JSON text of each submission, not yet parsed, and where it stands. How many there are, and how large each
-    is, is checked before the first is parsed."""
+    """The unparsed JSON text of each submission with its position. Their number and sizes are checked before the first
+    is parsed. Raises a 413, 415 or 422 ``Problem``."""
     most = here.settings.max_batch_jobs
     largest = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
     if request.mimetype == "application/json":
@@ -154,7 +154,7 @@ def _digest(texts: list[tuple[str, memoryview]]) -> str:
 
 
 def _lines(data: bytes, most: int) -> list[tuple[str, memoryview]]:
-    """The lines that are not blank, with their numbers."""
+    """The non-blank lines with their numbers."""
     ends = data.count(b"\n")
     if ends > _LINES_FACTOR * most:
         raise field_problem(
@@ -168,14 +168,14 @@ def _new_job(here: State, item: Any, owner: str, index: int, batch_id: str, refe
     place = f"[{index}]"
     submission = parse_submission(item, place)
     new = new_job(here, submission, owner, place=f"{place}.", surface="batches", references=references)
-    # In a batch it is a batch job, unless it says otherwise.
+    # The default priority in a batch is ``batch``.
     priority = submission.priority if "priority" in submission.model_fields_set else Priority.BATCH
     return replace(new, priority=priority, batch=batch_id, batch_index=index)
 
 
 def _write(here: State, batch: NewBatch) -> None:
-    """Write what is reserved, and let workers have it. All or nothing: what does not get that far is forgotten, here
-    or, where this process dies, by the keeper."""
+    """Write the reserved jobs and release them to workers, all or nothing. An incomplete batch is dropped here, or by
+    the keeper if this process dies."""
     try:
         for start in range(0, len(batch.jobs), _STAGED_AT_ONCE):
             jobs = batch.jobs[start : start + _STAGED_AT_ONCE]
@@ -188,23 +188,23 @@ def _write(here: State, batch: NewBatch) -> None:
             raise
     SUBMITTED.labels("batches").inc(len(batch.jobs))
     for _ in range(min(len(batch.jobs), _BELLS)):
-        # For as many as may find a free slot; who finishes a job takes the next, and the keeper rings for the rest.
+        # One bell for each slot that may be free. A worker that finishes a job claims the next; the keeper rings later.
         here.bell.ring(batch.id)
 
 
 def _is_sealed_after_all(store: JobStore, batch: NewBatch, exc: Exception) -> bool:
-    """Forget the batch, unless the answer was lost that it is complete."""
+    """Drop the batch. True if it turns out sealed, because only the answer to the seal was lost."""
     try:
         return not store.drop_batch(batch.id)
     except StoreUnavailable:
         if isinstance(exc, OutcomeUnknown):
-            detail = "the batch may or may not have been accepted: look it up, or send it again with an Idempotency-Key"
+            detail = "the batch may or may not have been accepted; look it up, or retry with an Idempotency-Key"
             raise Problem(503, "Outcome unknown", detail, headers=retry_after(2), batch=batch.id) from exc
         return False
 
 
 def _not_accepted(exc: StoreUnavailable | BatchNotFound) -> Problem:
-    detail = "the batch was not accepted; nothing of it is kept"
+    detail = "the batch was not accepted and nothing of it is stored; retry"
     title = "Store full" if isinstance(exc, StoreFull) else "Store unavailable"
     return Problem(503, title, detail, headers=retry_after(getattr(exc, "retry_after_s", 2.0)))
 

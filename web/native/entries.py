@@ -1,4 +1,4 @@
-"""``GET /jobs/{id}/entries``: long polling, and with ``wait=0`` short polling by entry."""
+"""``GET /jobs/{id}/entries``: long polling; with ``wait=0``, short polling by entry."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ _ENDS = {b"done": Status.SUCCEEDED, b"failed": Status.FAILED, b"cancelled": Stat
 @blueprint.get("/jobs/<job_id>/entries")
 @scope("jobs:read")
 def entries(job_id: str) -> Response:
-    """The entries after ``after``: at once if there are any, else as soon as one comes, within ``wait`` seconds."""
+    """Long polling: the entries after ``after``, at once if there are any, otherwise once one comes within ``wait``
+    seconds."""
     after = cursor_of(request.args.get("after"), "after")
     wait_s = min(int_arg("wait", default=_WAIT_S, low=0, high=10**9 - 1), _WAIT_AT_MOST_S)
     limit = int_arg("limit", default=_LIMIT, low=1, high=1000)
     linger_ms = int_arg("linger_ms", default=_LINGER_MS, low=0, high=1000)
     here = state()
     job = here.store.look(job_id, auth.owner())
-    # What does not wait is no stream.
+    # A request that does not wait needs no stream slot.
     place = here.slots.one(job.owner) if wait_s > 0 else nullcontext()
     with place, here.follower.attach(job, after, follow=wait_s > 0) as reader:
         peer = Peer(request.environ)
@@ -52,7 +53,7 @@ def entries(job_id: str) -> Response:
 def _gather(
     reader: Reader, peer: Peer, wait_s: float, limit: int, linger_s: float
 ) -> tuple[list[Row], Gap | None, bool]:
-    """The first entries, and what comes within the linger time after having had to wait for them."""
+    """The available entries. If it had to wait for the first, it also collects those of the linger time."""
     rows, gap, ended = reader.take_rows(limit)
     until = time.monotonic() + wait_s
     while not rows and gap is None and not ended and not reader.must_leave:
@@ -75,7 +76,7 @@ def _linger(reader: Reader, limit: int, until: float) -> tuple[list[Row], bool]:
         if reader.wait(left_s):
             more, gap, ended = reader.take_rows(limit - len(rows))
             if gap is not None:
-                # The next request, which asks from before it, is told of it.
+                # The next request starts before the gap and reports it.
                 break
             rows += more
             if ended:
@@ -95,13 +96,13 @@ def _answer(job: Job, after: int, rows: list[Row], gap: Gap | None, ended: bool)
         "status": _status_after(job, rows),
         "gap": gap.public() if gap is not None else None,
     }
-    # The entries go out as they are stored, without being decoded and encoded again.
+    # The stored bytes go out unchanged, without decoding and encoding.
     body = b'{"entries":[' + b",".join([raw for _id, raw in rows]) + b"]," + orjson.dumps(tail)[1:]
     return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _status_after(job: Job, rows: list[Row]) -> str:
-    """The job's status as of these entries, which may be newer than the record that was looked up."""
+    """The job's status as of these entries, which may be newer than its record."""
     if rows and not job.ended:
         return _ENDS.get(kind_of(rows[-1][1]), Status.RUNNING)
     return job.status

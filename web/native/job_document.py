@@ -1,4 +1,4 @@
-"""A job as the native API shows it, in pieces where its text is long: what was not sent yet is not read yet."""
+"""The native API's JSON document of a job. Long text is read and sent piece by piece."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from web.json_response import json_response
 
 
 def job_response(store: JobStore, job: Job, headers: Mapping[str, str] | None = None) -> Response:
-    """The whole answer. A job that was looked at with the beginning of its text is sent in pieces. Where the rest is
-    there no more, since the job was restarted or deleted, the connection is cut."""
+    """The HTTP response. A job that was read with only the beginning of its text is sent in pieces. If the rest is
+    gone, because the job was restarted or deleted, the connection is cut."""
     if not job.text_bytes:
         return json_response(job.public(), 200, headers)
     pieces = _until_gone(job_pieces(store, job), Peer(request.environ))
@@ -26,12 +26,12 @@ def job_response(store: JobStore, job: Job, headers: Mapping[str, str] | None = 
 
 
 def job_pieces(store: JobStore, job: Job) -> Iterator[bytes]:
-    """The job's JSON document. Raises as ``rest_of_text`` does."""
+    """The job's JSON document. Raises like ``rest_of_text``."""
     document = orjson.dumps(job.public())
     if not job.text_bytes:
         yield document
         return
-    # The text comes last, and its quote and the brace behind the rest.
+    # The text is the last member: its quote and the brace follow the remaining pieces.
     yield document[:-2]
     for piece in store.rest_of_text(job):
         yield orjson.dumps(piece)[1:-1]

@@ -36,7 +36,7 @@ _POLL_AGAIN_S = "1"
 @blueprint.post("/jobs")
 @scope("jobs:write")
 def submit() -> Response:
-    """Accept a prompt: 202 and the job at once, or its stream, or (``Prefer: wait=N``) the finished job."""
+    """Accept a prompt. Answers 202 and the job at once, its stream, or (``Prefer: wait=N``) the finished job."""
     here, data = state(), json_body()
     submission = parse_submission(data)
     media_type = wanted_by_submit()
@@ -44,7 +44,7 @@ def submit() -> Response:
     new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
     with ExitStack() as place:
         if media_type is not None:
-            # Before the job is there: a 503 says that nothing was done.
+            # Acquired before the job is written, so that a 503 means that nothing was done.
             here.hold_stream(new.owner, place)
         submitted = accept(here, new)
         response = _streamed(submitted, media_type, place) if media_type is not None else _answer(here, submitted)
@@ -57,7 +57,7 @@ def _streamed(submitted: Submitted, media_type: str, place: ExitStack) -> Respon
     try:
         return streamed(submitted.job, 0, media_type, submitted=True, place=place)
     except Draining:
-        # It began while the job was written. The job is accepted, and can be read elsewhere.
+        # The drain began while the job was written. The job is accepted; another process can stream it.
         return _accepted(submitted)
 
 
@@ -66,7 +66,7 @@ def _answer(here: State, submitted: Submitted) -> Response:
     wait_s = preferred_wait_s()
     if wait_s is not None:
         wait_s = min(wait_s, _WAIT_AT_MOST_S)
-        # Accepted it is, whatever keeps us from seeing its end.
+        # The job is accepted even if its end cannot be awaited.
         with suppress(TooManyStreams, StoreUnavailable):
             if job.ended or wait_for_end(here, job, wait_s):
                 finished = here.store.look(job.id, job.owner, with_text=True, text_bytes=TEXT_PIECE_BYTES)
@@ -83,7 +83,7 @@ def _accepted(submitted: Submitted) -> Response:
 @blueprint.get("/jobs/<job_id>")
 @scope("jobs:read")
 def show(job_id: str) -> Response:
-    """Short polling: the job with its text so far; 304 while nothing has changed."""
+    """Short polling: the job with its text so far; 304 if nothing has changed."""
     here = state()
     job = here.store.look(job_id, auth.owner(), with_text=True, text_bytes=TEXT_PIECE_BYTES)
     etag = f"{job.last_entry}-{job.status}-{job.queue_position}-{bool(job.cancel_requested_at)}"
@@ -98,7 +98,7 @@ def show(job_id: str) -> Response:
 @blueprint.post("/jobs/<job_id>/cancel")
 @scope("jobs:write")
 def cancel(job_id: str) -> Response:
-    """Ask for the job's end, in any state, from any instance, any number of times."""
+    """Request the job's cancellation. Works in any state, on any instance, any number of times."""
     store = state().store
     return job_response(store, store.cancel(job_id, auth.owner(), text_bytes=TEXT_PIECE_BYTES))
 
@@ -106,7 +106,7 @@ def cancel(job_id: str) -> Response:
 @blueprint.delete("/jobs/<job_id>")
 @scope("jobs:write")
 def delete(job_id: str) -> Response:
-    """Forget a job that has ended."""
+    """Delete an ended job."""
     state().store.delete(job_id, auth.owner())
     return Response(status=204)
 
@@ -114,7 +114,7 @@ def delete(job_id: str) -> Response:
 @blueprint.get("/jobs")
 @scope("jobs:read")
 def listing() -> Response:
-    """The caller's own jobs, newest first, without their text."""
+    """List the caller's own jobs, newest first, without their text."""
     limit = int_arg("limit", default=50, low=1, high=200)
     page = state().store.newest(
         auth.owner(),
@@ -139,5 +139,5 @@ def _status_arg() -> Status | None:
 def _cursor_arg() -> str | None:
     value = request.args.get("cursor")
     if value is not None and not re.fullmatch(r"[0-9]{1,18}", value):
-        raise field_problem("cursor", "is none that this server gave out")
+        raise field_problem("cursor", "invalid cursor")
     return value

@@ -1,4 +1,4 @@
-"""``GET /models``: what can be asked."""
+"""``GET /models``: the available models."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ blueprint = Blueprint("models", __name__)
 @blueprint.get("/models")
 @scope("models:read")
 def models() -> dict[str, Any]:
-    """Every model with its backend and limits; ``default`` is what a job without ``model`` asks."""
+    """Every model with its backend and limits. ``default`` is the model of a job without ``model``."""
     table = state().models
     return {"models": [model.public() for model in table.all()], "default": table.default().name}

@@ -19,7 +19,7 @@ _TEMPORARY = frozenset({429, 503})
 
 
 def _unavailable(problem: Problem) -> Response | None:
-    """Any 4xx or 5xx ends an EventSource for good, and these pass."""
+    """For temporary refusals, a 200 that EventSource retries: it stops for good on any 4xx or 5xx."""
     if problem.status in _TEMPORARY and best_media_type(MEDIA_TYPES) == sse.MEDIA_TYPE:
         return sse.unavailable_response(problem.title, problem.detail)
     return None
@@ -31,13 +31,13 @@ answer_at("stream.stream", _unavailable)
 @blueprint.get("/jobs/<job_id>/stream")
 @scope("jobs:read")
 def stream(job_id: str) -> Response:
-    """Follow a job's log. Goes on until its end, over any number of reconnects."""
+    """Stream a job's log until its end. Reconnects resume after ``Last-Event-ID`` or ``after``."""
     after = requested_cursor()
     job = state().store.look(job_id, auth.owner())
     media_type = best_media_type(MEDIA_TYPES)
     if media_type is None:
         raise Problem(406, "Not acceptable", f"accept one of {', '.join(MEDIA_TYPES)}, or send no Accept")
     if media_type == sse.MEDIA_TYPE and job.ended and after == job.last_entry:
-        # The one answer on which an EventSource stops for good.
+        # 204 stops an EventSource for good.
         return Response(status=204, headers={"Cache-Control": "no-store"})
     return streamed(job, after, media_type)

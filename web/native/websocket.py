@@ -1,8 +1,8 @@
 """``GET /jobs/{id}/ws``: one job's log over a WebSocket, a text frame per entry.
 
-Subprotocols: ``spool.json`` (the default), where a frame is an entry, and ``spool.text``, where it is the bare text of
-a token. Text cannot be unsaid: a restart after text was sent, or missing entries, close a text socket with 1011; the
-close that follows a job which failed or was cancelled says so in its reason.
+Subprotocols: ``spool.json`` (the default), where a frame is an entry, and ``spool.text``, where a frame is the bare
+text of a token. Sent text cannot be retracted. So a restart after text was sent, or missing entries, closes a text
+socket with 1011. If the job failed or was cancelled, the close reason says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class JsonFrames:
         return frame(raw)
 
     def gap(self, gap: Gap) -> bytes:
-        """Entries are missing."""
+        """The frame that reports missing entries."""
         return frame(orjson.dumps({"type": "gap", **gap.public()}))
 
 
@@ -48,7 +48,7 @@ def install(app: Flask) -> None:
 
 
 def follow_job(here: State, ws: Any, job_id: str) -> None:
-    """Serve one job's log, and take ``{"type": "cancel"}``."""
+    """Serve one job's log and accept ``{"type": "cancel"}``. Raises ``Closed`` and the errors of the store."""
     try:
         after = cursor_of(request.args.get("after"), "after")
     except Problem as problem:
@@ -60,14 +60,14 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
         send = live.send
         if ws.subprotocol == "spool.text":
             if after == 0:
-                # From the beginning: that of the attempt that counts.
+                # A reader from the beginning starts at the current attempt.
                 reader.cursor = job.attempt_first - 1
-            send = TextSender(ws, reader, said=after > 0).send
+            send = TextSender(ws, reader, has_text=after > 0).send
         ws.event.on_set = reader.wake
         while ws.connected:
             for message in received(ws, _refuse):
                 if message.get("type") != "cancel":
-                    raise Closed(1008, 'the only message here is {"type": "cancel"}')
+                    raise Closed(1008, 'the only valid message is {"type": "cancel"}')
                 here.store.cancel(job_id, owner, text_bytes=0)
             ended = send()
             if ended:
@@ -81,8 +81,8 @@ def _refuse(problem: Problem) -> None:
 
 
 class LiveFrames:
-    """Sends entries as JSON. While its greenlet has nothing to do but to wait for the next one, whoever brings that
-    sends it as well."""
+    """Sends entries as JSON. While its greenlet only waits for the next entry, the greenlet that delivers the entry
+    also sends it."""
 
     def __init__(self, ws: Any, reader: Reader) -> None:
         self._ws = ws
@@ -90,7 +90,7 @@ class LiveFrames:
         self._left: bytes | memoryview = b""
 
     def send(self) -> bool | None:
-        """As ``send_entries``."""
+        """Send what is pending. Returns like ``send_entries``."""
         self._reader.on_wake = None
         if left := self._left:
             self._left = b""
@@ -112,13 +112,14 @@ class LiveFrames:
 
 def _wait(reader: Reader) -> None:
     if reader.must_leave:
-        raise Closed(1001, "this server is going away, come back")
+        raise Closed(1001, "this instance is draining; reconnect")
     reader.tick_at = time.monotonic() + PING_S
     reader.wait()
 
 
 def send_entries(ws: Any, reader: Reader) -> bool | None:
-    """Send what has gathered: whether the log ends with it, None if there was nothing."""
+    """Send the pending entries. Returns whether the log ends with them, or None if there were none. Raises ``Closed``
+    if the log is gone."""
     taken = reader.take(JSON_FRAMES)
     if taken is None:
         return None
@@ -132,15 +133,15 @@ def send_entries(ws: Any, reader: Reader) -> bool | None:
 
 
 class TextSender:
-    """Sends tokens as bare text, and knows whether its client has some already (``said``)."""
+    """Sends tokens as bare text. ``has_text``: the client already has text, from before its cursor."""
 
-    def __init__(self, ws: Any, reader: Reader, *, said: bool) -> None:
+    def __init__(self, ws: Any, reader: Reader, *, has_text: bool) -> None:
         self._ws = ws
         self._reader = reader
-        self._said = said
+        self._has_text = has_text
 
     def send(self) -> bool | None:
-        """As ``send_entries``. Raises ``Closed`` where the text cannot go on, or did not end with ``done``."""
+        """Like ``send_entries``. Raises ``Closed`` if the text cannot continue, or did not end with ``done``."""
         rows, gap, ended = self._reader.take_rows(_ROWS)
         if gap is not None:
             raise Closed(4410, "gone") if gap.earliest is None and ended else Closed(1011, "entries are missing")
@@ -152,15 +153,15 @@ class TextSender:
         return ended if rows or ended else None
 
     def _frame(self, row: Row) -> bytes:
-        if self._said and kind_of(row[1]) == b"restarted":
-            raise Closed(1011, "the answer was begun anew")
+        if self._has_text and kind_of(row[1]) == b"restarted":
+            raise Closed(1011, "generation was interrupted and restarted")
         data = text_frame(row[1])
-        self._said = self._said or bool(data)
+        self._has_text = self._has_text or bool(data)
         return data
 
 
 def text_frame(raw: bytes) -> bytes:
-    """``spool.text``: the bare text of a token; what has none sends nothing."""
+    """``spool.text``: a token's text as a frame; empty for other entries."""
     if kind_of(raw) != b"token":
         return b""
     return frame(str(Entry.decode(raw).fields["text"]).encode())

@@ -1,6 +1,6 @@
-"""The jobs that one socket of ``/ws`` follows: each in a greenlet, at most a hundred, and one page for all of them.
+"""The jobs that one ``/ws`` socket follows: at most a hundred, one greenlet each, one page in memory for all.
 
-Each but the first takes a stream's place, since it costs what a stream does; the first has the socket's own.
+Each job takes a stream slot, because it costs as much as a stream; the first uses the socket's own slot.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _ROWS = 500
 
 
 class Followed:
-    """All that one socket follows."""
+    """All jobs that one socket follows."""
 
     def __init__(self, here: State, ws: Any) -> None:
         self._here = here
         self._ws = ws
         self._jobs: dict[str, _Following] = {}
         self.turn = RLock()
-        """Held from the read of a page until it is sent: for a client that takes nothing one page is kept, not one for
+        """Held from the read of a page until it is sent, so that a stalled client keeps one page in memory, not one for
         each job."""
 
     def say(self, document: dict[str, Any]) -> None:
@@ -48,16 +48,17 @@ class Followed:
         self._ws.sock.send(frames)
 
     def refuse_when_full(self) -> None:
-        """Raise a 429 ``Problem``, or ``TooManyStreams``, where another job cannot be followed. A job that is not
-        followed any more counts until what was read of it is sent."""
+        """Raise a 429 ``Problem`` or ``TooManyStreams`` if another job cannot be followed. An unfollowed job counts
+        until its last page is sent."""
         if len(self._jobs) >= FOLLOWED_AT_MOST:
-            raise Problem(429, "Too many requests", f"a socket follows at most {FOLLOWED_AT_MOST} jobs")
+            raise Problem(
+                429, "Too many requests", f"a socket can follow at most {FOLLOWED_AT_MOST} jobs; unfollow some"
+            )
         if self._jobs:
             self._here.slots.refuse_when_full(auth.owner())
 
     def follow(self, job: Job, after: int) -> None:
-        """Follow a job from ``after`` on. If it is followed already, it begins again there. Raises as
-        ``refuse_when_full``."""
+        """Follow a job from ``after``. An already followed job restarts there. Raises like ``refuse_when_full``."""
         if following := self._jobs.get(job.id):
             following.move(self._here.follower.attach(job, after))
             return
@@ -69,30 +70,30 @@ class Followed:
             self._jobs[job.id] = _Following(self, job.id, reader, entering.pop_all())
 
     def unfollow(self, job_id: str) -> None:
-        """Follow it no more."""
+        """Stop following the job."""
         if following := self._jobs.get(job_id):
             following.move(None)
 
     def close(self) -> None:
-        """Follow nothing any more. The socket is gone or going, so no send takes long."""
+        """Stop following all jobs. The socket is closed or closing, so no send blocks for long."""
         for following in list(self._jobs.values()):
             following.move(None)
 
     def leave(self, reader: Reader) -> None:
-        """The reader reads no more."""
+        """Detach the reader."""
         self._here.follower.leave(reader)
 
     def forget(self, job_id: str) -> None:
-        """The job's greenlet has ended."""
+        """Drop the job, whose greenlet has ended."""
         del self._jobs[job_id]
 
     def broke(self) -> None:
-        """The connection did."""
+        """Mark the connection as broken."""
         self._ws.connected = False
 
 
 class _Following:
-    """One job, in a greenlet of its own. It is never killed: that could break off a frame."""
+    """One followed job in its own greenlet, which is never killed: that could truncate a frame."""
 
     def __init__(self, socket: Followed, job_id: str, reader: Reader, place: ExitStack) -> None:
         self._socket = socket
@@ -103,7 +104,7 @@ class _Following:
         gevent.spawn(self._run)
 
     def move(self, reader: Reader | None) -> None:
-        """Go on with another reader, or end."""
+        """Continue with another reader, or end if None."""
         before, self._reader = self._reader, reader
         if before is not None:
             self._socket.leave(before)
@@ -113,11 +114,11 @@ class _Following:
         try:
             self._follow()
         except OSError:
-            # The client left, or takes nothing.
+            # The client disconnected or stalled.
             self._socket.broke()
         except Exception:
-            # The boundary: the socket of a job that cannot be followed would be silent.
-            log.exception("a job that a socket follows broke")
+            # The greenlet's boundary: without this the socket would stay silent for the job.
+            log.exception("following job %s on a WebSocket failed", self._job_id)
             self._socket.broke()
         finally:
             self.move(None)
@@ -128,23 +129,23 @@ class _Following:
         try:
             while (reader := self._reader) is not None:
                 with self._socket.turn:
-                    # It may have moved while it waited for its turn.
+                    # The reader may have been replaced while this waited for its turn.
                     has_sent, has_ended = self._send(reader) if self._reader is reader else (True, False)
                 if has_ended and self._reader is reader:
                     return
                 if not has_sent:
                     reader.wait()
         except StoreUnavailable:
-            self._socket.say(self._error(503, "Redis cannot be reached now"))
+            self._socket.say(self._error(503, "Redis is unreachable; retry"))
 
     def _send(self, reader: Reader) -> tuple[bool, bool]:
-        """Send what has gathered; whether there was something, and whether the log ends with it."""
+        """Send the pending entries. Returns whether there were any, and whether the log has ended."""
         rows, gap, ended = reader.take_rows(_ROWS)
         if gap is not None:
             self._socket.say({"type": "gap", "job": self._job_id, **gap.public()})
         frames = b"".join([frame(self._head + raw + b"}") for _id, raw in rows])
         has_rows = bool(rows)
-        # Not both are kept while the client takes its time.
+        # Free the rows, so that a slow client keeps only the frames in memory.
         del rows
         if frames:
             self._socket.send(frames)
@@ -154,7 +155,7 @@ class _Following:
 
     def _end(self, reader: Reader, gap: Gap | None) -> None:
         if gap is not None and gap.earliest is None:
-            self._socket.say(self._error(410, "nothing is left of this log"))
+            self._socket.say(self._error(410, "the log has expired or was deleted"))
         else:
             self._socket.say({"type": "ended", "job": self._job_id, "last": reader.cursor})
 

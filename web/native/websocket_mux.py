@@ -2,8 +2,8 @@
 
 In: ``{"type":"submit", …}`` (the fields of ``POST /jobs``, and ``ref``, which the answer repeats),
 ``{"type":"follow","job","after"}``, ``unfollow``, ``cancel``.
-Out: ``accepted``, ``entry``, ``ended``, ``gap``, ``error``. An ``error`` that answers a submit means that there is no
-job, unless it comes behind ``accepted`` and names the job: then the job goes on, and is not followed here.
+Out: ``accepted``, ``entry``, ``ended``, ``gap``, ``error``. An ``error`` in answer to a submit means that no job was
+created. After ``accepted``, an ``error`` with the job's id means that the job runs but is not followed here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def install(app: Flask) -> None:
 
 
 class _Caller:
-    """One client's socket, and what it follows."""
+    """One client's socket and the jobs that it follows."""
 
     def __init__(self, here: State, ws: Any, owner: str) -> None:
         self.here = here
@@ -42,7 +42,7 @@ class _Caller:
         self.followed = Followed(here, ws)
 
     def answer(self, message: dict[str, Any]) -> None:
-        """Do what a message asks for; what is wrong with it is answered."""
+        """Execute a message; answer errors with an ``error`` message."""
         context = {name: message[name] for name in ("ref", "job") if isinstance(message.get(name), str)}
         try:
             self._do(message, context)
@@ -52,7 +52,7 @@ class _Caller:
             self.refuse(problem_of(exc), context)
 
     def refuse(self, problem: Problem, context: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Answer a message with what is wrong with it."""
+        """Answer a message with an ``error``."""
         document = problem.document()
         self.followed.say({**context, **document, "problem": document["type"], "type": "error"})
 
@@ -70,7 +70,7 @@ class _Caller:
                 raise field_problem("type", "must be submit, follow, unfollow or cancel")
 
     def _submit(self, message: dict[str, Any], context: dict[str, Any]) -> None:
-        # Before there is a job: an error means that there is none.
+        # Checked before the job is written: an error then means that no job exists.
         self.followed.refuse_when_full()
         fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
         new = new_job(self.here, parse_submission(fields), self.owner, surface="ws")
@@ -82,26 +82,26 @@ class _Caller:
     def _follow(self, message: dict[str, Any]) -> None:
         after = message.get("after", 0)
         if type(after) is not int or not 0 <= after < 10**18:
-            raise field_problem("after", "must be the number of an entry, or 0")
+            raise field_problem("after", "must be an entry's id, or 0")
         self.followed.follow(self.here.store.look(_job_of(message), self.owner), after)
 
 
 def serve(here: State, ws: Any) -> None:
-    """Answer messages until the client leaves or this server does."""
+    """Answer messages until the client disconnects or this process drains. Raises ``Closed``."""
     caller, leave_at = _Caller(here, ws, auth.owner()), float("inf")
     try:
         while ws.connected:
             if here.draining and leave_at == float("inf"):
-                # Spread, as the streams are.
+                # Spread over the drain, like the ends of streams.
                 leave_at = time.monotonic() + random.random() * here.spread_s
             if time.monotonic() >= leave_at:
-                raise Closed(1001, "this server is going away, come back")
+                raise Closed(1001, "this instance is draining; reconnect")
             if not ws.input_buffer:
                 ws.event.wait(1.0)
                 ws.event.clear()
             for message in received(ws, caller.refuse):
                 caller.answer(message)
-                # One client's messages hold up nobody else's.
+                # Yield, so that one client's messages do not delay others.
                 gevent.sleep(0)
     finally:
         caller.followed.close()
