@@ -1,4 +1,4 @@
-"""The web application: what it is made of, one line each."""
+"""The web application, assembled from its parts, one line each."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from web.services import State
 
 
 def create_app(settings: WebSettings | None = None) -> Flask:
-    """A web application that is ready to be served by one process."""
+    """The web application of one process, ready to be served."""
     settings = settings or WebSettings.read()
     settings.check_exposure()
     app = Flask("web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.extensions["spool"] = State.build(settings)
-    # A path is what it says. Redirects would lose a POST's body, and the second slash of a chat's id.
+    # Paths are taken literally. Redirects would lose a POST's body, and the second slash of a chat's id.
     app.url_map.merge_slashes = False
     no_content.install(app)
     cors.install(app, settings)

@@ -1,4 +1,4 @@
-"""Arguments of requests that several routes have: whole numbers, cursors."""
+"""Query arguments that several routes share: whole numbers and cursors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 def cursor_of(value: str | None, name: str) -> int:
-    """A cursor from the outside: a number ≥ 0; nothing or empty is 0."""
+    """A client's cursor: a number ≥ 0; None or empty means 0. Raises a 400 ``Problem``."""
     if not value:
         return 0
     if not _CURSOR.fullmatch(value):
-        raise field_problem(name, "must be the number of an entry, or 0", status=400)
+        raise field_problem(name, "must be an entry's id, or 0", status=400)
     return int(value)
 
 
 def requested_cursor() -> int:
-    """``Last-Event-ID``, if not empty, beats ``after``."""
+    """The request's cursor. A non-empty ``Last-Event-ID`` overrides ``after``."""
     last_event_id = request.headers.get("Last-Event-ID", "").strip()
     if last_event_id:
         return cursor_of(last_event_id, "Last-Event-ID")

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do. Every route declares its scope; one without is a programming error at start."""
+"""Authentication and scopes. Every route declares its scope; a route without one fails at start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from web import origins
 from web.problems import Problem
 
 SCOPES = frozenset({"jobs:read", "jobs:write", "models:read", "operations:read", "public"})
-"""What a route may ask for; ``public`` asks for nothing."""
+"""The scopes that a route can require; ``public`` needs no credential."""
 ANONYMOUS = "anonymous"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -24,14 +24,14 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a caller showed: whose it is, and what it allows."""
+    """A caller's credential: its owner and its scopes."""
 
     owner: str
     scopes: frozenset[str]
 
 
 def scope(name: str) -> Callable[[View], View]:
-    """Declare what a caller of the route must be allowed to do."""
+    """Declare the scope that the route requires. Raises ``ValueError`` for an unknown scope."""
     if name not in SCOPES:
         raise ValueError(f"no scope {name!r}")
 
@@ -43,13 +43,13 @@ def scope(name: str) -> Callable[[View], View]:
 
 
 def owner() -> str:
-    """Whose request this is."""
+    """The owner of this request's credential."""
     credential: Credential = g.credential
     return credential.owner
 
 
 def install(app: Flask, settings: WebSettings) -> None:
-    """Check the credential before every request that has a route."""
+    """Check the credential before every request to a known route."""
     by_digest = {_digest(secret): name for secret, name in settings.owners_by_key().items()}
     everything = SCOPES - {"public"}
 
@@ -60,7 +60,7 @@ def install(app: Flask, settings: WebSettings) -> None:
             return Credential(ANONYMOUS, everything)
         kind, _, secret = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer" and secret:
-            # A header is bytes, which WSGI shows as Latin-1; a key is text in UTF-8.
+            # WSGI decodes header bytes as Latin-1; a key is UTF-8 text.
             shown = hashlib.sha256(secret.strip().encode("latin-1")).digest()
             for known, name in by_digest.items():
                 if hmac.compare_digest(shown, known):
@@ -79,13 +79,13 @@ def install(app: Flask, settings: WebSettings) -> None:
             return
         g.credential = credential()
         if needed not in g.credential.scopes:
-            raise Problem(403, "Not allowed", f"this key does not allow {needed}")
+            raise Problem(403, "Not allowed", f"this key lacks the scope {needed}")
 
     app.before_request(check)
 
 
 def check_every_route_has_a_scope(app: Flask) -> None:
-    """Raises ``AssertionError`` for a route that says nothing about who may call it."""
+    """Raise ``AssertionError`` for a route that declares no scope."""
     for rule in app.url_map.iter_rules():
         if not hasattr(app.view_functions[rule.endpoint], "scope"):
             raise AssertionError(f"{rule.rule} declares no scope")

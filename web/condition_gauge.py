@@ -1,4 +1,4 @@
-"""The conditions of the web processes, as a metric."""
+"""The metric that shows the conditions of the web processes."""
 
 from __future__ import annotations
 

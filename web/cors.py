@@ -1,4 +1,4 @@
-"""Which browsers' pages may call, and which headers they may see."""
+"""CORS: the browser origins that may call, and the headers exposed to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXPOSED += ["x-request-id", "x-should-retry"]
 
 
 def install(app: Flask, settings: WebSettings) -> None:
-    """Allow the origins of ``SPOOL_ALLOWED_ORIGINS``, and none by default. Credentials travel in a header."""
+    """Allow the origins of ``SPOOL_ALLOWED_ORIGINS``; by default none. Credentials travel in a header, not a cookie."""
     origins = settings.origins()
     if origins:
         CORS(app, origins=origins, expose_headers=EXPOSED, max_age=600)

@@ -1,8 +1,8 @@
-"""Folds: logs read from their beginning to make something else of them: a conversation, another protocol's events.
+"""Folds: whole logs reduced to another form, such as a conversation or another protocol's events.
 
 A log may have any length, and all folds of a process share its one CPU with the streams. So folds take turns: one page
-at a time in a process, first come first served, and everything else runs between two pages. The result for a job that
-has ended is kept in memory, and simultaneous requests for it share one fold.
+at a time in a process, first come first served, and everything else runs between two pages. Results of ended jobs
+are cached in memory; simultaneous requests for one result share one fold (single-flight).
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from spool.jobs.log import PAGE, Gap, Row, Run
 from web.problems import Problem
 
 CLIENT_LEFT = 499
-"""The status of an answer that nobody reads; nginx counts those under it."""
+"""The status logged for a client that disconnected before its response, as nginx does."""
 FOLDS_AT_MOST = 64
-"""Folds that one process has under way for plain answers; each holds its result so far. Streams count as streams."""
+"""Concurrent folds for plain responses in one process. Each holds its result so far. Streams count as streams."""
 KEPT_BYTES = 16 * 1024 * 1024
-"""Of results that are kept in one process."""
+"""Bytes of cached results in one process."""
 KEPT_ONE_BYTES = 4 * 1024 * 1024
-"""A result that is larger is not kept."""
+"""Larger results are not cached."""
 WHOLE_AT_MOST = 8
-"""Answers that are made whole at a time, but for those of running jobs, which are as many as run: each is in memory."""
+"""Whole responses built at a time, because each is in memory. Those of running jobs are exempt: as many as run."""
 _SLICE_S = 0.002
 _PAUSE_S = 0.001
-"""After so much work on folds a process pauses all of them for so long: it also has sockets to look at."""
+"""After ``_SLICE_S`` of work all folds of a process pause for ``_PAUSE_S``, so that it can serve its sockets."""
 _LOOK_S = 1.0
-"""How often one that waits looks whether its client is still there."""
+"""How often a waiting request checks that its client is still connected."""
 
 
 class Fold(Protocol):
-    """What a log is folded into."""
+    """The target that a log is folded into."""
 
     def add_all(self, raws: Sequence[bytes]) -> None:
-        """Take the next encoded entries."""
+        """Add the next encoded entries."""
         ...
 
     def add_run(self, run: Run) -> bool:
-        """Take the next entries at once. False, and nothing taken: they must come by themselves."""
+        """Add the next entries at once. False: nothing was added, and they must be added one by one."""
         ...
 
 
 class Result(Fold, Protocol):
-    """A fold whose result can be kept."""
+    """A fold whose result can be cached."""
 
     @property
     def size(self) -> int:
-        """About how many bytes it is."""
+        """Its approximate size in bytes."""
         ...
 
 
@@ -91,7 +91,7 @@ class Folds:
         self._kept_bytes = 0
 
     def enter(self, within_s: float) -> bool:
-        """Take the turn, for one page; False if it did not come within that time. Then ``leave``."""
+        """Acquire the turn for one page; False after ``within_s`` seconds. After True, call ``leave``."""
         if not self._turns.acquire(timeout=max(0.0, within_s)):
             return False
         self._entered_at = self._clock()
@@ -99,11 +99,11 @@ class Folds:
 
     @property
     def is_spent(self) -> bool:
-        """Whether the turn has lasted so long that the next one is due."""
+        """Whether this turn has used up its time slice."""
         return self._clock() - self._entered_at >= _SLICE_S
 
     def leave(self) -> None:
-        """Give the turn to the next fold. Everything else of the process runs before the caller goes on."""
+        """Pass the turn to the next fold. The rest of the process runs before the caller continues."""
         self._used_s += self._clock() - self._entered_at
         try:
             if self._used_s >= _SLICE_S:
@@ -114,7 +114,7 @@ class Folds:
         self._sleep(0)
 
     def take_rows(self, reader: Reader, limit: int) -> tuple[list[Row], Gap | None, bool]:
-        """As the reader's own, in turn where Redis must be asked; nothing if the turn did not come within a second."""
+        """``reader.take_rows``, in turn where it reads Redis. Empty if no turn was free within a second."""
         if not reader.is_behind:
             return reader.take_rows(limit)
         if not self.enter(_LOOK_S):
@@ -126,7 +126,7 @@ class Folds:
 
     @contextmanager
     def whole(self, is_wanted: Callable[[], bool]) -> Iterator[bool]:
-        """In it a whole answer may be made; False if it is not wanted any more before its turn comes."""
+        """Hold one of the places for building a whole response. Yields False if its client left while it waited."""
         while not self._whole.acquire(timeout=_LOOK_S):
             if not is_wanted():
                 yield False
@@ -137,8 +137,8 @@ class Folds:
             self._whole.release()
 
     def fold(self, job: Job, into: Fold, is_wanted: Callable[[], bool], *, after: int = 0) -> None:
-        """Hand the job's log, as it is now, to ``into``. Raises ``TooManyFolds``, ``StoreUnavailable``,
-        ``UndecodableRecord``, and a ``Problem`` once it is not wanted any more."""
+        """Fold the job's current log into ``into``. Raises ``TooManyFolds``, ``StoreUnavailable``,
+        ``UndecodableRecord``, and a ``Problem`` once ``is_wanted`` returns False."""
         with self._counted(), self._follower.attach(job, after, follow=False) as reader:
             is_over = False
             while not is_over:
@@ -155,7 +155,7 @@ class Folds:
                     self.leave()
 
     def _skip(self, reader: Reader, into: Fold) -> bool:
-        """Take pages that are runs, as many as the turn has time for. False if the next page is none."""
+        """Add whole runs of entries until the turn is spent. False if the next page is not a run."""
         while (run := reader.run_ahead()) is not None and into.add_run(run):
             reader.cursor = run.last
             if self.is_spent:
@@ -163,26 +163,26 @@ class Folds:
         return False
 
     def result(self, job: Job, into: Kept, is_wanted: Callable[[], bool], *, after: int = 0) -> Kept:
-        """What the log of a job that has ended folds into: ``into``, or one of its type that was kept, which is not to
-        be changed. Raises as ``fold``."""
+        """The result for an ended job: ``into``, or a cached one of the same type. Do not change it. Raises like
+        ``fold``."""
         key = (type(into), job.id, job.last_entry, job.ended_at)
         while True:
             entry = self._kept.get(key)
             if entry is None:
                 return self._make(key, job, into, is_wanted, after)
             self._wait(entry.making, is_wanted)
-            found: Kept | None = entry.making.value
-            if found is not None:
-                # The most recently used stand last.
+            cached: Kept | None = entry.making.value
+            if cached is not None:
+                # LRU: the most recently used come last.
                 if self._kept.get(key) is entry:
                     self._kept[key] = self._kept.pop(key)
-                return found
+                return cached
 
     def _wait(self, making: AsyncResult[Any], is_wanted: Callable[[], bool]) -> None:
         while not making.ready():
             check_wanted(is_wanted)
             making.wait(_LOOK_S)
-        # Those that waited for it go on one after the other: each has an answer to encode.
+        # The waiters continue one by one, because each has a response to encode.
         while not self.enter(_LOOK_S):
             check_wanted(is_wanted)
         self.leave()
@@ -192,7 +192,7 @@ class Folds:
         try:
             self.fold(job, into, is_wanted, after=after)
         except BaseException:
-            # One of those that wait for it begins again, for itself.
+            # One of the waiters then runs its own fold.
             del self._kept[key]
             entry.making.set(None)
             raise
@@ -216,7 +216,7 @@ class Folds:
     @contextmanager
     def _counted(self) -> Iterator[None]:
         if self._under_way >= FOLDS_AT_MOST:
-            raise TooManyFolds("as many logs are being read as a whole as this server reads at a time", 2.0)
+            raise TooManyFolds("limit of concurrent whole-log reads reached on this instance", 2.0)
         self._under_way += 1
         try:
             yield
@@ -225,6 +225,6 @@ class Folds:
 
 
 def check_wanted(is_wanted: Callable[[], bool]) -> None:
-    """Raise the ``Problem`` that ends a request whose client has left."""
+    """Raise the ``Problem`` that ends a request if its client has disconnected."""
     if not is_wanted():
         raise Problem(CLIENT_LEFT, "Client left", "the client closed its connection")

@@ -1,4 +1,4 @@
-"""How gunicorn serves the web application. Read by ``spool web`` and ``make run`` alike."""
+"""Gunicorn's configuration for the web application, used by ``spool web`` and ``make run``."""
 
 from gevent import monkey
 
@@ -25,7 +25,7 @@ from web.server.hung_processes import HANG_S, HungProcesses, allow_boot  # noqa:
 
 
 def remove_if_master(folder: str, master: int) -> None:
-    """Clean up when the master ends, and not when one of its children does."""
+    """Remove the folder when the master exits, but not when a child does."""
     if os.getpid() == master:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -40,7 +40,7 @@ except SettingsError as error:
     sys.exit(f"spool web: {error}")
 
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    # Before prometheus_client is imported: it decides then how it counts.
+    # Set before prometheus_client is imported, because it chooses its mode then.
     folder = tempfile.mkdtemp(prefix="spool-metrics-", dir=temporary)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     atexit.register(remove_if_master, folder, os.getpid())
@@ -55,29 +55,29 @@ keepalive = 75
 timeout = int(HANG_S)
 graceful_timeout = max(1, int(settings.drain_s) + 2)
 control_socket_disable = True
-# Else these headers of a client on loopback would change which path a request is for.
+# Empty, or a client on loopback could change the request's path with these headers.
 forwarder_headers = ""
 accesslog = None
 _DRAIN_CHECK_S = 0.1
 _MASTERS_OWN = (signal.SIGHUP, signal.SIGUSR2)
-"""What these mean the master decides; a process that serves would end by them at once, as when a terminal is closed."""
+"""Signals for the master alone. They would kill a serving process at once, as when a terminal is closed."""
 
 
 def when_ready(server: Any) -> None:
-    """The master logs too, and looks after its processes in a way of our own."""
+    """Configure the master's log, and replace its check for hung processes."""
     configure(settings.log_level, settings.log_format)
     server.murder_workers = HungProcesses(server).end
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
-    """Each process logs for itself."""
+    """Configure the log of each process."""
     allow_boot(worker)
     configure(settings.log_level, settings.log_format)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start what runs beside the requests, in this process; and end the streams when gunicorn wants to stop: it
-    would wait for them, then cut them without a word."""
+    """Start this process's background work, and drain the streams when gunicorn stops. Gunicorn alone would wait for
+    them, then cut them without a closing event."""
     for number in _MASTERS_OWN:
         signal.signal(number, lambda *_: None)
     state = worker.app_state
@@ -93,7 +93,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
-    """Forget a process's counts of what is open now."""
+    """Remove the live gauges of an exited process."""
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

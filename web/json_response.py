@@ -1,4 +1,4 @@
-"""JSON answers, by the fast encoder, never cached."""
+"""JSON responses, encoded by orjson and never cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Response
 
 
 def json_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer about something that changes."""
+    """A JSON response with ``Cache-Control: no-store``."""
     response = Response(orjson.dumps(data), status=status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     response.headers.update(headers or {})

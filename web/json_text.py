@@ -1,7 +1,7 @@
-"""JSON text from outside as data, within bounds.
+"""Bounded parsing of clients' JSON text.
 
-Small text makes large data: each of the million values of 2 MB of ``[1,1,…]`` costs many times its two bytes once it is
-checked. So values and levels are counted in the text, before any of them is made.
+Small text can become large data: 2 MB of ``[1,1,…]`` hold a million values, and each costs many times its two bytes
+once it is checked. So values and levels are counted in the text before it is parsed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import orjson
 from web.slices import Slices
 
 MAX_DEPTH = 200
-"""Levels of arrays and objects within each other. orjson writes 254, and some are added around what a caller sends."""
+"""Nested levels of arrays and objects. orjson writes at most 254, and Spool adds some around a caller's data."""
 MAX_VALUES = 100_000
-"""Values and names in one JSON text."""
+"""The most values and names in one JSON text."""
 
 _BLANK = b" \t\n\r"
 _WINDOW = 65_536
-"""How much text is looked at between two looks at the clock."""
+"""Bytes scanned between two checks of the time slice."""
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _TO_OPEN_STRING = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
@@ -33,11 +33,11 @@ _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 class Refused(ValueError):
-    """This text is not JSON, or more of it than is allowed."""
+    """The text is not JSON, or exceeds a bound."""
 
 
 class TooLarge(Refused):
-    """One element of an array has too many bytes."""
+    """An element of an array has too many bytes; ``index`` is its position."""
 
     def __init__(self, index: int) -> None:
         super().__init__(f"element {index} is too large")
@@ -45,7 +45,7 @@ class TooLarge(Refused):
 
 
 def load(raw: bytes | memoryview) -> Any:
-    """The data. Raises ``Refused``."""
+    """The parsed data. Raises ``Refused``."""
     _check_structure(bytes(raw))
     try:
         return orjson.loads(raw)
@@ -57,7 +57,7 @@ def _check_structure(data: bytes) -> None:
     """Raise ``Refused`` for too many values or levels."""
     opened = data.count(b"[") + data.count(b"{")
     if opened <= MAX_DEPTH and opened + data.count(b",") + data.count(b":") < MAX_VALUES:
-        # Even if none of these stands in a string.
+        # Within bounds even if none of these marks stands in a string.
         return
     depth, values = 0, 1
     for text in _outside_strings(data):
@@ -70,7 +70,7 @@ def _check_structure(data: bytes) -> None:
 
 
 def _outside_strings(data: bytes) -> Iterator[bytes]:
-    """The text without its strings, window by window. Pauses now and then."""
+    """The text without its strings, window by window. Pauses between time slices."""
     at, is_in_string, slices = 0, False, Slices()
     while at < len(data):
         slices.check()
@@ -86,7 +86,7 @@ def _outside_strings(data: bytes) -> Iterator[bytes]:
 
 
 def _string_end(data: bytes, at: int, stop: int, slices: Slices) -> int:
-    """Behind the quote that ends the string at ``at``; ``stop`` if none does before."""
+    """The position after the quote that ends the string at ``at``; ``stop`` if no quote comes before it."""
     while at < stop:
         match = _IN_STRING.match(data, at, min(at + _WINDOW, stop))
         end = match.end() if match is not None else at
@@ -100,8 +100,9 @@ def _string_end(data: bytes, at: int, stop: int, slices: Slices) -> int:
 
 
 def elements(raw: bytes, at_most: int, largest: int) -> list[memoryview]:
-    """The text of each element of a JSON array, which may be no JSON. Raises ``Refused`` where there is no array, or
-    one of more elements, and ``TooLarge`` for an element of more than ``largest`` bytes."""
+    """The text of each element of a JSON array; the elements themselves are not checked. Raises ``Refused`` for text
+    that is not an array or has more than ``at_most`` elements, and ``TooLarge`` for an element of more than ``largest``
+    bytes."""
     found: list[memoryview] = []
     view, depth, began = memoryview(raw), 0, 0
     slices = Slices()
@@ -126,24 +127,24 @@ def elements(raw: bytes, at_most: int, largest: int) -> list[memoryview]:
         at = _next_mark(raw, at, stop, _TO_COMMA if depth == 1 else _TO_BRACKET, slices)
         if at - began > largest:
             raise TooLarge(len(found))
-    raise Refused("is not JSON: the array has no end")
+    raise Refused("is not JSON: the array is not closed")
 
 
 def _closed(raw: bytes, end: int, found: list[memoryview]) -> list[memoryview]:
     if raw[end - 1] != ord("]") or raw[end:].strip(_BLANK):
-        raise Refused("is not JSON: the array does not end where the text does")
+        raise Refused("is not JSON: the text does not end with the array")
     return found if len(found) > 1 or bytes(found[0]).strip(_BLANK) else []
 
 
 def _next_mark(data: bytes, at: int, stop: int, to_mark: re.Pattern[bytes], slices: Slices) -> int:
-    """Where the next mark outside of strings is; ``stop`` if there is none before."""
+    """The position of the next mark outside strings; ``stop`` if no mark comes before it."""
     while at < stop:
         slices.check()
         window = min(at + _WINDOW, stop)
         match = to_mark.match(data, at, window)
         end = match.end() if match is not None else at
         if data[end : end + 1] == b'"':
-            # Too long for the window.
+            # The string is longer than the window.
             end = _string_end(data, end + 1, stop, slices)
         elif end < window:
             return end

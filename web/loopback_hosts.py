@@ -1,5 +1,7 @@
-"""Where no key is needed, only requests for this machine under a loopback name are answered: a page elsewhere must not
-reach it under a name of its own (DNS rebinding). Werkzeug's ``TRUSTED_HOSTS`` does not know IPv6 addresses."""
+"""The Host check of servers without keys: only loopback names are served.
+
+It stops DNS rebinding, by which a foreign page reaches this machine under its own name. Werkzeug's ``TRUSTED_HOSTS``
+does not know IPv6 addresses."""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::\d+)?", re.IGNORECASE)
 
 
 def install(app: Flask, settings: WebSettings) -> None:
-    """Refuse other hosts with 400, unless keys or ``SPOOL_ALLOW_ANONYMOUS`` say who may come."""
+    """Refuse other hosts with 400, unless keys, ``SPOOL_ALLOW_ANONYMOUS`` or a non-loopback bind address are set."""
     if settings.owners_by_key() or settings.allow_anonymous or not is_loopback(settings.host):
         return
     own = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -22,7 +24,7 @@ def install(app: Flask, settings: WebSettings) -> None:
 
     def check() -> None:
         host = request.headers.get("Host")
-        # No browser leaves it out.
+        # Every browser sends Host, so a request without it is no rebinding attack.
         if host is not None and not is_trusted(host, trusted):
             raise Problem(400, "Bad Request", f"Host {host!r} is not trusted.")
 
@@ -30,6 +32,6 @@ def install(app: Flask, settings: WebSettings) -> None:
 
 
 def is_trusted(host: str, trusted: set[str]) -> bool:
-    """Whether the name of a Host header, whatever its port, is one of these."""
-    found = _HOST.fullmatch(host.strip())
-    return found is not None and found[1].lower() in trusted
+    """Whether a Host header names one of ``trusted``. The port is ignored."""
+    match = _HOST.fullmatch(host.strip())
+    return match is not None and match[1].lower() in trusted

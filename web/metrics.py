@@ -1,4 +1,4 @@
-"""``GET /metrics``: Prometheus text, summed over the web processes of this machine."""
+"""``GET /metrics``: Prometheus metrics, summed over the web processes of this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUBMITTED = Counter("spool_jobs_submitted", "Jobs accepted", ["surface"])
 @blueprint.get("/metrics")
 @scope("operations:read")
 def metrics() -> Response:
-    """What this machine's web processes count."""
+    """The metrics of this machine's web processes, as Prometheus text."""
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
@@ -47,7 +47,7 @@ def _in_redis() -> CollectorRegistry:
 
 
 class _InRedis(Collector):
-    """What is counted in Redis, the same for all processes; left out while Redis does not answer."""
+    """Metrics counted in Redis, the same for all processes. Omitted while Redis does not answer."""
 
     def collect(self) -> Iterator[Metric]:
         with suppress(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""What a client asks for in ``Accept`` (RFC 9110 section 12.5.1) and ``Prefer`` (RFC 7240)."""
+"""Content negotiation by ``Accept`` (RFC 9110 section 12.5.1) and ``Prefer`` (RFC 7240)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PLAIN = "text/plain"
 
 
 def best_media_type(offers: Sequence[str]) -> str | None:
-    """The offer that ``Accept`` ranks highest; None if it accepts none. The first where it says nothing. Of equals, one
-    that is named comes before one that a wildcard covers, and then the earlier one.
+    """The offer that ``Accept`` ranks highest; None if it accepts none. Without ``Accept``, the first offer. Among
+    equals, a named type comes before a wildcard match, then the earlier offer wins.
 
-    Parameters do not count: there is each type in one form only, in UTF-8. Clients that take anything list plain text
-    out of habit (axios, jQuery), so that it counts as asked for only where it is preferred to anything else."""
+    Parameters are ignored, because each type exists in one form only, in UTF-8. Some clients that accept anything
+    list plain text by default (axios, jQuery). So plain text counts only where its quality is above that of ``*/*``."""
     ranges = _ranges()
     if not ranges:
         return offers[0]
@@ -50,9 +50,9 @@ def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
 
 
 def preferred_wait_s() -> int | None:
-    """How many seconds ``Prefer: wait`` asks for; None if it does not, or not in whole seconds. The first counts."""
+    """The whole seconds of the first ``Prefer: wait``; None if it is absent or malformed."""
     for preference in parse_list_header(request.headers.get("Prefer", "")):
         if _WAIT_NAME.match(preference.strip()):
-            found = _WAIT.fullmatch(preference.strip())
-            return int(found[1] or found[2]) if found is not None else None
+            match = _WAIT.fullmatch(preference.strip())
+            return int(match[1] or match[2]) if match is not None else None
     return None

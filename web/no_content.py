@@ -1,4 +1,4 @@
-"""Answers without content say nothing about its type (RFC 9110 sections 15.3.5 and 15.4.5)."""
+"""Responses without content carry no ``Content-Type`` (RFC 9110 sections 15.3.5 and 15.4.5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WITHOUT_CONTENT = frozenset({204, 304})
 
 
 def install(app: Flask) -> None:
-    """Leave out the content type that Flask gives to every answer."""
+    """Remove the content headers that Flask adds to every response from those without content."""
 
     def leave_out(response: Response) -> Response:
         if response.status_code in _WITHOUT_CONTENT:

@@ -1,4 +1,4 @@
-"""``/openapi.json`` and ``/docs``: the API described from the routes themselves."""
+"""``/openapi.json`` and ``/docs``: the API's description, generated from its routes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def openapi_json() -> Response:
 @blueprint.get("/docs")
 @scope("public")
 def docs() -> Response:
-    """This API as a page: every call, what it does and which scope it needs."""
+    """This API as a page: every call with its effect and its scope."""
     rows = "\n".join(
         f"<tr><td><code>{method.upper()} {escape(path)}</code></td><td>{_prose(call['summary'])}</td>"
         f"<td><code>{escape(call['x-scope'])}</code></td></tr>"
@@ -52,7 +52,7 @@ def _prose(summary: str) -> str:
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document, made from the routes and their docstrings."""
+    """The OpenAPI document, generated from the routes and their docstrings."""
     paths: dict[str, dict[str, Any]] = {}
     for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule):
         if rule.rule in _HIDDEN:
@@ -84,9 +84,9 @@ def _call(endpoint: str, path: str, method: str) -> dict[str, Any]:
             for name in _PARAMETER.findall(path)
         ],
         "responses": {
-            "2XX": {"description": "as the summary says"},
-            "4XX": {"description": "wrong input", "content": problem},
-            "503": {"description": "come back later (Retry-After)", "content": problem},
+            "2XX": {"description": "see the summary"},
+            "4XX": {"description": "invalid request", "content": problem},
+            "503": {"description": "retry later (Retry-After)", "content": problem},
         },
     }
     if needed != "public":

@@ -1,4 +1,4 @@
-"""For whoever runs it: is it alive, can it serve, what is it."""
+"""Health endpoints for operators: liveness, readiness, version."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ blueprint = Blueprint("operations", __name__)
 @blueprint.get("/livez")
 @scope("public")
 def livez() -> dict[str, str]:
-    """The process answers. Says nothing about Redis: restarting this process would not mend that."""
+    """Liveness: the process answers. Does not check Redis, because restarting this process would not repair it."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
 @scope("public")
 def readyz() -> dict[str, Any]:
-    """Whether this process takes jobs, as its load balancer wants to know: 503 while it drains, while Redis does not
-    answer, and in every other condition in which a submit would be refused. ``checks`` has all conditions by name;
-    those that only warn (no worker, persistence off) leave it at 200: sending callers elsewhere would not mend them."""
+    """Readiness, for load balancers: 503 while this process drains, while Redis does not answer, and in every other
+    condition that refuses a submit. ``checks`` lists all conditions by name. Conditions that only warn (no worker,
+    persistence off) keep 200, because routing callers elsewhere would not help."""
     here = state()
     if here.draining:
         raise Draining
@@ -44,5 +44,5 @@ def readyz() -> dict[str, Any]:
 @blueprint.get("/version")
 @scope("public")
 def version() -> dict[str, Any]:
-    """What runs here."""
+    """The name and version of the server."""
     return {"name": "spool", "version": spool.__version__}

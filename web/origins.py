@@ -1,8 +1,8 @@
-"""Which pages' requests are served: a browser sends them with the user's access to this machine.
+"""The Origin check of servers without keys: CSRF protection, since a browser has the user's access to this machine.
 
-Where keys are needed, a page elsewhere has none. Without keys, a form or a ``fetch`` of any page reaches what listens
-on loopback, and no preflight asks before it (https://fetch.spec.whatwg.org/#cors-safelisted-method). Such requests
-carry ``Origin``, or at least ``Sec-Fetch-Site``, which no page can set; programs send neither.
+Where keys are required, a foreign page has none. Without keys, a form or a ``fetch`` of any page reaches a loopback
+server, and without a preflight (https://fetch.spec.whatwg.org/#cors-safelisted-method). Such requests carry
+``Origin``, or at least ``Sec-Fetch-Site``. No page can set these; programs send neither.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def refuse_foreign(settings: WebSettings) -> None:
-    """Raise a 403 ``Problem`` if a page of another origin asks that is not in ``SPOOL_ALLOWED_ORIGINS``."""
+    """Raise a 403 ``Problem`` for a page of another origin that is not in ``SPOOL_ALLOWED_ORIGINS``."""
     allowed = settings.origins()
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "").lower()
@@ -27,11 +27,11 @@ def refuse_foreign(settings: WebSettings) -> None:
     if origin is not None and not _is_own(origin):
         raise Problem(403, "Not allowed", f"the origin {origin[:200]!r} is not in SPOOL_ALLOWED_ORIGINS")
     if origin is None and site not in ("", "none"):
-        raise Problem(403, "Not allowed", "requests of other sites' pages are not served without Origin")
+        raise Problem(403, "Not allowed", "a cross-site request needs an Origin header")
 
 
 def _is_own(origin: str) -> bool:
-    """Whether the origin is this server under the name that was asked for. Its scheme may be a proxy's."""
+    """Whether the origin has the requested host and port. The scheme may differ: a proxy may have ended TLS."""
     try:
         parts = urlsplit(origin)
         port = parts.port

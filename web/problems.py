@@ -1,4 +1,4 @@
-"""The API's one error shape, RFC 9457 ``application/problem+json``, made here and nowhere else."""
+"""The API's only error shape: RFC 9457 ``application/problem+json``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = logging.getLogger("spool.web")
 
 
 class ErrorShape(Protocol):
-    """The shape that a foreign protocol's clients read errors in."""
+    """The error shape that clients of another protocol read."""
 
     def document(self, problem: Problem) -> dict[str, Any]:
-        """The problem, as JSON."""
+        """The problem as a JSON document."""
         ...
 
     def response(self, problem: Problem) -> Response:
-        """The whole answer."""
+        """The HTTP response."""
         ...
 
 
@@ -34,12 +34,12 @@ _AT_ENDPOINTS: dict[str, Callable[[Problem], Response | None]] = {}
 
 
 def use_shape(prefix: str, shape: ErrorShape) -> None:
-    """Errors under paths that begin like this have this shape."""
+    """Use this shape for errors under paths with this prefix."""
     _SHAPES[prefix] = shape
 
 
 def answer_at(endpoint: str, answer: Callable[[Problem], Response | None]) -> None:
-    """Errors of this endpoint are answered so; as everywhere else where ``answer`` gives None."""
+    """Answer this endpoint's errors with ``answer``. Where it returns None, the usual shape applies."""
     _AT_ENDPOINTS[endpoint] = answer
 
 
@@ -52,7 +52,7 @@ def document_at(path: str, problem: Problem) -> tuple[str, dict[str, Any]]:
 
 
 class Problem(Exception):
-    """An answer that is an error. ``extra`` are further members of the problem document."""
+    """An error response. ``extra`` holds further members of the problem document."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Problem(Exception):
         }
 
     def response(self) -> Response:
-        """The whole answer."""
+        """The HTTP response."""
         body = orjson.dumps(self.document())
         response = Response(body, status=self.status, mimetype="application/problem+json")
         response.headers.update(self.headers)
@@ -91,38 +91,40 @@ class Problem(Exception):
 
 
 def field_problem(field: str, detail: str, status: int = 422) -> Problem:
-    """One member of the input is wrong; ``field`` is its path, as ``messages[0].role``."""
+    """The problem of one invalid input field. ``field`` is its path, such as ``messages[0].role``."""
     return Problem(status, "Invalid input", f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
 
 
 def model_problem(exc: errors.UnknownModel, place: str = "") -> Problem:
-    """There is no such model; which there are. ``place`` is what stands before ``model`` in the field's path."""
+    """The problem of an unknown model, with the known ones. ``place`` is the path's prefix before ``model``."""
     problem = field_problem(f"{place}model", str(exc))
     problem.extra["known_models"] = exc.known
     return problem
 
 
 def retry_after(seconds: float) -> dict[str, str]:
-    """The header that says when to come back."""
+    """The ``Retry-After`` header: whole seconds, at least 1."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 def problem_of(exc: errors.SpoolError) -> Problem:
-    """What a caller is told about one of Spool's errors; most specific first."""
+    """The problem for one of Spool's errors. Matches the most specific class first."""
     match exc:
         case errors.JobGone():
             return Problem(410, "Gone", "the job has expired or was deleted", job=exc.job_id)
-        case errors.JobNotFound() | errors.BatchNotFound():
-            return Problem(404, "Not found", "there is nothing here for you under this id")
+        case errors.JobNotFound():
+            return Problem(404, "Not found", "no such job")
+        case errors.BatchNotFound():
+            return Problem(404, "Not found", "no such batch")
         case errors.BatchStaging():
             return Problem(409, "In progress", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.JobNotEnded():
             return Problem(409, "Not ended", str(exc), job=exc.job_id)
         case errors.UndecodableRecord():
-            log.error("a record cannot be read: %s", exc.reason)
-            return Problem(409, "Record damaged", "what is stored of this job cannot be read; submit it again")
+            log.error("cannot decode a stored record: %s", exc.reason)
+            return Problem(409, "Record damaged", "the stored record of this job cannot be read; submit the job again")
         case errors.RecordDamaged():
-            return Problem(409, "Record damaged", f"{exc}; submit it again")
+            return Problem(409, "Record damaged", f"{exc}; submit the job again")
         case errors.RecordNewer():
             return Problem(503, "Record newer", str(exc), headers=retry_after(exc.retry_after_s), job=exc.job_id)
         case errors.IdempotencyConflict():
@@ -150,33 +152,33 @@ def problem_of(exc: errors.SpoolError) -> Problem:
         case errors.StoreUnavailable():
             return _store_problem(exc)
         case errors.Draining():
-            return Problem(503, "Draining", "this server is going away", headers=retry_after(exc.retry_after_s))
-    return Problem(500, "Internal error", "something went wrong here")
+            return Problem(503, "Draining", "this instance is draining; retry", headers=retry_after(exc.retry_after_s))
+    return Problem(500, "Internal error", "unexpected error; see the server's log")
 
 
 def _store_problem(exc: errors.StoreUnavailable) -> Problem:
     headers = retry_after(exc.retry_after_s)
     job = getattr(exc, "job_id", None)
     if job is not None:
-        detail = "the job may or may not have been accepted: look it up, or submit again with an Idempotency-Key"
+        detail = "the job may or may not have been accepted; look it up, or retry with an Idempotency-Key"
         return Problem(503, "Outcome unknown", detail, headers=headers, job=job)
     if isinstance(exc, errors.StoreFull):
-        return Problem(503, "Store full", "no room for more jobs now", headers=headers)
+        return Problem(503, "Store full", "Redis has no memory for more jobs; retry later", headers=headers)
     if isinstance(exc, errors.StoreForbidden):
-        return Problem(503, "Store unfit", "the Redis user of this server lacks a permission", headers=headers)
+        return Problem(503, "Store unfit", "this server's Redis user lacks a permission", headers=headers)
     if isinstance(exc, errors.StoreUnfit):
         return Problem(503, "Store unfit", str(exc), headers=headers)
-    return Problem(503, "Store unavailable", "Redis cannot be reached or cannot answer now", headers=headers)
+    return Problem(503, "Store unavailable", "Redis is unreachable or does not answer; retry", headers=headers)
 
 
 def _mismatch() -> Problem:
     if request.headers.get("Upgrade", "").lower() == "websocket":
-        return Problem(400, "Bad request", "this is no WebSocket")
-    return Problem(426, "Upgrade required", "this is a WebSocket", headers={"Upgrade": "websocket"})
+        return Problem(400, "Bad request", "this endpoint is not a WebSocket")
+    return Problem(426, "Upgrade required", "this endpoint is a WebSocket", headers={"Upgrade": "websocket"})
 
 
 def install(app: Flask) -> None:
-    """Turn every error of this application into a problem."""
+    """Answer every error of this application as a problem."""
 
     def answer(problem: Problem) -> Response:
         for prefix, shape in _SHAPES.items():
@@ -206,7 +208,7 @@ def install(app: Flask) -> None:
 
     def on_bug(exc: Exception) -> Response:
         log.exception("unexpected", exc_info=exc)
-        return answer(Problem(500, "Internal error", "something went wrong here"))
+        return answer(Problem(500, "Internal error", "unexpected error; see the server's log"))
 
     app.register_error_handler(Problem, answer)
     app.register_error_handler(errors.SpoolError, on_spool_error)

@@ -1,7 +1,7 @@
-"""Rounds: what all requests of a process compute before it looks for tokens and clients again.
+"""Rounds: bounded computing by all requests of a process, with a hub poll for tokens and clients after each.
 
-Each request gives way after a few milliseconds. But a thousand that have arrived at one moment would still run one
-after the other, and everything else after them.
+Each request yields after a few milliseconds. But a thousand simultaneous requests would still run one after the
+other, before everything else.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import gevent
 from gevent.hub import Waiter, get_hub
 
 ROUND_S = 0.005
-"""After so much computing of them all, those that want to begin wait for the next round."""
+"""The computing time of a round, over all requests. Further requests wait for the next round."""
 _LOOKS = 2
-"""Turns of the hub between rounds: a token takes more than one from Redis to its reader."""
+"""Hub iterations between rounds: a token needs more than one from Redis to its reader."""
 
 
 def look_around() -> None:
-    """Let everything run that can, and the hub look at all connections; without a wait where nothing happens."""
+    """Run all ready greenlets and let the hub poll all connections, without blocking."""
     hub = get_hub()
     for _ in range(_LOOKS):
         timer = hub.loop.timer(0)
@@ -31,7 +31,7 @@ def look_around() -> None:
 
 
 class Rounds:
-    """The rounds of one process, first come first served. ``rest`` lets everything else run."""
+    """The rounds of one process, first come, first served. ``rest`` runs everything else."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Rounds:
         self._clock = clock
         self._rest = rest
         self._until: float | None = None
-        """When this round is full; None where everything else has run since the last one."""
+        """The end of this round; None once everything else has run since the last round."""
         self._waiting: deque[Waiter[None]] = deque()
         self._admits = False
 
@@ -51,7 +51,7 @@ class Rounds:
             self._wait()
         elif self._until is None:
             self._until = self._clock() + ROUND_S
-            # The hub calls it after it has looked at all connections.
+            # The hub calls this after it has polled all connections.
             timer = get_hub().loop.timer(0)
             timer.start(self._over, timer)
         elif self._clock() >= self._until:
@@ -76,11 +76,11 @@ class Rounds:
             self._until = self._clock() + ROUND_S
             while self._waiting and self._clock() < self._until:
                 get_hub().loop.run_callback(self._waiting.popleft().switch, None)
-                # It runs now, until it waits for something.
+                # The admitted greenlet runs now, until it waits for something.
                 gevent.sleep(0)
             self._rest()
         self._until, self._admits = None, False
 
 
 ROUNDS = Rounds()
-"""Those of this process."""
+"""The rounds of this process."""

@@ -1,4 +1,4 @@
-"""What the routes of one web process share: the way to Redis, the follower, the bell, the model table."""
+"""The services that all routes of one web process share: Redis, the follower, the bell, the model table."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from web.limits.uploads import Uploads
 log = logging.getLogger("spool.web")
 
 _WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
-"""Of messages that have not come as a whole, or wait, on all WebSockets of a process."""
+"""Bytes of incomplete and queued messages on all WebSockets of a process."""
 _LOOK_S = 2.0
 
 
 @dataclass
 class State:
-    """One per process. Built without touching Redis; ``start`` begins what runs beside the requests."""
+    """The services of one process. Building it does not touch Redis; ``start`` starts the background work."""
 
     settings: WebSettings
     link: RedisLink
@@ -61,7 +61,7 @@ class State:
 
     @classmethod
     def build(cls, settings: WebSettings) -> State:
-        """The state of this process, from its settings."""
+        """The state of this process, built from its settings. Raises ``SettingsError``."""
         redis_url = settings.redis_url.get_secret_value()
         if not redis_url:
             raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
@@ -69,7 +69,7 @@ class State:
         broker_url = settings.broker_url.get_secret_value()
         app = celery_app(broker_url or broker_url_from(redis_url))
         bell = Bell(bell_queue(app, broker_url or redis_url))
-        # Logs are read over a link of their own, so that a storm of requests cannot hold up what is live.
+        # The follower has its own link, so that a burst of requests cannot delay live streams.
         follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
         limits = settings.owner_limits(streams_for(settings.max_streams))
         conditions = Conditions(show_condition)
@@ -92,7 +92,7 @@ class State:
         )
 
     def start(self) -> None:
-        """Follow, keep, watch Redis, and open the broker's connection before the first job needs it."""
+        """Start the follower, the keeper and the Redis checks; connect to the broker before the first job needs it."""
         for name in NAMES:
             show_condition(name, False)
         self.follower.start()
@@ -102,42 +102,42 @@ class State:
 
     @property
     def spread_s(self) -> float:
-        """Over how long the streams' ends are spread when this process drains: most of the drain time."""
+        """The seconds over which a drain spreads the ends of the streams: most of the drain time."""
         return self.settings.drain_s * 0.6
 
     def drain(self) -> None:
-        """Streams end, spread over most of the drain time; whoever reads goes to another process."""
+        """End the streams, spread over ``spread_s``; readers reconnect to another process."""
         if not self.draining:
             self.draining = True
             self.follower.drain(self.spread_s)
 
     def refuse_when_full(self) -> None:
-        """Raise ``StoreFull`` above the watermark: jobs that run must be able to end. Or ``StoreUnfit``."""
+        """Raise ``StoreFull`` above the memory watermark, so that running jobs can still end. Or ``StoreUnfit``."""
         self.refuse_unfit()
         message = self.conditions.message("memory_over_watermark")
         if message is not None:
             raise StoreFull(message)
 
     def refuse_unfit(self) -> None:
-        """Raise ``StoreUnfit`` where Redis would not keep what it is given, or its user lacks a permission."""
+        """Raise ``StoreUnfit`` if Redis is configured to lose data, or its user lacks a permission."""
         message = self.conditions.message("redis_unfit") or self.conditions.message("permission_missing")
         if message is not None:
             raise StoreUnfit(message)
 
     def refuse_streams(self, owner: str) -> None:
-        """Raise ``Draining`` or ``TooManyStreams`` where no stream of this owner can begin."""
+        """Raise ``Draining`` or ``TooManyStreams`` if this owner cannot open another stream."""
         if self.draining:
             raise Draining
         self.slots.refuse_when_full(owner)
 
     def hold_stream(self, owner: str, held: ExitStack) -> None:
-        """Take a stream's slot before the job that it is for is written, so that a refusal leaves nothing. Raises
-        ``Draining`` or ``TooManyStreams``."""
+        """Acquire a stream slot before its job is written, so that a refusal leaves no job. Raises ``Draining`` or
+        ``TooManyStreams``."""
         self.refuse_streams(owner)
         held.enter_context(self.slots.one(owner))
 
     def _watch_redis(self) -> None:
-        """Look now and then: the server can be set up differently, or be another one, at any time."""
+        """Check Redis periodically: the server can be reconfigured or replaced at any time."""
         while not self.draining:
             self.fitness.look()
             with suppress(StoreUnavailable):

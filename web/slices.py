@@ -1,4 +1,4 @@
-"""Time slices: long work of one request lets the other requests and streams of its process run in between."""
+"""Time slices: a request with long work yields to the other requests and streams of its process."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import gevent
 from web.rounds import ROUNDS
 
 SLICE_S = 0.004
-"""How long a request computes before the others run."""
+"""Seconds that a request computes before it yields."""
 _PAUSE_S = 0.001
-"""How long they run then, at least: a single turn of the hub, as ``sleep(0)`` gives, is less than one token needs from
-Redis to its reader."""
+"""The least seconds that others then run. ``sleep(0)`` gives one hub iteration, and one token needs more from Redis to
+its reader."""
 
 Item = TypeVar("Item")
 
 
 def pause() -> None:
-    """Let others run now. Requests that pause at the same moment continue in rounds."""
+    """Yield to other greenlets. Requests that pause at the same moment continue in rounds."""
     gevent.sleep(_PAUSE_S)
     ROUNDS.enter()
 
 
 class Slices:
-    """The time slices of one piece of work. ``clock`` gives seconds; ``pause`` lets others run."""
+    """The time slices of one piece of work. ``clock`` returns seconds; ``pause`` yields."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, pause: Callable[[], None] = pause) -> None:
         self._clock = clock
@@ -41,7 +41,7 @@ class Slices:
 
 
 def in_slices(items: Iterable[Item], slices: Slices | None = None) -> Iterator[Item]:
-    """The items, with a pause before an item whenever a slice is used up."""
+    """The items; pauses before an item whenever the slice is used up."""
     slices = slices or Slices()
     for item in items:
         slices.check()

@@ -252,7 +252,7 @@ def test_page_for_a_job_that_is_not_there(watched: Watched, stack: Stack) -> Non
     """An address that names no job of yours says so, and stops asking."""
     page = Page(watched, stack.webs[0].url, "j0-0123456789abcdef0123456789")
     page.until_connection("stopped")
-    assert "nothing here for you" in page.page.inner_text("#action-error")
+    assert "no such job" in page.page.inner_text("#action-error")
     assert all("404" in complaint for complaint in watched.complaints)
     watched.complaints.clear()
 

@@ -1,4 +1,4 @@
-"""The page at ``/``: submits a prompt, streams it, survives a cut connection."""
+"""The console page at ``/``: submits a prompt, streams its answer, and reconnects after a lost connection."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def _file(name: str) -> Response:
 @blueprint.get("/")
 @scope("public")
 def index() -> Response:
-    """The page."""
+    """The console page."""
     return _file("index.html")
 
 
 @blueprint.get("/static/<path:name>")
 @scope("public")
 def static_file(name: str) -> Response:
-    """Its scripts and styles."""
+    """The console's scripts and styles."""
     return _file(name)
