@@ -145,7 +145,7 @@ def test_waiting_and_usage() -> None:
         ),
         (
             (Kind.RESTARTED, {"attempt": 2, "reason": "worker_lost"}),
-            {"type": "error", "errorText": "the answer broke off, and began anew"},
+            {"type": "error", "errorText": "generation was interrupted and restarted"},
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""``/ai/chat``: an answer in a chat is a job; its stream can be resumed as long as it runs, and stopped."""
+"""``/ai/chat``: an answer in a chat is a job. Its stream can be resumed and stopped while it runs."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ _TOOLS_AT_MOST = 512
 
 
 class _Asked(BaseModel):
-    """Applications send what else they like along; it is none of ours."""
+    """A body from the AI SDK. Applications add fields of their own, which are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
 
 
 class ChatRequest(_Asked):
-    """The body as ``DefaultChatTransport`` sends it; ``model`` and what follows is the application's own ``body``."""
+    """The body of ``DefaultChatTransport``; ``model`` and the fields after it come from the application's ``body``."""
 
     PIECES: ClassVar[Pieces] = {"messages": (UiMessage, MESSAGES_AT_MOST)}
 
-    # It is a part of the path of what resumes it.
+    # The id is part of the resume path.
     id: Annotated[str, Field(min_length=1, max_length=200, pattern="^[^/]")]
     messages: Annotated[Some[UiMessage], Field(min_length=1, max_length=MESSAGES_AT_MOST)]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
@@ -66,17 +66,17 @@ class ChatRequest(_Asked):
     metadata: Metadata | None = None
 
     def all_params(self) -> dict[str, Any]:
-        """What goes to the model beside the conversation."""
+        """The model's parameters, with the tools."""
         tools = {"tools": self.tools, "tool_choice": self.tool_choice}
         return {**self.params, **{name: value for name, value in tools.items() if value is not None}}
 
-    def goes_on(self) -> UiMessage | None:
-        """The assistant's message that the client adds the answer to, as ``AbstractChat`` chooses it; None for a new
-        one. It must get its own id again, or it would be there twice."""
+    def continued(self) -> UiMessage | None:
+        """The assistant's message that the answer continues, as ``AbstractChat`` chooses it; None for a new message.
+        The stream must repeat its id, or the client would show it twice."""
         if self.trigger == "regenerate-message":
             return None
         last = self.messages[-1]
-        message = next((one for one in self.messages if one.id and one.id == self.message_id), last)
+        message = next((known for known in self.messages if known.id and known.id == self.message_id), last)
         return message if message.role == "assistant" and message.id else None
 
 
@@ -85,7 +85,7 @@ class _Named(_Asked):
 
 
 class StopRequest(_Asked):
-    """What a stop may name: a stream, by its job or its message."""
+    """The body of a stop, which may name a stream by its job or its message."""
 
     active_stream_id: str | None = None
     stream_id: str | None = None
@@ -93,7 +93,7 @@ class StopRequest(_Asked):
     assistant_message: _Named | None = None
 
     def named(self) -> str | None:
-        """The first that it names."""
+        """The first name given, or None."""
         message = self.assistant_message.id if self.assistant_message else None
         return self.active_stream_id or self.stream_id or self.message_id or message
 
@@ -101,11 +101,11 @@ class StopRequest(_Asked):
 @blueprint.post("/ai/chat")
 @scope("jobs:write")
 def create() -> Response:
-    """The AI SDK's chat: answers the messages as a UI message stream. It goes on if the client leaves."""
+    """The AI SDK's chat: answers the messages as a UI message stream. It continues if the client disconnects."""
     here, data = state(), json_body()
     asked = checked(ChatRequest, data)
     with ExitStack() as place:
-        # Before the job is there: a 503 says that nothing was done.
+        # Acquired before the job is written, so that a 503 means that nothing was done.
         here.hold_stream(auth.owner(), place)
         new = _new_job(here, asked, digest(data))
         submitted = accept(here, new)
@@ -119,20 +119,20 @@ def create() -> Response:
 @blueprint.get("/ai/chat/<path:chat_id>/stream")
 @scope("jobs:read")
 def resume(chat_id: str) -> Response:
-    """The AI SDK's resume: the whole stream of the chat's newest answer again, from any instance; 204 if none runs."""
+    """The AI SDK's resume: streams the chat's newest answer again from its start, on any instance; 204 if none runs."""
     here = state()
     job = _running(here, chat_id)
     if job is None:
         return Response(status=204, headers={"Cache-Control": "no-store"})
-    return _streamed(job, UiMessageStream(job, _said(here, job), again=True))
+    return _streamed(job, UiMessageStream(job, _request_fields(here, job), again=True))
 
 
 @blueprint.post("/ai/chat/<path:chat_id>/stop")
 @scope("jobs:write")
 def stop(chat_id: str) -> Response:
-    """Stop the chat's newest answer, for all who read it. The body may be empty, or name the stream that is meant
-    (``activeStreamId``, ``streamId``, ``messageId`` or ``assistantMessage``): an older one is none to stop. Answers
-    ``{"success": true}`` either way, as the AI SDK's guide does."""
+    """Stop the chat's newest answer for all readers. The body may be empty or name a stream (``activeStreamId``,
+    ``streamId``, ``messageId`` or ``assistantMessage``); an older stream is not stopped. Answers ``{"success": true}``
+    either way, as the AI SDK's guide does."""
     here = state()
     request.max_content_length = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
     raw = body()
@@ -156,7 +156,7 @@ def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
         ttl_s=here.settings.job_ttl_s,
         timeout_s=here.settings.job_timeout_s,
         start_s=model.start_s,
-        # This client cannot unsay what it has.
+        # Text sent to this client cannot be retracted.
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
         chat=_chat(asked.id),
@@ -169,10 +169,10 @@ def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
 def _stored(asked: ChatRequest) -> dict[str, Any]:
     stored: dict[str, Any] = {"messages": messages_of(asked.messages)}
     if not stored["messages"]:
-        raise field_problem("messages", "say nothing that a model could answer")
+        raise field_problem("messages", "have no content for the model to answer")
     if asked.system and asked.system.strip():
         stored["instructions"] = asked.system
-    if before := asked.goes_on():
+    if before := asked.continued():
         stored["request"] = {"message_id": before.id, "parts": [part.dump() for part in in_slices(before.parts)]}
     return stored
 
@@ -186,13 +186,13 @@ def _running(here: State, chat_id: str) -> Job | None:
     return None if job is None or job.ended else job
 
 
-def _said(here: State, job: Job) -> dict[str, Any]:
-    said: dict[str, Any] = here.store.input_of(job.id).get("request") or {}
-    return said
+def _request_fields(here: State, job: Job) -> dict[str, Any]:
+    request_fields: dict[str, Any] = here.store.input_of(job.id).get("request") or {}
+    return request_fields
 
 
 def _names(here: State, job: Job) -> set[str]:
-    return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _said(here, job))}
+    return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _request_fields(here, job))}
 
 
 def _streamed(job: Job, stream: UiMessageStream, place: ExitStack | None = None) -> Response:

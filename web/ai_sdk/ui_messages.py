@@ -1,10 +1,11 @@
-"""UI messages, which the AI SDK keeps a chat in, as messages in the chat shape.
+"""The AI SDK's UI messages, translated to chat messages.
 
-https://ai-sdk.dev/docs/reference/ai-sdk-core/ui-message. As the SDK's own ``convertToModelMessages`` does it, but for:
+https://ai-sdk.dev/docs/reference/ai-sdk-core/ui-message. Like the SDK's ``convertToModelMessages``, except that it
+omits:
 
-- A tool call that nobody has answered is left out: model servers refuse a conversation that goes on behind one.
-- Reasoning and an assistant's own files are left out: chat models take neither back.
-- A message of which nothing is left is left out, as what an answer that failed at once leaves behind in the chat.
+- Tool calls without a result: model servers refuse a conversation that continues after one.
+- Reasoning and an assistant's own files: chat models accept neither as input.
+- Messages that end up empty, such as the remains of an answer that failed at once.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     _TOOL: ("tool_call_id", "state"),
     _DYNAMIC_TOOL: ("tool_call_id", "state", "tool_name"),
 }
-"""What a part must have to be of use."""
+"""The required fields of a part, by type."""
 
 
 class UiPart(BaseModel):
-    """One part of a UI message. Which fields it has depends on its type; some are of no use here."""
+    """One part of a UI message. Its fields depend on its type; some types are not used here."""
 
     model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel)
 
@@ -53,7 +54,7 @@ class UiPart(BaseModel):
 
     @property
     def is_tool(self) -> bool:
-        """Whether it is a call of a tool, with whatever became of it."""
+        """Whether it is a tool call, in any state."""
         return self.type.startswith(_TOOL) or self.type == _DYNAMIC_TOOL
 
     @property
@@ -63,11 +64,11 @@ class UiPart(BaseModel):
 
     @property
     def given(self) -> Any:
-        """What the tool was called with; the bare text where that was no JSON."""
+        """The tool's input; the raw text if that was not JSON."""
         return self.raw_input if self.tool_input is None else self.tool_input
 
     def dump(self) -> dict[str, Any]:
-        """The part as it came."""
+        """The part as received."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
     @model_validator(mode="after")
@@ -91,8 +92,8 @@ class UiMessage(BaseModel):
 
 
 def messages_of(chat: Sequence[UiMessage]) -> list[dict[str, Any]]:
-    """The conversation. Raises ``orjson.JSONEncodeError`` for what a tool was given or gave, nested too deeply."""
-    return [message for one in in_slices(chat) for message in _messages(one)]
+    """The conversation. Raises ``orjson.JSONEncodeError`` for a tool's input or output that is nested too deeply."""
+    return [message for ui_message in in_slices(chat) for message in _messages(ui_message)]
 
 
 def _messages(message: UiMessage) -> Iterator[dict[str, Any]]:
@@ -104,7 +105,7 @@ def _messages(message: UiMessage) -> Iterator[dict[str, Any]]:
 
 
 def _content(message: UiMessage) -> str | list[dict[str, Any]]:
-    """Text where it is nothing else: not every server takes parts from everybody."""
+    """Plain text where possible, because not every server accepts parts from every role."""
     if message.role == "system":
         return _text(message.parts)
     parts = [shown for part in in_slices(message.parts) if (shown := _user_part(part)) is not None]
@@ -127,7 +128,7 @@ def _user_part(part: UiPart) -> dict[str, Any] | None:
 
 
 def _steps(parts: Sequence[UiPart]) -> Iterator[list[UiPart]]:
-    """An assistant's message, cut where the model was asked again."""
+    """An assistant's message, split at each new call of the model."""
     step: list[UiPart] = []
     for part in in_slices(parts):
         if part.type == "step-start":
@@ -159,7 +160,7 @@ def _call(part: UiPart) -> dict[str, Any]:
 
 
 def _output(part: UiPart) -> str | None:
-    """What the model is told about the call; None while there is nothing to tell."""
+    """The call's result for the model; None while there is none."""
     match part.state:
         case "output-available" if not part.preliminary:
             return part.output if isinstance(part.output, str) else orjson.dumps(part.output).decode()

@@ -1,4 +1,4 @@
-"""The parts of a message that was there before, as the chunks that make them again."""
+"""Replay of an earlier message: its parts as the chunks that rebuild them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AS_IT_IS = ("file", "source-", "data-")
 
 
 def chunks_of(parts: Sequence[Mapping[str, Any]]) -> Iterator[Chunk]:
-    """The chunks for these parts, and the end of the last step."""
+    """The chunks of these parts, closing the last step."""
     in_step = False
     for at, raw in enumerate(parts):
         part = UiPart.model_validate(raw)
@@ -41,7 +41,8 @@ def _text(part: UiPart, part_id: str) -> Iterator[Chunk]:
 
 
 def _tool(part: UiPart) -> Iterator[Chunk]:
-    """The input comes as a delta: with ``tool-input-available`` the client would call the tool once more."""
+    """The chunks of a tool call. The input is a delta, because ``tool-input-available`` would make the client call the
+    tool again."""
     call = {"toolCallId": part.tool_call_id}
     named = {**call, "toolName": part.called, **({"dynamic": True} if part.type == "dynamic-tool" else {})}
     yield {"type": "tool-input-start", **named}

@@ -1,8 +1,8 @@
 """UI message streams: entries in, the AI SDK's chunks out.
 
-https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol. What is ours: ``data-waiting`` and
-``data-usage``, which ``onData`` gets, and which are not kept in the message. (Usage as metadata of the message would
-end the stream of an application whose schema for it wants something else.)
+https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol. Spool adds ``data-waiting`` and ``data-usage``.
+``onData`` receives them; the message does not keep them. (Usage as message metadata would break the stream of an
+application with another metadata schema.)
 """
 
 from __future__ import annotations
@@ -26,67 +26,66 @@ PING = b": ping\n\n"
 _FINISH = {"stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls"}
 
 
-def message_id_of(job_id: str, said: Mapping[str, Any]) -> str:
-    """The id of the message that the job's answer is, or that it goes on."""
-    return said.get("message_id") or f"msg_{job_id}"
+def message_id_of(job_id: str, continued: Mapping[str, Any]) -> str:
+    """The id of the message that the job's answer creates or continues."""
+    return continued.get("message_id") or f"msg_{job_id}"
 
 
 class UiMessageStream:
-    """One stream. ``said`` is what the request said of the message that the answer goes on: ``message_id``, and its
-    ``parts``, which a client that comes ``again`` has to get once more."""
+    """One stream. ``continued`` is the message that the answer continues: its ``message_id`` and its ``parts``. A
+    resume (``again``) replays the parts."""
 
     name = "ai"
 
-    def __init__(self, job: Job, said: Mapping[str, Any], *, again: bool) -> None:
+    def __init__(self, job: Job, continued: Mapping[str, Any], *, again: bool) -> None:
         self._job = job
-        self._message_id = message_id_of(job.id, said)
-        self._before = said.get("parts", ()) if again else ()
+        self._message_id = message_id_of(job.id, continued)
+        self._before = continued.get("parts", ()) if again else ()
         self._parts = 0
         self._open: str | None = None
         self._open_head = b""
         self._open_end = b""
         self._calls: dict[int, ToolCall] = {}
-        self._said = False
+        self._has_answer = False
         self.over = False
 
     def opening(self) -> bytes:
-        """Whose parts follow, and those that it had before."""
+        """The start of the message, and on a resume its earlier parts."""
         start = {"type": "start", "messageId": self._message_id}
         return b"".join(map(_encode, (start, *chunks_of(self._before), {"type": "start-step"})))
 
     def entries(self, rows: list[Row]) -> bytes:
-        """The chunks of these entries, and behind the terminal one what ends the stream."""
+        """The chunks of these entries. A terminal entry also adds the end of the stream."""
         entries = decode_all([raw for _entry_id, raw in rows])
         return b"".join([self._entry(entry) for entry in entries if not self.over])
 
     def skip(self, reader: Reader) -> bool:  # noqa: ARG002 - the protocol's shape
-        """Nothing is skipped: a client that resumes gets the whole stream."""
+        """Never skips: a client that resumes gets the whole stream."""
         return False
 
     def heartbeat(self) -> bytes:
-        """A comment."""
+        """A comment line."""
         return PING
 
     def broken_off(self, code: str, message: str) -> None:
-        """Nothing is said: a client that is told of an error has lost its answer, and one that loses its connection
-        resumes."""
+        """None, which cuts the connection: the client then resumes. An error chunk would end its answer for good."""
 
     def _entry(self, entry: dict[str, Any]) -> bytes:
         match entry["kind"]:
             case Kind.TOKEN:
-                self._said = True
+                self._has_answer = True
                 return self._text("text", entry["text"])
             case Kind.REASONING:
                 return self._text("reasoning", entry["text"])
             case Kind.TOOL_CALL:
-                self._said = True
+                self._has_answer = True
                 return self._call(entry)
             case Kind.USAGE:
                 return _data("usage", _usage(entry))
             case Kind.WAITING:
                 return _data("waiting", {"reason": entry["reason"], "retry_at": entry["retry_at"]})
-            case Kind.RESTARTED if self._said:
-                return self._end({"type": "error", "errorText": "the answer broke off, and began anew"})
+            case Kind.RESTARTED if self._has_answer:
+                return self._end({"type": "error", "errorText": "generation was interrupted and restarted"})
             case Kind.RESTARTED:
                 return self._close()
             case Kind.DONE:
@@ -112,7 +111,7 @@ class UiMessageStream:
         return b'%b,"delta":%b}\n\n' % (self._open_head, orjson.dumps(text))
 
     def _close(self) -> bytes:
-        """The text that is open ends."""
+        """Close the open text part."""
         data = self._open_end if self._open else b""
         self._open = None
         return data
@@ -129,7 +128,7 @@ class UiMessageStream:
         return data + _encode({"type": "tool-input-delta", "toolCallId": call.call_id, "inputTextDelta": arguments})
 
     def _done(self, finish_reason: str) -> bytes:
-        # The calls are whole only now: their pieces may come in any order.
+        # The calls are complete only now, because their pieces may come in any order.
         calls = b"".join([_encode(_input(call)) for call in self._calls.values()])
         finish = {"type": "finish", "finishReason": _FINISH.get(finish_reason, "other")}
         return self._close() + calls + _encode({"type": "finish-step"}) + self._end(finish)
@@ -153,7 +152,7 @@ def _input(call: ToolCall) -> Chunk:
 
 
 def _usage(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """As the SDK names it (``LanguageModelUsage``)."""
+    """A ``usage`` entry in the SDK's fields (``LanguageModelUsage``)."""
     return {
         "inputTokens": entry["input_tokens"],
         "outputTokens": entry["output_tokens"],

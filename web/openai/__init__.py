@@ -1,10 +1,10 @@
-"""``/v1``: OpenAI's Responses, Chat Completions and Models, for clients that exist. A translation of jobs and logs.
+"""``/v1``: OpenAI's Responses, Chat Completions and Models, translated from jobs and logs, for existing clients.
 
-The Responses follow the Open Responses specification (https://www.openresponses.org) where it says more than OpenAI's
-reference. What differs from either:
+Responses follow the Open Responses specification (https://www.openresponses.org) where it says more than OpenAI's
+reference. Differences from both:
 
-- There are no ``id:`` lines, and a heartbeat is a comment of one line: openai-python takes anything else for an empty
+- There are no ``id:`` lines, and a heartbeat is a one-line comment: openai-python reads anything else as an empty
   event (https://github.com/openai/openai-python/issues/2722).
-- Any response can be read again as a stream, while it runs and after it ended, as long as its job is kept.
-- ``store: false`` keeps it for some minutes: it must be there for a client that lost its connection.
+- Any response can be streamed again, while it runs and after its end, as long as its job is stored.
+- ``store: false`` keeps a response for some minutes, so that a client can resume after a lost connection.
 """

@@ -39,7 +39,7 @@ _OF_JOBS = {
 
 
 class ChatRequest(Asked):
-    """The body. Sampling parameters, tools, response formats and whatever else an upstream may know pass through."""
+    """The body. Sampling parameters, tools, response formats and unknown fields go to the upstream unchanged."""
 
     PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
 
@@ -53,30 +53,30 @@ class ChatRequest(Asked):
     function_call: Any = None
 
     def check(self) -> None:
-        """Refuse what Spool itself would have to do, and does not."""
+        """Raise a 422 ``Problem`` for features that Spool itself does not support."""
         if self.n not in (None, 1):
-            refuse("n", "must be 1: Spool keeps one answer for a job")
+            refuse("n", "must be 1: a job has one answer")
         if self.modalities not in (None, ["text"]) or self.audio is not None:
-            refuse("modalities", "must be text: Spool keeps no audio")
+            refuse("modalities", "must be text: Spool does not store audio")
         if self.logprobs:
-            refuse("logprobs", "must be false: Spool does not keep them")
+            refuse("logprobs", "must be false: Spool does not store them")
         if self.functions is not None or self.function_call is not None:
-            refuse("functions", "are no longer supported: use tools")
+            refuse("functions", "are not supported: use tools")
 
     def conversation(self) -> list[dict[str, Any]]:
-        """The messages as they came."""
+        """The messages as received."""
         return [message.model_dump(exclude_unset=True) for message in in_slices(self.messages)]
 
 
 @blueprint.post("/v1/chat/completions")
 @scope("jobs:write")
 def create() -> Response:
-    """OpenAI's chat completion, whole or as a stream. It goes on if the client leaves."""
+    """OpenAI's chat completion, whole or as a stream. It continues if the client disconnects."""
     here = state()
     asked, body_digest = parse(ChatRequest)
     asked.check()
     with ExitStack() as place:
-        # Before the job is there: a 503 says that nothing was done.
+        # Acquired before the job is written, so that a 503 means that nothing was done.
         here.hold_stream(auth.owner(), place)
         job = accept(here, _new_job(here, asked, body_digest)).job
         answer = Answer(job.id)
@@ -104,8 +104,8 @@ def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
 
 
 def _failed(answer: Answer, headers: Mapping[str, str]) -> Problem:
-    """What a client is told that waited for the whole answer of a job which ended otherwise. Not worth another try by
-    itself: Spool has tried."""
+    """The problem for a client that waits for a whole answer, if its job failed or was cancelled. The SDK should not
+    retry, because Spool already has."""
     error = answer.error or {"code": "cancelled", "message": "the job was cancelled"}
     status = _OF_JOBS.get(error["code"], 502)
     title = error["code"].replace("_", " ")

@@ -1,7 +1,7 @@
-"""Chat completions: entries in, ``chat.completion.chunk`` events out; and the whole completion.
+"""Chat completions: entries in, ``chat.completion.chunk`` events or the whole completion out.
 
-https://platform.openai.com/docs/api-reference/chat-streaming. What a model thinks is ``reasoning_content``, as
-DeepSeek, vLLM and llama.cpp have it.
+https://platform.openai.com/docs/api-reference/chat-streaming. Reasoning is ``reasoning_content``, as in DeepSeek,
+vLLM and llama.cpp.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PING = b": ping\n"
 
 
 class ChatChunks:
-    """One stream. ``wants_usage``: a last chunk says how many tokens it took."""
+    """One stream. ``wants_usage``: a last chunk reports the token usage."""
 
     name = "chat"
 
@@ -33,45 +33,45 @@ class ChatChunks:
         self._tail = b'],"usage":null}\n\n' if wants_usage else b"]}\n\n"
         self._wants_usage = wants_usage
         self._usage: Mapping[str, Any] | None = None
-        self._said = False
+        self._has_answer = False
         self._calls: set[int] = set()
         self.over = False
 
     def opening(self) -> bytes:
-        """The chunk that says whose words follow."""
+        """The chunk with the assistant's role."""
         return self._delta({"role": "assistant", "content": ""})
 
     def entries(self, rows: list[Row]) -> bytes:
-        """The chunks of these entries, and behind the terminal one what ends the stream."""
+        """The chunks of these entries. A terminal entry also adds the end of the stream."""
         entries = decode_all([raw for _entry_id, raw in rows])
         return b"".join([self._entry(entry) for entry in entries if not self.over])
 
     def skip(self, reader: Reader) -> bool:  # noqa: ARG002 - the protocol's shape
-        """Nothing is skipped: these streams cannot be resumed."""
+        """Never skips: these streams cannot be resumed."""
         return False
 
     def heartbeat(self) -> bytes:
-        """A comment."""
+        """A comment line."""
         return PING
 
     def broken_off(self, code: str, message: str) -> bytes:
-        """An error, on which the SDKs raise."""
+        """An error event, on which the SDKs raise."""
         return self._error({"code": code, "message": message})
 
     def _entry(self, entry: dict[str, Any]) -> bytes:
         match entry["kind"]:
             case Kind.TOKEN:
-                self._said = True
+                self._has_answer = True
                 return self._delta({"content": entry["text"]})
             case Kind.REASONING:
                 return self._delta({"reasoning_content": entry["text"]})
             case Kind.TOOL_CALL:
-                self._said = True
+                self._has_answer = True
                 return self._delta({"tool_calls": [self._call(entry)]})
             case Kind.USAGE:
                 self._usage = entry
-            case Kind.RESTARTED if self._said:
-                return self._error({"code": "restarted", "message": "the answer broke off, and began anew"})
+            case Kind.RESTARTED if self._has_answer:
+                return self._error({"code": "restarted", "message": "generation was interrupted and restarted"})
             case Kind.DONE:
                 return self._end(entry["finish_reason"])
             case Kind.FAILED:
@@ -105,7 +105,7 @@ class ChatChunks:
 
 
 def completion(job: Job, answer: Answer) -> dict[str, Any]:
-    """The whole completion of an answer that is done."""
+    """The whole chat completion of a finished answer."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, **(answer.message() or {})}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
@@ -116,7 +116,7 @@ def completion(job: Job, answer: Answer) -> dict[str, Any]:
 
 
 def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A ``usage`` entry in their words."""
+    """A ``usage`` entry in OpenAI's fields."""
     if usage is None:
         return None
     return {

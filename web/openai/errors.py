@@ -1,7 +1,7 @@
-"""Errors in the shape that OpenAI's clients read: ``{"error": {"message", "type", "param", "code"}}``.
+"""Errors in OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``.
 
-https://platform.openai.com/docs/guides/error-codes. The SDKs try again by themselves after 408, 409, 429 and 5xx,
-unless ``x-should-retry`` says otherwise.
+https://platform.openai.com/docs/guides/error-codes. The SDKs retry after 408, 409, 429 and 5xx, unless
+``x-should-retry`` says otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PREFIX = "/v1/"
 
 
 def install(app: Flask) -> None:
-    """Errors under ``/v1`` have OpenAI's shape, and each answer an id of its own, which the SDKs show with them."""
+    """Use OpenAI's shape for errors under ``/v1``, and give each response an id, which the SDKs show with errors."""
     use_shape(PREFIX, OpenAIErrors())
 
     def name_it(response: Response) -> Response:
@@ -30,14 +30,14 @@ def install(app: Flask) -> None:
 
 
 class OpenAIErrors:
-    """See ``web.problems.ErrorShape``."""
+    """The ``web.problems.ErrorShape`` of ``/v1``."""
 
     def document(self, problem: Problem) -> dict[str, Any]:
-        """The error object."""
+        """The problem as an error object."""
         return error_document(problem)
 
     def response(self, problem: Problem) -> Response:
-        """The whole answer."""
+        """The HTTP response."""
         return error_response(problem)
 
 
@@ -47,14 +47,14 @@ def error_body(message: str, kind: str, code: str | None, param: str | None = No
 
 
 def error_document(problem: Problem) -> dict[str, Any]:
-    """A problem, as the error object."""
+    """A problem as an error object."""
     fields = problem.extra.get("errors") or [{}]
     status, code = _status_and_code(problem)
     return error_body(problem.detail, _kind(status), code, fields[0].get("field"))
 
 
 def error_response(problem: Problem) -> Response:
-    """A problem, as these clients expect it."""
+    """A problem as an HTTP response, with ``x-should-retry: false`` where a retry is useless or unsafe."""
     status, code = _status_and_code(problem)
     body = orjson.dumps(error_document(problem))
     response = Response(body, status=status, mimetype="application/json", headers=problem.headers)
@@ -70,7 +70,7 @@ def _status_and_code(problem: Problem) -> tuple[int, str]:
     if problem.status == 401:
         return 401, "invalid_api_key"
     code = problem.title.lower().replace(" ", "_")
-    # Their own API says 400 where ours says 422.
+    # OpenAI answers 400 where Spool's native API answers 422.
     return 400 if code == "invalid_input" and problem.status == 422 else problem.status, code
 
 
@@ -82,6 +82,6 @@ def _kind(status: int) -> str:
 
 def _worth_another_try(status: int, code: str) -> bool:
     if code == "outcome_unknown":
-        # It may have been accepted: only with a key does another try not ask twice.
+        # The job may have been accepted: without an Idempotency-Key a retry could run it twice.
         return "Idempotency-Key" in request.headers
     return status in (408, 429, 500, 502, 503)

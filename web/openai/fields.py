@@ -1,4 +1,4 @@
-"""What requests to ``/v1`` have in common: how they are checked, and the job that one becomes."""
+"""The common part of ``/v1`` requests: their fields, their validation, and the job made from one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from web.slices import in_slices
 
 
 class Asked(BaseModel):
-    """A request's body. What it does not name goes to the upstream as it is."""
+    """A request's body. Fields that it does not name go to the upstream unchanged."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -35,7 +35,7 @@ class Asked(BaseModel):
     metadata: Metadata | None = None
 
     def extras(self) -> dict[str, Any]:
-        """What the caller sent beside what is named here, without nulls: they ask for nothing."""
+        """The fields that the shape does not name, without nulls, which mean "not set"."""
         return {name: value for name, value in (self.model_extra or {}).items() if value is not None}
 
 
@@ -43,13 +43,13 @@ Request = TypeVar("Request", bound=Asked)
 
 
 def parse(shape: type[Request]) -> tuple[Request, str]:
-    """The request's body, checked, and its digest. Raises a ``Problem`` with the path of each wrong field."""
+    """The validated request body and its digest. Raises a ``Problem`` with the paths of the first wrong fields."""
     data = json_body()
     return checked(shape, data), digest(data)
 
 
 def refuse(field: str, detail: str) -> NoReturn:
-    """Raise the ``Problem`` for what Spool itself would have to do, and does not."""
+    """Raise a 422 ``Problem`` for an invalid or unsupported field."""
     raise field_problem(field, detail)
 
 
@@ -65,9 +65,9 @@ def new_job(
     ttl_s: int | None = None,
     earlier: Turns = NO_TURNS,
 ) -> NewJob:
-    """The job for this request. ``stored`` is its input without the params, and ``field`` names what of the request may
-    be too large; ``earlier`` are the turns that it goes on from by name. Raises a ``Problem``; nothing has
-    been done then."""
+    """The job for this request. ``stored`` is its input without the params. ``field`` is the field that its size is
+    attributed to. ``earlier`` holds the turns that the request continues by reference. Raises a ``Problem``, before
+    anything is written."""
     model = known_model(here, asked.model)
     new = NewJob(
         id=new_job_id(shard=0),
@@ -79,7 +79,7 @@ def new_job(
         ttl_s=ttl_s or here.settings.job_ttl_s,
         timeout_s=here.settings.job_timeout_s,
         start_s=model.start_s,
-        # These clients cannot unsay what they have.
+        # Text sent to these clients cannot be retracted.
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
     )
@@ -90,14 +90,14 @@ def new_job(
 
 @contextmanager
 def accepted(job: Job) -> Iterator[dict[str, str]]:
-    """Within it the job is there, whatever keeps its answer from this client: another try would ask twice, unless a key
-    says that it is one. Gives the headers that name the job."""
+    """Translate errors that occur after the job was accepted: they name the job, and forbid an SDK's retry without an
+    Idempotency-Key, which would submit it twice. Yields the headers that name the job. Raises ``Problem``."""
     headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
     try:
         yield headers
     except (Draining, LimitExceeded, StoreUnavailable) as exc:
         problem = problem_of(exc)
-        problem.detail += f"; the job goes on, and its answer is kept: GET /v1/responses/resp_{job.id}"
+        problem.detail += f"; the job continues, read its answer with GET /v1/responses/resp_{job.id}"
         problem.headers.update(headers)
         if "Idempotency-Key" not in request.headers:
             problem.headers["x-should-retry"] = "false"
@@ -105,7 +105,7 @@ def accepted(job: Job) -> Iterator[dict[str, str]]:
 
 
 def params_for(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model's backend gets. The demo takes what it knows, and leaves the rest as a server would."""
+    """The params for the model's backend. The demo gets those that it knows; others are ignored, as a server would."""
     if model.backend != "demo":
         return dict(params)
     known = {name: value for name, value in params.items() if name in DemoParams.model_fields}
@@ -113,8 +113,8 @@ def params_for(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def job_id_of(response_id: str, prefix: str) -> str:
-    """The job behind an id of these surfaces. Raises a 404 ``Problem``."""
+    """The job id in a response's id. Raises a 404 ``Problem`` for an id without the prefix."""
     job_id = response_id.removeprefix(prefix)
     if job_id == response_id:
-        raise Problem(404, "Not found", f"there is nothing here for you under this id; ids begin with {prefix}")
+        raise Problem(404, "Not found", f"no such job; ids begin with {prefix}")
     return job_id

@@ -1,4 +1,4 @@
-"""``/v1/models``: what can be asked, as OpenAI's clients list it."""
+"""``/v1/models``: the available models in OpenAI's shape."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("openai_models", __name__)
 @blueprint.get("/v1/models")
 @scope("models:read")
 def models() -> Response:
-    """Every model."""
+    """List all models."""
     data = [_shown(model) for model in state().models.all()]
     return json_response({"object": "list", "data": data, "has_more": False})
 
@@ -26,10 +26,10 @@ def models() -> Response:
 @blueprint.get("/v1/models/<path:name>")
 @scope("models:read")
 def model(name: str) -> Response:
-    """One model; its name may hold slashes."""
+    """Show one model; its name may contain slashes."""
     return json_response(_shown(known_model(state(), name)))
 
 
 def _shown(model: Model) -> dict[str, Any]:
-    # Nobody knows when it was made; the field must be there.
+    # The creation time is unknown, but the field is required.
     return {"id": model.name, "object": "model", "created": 0, "owned_by": model.upstream or "spool"}

@@ -1,5 +1,7 @@
-"""Responses: entries in, events out. A fold: the same log gives the same events with the same numbers on any instance,
-so that ``starting_after`` means the same everywhere, at any time.
+"""Responses: entries in, events out.
+
+It is a fold: the same log gives the same events with the same numbers on every instance. So ``starting_after`` has the
+same meaning everywhere, at any time.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ from web.openai.errors import error_body
 from web.openai.response_output import CallItem, Event, TextItem
 from web.openai.response_resource import Outcome, error_of, incomplete_details, resource, usage_of
 
-_BEGAN_ANEW = {"code": "restarted", "message": "the answer broke off, and began anew"}
+_RESTARTED = {"code": "restarted", "message": "generation was interrupted and restarted"}
 
 
 class ResponseFold:
-    """One response, made from its job's log. ``asked`` is what the request said."""
+    """One response, built from its job's log. ``asked`` holds the echoed request fields (``ResponsesRequest.echo``)."""
 
     def __init__(self, job: Job, asked: Mapping[str, Any]) -> None:
         self._job = job
@@ -37,19 +39,19 @@ class ResponseFold:
         self.over = False
 
     def opening(self) -> list[Event]:
-        """What is there before the log's first entry."""
-        created = self._said("response.created")
-        return [created, self._said("response.queued" if self._background else "response.in_progress")]
+        """The events before the log's first entry."""
+        created = self._response_event("response.created")
+        return [created, self._response_event("response.queued" if self._background else "response.in_progress")]
 
     def open_text(self, kind: str) -> TextItem | None:
-        """The item to which an entry of that kind adds nothing but a piece of text, if there is one."""
+        """The open item to which an entry of that kind only appends text, or None."""
         item = self._open
         if item is None or self.over or kind != (Kind.TOKEN if item.is_answer else Kind.REASONING):
             return None
         return item
 
     def add_all(self, raws: Sequence[bytes]) -> None:
-        """Take the next encoded entries, for the result alone. Raises ``UndecodableRecord``."""
+        """Add the next encoded entries, without making events. Raises ``UndecodableRecord``."""
         for entry in decode_all(raws):
             item = self.open_text(entry["kind"])
             if item is not None:
@@ -58,7 +60,7 @@ class ResponseFold:
                 self.add(entry)
 
     def add_run(self, run: Run) -> bool:
-        """Take entries of one kind at once. False: they must come by themselves."""
+        """Add a run of entries at once. False: nothing was added, and they must be added one by one."""
         item = self.open_text(run.kind)
         if item is not None:
             item.append(run.text)
@@ -88,34 +90,34 @@ class ResponseFold:
         return []
 
     def item(self, item_id: str) -> dict[str, Any] | None:
-        """The output item of that id."""
+        """The output item of that id, or None."""
         return next((item.item() for item in self._items if item.item_id == item_id), None)
 
     def size_of(self, item_id: str) -> int:
-        """How much text that item has, in characters."""
+        """The length of that item's text, in characters."""
         return next((item.size for item in self._items if item.item_id == item_id), 0)
 
     @property
     def size(self) -> int:
-        """How much text it has, in characters."""
+        """The length of all text, in characters."""
         return sum(item.size for item in self._items)
 
     def resource(self, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The Response object as it is now, to a request that said ``asked``."""
+        """The current Response object. ``asked`` replaces the echoed request fields."""
         self._outcome.output = [item.item() for item in self._items]
         return resource(self._job, self._asked if asked is None else asked, self._outcome)
 
     def in_progress(self) -> Event:
-        """The event that says that it goes on."""
-        return self._said("response.in_progress")
+        """The ``response.in_progress`` event."""
+        return self._response_event("response.in_progress")
 
-    def _said(self, kind: str) -> Event:
+    def _response_event(self, kind: str) -> Event:
         return {"type": kind, "response": self.resource()}
 
     def _begins(self, entry: Mapping[str, Any]) -> list[Event]:
         if entry["kind"] == Kind.RESTARTED and any(item.is_answer for item in self._items):
-            # What these clients have they cannot unsay, and a second beginning they do not understand.
-            return self._end("response.failed", "failed", entry, error=error_of(_BEGAN_ANEW))
+            # Text sent to these clients cannot be retracted, and they do not understand a second start.
+            return self._end("response.failed", "failed", entry, error=error_of(_RESTARTED))
         closing = self._close("incomplete") if entry["kind"] == Kind.RESTARTED else []
         if self._outcome.status != "queued":
             return closing
@@ -146,7 +148,7 @@ class ResponseFold:
         return [*closing, *call.begin(), *([call.add(arguments)] if arguments else [])]
 
     def _close(self, status: str) -> list[Event]:
-        """The text that is open ends. Calls stay open to the end: their pieces may come in any order."""
+        """Close the open text item. Calls stay open to the end, because their pieces may come in any order."""
         item, self._open = self._open, None
         return item.end(status) if item is not None else []
 
@@ -166,11 +168,11 @@ class ResponseFold:
         self._outcome.status, self._outcome.error = status, error
         if status == "completed":
             self._outcome.completed_at = int(datetime.fromisoformat(entry["at"]).timestamp())
-        return [*events, self._said(kind)]
+        return [*events, self._response_event(kind)]
 
 
 class ResponseStream:
-    """The events of one response as a stream, those numbered up to ``after`` left out."""
+    """The events of one response as a stream, without those numbered up to ``after``."""
 
     name = "responses"
 
@@ -181,20 +183,20 @@ class ResponseStream:
 
     @property
     def over(self) -> bool:
-        """The response has ended."""
+        """Whether the response has ended."""
         return self._fold.over
 
     def opening(self) -> bytes:
-        """The response as it was at first."""
+        """The encoded events before the log's first entry."""
         return self._encode(self._fold.opening())
 
     def entries(self, rows: list[Row]) -> bytes:
-        """The events of these entries, and the stream's end behind the last."""
+        """The events of these entries. The terminal one also adds the end of the stream."""
         data = [self._entry(entry) for entry in decode_all([raw for _entry_id, raw in rows])]
         return b"".join([*data, DONE] if self.over else data)
 
     def skip(self, reader: Reader) -> bool:
-        """Pass over a page of entries that add text alone, none of which is to be sent: each is one event."""
+        """Skip a page whose entries only add text and are all before ``starting_after``; each is one event."""
         if self._next > self._after:
             return False
         run = reader.run_ahead()
@@ -205,15 +207,15 @@ class ResponseStream:
         return True
 
     def heartbeat(self) -> bytes:
-        """A comment, and the last event of the same kind again: a comment does not wind up every client's clock. The
-        comment alone while that event is one that the client has had."""
+        """A comment and a repeated ``response.in_progress``, because some clients' timeouts ignore comments. The
+        comment alone while the client already has the event with that number."""
         if self._next - 1 < self._after:
             return PING
         return PING + _encode(self._fold.in_progress(), self._next - 1)
 
     def broken_off(self, code: str, message: str) -> bytes:
-        """An error on which the SDKs raise; the stream can be gone on with by ``starting_after``."""
-        document = error_body(f"{message}; go on with starting_after={self._next - 1}", "server_error", code)
+        """An error event, on which the SDKs raise. The stream can be resumed with ``starting_after``."""
+        document = error_body(f"{message}; resume with starting_after={self._next - 1}", "server_error", code)
         data = {"type": "error", "sequence_number": self._next - 1, **document}
         return b"event: error\ndata: " + orjson.dumps(data) + b"\n\n"
 

@@ -1,4 +1,4 @@
-"""Items of the Responses API as messages in the chat shape, which is what a conversation is kept in.
+"""Items of the Responses API, translated to and from chat messages, in which a conversation is stored.
 
 https://platform.openai.com/docs/api-reference/responses/create, and the Open Responses specification, "Items".
 """
@@ -12,9 +12,9 @@ from web.openai.fields import refuse
 from web.slices import in_slices
 
 _SHOWN = 64
-"""How much of a wrong name an answer repeats."""
+"""The most characters of a wrong name that a response repeats."""
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-# What a chat model calls the parts that are not text.
+# Content parts of the Responses API, by type, in the chat shape.
 _PARTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "input_text": lambda part: {"type": "text", "text": part["text"]},
     "output_text": lambda part: {"type": "text", "text": part["text"]},
@@ -25,7 +25,7 @@ _PARTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "input_audio": lambda part: {"type": "input_audio", "input_audio": part["input_audio"]},
     "input_video": lambda part: {"type": "video_url", "video_url": {"url": part["video_url"]}},
 }
-"""Roles and parts of the two shapes. ``developer`` is a name that only newer models know for ``system``."""
+"""Roles and parts in the chat shape. ``developer`` becomes ``system``, because only newer models know it."""
 
 Look = Callable[[str, str], Mapping[str, Any] | None]
 """Finds an item of an earlier response by its id; None if there is none. The second argument is the field that refers
@@ -33,7 +33,7 @@ to it."""
 
 
 def messages_of(items: str | Sequence[Mapping[str, Any]], look: Look) -> list[dict[str, Any]]:
-    """The messages that these input items are. Raises a ``Problem`` that names the item which is none."""
+    """The chat messages of these input items. Raises a ``Problem`` that names an invalid item."""
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
     messages: list[dict[str, Any]] = []
@@ -49,8 +49,8 @@ def messages_of(items: str | Sequence[Mapping[str, Any]], look: Look) -> list[di
 
 
 def items_of(messages: Sequence[Mapping[str, Any]], job_id: str) -> list[dict[str, Any]]:
-    """The messages of a turn as the items that they came as, each with an id. What came in as a native job's messages
-    may have any shape: what is no part or call that this API knows is shown as it is, or left out."""
+    """The input items of a turn's messages, each with an id. Messages of a native job may have any shape: unknown parts
+    are shown unchanged, malformed calls are omitted."""
     items: list[dict[str, Any]] = []
     for message in in_slices(messages):
         role, content = message["role"], message.get("content")
@@ -96,7 +96,7 @@ def _listed_part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
 def _referenced(item: Mapping[str, Any], look: Look, place: str) -> Mapping[str, Any]:
     found = look(str(item.get("id")), f"{place}.id")
     if found is None:
-        refuse(f"{place}.id", "refers to no item that is still kept here")
+        refuse(f"{place}.id", "no such item, or its response is no longer stored")
     return found
 
 
@@ -113,16 +113,16 @@ def _add(messages: list[dict[str, Any]], item: Mapping[str, Any], place: str) ->
             content = _content(item["output"], "tool", f"{place}.output")
             messages.append({"role": "tool", "tool_call_id": _text(item["call_id"]), "content": content})
         case "reasoning":
-            # What it thought in earlier turns is of no use to a chat model.
+            # Chat models take no reasoning of earlier turns.
             pass
         case str(other):
-            refuse(f"{place}.type", f"{other[:_SHOWN]!r} is nothing that Spool can give a model")
+            refuse(f"{place}.type", f"unsupported item type {other[:_SHOWN]!r}")
         case _:
             refuse(f"{place}.type", "must be text")
 
 
 def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
-    """A call belongs to the assistant's message before it, with the calls beside it."""
+    """Add a call to the assistant's message before it, beside that message's other calls."""
     function = {"name": _text(item["name"]), "arguments": _text(item["arguments"])}
     call = {"id": _text(item["call_id"]), "type": "function", "function": function}
     if not messages or messages[-1]["role"] != "assistant":
@@ -131,14 +131,14 @@ def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
 
 
 def _content(content: Any, role: str, place: str) -> Any:
-    """Text where it is nothing else: not every server takes parts from everybody."""
+    """Plain text where possible, because not every server accepts parts from every role."""
     if isinstance(content, str):
         return content
     parts = []
     for at, part in enumerate(content):
         translate = _PARTS.get(part["type"])
         if translate is None:
-            refuse(f"{place}[{at}].type", f"{part['type'][:_SHOWN]!r} is nothing that Spool can give a model")
+            refuse(f"{place}[{at}].type", f"unsupported part type {part['type'][:_SHOWN]!r}")
         parts.append(translate(part))
     texts = [_text(part["text"]) for part in parts if part["type"] == "text"]
     if len(texts) == len(parts) and (len(parts) == 1 or role != "user"):

@@ -1,4 +1,4 @@
-"""The output items of a response as they grow: what each adds to the stream, and what it is in the end.
+"""The output items of a response while they grow: their stream events and their final form.
 
 The order of events is that of https://platform.openai.com/docs/api-reference/responses-streaming.
 """
@@ -15,7 +15,7 @@ Event = dict[str, Any]
 
 
 class TextItem:
-    """A message, or what the model thought before it: an item with one part of text."""
+    """A message or reasoning item with one text part."""
 
     def __init__(self, item_id: str, index: int, *, reasoning: bool) -> None:
         self.item_id = item_id
@@ -25,42 +25,42 @@ class TextItem:
         self._status = "in_progress"
         self._name = "response.reasoning_text" if reasoning else "response.output_text"
         self._logprobs: dict[str, Any] = {} if reasoning else {"logprobs": []}
-        # What is the same in all its deltas, encoded once.
+        # The constant bytes of all its deltas, encoded once.
         before, _, behind = orjson.dumps(self._delta("")).partition(b'"delta":""')
         self._head = b'event: %b.delta\ndata: %b"delta":' % (self._name.encode(), before)
         self._tail = behind[:-1] + b',"sequence_number":%d}\n\n'
 
     @property
     def is_answer(self) -> bool:
-        """Whether a second attempt would say it twice."""
+        """Whether it is part of the answer, which a restart would repeat."""
         return not self._reasoning
 
     def begin(self) -> list[Event]:
-        """The item is there, and its part."""
+        """The events that add the item and its part."""
         part = {"type": "response.content_part.added", **self._place(), "part": self._part("")}
         return [{"type": "response.output_item.added", "output_index": self._index, "item": self._item([])}, part]
 
     def add(self, text: str) -> Event:
-        """A piece of its text."""
+        """Append text and return its delta event."""
         self._text.add(text)
         return self._delta(text)
 
     def add_encoded(self, text: str, number: int) -> bytes:
-        """A piece of its text, as the event of that number on the wire."""
+        """Append text and return its delta event, encoded with that sequence number."""
         self._text.add(text)
         return self._head + orjson.dumps(text) + self._tail % number
 
     def append(self, text: str) -> None:
-        """Some of its text, of which no event is wanted."""
+        """Append text without an event."""
         self._text.add(text)
 
     @property
     def size(self) -> int:
-        """How long its text is, in characters."""
+        """The length of its text, in characters."""
         return self._text.size
 
     def end(self, status: str) -> list[Event]:
-        """It is whole, or as whole as it gets."""
+        """Close the item with this status and return the closing events."""
         self._status = status
         text = str(self._text)
         return [
@@ -70,7 +70,7 @@ class TextItem:
         ]
 
     def item(self) -> dict[str, Any]:
-        """The item as it is now."""
+        """The current item."""
         return self._item([self._part(str(self._text))])
 
     def _delta(self, text: str) -> Event:
@@ -105,21 +105,21 @@ class CallItem:
         self._status = "in_progress"
 
     def begin(self) -> list[Event]:
-        """The call is there."""
+        """The event that adds the call."""
         return [{"type": "response.output_item.added", "output_index": self._index, "item": self.item()}]
 
     def add(self, arguments: str) -> Event:
-        """A piece of its arguments."""
+        """Append to its arguments and return the delta event."""
         self._arguments.add(arguments)
         return {"type": "response.function_call_arguments.delta", **self._place(), "delta": arguments}
 
     @property
     def size(self) -> int:
-        """How long its arguments are, in characters."""
+        """The length of its arguments, in characters."""
         return self._arguments.size
 
     def end(self, status: str) -> list[Event]:
-        """It is whole."""
+        """Close the call with this status and return the closing events."""
         self._status = status
         done = {"type": "response.function_call_arguments.done", **self._place(), "arguments": str(self._arguments)}
         return [
@@ -128,7 +128,7 @@ class CallItem:
         ]
 
     def item(self) -> dict[str, Any]:
-        """The item as it is now."""
+        """The current item."""
         return {
             "type": "function_call",
             "id": self.item_id,

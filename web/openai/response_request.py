@@ -1,4 +1,4 @@
-"""What ``POST /v1/responses`` may say, and what a chat model is asked for it."""
+"""The body of ``POST /v1/responses`` and its translation to chat completion parameters."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SAME_NAMES = (
 )
 _ECHOED = (*_SAME_NAMES, "instructions", "max_output_tokens", "max_tool_calls", "reasoning", "text", "tool_choice")
 _KEPT_S = 300
-"""How long a response is kept whose request says ``store: false``."""
+"""Seconds for which a response with ``store: false`` is kept."""
 Number = float | int
 
 
 class Tool(BaseModel):
-    """A function that the model may call. Hosted tools would be Spool's to run, and are refused."""
+    """A function that the model may call. Hosted tools are refused, because Spool does not run tools."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -38,13 +38,13 @@ class Tool(BaseModel):
     strict: bool | None = None
 
     def for_chat(self) -> dict[str, Any]:
-        """In the shape of chat completions."""
+        """The tool in the shape of chat completions."""
         function = self.model_dump(exclude={"type"}, exclude_none=True)
         return {"type": "function", "function": function}
 
 
 class ResponsesRequest(Asked):
-    """The body. Whatever it says beside these goes to the upstream as it is."""
+    """The body. Other fields go to the upstream unchanged."""
 
     input: str | Annotated[Some[dict[str, Any]], Field(max_length=10_000)]
     instructions: str | None = None
@@ -73,35 +73,33 @@ class ResponsesRequest(Asked):
     prompt: Any = None
 
     def check(self) -> None:
-        """Refuse what Spool itself would have to do, and does not."""
+        """Raise a 422 ``Problem`` for features that Spool itself does not support."""
         for at, tool in enumerate(self.tools or ()):
             if tool.type != "function":
-                refuse(
-                    f"tools[{at}].type", f"{tool.type!r} is a tool that the server would have to run: Spool runs none"
-                )
+                refuse(f"tools[{at}].type", f"{tool.type!r} is a hosted tool: Spool only supports functions")
             if tool.name is None:
                 refuse(f"tools[{at}].name", "is missing")
         if self.conversation is not None:
-            refuse("conversation", "is not kept here: use previous_response_id")
+            refuse("conversation", "is not supported: use previous_response_id")
         if self.prompt is not None:
-            refuse("prompt", "templates are not kept here: use input and instructions")
+            refuse("prompt", "templates are not supported: use input and instructions")
         if self.truncation == "auto":
-            refuse("truncation", "must be disabled: Spool drops nothing of a conversation")
+            refuse("truncation", "must be disabled: Spool does not truncate conversations")
         if self.top_logprobs or "message.output_text.logprobs" in (self.include or ()):
-            refuse("top_logprobs", "must be 0: Spool does not keep them")
+            refuse("top_logprobs", "must be 0: Spool does not store them")
 
     @property
     def ttl_s(self) -> int | None:
-        """How long to keep it from its end; None: as long as any job."""
+        """Seconds to keep the response after its end; None: the server's default for jobs."""
         return _KEPT_S if self.store is False else None
 
     def echo(self) -> dict[str, Any]:
-        """What the response says again of its request."""
-        said = {name: getattr(self, name) for name in _ECHOED if getattr(self, name) is not None}
+        """The request fields that the response repeats."""
+        echoed = {name: getattr(self, name) for name in _ECHOED if getattr(self, name) is not None}
         if self.tools:
-            said["tools"] = [tool.model_dump() for tool in self.tools]
+            echoed["tools"] = [tool.model_dump() for tool in self.tools]
         return {
-            **said,
+            **echoed,
             "background": bool(self.background),
             "store": self.store is not False,
             "previous_response_id": self.previous_response_id,
@@ -142,9 +140,9 @@ class ResponsesRequest(Asked):
             choice = _text(choice.get("mode", "auto"), "tool_choice.mode")
         elif isinstance(choice, dict):
             if choice.get("type") != "function":
-                refuse("tool_choice.type", "must be function or allowed_tools: Spool runs no tools itself")
+                refuse("tool_choice.type", "must be function or allowed_tools: Spool does not run tools")
             choice = {"type": "function", "function": {"name": _text(choice.get("name"), "tool_choice.name")}}
-        # Some servers refuse a choice where there is nothing to choose.
+        # Some servers refuse a tool_choice without tools.
         return {"tools": tools, **({"tool_choice": choice} if choice is not None else {})} if tools else {}
 
 

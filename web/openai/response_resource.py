@@ -1,4 +1,4 @@
-"""The Response object: every field that the Open Responses specification requires, null where it may be."""
+"""The Response object with every field that the Open Responses specification requires, null where allowed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNFINISHED = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 @dataclass(slots=True)
 class Outcome:
-    """How far a response has come. ``output`` are its items."""
+    """The state of a response so far. ``output`` holds its items."""
 
     status: str = "in_progress"
     output: Sequence[Mapping[str, Any]] = ()
@@ -45,12 +45,12 @@ class Outcome:
 
 
 def response_id(job: Job) -> str:
-    """The id of the response that a job is."""
+    """The response id of a job."""
     return f"resp_{job.id}"
 
 
 def resource(job: Job, asked: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """The Response object. ``asked`` is what the request said (``ResponsesRequest.echo``)."""
+    """The Response object. ``asked`` holds the echoed request fields (``ResponsesRequest.echo``)."""
     return {
         "id": response_id(job),
         "object": "response",
@@ -70,19 +70,19 @@ def resource(job: Job, asked: Mapping[str, Any], outcome: Outcome) -> dict[str, 
 
 
 def incomplete_details(finish_reason: str) -> dict[str, Any] | None:
-    """Why the model stopped, if that was not because it was done."""
+    """The reason why the model stopped early; None if it finished."""
     reason = _UNFINISHED.get(finish_reason)
     return {"reason": reason} if reason else None
 
 
 def error_of(error: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's error in one of the few codes that these clients know; ours stands in the message."""
+    """A job's error with one of the few codes that these clients know; Spool's own code is in the message."""
     code = "invalid_prompt" if error["code"] == "upstream_rejected" else "server_error"
     return {"code": code, "message": f"{error['code']}: {error['message']}"}
 
 
 def usage_of(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``usage`` entry in their words."""
+    """A ``usage`` entry in the Responses API's fields."""
     return {
         "input_tokens": entry["input_tokens"],
         "input_tokens_details": {"cached_tokens": entry.get("cached_tokens") or 0, "cache_write_tokens": 0},

@@ -1,4 +1,4 @@
-"""``/v1/responses``: a response is a job. Any can be read again, as a whole or as a stream from any event on."""
+"""``/v1/responses``: a response is a job. It can be read again, whole or as a stream from any event."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ _ITEMS_AT_MOST = 100
 @blueprint.post("/v1/responses")
 @scope("jobs:write")
 def create() -> Response:
-    """OpenAI's response: whole, as a stream, or in the background. It goes on if the client leaves."""
+    """OpenAI's response: whole, as a stream, or in the background. It continues if the client disconnects."""
     here = state()
     asked, body_digest = parse(ResponsesRequest)
     asked.check()
     with ExitStack() as place:
         if asked.stream or not asked.background:
-            # Before the job is there: a 503 says that nothing was done.
+            # Acquired before the job is written, so that a 503 means that nothing was done.
             here.hold_stream(auth.owner(), place)
         new = _new_job(here, asked, body_digest)
-        job, said = accept(here, new).job, new.input["request"]
-        fold = ResponseFold(job, said)
+        job, echo = accept(here, new).job, new.input["request"]
+        fold = ResponseFold(job, echo)
         with accepted(job) as headers:
             if asked.stream:
-                return streamed(job, ResponseStream(job, said), headers, place)
+                return streamed(job, ResponseStream(job, echo), headers, place)
             if asked.background:
-                return json_response(_now(here, job, said), 200, headers)
+                return json_response(_now(here, job, echo), 200, headers)
             if not wait_for_all(here, job, fold):
                 return Response(status=CLIENT_LEFT)
     return json_response(fold.resource(), 200, headers)
@@ -69,7 +69,7 @@ def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
         try:
             earlier = references.turns(job_id_of(asked.previous_response_id, _PREFIX), "previous_response_id")
         except (JobNotFound, JobGone) as exc:
-            detail = "there is no such response, or it is no longer kept"
+            detail = "no such response, or it is no longer stored"
             raise field_problem("previous_response_id", detail, status=404) from exc
     added = messages_of(asked.input, references.item)
     if not added and not earlier.messages:
@@ -93,36 +93,36 @@ def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
 @blueprint.get("/v1/responses/<response_id>")
 @scope("jobs:read")
 def retrieve(response_id: str) -> Response:
-    """The response as it is now; or with ``stream=true`` its events, those after ``starting_after``."""
+    """The current response; with ``stream=true``, its events after ``starting_after``."""
     here = state()
     after = request.args.get("starting_after")
     if after is not None and not _NUMBER.fullmatch(after):
         raise field_problem("starting_after", "must be the sequence_number of an event", status=400)
     job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner())
-    said = _said(here, job)
+    echo = _echo_of(here, job)
     if request.args.get("stream", "").lower() in ("true", "1"):
-        stream = ResponseStream(job, said, after=-1 if after is None else int(after))
+        stream = ResponseStream(job, echo, after=-1 if after is None else int(after))
         return streamed(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
-    return json_response(_now(here, job, said))
+    return json_response(_now(here, job, echo))
 
 
 @blueprint.post("/v1/responses/<response_id>/cancel")
 @scope("jobs:write")
 def cancel(response_id: str) -> Response:
-    """Ask for its end, in any state, any number of times; answers the response once it has ended."""
+    """Cancel the response, in any state, any number of times. Waits up to 2 s for its end, then answers it."""
     here = state()
     job = here.store.cancel(job_id_of(response_id, _PREFIX), auth.owner())
-    # Cancelled it is, whatever keeps us from seeing its end.
+    # The cancellation holds even if the end cannot be awaited.
     with suppress(TooManyStreams, StoreUnavailable):
         if not job.ended and wait_for_end(here, job, _CANCEL_S):
             job = here.store.look(job.id, job.owner, with_text=True)
-    return json_response(_now(here, job, _said(here, job)))
+    return json_response(_now(here, job, _echo_of(here, job)))
 
 
 @blueprint.delete("/v1/responses/<response_id>")
 @scope("jobs:write")
 def delete(response_id: str) -> Response:
-    """Forget a response that has ended."""
+    """Delete an ended response."""
     state().store.delete(job_id_of(response_id, _PREFIX), auth.owner())
     return json_response({"id": response_id, "object": "response", "deleted": True})
 
@@ -130,7 +130,7 @@ def delete(response_id: str) -> Response:
 @blueprint.get("/v1/responses/<response_id>/input_items")
 @scope("jobs:read")
 def input_items(response_id: str) -> Response:
-    """What it was asked in this turn, newest first unless ``order=asc``."""
+    """The input items of this turn, newest first unless ``order=asc``."""
     here = state()
     job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner())
     with here.folds.whole(presence(request.environ)) as is_wanted:
@@ -164,23 +164,23 @@ def _limit() -> int:
     return int(value)
 
 
-def _said(here: State, job: Job) -> Mapping[str, Any]:
-    said: Mapping[str, Any] = here.store.input_of(job.id).get("request") or {}
-    return said
+def _echo_of(here: State, job: Job) -> Mapping[str, Any]:
+    echo: Mapping[str, Any] = here.store.input_of(job.id).get("request") or {}
+    return echo
 
 
-def _now(here: State, job: Job, said: Mapping[str, Any]) -> dict[str, Any]:
-    """The Response object. While it runs, with its text so far, as the record has it."""
+def _now(here: State, job: Job, echo: Mapping[str, Any]) -> dict[str, Any]:
+    """The current Response object. While the job runs, it has the text so far from the record."""
     if job.status is Status.RUNNING:
         job = here.store.look(job.id, job.owner, with_text=True)
     if job.ended:
-        return _folded(here, job).resource(said)
+        return _folded(here, job).resource(echo)
     outcome = Outcome("queued" if job.status is Status.QUEUED else "in_progress")
     if job.text:
         item = TextItem(f"msg_{job.id}_0", 0, reasoning=False)
         item.add(job.text)
         outcome.output = [item.item()]
-    return resource(job, said, outcome)
+    return resource(job, echo, outcome)
 
 
 def _folded(here: State, job: Job) -> ResponseFold:
