@@ -1,1 +1,1 @@
-"""How entries get to clients: streams, waiting answers, WebSockets, and the formats that they speak."""
+"""Delivery of entries to clients: streams, long waits, WebSockets, and their formats."""

@@ -1,5 +1,7 @@
-"""A log in another protocol's words. The protocol is a ``EventAdapter``: entries in, bytes out, with what it has to
-remember in between; here is what all of them share: slots, the client's end, heartbeats, and whole answers.
+"""Streams and whole responses in another protocol's events.
+
+An ``EventAdapter`` is the stateful translation: entries in, bytes out. This module holds the parts that all adapters
+share: slots, disconnects, heartbeats and whole responses.
 """
 
 from __future__ import annotations
@@ -28,45 +30,43 @@ log = logging.getLogger("spool.web")
 
 
 class EventAdapter(Protocol):
-    """One stream of a foreign protocol. It is fed all entries of its log from the first one on, so that any instance
-    makes the same stream of the same log."""
+    """One stream of another protocol. It gets all entries of its log from the first, so that every instance makes the
+    same stream of the same log."""
 
     name: str
-    """For the metrics."""
+    """The stream's label in metrics."""
 
     def opening(self) -> bytes:
-        """What is sent at once; may be empty."""
+        """The bytes sent at once; may be empty."""
         ...
 
     def entries(self, rows: list[Row]) -> bytes:
-        """What these entries add; may be empty. Raises ``UndecodableRecord``."""
+        """The bytes for these entries; may be empty. Raises ``UndecodableRecord``."""
         ...
 
     def skip(self, reader: Reader) -> bool:
-        """Take the next page at once and move the reader over it, where nothing of it is to be sent. False, and nothing
-        taken: it must come by ``entries``. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
+        """Fold the next page at once and move the reader past it, if none of it is sent. False: nothing was read, and
+        the page must go through ``entries``. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
         ...
 
     @property
     def over(self) -> bool:
-        """It has ended by itself: nothing that comes can be said any more."""
+        """Whether the stream has ended by itself and takes no more entries."""
         ...
 
     def heartbeat(self) -> bytes:
-        """What is sent in silence."""
+        """The bytes sent after a silence."""
         ...
 
     def broken_off(self, code: str, message: str) -> bytes | None:
-        """The stream cannot go on here: this server goes away, Redis does, or entries are missing. None: the connection
-        is to be cut, which every client notices."""
+        """The last bytes of a stream that cannot continue: this process drains, Redis fails, or entries are missing.
+        None cuts the connection, which every client notices."""
         ...
 
 
-def streamed(
-    job: Job, translation: EventAdapter, headers: Mapping[str, str], place: ExitStack | None = None
-) -> Response:
-    """The job's log as a stream of events, from its beginning. ``place`` holds its slot already. Raises ``Draining``,
-    ``TooManyStreams``."""
+def streamed(job: Job, adapter: EventAdapter, headers: Mapping[str, str], place: ExitStack | None = None) -> Response:
+    """The job's log as a stream of events from its start. ``place`` holds an already acquired slot. Raises
+    ``Draining``, ``TooManyStreams``."""
     here = state()
     if place is None:
         here.refuse_streams(job.owner)
@@ -78,51 +78,53 @@ def streamed(
     with place or ExitStack() as entering:
         if place is None:
             entering.enter_context(here.slots.one(job.owner))
-        entering.enter_context(STREAMS.labels(translation.name).track_inprogress())
+        entering.enter_context(STREAMS.labels(adapter.name).track_inprogress())
         reader = entering.enter_context(here.follower.attach(job, 0, patient=True))
         peer = Peer(request.environ)
         entering.callback(peer.close)
         peer.watch(reader.wake)
         held = entering.pop_all()
-    body = _push(here.folds, reader, translation, peer, here.settings.heartbeat_s)
+    body = _push(here.folds, reader, adapter, peer, here.settings.heartbeat_s)
     response = Response(body, mimetype=sse.MEDIA_TYPE, headers=headers)
     response.call_on_close(held.close)
     return response
 
 
-def _push(folds: Folds, reader: Reader, translation: EventAdapter, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
-    yield translation.opening()
-    # A little early: the follower looks at idle readers twice a second.
+def _push(folds: Folds, reader: Reader, adapter: EventAdapter, peer: Peer, heartbeat_s: float) -> Iterator[bytes]:
+    yield adapter.opening()
+    # Half a second early, because the follower checks idle readers twice a second.
     heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
     beat_at = time.monotonic() + heartbeat_s
     while not peer.gone:
-        taken = _take(folds, reader, translation, beat_at)
+        taken = _take(folds, reader, adapter, beat_at)
         if taken.trouble is None and taken.data:
             beat_at = time.monotonic() + heartbeat_s
             if left := peer.send(taken.data):
                 yield left
-        if taken.ended or translation.over:
+        if taken.ended or adapter.over:
             return
         trouble = taken.trouble or (_DRAINING if reader.must_leave else None)
         if trouble is not None:
-            yield from _break_off(translation, peer, *trouble)
+            yield from _break_off(adapter, peer, *trouble)
             return
         if not taken.moved and not taken.waited:
             reader.tick_at = beat_at
             reader.wait()
         if time.monotonic() >= beat_at:
-            yield translation.heartbeat()
+            yield adapter.heartbeat()
             beat_at = time.monotonic() + heartbeat_s
 
 
-_DRAINING = ("server_draining", "this server is going away")
-_UNAVAILABLE = ("store_unavailable", "Redis cannot be reached or cannot answer now")
-_LOST = ("entries_missing", "a part of this answer has been lost")
+_DRAINING = ("server_draining", "this instance is draining")
+_UNAVAILABLE = ("store_unavailable", "Redis is unreachable or does not answer")
+_LOST = ("entries_missing", "entries of this answer are missing")
 
 
 class _Taken(NamedTuple):
-    """What a look at the reader gave: bytes to send, whether it moved or waited for its turn in vain, whether the log
-    ends there, and what keeps the stream from going on."""
+    """The result of one poll of the reader.
+
+    ``data`` is to be sent. ``moved``: the reader advanced. ``waited``: no turn became free in time. ``ended``: the log
+    ends here. ``trouble``: the code and message of the error that ends the stream."""
 
     data: bytes = b""
     moved: bool = False
@@ -131,35 +133,35 @@ class _Taken(NamedTuple):
     trouble: tuple[str, str] | None = None
 
 
-def _take(folds: Folds, reader: Reader, translation: EventAdapter, until: float) -> _Taken:
+def _take(folds: Folds, reader: Reader, adapter: EventAdapter, until: float) -> _Taken:
     try:
         if not reader.is_behind:
-            return _translated(reader, translation)
+            return _translated(reader, adapter)
         if not folds.enter(until - time.monotonic()):
             return _Taken(waited=True)
         try:
-            while translation.skip(reader):
+            while adapter.skip(reader):
                 if folds.is_spent:
                     return _Taken(moved=True)
-            return _translated(reader, translation)
+            return _translated(reader, adapter)
         finally:
             folds.leave()
     except StoreUnavailable:
         return _Taken(trouble=_UNAVAILABLE)
     except UndecodableRecord:
-        log.exception("log of %s cannot be read", reader.feed.job_id)
+        log.exception("cannot decode the log of job %s", reader.feed.job_id)
         return _Taken(trouble=_LOST)
 
 
-def _translated(reader: Reader, translation: EventAdapter) -> _Taken:
+def _translated(reader: Reader, adapter: EventAdapter) -> _Taken:
     rows, gap, ended = reader.take_rows(_ROWS)
     if gap is not None:
         return _Taken(trouble=_LOST)
-    return _Taken(translation.entries(rows) if rows else b"", moved=bool(rows), ended=ended)
+    return _Taken(adapter.entries(rows) if rows else b"", moved=bool(rows), ended=ended)
 
 
-def _break_off(translation: EventAdapter, peer: Peer, code: str, message: str) -> Iterator[bytes]:
-    data = translation.broken_off(code, message)
+def _break_off(adapter: EventAdapter, peer: Peer, code: str, message: str) -> Iterator[bytes]:
+    data = adapter.broken_off(code, message)
     if data is None:
         peer.cut()
     else:
@@ -167,9 +169,9 @@ def _break_off(translation: EventAdapter, peer: Peer, code: str, message: str) -
 
 
 def wait_for_all(here: State, job: Job, into: Fold) -> bool:
-    """Fold the job's log to its end, for a client that waits for the whole answer. True once it has
-    ended, False if the client left before. The caller holds a stream's slot. Raises ``Draining`` if this server has to
-    go first, ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
+    """Fold the job's log to its end, for a client that waits for the whole answer. True once it has ended, False if the
+    client disconnected before. The caller holds a stream slot. Raises ``Draining`` if this process drains first,
+    ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
     if not job.ended:
         return _fold_all(here, job, into)
     with here.folds.whole(presence(request.environ)) as is_wanted:

@@ -1,9 +1,9 @@
-"""A pushed stream, SSE or NDJSON, once its headers are out: a connection that no greenlet and no request stand behind.
+"""Live SSE and NDJSON streams after their headers: hijacked connections without a greenlet or a request.
 
-A server keeps a greenlet, its stack and all that belongs to the request for as long as an answer lasts, and passes each
-piece of it through every layer. A stream lasts for minutes and says little. So its connection is taken from the server
-(``web.server.hijack``): while the stream is live, what the follower hears is written to the socket at once. Only
-what may have to wait, for Redis or a client that is slow, has a greenlet, which ends when the stream is live again.
+A WSGI server keeps a greenlet, its stack and the request's objects for as long as a response lasts, and passes each
+piece through every layer. A stream lasts for minutes and sends little. So its connection is hijacked from the server
+(``web.server.hijack``). While the stream is live, new entries are written to the socket at once. Only work that may
+block, on Redis or on a slow client, runs in a greenlet, which ends when the stream is live again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Format(Encoder, Protocol):
-    """A pushed transport: entries, and what is not an entry, as bytes."""
+    """A pushed format: encodes entries and control events as bytes."""
 
     media_type: str
 
@@ -48,7 +48,7 @@ class Format(Encoder, Protocol):
 
 
 class LiveStream:
-    """One stream. ``begin`` gives it its connection; it ends by itself, and calls ``release`` then."""
+    """One stream. ``begin`` gives it its connection. It ends by itself, and then calls ``release``."""
 
     __slots__ = (
         "_again",
@@ -79,11 +79,11 @@ class LiveStream:
         unsent: Unsent,
     ) -> None:
         self.opening = opening
-        """What is sent with the headers."""
+        """The bytes sent with the headers."""
         self._reader = reader
         self._form = form
         self._release = release
-        # A little early: the follower looks at idle readers twice a second.
+        # Half a second early, because the follower checks idle readers twice a second.
         self._heartbeat_s = max(heartbeat_s - 0.5, heartbeat_s * 0.5)
         self._stall_s = stall_s
         self._unsent = unsent
@@ -96,9 +96,9 @@ class LiveStream:
         self._again = False
 
     def begin(self, sock: _socket.socket, *, chunked: bool, give_back: Callable[[_socket.socket], None] | None) -> None:
-        """Go on from the opening, which has been sent, on a socket that does not block. ``chunked``: HTTP/1.1's framing
+        """Continue after the opening, which has been sent, on a non-blocking socket. ``chunked``: HTTP/1.1's framing
         (RFC 9112 section 7.1); without it the end of the connection ends the body. ``give_back`` takes the socket
-        after a whole answer, for another request; without it, it is closed."""
+        after a complete response, for another request; without it, the socket is closed."""
         self._sock, self._chunked, self._give_back = sock, chunked, give_back
         self._watcher = get_hub().loop.io(sock.fileno(), _READ)
         self._watcher.start(self._readable)
@@ -107,15 +107,15 @@ class LiveStream:
         self.look()
 
     def abandon(self) -> None:
-        """End it, whatever is said or unsaid; also where it never began."""
+        """End the stream at once, without sending the rest. Works also before ``begin``."""
         self._let_go()
         sock, self._sock = self._sock, None
         if sock is not None:
             sock.close()
 
     def look(self) -> bool:
-        """Something may have changed: news, a tick, or it is time to leave. Called from the follower's greenlets, so it
-        waits for nothing."""
+        """React to new entries, a heartbeat tick or a drain. Called from the follower's greenlets, so it never
+        blocks."""
         reader = self._reader
         if self._busy:
             self._again = True
@@ -127,23 +127,23 @@ class LiveStream:
         return True
 
     def _readable(self) -> None:
-        """The client left, or said something. One that only stopped sending counts as gone: streams are for clients
-        that keep their connection whole."""
+        """The client disconnected or sent something. A half-closed connection counts as disconnected, because clients
+        of streams must keep both directions open."""
         try:
-            has_said = self._sock.recv(1, socket.MSG_PEEK)
+            received = self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:
-            has_said = b""
-        if has_said or self._busy:
-            # A pipelined request waits its turn, and must not call for ever; nor must a close, which is seen in time.
+            received = b""
+        if received or self._busy:
+            # A pipelined request stays unread, and a close while busy is handled later. Either would fire for ever.
             self._watcher.stop()
-            self._left = not has_said
+            self._left = not received
         else:
             self.abandon()
 
     def _send(self, data: bytes) -> bytes | memoryview:
-        """Send a piece; answers what the socket did not take of it."""
+        """Send a piece without blocking. Returns the part that the socket did not accept."""
         data = self._framed(data)
         try:
             sent = self._sock.send(data)
@@ -167,32 +167,32 @@ class LiveStream:
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
-        # Once, however it ends.
+        # Release once only, however the stream ends.
         release, self._release = self._release, _nothing
         release()
 
-    # What may wait, in a greenlet.
+    # Blocking work, in a greenlet.
 
     def _run(self, left: bytes | memoryview) -> None:
         self._busy = True
         gevent.spawn(self._catch_up, left)
 
     def _catch_up(self, left: bytes | memoryview) -> None:
-        """Send what is left of a piece and all that has gathered, and be live again."""
+        """Send the rest of a piece and all pending entries, then become live again."""
         try:
             self._send_all(left)
             self._go_on()
         except TimeoutError:
-            log.info("a client took nothing for %g s; its connection is reset", self._stall_s)
+            log.info("client stalled for %g s; resetting its connection", self._stall_s)
             with suppress(OSError):
                 reset_on_close(self._sock)
             self.abandon()
         except OSError:
-            # The client left.
+            # The client disconnected.
             self.abandon()
         except Exception:
-            # The boundary: nobody else would end this stream.
-            log.exception("a stream broke")
+            # The greenlet's boundary: without this the stream would never end.
+            log.exception("stream failed")
             self.abandon()
 
     def _go_on(self) -> None:
@@ -202,7 +202,7 @@ class LiveStream:
             try:
                 taken = reader.take(self._form)
             except StoreUnavailable:
-                reason, detail = "Store unavailable", "Redis cannot be reached or cannot answer now"
+                reason, detail = "Store unavailable", "Redis is unreachable or does not answer"
                 self._end(self._form.unavailable(reason, detail))
                 return
             data = self._bytes_of(taken) if taken is not None else b""
@@ -213,7 +213,7 @@ class LiveStream:
                 data = self._form.heartbeat(reader.cursor)
                 self._spoke()
             is_silent = taken is None
-            # Neither the page nor the piece without its frame is kept while the client takes its time.
+            # Free the page and the unframed piece, so that a slow client does not keep them in memory.
             del taken
             data = self._framed(data)
             self._send_all(data)
@@ -230,7 +230,7 @@ class LiveStream:
         return data + self._form.gone() if taken.gone else data
 
     def _end(self, data: bytes) -> None:
-        """The last piece; the body is whole with it."""
+        """Send the last piece, which completes the body."""
         self._send_all(self._framed(data) + (_LAST_CHUNK if self._chunked else b""))
         self._let_go()
         sock, self._sock = self._sock, None
@@ -240,7 +240,7 @@ class LiveStream:
             sock.close()
 
     def _send_all(self, data: bytes | memoryview) -> None:
-        """Send it all, each 64 KiB within the time that a client may take for a piece. Raises ``OSError``."""
+        """Send everything, each 64 KiB within the stall limit. Raises ``OSError``; ``TimeoutError`` for a stall."""
         view = memoryview(data)
         sent = self._send_now(view)
         if sent < len(view):
@@ -260,7 +260,7 @@ class LiveStream:
             wait_write(self._sock.fileno(), timeout=max(0.001, deadline.left_s))
 
     def _send_now(self, data: memoryview) -> int:
-        """How much of it was sent without waiting."""
+        """Send without blocking. Returns the number of bytes sent."""
         if not data:
             return 0
         try:
@@ -270,22 +270,22 @@ class LiveStream:
         return sent
 
     def _reset(self) -> None:
-        """End it from elsewhere: what sends sees that."""
+        """Reset the connection from another greenlet; the sender gets an error."""
         with suppress(OSError):
             reset_on_close(self._sock)
             self._sock.shutdown(socket.SHUT_RDWR)
 
 
 def _nothing() -> None:
-    """In the place of a release that has happened."""
+    """Replaces ``release`` after its call."""
 
 
 _framed: tuple[bytes, bytes] = b"", b""
 
 
 def chunk(data: bytes) -> bytes:
-    """Some bytes, but not none, as a chunk of HTTP/1.1 (RFC 9112 section 7.1). The last one is kept: the readers of a
-    log are woken one after the other, and get the very same piece."""
+    """Non-empty bytes as an HTTP/1.1 chunk (RFC 9112 section 7.1). The last one is cached, because the readers of a
+    log are woken one after the other with the identical piece."""
     global _framed
     before, framed = _framed
     if data is not before:

@@ -1,4 +1,4 @@
-"""The client at the other end of a request: whether it is still there, and what is sent to it."""
+"""The client's end of a request's connection: its presence, and sending to it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gevent.hub import get_hub
 
 _READ = 1
 _WITH_FRAME_BYTES = 64 * 1024
-"""A larger piece is not copied into its frame."""
+"""Larger pieces are not copied into their chunk frame."""
 
 
 def _peek(sock: Any) -> bytes | None:
-    """The next byte that the client has sent, left in place; ``b""`` at its end, None while there is neither."""
+    """The client's next byte, left unread; ``b""`` at end of file, None if nothing was received."""
     try:
-        # The plain socket underneath: gevent's own would wait for something to read.
+        # A plain socket on the same descriptor, because gevent's would block.
         plain = _socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
     except OSError:
         return b""
@@ -31,7 +31,7 @@ def _peek(sock: Any) -> bytes | None:
 
 
 def presence(environ: Mapping[str, Any]) -> Callable[[], bool]:
-    """Asks whether the client of this request is still there."""
+    """A function that returns whether this request's client is still connected."""
     sock = environ.get("gunicorn.socket")
     return lambda: sock is None or _peek(sock) != b""
 
@@ -39,8 +39,8 @@ def presence(environ: Mapping[str, Any]) -> Callable[[], bool]:
 class Peer:
     """The client's end of a stream's connection.
 
-    A WSGI server tells nobody that an idle client left, and only the second write to it fails. So its socket is
-    watched for becoming readable, which is how a close shows at once; it costs no greenlet and no timer.
+    A WSGI server does not report that an idle client disconnected; only the second write to it fails. So its socket is
+    watched for readability, which shows a close at once and costs no greenlet and no timer.
     """
 
     __slots__ = ("_chunked", "_sock", "_watcher")
@@ -51,14 +51,13 @@ class Peer:
         self._watcher: Any = None
 
     def send(self, data: bytes) -> bytes:
-        """Send a piece of a body of unknown length that has begun, framed as the server would (RFC 9112 section 7.1),
-        but not through the layers of WSGI, which cost as much as the rest of a token. Answers what is to be yielded
-        instead: nothing, or all of it where the socket is not to be had. Raises ``OSError`` as a write of the server's
-        would."""
+        """Send a piece of a started body of unknown length, framed as the server would (RFC 9112 section 7.1). It
+        bypasses the WSGI layers, which cost as much as the rest of a token. Returns the bytes to yield instead: none,
+        or all of them if the socket is unavailable. Raises ``OSError``, like a write by the server."""
         if self._sock is None or not data:
             return data
         if len(data) > _WITH_FRAME_BYTES:
-            # Not twice in memory while the client takes its time.
+            # Sent in parts, so that a slow client does not keep two copies in memory.
             for part in (b"%X\r\n" % len(data), data, b"\r\n") if self._chunked else (data,):
                 self._sock.sendall(part)
             return b""
@@ -70,30 +69,30 @@ class Peer:
         return b""
 
     def watch(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` when the connection is readable: the client left, or said something."""
+        """Call ``wake`` when the connection becomes readable: the client disconnected or sent something."""
         if self._sock is not None:
             self._watcher = get_hub().loop.io(self._sock.fileno(), _READ)
             self._watcher.start(wake)
 
     @property
     def gone(self) -> bool:
-        """Whether the client has closed its end. A client that only stopped sending counts as gone: streams are
-        for clients that keep their connection whole."""
+        """Whether the client disconnected. A half-closed connection counts as disconnected, because clients of streams
+        must keep both directions open."""
         if self._watcher is None:
             return False
         seen = _peek(self._sock)
         if seen:
-            # A pipelined request; it waits its turn, and must not wake the stream for ever.
+            # A pipelined request stays unread. Stop watching, or it would wake the stream for ever.
             self.close()
         return seen == b""
 
     def cut(self) -> None:
-        """Close the connection in the middle of the body: the one way to say on a bare body that it is not whole."""
+        """Close the connection within the body: the only way to mark a bare body as incomplete."""
         if self._sock is not None:
             self._sock.shutdown(_socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()

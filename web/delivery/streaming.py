@@ -1,4 +1,4 @@
-"""A log as a stream in one of the formats: what it holds, and how it begins."""
+"""Streams of a log in one of the formats: media types, resources and start."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from web.server.hijack import StreamResponse
 from web.services import state
 
 MEDIA_TYPES = (sse.MEDIA_TYPE, ndjson.MEDIA_TYPE, text.MEDIA_TYPE)
-"""What a log is streamed as; the first unless ``Accept`` asks for another."""
+"""The media types of a log's stream; the first is the default."""
 
 
 def wanted_by_submit() -> str | None:
-    """The stream that a submit asks for instead of its own answer, which is JSON; None for that."""
+    """The stream's media type that a submit requests; None for the usual JSON response."""
     wanted = best_media_type(["application/json", *MEDIA_TYPES])
     return wanted if wanted != "application/json" else None
 
 
 def attached_document(job: Job, after: int) -> dict[str, Any]:
-    """What a stream says first."""
+    """The first event of a stream."""
     return {"type": "attached", "job": job.id, "status": job.status, "after": after, "last": job.last_entry}
 
 
 def streamed(
     job: Job, after: int, media_type: str, *, submitted: bool = False, place: ExitStack | None = None
 ) -> Response:
-    """The stream itself. What it holds (slot, reader) is released when it ends, however it does; for bare text that is
-    when the response closes. ``place`` holds its slot already."""
+    """The stream's response. Its slot and reader are released when the stream ends; for bare text, when the response
+    closes. ``place`` holds an already acquired slot. Raises ``Draining``, ``TooManyStreams``."""
     here = state()
     if place is None:
         here.refuse_streams(job.owner)
@@ -71,7 +71,7 @@ def streamed(
 
 
 def head_response(media_type: str, headers: Mapping[str, str]) -> Response:
-    """The answer to HEAD for a stream: nothing begins, and its length is not known."""
+    """The response to HEAD for a stream: it starts nothing, and its length is unknown."""
     response = Response(mimetype=media_type, headers=headers)
     response.automatically_set_content_length = False
     return response
@@ -91,6 +91,6 @@ def _text_body(job: Job, after: int, reader: Reader, peer: Peer) -> Iterator[byt
     if job.status is Status.SUCCEEDED and after == job.last_entry:
         return iter(())
     if after == 0:
-        # From the beginning: that of the attempt that counts.
+        # A reader from the beginning starts at the current attempt.
         reader.cursor = job.attempt_first - 1
-    return text.stream_text(state().folds, reader, peer, state().settings.heartbeat_s, said=after > 0)
+    return text.stream_text(state().folds, reader, peer, state().settings.heartbeat_s, has_text=after > 0)

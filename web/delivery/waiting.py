@@ -1,4 +1,4 @@
-"""Waiting for a job's end on behalf of one client."""
+"""The wait of one client for a job's end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from web.services import State
 
 
 def wait_for_end(here: State, job: Job, wait_s: float) -> bool:
-    """Whether the job ends within that time, as far as this client waits. Raises ``TooManyStreams``,
-    ``StoreUnavailable``."""
+    """Whether the job ends within ``wait_s``. Stops early if the client disconnects or this process drains. Raises
+    ``TooManyStreams``, ``StoreUnavailable``."""
     until = time.monotonic() + wait_s
     peer = Peer(request.environ)
     with here.slots.one(job.owner), here.follower.attach(job, job.last_entry) as reader, closing(peer):

@@ -1,9 +1,8 @@
-"""What every WebSocket route shares (RFC 6455): the checks before the upgrade, whole frames, close codes.
+"""The common part of all WebSocket routes (RFC 6455): checks before the upgrade, whole frames, close codes.
 
-simple-websocket does the handshake; ``websocket_input`` reads. What is sent goes out as frames encoded here, each
-written whole: its own ``send`` ignores how much the socket took (its issue 45), which under gevent tears frames of a
-slow reader. The socket that it gets is therefore one whose ``send`` is ``sendall`` under a lock, so that its pings and
-the entries never mix.
+simple-websocket does the handshake; ``websocket_input`` reads. Frames are encoded here and written whole.
+simple-websocket's own ``send`` ignores partial writes (its issue 45), which under gevent truncates frames to a slow
+reader. So it gets a socket whose ``send`` is ``sendall`` under a lock: its pings and the entries never interleave.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ _UNREAD_BYTES = 128 * 1024
 SUBPROTOCOLS = ("spool.json", "spool.text")
 _SUBPROTOCOLS_READ = 100
 _LINGER_S = 2.0
-"""How long a peer may take to close its end."""
+"""Seconds to wait for the peer's close."""
 _LINGER_BYTES = 256 * 1024
-"""How much it may still send meanwhile."""
+"""The most bytes to discard during that wait."""
 
 
 class WholeFrames:
@@ -57,12 +56,12 @@ class WholeFrames:
         self._lock = RLock()
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send all of ``data``; whoever else wants to send waits."""
+        """Send all of ``data``; other senders wait."""
         with self._lock:
             try:
                 self._sock.sendall(data)
             except BaseException:
-                # A part of it may be out: nothing may follow it.
+                # A part may have been sent, so nothing may follow it.
                 with suppress(OSError):
                     reset_on_close(self._sock)
                     self._sock.shutdown(socket.SHUT_RDWR)
@@ -70,19 +69,20 @@ class WholeFrames:
         return len(data)
 
     def send_now(self, data: bytes) -> bytes | memoryview:
-        """Send what can be sent without waiting; what is left, or all of it if the socket broke, is for ``send``."""
+        """Send without blocking. Returns the rest for ``send``: all of it if another sender is busy or the socket
+        failed."""
         if self._lock.locked():
             return data
         try:
-            # The time that it may wait, which is gevent's own argument.
+            # The third argument is gevent's timeout.
             sent = self._sock.send(data, 0, 0.0)
         except OSError:
             return data
         return memoryview(data)[sent:]
 
     def close(self) -> None:
-        """Close after the peer has. Closing while something of it is unread would reset the connection, and the
-        close frame that says why would be lost (RFC 6455 section 7.1.1)."""
+        """Close after the peer has. Closing with its data unread would reset the connection and lose the close frame
+        with the reason (RFC 6455 section 7.1.1)."""
         deadline, left = Deadline.after(_LINGER_S), _LINGER_BYTES
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
@@ -92,7 +92,7 @@ class WholeFrames:
                 if not data:
                     break
                 left -= len(data)
-                # A client that sends all the time would never make this wait.
+                # Yield, because a client that sends without pause would never make this block.
                 gevent.sleep(0)
         self._sock.close()
 
@@ -101,20 +101,20 @@ class WholeFrames:
 
 
 class Signal(threading.Event):
-    """simple-websocket's event for incoming messages, which also wakes whoever waits for entries."""
+    """simple-websocket's event for incoming messages; ``on_set`` also wakes the greenlet that waits for entries."""
 
     def __init__(self) -> None:
         super().__init__()
         self.on_set: Callable[[], None] = lambda: None
 
     def set(self) -> None:
-        """A message came, or the connection closed."""
+        """Signal a message or the end of the connection."""
         super().set()
         self.on_set()
 
 
 OPTIONS = {"subprotocols": SUBPROTOCOLS, "event_class": Signal, "thread_class": Reading}
-"""What simple-websocket is told."""
+"""The options for simple-websocket."""
 
 
 def frame(payload: bytes) -> bytes:
@@ -130,9 +130,9 @@ def frame(payload: bytes) -> bytes:
 def socket_route(
     app: Flask, path: str, needed: str, serve: Callable[..., None], *, takes_prompts: bool = False
 ) -> None:
-    """A WebSocket route that closes with the code of whatever ends it. Before the upgrade, while a status can still
-    be sent: the credential (as for every route), Origin, and the caps. A message may be 64 KiB, and where the route
-    ``takes_prompts`` as large as the body of a submit."""
+    """Register a WebSocket route, which closes with the code of the error that ends it. The credential (as for every
+    route), Origin and limits are checked before the upgrade, while an HTTP status can still be sent. A message may have
+    64 KiB, or with ``takes_prompts`` the size of a submit's body."""
 
     @wraps(serve)
     def view(ws: Any, **values: str) -> None:
@@ -150,10 +150,10 @@ def socket_route(
         except (StoreUnavailable, TooManyStreams) as exc:
             close(ws, 1013, type(exc).__name__)
         except (ConnectionClosed, OSError):
-            # The client left, or takes nothing.
+            # The client disconnected or stalled.
             ws.connected = False
         except Exception:
-            # The boundary: after the upgrade nobody else can say it in the protocol's words.
+            # The boundary: after the upgrade no error handler can answer in the protocol.
             log.exception("unexpected")
             close(ws, 1011, "internal error")
         ws.thread.wake()
@@ -182,28 +182,29 @@ def _check_upgrade(here: State) -> None:
 
 
 def _prepare(here: State, message_bytes: int) -> None:
-    """What simple-websocket gets of the request: of the headers those that it needs and that have been checked, since
-    it answers none that it cannot parse. No extension: what deflates a message to a thousandth of its size would be
-    inflated before its size is known."""
+    """Prepare the request for simple-websocket. It keeps only the headers that the handshake needs and that have been
+    checked, because simple-websocket sends no answer to headers that it cannot parse. It accepts no extension, because
+    a message deflated to a thousandth of its size would be inflated before its size is known."""
     environ, protocols = request.environ, request.headers.get("Sec-WebSocket-Protocol", "")
     key = request.headers["Sec-WebSocket-Key"].strip()
     for name in [name for name in environ if name.startswith("HTTP_")]:
         del environ[name]
     environ.update(HTTP_HOST="localhost", HTTP_CONNECTION="Upgrade", HTTP_UPGRADE="websocket")
     environ.update(HTTP_SEC_WEBSOCKET_VERSION="13", HTTP_SEC_WEBSOCKET_KEY=key)
-    asked = (name.strip() for name in protocols.split(",", _SUBPROTOCOLS_READ)[:_SUBPROTOCOLS_READ])
-    if chosen := next((name for name in asked if name in SUBPROTOCOLS), None):
+    offered = (name.strip() for name in protocols.split(",", _SUBPROTOCOLS_READ)[:_SUBPROTOCOLS_READ])
+    if chosen := next((name for name in offered if name in SUBPROTOCOLS), None):
         environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = chosen
-    # What is not read waits in the kernel, which would take megabytes.
+    # Bounds the unread bytes in the kernel, which would otherwise buffer megabytes.
     environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD_BYTES)
     environ[INPUT] = InputLimits(message_bytes, here.settings.stall_s, here.websocket_input)
     environ["gunicorn.socket"] = WholeFrames(environ["gunicorn.socket"])
 
 
 def _check_handshake() -> None:
-    """RFC 6455 section 4.2.1; what wsproto finds wrong in it comes too late for an answer."""
+    """Check RFC 6455 section 4.2.1, because wsproto reports its errors too late for an HTTP response."""
     if request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
-        raise Problem(426, "Upgrade required", "this is a WebSocket", headers={"Sec-WebSocket-Version": "13"})
+        detail = "Sec-WebSocket-Version must be 13"
+        raise Problem(426, "Upgrade required", detail, headers={"Sec-WebSocket-Version": "13"})
     try:
         key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -213,8 +214,8 @@ def _check_handshake() -> None:
 
 
 def received(ws: Any, refuse: Callable[[Problem], None]) -> Iterator[dict[str, Any]]:
-    """The JSON objects that have come, one at a time. ``refuse`` gets what is wrong with one that is more than is
-    allowed. Raises ``Closed`` for what is no JSON object."""
+    """The received JSON objects, one at a time. ``refuse`` gets the problem of one that exceeds the bounds. Raises
+    ``Closed`` for a message that is not a JSON object."""
     while ws.input_buffer:
         raw = ws.input_buffer.take()
         if not raw.lstrip().startswith(b"{"):
@@ -223,7 +224,7 @@ def received(ws: Any, refuse: Callable[[Problem], None]) -> Iterator[dict[str, A
             message = json_text.load(raw)
         except json_text.Refused as exc:
             if isinstance(exc.__cause__, orjson.JSONDecodeError):
-                raise Closed(1007, "send JSON") from exc
+                raise Closed(1007, "send valid JSON") from exc
             refuse(field_problem("body", str(exc)))
         else:
             yield message

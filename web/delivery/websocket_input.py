@@ -1,8 +1,8 @@
-"""The input of a WebSocket, read within bounds (RFC 6455).
+"""Bounded input of a WebSocket (RFC 6455).
 
-simple-websocket reads as fast as its client sends, into a list without end. ``Reading`` replaces its loop: it reads
-4 KiB at a time, lets others run in between, and reads nothing while messages wait for the route. So TCP holds back a
-client that sends faster than its messages are dealt with.
+simple-websocket reads as fast as its client sends, into an unbounded list. ``Reading`` replaces its loop: it reads
+4 KiB at a time, yields in between, and does not read while the inbox is full. So TCP's flow control slows down a client
+that sends faster than its messages are handled.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PING_S = 25.0
 _READ = 1
 _READ_BYTES = 4096
 _FRAMES_AT_ONCE = 32
-"""Frames that are parsed before others run: 4 KiB may be 682 of them."""
+"""Frames parsed before a yield: 4 KiB may hold 682 frames."""
 
 INPUT = "spool.websocket_input"
-"""Where a request's environment has its ``InputLimits``."""
+"""The key of ``InputLimits`` in a request's environment."""
 
 
 class Reading(threading.Thread):
-    """simple-websocket's ``thread_class``. ``target`` is the loop that it replaces, a method of the socket."""
+    """simple-websocket's ``thread_class``. ``target`` is the replaced loop, a method of the WebSocket."""
 
     def __init__(self, target: Any) -> None:
         super().__init__(daemon=True)
@@ -45,16 +45,16 @@ class Reading(threading.Thread):
         self._has_more = False
 
     def run(self) -> None:
-        """Read until either end closes. Nothing of the input is kept then."""
+        """Read until either end closes, then discard the input."""
         ws = self._ws
-        # Of the thread that runs this: a hub's watchers are its own.
+        # Created here, because a watcher belongs to the hub of the thread that runs this.
         watcher = get_hub().loop.io(ws.sock.fileno(), _READ)
         try:
             self._read(watcher)
         except Closed as closed:
             close(ws, closed.code, closed.reason)
         except (OSError, LocalProtocolError):
-            # The client left, or sends after its end.
+            # The client disconnected, or sent data after its close.
             pass
         finally:
             watcher.stop()
@@ -67,28 +67,28 @@ class Reading(threading.Thread):
             ws.sock.close()
 
     def give_up(self) -> None:
-        """Receive no more: this socket has made no progress for the longest, and others need the memory."""
+        """Stop receiving: the shared memory is full, and this socket has made no progress for the longest."""
         self._gave_up = True
         self._changed.set()
 
     def wake(self) -> None:
-        """Look at the socket again: it has been closed here."""
+        """Check the socket again, after this end closed it."""
         self._changed.set()
 
     def _read(self, watcher: Any) -> None:
         ws, ping_at = self._ws, time.monotonic() + PING_S
         while ws.connected:
             if self._gave_up:
-                raise Closed(1013, "large messages take up all the memory for them, come back")
+                raise Closed(1013, "out of memory for large messages; retry later")
             now = time.monotonic()
             if self._inbox.is_full:
-                # A pong may be behind what is not read.
+                # The pong may be behind unread data.
                 ping_at = now + PING_S
                 self._wait(watcher, None)
                 continue
             late_at = self._late_at()
             if now >= late_at:
-                raise Closed(1008, f"a message must come within {self._limits.message_s:g} s")
+                raise Closed(1008, f"message not complete within {self._limits.message_s:g} s")
             if now >= ping_at:
                 self._ping()
                 ping_at = now + PING_S
@@ -107,7 +107,8 @@ class Reading(threading.Thread):
         return float("inf") if began_at is None else began_at + self._limits.message_s
 
     def _wait(self, watcher: Any, for_input_s: float | None) -> bool:
-        """Wait for input for so many seconds, or for whatever else changes. Whether there is input."""
+        """Wait up to ``for_input_s`` for input (None: ignore input), or for another change. Returns whether there is
+        input."""
         self._is_readable = False
         if for_input_s is not None:
             watcher.start(self._readable, watcher)
@@ -123,12 +124,12 @@ class Reading(threading.Thread):
 
     def _ping(self) -> None:
         if not self._ws.pong_received:
-            raise Closed(1008, "no pong came")
+            raise Closed(1008, "no pong received")
         self._ws.pong_received = False
         self._ws.sock.send(self._ws.ws.send(Ping()))
 
     def _parse(self) -> None:
-        """Take the next frames of what has come, but not more than may wait."""
+        """Handle the next received frames, until the inbox is full."""
         ws, reply = self._ws, bytearray()
         frames = 0
         for event in ws.ws.events():
@@ -144,19 +145,19 @@ class Reading(threading.Thread):
             ws.sock.send(reply)
 
     def _take(self, event: Any) -> bytes:
-        """Take one frame, or a part of one; the answer to it."""
+        """Handle one frame or a part of one. Returns the reply."""
         ws = self._ws
         match event:
             case TextMessage():
                 self._add(event)
             case BytesMessage():
-                raise Closed(1003, "send text")
+                raise Closed(1003, "send text frames")
             case Ping():
                 return ws.ws.send(event.response())  # type: ignore[no-any-return]
             case Pong():
                 ws.pong_received = True
             case CloseConnection():
-                # The client's own, or what wsproto finds wrong.
+                # The client's close, or a protocol error found by wsproto.
                 ws.close_reason, ws.close_message = event.code, event.reason
                 ws.connected = False
                 return ws.ws.send(event.response())  # type: ignore[no-any-return]
@@ -172,12 +173,12 @@ class Reading(threading.Thread):
         self._changed.set()
 
     def _count(self) -> None:
-        """Count this socket's input in what all sockets hold."""
+        """Report this socket's input bytes to the shared limit."""
         self._limits.uploads.hold(self, len(self._assembly) + self._inbox.size)
 
 
 def close(ws: Any, code: int, reason: str) -> None:
-    """Close this end, if it is open."""
+    """Close this end if it is open."""
     if ws.connected:
         with suppress(OSError, LocalProtocolError):
             ws.close(code, reason)

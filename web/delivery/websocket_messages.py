@@ -1,4 +1,4 @@
-"""The messages of one WebSocket's client, put together and waiting, within bounds."""
+"""Bounded assembly and queueing of one WebSocket client's messages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from web.limits.uploads import Uploads
 
 _WAITING = 32
-"""Messages that may wait before no more is read."""
+"""The most queued messages before reading stops."""
 _WAITING_BYTES = 64 * 1024
 
 
 class Closed(Exception):
-    """This end closes: RFC 6455 close ``code`` and why."""
+    """Close the WebSocket with an RFC 6455 close ``code`` and ``reason``."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -23,7 +23,7 @@ class Closed(Exception):
 
 
 class InputLimits:
-    """What one socket may send: messages of ``most`` bytes, each within ``message_s``; ``uploads`` is shared."""
+    """The limits of one socket: ``most`` bytes a message, each within ``message_s`` seconds; ``uploads`` is shared."""
 
     def __init__(self, most: int, message_s: float, uploads: Uploads) -> None:
         self.most = most
@@ -32,11 +32,11 @@ class InputLimits:
 
 
 class Assembly:
-    """A message that comes in pieces: frames, or parts of one."""
+    """A message assembled from pieces: frames, or parts of one."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.began_at: float | None = None
-        """When the first piece came; None where none has."""
+        """When the first piece was received; None before it."""
         self._most = most
         self._clock = clock
         self._pieces = bytearray()
@@ -45,9 +45,9 @@ class Assembly:
         return len(self._pieces)
 
     def add(self, data: bytes, *, finished: bool) -> bytes | None:
-        """The message, if it is whole with this piece. Raises ``Closed`` if it is too large."""
+        """The message, if this piece completes it; otherwise None. Raises ``Closed`` if it is too large."""
         if len(self._pieces) + len(data) > self._most:
-            raise Closed(1009, f"a message may have {self._most} bytes")
+            raise Closed(1009, f"message larger than {self._most} bytes")
         if finished and not self._pieces:
             self.began_at = None
             return data
@@ -61,17 +61,17 @@ class Assembly:
         return message
 
     def clear(self) -> None:
-        """Forget what has come."""
+        """Discard the pieces."""
         self.began_at = None
         self._pieces = bytearray()
 
 
 class Inbox:
-    """Whole messages that wait for the route. ``on_take`` is called after each that was taken."""
+    """Complete messages queued for the route. ``on_take`` is called after each ``take``."""
 
     def __init__(self, on_take: Callable[[], None]) -> None:
         self.size = 0
-        """Their bytes."""
+        """The bytes of the queued messages."""
         self._messages: deque[bytes] = deque()
         self._on_take = on_take
 
@@ -80,11 +80,11 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """No more is to be read now."""
+        """Whether reading must stop."""
         return len(self._messages) >= _WAITING or self.size >= _WAITING_BYTES
 
     def put(self, message: bytes) -> None:
-        """One more."""
+        """Append a message."""
         self._messages.append(message)
         self.size += len(message)
 
@@ -96,6 +96,6 @@ class Inbox:
         return message
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Discard all messages."""
         self._messages.clear()
         self.size = 0

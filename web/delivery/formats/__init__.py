@@ -1,1 +1,1 @@
-"""Formats: entries in, bytes out. They hold no socket and do not wait."""
+"""Formats: entries in, bytes out, without sockets or waits."""

@@ -1,7 +1,7 @@
-"""Newline-delimited JSON: one entry per line. What is not an entry has ``type`` and never ``kind``.
+"""Newline-delimited JSON: one entry per line. Lines that are not entries have ``type`` and never ``kind``.
 
-In silence a space is sent, which proxies take for a sign of life. It becomes the first character of the next line,
-where JSON allows it (RFC 8259 section 2). An empty line would say as much, and many readers of lines fail on it.
+The heartbeat is a space, which keeps proxies from timing out. It becomes the first character of the next line, where
+JSON allows it (RFC 8259 section 2). An empty line would also do, but many line readers fail on it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ MEDIA_TYPE = "application/x-ndjson"
 
 
 class Ndjson:
-    """The format. ``pings``: a line in silence instead, for clients that want to see that the server is there.
-    ``announced``: the first line says which job this is, for those who submitted with the same request."""
+    """The format. ``pings``: the heartbeat is a line, for clients that want to see it. ``announced``: the first line
+    names the job, for a stream that answers a submit."""
 
     media_type = MEDIA_TYPE
 
@@ -30,27 +30,27 @@ class Ndjson:
         return raw + b"\n"
 
     def opening(self, attached: dict[str, Any]) -> bytes:
-        """The line that names the job, or nothing."""
+        """The line that names the job; empty unless ``announced``."""
         return orjson.dumps(attached) + b"\n" if self._announced else b""
 
     def gap(self, gap: Gap) -> bytes:
-        """Entries are missing."""
+        """The line that reports missing entries."""
         return orjson.dumps({"type": "gap", **gap.public()}) + b"\n"
 
     def gone(self) -> bytes:
-        """Nothing comes after the gap, not even a terminal entry, and coming back would not change that."""
+        """The line that ends a log without a terminal entry: nothing follows the gap, and a reconnect is useless."""
         return b'{"type":"gone"}\n'
 
     def heartbeat(self, last: int) -> bytes:
-        """A ping line, for those who asked for it; else white space."""
+        """A ping line with ``pings``; otherwise a space."""
         return orjson.dumps({"type": "ping", "last": last}) + b"\n" if self._pings else b" "
 
     def reconnect(self) -> bytes:
-        """This server is going away."""
+        """The line that ends the stream of a draining process; the client reconnects."""
         return b'{"type":"reconnect"}\n'
 
     def unavailable(self, reason: str, detail: str) -> bytes:
-        """Something passing is in the way."""
+        """The line that reports a temporary failure."""
         return orjson.dumps({"type": "unavailable", "reason": reason, "detail": detail}) + b"\n"
 
 
@@ -59,4 +59,4 @@ FORMATS = {
     for pings in (False, True)
     for announced in (False, True)
 }
-"""One object per shape, so that entries are encoded once for all streams of it."""
+"""One object per variant, so that entries are encoded once for all its streams."""

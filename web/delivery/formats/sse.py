@@ -2,8 +2,8 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 
-What is ours: the first event is ``attached`` (not ``open``, which EventSource fires itself) and has no id; ``id:`` is
-the cursor; ``retry:`` is random per connection, so that readers who lost a server do not come back all at once.
+Spool's conventions: the first event is ``attached`` (not ``open``, which EventSource fires itself) and has no id.
+``id:`` is the cursor. ``retry:`` is random per connection, so that the readers of a lost server reconnect spread out.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ class Sse:
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (entry_id, kind_of(raw), raw)
 
     def opening(self, attached: dict[str, Any]) -> bytes:
-        """What is sent at once, so that a proxy which buffers shows itself."""
+        """The first event, sent at once, so that a buffering proxy is noticed."""
         return b"retry: %d\n%b" % (random.randint(600, 1800), _event("attached", attached))
 
     def gap(self, gap: Gap) -> bytes:
-        """Entries are missing. The id stands just before the first one that is left, so that a reconnect goes on
-        there; with nothing left, at the log's end."""
+        """The event that reports missing entries. Its id is just before the first remaining entry, so that a reconnect
+        continues there; with none remaining, it is the log's end."""
         return b"id: %d\n%b" % (gap.before, _event("gap", {"type": "gap", **gap.public()}))
 
     def gone(self) -> bytes:
-        """Nothing to say: the gap's id stands at the log's end, and a reconnect from there gets 204, or 410."""
+        """Empty: the gap's id is the log's end, and a reconnect from there gets 204 or 410."""
         return b""
 
     def heartbeat(self, last: int) -> bytes:
-        """A comment, which no client sees but every proxy."""
+        """A comment, which proxies see and clients ignore."""
         return b": %d\n\n" % last
 
     def reconnect(self) -> bytes:
-        """This server is going away: come back, to another one."""
+        """The event that ends the stream of a draining process; the client reconnects to another one."""
         return b"retry: %d\n%b" % (random.randint(50, 500), _event("reconnect", {"type": "reconnect"}))
 
     def unavailable(self, reason: str, detail: str) -> bytes:
-        """Something passing is in the way; the client's own retry mends it."""
+        """The event that reports a temporary failure; the client's own retry follows."""
         document = {"type": "unavailable", "reason": reason, "detail": detail}
         return b"retry: %d\n%b" % (random.randint(1500, 2800), _event("unavailable", document))
 
@@ -64,7 +64,7 @@ SSE = Sse()
 
 
 def unavailable_response(reason: str, detail: str) -> Response:
-    """What an EventSource gets instead of a 429 or 503, either of which would end it for good."""
+    """A 200 response in place of a 429 or 503, either of which would stop an EventSource for good."""
     return Response(SSE.unavailable(reason, detail), mimetype=MEDIA_TYPE, headers=HEADERS)
 
 

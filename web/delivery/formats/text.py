@@ -1,8 +1,8 @@
-"""The bare text: the tokens' text and nothing else.
+"""Bare text: the tokens' text and nothing else.
 
-Text cannot be unsaid, and has no place for an error. So a body ends whole only with ``done``; when the job fails, is
-cancelled, is restarted after text was sent, or entries are missing, the connection is cut in the middle of the body,
-which every HTTP client reports. A reader that comes to a restarted job from the beginning gets the current attempt.
+Sent text cannot be retracted, and has no place for an error. So a body is complete only after ``done``. If the job
+fails, is cancelled, restarts after text was sent, or entries are missing, the connection is cut within the body, which
+every HTTP client reports. A reader from the beginning of a restarted job gets the current attempt.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _ROWS = 500
 
 
 class Cut(Exception):
-    """The text cannot go on."""
+    """The text cannot continue."""
 
 
-def text_of(rows: list[Row], *, said: bool) -> tuple[bytes, bool]:
-    """What the rows add to the text, and whether the answer is whole. Raises ``Cut`` where it cannot go on;
-    ``said``: text was sent before."""
+def text_of(rows: list[Row], *, has_text: bool) -> tuple[bytes, bool]:
+    """The rows' text, and whether it completes the answer. ``has_text``: text was sent before. Raises ``Cut`` if the
+    text cannot continue."""
     parts: list[str] = []
     for entry in decode_all([raw for _entry_id, raw in rows]):
         match entry["kind"]:
             case Kind.TOKEN:
                 parts.append(entry["text"])
-            case Kind.RESTARTED if said:
+            case Kind.RESTARTED if has_text:
                 raise Cut
             case Kind.RESTARTED:
                 parts.clear()
@@ -45,28 +45,28 @@ def text_of(rows: list[Row], *, said: bool) -> tuple[bytes, bool]:
 
 
 class CutAfter(Cut):
-    """The text ends here, unfinished: ``data`` is what there was."""
+    """The text ends incomplete; ``data`` is its last part."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
         self.data = data
 
 
-def stream_text(folds: Folds, reader: Reader, peer: Peer, heartbeat_s: float, *, said: bool) -> Iterator[bytes]:
-    """The bytes of a ``text/plain`` stream. ``said``: the client has text already, from before its cursor."""
-    # gunicorn sends the headers with the first piece, and a silent job must not hold them back.
+def stream_text(folds: Folds, reader: Reader, peer: Peer, heartbeat_s: float, *, has_text: bool) -> Iterator[bytes]:
+    """The bytes of a ``text/plain`` stream. ``has_text``: the client already has text, from before its cursor."""
+    # gunicorn sends the headers with the first piece, and a silent job must not delay them.
     yield b""
     try:
         while not peer.gone:
             rows, gap, ended = folds.take_rows(reader, _ROWS)
             if gap is not None:
                 raise Cut
-            data, whole = text_of(rows, said=said)
+            data, whole = text_of(rows, has_text=has_text)
             has_moved = bool(rows)
-            # Not kept beside the text while the client takes its time.
+            # Free the rows, so that a slow client does not keep them in memory beside the text.
             del rows
             if data:
-                said = True
+                has_text = True
                 yield data
             if whole:
                 return

@@ -27,12 +27,12 @@ def entry(entry_id: int, kind: Kind, **fields: object) -> bytes:
 @given(st.lists(TEXT, max_size=10))
 def test_tokens(texts: list[str]) -> None:
     """The text is the tokens' text and nothing else."""
-    assert text_of(rows(*tokens(1, *texts)), said=False) == ("".join(texts).encode(), False)
+    assert text_of(rows(*tokens(1, *texts)), has_text=False) == ("".join(texts).encode(), False)
 
 
 def test_nothing() -> None:
     """No entries add nothing."""
-    assert text_of([], said=True) == (b"", False)
+    assert text_of([], has_text=True) == (b"", False)
 
 
 def test_other_kinds() -> None:
@@ -47,30 +47,30 @@ def test_other_kinds() -> None:
         entry(7, Kind.CONTINUED, attempt=2, reason="x"),
         *tokens(8, "b"),
     ]
-    assert text_of(rows(*others), said=True) == (b"ab", False)
+    assert text_of(rows(*others), has_text=True) == (b"ab", False)
 
 
 def test_done() -> None:
     """Only with ``done`` the text is whole."""
-    assert text_of(rows(*tokens(1, "a"), done(2)), said=True) == (b"a", True)
+    assert text_of(rows(*tokens(1, "a"), done(2)), has_text=True) == (b"a", True)
 
 
 @pytest.mark.parametrize("kind", [Kind.FAILED, Kind.CANCELLED])
 def test_any_other_end(kind: Kind) -> None:
     """With any other end, what there was is sent, and then the connection is cut."""
     with pytest.raises(CutAfter) as caught:
-        text_of(rows(*tokens(1, "a", "b"), entry(3, kind)), said=False)
+        text_of(rows(*tokens(1, "a", "b"), entry(3, kind)), has_text=False)
     assert caught.value.data == b"ab"
 
 
 def test_restart_after_text_was_sent() -> None:
     """Text that was sent cannot be unsaid."""
     with pytest.raises(Cut) as caught:
-        text_of(rows(*tokens(1, "a"), entry(2, Kind.RESTARTED, attempt=2, reason="x"), *tokens(3, "b")), said=True)
+        text_of(rows(*tokens(1, "a"), entry(2, Kind.RESTARTED, attempt=2, reason="x"), *tokens(3, "b")), has_text=True)
     assert not isinstance(caught.value, CutAfter)
 
 
 def test_restart_before_text_was_sent() -> None:
     """Text that was not sent yet is left out when the job was restarted."""
     restarted = entry(2, Kind.RESTARTED, attempt=2, reason="x")
-    assert text_of(rows(*tokens(1, "a"), restarted, *tokens(3, "b")), said=False) == (b"b", False)
+    assert text_of(rows(*tokens(1, "a"), restarted, *tokens(3, "b")), has_text=False) == (b"b", False)
