@@ -1,1 +1,1 @@
-"""How much one process carries at a time: streams, connections, bytes in reception and bytes unsent."""
+"""Limits of one process: streams, connections, bytes being received and bytes unsent."""

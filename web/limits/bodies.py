@@ -1,14 +1,14 @@
-"""How large a request's body may be."""
+"""The size limit of a request's body."""
 
 from __future__ import annotations
 
 _JOB_BODY_FACTOR = 4
-"""How many times the prompt's limit the body of a request for one job may have: escapes make text up to three times as
-long, and some of what a client sends is not kept."""
+"""The body limit of a request for one job, as a multiple of the prompt limit: escapes make text up to three times as
+long, and some client data is not stored."""
 _JOB_BODY_BESIDE = 65_536
-"""And so many bytes beside, for names and metadata."""
+"""Bytes added to it, for names and metadata."""
 
 
 def job_bytes(max_body_bytes: int, max_prompt_bytes: int) -> int:
-    """How large the JSON text of one job may be."""
+    """The most bytes of one job's JSON text."""
     return min(max_body_bytes, _JOB_BODY_FACTOR * max_prompt_bytes + _JOB_BODY_BESIDE)

@@ -1,4 +1,4 @@
-"""How many streams and connections a process carries."""
+"""The limits of streams and connections in a process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _OWN_FILES = 50
 
 
 def connections_for(max_streams: int) -> int:
-    """How many connections a process takes at a time: room beside the streams, so that /livez answers however many
-    there are, within the files that it may open. Some of those are its own, for Redis, the broker and what it reads;
-    those that streams have taken from the server do not count here."""
+    """The most concurrent connections of a process. There is room beside the streams, so that /livez answers under full
+    load. They stay within the limit of open files, minus the process's own files for Redis, the broker and reading.
+    Connections that streams have hijacked do not count here."""
     return max(1, min(max_streams + _BESIDE, _files() - _OWN_FILES - streams_for(max_streams)))
 
 
 def streams_for(max_streams: int) -> int:
-    """How many of them may be streams."""
+    """The most concurrent streams of a process, within the limit of open files."""
     return max(1, min(max_streams, (_files() - _OWN_FILES) // 2))
 
 
@@ -32,8 +32,8 @@ def _files() -> int:
 
 
 class StreamSlots:
-    """At most ``limit`` streams at a time in this process, and at most ``owner_limit`` of one owner (None: as many).
-    Other processes count their own."""
+    """Slots for at most ``limit`` concurrent streams in this process, and ``owner_limit`` of one owner (None: the same).
+    Each process counts only its own."""
 
     def __init__(self, limit: int, owner_limit: int | None = None) -> None:
         self.limit = limit
@@ -42,7 +42,7 @@ class StreamSlots:
         self._by_owner: Counter[str] = Counter()
 
     def refuse_when_full(self, owner: str) -> None:
-        """Raise ``TooManyStreams`` or ``OwnerStreamsFull`` if there is no slot for this owner now."""
+        """Raise ``TooManyStreams`` or ``OwnerStreamsFull`` if this owner cannot get a slot now."""
         if self.taken >= self.limit:
             raise TooManyStreams("stream limit reached in this process", retry_after_s=2.0)
         if self._by_owner[owner] >= self.owner_limit:
@@ -51,7 +51,7 @@ class StreamSlots:
 
     @contextmanager
     def one(self, owner: str) -> Iterator[None]:
-        """Hold a slot. Raises ``TooManyStreams`` or ``OwnerStreamsFull`` at once when there is none."""
+        """Hold a slot. Raises ``TooManyStreams`` or ``OwnerStreamsFull`` at once if none is free."""
         self.refuse_when_full(owner)
         self.taken += 1
         self._by_owner[owner] += 1

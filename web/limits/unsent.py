@@ -1,8 +1,8 @@
-"""The bytes that wait in one process for clients to take them, whatever the route.
+"""The unsent bytes of one process, over all routes.
 
-An answer that a client does not take is kept in memory until it does, or until the stall limit. So all of them
-together are bounded: beyond the limit the connection whose client took nothing for the longest is reset. A client that
-takes what it asked for is hardly ever that one, however many others take nothing.
+A response to a slow client stays in memory until the client reads it, or until the stall limit. So their total is
+bounded: beyond the limit, the connection whose client has read nothing for the longest is reset. A client that reads is
+hardly ever reset, however many others stall.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable
 log = logging.getLogger("spool.web")
 
 PIECE_BYTES = 64 * 1024
-"""So much must be taken within the stall limit, and counts as progress."""
+"""The bytes that a client must read within the stall limit; each such piece counts as progress."""
 _LOG_AGAIN_S = 60.0
 
 
 class Waiting:
-    """What waits on one connection. ``reset`` ends the connection; its sender sees that."""
+    """The unsent bytes of one connection. ``reset`` ends the connection; its sender gets an error."""
 
     __slots__ = ("count", "reset")
 
@@ -29,18 +29,18 @@ class Waiting:
 
 
 class Unsent:
-    """At most ``limit`` bytes at a time, or one answer that is larger."""
+    """The unsent bytes of all connections: at most ``limit``, or one larger response."""
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self.total = 0
         self._clock = clock
         self._waiting: dict[Waiting, None] = {}
-        """The one without progress for the longest first."""
+        """Ordered by last progress, the oldest first."""
         self._logged_at = float("-inf")
 
     def begin(self, count: int, reset: Callable[[], None]) -> Waiting:
-        """So many bytes wait from now on. Resets others beyond the limit."""
+        """Register ``count`` unsent bytes. Resets other connections beyond the limit."""
         waiting = Waiting(count, reset)
         self._waiting[waiting] = None
         self.total += count
@@ -49,13 +49,13 @@ class Unsent:
         return waiting
 
     def proceed(self, waiting: Waiting) -> None:
-        """The client took a piece. The memory is free only with the last one."""
+        """Record progress: the client read a piece. Its memory is freed only with the last piece."""
         if waiting in self._waiting:
             del self._waiting[waiting]
             self._waiting[waiting] = None
 
     def end(self, waiting: Waiting) -> None:
-        """They wait no more, however that came."""
+        """Unregister the bytes, sent or not. Does nothing after a reset."""
         if waiting in self._waiting:
             del self._waiting[waiting]
             self.total -= waiting.count
@@ -65,4 +65,4 @@ class Unsent:
         waiting.reset()
         if self._clock() - self._logged_at >= _LOG_AGAIN_S:
             self._logged_at = self._clock()
-            log.warning("%d bytes wait for clients to take them; those that take nothing are reset", self.limit)
+            log.warning("limit of %d unsent bytes reached; resetting the connections stalled longest", self.limit)

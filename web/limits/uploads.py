@@ -1,7 +1,7 @@
-"""The requests and messages that a process is receiving: how much memory they hold, and which is given up for it.
+"""The memory limit of incomplete requests and messages in one process.
 
-Many that stop half-way would fill the memory, and one that arrives shall not have to wait for them. So the bytes of all
-are bounded: beyond the limit the one without progress for the longest is given up.
+Many stalled uploads would fill the memory, and others must not wait for them. So their total is bounded: beyond the
+limit, the upload without progress for the longest is dropped.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Protocol
 from web.problems import Problem
 
 OWN_BYTES = 16 * 1024
-"""Of each, these do not count: what is small arrives, however many large ones there are."""
+"""The bytes of each upload that do not count, so that small uploads always succeed beside large ones."""
 _PROGRESS_BYTES = 16 * 1024
-"""A client that has sent so much more has made progress; a byte now and then is none."""
+"""The bytes that count as progress; an occasional byte does not."""
 
 
 class Upload(Protocol):
-    """What is being received."""
+    """A request or message being received."""
 
     def give_up(self) -> None:
-        """Receive no more of it."""
+        """Stop receiving it."""
         ...
 
 
@@ -30,20 +30,20 @@ class _Held:
     def __init__(self) -> None:
         self.counted = 0
         self.progress_at = OWN_BYTES
-        """The size that is the next progress."""
+        """The size at which the next progress is recorded."""
 
 
 class Uploads:
-    """At most ``limit`` bytes in what is not whole, beyond ``OWN_BYTES`` of each."""
+    """All incomplete uploads: at most ``limit`` bytes, not counting ``OWN_BYTES`` of each."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.counted = 0
         self._held: dict[Upload, _Held] = {}
-        """Of those that count; the one without progress for the longest first."""
+        """The counted uploads, ordered by last progress, the oldest first."""
 
     def hold(self, upload: Upload, size: int) -> None:
-        """So many bytes of it are in memory now. Gives up others beyond the limit, or this one."""
+        """Record that ``size`` bytes of the upload are in memory. Beyond the limit, drops others or this one."""
         counted = max(0, size - OWN_BYTES)
         if not counted:
             self.end(upload)
@@ -60,13 +60,13 @@ class Uploads:
             victim.give_up()
 
     def end(self, upload: Upload) -> None:
-        """None of it is in memory, or all of it is with the application."""
+        """Stop counting the upload: its memory is free, or it is complete."""
         held = self._held.pop(upload, None)
         if held is not None:
             self.counted -= held.counted
 
 
 def too_many() -> Problem:
-    """The answer to a request that was given up."""
-    detail = "this server receives too many large requests at once, and nothing of this one came for the longest"
+    """The problem for a dropped upload."""
+    detail = "too many large requests at once, and this one made no progress for the longest; retry"
     return Problem(503, "Too many requests in reception", detail, headers={"Retry-After": "1"})

@@ -1,1 +1,1 @@
-"""Everything that depends on the internals of gunicorn and gevent: connections, their requests, their processes."""
+"""The code that depends on gunicorn's and gevent's internals: connections, requests, processes."""

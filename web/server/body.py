@@ -1,7 +1,7 @@
-"""The body of a request, as ``wsgi.input``: read within limits of time and size, while other greenlets run.
+"""Request bodies as ``wsgi.input``, read within limits of time and size, while other greenlets run.
 
-Nothing of it is read before the application asks, and a client that waits for ``100 Continue`` is asked for it only
-then. What the application leaves unread decides whether the connection can carry another request.
+Nothing is read before the application reads, and ``100 Continue`` is sent only then. The unread rest decides whether
+the connection can carry another request.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from web.problems import Problem
 from web.server.source import Source, TooSlow
 
 DRAIN_BYTES = 64 * 1024
-"""A body that was not wanted is read to its end if it is no larger; else the connection closes."""
+"""The largest rest of an unread body that is drained. Beyond it, the connection closes."""
 DRAIN_S = 2.0
 _LINE_BYTES = 256
 _TRAILER_BYTES = 8 * 1024
 _FREE_CHUNKS = 4096
 _CHUNK_BYTES = 16
-"""Beyond the first few thousand, chunks must hold so many bytes on average: each of them costs as much as its size."""
+"""The least average size of chunks after the first ``_FREE_CHUNKS``, because each chunk has a fixed cost."""
 _PIECE_BYTES = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -39,7 +39,7 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n"
 
 
 class RequestBody(io.RawIOBase):
-    """What both framings share. ``total_s``: from the first read by the application to the end."""
+    """The common part of both framings. ``total_s`` is the time limit from the application's first read to the end."""
 
     def __init__(self, source: Source, uploads: Uploads, *, total_s: float, expects_continue: bool) -> None:
         super().__init__()
@@ -50,22 +50,22 @@ class RequestBody(io.RawIOBase):
         self._expects_continue = expects_continue
         self._broke = False
         self._size = source.head_bytes
-        """Of what has come of the request."""
+        """The bytes of the request received so far."""
         self.on_begin: Callable[[], None] = _nothing
-        """Called when the application begins to read."""
+        """Called when the application starts to read."""
         self.on_end: Callable[[], None] = _nothing
-        """Called when nothing more is received for it."""
+        """Called when receiving ends, complete or not."""
 
-    # io.RawIOBase makes readline and iteration of this.
+    # io.RawIOBase builds readline and iteration on this.
     def readable(self) -> bool:
-        """It can be read."""
+        """Always True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most ``size`` bytes, as soon as there are some; without a size, all that is left. None at the end.
+        """At most ``size`` bytes, as soon as some are available; without a size, all the rest. Empty at the end.
 
-        Raises a 408 or 503 ``Problem``, ``ParseException`` for a body that is malformed, and ``OSError`` for a
-        connection that broke."""
+        Raises a 408 or 503 ``Problem``, ``ParseException`` for a malformed body, and ``OSError`` for a broken
+        connection."""
         if size < 0:
             return self.readall()
         if self.is_whole or not size:
@@ -75,7 +75,7 @@ class RequestBody(io.RawIOBase):
             data = self._next(size)
         except TooSlow:
             self._break_off()
-            detail = f"the body did not arrive within {self._total_s:g} s, or nothing of it came for too long"
+            detail = f"the body did not arrive within {self._total_s:g} s, or stalled for too long"
             raise Problem(408, "Request timeout", detail) from None
         except BaseException:
             self._break_off()
@@ -89,7 +89,7 @@ class RequestBody(io.RawIOBase):
 
     @property
     def received(self) -> int:
-        """How many bytes of the request have been read, its head included."""
+        """The bytes of the request read so far, including its head."""
         return self._size
 
     def _begin(self) -> None:
@@ -111,12 +111,12 @@ class RequestBody(io.RawIOBase):
         self.on_end()
 
     def give_up(self) -> None:
-        """Receive no more of it."""
+        """Stop receiving the request."""
         self._source.give_up()
 
     def leave(self) -> bool:
-        """Read what the application left, if that is little. False where it is not: what comes next on the connection
-        is unknown then."""
+        """Drain the unread rest if it is small. False if it is not drained: the next bytes on the connection are then
+        not a request."""
         self._uploads.end(self)
         if self.is_whole:
             return True
@@ -132,12 +132,12 @@ class RequestBody(io.RawIOBase):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of it is left to read."""
+        """Whether the whole body has been read."""
         raise NotImplementedError
 
     @property
     def can_be_left(self) -> bool:
-        """Whether ``leave`` may be able to read it to its end. A client that waits to be asked for it may never send
+        """Whether ``leave`` may be able to drain the rest. A client that waits for ``100 Continue`` may never send
         it."""
         return self.is_whole or not (self._broke or self._expects_continue)
 
@@ -146,7 +146,7 @@ class RequestBody(io.RawIOBase):
 
 
 class LengthBody(RequestBody):
-    """A body of an announced length (RFC 9112 section 6.2)."""
+    """A body with Content-Length (RFC 9112 section 6.2)."""
 
     def __init__(self, length: int, source: Source, uploads: Uploads, **options: Any) -> None:
         super().__init__(source, uploads, **options)
@@ -154,12 +154,12 @@ class LengthBody(RequestBody):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of it is left to read."""
+        """Whether the whole body has been read."""
         return not self._left
 
     @property
     def can_be_left(self) -> bool:
-        """Little of it is left."""
+        """Whether the rest is small enough to drain."""
         return super().can_be_left and self._left <= DRAIN_BYTES
 
     def _next(self, size: int) -> bytes:
@@ -171,9 +171,9 @@ class LengthBody(RequestBody):
 
 
 class ChunkedBody(RequestBody):
-    """A body in chunks (RFC 9112 section 7.1). Extensions and trailers are skipped.
+    """A chunked body (RFC 9112 section 7.1). Extensions and trailers are skipped.
 
-    gunicorn's own decoder copies all that was received once for each chunk, which makes tiny ones quadratic.
+    gunicorn's own decoder copies all received data once per chunk, which makes tiny chunks quadratic.
     """
 
     def __init__(self, source: Source, uploads: Uploads, **options: Any) -> None:
@@ -182,7 +182,7 @@ class ChunkedBody(RequestBody):
         self._at = 0
         self._left = 0
         self._between = b""
-        """What must come before the next size line: the end of the chunk before."""
+        """The bytes required before the next size line: the end of the previous chunk."""
         self._chunks = 0
         self._bytes = 0
         self._ready = bytearray()
@@ -190,7 +190,7 @@ class ChunkedBody(RequestBody):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of it is left to read."""
+        """Whether the whole body has been read."""
         return self._ended and not self._ready
 
     def _next(self, size: int) -> bytes:
@@ -204,22 +204,22 @@ class ChunkedBody(RequestBody):
         return data
 
     def _decode(self) -> None:
-        """Decode what was received, or receive more."""
+        """Decode received data, or receive more."""
         if self._left:
             self._take_content()
         elif not self._raw.startswith(self._between, self._at):
             if len(self._raw) - self._at >= len(self._between):
                 raise ChunkMissingTerminator(self._raw[self._at : self._at + 2])
             self._receive()
-        elif found := _SIZE_LINE.match(self._raw, self._at + len(self._between)):
-            self._begin_chunk(int(found[1], 16), found.end())
+        elif size_line := _SIZE_LINE.match(self._raw, self._at + len(self._between)):
+            self._begin_chunk(int(size_line[1], 16), size_line.end())
         elif len(self._raw) - self._at > _LINE_BYTES or b"\n" in self._raw[self._at + len(self._between) :]:
             raise InvalidChunkSize(self._raw[self._at : self._at + 20])
         else:
             self._receive()
 
     def _take_content(self) -> None:
-        """The content of this chunk and of all that follow in the piece; a chunk costs one turn of the loop."""
+        """Decode the content of this chunk and of all following ones in the piece, one loop iteration each."""
         if self._at >= len(self._raw):
             self._receive()
         while self._left and self._at < len(self._raw):
@@ -227,11 +227,11 @@ class ChunkedBody(RequestBody):
             self._ready += content
             self._at += len(content)
             self._left -= len(content)
-            if self._left or not (found := _SIZE_LINE.match(self._raw, self._at + 2)):
+            if self._left or not (size_line := _SIZE_LINE.match(self._raw, self._at + 2)):
                 break
             if not self._raw.startswith(b"\r\n", self._at):
                 raise ChunkMissingTerminator(self._raw[self._at : self._at + 2])
-            self._begin_chunk(int(found[1], 16), found.end())
+            self._begin_chunk(int(size_line[1], 16), size_line.end())
 
     def _begin_chunk(self, size: int, at: int) -> None:
         self._at, self._left, self._between = at, size, b"\r\n"
@@ -243,8 +243,8 @@ class ChunkedBody(RequestBody):
             self._skip_trailers()
 
     def _skip_trailers(self) -> None:
-        """Read to the end of the body; what follows it belongs to the next request."""
-        # The end of the size line is the first half of the empty line that ends a body without trailers.
+        """Read to the end of the body. The bytes after it belong to the next request."""
+        # Without trailers, the size line's end is the first half of the empty line that ends the body.
         self._at -= 2
         skipped_from = self._at
         while (end := self._raw.find(b"\r\n\r\n", self._at)) < 0:
@@ -256,9 +256,9 @@ class ChunkedBody(RequestBody):
         self._raw, self._at, self._ended = b"", 0, True
 
     def _receive(self) -> None:
-        # Never past the content of a chunk that is known to be larger: what is received beyond it is copied.
+        # Do not receive past the content of a large chunk, because bytes beyond it are copied.
         size = max(_PIECE_BYTES, self._left)
-        # What was decoded is not kept while the rest is waited for.
+        # Free the decoded bytes before waiting for the rest.
         self._raw, self._at = self._raw[self._at :], 0
         self._raw += self._received(size)
 
@@ -270,4 +270,4 @@ class ChunkedBody(RequestBody):
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """The default callback: does nothing."""

@@ -1,4 +1,4 @@
-"""A client's socket that says when its client does not take what is sent, and counts what waits for that."""
+"""A client's socket that reports stalls and counts its unsent bytes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from web.server.sockets import reset_on_close
 
 
 class ClientSocket(gevent.socket.socket):
-    """``on_stall`` is called when ``sendall`` has to wait, and ``on_proceed`` when it is done then. What waits counts
-    in ``unsent``."""
+    """Calls ``on_stall`` when ``sendall`` blocks, and ``on_proceed`` once it is done. Blocked bytes count in
+    ``unsent``."""
 
     on_stall: Callable[[], None]
     on_proceed: Callable[[], None]
@@ -23,29 +23,30 @@ class ClientSocket(gevent.socket.socket):
 
     @classmethod
     def of(cls, sock: Any, unsent: Unsent) -> Self:
-        """The same connection; ``sock`` has none any more."""
+        """Take over the connection of ``sock``, which is detached."""
         client = cls(sock.family, sock.type, sock.proto, sock.detach())
         client.unsent = unsent
         return client
 
     def reset(self) -> None:
-        """End the connection, and throw away what the kernel holds of the answer."""
+        """Reset the connection and discard the unsent data in the kernel."""
         with suppress(OSError):
             reset_on_close(self)
             self.shutdown(socket.SHUT_RDWR)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all of it, each 64 KiB within the socket's timeout."""
+        """Send everything, each 64 KiB within the socket's timeout. Raises ``OSError``; ``TimeoutError`` for a
+        stall."""
         view = memoryview(data)
         try:
-            # The time that it may wait, which is gevent's own argument.
+            # The third argument is gevent's timeout.
             sent = self.send(view, flags, 0.0)  # type: ignore[call-arg]
         except BlockingIOError:
             sent = 0
         if sent == len(view):
             return
         self.on_stall()
-        # All of it, not what is left: it is one object.
+        # Count all of it, not only the rest, because it is one object in memory.
         waiting = self.unsent.begin(len(view), self.reset)
         try:
             for at in range(sent, len(view), PIECE_BYTES):

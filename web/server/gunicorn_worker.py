@@ -1,8 +1,9 @@
-"""gunicorn's gevent worker, with bounds on what a client may do to it: how long it may take for a request, how much of
-one is read, how long it may take nothing of an answer, and how many connections may wait for their clients.
+"""gunicorn's gevent worker with limits for clients.
 
-gunicorn has none of these. It would drain a body that was not wanted for as long as it comes, without a turn for other
-greenlets; and a client that sends nothing, stops reading, or whose machine is gone would hold its connection for ever.
+The limits are: the time and size of a request, the time that a client may stall while it is sent a response, and the
+number of connections that wait for their clients. gunicorn has none of them. It would drain an unread body of any
+length without yielding to other greenlets. A client that is silent, stops reading or loses its network would hold its
+connection for ever.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ _UNSENT_BYTES = 64 * 1024
 _BEAT_S = 0.5
 _DRAIN_CHECK_S = 0.1
 _IDLE_WHILE_DRAINING_S = 2.0
-"""How long a kept connection may be without a request once the process stops. One that is used gets its answer, and is
-told that it was the last; one that is not used for so long is hardly used just when it is closed."""
+"""Seconds that a kept-alive connection may stay idle once the process stops. A request on it is answered with
+``Connection: close``. After so long an idle time, a request is unlikely to arrive just when the connection closes."""
 _LINGER_S = 2.0
 _LINGER_BYTES = 16 * 1024 * 1024
-"""So much of a body that was not wanted is read and forgotten before its connection closes, so that its client gets the
-answer."""
+"""The most bytes of an unread body that are discarded before its connection closes, so that its client gets the
+response."""
 _UPLOADS = 8
-"""Bodies of the largest size that may be held at a time while they are received."""
+"""The memory for bodies being received, in bodies of the largest size."""
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -66,17 +67,17 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._turns = Turns()
         self._uploads = Uploads(_UPLOADS * settings.max_body_bytes)
         self._requests: dict[Any, tuple[Any, Any]] = {}
-        """The request that is answered on each connection, and the client's address."""
+        """The current request of each connection, and the client's address."""
 
     def load_wsgi(self) -> None:
-        """The application, and what takes streams out of it."""
+        """Load the application and wrap it in ``Hijack``."""
         super().load_wsgi()
         app: Any = self.wsgi
         self.app_state: State = app.extensions["spool"]
         self.wsgi: Any = Hijack(app, self)
 
     def run(self) -> None:
-        """Serve. When told to stop, answer what has come, let streams end, and close what is idle."""
+        """Serve until stopped. Then answer pending requests, let streams end, and close idle connections."""
         servers = [self._server(sock) for sock in self.sockets]
         while self.alive:
             self.notify()
@@ -84,7 +85,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         for server in servers:
             _accept_the_rest(server)
             server.close()
-        # The master kills what is not gone by then.
+        # The master kills this process if it has not exited by then.
         deadline = Deadline.after(max(0.0, self.cfg.graceful_timeout - 1))
         hang_up = Deadline.after(min(_IDLE_WHILE_DRAINING_S, deadline.left_s))
         while (self.app_state.slots.taken or self._table.open) and not deadline.passed:
@@ -104,49 +105,48 @@ class Worker(GeventWorker):  # type: ignore[misc]
         return server
 
     def is_already_handled(self, respiter: Any) -> bool:
-        """A connection that was given away is not read from any more."""
+        """Stop reading from a hijacked connection. Raises ``StopIteration``, which is gunicorn's way to do so."""
         if respiter is ALREADY_HANDLED:
             raise StopIteration
         return False
 
     def give(self, sock: Any, stream: Stream, *, chunked: bool) -> None:
-        """Begin the stream on the connection, which gunicorn finds closed then."""
+        """Hand the connection to the stream; gunicorn then finds its socket closed."""
         request, addr = self._requests[sock]
-        # What came of another request together with this one is not passed on: its client sees the connection close,
-        # and asks again.
-        may_go_on = self.cfg.keepalive and not request.should_close() and not request.unreader.take_buffered()
+        # The bytes of a pipelined request are lost, so the connection closes after the stream and its client retries.
+        is_reusable = self.cfg.keepalive and not request.should_close() and not request.unreader.take_buffered()
         plain = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
         plain.setblocking(False)
-        stream.begin(plain, chunked=chunked, give_back=partial(self._take_back, addr) if may_go_on else None)
+        stream.begin(plain, chunked=chunked, give_back=partial(self._take_back, addr) if is_reusable else None)
 
     def _take_back(self, addr: Any, plain: _socket.socket) -> None:
-        # Also while the process stops: the client was not told that no request may follow.
+        # Also while the process stops, because the client got no ``Connection: close``.
         client = gevent.socket.socket(plain.family, plain.type, plain.proto, plain.detach())
         gevent.spawn(self.handle, client, client, addr, is_kept=True)
 
     def handle(self, listener: Any, client: Any, addr: Any, *, is_kept: bool = False) -> None:  # noqa: ARG002 - gunicorn's
-        """One connection. ``is_kept``: it has carried a request before."""
+        """Serve one connection. ``is_kept``: it has carried a request before."""
         sock = ClientSocket.of(client, self.app_state.unsent)
         connection = Connection(sock, addr)
         sock.on_stall = partial(self._table.stall, connection)
         sock.on_proceed = partial(self._table.proceed, connection)
         self._table.enter()
         try:
-            # It may be closed by now; whoever reads from it will see.
+            # The connection may be closed by now; the next read then fails.
             with suppress(OSError):
                 hold_little(sock)
                 ask_when_quiet(sock, self._stall_s)
             self._serve(connection, addr, is_kept=is_kept)
         except (OSError, NoMoreData):
-            log.debug("a client left", exc_info=True)
+            log.debug("client disconnected", exc_info=True)
         finally:
             self._table.leave(connection)
             sock.close()
-            # They know the connection, which knows the socket.
+            # Break the reference cycle through the connection to the socket.
             del sock.on_stall, sock.on_proceed
 
     def _serve(self, connection: Connection, addr: Any, *, is_kept: bool) -> None:
-        """Its requests, one after the other."""
+        """Serve the connection's requests, one after the other."""
         source = Source(connection.sock, self._turns)
         for number in count(1):
             if not self._await_request(connection, source, is_kept=is_kept or number > 1):
@@ -155,8 +155,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 return
 
     def _answer(self, connection: Connection, source: Source, addr: Any, number: int) -> bool:
-        """One request. Whether another one may follow."""
-        # It has begun to arrive, and does not wait for its client here.
+        """Serve one request. Returns whether another one may follow."""
+        # The request has begun to arrive, so the connection does not wait for its client here.
         self._table.proceed(connection)
         ROUNDS.enter()
         self._table.receive(connection)
@@ -169,18 +169,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
             lingers = not request.body.is_whole
         except OSError:
             raise
-        except Exception as exc:  # noqa: BLE001 - the boundary: each is answered, and logged if it is a fault of ours
+        except Exception as exc:  # noqa: BLE001 - the boundary: each is answered, and logged if it is a server error
             self._refuse(connection, source, exc)
         finally:
-            # The request knows its source: what it holds would wait for a search through all objects.
+            # Break the reference cycle of request and source, or their memory would wait for the garbage collector.
             source.request = request = None
-        # Only here, where no trace of an exception holds what came of the request.
+        # Only here, because a traceback would keep the request's data in memory before.
         if lingers:
             self._linger(connection, source)
         return False
 
     def _exchange(self, connection: Connection, request: BoundedRequest, addr: Any) -> bool:
-        """The answer to a request. Whether what comes next on the connection is another one."""
+        """Answer a request. Returns whether the next bytes on the connection are another request."""
         request.body.on_begin = partial(self._table.receive, connection)
         request.body.on_end = partial(self._table.proceed, connection)
         self._table.proceed(connection)
@@ -191,7 +191,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         return False
 
     def _await_request(self, connection: Connection, source: Source, *, is_kept: bool) -> bool:
-        """Whether a request begins to arrive in time."""
+        """Wait for a request. Returns whether one begins to arrive in time."""
         self._table.idle(connection)
         if not is_kept:
             within_s = self._limits.headers_s
@@ -204,20 +204,20 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _refuse(self, connection: Connection, source: Source, exc: Exception) -> None:
         request = source.request
         if not isinstance(exc, (ParseException, Problem, TooSlow)):
-            log.error("a request failed: %s", getattr(request, "path", None), exc_info=exc)
+            log.error("request failed: %s", getattr(request, "path", None), exc_info=exc)
         answer = refusal(exc, getattr(request, "method", None), getattr(request, "path", None))
         connection.sock.settimeout(self._stall_s)
         connection.sock.sendall(answer)
 
     def _linger(self, connection: Connection, source: Source) -> None:
         if connection.sock.fileno() >= 0:
-            # It has its answer: any other connection may have its place.
+            # The client has its response, so the connection may be evicted.
             self._table.idle(connection)
             source.linger(_LINGER_BYTES, _LINGER_S)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """One request: its body has to come, and its answer to be taken, piece by piece within the limit. Between
-        requests gunicorn's own ``keepalive`` counts."""
+        """Serve one request. Each piece of its body must arrive, and each piece of its response be read, within the
+        stall limit. Between requests, gunicorn's ``keepalive`` applies. Raises ``StopIteration`` after a stall."""
         limit(sock, self._stall_s)
         self._requests[sock] = req, addr
         if self._table.is_crowded:
@@ -225,10 +225,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         try:
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
-            log.info("a client took nothing for %g s; its connection is reset", self._stall_s)
+            log.info("client stalled for %g s; resetting its connection", self._stall_s)
             with suppress(OSError):
                 reset_on_close(sock)
-            # As after an answer that was the connection's last.
+            # As after the last response of a connection.
             raise StopIteration from None
         finally:
             del self._requests[sock]
@@ -236,31 +236,31 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
 
 def _accept_the_rest(server: StreamServer) -> None:
-    """Take in the connections that the kernel has accepted: they would be reset when the socket closes."""
+    """Accept the connections in the kernel's queue, which would be reset when the socket closes."""
     while not server.full() and (accepted := server.do_read()):
         server.do_handle(*accepted)
 
 
 def hold_little(sock: socket.socket) -> None:
-    """Let the kernel take little more than what is on its way to the client: else a slow reader is known as one only
-    after 4 MB, and a few hundred of them use up what the machine has for all connections."""
+    """Limit the unsent data in the kernel. Otherwise a slow reader shows only after 4 MB, and a few hundred of them use
+    up the machine's memory for all connections."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
 def ask_when_quiet(sock: socket.socket, stall_s: float) -> None:
-    """Let the kernel ask a client on whose stream nothing comes whether it is there."""
+    """Enable TCP keepalive, so that the kernel detects a dead client of a silent stream."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # macOS has other names for these, and asks after two hours.
+    # macOS has other names for these; its default is two hours.
     if hasattr(socket, "TCP_KEEPIDLE"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(stall_s / 2)))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, round(stall_s / 6)))
 
 
 def limit(sock: Any, stall_s: float | None) -> None:
-    """Bound each send and receive; and let the kernel give up a client that acknowledges nothing for so long: that
-    its network is gone is not seen by sends, which succeed until the buffer is full."""
+    """Limit each send and receive to ``stall_s``; None removes the limit. The kernel also drops a client that
+    acknowledges nothing for so long: sends do not notice a lost network until the buffer is full."""
     sock.settimeout(stall_s)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # The connection may be closed by now.
+        # The connection may already be closed.
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round((stall_s or 0) * 1000))

@@ -1,6 +1,6 @@
-"""The head of a request while it arrives.
+"""Reception of a request's head.
 
-gunicorn's parser copies all that has come for each piece that it waits for. So it gets a head as a whole, or as soon as
+gunicorn's parser copies all received bytes for each piece. So it gets a complete head, or an incomplete one as soon as
 it would refuse it.
 """
 
@@ -15,13 +15,13 @@ from web.server.source import HEAD_BYTES, Source, TooSlow
 
 _END = b"\r\n\r\n"
 _LINE_BYTES = 8 * 1024
-"""No request line is longer."""
+"""The most bytes of a request line."""
 _REQUEST_LINE = re.compile(rb"(?:\r\n)?[^\s]+ [^\r\n]+ HTTP/[0-9.]+\r\n")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 
 
 class Head:
-    """What has come of one head. ``uploads`` counts it while more is waited for."""
+    """The received bytes of one head. ``uploads`` counts them while more are awaited."""
 
     def __init__(self, source: Source, uploads: Uploads) -> None:
         self._source = source
@@ -29,9 +29,9 @@ class Head:
         self._data = bytearray()
 
     def receive(self) -> None:
-        """Wait for the whole head, and put it back into the source. Raises ``OSError``."""
+        """Receive the whole head and put it back into the source. Raises ``OSError``."""
         seen, piece = 0, self._source.take_buffered()
-        # What is too slow, or is given up, is so for the parser too, which finds the path for the answer.
+        # Ignored here, because the parser gets the same error again, and then knows the path for the response.
         with suppress(TooSlow, Problem):
             while piece:
                 self._data += piece
@@ -45,11 +45,11 @@ class Head:
         self._source.unread(bytes(self._data))
 
     def give_up(self) -> None:
-        """Receive no more of it."""
+        """Stop receiving the head."""
         self._source.give_up()
 
     def _is_ready(self, seen: int) -> bool:
-        """Whether it is whole, or can be refused already. ``seen``: so many bytes were not enough."""
+        """Whether the head is complete, or can already be refused. The first ``seen`` bytes were not enough."""
         data = self._data
         if data.find(_END, max(0, seen - 3)) >= 0 or len(data) >= HEAD_BYTES:
             return True

@@ -1,8 +1,8 @@
-"""Streams leave the server: their connections are taken from gunicorn once the headers are out.
+"""Hijack of streams' connections from gunicorn after the headers.
 
-``Hijack`` stands between gunicorn and the application. Where the application answers with a stream of its own kind
-(``web.delivery.live``), it sends the headers the way of WSGI and takes the socket. To gunicorn the answer is then one
-that something else has sent.
+``Hijack`` is a WSGI middleware between gunicorn and the application. If the application answers with a stream
+(``web.delivery.live``), it sends the headers through WSGI and takes the socket. For gunicorn, the response has then
+already been handled.
 """
 
 from __future__ import annotations
@@ -23,63 +23,63 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 class Stream(Protocol):
-    """What is written to a connection that has left the server."""
+    """A stream on a hijacked connection."""
 
     opening: bytes
-    """What comes right behind the headers."""
+    """The bytes sent directly after the headers."""
 
     def begin(self, sock: _socket.socket, *, chunked: bool, give_back: Callable[[_socket.socket], None] | None) -> None:
-        """Write to this socket from now on; ``give_back`` takes it where it can carry another request."""
+        """Start writing to this socket. ``give_back`` takes it afterwards if it can carry another request."""
         ...
 
     def abandon(self) -> None:
-        """It does not begin."""
+        """Release the stream, which does not begin or must end."""
         ...
 
 
 class Connections(Protocol):
-    """Who has the connections: a worker of the server."""
+    """The owner of the connections: a gunicorn worker."""
 
     def give(self, sock: Any, stream: Stream, *, chunked: bool) -> None:
-        """Begin the stream on the connection, which the server lets go of."""
+        """Hand the connection to the stream and begin it."""
         ...
 
 
 class StreamResponse(Response):
-    """An answer whose body is a stream of this kind."""
+    """A response whose body is a ``Stream``."""
 
     def __init__(self, stream: Stream, mimetype: str, headers: Mapping[str, str]) -> None:
         super().__init__(mimetype=mimetype, headers=headers)
         self._stream = stream
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """The headers; the stream is left for ``Hijack``. Raises ``RuntimeError`` where there is none."""
+        """Send the headers and leave the stream to ``Hijack``. Raises ``RuntimeError`` without ``Hijack``."""
         if _STREAM not in environ:
             self._stream.abandon()
-            raise RuntimeError("streams need the server that web/gunicorn.conf.py sets up")
+            raise RuntimeError("streams need gunicorn with web/gunicorn.conf.py")
         if not _has_no_body_left(environ):
             self._stream.abandon()
-            problem = Problem(413, "Request entity too large", "a request for a stream may not have such a body")
+            problem = Problem(413, "Request entity too large", "the body of a request for a stream is too large")
             return problem.response()(environ, start_response)
         environ[_STREAM] = self._stream
-        # Not a length of 0: nobody knows how long it will be.
+        # Remove Flask's length of 0: the real length is unknown.
         self.headers.pop("Content-Length", None)
         start_response(self.status, self.headers.to_wsgi_list())
         return ()
 
 
 class Hijack:
-    """The application as gunicorn sees it. The server's worker has the connections."""
+    """The WSGI middleware. ``connections`` is the gunicorn worker."""
 
     def __init__(self, app: Application, connections: Connections) -> None:
         self._app = app
         self._connections = connections
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Answer one request; hand its connection over if the response is a stream."""
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket" and not _has_no_body_left(environ):
-            # It would be taken for frames.
-            problem = Problem(400, "Bad handshake", "a WebSocket begins with a request that has no body")
+            # The body would be read as frames.
+            problem = Problem(400, "Bad handshake", "a WebSocket handshake must not have a body")
             return problem.response()(environ, start_response)
         writes: list[Callable[[bytes], object]] = []
 
@@ -93,7 +93,7 @@ class Hijack:
         if stream is None:
             return body
         try:
-            # Even if it is empty: the headers go with it, and a silent job must not hold them back.
+            # Written even if empty, because it sends the headers, and a silent job must not delay them.
             writes[-1](stream.opening)
             self._connections.give(environ["gunicorn.socket"], stream, chunked=environ["SERVER_PROTOCOL"] == "HTTP/1.1")
         except BaseException:
@@ -103,6 +103,6 @@ class Hijack:
 
 
 def _has_no_body_left(environ: dict[str, Any]) -> bool:
-    """Whether the next bytes on the connection are not the request's, after what is left of its body was skipped."""
+    """Drain the rest of the request's body. Returns whether the next bytes on the connection are not part of it."""
     leave = getattr(environ.get("wsgi.input"), "leave", None)
     return leave is None or bool(leave())

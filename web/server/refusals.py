@@ -1,4 +1,4 @@
-"""Answers to what never reached the application, in the shape that the application's errors have."""
+"""Error responses to requests that never reached the application, in the application's error shape."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from web.problems import Problem, document_at
 from web.server.source import TooSlow
 
 _OURS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
-"""gunicorn's errors that are no client's fault."""
+"""gunicorn's errors that are not the client's fault."""
 _DETAIL_CHARACTERS = 200
-"""A detail is cut there: it may quote what the client sent."""
+"""Details are truncated to this, because they may quote client data."""
 
 
 def problem_of(exc: BaseException) -> Problem:
-    """What is wrong with a request whose reading, or whose answer, failed with ``exc``."""
+    """The problem for an error while reading or answering a request."""
     detail = str(exc)[:_DETAIL_CHARACTERS]
     match exc:
         case Problem():
@@ -29,18 +29,18 @@ def problem_of(exc: BaseException) -> Problem:
         case errors.LimitRequestHeaders():
             return Problem(431, "Headers too large", detail)
         case errors.ExpectationFailed():
-            return Problem(417, "Expectation failed", "the only expectation that is known here is 100-continue")
+            return Problem(417, "Expectation failed", "only the expectation 100-continue is supported")
         case errors.UnsupportedTransferCoding():
             return Problem(501, "Not implemented", detail)
         case errors.ForbiddenProxyRequest():
             return Problem(403, "Not allowed", detail)
         case errors.ParseException() if not isinstance(exc, _OURS):
-            return Problem(400, "Bad request", detail or "this is no HTTP request")
-    return Problem(500, "Internal error", "something went wrong here")
+            return Problem(400, "Bad request", detail or "not an HTTP request")
+    return Problem(500, "Internal error", "unexpected error; see the server's log")
 
 
 def refusal(exc: BaseException, method: str | None, path: str | None) -> bytes:
-    """The whole answer, after which the connection closes. ``method`` and ``path`` as far as they are known."""
+    """The bytes of the response, after which the connection closes. ``method`` and ``path`` may be unknown (None)."""
     problem = problem_of(exc)
     media_type, document = document_at(path or "", problem)
     body = orjson.dumps(document)

@@ -1,4 +1,4 @@
-"""A request as gunicorn parses it, with a body that is read within limits."""
+"""gunicorn's request with a head and a body that are read within limits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from web.server.source import HEAD_BYTES, Source
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a client may take, in seconds: for a head from its first byte, for a body from when it is wanted, and
-    without a request on a connection that has carried one."""
+    """A client's time limits in seconds: for a head from its first byte, for a body from the application's first read,
+    and for an idle kept-alive connection."""
 
     headers_s: float
     body_s: float
@@ -25,7 +25,7 @@ class Limits:
 
 
 class BoundedRequest(Request):  # type: ignore[misc]
-    """One request. Making it reads its head: raises ``TooSlow``, ``ParseException`` and ``OSError``."""
+    """One request. The constructor reads its head; it raises ``TooSlow``, ``ParseException`` and ``OSError``."""
 
     body: RequestBody
     _expected_100_continue: bool
@@ -39,9 +39,9 @@ class BoundedRequest(Request):  # type: ignore[misc]
         super().__init__(cfg, source, addr, number)
 
     def set_body_reader(self) -> None:
-        """Put our own reader in the place of gunicorn's, which has checked the framing."""
+        """Replace gunicorn's body reader, after gunicorn has checked the framing."""
         super().set_body_reader()
-        # gunicorn would ask for the body before the application knows whether it wants it.
+        # gunicorn would send 100 Continue before the application decides to read the body.
         expects, self._expected_100_continue = self._expected_100_continue, False
         options = {"total_s": self._limits.body_s, "expects_continue": expects}
         length = getattr(self.body.reader, "length", None)  # type: ignore[attr-defined]
@@ -51,5 +51,5 @@ class BoundedRequest(Request):  # type: ignore[misc]
             self.body = LengthBody(length, self.unreader, self._uploads, **options)
 
     def should_close(self) -> bool:
-        """Whether no other request can follow. Asked for the answer's headers, and again after it."""
+        """Whether no other request can follow. Called for the response's headers, and again after the response."""
         return super().should_close() or not self.body.can_be_left

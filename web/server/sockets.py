@@ -1,4 +1,4 @@
-"""Sockets of clients."""
+"""Options of clients' sockets."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 def reset_on_close(sock: Any) -> None:
-    """What the kernel still holds for a client that takes nothing shall go with the connection, and not wait for it."""
+    """Reset on close: drop the kernel's unsent data of a stalled client."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,6 +1,6 @@
-"""The bytes of one connection, read within limits: of time, of a head's size, and of how long others wait meanwhile.
+"""The bytes of one connection, read within limits of time and head size, and in fair turns with other connections.
 
-gunicorn's own reader has none. It reads for as long as bytes come, and while they do no other greenlet runs.
+gunicorn's own reader has no limits. It reads as long as bytes arrive, and no other greenlet runs meanwhile.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from web.limits.uploads import too_many
 from web.server.turns import TURN_S, Turns
 
 HEAD_BYTES = 64 * 1024
-"""The most that a request line and its headers may measure together."""
+"""The most bytes of a request line with its headers."""
 _WAITED_S = 0.0005
-"""A read that took longer did not find its bytes there: other greenlets ran."""
+"""A read that took longer had to wait for its bytes, so other greenlets ran."""
 _PIECE_BYTES = 8 * 1024
 _BODY_PIECE_BYTES = 64 * 1024
 _AT_LEAST_S = 0.001
-"""A timeout of 0 would mean not to wait at all."""
+"""The least timeout: 0 would mean non-blocking."""
 _FOR_EVER_S = 86_400.0
 _SCRAP = memoryview(bytearray(_BODY_PIECE_BYTES))
-"""Bytes are received here, whichever connection they come from, and copied at their real size: a buffer of its own
-would hold 64 KiB for each connection that waits."""
+"""The receive buffer of all connections; received bytes are copied at their real size. A buffer per connection would
+hold 64 KiB for each one that waits."""
 
 
 class TooSlow(Exception):
@@ -38,34 +38,34 @@ class TooSlow(Exception):
 
 
 class Source(Unreader):  # type: ignore[misc]
-    """What gunicorn's parser reads from. ``begin`` sets the limits of the next part of a request."""
+    """The reader for gunicorn's parser. ``begin`` sets the limits of the next part of a request."""
 
     def __init__(self, sock: Any, turns: Turns, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._turns = turns
         self.sock = sock
         self.request: Any = None
-        """The request that is being read or was read last: an error in its head still knows its path."""
+        """The current or last request. It gives the path even after an error in its head."""
         self._clock = clock
         self._deadline = Deadline.never()
         self._left: int | None = None
         self._turn_began = clock()
         self._gave_up = False
         self.head_bytes = 0
-        """Of the request whose head was received last, and perhaps some of its body."""
+        """The received bytes of the last head, perhaps with some of its body."""
 
     def begin(self, deadline: Deadline, size: int | None = None) -> None:
-        """From here to the next call: read until ``deadline``, and about ``size`` bytes at most."""
+        """Limit the reads until the next call: until ``deadline``, and about ``size`` bytes at most."""
         self._deadline, self._left = deadline, size
 
     @property
     def has_buffered(self) -> bool:
-        """Whether bytes were received that nothing has consumed yet."""
+        """Whether there are received but unconsumed bytes."""
         return bool(self.buf.getbuffer().nbytes)
 
     def await_request(self, within_s: float) -> bool:
-        """Wait for the first bytes of a request. False if none came: the client left, or said nothing in time.
-        Yields in any case, so that requests which are all there already do not keep the process to themselves."""
+        """Wait for the first bytes of a request. False if none came: the client disconnected or was silent too long.
+        Always yields, so that pipelined requests do not monopolise the process."""
         if self.has_buffered:
             self._turns.rest()
             return True
@@ -78,8 +78,8 @@ class Source(Unreader):  # type: ignore[misc]
         return bool(data)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """The next bytes; none at the end of the connection. Raises ``TooSlow``, ``LimitRequestHeaders`` where the part
-        has the size that it may have, and a 503 ``Problem`` once it was given up."""
+        """The next bytes; empty at the end of the connection. Raises ``TooSlow``, ``LimitRequestHeaders`` beyond the
+        part's size limit, and a 503 ``Problem`` after ``give_up``."""
         if self._left is not None and self._left <= 0:
             raise LimitRequestHeaders(f"the head is larger than {HEAD_BYTES} bytes")
         self.take_turn()
@@ -96,7 +96,7 @@ class Source(Unreader):  # type: ignore[misc]
         except TimeoutError:
             raise TooSlow from None
         except OSError:
-            # The wait of one that is given up ends with this.
+            # ``give_up`` ends a waiting read with this error.
             self._check_given_up()
             raise
         finally:
@@ -109,7 +109,7 @@ class Source(Unreader):  # type: ignore[misc]
         return data
 
     def some(self, size: int) -> bytes:
-        """Up to ``size`` bytes, those first that are there already. None at the end of the connection."""
+        """Up to ``size`` bytes, buffered ones first. Empty at the end of the connection."""
         buffered: bytes = self.take_buffered()
         if not buffered:
             return self.chunk(size)
@@ -118,16 +118,16 @@ class Source(Unreader):  # type: ignore[misc]
         return buffered[:size]
 
     def take_turn(self) -> None:
-        """Let others run, if this connection has been read from for long enough."""
+        """Yield if this connection has used up its turn."""
         if self._clock() - self._turn_began > TURN_S:
             self._turns.wait()
             self._turn_began = self._clock()
 
     def discard(self, size: int, within_s: float) -> None:
-        """Read and forget up to ``size`` bytes, up to the end of the connection."""
+        """Read and discard up to ``size`` bytes, or until the end of the connection or ``within_s``."""
         deadline = Deadline.after(within_s)
         self.take_buffered()
-        # The application has run since the last read; that was no turn of this.
+        # The application has run since the last read; that time does not count as this turn.
         self._turn_began = self._clock()
         while size > 0 and not deadline.passed:
             self.take_turn()
@@ -138,13 +138,13 @@ class Source(Unreader):  # type: ignore[misc]
             size -= received
 
     def linger(self, size: int, within_s: float) -> None:
-        """End the connection so that the client gets its answer. Closing it with bytes unread would reset it, and the
-        client might lose what it has not read yet (RFC 9112 section 9.6)."""
+        """End the connection so that the client gets its response. Closing with unread bytes would reset it, and the
+        client could lose a part that it has not read yet (RFC 9112 section 9.6)."""
         self.sock.shutdown(socket.SHUT_WR)
         self.discard(size, within_s)
 
     def give_up(self) -> None:
-        """Receive no more of the request: its reader gets a 503, also where it waits for bytes."""
+        """Stop receiving the request. Its reader gets a 503 ``Problem``, even while it waits for bytes."""
         self._gave_up = True
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RD)

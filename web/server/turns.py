@@ -1,4 +1,4 @@
-"""How greenlets that would never have to wait share a process with those that do."""
+"""Turns: fair sharing between greenlets that would never block and all others."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 import gevent
 
 TURN_S = 0.005
-"""How long a connection whose bytes are all there may keep the process to itself."""
+"""Seconds that a connection with available bytes may run before it yields."""
 _REST_S = 0.001
 
 
 class Turns:
-    """Turns of one process, one after the other, with a rest after each in which everything else runs: however many
-    connections are busy, what they do together takes a part of the process and no more."""
+    """The turns of one process, one after the other, with a rest after each for everything else. However many
+    connections are busy, together they use only a part of the process's time."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], object] = gevent.sleep
@@ -31,5 +31,5 @@ class Turns:
         self._sleep(begins - now)
 
     def rest(self) -> None:
-        """Let everything else run that can."""
+        """Yield to everything else."""
         self._sleep(_REST_S)
