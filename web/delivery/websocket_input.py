@@ -79,7 +79,7 @@ class Reading(threading.Thread):
         ws, ping_at = self._ws, time.monotonic() + PING_S
         while ws.connected:
             if self._gave_up:
-                raise Closed(1013, "out of memory for large messages; retry later")
+                raise Closed(1013, "memory limit for large messages reached; retry later")
             now = time.monotonic()
             if self._inbox.is_full:
                 # The pong may be behind unread data.

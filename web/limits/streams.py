@@ -32,7 +32,7 @@ def _files() -> int:
 
 
 class StreamSlots:
-    """Slots for at most ``limit`` concurrent streams in this process, and ``owner_limit`` of one owner (None: the same).
+    """Slots for at most ``limit`` concurrent streams in this process, ``owner_limit`` of one owner (None: the same).
     Each process counts only its own."""
 
     def __init__(self, limit: int, owner_limit: int | None = None) -> None:
