@@ -28,17 +28,17 @@ def readyz() -> dict[str, Any]:
     """Readiness, for load balancers: 503 while this process drains, while Redis does not answer, and in every other
     condition that refuses a submit. ``checks`` lists all conditions by name. Conditions that only warn (no worker,
     persistence off) keep 200, because routing callers elsewhere would not help."""
-    here = state()
-    if here.draining:
+    services = state()
+    if services.draining:
         raise Draining
     try:
-        here.store.check_writable()
-        here.refuse_when_full()
+        services.store.check_writable()
+        services.refuse_when_full()
     except StoreUnavailable as exc:
         problem = problem_of(exc)
-        problem.extra["checks"] = here.conditions.as_checks()
+        problem.extra["checks"] = services.conditions.as_checks()
         raise problem from exc
-    return {"status": "ok", "checks": here.conditions.as_checks()}
+    return {"status": "ok", "checks": services.conditions.as_checks()}
 
 
 @blueprint.get("/version")

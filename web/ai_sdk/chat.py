@@ -102,13 +102,13 @@ class StopRequest(_Asked):
 @scope("jobs:write")
 def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It continues if the client disconnects."""
-    here, data = state(), json_body()
+    services, data = state(), json_body()
     asked = checked(ChatRequest, data)
     with ExitStack() as place:
         # Acquired before the job is written, so that a 503 means that nothing was done.
-        here.hold_stream(auth.owner(), place)
-        new = _new_job(here, asked, digest(data))
-        submitted = accept(here, new)
+        services.hold_stream(auth.owner(), place)
+        new = _new_job(services, asked, digest(data))
+        submitted = accept(services, new)
         stream = UiMessageStream(submitted.job, new.input.get("request", {}), again=False)
         response = _streamed(submitted.job, stream, place)
     if submitted.replayed:
@@ -120,11 +120,11 @@ def create() -> Response:
 @scope("jobs:read")
 def resume(chat_id: str) -> Response:
     """The AI SDK's resume: streams the chat's newest answer again from its start, on any instance; 204 if none runs."""
-    here = state()
-    job = _running(here, chat_id)
+    services = state()
+    job = _running(services, chat_id)
     if job is None:
         return Response(status=204, headers={"Cache-Control": "no-store"})
-    return _streamed(job, UiMessageStream(job, _request_fields(here, job), again=True))
+    return _streamed(job, UiMessageStream(job, _request_fields(services, job), again=True))
 
 
 @blueprint.post("/ai/chat/<path:chat_id>/stop")
@@ -133,19 +133,19 @@ def stop(chat_id: str) -> Response:
     """Stop the chat's newest answer for all readers. The body may be empty or name a stream (``activeStreamId``,
     ``streamId``, ``messageId`` or ``assistantMessage``); an older stream is not stopped. Answers ``{"success": true}``
     either way, as the AI SDK's guide does."""
-    here = state()
-    request.max_content_length = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
+    services = state()
+    request.max_content_length = job_bytes(services.settings.max_body_bytes, services.settings.max_prompt_bytes)
     raw = body()
     asked = checked(StopRequest, parse_json(raw, "body") if raw else {})
-    job = _running(here, chat_id)
+    job = _running(services, chat_id)
     named = asked.named()
-    if job is not None and (named is None or named in _names(here, job)):
-        here.store.cancel(job.id, job.owner)
+    if job is not None and (named is None or named in _names(services, job)):
+        services.store.cancel(job.id, job.owner)
     return json_response({"success": True})
 
 
-def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
-    model, params, stored = known_model(here, asked.model), asked.all_params(), _stored(asked)
+def _new_job(services: State, asked: ChatRequest, body_digest: str) -> NewJob:
+    model, params, stored = known_model(services, asked.model), asked.all_params(), _stored(asked)
     new = NewJob(
         id=new_job_id(shard=0),
         owner=auth.owner(),
@@ -153,15 +153,15 @@ def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
         input={**stored, "params": params if model.backend != "demo" else check_demo_params(params, "params")},
         surface="ai",
         metadata=asked.metadata or {},
-        ttl_s=here.settings.job_ttl_s,
-        timeout_s=here.settings.job_timeout_s,
+        ttl_s=services.settings.job_ttl_s,
+        timeout_s=services.settings.job_timeout_s,
         start_s=model.start_s,
         # Text sent to this client cannot be retracted.
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
         chat=_chat(asked.id),
     )
-    check_size(here, new, "messages")
+    check_size(services, new, "messages")
     divided = divide(in_slices(answered(stored["messages"])))
     return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest, divided=divided)
 
@@ -181,18 +181,18 @@ def _chat(chat_id: str) -> str:
     return hashlib.sha256(chat_id.encode()).hexdigest()[:32]
 
 
-def _running(here: State, chat_id: str) -> Job | None:
-    job = here.store.newest_of_chat(_chat(chat_id), auth.owner())
+def _running(services: State, chat_id: str) -> Job | None:
+    job = services.store.newest_of_chat(_chat(chat_id), auth.owner())
     return None if job is None or job.ended else job
 
 
-def _request_fields(here: State, job: Job) -> dict[str, Any]:
-    request_fields: dict[str, Any] = here.store.input_of(job.id).get("request") or {}
+def _request_fields(services: State, job: Job) -> dict[str, Any]:
+    request_fields: dict[str, Any] = services.store.input_of(job.id).get("request") or {}
     return request_fields
 
 
-def _names(here: State, job: Job) -> set[str]:
-    return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _request_fields(here, job))}
+def _names(services: State, job: Job) -> set[str]:
+    return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _request_fields(services, job))}
 
 
 def _streamed(job: Job, stream: UiMessageStream, place: ExitStack | None = None) -> Response:

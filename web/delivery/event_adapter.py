@@ -67,24 +67,24 @@ class EventAdapter(Protocol):
 def streamed(job: Job, adapter: EventAdapter, headers: Mapping[str, str], place: ExitStack | None = None) -> Response:
     """The job's log as a stream of events from its start. ``place`` holds an already acquired slot. Raises
     ``Draining``, ``TooManyStreams``."""
-    here = state()
+    services = state()
     if place is None:
-        here.refuse_streams(job.owner)
-    elif here.draining:
+        services.refuse_streams(job.owner)
+    elif services.draining:
         raise Draining
     headers = {**sse.HEADERS, **headers}
     if request.method == "HEAD":
         return head_response(sse.MEDIA_TYPE, headers)
     with place or ExitStack() as entering:
         if place is None:
-            entering.enter_context(here.slots.one(job.owner))
+            entering.enter_context(services.slots.one(job.owner))
         entering.enter_context(STREAMS.labels(adapter.name).track_inprogress())
-        reader = entering.enter_context(here.follower.attach(job, 0, patient=True))
+        reader = entering.enter_context(services.follower.attach(job, 0, patient=True))
         peer = Peer(request.environ)
         entering.callback(peer.close)
         peer.watch(reader.wake)
         held = entering.pop_all()
-    body = _push(here.folds, reader, adapter, peer, here.settings.heartbeat_s)
+    body = _push(services.folds, reader, adapter, peer, services.settings.heartbeat_s)
     response = Response(body, mimetype=sse.MEDIA_TYPE, headers=headers)
     response.call_on_close(held.close)
     return response
@@ -168,22 +168,22 @@ def _break_off(adapter: EventAdapter, peer: Peer, code: str, message: str) -> It
         yield data
 
 
-def wait_for_all(here: State, job: Job, into: Fold) -> bool:
+def wait_for_all(services: State, job: Job, into: Fold) -> bool:
     """Fold the job's log to its end, for a client that waits for the whole answer. True once it has ended, False if the
     client disconnected before. The caller holds a stream slot. Raises ``Draining`` if this process drains first,
     ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
     if not job.ended:
-        return _fold_all(here, job, into)
-    with here.folds.whole(presence(request.environ)) as is_wanted:
-        return is_wanted and _fold_all(here, job, into)
+        return _fold_all(services, job, into)
+    with services.folds.whole(presence(request.environ)) as is_wanted:
+        return is_wanted and _fold_all(services, job, into)
 
 
-def _fold_all(here: State, job: Job, into: Fold) -> bool:
+def _fold_all(services: State, job: Job, into: Fold) -> bool:
     peer = Peer(request.environ)
-    with here.follower.attach(job, 0, patient=True) as reader, closing(peer):
+    with services.follower.attach(job, 0, patient=True) as reader, closing(peer):
         peer.watch(reader.wake)
         while not peer.gone:
-            rows, gap, ended = here.folds.take_rows(reader, _ROWS)
+            rows, gap, ended = services.folds.take_rows(reader, _ROWS)
             if gap is not None:
                 raise JobGone(job.id)
             into.add_all([raw for _entry_id, raw in rows])

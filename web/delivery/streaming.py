@@ -39,19 +39,19 @@ def streamed(
 ) -> Response:
     """The stream's response. Its slot and reader are released when the stream ends; for bare text, when the response
     closes. ``place`` holds an already acquired slot. Raises ``Draining``, ``TooManyStreams``."""
-    here = state()
+    services = state()
     if place is None:
-        here.refuse_streams(job.owner)
-    elif here.draining:
+        services.refuse_streams(job.owner)
+    elif services.draining:
         raise Draining
     headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}
     if request.method == "HEAD":
         return head_response(media_type, headers)
     with place or ExitStack() as entering:
         if place is None:
-            entering.enter_context(here.slots.one(job.owner))
+            entering.enter_context(services.slots.one(job.owner))
         entering.enter_context(STREAMS.labels(media_type).track_inprogress())
-        reader = entering.enter_context(here.follower.attach(job, after))
+        reader = entering.enter_context(services.follower.attach(job, after))
         held = entering.pop_all()
     if media_type == text.MEDIA_TYPE:
         return _text(job, after, reader, held, headers)
@@ -63,9 +63,9 @@ def streamed(
         form,
         form.opening(attached_document(job, after)),
         held.close,
-        heartbeat_s=here.settings.heartbeat_s,
-        stall_s=here.settings.stall_s,
-        unsent=here.unsent,
+        heartbeat_s=services.settings.heartbeat_s,
+        stall_s=services.settings.stall_s,
+        unsent=services.unsent,
     )
     return StreamResponse(stream, media_type, headers)
 

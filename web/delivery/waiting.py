@@ -12,12 +12,12 @@ from web.delivery.peer import Peer
 from web.services import State
 
 
-def wait_for_end(here: State, job: Job, wait_s: float) -> bool:
+def wait_for_end(services: State, job: Job, wait_s: float) -> bool:
     """Whether the job ends within ``wait_s``. Stops early if the client disconnects or this process drains. Raises
     ``TooManyStreams``, ``StoreUnavailable``."""
     until = time.monotonic() + wait_s
     peer = Peer(request.environ)
-    with here.slots.one(job.owner), here.follower.attach(job, job.last_entry) as reader, closing(peer):
+    with services.slots.one(job.owner), services.follower.attach(job, job.last_entry) as reader, closing(peer):
         peer.watch(reader.wake)
         while not reader.must_leave and not peer.gone:
             rows, _gap, ended = reader.take_rows(1000)

@@ -136,10 +136,10 @@ def socket_route(
 
     @wraps(serve)
     def view(ws: Any, **values: str) -> None:
-        here = state()
+        services = state()
         try:
-            with here.slots.one(auth.owner()), STREAMS.labels("websocket").track_inprogress():
-                serve(here, ws, **values)
+            with services.slots.one(auth.owner()), STREAMS.labels("websocket").track_inprogress():
+                serve(services, ws, **values)
             close(ws, 1000, "")
         except Closed as closed:
             close(ws, closed.code, closed.reason)
@@ -162,11 +162,11 @@ def socket_route(
 
     def check() -> None:
         if request.endpoint == view.__name__:
-            here = state()
-            _check_upgrade(here)
-            settings = here.settings
+            services = state()
+            _check_upgrade(services)
+            settings = services.settings
             prompt_bytes = job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
-            _prepare(here, prompt_bytes if takes_prompts else _MESSAGE_BYTES)
+            _prepare(services, prompt_bytes if takes_prompts else _MESSAGE_BYTES)
 
     view.__name__ = path
     scope(needed)(view)
@@ -175,13 +175,13 @@ def socket_route(
     Sock(app).route(path, endpoint=path)(view)
 
 
-def _check_upgrade(here: State) -> None:
+def _check_upgrade(services: State) -> None:
     _check_handshake()
-    origins.refuse_foreign(here.settings)
-    here.refuse_streams(auth.owner())
+    origins.refuse_foreign(services.settings)
+    services.refuse_streams(auth.owner())
 
 
-def _prepare(here: State, message_bytes: int) -> None:
+def _prepare(services: State, message_bytes: int) -> None:
     """Prepare the request for simple-websocket. It keeps only the headers that the handshake needs and that have been
     checked, because simple-websocket sends no answer to headers that it cannot parse. It accepts no extension, because
     a message deflated to a thousandth of its size would be inflated before its size is known."""
@@ -196,7 +196,7 @@ def _prepare(here: State, message_bytes: int) -> None:
         environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = chosen
     # Bounds the unread bytes in the kernel, which would otherwise buffer megabytes.
     environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD_BYTES)
-    environ[INPUT] = InputLimits(message_bytes, here.settings.stall_s, here.websocket_input)
+    environ[INPUT] = InputLimits(message_bytes, services.settings.stall_s, services.websocket_input)
     environ["gunicorn.socket"] = WholeFrames(environ["gunicorn.socket"])
 
 

@@ -10,20 +10,20 @@ from web.metrics import SUBMITTED
 from web.services import State
 
 
-def accept(here: State, new: NewJob) -> Submitted:
+def accept(services: State, new: NewJob) -> Submitted:
     """Write the job and ring the bell. Raises ``StoreFull``, ``StoreUnfit``, ``StoreUnavailable`` and the errors of
     ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id if the write's answer was lost."""
-    here.refuse_when_full()
+    services.refuse_when_full()
     reach("submit.before")
     try:
-        submitted = here.store.submit(new, max_queued=here.settings.max_queued, limits=here.limits)
+        submitted = services.store.submit(new, max_queued=services.settings.max_queued, limits=services.limits)
         reach("submit.written")
     except OutcomeUnknown as exc:
         exc.job_id = new.id
         raise
     if not submitted.replayed:
         SUBMITTED.labels(new.surface).inc()
-        here.bell.ring(new.id)
-        here.bell.let_ring()
+        services.bell.ring(new.id)
+        services.bell.let_ring()
     reach("submit.rung")
     return submitted

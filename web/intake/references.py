@@ -54,16 +54,16 @@ class References:
     """The jobs of ``owner`` that one request refers to. ``items`` builds a job's output items, on surfaces that have
     them."""
 
-    def __init__(self, here: State, owner: str, items: Callable[[Job], Items] | None = None) -> None:
-        self._here = here
+    def __init__(self, services: State, owner: str, items: Callable[[Job], Items] | None = None) -> None:
+        self._services = services
         self._owner = owner
         self._items = items
         self._is_wanted = presence(request.environ)
         self._turns: dict[str, Turns] = {}
         self._answers: dict[str, Items | None] = {}
-        most = here.settings.max_prompt_bytes
+        most = services.settings.max_prompt_bytes
         self._most = most
-        self._left = max(most, here.settings.max_body_bytes)
+        self._left = max(most, services.settings.max_body_bytes)
         self._entries_left = most
         self._items_left = most
 
@@ -76,7 +76,7 @@ class References:
             turns = self._turns[job_id] = self._read(job_id, field)
         self._left -= turns.size
         if self._left < 0:
-            most = max(self._most, self._here.settings.max_body_bytes)
+            most = max(self._most, self._services.settings.max_body_bytes)
             detail = f"the earlier turns of all submissions together exceed {most} bytes; send fewer at a time"
             raise field_problem(field, detail, status=413)
         return turns
@@ -96,16 +96,16 @@ class References:
         return item
 
     def _read(self, job_id: str, field: str) -> Turns:
-        here = self._here
-        job = here.store.look(job_id, self._owner)
+        services = self._services
+        job = services.store.look(job_id, self._owner)
         if not job.ended:
             raise JobNotEnded(job_id)
-        sizes = here.store.sizes(job_id)
+        sizes = services.store.sizes(job_id)
         self._refuse_beyond(self._most - sizes.input - (sizes.text if job.plain else 0), field)
-        messages: list[dict[str, Any]] = here.store.input_of(job_id)["messages"]
+        messages: list[dict[str, Any]] = services.store.input_of(job_id)["messages"]
         if job.plain:
             # From the record, because the log is longer.
-            text = here.store.look(job_id, self._owner, with_text=True).text
+            text = services.store.look(job_id, self._owner, with_text=True).text
             answer = {"role": "assistant", "content": text} if text else None
             return _turns(messages, answer, sizes.input + sizes.text)
         folded = self._folded(job, sizes.entries, field)
@@ -114,20 +114,20 @@ class References:
     def _folded(self, job: Job, entries: int, field: str) -> Answer:
         self._count_entries(entries, field)
         answer = Answer(job.id)
-        self._here.folds.fold(job, answer, self._is_wanted, after=job.attempt_first - 1)
+        self._services.folds.fold(job, answer, self._is_wanted, after=job.attempt_first - 1)
         return answer
 
     def _answer(self, job_id: str, field: str, items: Callable[[Job], Items]) -> Items | None:
-        here = self._here
+        services = self._services
         try:
-            job = here.store.look(job_id, self._owner)
-            self._count_entries(here.store.sizes(job_id).entries, field)
+            job = services.store.look(job_id, self._owner)
+            self._count_entries(services.store.sizes(job_id).entries, field)
         except (JobNotFound, JobGone):
             return None
         answer = items(job)
         if job.ended:
-            return here.folds.result(job, answer, self._is_wanted)
-        here.folds.fold(job, answer, self._is_wanted)
+            return services.folds.result(job, answer, self._is_wanted)
+        services.folds.fold(job, answer, self._is_wanted)
         return answer
 
     def _count_entries(self, entries: int, field: str) -> None:

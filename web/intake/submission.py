@@ -156,7 +156,7 @@ def parse_submission(data: Any, place: str = "") -> Submission:
 
 
 def new_job(
-    here: State,
+    services: State,
     submission: Submission,
     owner: str,
     *,
@@ -167,11 +167,11 @@ def new_job(
 ) -> NewJob:
     """The job made from a submission. Pass the ``references`` of the whole request if it has several submissions.
     Raises a ``Problem`` and the errors of ``References``, before anything is written."""
-    model = known_model(here, submission.model, place)
-    default_ms = here.settings.batch_coalesce_ms if surface == "batches" else here.settings.coalesce_ms
+    model = known_model(services, submission.model, place)
+    default_ms = services.settings.batch_coalesce_ms if surface == "batches" else services.settings.coalesce_ms
     earlier = NO_TURNS
     if submission.continue_from:
-        references = references or References(here, owner)
+        references = references or References(services, owner)
         earlier = references.turns(submission.continue_from, f"{place}continue_from")
     new = NewJob(
         id=new_job_id(shard=0),
@@ -186,8 +186,8 @@ def new_job(
         priority=submission.priority,
         surface=surface,
         metadata=submission.metadata,
-        ttl_s=submission.ttl_s or here.settings.job_ttl_s,
-        timeout_s=submission.timeout_s or here.settings.job_timeout_s,
+        ttl_s=submission.ttl_s or services.settings.job_ttl_s,
+        timeout_s=submission.timeout_s or services.settings.job_timeout_s,
         start_s=model.start_s,
         on_disconnect=submission.on_disconnect,
         # Sent text cannot be retracted: a job whose first reader gets bare text continues or fails, never restarts.
@@ -198,19 +198,19 @@ def new_job(
         ),
         divided=earlier.divided,
     )
-    check_size(here, new, f"{place}{'prompt' if submission.messages is None else 'messages'}", place)
+    check_size(services, new, f"{place}{'prompt' if submission.messages is None else 'messages'}", place)
     return new
 
 
-def known_model(here: State, name: str | None, place: str = "") -> Model:
+def known_model(services: State, name: str | None, place: str = "") -> Model:
     """The model of that name, or the default. Raises a 422 ``Problem`` that lists some known models."""
     try:
-        return here.models.get(name)
+        return services.models.get(name)
     except UnknownModel as exc:
         raise model_problem(exc, place) from exc
 
 
-def check_size(here: State, new: NewJob, field: str, place: str = "") -> None:
+def check_size(services: State, new: NewJob, field: str, place: str = "") -> None:
     """Raise a ``Problem`` if the job's input exceeds the prompt limit or is nested too deeply. ``field`` is the field
     that the size is attributed to."""
     try:
@@ -218,8 +218,8 @@ def check_size(here: State, new: NewJob, field: str, place: str = "") -> None:
     except orjson.JSONEncodeError as exc:
         # orjson reads 1024 levels but writes only 254.
         raise field_problem(place.rstrip(".") or "body", "is nested too deeply") from exc
-    if size > here.settings.max_prompt_bytes:
-        detail = f"is longer than {here.settings.max_prompt_bytes} bytes, with all earlier turns"
+    if size > services.settings.max_prompt_bytes:
+        detail = f"is longer than {services.settings.max_prompt_bytes} bytes, with all earlier turns"
         raise field_problem(field, detail, status=413)
 
 

@@ -57,27 +57,27 @@ _JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines"
 def submit() -> Response:
     """Accept a batch, all or nothing. Every line is checked and room for all jobs is reserved before the first job is
     written. No job starts before the last one is written."""
-    here, owner = state(), auth.owner()
-    here.refuse_when_full()
-    texts = _texts(here)
-    if len(texts) > here.settings.max_queued:
+    services, owner = state(), auth.owner()
+    services.refuse_when_full()
+    texts = _texts(services)
+    if len(texts) > services.settings.max_queued:
         # The batch can never fit, so nothing of it is parsed.
-        raise QueueFull(f"a batch may have at most {here.settings.max_queued} jobs on this server", retry_after_s=60.0)
-    if 0 < here.limits.queued < len(texts):
+        raise QueueFull(f"a batch may have at most {services.settings.max_queued} jobs", retry_after_s=60.0)
+    if 0 < services.limits.queued < len(texts):
         raise OwnerQueueFull(retry_after_s=60.0)
-    batch_id, references = new_batch_id(shard=0), References(here, owner)
+    batch_id, references = new_batch_id(shard=0), References(services, owner)
     jobs = [
-        _new_job(here, parse_json(text, place), owner, index, batch_id, references)
+        _new_job(services, parse_json(text, place), owner, index, batch_id, references)
         for index, (place, text) in enumerate(in_slices(texts))
     ]
     batch = NewBatch(batch_id, owner, jobs, idempotency_digest(), _digest(texts))
-    accepted_id = here.store.stage_batch(batch, max_queued=here.settings.max_queued, limits=here.limits)
+    accepted_id = services.store.stage_batch(batch, max_queued=services.settings.max_queued, limits=services.limits)
     headers = {"Location": f"/batches/{accepted_id}"}
     if accepted_id != batch_id:
         headers["Idempotent-Replayed"] = "true"
-        return json_response(_document(here, accepted_id, owner), 200, headers)
-    _write(here, batch)
-    return json_response(_document(here, batch_id, owner), 202, headers)
+        return json_response(_document(services, accepted_id, owner), 200, headers)
+    _write(services, batch)
+    return json_response(_document(services, batch_id, owner), 202, headers)
 
 
 @blueprint.get("/batches/<batch_id>")
@@ -93,15 +93,15 @@ def show(batch_id: str) -> Response:
 def results(batch_id: str) -> Response:
     """The ended jobs, one per line, in the order of their ends. ``after`` skips that many, so that a client can fetch
     only new results. Takes a stream slot. The connection is cut if Redis fails."""
-    here, owner = state(), auth.owner()
+    services, owner = state(), auth.owner()
     after = cursor_of(request.args.get("after"), "after")
-    here.refuse_streams(owner)
-    here.store.batch(batch_id, owner)
+    services.refuse_streams(owner)
+    services.store.batch(batch_id, owner)
     with ExitStack() as entering:
-        entering.enter_context(here.slots.one(owner))
+        entering.enter_context(services.slots.one(owner))
         entering.enter_context(STREAMS.labels("batch results").track_inprogress())
         held = entering.pop_all()
-    lines = _result_lines(here.store, batch_id, owner, after, Peer(request.environ))
+    lines = _result_lines(services.store, batch_id, owner, after, Peer(request.environ))
     response = Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
     response.call_on_close(held.close)
     return response
@@ -111,20 +111,20 @@ def results(batch_id: str) -> Response:
 @scope("jobs:write")
 def cancel(batch_id: str) -> Response:
     """Cancel the batch's jobs that have not ended. Ended jobs do not change."""
-    here, owner = state(), auth.owner()
-    here.store.batch(batch_id, owner)
+    services, owner = state(), auth.owner()
+    services.store.batch(batch_id, owner)
     start = 0
-    while job_ids := here.store.batch_jobs(batch_id, ended=False, start=start, count=_AT_ONCE):
-        here.store.cancel_many(job_ids, owner)
+    while job_ids := services.store.batch_jobs(batch_id, ended=False, start=start, count=_AT_ONCE):
+        services.store.cancel_many(job_ids, owner)
         start += len(job_ids)
-    return json_response(_document(here, batch_id, owner))
+    return json_response(_document(services, batch_id, owner))
 
 
-def _texts(here: State) -> list[tuple[str, memoryview]]:
+def _texts(services: State) -> list[tuple[str, memoryview]]:
     """The unparsed JSON text of each submission with its position. Their number and sizes are checked before the first
     is parsed. Raises a 413, 415 or 422 ``Problem``."""
-    most = here.settings.max_batch_jobs
-    largest = job_bytes(here.settings.max_body_bytes, here.settings.max_prompt_bytes)
+    most = services.settings.max_batch_jobs
+    largest = job_bytes(services.settings.max_body_bytes, services.settings.max_prompt_bytes)
     if request.mimetype == "application/json":
         try:
             texts = [(f"[{at}]", text) for at, text in enumerate(json_text.elements(body(), most, largest))]
@@ -164,32 +164,32 @@ def _lines(data: bytes, most: int) -> list[tuple[str, memoryview]]:
     return [(f"line {number}", memoryview(line)) for number, line in in_slices(lines) if line.strip()]
 
 
-def _new_job(here: State, item: Any, owner: str, index: int, batch_id: str, references: References) -> NewJob:
+def _new_job(services: State, item: Any, owner: str, index: int, batch_id: str, references: References) -> NewJob:
     place = f"[{index}]"
     submission = parse_submission(item, place)
-    new = new_job(here, submission, owner, place=f"{place}.", surface="batches", references=references)
+    new = new_job(services, submission, owner, place=f"{place}.", surface="batches", references=references)
     # The default priority in a batch is ``batch``.
     priority = submission.priority if "priority" in submission.model_fields_set else Priority.BATCH
     return replace(new, priority=priority, batch=batch_id, batch_index=index)
 
 
-def _write(here: State, batch: NewBatch) -> None:
+def _write(services: State, batch: NewBatch) -> None:
     """Write the reserved jobs and release them to workers, all or nothing. An incomplete batch is dropped here, or by
     the keeper if this process dies."""
     try:
         for start in range(0, len(batch.jobs), _STAGED_AT_ONCE):
             jobs = batch.jobs[start : start + _STAGED_AT_ONCE]
-            here.store.submit_many(jobs, max_queued=here.settings.max_queued, limits=here.limits)
-        here.store.seal_batch(batch)
+            services.store.submit_many(jobs, max_queued=services.settings.max_queued, limits=services.limits)
+        services.store.seal_batch(batch)
     except Exception as exc:
-        if not _is_sealed_after_all(here.store, batch, exc):
+        if not _is_sealed_after_all(services.store, batch, exc):
             if isinstance(exc, StoreUnavailable | BatchNotFound):
                 raise _not_accepted(exc) from exc
             raise
     SUBMITTED.labels("batches").inc(len(batch.jobs))
     for _ in range(min(len(batch.jobs), _BELLS)):
         # One bell for each slot that may be free. A worker that finishes a job claims the next; the keeper rings later.
-        here.bell.ring(batch.id)
+        services.bell.ring(batch.id)
 
 
 def _is_sealed_after_all(store: JobStore, batch: NewBatch, exc: Exception) -> bool:
@@ -209,8 +209,8 @@ def _not_accepted(exc: StoreUnavailable | BatchNotFound) -> Problem:
     return Problem(503, title, detail, headers=retry_after(getattr(exc, "retry_after_s", 2.0)))
 
 
-def _document(here: State, batch_id: str, owner: str) -> dict[str, Any]:
-    record = here.store.batch(batch_id, owner)
+def _document(services: State, batch_id: str, owner: str) -> dict[str, Any]:
+    record = services.store.batch(batch_id, owner)
     counts = {status.value: int(record.get(status.value, 0)) for status in Status}
     total = int(record["total"])
     ended = counts["succeeded"] + counts["failed"] + counts["cancelled"]

@@ -36,11 +36,11 @@ def entries(job_id: str) -> Response:
     wait_s = min(int_arg("wait", default=_WAIT_S, low=0, high=10**9 - 1), _WAIT_AT_MOST_S)
     limit = int_arg("limit", default=_LIMIT, low=1, high=1000)
     linger_ms = int_arg("linger_ms", default=_LINGER_MS, low=0, high=1000)
-    here = state()
-    job = here.store.look(job_id, auth.owner())
+    services = state()
+    job = services.store.look(job_id, auth.owner())
     # A request that does not wait needs no stream slot.
-    place = here.slots.one(job.owner) if wait_s > 0 else nullcontext()
-    with place, here.follower.attach(job, after, follow=wait_s > 0) as reader:
+    place = services.slots.one(job.owner) if wait_s > 0 else nullcontext()
+    with place, services.follower.attach(job, after, follow=wait_s > 0) as reader:
         peer = Peer(request.environ)
         peer.watch(reader.wake)
         try:

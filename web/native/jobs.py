@@ -37,17 +37,17 @@ _POLL_AGAIN_S = "1"
 @scope("jobs:write")
 def submit() -> Response:
     """Accept a prompt. Answers 202 and the job at once, its stream, or (``Prefer: wait=N``) the finished job."""
-    here, data = state(), json_body()
+    services, data = state(), json_body()
     submission = parse_submission(data)
     media_type = wanted_by_submit()
-    new = new_job(here, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
+    new = new_job(services, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
     new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
     with ExitStack() as place:
         if media_type is not None:
             # Acquired before the job is written, so that a 503 means that nothing was done.
-            here.hold_stream(new.owner, place)
-        submitted = accept(here, new)
-        response = _streamed(submitted, media_type, place) if media_type is not None else _answer(here, submitted)
+            services.hold_stream(new.owner, place)
+        submitted = accept(services, new)
+        response = _streamed(submitted, media_type, place) if media_type is not None else _answer(services, submitted)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -61,17 +61,17 @@ def _streamed(submitted: Submitted, media_type: str, place: ExitStack) -> Respon
         return _accepted(submitted)
 
 
-def _answer(here: State, submitted: Submitted) -> Response:
+def _answer(services: State, submitted: Submitted) -> Response:
     job = submitted.job
     wait_s = preferred_wait_s()
     if wait_s is not None:
         wait_s = min(wait_s, _WAIT_AT_MOST_S)
         # The job is accepted even if its end cannot be awaited.
         with suppress(TooManyStreams, StoreUnavailable):
-            if job.ended or wait_for_end(here, job, wait_s):
-                finished = here.store.look(job.id, job.owner, with_text=True, text_bytes=TEXT_PIECE_BYTES)
+            if job.ended or wait_for_end(services, job, wait_s):
+                finished = services.store.look(job.id, job.owner, with_text=True, text_bytes=TEXT_PIECE_BYTES)
                 headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
-                return job_response(here.store, finished, headers)
+                return job_response(services.store, finished, headers)
     return _accepted(submitted)
 
 
@@ -84,13 +84,13 @@ def _accepted(submitted: Submitted) -> Response:
 @scope("jobs:read")
 def show(job_id: str) -> Response:
     """Short polling: the job with its text so far; 304 if nothing has changed."""
-    here = state()
-    job = here.store.look(job_id, auth.owner(), with_text=True, text_bytes=TEXT_PIECE_BYTES)
+    services = state()
+    job = services.store.look(job_id, auth.owner(), with_text=True, text_bytes=TEXT_PIECE_BYTES)
     etag = f"{job.last_entry}-{job.status}-{job.queue_position}-{bool(job.cancel_requested_at)}"
     if not is_resource_modified(request.environ, etag=etag):
         response = Response(status=304, headers={"Cache-Control": "no-store"})
     else:
-        response = job_response(here.store, job, {} if job.ended else {"Retry-After": _POLL_AGAIN_S})
+        response = job_response(services.store, job, {} if job.ended else {"Retry-After": _POLL_AGAIN_S})
     response.set_etag(etag)
     return response
 

@@ -47,15 +47,15 @@ def install(app: Flask) -> None:
     socket_route(app, "/jobs/<job_id>/ws", "jobs:read", follow_job)
 
 
-def follow_job(here: State, ws: Any, job_id: str) -> None:
+def follow_job(services: State, ws: Any, job_id: str) -> None:
     """Serve one job's log and accept ``{"type": "cancel"}``. Raises ``Closed`` and the errors of the store."""
     try:
         after = cursor_of(request.args.get("after"), "after")
     except Problem as problem:
         raise Closed(1008, problem.detail) from problem
     owner = auth.owner()
-    job = here.store.look(job_id, owner)
-    with here.follower.attach(job, after) as reader:
+    job = services.store.look(job_id, owner)
+    with services.follower.attach(job, after) as reader:
         live = LiveFrames(ws, reader)
         send = live.send
         if ws.subprotocol == "spool.text":
@@ -68,7 +68,7 @@ def follow_job(here: State, ws: Any, job_id: str) -> None:
             for message in received(ws, _refuse):
                 if message.get("type") != "cancel":
                     raise Closed(1008, 'the only valid message is {"type": "cancel"}')
-                here.store.cancel(job_id, owner, text_bytes=0)
+                services.store.cancel(job_id, owner, text_bytes=0)
             ended = send()
             if ended:
                 return

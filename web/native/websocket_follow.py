@@ -31,8 +31,8 @@ _ROWS = 500
 class Followed:
     """All jobs that one socket follows."""
 
-    def __init__(self, here: State, ws: Any) -> None:
-        self._here = here
+    def __init__(self, services: State, ws: Any) -> None:
+        self._services = services
         self._ws = ws
         self._jobs: dict[str, _Following] = {}
         self.turn = RLock()
@@ -55,18 +55,18 @@ class Followed:
                 429, "Too many requests", f"a socket can follow at most {FOLLOWED_AT_MOST} jobs; unfollow some"
             )
         if self._jobs:
-            self._here.slots.refuse_when_full(auth.owner())
+            self._services.slots.refuse_when_full(auth.owner())
 
     def follow(self, job: Job, after: int) -> None:
         """Follow a job from ``after``. An already followed job restarts there. Raises like ``refuse_when_full``."""
         if following := self._jobs.get(job.id):
-            following.move(self._here.follower.attach(job, after))
+            following.move(self._services.follower.attach(job, after))
             return
         self.refuse_when_full()
         with ExitStack() as entering:
             if self._jobs:
-                entering.enter_context(self._here.slots.one(job.owner))
-            reader = self._here.follower.attach(job, after)
+                entering.enter_context(self._services.slots.one(job.owner))
+            reader = self._services.follower.attach(job, after)
             self._jobs[job.id] = _Following(self, job.id, reader, entering.pop_all())
 
     def unfollow(self, job_id: str) -> None:
@@ -81,7 +81,7 @@ class Followed:
 
     def leave(self, reader: Reader) -> None:
         """Detach the reader."""
-        self._here.follower.leave(reader)
+        self._services.follower.leave(reader)
 
     def forget(self, job_id: str) -> None:
         """Drop the job, whose greenlet has ended."""

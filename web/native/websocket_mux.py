@@ -36,10 +36,10 @@ def install(app: Flask) -> None:
 class _Caller:
     """One client's socket and the jobs that it follows."""
 
-    def __init__(self, here: State, ws: Any, owner: str) -> None:
-        self.here = here
+    def __init__(self, services: State, ws: Any, owner: str) -> None:
+        self.services = services
         self.owner = owner
-        self.followed = Followed(here, ws)
+        self.followed = Followed(services, ws)
 
     def answer(self, message: dict[str, Any]) -> None:
         """Execute a message; answer errors with an ``error`` message."""
@@ -65,7 +65,7 @@ class _Caller:
             case "unfollow":
                 self.followed.unfollow(_job_of(message))
             case "cancel":
-                self.here.store.cancel(_job_of(message), self.owner, text_bytes=0)
+                self.services.store.cancel(_job_of(message), self.owner, text_bytes=0)
             case _:
                 raise field_problem("type", "must be submit, follow, unfollow or cancel")
 
@@ -73,8 +73,8 @@ class _Caller:
         # Checked before the job is written: an error then means that no job exists.
         self.followed.refuse_when_full()
         fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
-        new = new_job(self.here, parse_submission(fields), self.owner, surface="ws")
-        job = accept(self.here, new).job
+        new = new_job(self.services, parse_submission(fields), self.owner, surface="ws")
+        job = accept(self.services, new).job
         context["job"] = job.id
         self.followed.say({"type": "accepted", **context, "status": job.status})
         self.followed.follow(job, 0)
@@ -83,17 +83,17 @@ class _Caller:
         after = message.get("after", 0)
         if type(after) is not int or not 0 <= after < 10**18:
             raise field_problem("after", "must be an entry's id, or 0")
-        self.followed.follow(self.here.store.look(_job_of(message), self.owner), after)
+        self.followed.follow(self.services.store.look(_job_of(message), self.owner), after)
 
 
-def serve(here: State, ws: Any) -> None:
+def serve(services: State, ws: Any) -> None:
     """Answer messages until the client disconnects or this process drains. Raises ``Closed``."""
-    caller, leave_at = _Caller(here, ws, auth.owner()), float("inf")
+    caller, leave_at = _Caller(services, ws, auth.owner()), float("inf")
     try:
         while ws.connected:
-            if here.draining and leave_at == float("inf"):
+            if services.draining and leave_at == float("inf"):
                 # Spread over the drain, like the ends of streams.
-                leave_at = time.monotonic() + random.random() * here.spread_s
+                leave_at = time.monotonic() + random.random() * services.spread_s
             if time.monotonic() >= leave_at:
                 raise Closed(1001, "this instance is draining; reconnect")
             if not ws.input_buffer:

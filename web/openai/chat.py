@@ -72,28 +72,28 @@ class ChatRequest(Asked):
 @scope("jobs:write")
 def create() -> Response:
     """OpenAI's chat completion, whole or as a stream. It continues if the client disconnects."""
-    here = state()
+    services = state()
     asked, body_digest = parse(ChatRequest)
     asked.check()
     with ExitStack() as place:
         # Acquired before the job is written, so that a 503 means that nothing was done.
-        here.hold_stream(auth.owner(), place)
-        job = accept(here, _new_job(here, asked, body_digest)).job
+        services.hold_stream(auth.owner(), place)
+        job = accept(services, _new_job(services, asked, body_digest)).job
         answer = Answer(job.id)
         with accepted(job) as headers:
             if asked.stream:
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))
                 return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers, place)
-            if not wait_for_all(here, job, answer):
+            if not wait_for_all(services, job, answer):
                 return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:
         raise _failed(answer, headers)
     return json_response(completion(job, answer), 200, headers)
 
 
-def _new_job(here: State, asked: ChatRequest, body_digest: str) -> NewJob:
+def _new_job(services: State, asked: ChatRequest, body_digest: str) -> NewJob:
     return new_job(
-        here,
+        services,
         asked,
         body_digest,
         surface="chat",

@@ -54,7 +54,7 @@ def refuse(field: str, detail: str) -> NoReturn:
 
 
 def new_job(
-    here: State,
+    services: State,
     asked: Asked,
     body_digest: str,
     *,
@@ -68,7 +68,7 @@ def new_job(
     """The job for this request. ``stored`` is its input without the params. ``field`` is the field that its size is
     attributed to. ``earlier`` holds the turns that the request continues by reference. Raises a ``Problem``, before
     anything is written."""
-    model = known_model(here, asked.model)
+    model = known_model(services, asked.model)
     new = NewJob(
         id=new_job_id(shard=0),
         owner=auth.owner(),
@@ -76,14 +76,14 @@ def new_job(
         input={**stored, "params": params_for(model, params)},
         surface=surface,
         metadata=asked.metadata or {},
-        ttl_s=ttl_s or here.settings.job_ttl_s,
-        timeout_s=here.settings.job_timeout_s,
+        ttl_s=ttl_s or services.settings.job_ttl_s,
+        timeout_s=services.settings.job_timeout_s,
         start_s=model.start_s,
         # Text sent to these clients cannot be retracted.
         on_worker_loss=OnWorkerLoss.FAIL,
         continuable=model.continues,
     )
-    check_size(here, new, field)
+    check_size(services, new, field)
     divided = earlier.divided if earlier.messages else divide(in_slices(answered(stored["messages"])))
     return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest, divided=divided)
 

@@ -42,28 +42,28 @@ _ITEMS_AT_MOST = 100
 @scope("jobs:write")
 def create() -> Response:
     """OpenAI's response: whole, as a stream, or in the background. It continues if the client disconnects."""
-    here = state()
+    services = state()
     asked, body_digest = parse(ResponsesRequest)
     asked.check()
     with ExitStack() as place:
         if asked.stream or not asked.background:
             # Acquired before the job is written, so that a 503 means that nothing was done.
-            here.hold_stream(auth.owner(), place)
-        new = _new_job(here, asked, body_digest)
-        job, echo = accept(here, new).job, new.input["request"]
+            services.hold_stream(auth.owner(), place)
+        new = _new_job(services, asked, body_digest)
+        job, echo = accept(services, new).job, new.input["request"]
         fold = ResponseFold(job, echo)
         with accepted(job) as headers:
             if asked.stream:
                 return streamed(job, ResponseStream(job, echo), headers, place)
             if asked.background:
-                return json_response(_now(here, job, echo), 200, headers)
-            if not wait_for_all(here, job, fold):
+                return json_response(_now(services, job, echo), 200, headers)
+            if not wait_for_all(services, job, fold):
                 return Response(status=CLIENT_LEFT)
     return json_response(fold.resource(), 200, headers)
 
 
-def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
-    references = References(here, auth.owner(), lambda job: ResponseFold(job, {}))
+def _new_job(services: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
+    references = References(services, auth.owner(), lambda job: ResponseFold(job, {}))
     earlier = NO_TURNS
     if asked.previous_response_id:
         try:
@@ -78,7 +78,7 @@ def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
     if asked.instructions:
         stored["instructions"] = asked.instructions
     return new_job(
-        here,
+        services,
         asked,
         body_digest,
         surface="responses",
@@ -94,29 +94,29 @@ def _new_job(here: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
 @scope("jobs:read")
 def retrieve(response_id: str) -> Response:
     """The current response; with ``stream=true``, its events after ``starting_after``."""
-    here = state()
+    services = state()
     after = request.args.get("starting_after")
     if after is not None and not _NUMBER.fullmatch(after):
         raise field_problem("starting_after", "must be the sequence_number of an event", status=400)
-    job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner())
-    echo = _echo_of(here, job)
+    job = services.store.look(job_id_of(response_id, _PREFIX), auth.owner())
+    echo = _echo_of(services, job)
     if request.args.get("stream", "").lower() in ("true", "1"):
         stream = ResponseStream(job, echo, after=-1 if after is None else int(after))
         return streamed(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
-    return json_response(_now(here, job, echo))
+    return json_response(_now(services, job, echo))
 
 
 @blueprint.post("/v1/responses/<response_id>/cancel")
 @scope("jobs:write")
 def cancel(response_id: str) -> Response:
     """Cancel the response, in any state, any number of times. Waits up to 2 s for its end, then answers it."""
-    here = state()
-    job = here.store.cancel(job_id_of(response_id, _PREFIX), auth.owner())
+    services = state()
+    job = services.store.cancel(job_id_of(response_id, _PREFIX), auth.owner())
     # The cancellation holds even if the end cannot be awaited.
     with suppress(TooManyStreams, StoreUnavailable):
-        if not job.ended and wait_for_end(here, job, _CANCEL_S):
-            job = here.store.look(job.id, job.owner, with_text=True)
-    return json_response(_now(here, job, _echo_of(here, job)))
+        if not job.ended and wait_for_end(services, job, _CANCEL_S):
+            job = services.store.look(job.id, job.owner, with_text=True)
+    return json_response(_now(services, job, _echo_of(services, job)))
 
 
 @blueprint.delete("/v1/responses/<response_id>")
@@ -131,14 +131,14 @@ def delete(response_id: str) -> Response:
 @scope("jobs:read")
 def input_items(response_id: str) -> Response:
     """The input items of this turn, newest first unless ``order=asc``."""
-    here = state()
-    job = here.store.look(job_id_of(response_id, _PREFIX), auth.owner())
-    with here.folds.whole(presence(request.environ)) as is_wanted:
-        return _input_items(here, job) if is_wanted else Response(status=CLIENT_LEFT)
+    services = state()
+    job = services.store.look(job_id_of(response_id, _PREFIX), auth.owner())
+    with services.folds.whole(presence(request.environ)) as is_wanted:
+        return _input_items(services, job) if is_wanted else Response(status=CLIENT_LEFT)
 
 
-def _input_items(here: State, job: Job) -> Response:
-    stored = here.store.input_of(job.id)
+def _input_items(services: State, job: Job) -> Response:
+    stored = services.store.input_of(job.id)
     items = items_of(stored["messages"][stored.get("request", {}).get("turn", 0) :], job.id)
     if request.args.get("order", "desc") != "asc":
         items.reverse()
@@ -164,17 +164,17 @@ def _limit() -> int:
     return int(value)
 
 
-def _echo_of(here: State, job: Job) -> Mapping[str, Any]:
-    echo: Mapping[str, Any] = here.store.input_of(job.id).get("request") or {}
+def _echo_of(services: State, job: Job) -> Mapping[str, Any]:
+    echo: Mapping[str, Any] = services.store.input_of(job.id).get("request") or {}
     return echo
 
 
-def _now(here: State, job: Job, echo: Mapping[str, Any]) -> dict[str, Any]:
+def _now(services: State, job: Job, echo: Mapping[str, Any]) -> dict[str, Any]:
     """The current Response object. While the job runs, it has the text so far from the record."""
     if job.status is Status.RUNNING:
-        job = here.store.look(job.id, job.owner, with_text=True)
+        job = services.store.look(job.id, job.owner, with_text=True)
     if job.ended:
-        return _folded(here, job).resource(echo)
+        return _folded(services, job).resource(echo)
     outcome = Outcome("queued" if job.status is Status.QUEUED else "in_progress")
     if job.text:
         item = TextItem(f"msg_{job.id}_0", 0, reasoning=False)
@@ -183,9 +183,9 @@ def _now(here: State, job: Job, echo: Mapping[str, Any]) -> dict[str, Any]:
     return resource(job, echo, outcome)
 
 
-def _folded(here: State, job: Job) -> ResponseFold:
+def _folded(services: State, job: Job) -> ResponseFold:
     fold, is_wanted = ResponseFold(job, {}), presence(request.environ)
     if job.ended:
-        return here.folds.result(job, fold, is_wanted)
-    here.folds.fold(job, fold, is_wanted)
+        return services.folds.result(job, fold, is_wanted)
+    services.folds.fold(job, fold, is_wanted)
     return fold
