@@ -51,13 +51,13 @@ class LiveStream:
     """One stream. ``begin`` gives it its connection. It ends by itself, and then calls ``release``."""
 
     __slots__ = (
-        "_again",
         "_busy",
         "_chunked",
         "_form",
         "_give_back",
+        "_has_changed",
         "_heartbeat_s",
-        "_left",
+        "_is_gone",
         "_reader",
         "_release",
         "_sock",
@@ -91,9 +91,9 @@ class LiveStream:
         self._give_back: Callable[[_socket.socket], None] | None = None
         self._chunked = True
         self._watcher: Any = None
-        self._left = False
+        self._is_gone = False
         self._busy = False
-        self._again = False
+        self._has_changed = False
 
     def begin(self, sock: _socket.socket, *, chunked: bool, give_back: Callable[[_socket.socket], None] | None) -> None:
         """Continue after the opening, which has been sent, on a non-blocking socket. ``chunked``: HTTP/1.1's framing
@@ -103,12 +103,12 @@ class LiveStream:
         self._watcher = get_hub().loop.io(sock.fileno(), _READ)
         self._watcher.start(self._readable)
         self._reader.on_wake = self.look
-        self._spoke()
+        self._schedule_heartbeat()
         self.look()
 
     def abandon(self) -> None:
         """End the stream at once, without sending the rest. Works also before ``begin``."""
-        self._let_go()
+        self._release_all()
         sock, self._sock = self._sock, None
         if sock is not None:
             sock.close()
@@ -118,7 +118,7 @@ class LiveStream:
         blocks."""
         reader = self._reader
         if self._busy:
-            self._again = True
+            self._has_changed = True
         elif not reader.feed.ended and (data := reader.take_live(self._form)) is not None:
             if left := self._send(data):
                 self._run(left)
@@ -138,7 +138,7 @@ class LiveStream:
         if received or self._busy:
             # A pipelined request stays unread, and a close while busy is handled later. Either would fire for ever.
             self._watcher.stop()
-            self._left = not received
+            self._is_gone = not received
         else:
             self.abandon()
 
@@ -152,16 +152,16 @@ class LiveStream:
         except OSError:
             self.abandon()
             return b""
-        self._spoke()
+        self._schedule_heartbeat()
         return memoryview(data)[sent:] if sent < len(data) else b""
 
     def _framed(self, data: bytes) -> bytes:
         return chunk(data) if self._chunked and data else data
 
-    def _spoke(self) -> None:
+    def _schedule_heartbeat(self) -> None:
         self._reader.tick_at = time.monotonic() + self._heartbeat_s
 
-    def _let_go(self) -> None:
+    def _release_all(self) -> None:
         self._reader.on_wake = None
         if self._watcher is not None:
             self._watcher.stop()
@@ -181,7 +181,7 @@ class LiveStream:
         """Send the rest of a piece and all pending entries, then become live again."""
         try:
             self._send_all(left)
-            self._go_on()
+            self._send_pending()
         except TimeoutError:
             log.info("client stalled for %g s; resetting its connection", self._stall_s)
             with suppress(OSError):
@@ -195,10 +195,10 @@ class LiveStream:
             log.exception("stream failed")
             self.abandon()
 
-    def _go_on(self) -> None:
+    def _send_pending(self) -> None:
         reader = self._reader
-        while not self._left:
-            self._again = False
+        while not self._is_gone:
+            self._has_changed = False
             try:
                 taken = reader.take(self._form)
             except StoreUnavailable:
@@ -211,7 +211,7 @@ class LiveStream:
                 return
             if taken is None and time.monotonic() >= reader.tick_at:
                 data = self._form.heartbeat(reader.cursor)
-                self._spoke()
+                self._schedule_heartbeat()
             is_silent = taken is None
             # Free the page and the unframed piece, so that a slow client does not keep them in memory.
             del taken
@@ -220,7 +220,7 @@ class LiveStream:
             if reader.must_leave:
                 self._end(self._form.reconnect())
                 return
-            if is_silent and not self._again and not reader.has_news():
+            if is_silent and not self._has_changed and not reader.has_news():
                 self._busy = False
                 return
         self.abandon()
@@ -232,7 +232,7 @@ class LiveStream:
     def _end(self, data: bytes) -> None:
         """Send the last piece, which completes the body."""
         self._send_all(self._framed(data) + (_LAST_CHUNK if self._chunked else b""))
-        self._let_go()
+        self._release_all()
         sock, self._sock = self._sock, None
         if self._chunked and self._give_back is not None:
             self._give_back(sock)
@@ -252,7 +252,7 @@ class LiveStream:
             finally:
                 self._unsent.end(waiting)
         if view:
-            self._spoke()
+            self._schedule_heartbeat()
 
     def _send_piece(self, left: memoryview) -> None:
         deadline = Deadline.after(self._stall_s)

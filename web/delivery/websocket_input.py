@@ -38,7 +38,7 @@ class Reading(threading.Thread):
         self._ws: Any = target.__self__
         self._limits: InputLimits = self._ws.environ[INPUT]
         self._assembly = Assembly(self._limits.most)
-        self._inbox = self._ws.input_buffer = Inbox(self._taken)
+        self._inbox = self._ws.input_buffer = Inbox(self._on_taken)
         self._gave_up = False
         self._changed = Event()
         self._is_readable = False
@@ -168,7 +168,7 @@ class Reading(threading.Thread):
         if message is not None:
             self._inbox.put(message)
 
-    def _taken(self) -> None:
+    def _on_taken(self) -> None:
         self._count()
         self._changed.set()
 

@@ -83,7 +83,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.notify()
             gevent.sleep(_BEAT_S)
         for server in servers:
-            _accept_the_rest(server)
+            _accept_pending(server)
             server.close()
         # The master kills this process if it has not exited by then.
         deadline = Deadline.after(max(0.0, self.cfg.graceful_timeout - 1))
@@ -134,8 +134,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         try:
             # The connection may be closed by now; the next read then fails.
             with suppress(OSError):
-                hold_little(sock)
-                ask_when_quiet(sock, self._stall_s)
+                limit_kernel_unsent(sock)
+                enable_keepalive(sock, self._stall_s)
             self._serve(connection, addr, is_kept=is_kept)
         except (OSError, NoMoreData):
             log.debug("client disconnected", exc_info=True)
@@ -235,19 +235,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
             limit(sock, None)
 
 
-def _accept_the_rest(server: StreamServer) -> None:
+def _accept_pending(server: StreamServer) -> None:
     """Accept the connections in the kernel's queue, which would be reset when the socket closes."""
     while not server.full() and (accepted := server.do_read()):
         server.do_handle(*accepted)
 
 
-def hold_little(sock: socket.socket) -> None:
+def limit_kernel_unsent(sock: socket.socket) -> None:
     """Limit the unsent data in the kernel. Otherwise a slow reader shows only after 4 MB, and a few hundred of them use
     up the machine's memory for all connections."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
-def ask_when_quiet(sock: socket.socket, stall_s: float) -> None:
+def enable_keepalive(sock: socket.socket, stall_s: float) -> None:
     """Enable TCP keepalive, so that the kernel detects a dead client of a silent stream."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # macOS has other names for these; its default is two hours.
