@@ -330,7 +330,7 @@ def test_connection_that_cannot_be_taken() -> None:
 def test_server_that_takes_no_streams() -> None:
     """Under another server a stream is an error, and holds nothing."""
     released: list[int] = []
-    with pytest.raises(RuntimeError, match="need the server"):
+    with pytest.raises(RuntimeError, match="need gunicorn"):
         StreamResponse(stream_of(released), "text/x", {})({}, lambda *_args: None)
     assert released == [1]
 
