@@ -1,8 +1,7 @@
-"""How much company to wait for: what comes seldom goes at once, what comes in thousands a second goes in groups.
+"""Adaptive batching: no delay at low rates, up to 2 ms between batches at high rates.
 
-Network cards do the same with their interrupts: each commit, and each ring of a timer, costs something whatever it is
-for, and under load these costs are what makes everything late. So the gap between two of them grows with their rate,
-from nothing to two milliseconds.
+Network cards moderate their interrupts in the same way. Each commit and each timer callback has a fixed cost, and
+under load these costs cause the latency. So the gap between two batches grows with the rate, from 0 to 2 ms.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ _MOST_S = 0.002
 
 
 class AdaptiveDelay:
-    """Counts what comes, and says how far apart two groups of it should be."""
+    """Measures the rate of events and computes the gap between two batches."""
 
     __slots__ = ("_count", "_since", "gap_s")
 
     def __init__(self) -> None:
         self.gap_s = 0.0
-        """From the beginning of one group to that of the next, at least."""
+        """Least time from the beginning of one batch to the beginning of the next."""
         self._count = 0
         self._since = float("-inf")
 
     def add(self, count: int, now: float) -> None:
-        """So many came, at ``now`` (monotonic)."""
+        """Count ``count`` events at ``now`` (monotonic)."""
         self._count += count
         window_s = now - self._since
         if window_s >= _WINDOW_S:

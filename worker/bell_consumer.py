@@ -1,7 +1,7 @@
-"""Celery's consumer, the side that hears the bell, with patience for a broker that is away or refuses.
+"""Celery's consumer, which receives bells, with backoff for a broker that is away or refuses.
 
-Celery's own asks a broker that accepts a connection and then refuses ten times a second, with three lines of log each
-time, and stops the hub for a second now and then.
+If a broker accepts a connection and then refuses, Celery's own consumer retries ten times a second with three log lines
+each. It also blocks the hub for a second at times.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from spool.outage import MOST_S, Outage
 log = logging.getLogger("spool.bell")
 
 STEADY_S = 3.0
-"""A connection that lasted so long works: the broker has answered a call on it, each of which takes 2 s at most."""
+"""A connection of this age works: the broker has answered a call on it, since a call takes at most 2 s."""
 _LOOK_S = 0.2
 
 
 class BellConsumer(Consumer):
-    """To be named in Celery's setting ``worker_consumer``."""
+    """The value of Celery's setting ``worker_consumer``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._outage = Outage(log, "broker", "bells are not heard, this worker looks for jobs by itself")
+        self._outage = Outage(log, "broker", "no bells arrive, this worker polls for jobs")
         self._steady: Greenlet[..., None] | None = None
         super().__init__(*args, **kwargs)
         for name in ("consumer", "connection"):
-            # A line for each try; what an operator needs to know the outage says.
+            # They log a line for each try; the outage's lines say what an operator needs.
             logging.getLogger(f"celery.worker.consumer.{name}").setLevel(logging.ERROR)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however long that takes."""
+        """Connect; retries for ever."""
         conn = conn.ensure_connection(
             lambda exc, _interval_s: self._outage.failed(exc),
             interval_start=1,
@@ -48,11 +48,11 @@ class BellConsumer(Consumer):
         return conn
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """The connection could not be made to work at all."""
+        """Back off after a connection that could not be established."""
         self._pause(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """The connection broke, or the broker refused."""
+        """Back off after a connection that broke, or a broker that refused."""
         super().on_connection_error_after_connected(exc)
         self._pause(exc)
 

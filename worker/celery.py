@@ -1,4 +1,4 @@
-"""The worker program: ``celery -A worker worker --pool gevent``. Celery hears the bell and gives the greenlet."""
+"""The worker program: ``celery -A worker worker --pool gevent``. Celery receives bells and provides a greenlet each."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _DISCOVER_S = 60.0
 _DISCOVER_AGAIN_S = 2.0
 
 
-# Celery's lazy proxies import this module before gevent patches `time`; its waits for a lost broker would stop the
-# whole hub, and with it every job.
+# Celery's lazy proxies import this module before gevent patches `time`. Unpatched, its waits for a lost broker would
+# block the hub and every job.
 kombu_functional.sleep = gevent.sleep  # type: ignore[attr-defined]
 _IGNORES_HANGUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 settings = read_settings()
@@ -46,34 +46,34 @@ app.conf.worker_consumer = "worker.bell_consumer:BellConsumer"
 
 
 class Heard(Request):
-    """A bell as Celery hears it: nothing is acknowledged. Celery would do so before it passes the bell on, and ask
-    Redis to strike it off a list on which it never was, because its queue says ``no_ack``."""
+    """A bell in Celery's terms, without acknowledgement. The queue is ``no_ack``, so Celery's acknowledgement would
+    only remove the bell from a Redis list that never held it."""
 
     def acknowledge(self) -> None:
-        """It is gone from the broker already."""
+        """Do nothing: the broker has dropped the bell already."""
         self.acknowledged = True
 
 
 @app.task(name=TASK, ignore_result=True, Request=Heard)
-def bell(job_id: str = "") -> None:  # noqa: ARG001 - for whoever traces messages
-    """The bell rang: take jobs while there are any."""
+def bell(job_id: str = "") -> None:  # noqa: ARG001 - for message tracing
+    """Handle a bell: claim jobs while there are any."""
     if process is not None:
         process.bell()
 
 
-# Of every greenlet that asks for it after a task, the app would make another one: a third of what a job's end costs.
+# Set once: otherwise the app creates one for each greenlet that reads it after a task, a third of a job end's cost.
 bell.backend = app.backend
 
 
 def discover_models(found: WorkerProcess) -> None:
-    """Publish what the upstreams without a list of models serve; again now and then, sooner while one is away."""
+    """Publish the models of the upstreams that are configured without a list: regularly, sooner while one is away."""
     asked = [upstream for upstream in upstreams if not upstream.models]
     if not asked:
         return
-    # Here: a worker without upstreams does not import the SDK.
+    # Imported here, so that a worker without upstreams does not import the SDK.
     from worker.models.discovery import discover
 
-    outages = {one.name: Outage(log, f"upstream {one.name}", "its models are not known anew") for one in asked}
+    outages = {one.name: Outage(log, f"upstream {one.name}", "its list of models is not refreshed") for one in asked}
     while True:
         away = False
         for upstream in asked:
@@ -88,17 +88,17 @@ def discover_models(found: WorkerProcess) -> None:
 
 @signals.setup_logging.connect
 def setup_logging(**_: Any) -> None:
-    """Spool's logging instead of Celery's."""
+    """Configure Spool's logging instead of Celery's."""
     configure_logs(settings.log_level, settings.log_format)
 
 
 class JobsStep(bootsteps.StartStopStep):
-    """Jobs run from when Celery's pool is there, whether or not the broker is."""
+    """Starts running jobs once Celery's pool exists, with or without a broker."""
 
     requires = ("celery.worker.components:Pool",)
 
     def start(self, _worker: Any) -> None:
-        """Celery has set up its own signals by now."""
+        """Set the signal handlers, after Celery has set its own, and start."""
         obey_signals()
         start()
 
@@ -107,15 +107,15 @@ app.steps["worker"].add(JobsStep)
 
 
 def obey_signals() -> None:
-    """SIGHUP ends the worker as SIGTERM does: Celery would start itself again, by a command that does not exist.
-    SIGUSR2, which has no meaning here, does not end it."""
-    # Under nohup it is ignored, and should stay so.
+    """Make SIGHUP end the worker as SIGTERM does: Celery would restart itself by a command that does not exist.
+    Ignore SIGUSR2, which has no meaning here."""
+    # Under nohup SIGHUP is ignored and must stay so.
     signal.signal(signal.SIGHUP, signal.SIG_IGN if _IGNORES_HANGUP else signal.getsignal(signal.SIGTERM))
     signal.signal(signal.SIGUSR2, lambda *_: None)
 
 
 def start() -> None:
-    """Build what the jobs share."""
+    """Build and start the process that the jobs share."""
     global process
     backends = build_backends(settings)
     broker_url = settings.broker_url.get_secret_value() or settings.redis_url.get_secret_value()
@@ -127,7 +127,7 @@ def start() -> None:
 
 
 def leave_in_order(leaving: WorkerProcess) -> None:
-    """Both at the same time: each has its drain time."""
+    """Drain this process and its quarantine processes at the same time, each within its drain time."""
     stopping = gevent.spawn(annexes.stop)
     leaving.drain()
     stopping.join()
@@ -135,7 +135,7 @@ def leave_in_order(leaving: WorkerProcess) -> None:
 
 @signals.worker_shutting_down.connect
 def drain(**_: Any) -> None:
-    """SIGTERM: Celery stops consuming and waits for its greenlets; they end because the jobs are handed back."""
+    """Drain on SIGTERM. Celery stops consuming and waits for its greenlets, which end once jobs are handed back."""
     global draining
     if process is not None and draining is None:
         draining = gevent.spawn(leave_in_order, process)
@@ -143,8 +143,8 @@ def drain(**_: Any) -> None:
 
 @signals.worker_shutdown.connect
 def leave(**_: Any) -> None:
-    """Celery waits for its tasks, and not for what else runs: a heartbeat's thread that is alive when the interpreter
-    ends crashes it. It also gets here without a signal, when it cannot go on."""
+    """Wait for the drain. Celery waits for its tasks only, and a heartbeat's thread that is alive when the interpreter
+    ends crashes it. Celery also calls this without a signal, after a fatal error."""
     drain()
     if draining is not None:
         draining.join(timeout=settings.worker_drain_s + 10)

@@ -1,7 +1,7 @@
-"""Coalescing: several pieces of an attempt's text become one entry of its log, where the job asks for it.
+"""Coalescing: joins several pieces of an attempt's text into one log entry, if the job requests it.
 
-A ``CoalescedLog`` stands between the job and its ``AttemptLog``; a job that does not ask for it has none and writes to
-its log itself. What it holds back nobody has seen: if the worker dies, the next attempt generates it again.
+A ``CoalescedLog`` buffers between the job and its ``AttemptLog``; other jobs write to their log directly. No reader
+has seen the buffered text: if the worker dies, the next attempt generates it again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from spool.jobs.job import Status
 from worker.attempt_log import AttemptLog, AttemptOver
 
 _AGAIN_S = 0.05
-"""When to look again at a log of which Redis does not have everything yet."""
+"""Delay before the next check of a log that Redis does not have completely yet."""
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’»)\]]*(?:\s|$)|[。！？\n]""")
 
 
 class Output(Protocol):
-    """Where a job writes; see ``AttemptLog``."""
+    """The destination of a job's entries; see ``AttemptLog``."""
 
     def append(self, kind: Kind, fields: Mapping[str, Any]) -> None: ...
     def append_text(self, kind: Kind, text: str, adds: bytes) -> None: ...
@@ -38,7 +38,7 @@ class Output(Protocol):
 
 
 class CoalescedLog:
-    """An attempt's log that holds text back. Whatever else is written comes after the text that came before it."""
+    """An attempt's log that buffers text. The order of entries is kept: other kinds are written after earlier text."""
 
     def __init__(self, log: AttemptLog, how: Coalescing, queue: DueQueue) -> None:
         self._log = log
@@ -54,7 +54,7 @@ class CoalescedLog:
         self._size = 0
 
     def append_text(self, kind: Kind, text: str, adds: bytes) -> None:
-        """Hold a piece of text back, or write it with what is held. Waits and raises as the log does."""
+        """Buffer a piece of text, or write it together with the buffer. Blocks and raises as the log does."""
         if self._texts and (kind is not self._kind or self._size + len(text) > self._chars):
             self._write()
         if not self._texts:
@@ -66,25 +66,25 @@ class CoalescedLog:
         if self._size >= self._chars or (self._sentence_end and _SENTENCE_END.search(text)):
             self._write()
         elif not self._queued:
-            # Once for all of its text: ``come_due`` says when to look again.
+            # One queue item for all buffered text: ``come_due`` returns the next time.
             self._queued = True
             self._queue.add(self._due, self)
 
     def append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
-        """An entry of another kind. Waits and raises as the log does."""
+        """Write an entry of another kind. Blocks and raises as the log does."""
         self._write()
         self._log.append(kind, fields)
 
     def end(self, status: Status, kind: Kind, fields: Mapping[str, Any], usage: Mapping[str, Any] | None) -> None:
-        """The terminal entry. Waits and raises as the log does."""
+        """Write the terminal entry. Blocks and raises as the log does."""
         self._write()
         self._log.end(status, kind, fields, usage)
 
     def flush(self, deadline: Deadline) -> bool:
-        """Write what is held, and wait until Redis has everything; False if the deadline came first. Raises
+        """Write the buffer and wait until Redis has everything; False if the deadline passed first. Raises
         ``AttemptOver``."""
         if self._texts:
-            # Room for it first: a write into a full buffer would wait for Redis longer than this may.
+            # Make room first: a write into a full log buffer could block beyond the deadline.
             if not self._log.flush(deadline):
                 self._take()
                 return False
@@ -92,21 +92,21 @@ class CoalescedLog:
         return self._log.flush(deadline)
 
     def come_due(self, now: float) -> float | None:
-        """The queue's turn: write what is due at the monotonic time ``now``. When it wants another turn; None while it
-        holds nothing. Never waits: text that Redis could not take yet is held on, and grows meanwhile."""
+        """Write the buffer if it is due at the monotonic time ``now``. Returns the next time to call, or None if the
+        buffer is empty. Never blocks: while Redis is behind, the text stays buffered and grows."""
         if self._texts and self._due > now:
             return self._due
         if self._texts and self._log.behind:
             return now + _AGAIN_S
         self._queued = False
-        # If the attempt is over, whoever runs it has been told, and what was held is no longer wanted.
+        # If the attempt is over, its greenlet was notified, and the buffered text is obsolete.
         with suppress(AttemptOver):
             self._write()
         return None
 
     def _write(self) -> None:
         if self._texts:
-            # Taken before it is written: an exception that is thrown in while the log waits finds it there already.
+            # Empty the buffer before the write: an exception raised in while the log blocks must not write it twice.
             self._log.append_text(self._kind, *self._take())
 
     def _take(self) -> tuple[str, bytes]:
@@ -118,39 +118,39 @@ class CoalescedLog:
 
 
 class DueQueue:
-    """When held text is due, for all jobs of a process: one heap, and one greenlet in ``run``."""
+    """Schedules the writes of buffered text for all jobs of a process: one heap, and one greenlet in ``run``."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._heap: list[tuple[float, int, ref[CoalescedLog]]] = []
-        """When, in which order they came, and whose. Weak: an attempt that is over is not kept until then."""
+        """Due time, sequence number, log. Weak references: the queue does not keep a finished attempt alive."""
         self._numbers = count()
         self._sooner = Event()
 
     def output(self, log: AttemptLog) -> Output:
-        """Where this attempt writes: the log itself, unless its job asks for more."""
+        """The destination of this attempt's entries: its log, or a ``CoalescedLog`` if the job requests coalescing."""
         how = log.claim.job.coalesce
         return CoalescedLog(log, how, self) if how and how.ms else log
 
     def add(self, due: float, held: CoalescedLog) -> None:
-        """``held`` is to have its turn at the monotonic time ``due``."""
+        """Schedule ``held`` for the monotonic time ``due``."""
         heappush(self._heap, (due, next(self._numbers), ref(held)))
         if self._heap[0][0] == due:
             self._sooner.set()
 
     def run(self) -> None:
-        """Give turns for ever."""
+        """Call logs as they become due, for ever."""
         while True:
             self._sooner.clear()
             self._sooner.wait(self.left_s())
             self.give_turns()
 
     def left_s(self) -> float | None:
-        """Until the next turn; None if nobody wants one."""
+        """Seconds until the next log is due; None if none is scheduled."""
         return max(0.0, self._heap[0][0] - self.clock()) if self._heap else None
 
     def give_turns(self) -> None:
-        """To all that are due."""
+        """Call every log that is due."""
         now = self.clock()
         while self._heap and self._heap[0][0] <= now:
             held = heappop(self._heap)[2]()

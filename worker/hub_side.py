@@ -1,4 +1,4 @@
-"""What the heartbeat's thread asks of its process, and tells it: the one place where the two meet."""
+"""The bridge between the heartbeat's thread and the hub: the only place where the two exchange data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from worker.ownership import OwnedAttempts
 
 
 class HubSide:
-    """To be made in the hub's thread; the rest is safe to call from the heartbeat's. ``free`` says how many slots a
-    bell may be rung for, ``on_apart`` is told how many jobs wait for a process of their own."""
+    """Create it in the hub's thread; the methods are safe to call from the heartbeat's thread. ``free`` returns the
+    number of slots that a bell may be rung for. ``on_apart`` receives the number of jobs that wait in quarantine."""
 
     def __init__(self, jobs: OwnedAttempts, free: Callable[[], int], on_apart: Callable[[int], None]) -> None:
         self._jobs = jobs
@@ -27,25 +27,25 @@ class HubSide:
         return self._free()
 
     def held(self, *, with_ended: bool, server: str) -> list[Held]:
-        """The jobs that a beat has to speak for; see ``OwnedAttempts.held``."""
+        """The attempts that a beat must report; see ``OwnedAttempts.held``."""
         return self._jobs.held(with_ended=with_ended, server=server)
 
     def whole(self, found: list[Held], server: str) -> None:
-        """Nothing is missing of their logs."""
+        """Mark these logs as complete on this run of Redis."""
         self._jobs.whole(found, server)
 
     def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
-        """What Redis said of some of them; ``apart`` jobs wait for a process of their own."""
+        """Pass Redis's answers on to the hub; ``apart`` jobs wait in quarantine."""
         if answers or apart:
             self._loop.run_callback_threadsafe(self._answered, answers, apart)
 
     def settled(self, began: float) -> None:
-        """At ``began`` (monotonic) Redis had lost nothing."""
+        """Record that Redis had lost nothing at ``began`` (monotonic)."""
         self._loop.run_callback_threadsafe(self._jobs.forget, began)
 
     def _answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
         for held, answer in answers:
             self._jobs.answered(held, answer)
         if apart:
-            # Not here: this runs in the hub, where nothing may wait.
+            # In a greenlet: this runs in the hub, where nothing may block.
             gevent.spawn(self._on_apart, apart)

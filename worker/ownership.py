@@ -1,7 +1,7 @@
-"""The jobs that a process answers for: those that it runs, and for some seconds those that it has ended or given up.
+"""Attempts that this process may still have to repair in Redis: running ones, and for some seconds ended or released.
 
-Redis may come back without its last second. What it lost then is sent again from here: entries, ends, and claims, all
-under the ids and the fence that they had.
+Redis may restart without its last second of writes. This module resends the lost entries, ends and claims under
+their old ids and fences.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from worker.attempt_log import AttemptLog
 log = logging.getLogger("spool.worker")
 
 KEEP_S = 5.0
-"""How long an ended attempt's entries are kept: longer than what Redis's ``appendfsync everysec`` may lose. While Redis
-does not answer, this time stands still (see ``forget``)."""
+"""How long an ended attempt's entries are kept: longer than the writes that Redis's ``appendfsync everysec`` may lose.
+The time does not run while Redis does not answer (see ``forget``)."""
 _KEEP_BYTES = 64 * 1024 * 1024
 _ADOPT_TRIES = 20
 _ADOPT_AGAIN_S = 0.5
@@ -37,7 +37,7 @@ Key = tuple[str, str]
 
 
 class Ownership(Protocol):
-    """What is said to Redis of a claim that it has lost; see ``spool.jobs.claims.Claims``."""
+    """Restores or closes a claim that Redis has lost; see ``spool.jobs.claims.Claims``."""
 
     def adopt(self, claim: Claim) -> int | bytes: ...
     def disown(self, claim: Claim) -> None: ...
@@ -45,14 +45,14 @@ class Ownership(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt and the greenlet that it runs in."""
+    """An attempt and its greenlet."""
 
     attempt: Attempt
     greenlet: Greenlet[..., None]
 
 
 class OwnedAttempts:
-    """The attempts of one process. ``changed`` is the appender's."""
+    """The attempts of one process. ``changed`` notifies the appender."""
 
     def __init__(
         self,
@@ -70,20 +70,21 @@ class OwnedAttempts:
         self._ended_bytes = 0
 
     def begin(self, running: Running) -> None:
-        """An attempt begins."""
+        """Register an attempt that begins."""
         attempt_log = running.attempt.log
         attempt_log.on_unclaimed = self._spawn_adoption
         self.running[_key(attempt_log)] = running
 
     def check_limits(self, now: float) -> None:
-        """End the attempts that have passed a limit by ``now`` (monotonic) and were not kept from going on by Redis."""
+        """End the attempts that have passed a limit by ``now`` (monotonic), unless they are blocked on Redis."""
         for one in list(self.running.values()):
             passed, attempt_log = one.attempt.stopwatch.passed(now), one.attempt.log
             if passed is not None and not (attempt_log.outcome or attempt_log.ending or attempt_log.blocked):
                 one.greenlet.kill(passed, block=False)
 
     def end(self, running: Running) -> None:
-        """An attempt is over. If Redis has its end, its entries are kept for a while; otherwise, that there was one."""
+        """Unregister an attempt that is over. If Redis has its end, keep its entries for a while; otherwise keep only
+        the fact that it existed."""
         attempt_log = running.attempt.log
         attempt_log.forget_job()
         del self.running[_key(attempt_log)]
@@ -96,16 +97,18 @@ class OwnedAttempts:
             self._drop(next(iter(self._ended)))
 
     def give_up(self, claim: Claim) -> None:
-        """Others may have this job from now on: it was handed back, lost or cancelled. Readers have seen that it was
-        begun, also where Redis is about to lose that."""
+        """Release a job that was handed back, lost or cancelled, so that others may claim it. Remember its claim:
+        readers have seen that the attempt began, even if Redis is about to lose that."""
         self._given_up[claim.job.id, claim.fence] = (self._clock(), claim)
 
     def held(self, *, with_ended: bool, server: str) -> list[Held]:
-        """What a heartbeat says that this process has, to the run ``server`` of Redis. Safe from the heartbeat's
-        thread. ``with_ended``: all of it, and those ends that Redis has confirmed, for after it was away; otherwise
-        jobs are left out whose appends do what a beat would."""
-        # Over copies: the hub adds and removes meanwhile. Each log is asked, also when all are wanted: it remembers how
-        # far it was.
+        """The attempts that a heartbeat reports to the run ``server`` of Redis. Safe from the heartbeat's thread.
+
+        ``with_ended`` includes all attempts, and also confirmed ends, for the first beat after an outage. Otherwise
+        jobs are left out if their appends already do the work of a beat.
+        """
+        # Iterate over copies: the hub adds and removes meanwhile. Call ``wants_beat`` on each log even if all are
+        # reported: it records the log's progress.
         logs = [
             one.attempt.log
             for one in list(self.running.values())
@@ -117,14 +120,14 @@ class OwnedAttempts:
         return held + [Held(*key, 0, SENT_UNKNOWN) for key in given_up]
 
     def whole(self, found: list[Held], server: str) -> None:
-        """A heartbeat was told that on this run of Redis nothing is missing of these. Safe from its thread."""
+        """Mark these logs as complete on this run of Redis. Safe from the heartbeat's thread."""
         for held in found:
             running = self.running.get((held.job_id, held.fence))
             if running is not None:
                 running.attempt.log.whole_on = server
 
     def answered(self, held: Held, answer: bytes | int) -> None:
-        """What a heartbeat was told of a job: entries that Redis lost are sent again, a lost claim is adopted."""
+        """Handle Redis's answer for one attempt: resend the entries that it lost, adopt a lost claim."""
         key = (held.job_id, held.fence)
         if key in self._given_up:
             if answer == b"unclaimed" and key not in self._disowning:
@@ -133,18 +136,18 @@ class OwnedAttempts:
             return
         found = self.running[key].attempt.log if key in self.running else self._ended.get(key, (0.0, None))[1]
         if found is None or (answer == b"lost" and found.ending):
-            # Not ours any more because its end is there: the appender is about to be told.
+            # Redis no longer lists it because it has the end: the appender's answer is on its way.
             return
         if isinstance(answer, int):
-            log.warning("job %s: Redis lost its entries from %d on; sent again", held.job_id, answer + 1)
+            log.warning("job %s: Redis lost its entries from %d on; resending them", held.job_id, answer + 1)
         found.answered(answer)
         if found.behind:
             self._changed(found)
 
     def forget(self, before: float) -> None:
-        """Redis still had everything at ``before`` (monotonic): what ended long enough before it is safe. Never called
-        while Redis does not answer, or before it has been asked for what ended."""
-        # In the order in which they ended: a few of thousands are old enough.
+        """Drop the attempts that ended ``KEEP_S`` before ``before`` (monotonic), when Redis still had everything. Never
+        called while Redis does not answer, or before a beat has reported the ended attempts."""
+        # Ordered by end: stop at the first that is too young, since few of thousands are old enough.
         old = list(takewhile(lambda item: item[1][0] < before - KEEP_S, self._ended.items()))
         for key, (_ended_at, kept) in old:
             if kept.outcome is not None:
@@ -185,7 +188,7 @@ class OwnedAttempts:
                 outage.failed(exc)
                 gevent.sleep(_ADOPT_AGAIN_S)
         if isinstance(answer, int):
-            log.warning("job %s: Redis lost its claim; taken again", attempt_log.job_id)
+            log.warning("job %s: Redis lost its claim; adopted again", attempt_log.job_id)
         attempt_log.adopted(answer)
         if attempt_log.behind:
             self._changed(attempt_log)

@@ -1,4 +1,4 @@
-"""One worker process: its slots, and everything that runs beside the jobs."""
+"""One worker process: its slots, and the background work beside its jobs."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ _GIVE_WAY_S = 0.0005
 
 
 class WorkerProcess:
-    """What all jobs of this process share. One shard for now; the names carry it.
+    """The state that all jobs of this process share. There is one shard for now; the names allow for more.
 
-    ``bell`` is None in a process that runs one job apart from others (``worker.quarantine``): it asks for nothing else,
-    and nobody rings for it. ``on_apart`` is told how many jobs wait for such a process.
+    ``bell`` is None in a quarantine process (``worker.quarantine``): it claims quarantined jobs only, and no bell rings
+    for it. ``on_apart`` receives the number of jobs that wait in quarantine.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class WorkerProcess:
         self._backends = backends
         self._on_apart = on_apart
         self._concurrency = settings.worker_concurrency if bell is not None else 1
-        # The random part: a container that is started again has its host name and its process id again.
+        # The random part: a restarted container has the same host name and process id as before.
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         redis_url = settings.redis_url.get_secret_value()
         self._link = RedisLink(redis_url, connections=8, name="spool-worker")
@@ -95,7 +95,7 @@ class WorkerProcess:
         self._thread = ThreadPool(1)
 
     def start(self) -> None:
-        """Begin everything that runs beside the jobs."""
+        """Start the background work."""
         spawn_forever(self._appender.run)
         spawn_forever(self._due.run)
         spawn_forever(self._check_limits)
@@ -110,13 +110,13 @@ class WorkerProcess:
             self._bell.start()
             spawn_forever(self._patrol)
             spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self.draining))
-        # The heartbeat's thread looks over all jobs: tokens shall not wait for that any longer than this.
+        # The heartbeat's thread iterates over all jobs: this bounds how long it delays tokens.
         sys.setswitchinterval(_GIVE_WAY_S)
         self._thread.spawn(self._heartbeat.run)
-        log.info("worker %s takes up to %d jobs at a time", self.name, self._concurrency)
+        log.info("worker %s runs up to %d jobs at a time", self.name, self._concurrency)
 
     def bell(self) -> None:
-        """The bell rang."""
+        """Handle a bell: claim and run jobs."""
         reach("bell.heard")
         self._taking.rung()
         self.take_jobs()
@@ -134,11 +134,11 @@ class WorkerProcess:
         return claim is not None
 
     def take_nothing(self) -> None:
-        """From now on."""
+        """Claim nothing from now on."""
         self._taking.stopped = True
 
     def drain(self) -> None:
-        """Take nothing more; let running jobs finish for the drain time, then hand them back."""
+        """Stop claiming, wait up to the drain time for running jobs, then hand back the rest."""
         self.take_nothing()
         deadline = time.monotonic() + self._settings.worker_drain_s
         while (self._jobs.running or self._taking.going_on) and time.monotonic() < deadline:
@@ -152,8 +152,8 @@ class WorkerProcess:
         self._thread.kill()
 
     def _hand_all_back(self) -> None:
-        """What runs, and what claims that are on their way bring."""
-        # A greenlet that was only just begun would never run if it were killed now, and hand nothing back.
+        """Hand back the running jobs and those that outstanding claims bring."""
+        # A greenlet that is killed before its first switch never runs, so it would not hand its job back.
         gevent.sleep(0)
         left = Deadline.after(_HAND_BACK_S)
         running = [one.greenlet for one in self._jobs.running.values()]
@@ -168,22 +168,22 @@ class WorkerProcess:
 
     @property
     def draining(self) -> bool:
-        """It takes nothing any more."""
+        """Whether this process has stopped claiming."""
         return self._taking.stopped
 
     @property
     def free(self) -> int:
-        """Slots that could take a job now."""
+        """Slots that could run another job now."""
         return max(0, self._room(self._concurrency))
 
     @property
     def is_quiet(self) -> bool:
-        """No job runs."""
+        """Whether no job runs."""
         return not self._jobs.running
 
     def _has_reserve(self) -> bool:
-        """Whether there is room beyond the slots, for jobs whose worker died: these shall not wait behind jobs that
-        may take an hour. As much again as there are slots, so that half of the workers can stand in for the rest."""
+        """Whether there is room beyond the slots for retries, which must not wait behind jobs that may take an hour.
+        The reserve equals the number of slots, so that half of the workers can replace the other half."""
         return self._room(2 * self._concurrency) > 0
 
     def _room(self, capacity: int) -> int:
@@ -194,10 +194,10 @@ class WorkerProcess:
         )
 
     def _patrol(self) -> None:
-        """Look for jobs while no bell rings: the broker may be away, or backing off, and the jobs are not in it. And
-        for retries while all slots are taken, when no bell is heard."""
+        """Poll for jobs while no bell rings: the broker may be away or backing off, and it does not hold the jobs.
+        Poll for retries while all slots are in use, when bells are ignored."""
         while not self.draining:
-            # Again and again: the server may be set up differently, or be another one, at any time.
+            # Repeatedly: the server may be reconfigured or replaced at any time.
             self._fitness.look()
             gevent.sleep(_PATROL_S)
             while self.free > 0 and time.monotonic() - self._taking.rung_at > _PATROL_S and self._patrol_for("any"):
@@ -231,7 +231,7 @@ class WorkerProcess:
         return [model for model in self.models.all() if model.backend in self._backends]
 
     def _give_back(self, claim: Claim) -> None:
-        """A job that was claimed, and is not begun because this process takes nothing any more."""
+        """Hand back a claimed job that was not started because this process is draining."""
         self._jobs.give_up(claim)
         try:
             answer = self._claims.hand_back(
@@ -239,13 +239,13 @@ class WorkerProcess:
             )
             log.info("job %s handed back: %s", claim.job.id, answer)
         except StoreUnavailable as exc:
-            # Its lease runs out, and the keeper takes it from there.
+            # Its lease expires, and the keeper requeues it.
             log.warning("job %s not handed back: %s", claim.job.id, exc)
         if self._bell is not None:
             self._bell.ring(claim.job.id)
 
     def _run(self, claim: Claim) -> None:
-        """Run the job in a greenlet of its own: what is thrown into it cannot hit the next job of this slot."""
+        """Run the job in its own greenlet, so that an exception raised in it cannot hit the slot's next job."""
         try:
             model = self.models.get(claim.job.model)
             backend = self._backends[model.backend]
@@ -255,7 +255,7 @@ class WorkerProcess:
             self._claims.hand_back(claim.job.id, claim.fence, counts=True, reason="model_unknown", message=str(exc))
             return
         if self.draining:
-            # Told to stop while the model was looked up.
+            # The drain began while the model was looked up.
             self._give_back(claim)
             return
         attempt_log = AttemptLog(claim, self._appender.changed)
@@ -281,7 +281,7 @@ class WorkerProcess:
             if model.max_running:
                 self._taking.make_room()
         if self.draining and self._bell is not None:
-            # Most likely handed back: another worker need not find it by looking.
+            # Probably handed back: the bell spares other workers the wait for their next poll.
             self._bell.ring(claim.job.id)
 
     def _apart(self, waiting: int) -> None:

@@ -1,8 +1,7 @@
-"""Limits on a job's time: to its first piece, between two pieces, in total. One ticker checks all of a process's jobs,
-so that a token costs no timer.
+"""Time limits of an attempt: to its first piece, between two pieces, in total.
 
-An upstream that says without a piece that it is at work (a comment in its stream) is given more time, up to a limit of
-its own. One that has said all of its answer is waited for only for a moment.
+One ticker checks all jobs of a process, so that a token costs no timer. An upstream that sends comments without a piece
+gets more time, up to a separate limit. After the whole answer, the wait for its usage is short.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from collections.abc import Callable
 from spool.models.model import Model
 
 USAGE_S = 5.0
-"""From the end of an answer until what was counted has to be there."""
+"""Longest wait from the end of an answer to its usage."""
 
 
 class LimitPassed(BaseException):
-    """Thrown into a job's greenlet. ``code`` is what the job's error says. A BaseException, as ``AttemptOver``."""
+    """Raised in a job's greenlet. ``code`` becomes the job's error code. A BaseException, as ``AttemptOver`` is."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -26,7 +25,7 @@ class LimitPassed(BaseException):
 
 
 class AttemptTimeouts:
-    """One attempt's limits. ``touch`` at each piece; ``passed`` asks whether one is over. ``clock`` is monotonic,
+    """One attempt's limits. Call ``touch`` at each piece; ``passed`` checks the limits. ``clock`` is monotonic,
     ``wall`` is epoch time."""
 
     __slots__ = (
@@ -59,36 +58,36 @@ class AttemptTimeouts:
         self._limit_at = now + self._first_s
 
     def touch(self) -> None:
-        """A piece came."""
+        """Record a piece."""
         self._first = False
         self._since = now = self._clock()
         self._limit_at = now + self._between_s
 
     def alive(self) -> None:
-        """The upstream is at work, and has no piece yet."""
+        """Record that the upstream is at work without a piece."""
         at = self._clock() + (self._first_s if self._first else self._between_s)
         self._limit_at = max(self._limit_at, min(at, self._since + self._alive_s))
 
     def complete(self) -> None:
-        """All of the answer has come, but for what was counted."""
+        """Record that the answer is complete except for its usage."""
         self._first = False
         self._alive_s = USAGE_S
         self._since = now = self._clock()
         self._limit_at = now + USAGE_S
 
     def wait_until(self, epoch_s: float) -> None:
-        """The upstream asked to come back then: the wait does not count."""
+        """Exclude the wait until ``epoch_s``, which the upstream asked for, from the limits."""
         ahead_s = max(0.0, epoch_s - self._wall())
         self._since = self._clock() + ahead_s
         self._limit_at = self._since + (self._first_s if self._first else self._between_s)
 
     def passed(self, now: float) -> LimitPassed | None:
-        """The limit that is over at the monotonic time ``now``."""
+        """The limit that has passed at the monotonic time ``now``, or None."""
         if now >= self._ends_at:
             return LimitPassed("deadline_exceeded", "the job did not end before its deadline")
         if now < self._limit_at:
             return None
         silent_s = self._limit_at - self._since
         if self._first:
-            return LimitPassed("first_token_timeout", f"nothing came from the model for {silent_s:.4g} s")
-        return LimitPassed("token_timeout", f"the model went silent for {silent_s:.4g} s")
+            return LimitPassed("first_token_timeout", f"the model sent no first token within {silent_s:.4g} s")
+        return LimitPassed("token_timeout", f"the model sent no token for {silent_s:.4g} s")

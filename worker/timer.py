@@ -1,7 +1,7 @@
-"""Waits until points in time, for any number of greenlets with one timer of the kernel's.
+"""A precise timer: any number of greenlets wait for points in time on one kernel timer.
 
-libev would round each wait up to a whole millisecond and keep a timer for every greenlet. Here all of them are in one
-heap; on Linux a timerfd, which is exact, wakes whoever is due, and all of those in one callback.
+libev rounds each wait up to a whole millisecond and keeps a timer for every greenlet. Here all waiters share one heap.
+On Linux an exact timerfd wakes all waiters that are due in one callback.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _READ = 1
 
 
 class _Alarm(Protocol):
-    """Calls back at a monotonic time; setting it again replaces that time. None: not at all."""
+    """Calls back at a monotonic time. Setting it again replaces the time; None disarms it."""
 
     def set(self, at: float | None) -> None: ...
     def close(self) -> None: ...
 
 
 class PreciseTimer:
-    """The waiters of one hub. Nothing is opened before the first wait."""
+    """The waiters of one hub. The kernel timer is opened at the first wait."""
 
     def __init__(
         self,
@@ -44,17 +44,17 @@ class PreciseTimer:
         self._new_alarm = alarm or (TimerFd if sys.platform == "linux" else LoopTimer)
         self._clock = clock
         self._waiters: list[tuple[float, int, list[Any]]] = []
-        """A heap: when, in which order they came, and whose it is (in a list, which is emptied when nobody waits)."""
+        """A heap of due time, sequence number and greenlet (in a list, which is emptied when the wait ends early)."""
         self._numbers = count()
         self._set_for = float("inf")
         self._moderation = AdaptiveDelay()
         self._not_before = float("-inf")
-        """When it may ring next: under load whoever is due within a moment is woken together."""
+        """Earliest next callback: under load, waiters that are due within a short time are woken together."""
         self._hub: Hub | None = None
         self._alarm: _Alarm = _NoAlarm()
 
     def wait_until(self, due: float) -> bool:
-        """Give way until the clock shows ``due``. False, and at once, if that has passed."""
+        """Switch to the hub until the clock shows ``due``. Returns False at once if that has passed."""
         if due <= self._clock():
             return False
         hub = self._hub or self._open()
@@ -65,7 +65,7 @@ class PreciseTimer:
         try:
             hub.switch()
         finally:
-            # Whatever was thrown in here: nobody is to be woken any more. The heap forgets it when it is due.
+            # If an exception ended the wait, nothing must be woken. The heap drops the empty item when it is due.
             whose.clear()
         return True
 
@@ -73,7 +73,7 @@ class PreciseTimer:
         return sum(bool(whose) for _due, _number, whose in self._waiters)
 
     def close(self) -> None:
-        """Nobody waits any more; a wait after it opens anew."""
+        """Close the kernel timer; the next wait opens a new one."""
         self._alarm.close()
         self._alarm, self._hub = _NoAlarm(), None
         self._set_for = float("inf")
@@ -88,9 +88,9 @@ class PreciseTimer:
         self._alarm.set(self._set_for)
 
     def _wake(self) -> None:
-        # In the hub. Whoever is woken runs from here until it gives way, and may come back with another time.
+        # In the hub. A woken greenlet runs from here until it blocks, and may wait again with a new time.
         now = self._clock()
-        # Not set again by those, but once at the end.
+        # Prevents these new waits from setting the alarm: it is set once at the end.
         self._set_for = float("-inf")
         waiters, woken = self._waiters, 0
         try:
@@ -110,13 +110,13 @@ class PreciseTimer:
 
 
 class _NoAlarm:
-    """Before the first wait."""
+    """The alarm before the first wait."""
 
     def set(self, at: float | None) -> None:
-        """Nobody waits."""
+        """Do nothing: there are no waiters."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class _Timespec(ctypes.Structure):
@@ -128,7 +128,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 class TimerFd:
-    """Linux's. It is never read: setting it, to another time or to none, makes it unreadable again."""
+    """Linux's timerfd. It is never read: setting it to another time, or disarming it, clears its readiness."""
 
     def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -142,7 +142,7 @@ class TimerFd:
         self._watcher.start(wake)
 
     def set(self, at: float | None) -> None:
-        # All zeros would mean none.
+        # All zeros would disarm it.
         ns = 0 if at is None else max(1, int(at * 1e9))
         self._spec.value.s, self._spec.value.ns = divmod(ns, 1_000_000_000)
         self._settime(self._fd, _TFD_TIMER_ABSTIME, self._by_reference, None)
@@ -154,7 +154,7 @@ class TimerFd:
 
 
 class LoopTimer:
-    """Everybody else's: the loop's own."""
+    """The event loop's own timer, for other systems."""
 
     def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
         self._hub = hub

@@ -1,7 +1,7 @@
-"""The watchdog: a worker that is alive and does nothing is worse than a dead one, whose jobs others take over.
+"""The watchdog: ends a worker process that is alive but stuck, so that other workers take over its jobs.
 
-It looks from the heartbeat's thread, which runs even when the hub stands still. Time is counted in looks, so that a
-process which was stopped as a whole (SIGSTOP, a laptop's lid) has not been silent meanwhile.
+It checks from the heartbeat's thread, which runs even when the hub is blocked. Time is counted per check: a process
+that was suspended as a whole (SIGSTOP, a closed laptop) does not count as silent for that time.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 log = logging.getLogger("spool.watchdog")
 
 HUB_STANDS_S = 20.0
-"""A hub that ran no greenlet for so long: its jobs stand still, and the thread would go on renewing their leases."""
+"""Limit for a hub that runs no greenlet: its jobs are stuck, and the thread would keep renewing their leases."""
 IDLE_S = 30.0
-"""Free slots, a Redis that answers, and for so long nobody asked it for a job."""
+"""Limit for a process that claims nothing although slots are free and Redis answers."""
 EXIT_STATUS = 75
 
 
 class Watchdog:
-    """``ticked`` is called by the hub now and then, ``asked`` whenever Redis has answered a claim; ``look`` judges."""
+    """The hub calls ``ticked`` regularly, the claimer calls ``asked`` after each answered claim; ``look`` decides."""
 
     def __init__(self) -> None:
         self._ticks = 0
@@ -32,30 +32,30 @@ class Watchdog:
         self._idle_s = 0.0
 
     def ticked(self) -> None:
-        """The hub runs."""
+        """Record that the hub runs."""
         self._ticks += 1
 
     def asked(self) -> None:
-        """Redis was asked for a job, and answered."""
+        """Record that Redis answered a claim."""
         self._asked += 1
 
     def look(self, passed_s: float, *, could_take: bool) -> str | None:
-        """What is wrong, if anything. ``passed_s`` since the last look; ``could_take``: slots are free and Redis
-        answers."""
+        """Return the fault, or None. ``passed_s`` is the time since the last check; ``could_take`` is true if slots
+        are free and Redis answers."""
         self._hub_silent_s = self._hub_silent_s + passed_s if self._ticks == self._ticks_seen else 0.0
         self._ticks_seen = self._ticks
         idle = could_take and self._asked == self._asked_seen
         self._idle_s = self._idle_s + passed_s if idle else 0.0
         self._asked_seen = self._asked
         if self._hub_silent_s >= HUB_STANDS_S:
-            return f"nothing but the heartbeat has run for {self._hub_silent_s:.0f} s"
+            return f"the hub has run no greenlet for {self._hub_silent_s:.0f} s"
         if self._idle_s >= IDLE_S:
-            return f"slots are free, and nobody has asked for a job for {self._idle_s:.0f} s"
+            return f"no claim attempted for {self._idle_s:.0f} s although slots are free"
         return None
 
 
 def end_process(reason: str) -> None:
-    """The end, at once: nothing that would have to run in the hub can be waited for. Its leases run out."""
-    log.critical("this worker is alive and does not work: %s; it ends itself", reason)
+    """Exit at once, because a cleanup would have to run in the hub. The leases of its jobs expire."""
+    log.critical("this worker is alive but stuck: %s; exiting", reason)
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
     os._exit(EXIT_STATUS)

@@ -46,5 +46,5 @@ def test_worker_whose_hub_stands_still(directory: Path) -> None:
         found = recoveries(jobs, lost, stood)
         assert max(found) <= HUB_STANDS_S + LEASE_S + 10
         assert sum(r.reconnects for r in readers if not r.transport.endswith("polling")) == 0
-        assert b"alive and does not work" in worker.output.read_bytes()
+        assert b"alive but stuck" in worker.output.read_bytes()
         measured("worker's hub stands still", it_ended_itself_s=round(ended_s, 1), **spread(found))

@@ -87,7 +87,7 @@ def test_upstream_that_says_the_text_again(directory: Path) -> None:
         port = int(upstream.url.split(":")[-1].split("/")[0])
         with stack_with(directory, port) as stack:
             wait_for(
-                lambda: "does not go on from partial answers" in stack.workers[0].output.read_text(), "the probe", 30
+                lambda: "does not continue partial answers" in stack.workers[0].output.read_text(), "the probe", 30
             )
             assert not continues(stack)
             assert openings(lose_worker(stack, upstream)) == [("started", None), ("restarted", "worker_lost")]

@@ -1,1 +1,1 @@
-"""What workers find out about models: which an upstream has, and which can continue a partial answer."""
+"""Model discovery: which models an upstream has, and which of them can continue a partial answer."""

@@ -1,5 +1,7 @@
-"""Has each model that is to go on from a partial answer prove that it does, and publishes what came of it: when the
-worker starts, and again when its upstream has been away."""
+"""Verifies and publishes which models continue partial answers.
+
+Each model that is configured to continue is probed when the worker starts, and again after its upstream was away.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("spool.upstream")
 
 _AGAIN_S = 2.0
-"""While the upstream, or Redis, is away: twice as long each time, up to ``_LOOK_S``."""
+"""First delay while the upstream or Redis is away; it doubles each time, up to ``_LOOK_S``."""
 _LOOK_S = 60.0
 _DISPROVED_S = 600.0
-"""When what did not go on is asked again: somebody may have set the server right."""
+"""Delay before a failed model is probed again: its server may have been reconfigured."""
 _PROBE_S = 60.0
 _WAIT_S = 10.0
-"""How long a probe waits at most for an upstream that refuses."""
+"""Longest wait of a probe for an upstream that refuses."""
 
 
 def spawn_proving(models: Iterable[Model], backends: Mapping[str, Backend], table: ModelTable) -> None:
-    """Prove and publish for each of these ``models`` that is to continue, for as long as the process lives."""
+    """Probe and publish each of these ``models`` that is configured to continue, while the process lives."""
     backend = backends.get("openai")
     if backend is None:
         return
-    # Here: a worker without upstreams does not import the SDK.
+    # Imported here, so that a worker without upstreams does not import the SDK.
     from worker.backends.openai.backend import OpenAICompatible
 
     if isinstance(backend, OpenAICompatible):
@@ -49,23 +51,24 @@ def spawn_proving(models: Iterable[Model], backends: Mapping[str, Backend], tabl
 
 
 class Proving:
-    """For one model."""
+    """Probes one model and publishes the result."""
 
     def __init__(self, model: Model, backend: OpenAICompatible, table: ModelTable) -> None:
         self._model = model
         self._backend = backend
         self._table = table
-        self._told: Proof | None = None
+        self._published: Proof | None = None
         self._failed = ""
         self._again_s = _AGAIN_S
 
     def run(self, sleep: Callable[[float], None]) -> None:
-        """Look again and again."""
+        """Call ``look`` for ever."""
         while True:
             sleep(self.look())
 
     def look(self) -> float:
-        """Probe if there is reason to, publish if there is news; how long to wait until the next look."""
+        """Probe if the proof is missing or old, publish if the result changed. Returns the seconds until the next
+        call."""
         try:
             proof = self._backend.proof(self._model)
             if proof is None or (not proof.joins and proof.age_s > _DISPROVED_S):
@@ -74,7 +77,7 @@ class Proving:
         except (BackendError, StoreUnavailable) as exc:
             if str(exc) != self._failed:
                 self._failed = str(exc)
-                log.warning("model %s: not known whether it continues: %s", self._model.name, exc)
+                log.warning("model %s: cannot check whether it continues partial answers: %s", self._model.name, exc)
             self._again_s = min(_LOOK_S, self._again_s * 2)
             return self._again_s / 2
         self._failed, self._again_s = "", _AGAIN_S
@@ -91,12 +94,12 @@ class Proving:
         raise BackendError("upstream_unavailable", f"no answer within {_PROBE_S:g} s", retryable=True)
 
     def _publish(self, proof: Proof) -> None:
-        is_news = proof is not self._told
-        # What is proven is said again where Redis has forgotten it.
+        is_news = proof is not self._published
+        # Publish a verified result again if Redis has lost it.
         if is_news or (proof.joins and not self._table.get(self._model.name).continues):
             self._table.publish_proof(self._model, proof.joins)
         if is_news and proof.joins:
-            log.info("model %s goes on from partial answers", self._model.name)
+            log.info("model %s continues partial answers", self._model.name)
         elif is_news:
-            log.warning("model %s does not go on from partial answers: %s", self._model.name, proof.seen)
-        self._told = proof
+            log.warning("model %s does not continue partial answers: %s", self._model.name, proof.seen)
+        self._published = proof

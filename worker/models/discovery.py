@@ -20,11 +20,10 @@ _NAME_CHARACTERS = 200
 
 
 def discover(upstream: Upstream) -> tuple[Model, ...]:
-    """The first ``MAX_MODELS`` models that ``upstream`` lists, under the names that it gives them.
+    """The first ``MAX_MODELS`` models that ``upstream`` lists, under the upstream's names.
 
-    Asks once; ``BackendError`` if that fails, as when generating, and ``upstream_unavailable`` if a later try
-    may succeed. Azure lists what could be deployed rather than what is: its one model is the upstream's
-    ``deployment``.
+    Asks once. Raises ``BackendError`` as generating does, with ``upstream_unavailable`` if a later try may succeed.
+    Azure lists the models that could be deployed, not the deployed ones, so its only model is ``deployment``.
     """
     if upstream.kind == "azure" and upstream.deployment:
         return (_model(upstream, upstream.deployment),)

@@ -1,1 +1,1 @@
-"""Jobs that lost their process twice run alone, each process of its own: the pool, and the program that it starts."""
+"""Quarantine: the pool of processes for suspected poison jobs, and the program that runs in them."""

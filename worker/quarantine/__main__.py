@@ -1,5 +1,7 @@
-"""The program ``python -m worker.quarantine``: runs jobs that lost their process twice, one after the other,
-alone in this process. Ends when there are none, or with the worker that started it (see ``worker.quarantine.pool``)."""
+"""Quarantine, ``python -m worker.quarantine``: runs suspected poison jobs, which lost two processes, one at a time.
+
+It ends when no such job waits, or when the worker that started it ends (see ``worker.quarantine.pool``).
+"""
 
 from gevent import monkey
 
@@ -23,7 +25,7 @@ _LOOK_S = 0.25
 
 
 def main() -> None:
-    """Take jobs until none was there for a while."""
+    """Run quarantined jobs until none has waited for ``_IDLE_S``."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
     process = WorkerProcess(settings, None, build_backends(settings))
@@ -34,7 +36,7 @@ def main() -> None:
         gevent.signal_handler(number, process.take_nothing)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
-    # Standard input is a pipe from the worker that started this program: readable when that is gone.
+    # Standard input is a pipe from the worker that started this program: it becomes readable when that worker ends.
     gone = gevent.spawn(wait_read, 0)
     while not (taking.ready() or process.draining or gone.ready()):
         gevent.sleep(_LOOK_S)

@@ -1,7 +1,7 @@
-"""Processes of their own for jobs that may have killed the process they ran in, twice.
+"""Quarantine processes for suspected poison jobs, which have lost their process twice.
 
-Nothing else runs beside such a job: if it does kill its process again, it alone fails. ``worker.quarantine`` is what
-runs in them. They are started when such jobs wait, end by themselves when none do, and end with this process.
+Such a job runs alone in its process: if it kills the process again, no other job fails. The processes run
+``worker.quarantine``. They start when such jobs wait, exit when none do, and end with this process.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from gevent import subprocess
 log = logging.getLogger("spool.worker")
 
 AT_MOST = 4
-"""For one worker process. Each is a Python process of its own, and there is one for each suspicious job at a time."""
+"""Quarantine processes of one worker process. Each is a Python process and runs one suspected job at a time."""
 _START_EVERY_S = 1.0
 _STOP_S = 20.0
 
 
 class Annexes:
-    """Those of one worker process."""
+    """The quarantine processes of one worker process."""
 
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "worker.quarantine")) -> None:
         self._command = command
@@ -30,20 +30,20 @@ class Annexes:
         self._start_at = float("-inf")
 
     def want(self, waiting: int) -> None:
-        """``waiting`` jobs want a process: as many are started as there may be. To be called again while any wait."""
+        """Start processes for ``waiting`` quarantined jobs, up to ``AT_MOST``. Call it again while any wait."""
         now = time.monotonic()
         if now < self._start_at:
             return
         self._start_at = now + _START_EVERY_S
         self._processes = [process for process in self._processes if process.poll() is None]
         for _ in range(min(waiting, AT_MOST) - len(self._processes)):
-            # The pipe is how it learns that we are gone, however we went.
+            # The pipe tells it when this process ends, even after SIGKILL.
             process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
             self._processes.append(process)
-            log.info("process %d started, for a job that lost its process twice", process.pid)
+            log.info("process %d started for a quarantined job (it lost its process twice)", process.pid)
 
     def stop(self) -> None:
-        """End them as this process ends: each lets its job run for the drain time, then hands it back."""
+        """End the processes: each drains its job for the drain time, then hands it back."""
         for process in self._processes:
             process.terminate()
         deadline = time.monotonic() + _STOP_S
@@ -51,5 +51,5 @@ class Annexes:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except TimeoutExpired:
-                log.warning("process %d did not end; its lease runs out", process.pid)
+                log.warning("process %d did not end in time; killed, its job's lease expires", process.pid)
                 process.kill()

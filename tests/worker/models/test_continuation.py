@@ -71,7 +71,7 @@ def test_model_that_does_not_join(scene: Scene, caplog: pytest.LogCaptureFixture
         scene.proving.look()
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert "model small does not go on from partial answers: it did not go on from" in warnings[0]
+    assert "model small does not continue partial answers: it did not continue" in warnings[0]
     assert "'Sure! " in warnings[0]
     assert not scene.continues
 
