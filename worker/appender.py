@@ -1,5 +1,8 @@
-"""The appender: one per worker process and shard. Whatever all its jobs produced during one round trip to Redis goes
-out in the next (group commit), in one call of one script that checks each job's fence."""
+"""The appender: commits the logs of all attempts of a process, one per worker process and shard.
+
+Group commit: the entries produced during one round trip to Redis go out in the next. Each commit is one call of one
+script, which checks each job's fence.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,19 @@ from worker.timer import PreciseTimer
 log = logging.getLogger("spool.appender")
 
 _COMMIT_ARGS = 8000
-"""Entries and their heads in one call, about: what bounds a commit's size and its time in Redis."""
+"""Approximate limit for the arguments of one call: it bounds a commit's size and its time in Redis."""
 _COMMIT_BYTES = 2 * 1024 * 1024
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Appender:
-    """Commits attempt logs. ``link`` is its own, so that no commit waits behind another kind of call."""
+    """Commits attempt logs. ``link`` is not shared, so that no commit waits behind another kind of call."""
 
     def __init__(self, link: RedisLink, *, shard: int, lease_s: float, sleep: Callable[[float], object]) -> None:
         self._link = link
         self._shard = shard
         self._lease_ms = round(lease_s * 1000)
-        # Read now, and not when the first job waits for it.
+        # Read at start, so that the first job does not wait for it.
         self._script = script("append")
         self._sleep = sleep
         self._dirty: dict[AttemptLog, None] = {}
@@ -43,13 +46,13 @@ class Appender:
         self._not_before = 0.0
 
     def changed(self, attempt_log: AttemptLog) -> None:
-        """The log has something to commit."""
+        """Queue a log that has entries to commit."""
         if not self._dirty:
             self._has_dirty.set()
         self._dirty[attempt_log] = None
 
     def run(self) -> None:
-        """Commit for ever. While Redis is away everything waits in the logs, which bound it."""
+        """Commit for ever. While Redis is away, entries wait in the logs, which bound them."""
         failures, outage = 0, Outage(log, "append", "entries wait in this process")
         while True:
             self._has_dirty.wait()
@@ -70,7 +73,7 @@ class Appender:
             return
         now = time.monotonic()
         self._moderation.add(len(logs), now)
-        # A little before the demo's timer may ring again: what it brings does not wait for another gap.
+        # Slightly before the demo's timer may fire again, so that its tokens do not wait for another gap.
         self._not_before = now + 0.8 * self._moderation.gap_s
         reach("append.gathered")
         try:

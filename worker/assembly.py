@@ -1,5 +1,8 @@
-"""What a worker program is made of, read from its settings. Both programs begin here: ``worker.celery``, whose many
-jobs share a process, and ``worker.quarantine``, which runs one at a time."""
+"""Builds a worker program's parts from its settings.
+
+Both programs use it: ``worker.celery``, whose many jobs share a process, and ``worker.quarantine``, which runs one job
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,20 @@ from worker.backends.demo.backend import Demo
 
 
 def read_settings() -> WorkerSettings:
-    """The worker's settings, or the end of the program with a line that says what is wrong."""
+    """The worker's settings; exits with an error line if they are invalid."""
     try:
         settings = WorkerSettings.read()
         if not settings.redis_url.get_secret_value():
             raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
     except SettingsError as exc:
         sys.exit(f"spool worker: {exc}")
-    # The heartbeat's thread must not hold up the hub: by default a thread keeps the interpreter for 5 ms at a time.
+    # The heartbeat's thread must not delay the hub: by default a thread keeps the interpreter for 5 ms at a time.
     sys.setswitchinterval(0.0005)
     return settings
 
 
 def build_app(settings: WorkerSettings) -> Celery:
-    """The Celery application, or the end of the program with a line that says what is wrong."""
+    """The Celery application; exits with an error line if the broker's URL is invalid."""
     url = settings.broker_url.get_secret_value() or settings.redis_url.get_secret_value()
     try:
         return celery_app(url)
@@ -37,11 +40,11 @@ def build_app(settings: WorkerSettings) -> Celery:
 
 
 def build_backends(settings: WorkerSettings) -> dict[str, Backend]:
-    """The backends by the name that models know them by."""
+    """The backends, by the name that models use."""
     backends: dict[str, Backend] = {"demo": Demo()} if settings.demo else {}
     upstreams = settings.upstreams()
     if upstreams:
-        # Here: the SDK takes as long to import as everything else together.
+        # Imported here: the SDK takes as long to import as everything else together.
         from worker.backends.openai.backend import OpenAICompatible
 
         backends["openai"] = OpenAICompatible(upstreams)

@@ -1,4 +1,4 @@
-"""Runs one attempt: drives the backend, writes what it yields to the log, and sees that the log ends."""
+"""Runs one attempt: drives the backend, writes its pieces to the log, and ensures that the log ends."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from worker.timeouts import AttemptTimeouts, LimitPassed
 log = logging.getLogger("spool.runner")
 
 _PIECE_CHARACTERS = 8192
-"""Longer pieces become several entries, so that a page of a log stays a bounded number of bytes."""
+"""Longer pieces become several entries, so that a page of a log has a bounded size in bytes."""
 
 
 _TOOL_CALL_BYTES = 32
-"""What a piece of a tool call counts beside its text: without, an upstream could send empty ones without end."""
+"""Bytes that a piece of a tool call counts beside its text; otherwise an upstream could send empty pieces for ever."""
 _RETRY = Backoff()
 
 
 class HandBack(BaseException):
-    """Thrown into a job's greenlet: this worker goes away, another one goes on."""
+    """Raised in a job's greenlet: this worker stops, and another worker continues the job."""
 
 
 class OutputTooLongError(Exception):
-    """The attempt produced more than a job may."""
+    """The attempt's output exceeds the job's limit."""
 
 
 class Attempt:
-    """One attempt at one job. ``output`` is where its entries go, if not straight into the log."""
+    """One attempt at one job. ``output`` receives its entries; the default is the log itself."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class Attempt:
         self._deadline = Deadline.after(claim.left_s)
         self._usage: dict[str, Any] | None = None
         self._complete: str | None = None
-        """Why the answer ended, once all of it is there."""
+        """The finish reason, once the answer is complete."""
 
     def run(self) -> None:
-        """Run to the end, whatever it is. Raises nothing but what would end the process anyway."""
+        """Run to any end. Raises only exceptions that would end the process anyway."""
         try:
             self._generate_or_wait()
         except AttemptOver as over:
@@ -95,12 +95,12 @@ class Attempt:
             else:
                 self._fail(exc.code, exc.message, retryable=exc.retryable)
         except Exception:
-            # The boundary: a bug in a backend must end this job and no other.
-            log.exception("job %s: the backend broke", self.claim.job.id)
+            # The boundary: a bug in a backend must end only this job.
+            log.exception("job %s: unexpected error in the backend", self.claim.job.id)
             self._fail("internal", "the backend failed unexpectedly", retryable=True)
 
     def _generate_or_wait(self) -> None:
-        """Generate; after an answer that broke off, wait before the job is handed back for another attempt."""
+        """Generate; after an interrupted answer, back off before the job is handed back for another attempt."""
         try:
             self._generate()
         except backends.CannotContinue:
@@ -112,7 +112,7 @@ class Attempt:
             raise
 
     def _wait_to_retry(self, exc: backends.BackendError) -> None:
-        """Raises a ``BackendError`` where there will be no other attempt."""
+        """Back off before the next attempt. Raises ``BackendError`` if there is none."""
         job, attempts = self.claim.job, self._claims.max_attempts
         losses = job.losses + 1
         if losses >= attempts:
@@ -143,7 +143,7 @@ class Attempt:
                 if type(piece) is backends.Text:
                     self._write_text(Kind.TOKEN, piece.text)
                     reach("piece.written")
-                    # After the write, which may have had to wait for Redis: that is no silence of the model's.
+                    # After the write, which may have blocked on Redis: that time does not count against the model.
                     self.stopwatch.touch()
                 elif type(piece) is backends.Finish:
                     finish = piece.reason
@@ -154,7 +154,7 @@ class Attempt:
     def _write_text(self, kind: Kind, text: str) -> None:
         is_answer = kind is Kind.TOKEN
         if len(text) <= _PIECE_CHARACTERS:
-            # Nearly always: one piece, whose bytes are made once.
+            # The usual case: one piece, encoded once.
             raw = text.encode()
             self._count(len(raw))
             self._output.append_text(kind, text, raw if is_answer else b"")
@@ -166,12 +166,12 @@ class Attempt:
         """Raises ``OutputTooLongError`` past the job's limit."""
         self._left_bytes -= size
         if self._left_bytes < 0:
-            raise OutputTooLongError("the answer is longer than this server keeps (SPOOL_MAX_OUTPUT_BYTES)")
+            raise OutputTooLongError("the answer exceeds this server's limit (SPOOL_MAX_OUTPUT_BYTES)")
 
     def _parts(self, text: str) -> Iterator[str]:
-        """The text in pieces that an entry may hold. Raises ``OutputTooLongError``."""
+        """Split the text into pieces that fit an entry. Raises ``OutputTooLongError``."""
         self._count(len(text.encode()))
-        # A text of no length is a piece too.
+        # An empty text is one piece too.
         for at in range(0, len(text) or 1, _PIECE_CHARACTERS):
             yield text[at : at + _PIECE_CHARACTERS]
 
@@ -190,11 +190,11 @@ class Attempt:
                 return
             case backends.Reasoning(text):
                 if self._model.continue_style:
-                    # What it thought is no part of what an upstream is given to go on from.
+                    # The partial answer that an upstream continues cannot include the reasoning.
                     self.log.plain = False
                 self._write_text(Kind.REASONING, text)
             case backends.ToolCall(index, call_id, name, arguments):
-                self._count(_TOOL_CALL_BYTES + sum(len(said.encode()) for said in (call_id, name) if said))
+                self._count(_TOOL_CALL_BYTES + sum(len(label.encode()) for label in (call_id, name) if label))
                 for part in self._parts(arguments):
                     fields = {"index": index, "call_id": call_id, "name": name, "arguments": part}
                     self._output.append(Kind.TOOL_CALL, fields)
@@ -210,9 +210,9 @@ class Attempt:
     def _end(self, status: Status, kind: Kind, fields: dict[str, Any]) -> None:
         try:
             self._output.end(status, kind, fields, self._usage)
-            # While Redis is away the end waits; past the deadline the keeper has written another one.
+            # While Redis is away the end waits; after the deadline the keeper has written another end.
             if not self._output.flush(Deadline.after(self._deadline.left_s + 5.0)):
-                log.error("job %s: its end did not reach Redis", self.claim.job.id)
+                log.error("job %s: its terminal entry did not reach Redis before the deadline", self.claim.job.id)
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
 
@@ -230,5 +230,5 @@ class Attempt:
         except AttemptOver as over:
             log.info("job %s: %s", job_id, over.outcome)
         except StoreUnavailable as exc:
-            # Its lease runs out, and the keeper takes it from there.
+            # Its lease expires, and the keeper requeues it.
             log.warning("job %s not handed back: %s", job_id, exc)

@@ -1,7 +1,7 @@
-"""One attempt's entries, from its claim on: what the job adds to, and what the appender commits.
+"""The log of one attempt in memory: the job appends to it, and the appender commits it to Redis.
 
-The entries are kept until the attempt is over and somewhat longer (``worker.held``), so that whatever Redis turns out
-not to have can be sent again under the same ids. Nothing here waits for Redis but a full buffer.
+The entries are kept until some seconds after the attempt's end (``worker.ownership``), so that entries that Redis lost
+can be resent under the same ids. Only a full buffer makes the job wait for Redis.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from spool.jobs.entries import Kind, encode, encode_text, rfc3339
 from spool.jobs.job import Status
 
 BUFFER_BYTES = 1024 * 1024
-"""How much of one attempt may wait for Redis; beyond it the job waits too."""
+"""Limit for the uncommitted entries of one attempt; beyond it the job blocks."""
 _COMMIT_ENTRIES = 1000
 _COMMIT_BYTES = 256 * 1024
 
 
 class AttemptOver(BaseException):
-    """Thrown into a job's greenlet: the attempt is no longer ours (``lost``) or was ``cancelled``.
+    """Raised in a job's greenlet: this process no longer owns the attempt (``lost``), or it was ``cancelled``.
 
     A BaseException, so that no backend's ``except Exception`` keeps a cancelled job alive.
     """
@@ -37,7 +37,7 @@ class AttemptOver(BaseException):
 
 
 class AttemptLog:
-    """The log of one attempt as its job writes it. ``changed`` is called whenever there is something to commit."""
+    """The log of one attempt. ``changed`` is called whenever there are entries to commit."""
 
     def __init__(self, claim: Claim, changed: Callable[[AttemptLog], None]) -> None:
         self.job_id = claim.job.id
@@ -48,34 +48,34 @@ class AttemptLog:
         self.acked = self.first
         """Id of the last entry that Redis has."""
         self.sent = self.first
-        """Id of the last entry that Redis was ever sent, and readers may have seen; ``SENT_UNKNOWN`` once given up."""
+        """Id of the last entry ever sent to Redis, which readers may have seen; ``SENT_UNKNOWN`` once released."""
         self.outcome: str | None = None
         """Why nothing more can be written: ``ended``, ``lost`` or ``cancelled``."""
         self.whole_on = ""
-        """The run of Redis on which a heartbeat was told that nothing of the log is missing."""
+        """The run of Redis that confirmed to a heartbeat that it has the whole log."""
         self._acked_at_beat = -1
         self.plain = True
         self.blocked = False
-        """The job waits because Redis does not take what it has: that is no fault of its model's."""
+        """The job is blocked on Redis, so the time does not count against its model."""
         self.unclaimed = False
-        """Redis lost the claim; nothing can be written until it is adopted again."""
+        """Redis lost the claim; nothing can be written until the claim is adopted again."""
         self._changed = changed
         self._entries: list[bytes] = [claim.opening]
         self._texts: list[bytes] = [b""]
-        """What each entry adds to the answer."""
+        """The bytes that each entry adds to the answer."""
         self._text_at = len(claim.prefix.encode())
-        """Where in the answer's bytes the text of the first entry begins that Redis does not have."""
+        """Offset in the answer, in bytes, of the text of the first uncommitted entry."""
         self._ending = b""
         self._buffered = 0
         self.committing = 0
-        """Bytes of entries in the last ``pending``."""
+        """Bytes of the entries in the last ``pending``."""
         self._progress = Event()
         self.on_over: Callable[[str], None] = lambda _outcome: None
         self.on_unclaimed: Callable[[AttemptLog], None] = lambda _log: None
 
     @property
     def ending(self) -> bool:
-        """The terminal entry is written, whether or not Redis has it yet."""
+        """Whether the terminal entry is written, committed or not."""
         return bool(self._ending)
 
     @property
@@ -89,14 +89,14 @@ class AttemptLog:
         return self.first + len(self._entries) - 1
 
     def append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
-        """Add an entry. Waits while the buffer is full. Raises ``AttemptOver`` once the attempt is."""
+        """Add an entry. Blocks while the buffer is full. Raises ``AttemptOver`` once the attempt is over."""
         if kind is Kind.TOOL_CALL:
             self.plain = False
-        # A copy: what orjson returns is a little entry in a kilobyte of memory.
+        # A copy: orjson returns a small entry in a kilobyte of memory.
         self._add(bytes(memoryview(encode(self.last + 1, kind, now_text(), fields))), b"")
 
     def append_text(self, kind: Kind, text: str, adds: bytes) -> None:
-        """The same for an entry that is all text. ``adds`` is what it adds to the answer."""
+        """Add an entry that holds only text. ``adds`` are the bytes that it adds to the answer."""
         self._add(encode_text(self.first + len(self._entries), kind, now_text(), text), adds)
 
     def _add(self, entry: bytes, adds: bytes) -> None:
@@ -112,12 +112,12 @@ class AttemptLog:
             self.blocked = False
 
     def end(self, status: Status, kind: Kind, fields: Mapping[str, Any], usage: Mapping[str, Any] | None) -> None:
-        """Add the terminal entry and what the record keeps of it."""
+        """Add the terminal entry and the fields that the job's record keeps."""
         self._ending = orjson.dumps({"status": status.value, "usage": usage, **fields})
         self.append(kind, fields)
 
     def flush(self, deadline: Deadline, below: int = 1) -> bool:
-        """Wait until less than ``below`` bytes wait for Redis; False if the deadline came first. Raises
+        """Wait until fewer than ``below`` bytes are uncommitted; False if the deadline passed first. Raises
         ``AttemptOver`` if the attempt is over for another reason than its own end."""
         while self._buffered >= below and self.outcome in (None, "ended"):
             if deadline.passed:
@@ -129,9 +129,9 @@ class AttemptLog:
         return True
 
     def wants_beat(self, server: str) -> bool:
-        """Whether the next heartbeat has to speak for it. Not while Redis goes on taking its entries, on a run
-        ``server`` on which the log is whole: a commit does all that a beat would. To be asked once for each beat, from
-        its thread."""
+        """Whether the next heartbeat must report this attempt. It need not if commits succeed and the run ``server`` of
+        Redis has the whole log, because a commit does all the work of a beat. Call it once per beat, from the
+        heartbeat's thread."""
         moved, self._acked_at_beat = self.acked != self._acked_at_beat, self.acked
         return not moved or self.whole_on != server
 
@@ -139,11 +139,11 @@ class AttemptLog:
 
     @property
     def behind(self) -> bool:
-        """Whether there is something that Redis does not have yet."""
+        """Whether there are uncommitted entries."""
         return self.outcome is None and self.acked < self.last
 
     def pending(self) -> list[bytes | str | int] | None:
-        """The arguments of ``append.lua`` for what Redis does not have yet, bounded; None if it has everything."""
+        """The arguments of ``append.lua`` for the next uncommitted entries, bounded; None if there are none."""
         entries, start = self._entries, self.acked + 1 - self.first
         if start >= len(entries) or self.outcome is not None or self.unclaimed:
             return None
@@ -169,7 +169,7 @@ class AttemptLog:
         ]
 
     def answered(self, answer: int | bytes) -> None:
-        """What Redis said: the log's last id, or why nothing can be written (any more)."""
+        """Handle Redis's answer: the log's last id, or the reason why nothing can be written."""
         if isinstance(answer, int):
             self._moved(answer)
         elif answer == b"unclaimed":
@@ -181,33 +181,33 @@ class AttemptLog:
         self._progress.set()
 
     def give_up(self) -> None:
-        """The job is about to be handed back. Before Redis is asked to: from then on somebody else may write behind
-        these entries, whether or not the answer comes."""
+        """Release the log. Call it before the hand-back is sent: from then on another worker may append to the log,
+        even if the answer is lost."""
         self.sent = SENT_UNKNOWN
 
     def adopted(self, answer: int | bytes) -> None:
-        """What came of adopting the claim again: the log's last id, or why not."""
+        """Handle the answer to adopting the claim again: the log's last id, or the reason for a refusal."""
         self.unclaimed = False
         self.answered(answer)
 
     def forget_job(self) -> None:
-        """Nobody runs it any more. Its job's greenlet holds the log and is held by it: they would stay until Python
-        looks for cycles, which a quiet process does rarely."""
+        """Break the reference cycle between the log and its job's greenlet. Otherwise both stay until Python collects
+        cycles, which a quiet process does rarely."""
         self.on_over = lambda _outcome: None
 
     def over(self, outcome: str) -> None:
-        """The attempt is over for a reason from outside; whoever runs it is told."""
+        """End the attempt for an external reason, and notify its greenlet."""
         if self.outcome is None:
             self.outcome = outcome
             self._progress.set()
             self.on_over(outcome)
 
     def _moved(self, acked: int) -> None:
-        # Forward: committed. Backward: Redis lost its last second, and gets it again under the same ids.
+        # Forward: committed. Backward: Redis lost its last second, and the entries are resent under the same ids.
         acked = max(self.first, min(acked, self.last))
         start = self.first - 1
         if acked == self.acked + 1:
-            # Nearly always.
+            # The usual case.
             self._buffered -= len(self._entries[acked - self.first])
             self._text_at += len(self._texts[acked - self.first])
         elif acked > self.acked:
@@ -220,7 +220,7 @@ class AttemptLog:
             self._text_at -= sum(map(len, self._texts[again]))
         self.acked = acked
         if self._ending and self.outcome in (None, "ended"):
-            # Even an end that Redis had confirmed can be among what it lost.
+            # Redis may lose even an end that it had confirmed.
             if acked == self.last:
                 reach("finish.answered")
             self.outcome = "ended" if acked == self.last else None
@@ -231,8 +231,8 @@ _moment: tuple[int, str] = (0, "")
 
 
 def now_text() -> str:
-    """This moment as RFC 3339 with milliseconds. Made once a millisecond, and the part down to the second once a
-    second."""
+    """The current time as RFC 3339 with milliseconds. Formatted once per millisecond, and the part down to the seconds
+    once per second."""
     global _moment, _second
     ms = time.time_ns() // 1_000_000
     if _moment[0] == ms:

@@ -1,4 +1,4 @@
-"""Asking for jobs: one claim at a time for each free slot, and none where one has just found nothing."""
+"""Claims jobs for free slots; skips a claim right after one came back empty."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ log = logging.getLogger("spool.worker")
 _AGAIN_S = 0.2
 _LOOKED_S = 0.005
 _AT_A_TIME = 8
-"""Claims: of many slots that become free at once a few ask, and the rest go without where those find nothing."""
+"""Concurrent claims: if many slots become free at once, a few claim, and the rest skip theirs if those find nothing."""
 
 
 class Claiming(Protocol):
-    """Who claims; see ``spool.jobs.claims.Claims``."""
+    """The claim call; see ``spool.jobs.claims.Claims``."""
 
     def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None: ...
 
 
 class Claimer:
-    """What one process asks for. ``served`` are the models that it can run; ``asked`` is called whenever Redis has
-    answered; ``give_back`` gets a claim that came when nothing is taken any more; ``sleep`` takes seconds and
-    ``clock`` answers them."""
+    """Claims jobs for one process. ``served`` returns the models that it can run. ``asked`` is called after each answer
+    of Redis. ``give_back`` receives a claim that arrived after ``stopped`` was set. ``sleep`` and ``clock`` are in
+    seconds."""
 
     def __init__(
         self,
@@ -56,27 +56,28 @@ class Claimer:
         self._outage = Outage(log, "claims", "jobs wait", clock)
         self._turns = BoundedSemaphore(_AT_A_TIME)
         self.rung_at = self._clock()
-        """When a bell was heard last (monotonic)."""
+        """Time of the last bell (monotonic)."""
         self.going_on = 0
-        """Claims that wait for their turn or their answer: each may bring a job."""
+        """Outstanding claims, which wait for their turn or their answer: each may bring a job."""
         self.stopped = False
 
     def rung(self) -> None:
-        """A bell was heard: there may be jobs."""
+        """Record a bell: there may be jobs."""
         self.rung_at = self._clock()
 
     def make_room(self) -> None:
-        """A job has ended whose model may run so many and no more: another one of them may be taken now."""
+        """Forget the last empty claim: a job ended whose model limits concurrency, so another may now be claimable."""
         self._empty_at = float("-inf")
 
     @property
     def has_just_looked(self) -> bool:
-        """Nothing was pending a moment ago. Whatever came since rings, and there is a slot to hear it: of many jobs
-        that end together not each needs to ask."""
+        """Whether a claim came back empty a moment ago and no bell has rung since. A newer job rings a bell, and a slot
+        is free for it. So if many jobs end together, not every slot has to claim."""
         return self._empty_at > self.rung_at and self._clock() - self._empty_at < _LOOKED_S
 
     def take(self, wanted: Wanted) -> Claim | None:
-        """The next job. After a lost answer the same fence is asked again, so that no job hangs on an answer."""
+        """Claim the next job; None if there is none. After a lost answer it retries with the same fence, so that no
+        job stays claimed by an answer that never arrived."""
         self.going_on += 1
         try:
             has_to_wait = self._turns.locked()
@@ -109,6 +110,6 @@ class Claimer:
                 self._sleep(_AGAIN_S)
             except UndecodableRecord as exc:
                 self._asked()
-                log.error("a job was claimed that cannot be read, and is ended: %s", exc.reason)
+                log.error("claimed a job whose record cannot be decoded; the job is ended: %s", exc.reason)
                 fence = new_fence()
         return None

@@ -1,5 +1,8 @@
-"""Heartbeats: they renew the leases of a process's living jobs, from a thread that a busy hub cannot starve. Jobs that
-append need none: each commit checks fence and cancellation, renews the lease when due and tells what is missing."""
+"""Heartbeats: renew the leases of a process's running jobs, from a thread that a busy hub cannot starve.
+
+Jobs that append need no heartbeat. Each commit checks the fence and cancellation, renews the lease when due, and
+reports missing entries.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from worker.watchdog import Watchdog, end_process
 log = logging.getLogger("spool.heartbeat")
 
 INTERVAL_S = 0.4
-"""Also how soon a silent job learns that it was cancelled, so well below a second; a lease is many of these."""
+"""It also bounds how soon a silent job is cancelled, so it is well below a second. A lease spans many intervals."""
 
 
 class Process(Protocol):
-    """What a heartbeat asks of its process. All of it must be safe to call from the heartbeat's thread."""
+    """The process as its heartbeat uses it. All methods must be safe to call from the heartbeat's thread."""
 
     @property
     def reported_free(self) -> int:
@@ -36,7 +39,7 @@ class Process(Protocol):
 
 
 class Heartbeat:
-    """Beats for one process."""
+    """Sends heartbeats for one process."""
 
     def __init__(
         self,
@@ -52,10 +55,10 @@ class Heartbeat:
         self._server = ""
         """The run of Redis that answered last."""
         self._is_new_server = False
-        """Redis was restarted: it has to be asked for what ended just before, too."""
+        """Redis was restarted: the next beat also reports attempts that ended just before."""
         self._stopped = False
         self.left = False
-        """Whether it has stopped, and said so."""
+        """Whether it has stopped and has told Redis so."""
 
     def run(self) -> None:
         """Beat until ``stop``; the body of a native thread."""
@@ -68,14 +71,14 @@ class Heartbeat:
                 outage.worked()
                 breaks.look()
             except SpoolError as exc:
-                # Fencing keeps the log right meanwhile; the jobs go on, and their logs buffer.
+                # Fencing keeps the log correct meanwhile; the jobs continue, and their logs buffer.
                 outage.failed(exc)
                 failing = True
             except Exception as exc:  # noqa: BLE001
-                # All leases of the process hang on this thread: whatever it was must not end it.
+                # All leases of the process depend on this thread: no error may end it.
                 breaks.broke(exc)
                 failing = True
-            # A process that was stopped as a whole did not stand still for that long.
+            # The cap ignores the time for which the whole process was suspended.
             passed_s = min(time.monotonic() - looked_at, 2 * INTERVAL_S)
             looked_at = time.monotonic()
             wrong = self._watchdog.look(passed_s, could_take=not failing and self._process.reported_free > 0)
@@ -86,33 +89,33 @@ class Heartbeat:
         self._leave()
 
     def beat(self) -> None:
-        """One beat."""
+        """Send one heartbeat and handle its answers."""
         began = time.monotonic()
         held = self._process.held(with_ended=self._is_new_server, server=self._server)
         reach("heartbeat.before")
         beat = self._claims.heartbeat(held, free=self._process.reported_free, server=self._server)
         reach("heartbeat.answered")
         told = list(zip(held, beat.answers, strict=True))
-        # Whole on the run that the beat was for, whichever it has met since.
+        # Complete on the run of Redis that the beat was for, even if a newer run answered.
         self._process.whole([one for one, answer in told if answer == b"whole"], self._server)
         wrong = [(one, answer) for one, answer in told if answer not in (b"whole", b"ok", b"error")]
         self._process.answered(wrong, beat.apart)
         self._is_new_server = beat.server != self._server
         if self._is_new_server:
             if self._server:
-                log.warning("Redis was restarted: asking it for all that this worker has written")
+                log.warning("Redis was restarted: checking that it has everything this worker wrote")
             self._server = beat.server
         else:
             self._process.settled(began)
 
     def stop(self) -> None:
-        """Beat no more. The thread says on its way out that this worker takes nothing any more: its connection is
-        its own, and must not be used from another thread."""
+        """Stop the heartbeat. The thread itself tells Redis that this worker stops claiming, because its connection
+        must not be used from another thread."""
         self._stopped = True
 
     def _leave(self) -> None:
         try:
             self._claims.heartbeat([], free=-1, server=self._server)
         except SpoolError as exc:
-            log.warning("leaving without saying so: %s", exc)
+            log.warning("cannot unregister this worker: %s", exc)
         self.left = True

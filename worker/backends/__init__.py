@@ -1,18 +1,16 @@
-"""What generates. A backend turns one prompt into pieces; it knows no Redis, no Celery and no HTTP of ours.
+"""The backend contract: a backend turns one prompt into pieces, without Redis, Celery or Spool's HTTP.
 
-The rules, which ``tests/worker/test_backends.py`` holds every backend to:
+``tests/worker/test_backends.py`` checks these rules for every backend:
 
-- ``generate`` is an iterator of pieces, and ends with exactly one ``Finish``. What is not a piece is an
-  exception: ``BackendError`` for anything the upstream did, with ``retryable`` where the same prompt may
-  succeed later.
-- It runs in one greenlet and may block (sleep, socket) wherever it likes. It is cancelled by throwing an
-  exception into it at such a point or by closing the iterator: either way every connection that it opened is
-  closed on the way out.
-- Nothing is dropped and nothing invented: the concatenated ``Text`` is the answer. A character is never split
-  over two pieces.
-- ``request.prefix`` is empty, or the text that an earlier attempt already produced. The backend then yields only
-  what comes after it; or, where it cannot be sure of that, raises ``CannotContinue`` before the first piece of the
-  answer, and the job begins anew.
+- ``generate`` is an iterator of pieces and ends with exactly one ``Finish``. Failures are exceptions: ``BackendError``
+  for any failure of the upstream, with ``retryable`` if the same prompt may succeed later.
+- It runs in one greenlet and may block (sleep, socket) anywhere. To cancel it, an exception is raised in it at such a
+  point, or the iterator is closed. In both cases it closes every connection that it opened.
+- It drops nothing and invents nothing: the concatenated ``Text`` is the answer. It never splits a character over two
+  pieces.
+- ``request.prefix`` is empty, or the text that an earlier attempt produced. The backend then yields only the rest. If
+  it cannot guarantee that, it raises ``CannotContinue`` before the first piece of the answer, and the job restarts
+  from scratch.
 """
 
 from __future__ import annotations
@@ -27,10 +25,10 @@ from spool.models.model import Model
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One prompt, as the backend sees it.
+    """One prompt, as the backend gets it.
 
-    ``messages`` are in OpenAI's chat shape; ``params`` are the caller's own, passed on as they came.
-    ``deadline`` is when the job itself ends: waiting out an outage must not go past it.
+    ``messages`` have OpenAI's chat format; ``params`` are the caller's, passed through unchanged.
+    ``deadline`` is the job's: a wait for an upstream must not exceed it.
     """
 
     job_id: str
@@ -44,15 +42,15 @@ class GenerationRequest:
 
 @dataclass(unsafe_hash=True, slots=True)
 class Text:
-    """A piece of the answer. There is one for each token, and a frozen one would cost three times as much to make; it
-    is changed by nobody all the same."""
+    """A piece of the answer. It is never modified, but not frozen: there is one for each token, and a frozen one would
+    cost three times as much to create."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A piece of what the model thinks before it answers."""
+    """A piece of the model's reasoning before its answer."""
 
     text: str
 
@@ -69,8 +67,8 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens counted by the upstream. Of the input, how many came from its cache, and of the output, how many were
-    thought rather than said; None where it does not say."""
+    """Token counts of the upstream. ``cached_tokens`` are part of the input, ``reasoning_tokens`` part of the output;
+    None if the upstream does not report them."""
 
     input_tokens: int
     output_tokens: int
@@ -88,12 +86,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The upstream says that it is at work, without a piece of the answer: a comment in its stream."""
+    """A sign of life without a piece of the answer: a comment in the upstream's stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """All of the answer has come, and it ended for ``reason``; only what was counted may still follow."""
+    """The answer is complete and ended for ``reason``; only its usage may still follow."""
 
     reason: str
 
@@ -111,8 +109,8 @@ Piece = Text | Reasoning | ToolCall | Usage | Waiting | Alive | Complete | Finis
 class BackendError(Exception):
     """The upstream failed. ``code`` is short and stable; ``message`` is shown to the job's owner.
 
-    ``interrupted`` says that the answer broke off in the middle for a reason that is not the prompt's, so that
-    another attempt is worth making.
+    ``interrupted``: the answer stopped in the middle for a reason other than the prompt, so that another attempt may
+    succeed.
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool, interrupted: bool = False) -> None:
@@ -124,7 +122,7 @@ class BackendError(Exception):
 
 
 class CannotContinue(BackendError):
-    """What an earlier attempt produced cannot be gone on with, here or now; the same prompt can be answered anew."""
+    """The text of an earlier attempt cannot be continued here or now; retry the prompt from scratch."""
 
     def __init__(self, message: str) -> None:
         super().__init__("cannot_continue", message, retryable=True)
@@ -134,5 +132,5 @@ class Backend(Protocol):
     """Generates answers for the models that name it."""
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
-        """Yield the answer's pieces as they come; see the rules at the top of this file."""
+        """Yield the answer's pieces as they arrive; see the rules at the top of this file."""
         ...

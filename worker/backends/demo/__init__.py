@@ -1,1 +1,1 @@
-"""The demo: text and JSON without a model, at any rate."""
+"""The demo backend: text and JSON without a model, at any rate."""

@@ -1,4 +1,4 @@
-"""The demo: offline and deterministic. The same prompt and params give the same text; it says that it is a demo."""
+"""The demo backend, offline and deterministic: the same prompt and params give the same text, marked as a demo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PIECES = re.compile(r".{1,8}", re.DOTALL)
 _YIELD_EVERY = 64
 _SKIP_EVERY = 1000
 _COUNTED_CHARACTERS = 64 * 1024
-"""Of a prompt: how much is looked at before others have their turn."""
+"""Part of a prompt whose words are counted before the greenlet yields to others."""
 _STAMPS = 200
 _EFFORTS = {"low": 2, "medium": 4, "high": 8, "xhigh": 16}
 _QUOTED_CHARACTERS = 80
@@ -75,14 +75,14 @@ none of them costs a letter.
 
 
 class Demo:
-    """The backend of the model ``demo``. Shaped by ``DemoParams``. ``wall`` is the epoch time that stamps are in."""
+    """The backend of the model ``demo``, controlled by ``DemoParams``. ``wall`` returns the epoch time of stamps."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._pacer = PreciseTimer()
         self._wall = wall
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
-        """Yield the demo's pieces at their due times. Raises ``BackendError`` as ``fail_after`` asks."""
+        """Yield the demo's pieces at their due times. Raises ``BackendError`` if ``fail_after`` requests it."""
         try:
             params = DemoParams.model_validate(dict(request.params))
         except ValidationError as exc:
@@ -111,7 +111,7 @@ class Demo:
         yield Finish("length" if params.tokens is not None or total == _most(params) else "stop")
 
     def _texts(self, prompt: str, params: DemoParams, prefix: str, schedule: _Schedule) -> Iterator[str]:
-        """The tokens that are still to be said, each at its time."""
+        """The remaining tokens, each at its due time."""
         texts = _stamps(schedule) if params.stamp else _said(prompt, params)
         limits = [n for n in (params.tokens, params.fail_after, _most(params)) if n is not None]
         most = min(limits) if limits else (_STAMPS if params.stamp else None)
@@ -131,7 +131,7 @@ def _most(params: DemoParams) -> int | None:
 
 
 def _said(prompt: str, params: DemoParams) -> Iterator[str]:
-    """The tokens of the answer, whatever its form."""
+    """The tokens of the answer, as JSON or as text."""
     document = wanted_json(params, prompt)
     if document is not None:
         return iter(_PIECES.findall(document))
@@ -139,7 +139,7 @@ def _said(prompt: str, params: DemoParams) -> Iterator[str]:
 
 
 def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule) -> Iterator[Piece]:
-    """The pieces of these tool calls, each at its time, and counted as what was said."""
+    """The pieces of these tool calls, each at its due time, counted as output."""
     for index, (name, arguments) in enumerate(called):
         schedule.wait_for(schedule.skipped)
         yield ToolCall(index, f"call_{job_id}_{index}", name, "")
@@ -150,7 +150,7 @@ def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule)
 
 
 class _Schedule:
-    """When each token is due: evenly, from the moment the attempt began. Catches up when it was held up."""
+    """The due time of each token: evenly spaced from the attempt's start. Catches up after a delay."""
 
     def __init__(self, params: DemoParams, pacer: PreciseTimer, wall: Callable[[], float]) -> None:
         self._pacer = pacer
@@ -162,11 +162,11 @@ class _Schedule:
         self.skipped = 0
 
     def shift(self, pieces: int) -> None:
-        """The first token is due after so many pieces of something else."""
+        """Delay the first token by ``pieces`` intervals."""
         self._first_at += pieces * self._interval_s
 
     def wait_for(self, number: int) -> float:
-        """Sleep until token ``number`` (from 0) of this attempt is due; the epoch time at which it was."""
+        """Sleep until token ``number`` (from 0) of this attempt is due. Returns its due time as epoch time."""
         due = self._first_at + number * self._interval_s
         if not self._pacer.wait_until(due) and number % _YIELD_EVERY == 0:
             gevent.sleep(0)
@@ -181,7 +181,7 @@ def _stamps(schedule: _Schedule) -> Iterator[str]:
 
 
 def _after(texts: Iterator[str], prefix: str, schedule: _Schedule) -> Iterator[str]:
-    """The tokens behind ``prefix``, which is what the first ones add up to."""
+    """The tokens after ``prefix``, which is the concatenation of the first ones."""
     length = 0
     for text in texts:
         if length < len(prefix):
@@ -194,10 +194,10 @@ def _after(texts: Iterator[str], prefix: str, schedule: _Schedule) -> Iterator[s
 
 
 def answer(prompt: str, seed: int, *, endless: bool) -> Iterator[str]:
-    """The tokens of the demo's answer to ``prompt``; ``endless``: its paragraphs over and over."""
+    """The tokens of the demo's answer to ``prompt``; ``endless`` repeats its paragraphs for ever."""
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
     chance = random.Random(digest)
-    # So many words are at least as many characters, whatever else there is.
+    # N words have at least N characters, so this split suffices.
     quoted = " ".join(prompt.split(None, _QUOTED_CHARACTERS)[:_QUOTED_CHARACTERS])
     if len(quoted) > _QUOTED_CHARACTERS:
         quoted = quoted[:_QUOTED_CHARACTERS].rstrip() + "…"
@@ -225,14 +225,14 @@ def _part_text(part: dict[str, object]) -> str:
 
 
 def _words_in(prompt: str) -> int:
-    """How many words the prompt has; other jobs have their turn meanwhile."""
+    """The number of words in the prompt; yields to other jobs between parts."""
     count, joined = 0, False
     for at in range(0, len(prompt), _COUNTED_CHARACTERS):
         if at > 0:
-            # Not before: what the job has said so far and its end go to Redis in one commit.
+            # Not before the first part: so the job's last entries and its end go to Redis in one commit.
             gevent.sleep(0)
         part = prompt[at : at + _COUNTED_CHARACTERS]
-        # A word that goes on over the border was counted before it.
+        # A word that crosses the border was counted in the part before.
         count += len(part.split()) - (joined and not part[0].isspace())
         joined = not part[-1].isspace()
     return count

@@ -1,7 +1,7 @@
-"""What the demo says where JSON is asked for: values that fit a schema, and calls of the caller's functions.
+"""The demo's JSON answers: values that fit a schema, and calls of the caller's functions.
 
-A schema of a few kilobytes can describe gigabytes (references that multiply), so what is made is counted while it is
-made: more than ``MAX_VALUES`` values or ``MAX_BYTES`` of text for one answer, all its calls together, is an error.
+A schema of a few kilobytes can describe gigabytes (references that multiply), so values are counted while they are
+created. One answer with all its calls may have ``MAX_VALUES`` values and ``MAX_BYTES`` of text; more is an error.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ MAX_VALUES = 2000
 MAX_BYTES = 64 * 1024
 _DEPTH = 8
 _READ_CHARACTERS = 8192
-"""Of a prompt: where names of functions, and a word to answer with, are looked for."""
+"""Part of a prompt that is searched for names of functions and for a word to answer with."""
 _WORD_CHARACTERS = 80
 _NAMES = re.compile(r"\b[A-Z][\w-]+")
 
 
 class _Budget:
-    """What may still be made for one answer."""
+    """The remaining values and bytes of one answer."""
 
     def __init__(self) -> None:
         self._values = MAX_VALUES
         self._bytes = MAX_BYTES
 
     def spend(self, size: int) -> None:
-        """One more value of ``size`` bytes. Raises ``BackendError``."""
+        """Count one more value of ``size`` bytes. Raises ``BackendError`` beyond the limits."""
         self._values -= 1
         self._bytes -= size
         if self._values < 0 or self._bytes < 0:
-            message = f"the JSON that is asked for has more than {MAX_VALUES} values or {MAX_BYTES} bytes"
-            raise BackendError("invalid_params", f"{message}, which is the most that the demo makes", retryable=False)
+            message = f"the requested JSON exceeds the demo's limit of {MAX_VALUES} values or {MAX_BYTES} bytes"
+            raise BackendError("invalid_params", message, retryable=False)
 
 
 def calls(params: DemoParams, messages: Sequence[Mapping[str, Any]], prompt: str) -> list[tuple[str, str]]:
-    """The functions that are called for this prompt, each with its arguments as JSON text. Raises ``BackendError``."""
+    """The functions to call for this prompt, each with its arguments as JSON text. Raises ``BackendError``."""
     if params.tool_choice == "none" or (messages and messages[-1].get("role") == "tool"):
         return []
     functions = [tool["function"] for tool in params.tools if isinstance(tool.get("function"), dict)]
@@ -69,7 +69,7 @@ def _name_of(function: Mapping[str, Any]) -> str:
 
 
 def wanted_json(params: DemoParams, prompt: str) -> str | None:
-    """The answer as JSON text, if that is what is asked for. Raises ``BackendError``."""
+    """The answer as JSON text, or None if the request is not for JSON. Raises ``BackendError``."""
     form = params.response_format or {}
     if form.get("type") == "json_schema":
         return fitting(_table(_table(form.get("json_schema")).get("schema")), prompt)
@@ -77,7 +77,7 @@ def wanted_json(params: DemoParams, prompt: str) -> str | None:
 
 
 def fitting(schema: Mapping[str, Any], prompt: str) -> str:
-    """JSON text that fits the schema, as far as its types and required properties go. Raises ``BackendError``."""
+    """JSON text that fits the schema's types and required properties. Raises ``BackendError``."""
     return _fitting(schema, prompt, _Budget())
 
 
@@ -86,7 +86,7 @@ def _fitting(schema: Mapping[str, Any], prompt: str, budget: _Budget) -> str:
 
 
 class _Maker:
-    """Makes values for the schemas of one document."""
+    """Creates values for the schemas of one document."""
 
     def __init__(self, word: str, defs: Mapping[str, Any], budget: _Budget) -> None:
         self._word = word
@@ -135,18 +135,18 @@ class _Maker:
         return name
 
     def _given(self, value: Any) -> Any:
-        """A value that stands in the schema itself, and may be as large as that."""
+        """A value taken from the schema itself, which may be as large as the schema."""
         self._budget.spend(len(orjson.dumps(value)))
         return value
 
 
 def _table(value: Any) -> Mapping[str, Any]:
-    """The value if it is an object; of another shape nothing can be read."""
+    """The value if it is an object, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def _word(prompt: str) -> str:
-    """Something of the prompt's end: the last name in it, or its last word."""
+    """The last name in the prompt's end, or its last word."""
     read = prompt[-_READ_CHARACTERS:]
     names: list[str] = _NAMES.findall(read)
     words = names or read.split() or ["demo"]
