@@ -74,7 +74,7 @@ def test_upstream_that_dies_each_time(directory: Path) -> None:
         assert jobs.kinds(job) == ["started", *broken, *broken, "token", "failed"]
         error = jobs.error(job)
         assert (error["code"], error["retryable"]) == ("attempts_exhausted", True)
-        assert "attempt 3 of 3 failed: the answer broke off" in error["message"]
+        assert "attempt 3 of 3 failed: the answer was interrupted" in error["message"]
         assert len(upstream.calls) == 3
         assert jobs.violations() == []
 

@@ -1,9 +1,9 @@
-"""Any server that speaks OpenAI's chat completions: OpenAI, Azure, DeepSeek, vLLM, TGI, Ollama, llama.cpp, ….
+"""The backend for servers with OpenAI's chat completions: OpenAI, Azure, DeepSeek, vLLM, TGI, Ollama, llama.cpp, ….
 
-The SDK makes the request; the answer is decoded here (``sse_decode``, ``chat_chunks``), because the SDK's own
-iteration costs several times the CPU for each token. An upstream that refuses for now is waited out behind a
-gate that all jobs of the model share (``upstream_gate``); ``upstream_errors`` says which errors are that. A partial
-answer is gone on with (``continuing``) where that has been seen to work (``continue_probe``).
+The SDK sends the request. The answer is decoded here (``sse``, ``chunks``), because the SDK's own iteration costs
+several times the CPU per token. If an upstream refuses for now, all jobs of the model wait at one ``gate``; ``errors``
+lists the errors that count as a refusal. Partial answers are continued (``continuing``) if a ``probe`` verified that
+this works.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ log = logging.getLogger("spool.upstream")
 
 _OURS = ("model", "messages", "stream")
 _NEVER = 2**31
-"""Tries of a prompt that alone is refused for now: it may wait as long as its job."""
+"""Tries of a prompt that alone is refused for now: it may wait until its job's deadline."""
 _PROOF_S = 10.0
-"""How old a proof may be when an answer is to be gone on with: the server may have been replaced unseen. Many jobs that
-lost one worker share one."""
+"""Maximum age of a proof when an answer is continued: the server may have been replaced unnoticed. Many jobs that lost
+the same worker share one proof."""
 
 
 class OpenAICompatible:
-    """Generates with the ``upstreams``; one for a process, shared by all its jobs."""
+    """Generates with the ``upstreams``; one instance per process, shared by all its jobs."""
 
     def __init__(
         self, upstreams: Sequence[Upstream], *, backoff: Backoff | None = None, connect_s: float = CONNECT_S
@@ -52,8 +52,8 @@ class OpenAICompatible:
         self._links = {u.name: _Link(u, backoff or Backoff(), connect_s) for u in upstreams}
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
-        """Yield the answer's pieces, or those after ``request.prefix``; ``BackendError`` codes are listed in
-        ``upstream_errors``."""
+        """Yield the answer's pieces, or those after ``request.prefix``. Raises ``BackendError`` with the codes in
+        ``errors``."""
         if not request.prefix:
             yield from self._ask(request)
             return
@@ -63,17 +63,16 @@ class OpenAICompatible:
         if proof is None or proof.age_s > _PROOF_S:
             proof = yield from self.prove(request.model, request.deadline, ask)
         if not proof.joins:
-            raise CannotContinue(f"the model does not go on from a partial answer: {proof.seen}")
+            raise CannotContinue(f"the model does not continue partial answers: {proof.seen}")
         yield from go_on(ask, request)
 
     def proof(self, model: Model) -> Proof | None:
-        """What was last seen of the model's going on from a partial answer; None if its upstream has been away since,
-        or nothing was seen yet."""
+        """The last probe's result for the model; None before the first probe, or if its upstream was away since."""
         link = self._links.get(model.upstream)
         return None if link is None else link.proofs.get(_subject(model))
 
     def prove(self, model: Model, deadline: Deadline, ask: Ask | None = None) -> Generator[Piece, None, Proof]:
-        """See whether the model goes on from a partial answer; yields only ``Waiting``. Raises ``BackendError`` if the
+        """Probe whether the model continues partial answers; yields only ``Waiting``. Raises ``BackendError`` if the
         upstream is away."""
         link = self._link(model)
         proof = yield from probe(ask or self._ask, model, deadline)
@@ -83,7 +82,7 @@ class OpenAICompatible:
     def _link(self, model: Model) -> _Link:
         link = self._links.get(model.upstream)
         if link is None:
-            message = "this worker does not know the model's upstream"
+            message = "the model's upstream is not configured on this worker"
             raise BackendError("upstream_unknown", message, retryable=True)
         return link
 
@@ -110,8 +109,7 @@ class OpenAICompatible:
 
 
 class _Link:
-    """One upstream: its client, made when it is first needed, a gate for each of its models, and what was seen of their
-    going on from a partial answer."""
+    """One upstream: its client, created at first use, a gate for each of its models, and their proofs."""
 
     def __init__(self, upstream: Upstream, backoff: Backoff, connect_s: float) -> None:
         self._upstream = upstream
@@ -131,7 +129,7 @@ class _Link:
             return self._gates.setdefault(_name(model), UpstreamGate(self._backoff))
 
     def attempt(self, passage: Passage, request: GenerationRequest) -> Generator[Piece, None, Refused | None]:
-        """One call. Returns None when the answer is whole, or why the call is to be made again."""
+        """Make one call. Returns None once the answer is complete, or the reason to call again."""
         answer = Answer()
         asks_usage = self._asks_usage
         with passage:
@@ -145,27 +143,27 @@ class _Link:
             except upstream_errors.FOREIGN as exc:
                 if asks_usage and upstream_errors.refuses_stream_options(exc):
                     self._asks_usage = False
-                    return Refused("the server knows no stream_options", at_once=True)
+                    return Refused("the upstream does not support stream_options", at_once=True)
                 return self._refused(exc, passage, answer)
 
     def _call(self, request: GenerationRequest, asks_usage: bool) -> AbstractContextManager[APIResponse[Any]]:
-        """The request, sent on entering. Leaving closes the connection, unless it can be used again."""
+        """The request, sent on entering. Leaving closes the connection, unless it can be reused."""
         messages, extra = _body(request, asks_usage)
         if "max_completion_tokens" in extra and not self._is_openai:
-            # What others call it; servers that know the newer name as well know this one too.
+            # Other servers use the older name; those that know the newer one know both.
             extra.setdefault("max_tokens", extra.pop("max_completion_tokens"))
         return self._connected().chat.completions.with_streaming_response.create(
             model=_name(request.model),
             messages=cast(Any, messages),
             stream=True,
             extra_body=extra,
-            # Compression would hold tokens back.
+            # Compression would delay tokens.
             extra_headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
         )
 
     def _refused(self, exc: Exception, passage: Passage, answer: Answer) -> Refused:
         if upstream_errors.says_away(exc):
-            self.proofs.clear()  # what comes back may be another server
+            self.proofs.clear()  # another server may come back
         found = upstream_errors.translate(exc, self.scrub, began=answer.began)
         if isinstance(found, BackendError):
             if found.retryable:
@@ -187,7 +185,7 @@ class _Link:
                 try:
                     self._client = connect(self._upstream, connect_s=self._connect_s)
                 except (ValueError, httpx2.InvalidURL) as exc:
-                    raise openai.OpenAIError("the client cannot be made") from exc
+                    raise openai.OpenAIError("cannot create the client") from exc
             return self._client
 
     def close(self) -> None:
@@ -198,7 +196,7 @@ class _Link:
 
 
 class _Blame:
-    """Tells a prompt that breaks its upstream from an upstream that is down, which answers no job."""
+    """Distinguishes a prompt that breaks its upstream from an upstream that is down and answers no job."""
 
     def __init__(self, gate: UpstreamGate) -> None:
         self._gate = gate
@@ -206,7 +204,7 @@ class _Blame:
         self._answered_at_first = 0
 
     def check(self, refused: Refused) -> None:
-        """Raises ``BackendError`` when the prompt had as many tries as it gets."""
+        """Count a failure. Raises ``BackendError`` once the prompt has used its tries."""
         if not refused.may_be_own:
             return
         self._tries += 1
@@ -218,8 +216,8 @@ class _Blame:
 
 
 def _own_wait(gate: UpstreamGate, caller: Caller, refused: Refused, deadline: Deadline) -> Iterator[Piece]:
-    """One job waits after a call that failed, ever longer, and no other job with it. Raises ``BackendError`` when the
-    next try would come too late."""
+    """Back off for this job alone after a failed call. Raises ``BackendError`` if the next try would come after its
+    deadline."""
     delay_s = gate.backoff.delay_s(caller.failures, refused.retry_after_s)
     if deadline.left_s <= delay_s:
         raise _too_late(refused.reason)
@@ -228,15 +226,15 @@ def _own_wait(gate: UpstreamGate, caller: Caller, refused: Refused, deadline: De
 
 
 def _admission(gate: UpstreamGate, deadline: Deadline, caller: Caller) -> Generator[Piece, None, Passage]:
-    """Wait at the gate, saying why. Raises ``BackendError`` when the next try would come too late."""
-    told: Refusal | None = None
+    """Wait at the gate, yielding the reason. Raises ``BackendError`` if the next try would come after the deadline."""
+    known: Refusal | None = None
     while True:
-        answer = gate.enter(told, deadline, caller)
+        answer = gate.enter(known, deadline, caller)
         if isinstance(answer, Passage):
             return answer
         if deadline.left_s <= answer.left_s:
             raise _too_late(answer.reason)
-        told = answer
+        known = answer
         yield Waiting(answer.reason, time.time() + answer.left_s)
 
 
@@ -245,7 +243,7 @@ def _too_late(reason: str) -> BackendError:
 
 
 def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
-    """The messages, and all else that is sent beside what is ours."""
+    """The messages, and the caller's other fields without those that Spool sets."""
     extra = {name: value for name, value in request.params.items() if name not in _OURS}
     options = extra.pop("stream_options", None)
     if asks_usage:
@@ -254,7 +252,7 @@ def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[st
 
 
 def _subject(model: Model) -> tuple[str, str]:
-    """What a proof is about."""
+    """The key of a proof."""
     return _name(model), model.continue_style
 
 

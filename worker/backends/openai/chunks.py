@@ -1,9 +1,8 @@
-"""The chunks of a streamed chat completion in, pieces out. Does no I/O.
+"""Decodes the chunks of a streamed chat completion into pieces. Does no I/O.
 
-Every server that calls itself OpenAI-compatible has chunks of its own: reasoning is ``reasoning_content``
-(DeepSeek, vLLM, llama.cpp) or ``reasoning`` (Ollama, OpenRouter), usage comes with the last choice or after
-it, an error is an object or a text. Only choice 0 is read. What has the wrong type is ``Garbage``; what is not
-known is skipped.
+OpenAI-compatible servers differ in their chunks. Reasoning is ``reasoning_content`` (DeepSeek, vLLM, llama.cpp) or
+``reasoning`` (Ollama, OpenRouter). Usage comes with the last choice or after it. An error is an object or a text. Only
+choice 0 is read. A wrong type raises ``Garbage``; unknown fields are skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from worker.backends import Finish, Piece, Reasoning, Text, ToolCall, Usage
 
 DONE = b"[DONE]"
 MAX_TOOL_CALLS = 1000
-"""In one answer."""
+"""Limit for one answer."""
 _SAID_CHARACTERS = 4000
 _FINISH = {
     "max_tokens": "length",
@@ -49,17 +48,17 @@ _STATUS_OF = {
     "BadRequestError": 400,
     "content_filter": 400,
 }
-"""What the words of an error without a status mean."""
+"""HTTP statuses for the codes and types of errors without a status."""
 _BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}
 
 
 class Garbage(ValueError):
-    """What came is no chunk of a chat completion."""
+    """The data is not a chunk of a chat completion."""
 
 
 class ErrorInStream(Exception):
-    """The upstream put an error into a 200. ``status``: the HTTP status that it names or means, or 0; ``code``: its own
-    word for it."""
+    """The upstream sent an error with status 200. ``status``: the HTTP status that it names or implies, or 0; ``code``:
+    its own code."""
 
     def __init__(self, status: int, message: str, code: str = "") -> None:
         super().__init__(message)
@@ -69,14 +68,14 @@ class ErrorInStream(Exception):
 
 
 class Answer:
-    """One answer as far as it came. ``began``: a piece of it has been yielded. ``ended``: it is whole."""
+    """One answer, as far as it has arrived. ``began``: a piece has been yielded. ``ended``: it is complete."""
 
     __slots__ = ("_calls", "_reason", "_usage", "began", "complete", "done")
 
     def __init__(self) -> None:
         self.began = False
         self.complete = False
-        """Its finish reason has come."""
+        """Its finish reason has arrived."""
         self.done = False
         self._reason: str | None = None
         self._usage: Usage | None = None
@@ -84,11 +83,11 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        """Whether the upstream said so: with a finish reason, or with ``[DONE]``."""
+        """Whether the upstream has ended it, with a finish reason or with ``[DONE]``."""
         return self.done or self.complete
 
     def feed(self, data: bytes) -> Iterable[Piece]:
-        """The pieces in the data of one event. Raises ``Garbage`` and ``ErrorInStream``, also while iterated."""
+        """The pieces in the data of one event. Raises ``Garbage`` and ``ErrorInStream``, also during iteration."""
         if data == DONE:
             self.done = True
             return ()
@@ -115,7 +114,7 @@ class Answer:
         return _FINISH.get(reason, "stop")
 
     def finish(self) -> Iterator[Piece]:
-        """What follows the last piece of an answer that has ended."""
+        """Yield the usage, if any, and the ``Finish`` of an answer that has ended."""
         if self._usage:
             yield self._usage
         yield Finish(self.finish_reason)
@@ -128,7 +127,7 @@ class Answer:
                 yield piece
         reason = choice.get("finish_reason")
         if reason in _BROKEN_OFF:
-            raise ErrorInStream(0, f"it broke the answer off ({reason})")
+            raise ErrorInStream(0, f"the upstream aborted the answer ({reason})")
         if reason:
             self._reason = _text(reason)
             self.complete = True
@@ -150,11 +149,11 @@ def _parsed(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as exc:
-        raise Garbage("an event is no JSON") from exc
+        raise Garbage("an event is not valid JSON") from exc
 
 
 def _only_text(chunk: dict[str, Any]) -> str | None:
-    """The text of a chunk in which nothing else is to be read, as in nearly every one; None for any other chunk."""
+    """The text of a chunk that contains only text, as nearly every chunk does; None for any other chunk."""
     choices = chunk.get("choices")
     if type(choices) is not list or len(choices) != 1 or chunk.get("error") or chunk.get("usage"):
         return None
@@ -170,19 +169,19 @@ def _only_text(chunk: dict[str, Any]) -> str | None:
 
 def _object(value: Any) -> dict[str, Any]:
     if type(value) is not dict:
-        raise Garbage(f"{type(value).__name__} where an object should be")
+        raise Garbage(f"{type(value).__name__} instead of an object")
     return value
 
 
 def _list(value: Any) -> list[Any]:
     if value is None or type(value) is list:
         return value or []
-    raise Garbage(f"{type(value).__name__} where a list should be")
+    raise Garbage(f"{type(value).__name__} instead of a list")
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise Garbage(f"{type(value).__name__} where text should be")
+        raise Garbage(f"{type(value).__name__} instead of a string")
     return value
 
 
@@ -204,7 +203,7 @@ def _dumped(arguments: dict[str, Any]) -> str:
     try:
         return orjson.dumps(arguments).decode()
     except orjson.JSONEncodeError as exc:
-        # Reading goes deeper than writing.
+        # orjson reads deeper nesting than it writes.
         raise Garbage("the arguments of a tool call are nested too deeply") from exc
 
 
@@ -226,7 +225,7 @@ def _detail(details: Any, name: str) -> int | None:
 
 
 def error_of(error: Any) -> ErrorInStream:
-    """What an upstream's error object, or whatever it has in its place, says."""
+    """The error in an upstream's error object, or in the value sent in its place."""
     if type(error) is not dict:
         return ErrorInStream(0, _first_of(error))
     message = _first_of(error.get("message") or error.get("type") or "no reason given")
@@ -239,6 +238,6 @@ def error_of(error: Any) -> ErrorInStream:
     return ErrorInStream(next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 0), message, code)
 
 
-def _first_of(said: Any) -> str:
-    """The beginning of a text; of another value its kind, because the text of one may be long to make."""
-    return said[:_SAID_CHARACTERS] if type(said) is str else f"{type(said).__name__} where text should be"
+def _first_of(value: Any) -> str:
+    """The beginning of a text. For another value its type, because formatting the value may take long."""
+    return value[:_SAID_CHARACTERS] if type(value) is str else f"{type(value).__name__} instead of a string"

@@ -1,4 +1,4 @@
-"""The SDK's client for one upstream: no retries of its own, bounded connecting, unbounded reading."""
+"""The SDK's client for one upstream: no SDK retries, bounded connecting, unbounded reading."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from worker.backends.openai.transport import UpstreamTransport
 
 CONNECT_S = 10.0
 MAX_ERROR_BYTES = 64 * 1024
-"""Read of an answer that is an error."""
+"""Read limit for the content of an error answer."""
 _WRITE_S = 60.0
-# Shorter than the 5 s after which uvicorn (vLLM, transformers) and Node close an idle connection, so that no
-# job is sent into one that is just being closed.
+# Shorter than the 5 s after which uvicorn (vLLM, transformers) and Node close an idle connection, so that no job is
+# sent over a connection that the server is closing.
 _KEEPALIVE_S = 3.0
 _KEPT = 20
-# Every stream holds a connection; the worker's number of jobs limits them, and nothing else should.
+# Every stream holds a connection; only the worker's concurrency should limit them.
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT, keepalive_expiry=_KEEPALIVE_S)
 _AZURE_API_VERSION = "2024-10-21"
 
 
 def connect(upstream: Upstream, *, connect_s: float = CONNECT_S, read_s: float | None = None) -> openai.OpenAI:
-    """A client for ``upstream``; nothing is sent yet. ``read_s`` limits each single read; None: no limit."""
+    """Create a client for ``upstream`` without sending anything. ``read_s`` limits each single read; None: no limit."""
     timeout = openai.Timeout(connect=connect_s, read=read_s, write=_WRITE_S, pool=None)
     pool = openai.DefaultHttpxClient(
         timeout=timeout,
         limits=_LIMITS,
         transport=_transport(),
-        # A prompt goes where the operator said, and nowhere else.
+        # A prompt must go only to the configured server.
         follow_redirects=False,
         event_hooks={"response": [_bound_error]},
     )
-    # Never None: the SDK would send the environment's OPENAI_API_KEY to whoever this upstream is.
+    # Never None: the SDK would send the environment's OPENAI_API_KEY to this upstream.
     api_key = upstream.api_key or "none"
     if upstream.kind == "azure":
         return openai.AzureOpenAI(
@@ -76,16 +76,16 @@ class _Bounded(httpx2.SyncByteStream):
 
 
 def _bound_error(response: httpx2.Response) -> None:
-    """The SDK reads the whole content of an answer that is an error, however much that is."""
+    """Limit the content of an error answer, because the SDK reads all of it."""
     if response.status_code >= 300:
         response.stream = _Bounded(cast(httpx2.SyncByteStream, response.stream))
-        # A kilobyte that is encoded may be a megabyte; as bytes it has no message, only a status.
+        # An encoded kilobyte may decode to a megabyte. Read undecoded, it has no message, only a status.
         response.headers.pop("content-encoding", None)
 
 
 def _transport() -> httpx2.BaseTransport | None:
-    """Ours, which costs a third; None, which stands for httpx2's own, where the environment names a proxy."""
-    # The same source that httpx2 asks. It finds out for itself which hosts NO_PROXY leaves out.
+    """Spool's transport, which costs a third; None, meaning httpx2's own, if the environment names a proxy."""
+    # The same source as httpx2's. httpx2 itself evaluates which hosts NO_PROXY excludes.
     if getproxies().keys() & {"http", "https", "all"}:
         return None
     return UpstreamTransport(keep=_KEPT, keep_s=_KEEPALIVE_S)

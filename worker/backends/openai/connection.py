@@ -1,7 +1,7 @@
-"""One connection to an upstream: connecting, TLS, sending, receiving, with each error as ``httpx2`` names it.
+"""One connection to an upstream: connecting, TLS, sending and receiving, with ``httpx2``'s errors.
 
-Under gevent, what is received is waited for with one watcher for a whole answer. gevent's own ``recv`` tries to read
-first, which is in vain where a token comes now and then, and waits with a new object each time.
+Under gevent, one watcher serves a whole answer. gevent's own ``recv`` first tries to read, which fails if tokens come
+slowly, and then creates a new object for each wait.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _READ = 1
 _READ_BYTES = 64 * 1024
 
 Timeouts = Mapping[str, float | None]
-"""``connect``, ``read``, ``write``: seconds for each call of the system's; None or missing: no limit. As ``httpx2``'s
-requests carry them, in the extension ``timeout``."""
+"""``connect``, ``read``, ``write``: seconds for each system call; None or missing: no limit. The format of the
+extension ``timeout`` in ``httpx2``'s requests."""
 
 
 class Connection:
-    """An open socket; for one request at a time. ``sent``: the last request went out whole."""
+    """An open socket, for one request at a time. ``sent``: the last request was sent completely."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sent = True
@@ -35,7 +35,7 @@ class Connection:
 
     @classmethod
     def open(cls, host: str, port: int, tls: ssl.SSLContext | None, timeouts: Timeouts) -> Connection:
-        """Connect; with ``tls``, to what proves to be ``host``. Raises ``ConnectError``, ``ConnectTimeout``."""
+        """Connect; with ``tls``, verify that the server is ``host``. Raises ``ConnectError``, ``ConnectTimeout``."""
         with _named(httpx2.ConnectTimeout, httpx2.ConnectError):
             sock = socket.create_connection((host, port), timeouts.get("connect"))
             try:
@@ -46,7 +46,7 @@ class Connection:
                 raise
 
     def send(self, data: bytes, timeouts: Timeouts) -> None:
-        """Send all of it. Raises ``WriteError``, ``WriteTimeout``."""
+        """Send all of ``data``. Raises ``WriteError``, ``WriteTimeout``."""
         self.sent = False
         left = memoryview(data)
         with _named(httpx2.WriteTimeout, httpx2.WriteError):
@@ -57,8 +57,8 @@ class Connection:
 
     @contextmanager
     def receiving(self, timeouts: Timeouts) -> Iterator[Callable[[], bytes]]:
-        """A function that gives what comes next, ``b""`` at the end of the connection, for as long as the context
-        lasts. In it, ``ReadError`` and ``ReadTimeout`` are raised."""
+        """A context with a function that receives the next bytes, ``b""`` at the end of the connection. Within the
+        context, ``ReadError`` and ``ReadTimeout`` are raised."""
         timeout_s = timeouts.get("read")
         with _named(httpx2.ReadTimeout, httpx2.ReadError):
             self._socket.settimeout(timeout_s)
@@ -72,7 +72,7 @@ class Connection:
                 receiver.close()
 
     def is_quiet(self) -> bool:
-        """Whether nothing came since the last answer: neither the connection's end, nor what nobody asked for."""
+        """Whether nothing arrived since the last answer: neither the connection's end nor unsolicited bytes."""
         try:
             self._socket.settimeout(0)
             self._socket.recv(1)
@@ -83,20 +83,20 @@ class Connection:
         return False
 
     def rest(self) -> None:
-        """Nothing more is received for now."""
+        """Stop receiving for now."""
         if self._receiver is not None:
             self._receiver.close()
             self._receiver = None
 
     def close(self) -> None:
-        """Close it, whatever is under way."""
-        # First: libev ends the process over a watcher whose descriptor is gone.
+        """Close the connection, even during a call."""
+        # First: libev aborts the process if a watcher's descriptor is closed.
         self.rest()
         self._socket.close()
 
 
 class _Receiver:
-    """Receives, in one greenlet at a time. The watcher stays started between two calls while nothing comes."""
+    """Receives, in one greenlet at a time. The watcher stays started between two calls while nothing arrives."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._recv = sock.recv
@@ -106,7 +106,7 @@ class _Receiver:
         self._waiter: greenlet | None = None
 
     def receive(self) -> bytes:
-        """What comes next."""
+        """The next bytes."""
         self._waiter = getcurrent()
         try:
             if not self._watched:
@@ -115,7 +115,7 @@ class _Receiver:
             self._hub.switch()
         finally:
             self._waiter = None
-        # Waits by itself if something else had switched here.
+        # It blocks by itself if something else switched to this greenlet.
         return self._recv(_READ_BYTES)
 
     def _wake(self) -> None:
@@ -123,19 +123,19 @@ class _Receiver:
         if self._waiter is not None:
             self._waiter.switch()
         else:
-            # Whoever reads is busy elsewhere; the loop would call again at once, and again.
+            # The reader is busy elsewhere; without a stop the loop would call this again and again.
             self._watched = False
             self._watcher.stop()
 
     def close(self) -> None:
-        """Watch no more. May be called again."""
+        """Close the watcher. Safe to call twice."""
         self._watcher.stop()
         self._watcher.close()
 
 
 @contextmanager
 def _named(timeout: type[httpx2.TimeoutException], error: type[httpx2.NetworkError]) -> Iterator[None]:
-    """Errors of the system's, and of TLS, under the names that ``httpx2`` has for them."""
+    """Translate errors of the system and of TLS into ``httpx2``'s."""
     try:
         yield
     except TimeoutError as exc:

@@ -1,16 +1,16 @@
-"""Goes on from a partial answer at an OpenAI-compatible server, so that the joined text is what one answer would be.
+"""Continues a partial answer at an OpenAI-compatible server, so that the joined text equals one uninterrupted answer.
 
-Four things stand between "the server takes an assistant message that breaks off" and that:
+A server that accepts an incomplete assistant message is not enough. Four problems remain:
 
-- Templates cut white space off a message's end (Llama's), and some servers refuse it there. So it is not sent, and
-  what the server says again of it is dropped.
-- A limit of tokens is for the whole answer. How many of them the text so far is only the server knows: it is asked
-  for the prompt's size without and with that text, for an answer of one token each. The usage is the whole answer's.
-- A server may say the text again before it goes on (Mistral's API): it is dropped, if it is the same.
-- With params other than those that choose each next token (tools, a JSON schema, thinking, …) what follows depends
-  on more than the text. Nor can the caller's own last assistant message be told from the answer.
+- Some templates (Llama's) strip white space from a message's end, and some servers refuse it there. So it is not sent,
+  and its repetition by the server is dropped.
+- A token limit applies to the whole answer, and only the server can count the tokens of the partial text. Two calls
+  with one token of output each measure the prompt without and with that text. The usage covers the whole answer.
+- A server may repeat the text before it continues (Mistral's API). An identical repetition is dropped.
+- Some params (tools, a JSON schema, thinking, …) do more than choose each next token: with them the rest depends on
+  more than the text. Also, the caller's own last assistant message cannot be distinguished from the answer.
 
-What is in doubt is ``CannotContinue``, before anything is yielded.
+Every case of doubt raises ``CannotContinue`` before anything is yielded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Ask = Callable[[GenerationRequest], Generator[Piece, None, None]]
 
 _MOST = ("max_tokens", "max_completion_tokens", "max_new_tokens", "n_predict")
 _LEAST = ("min_tokens",)
-# Penalties of what the answer has said so far are not among them: of a text that is given some servers know nothing.
+# Frequency and presence penalties are missing: some servers do not apply them to a given partial text.
 _HARMLESS = {
     *_MOST,
     *_LEAST,
@@ -49,7 +49,7 @@ _HARMLESS = {
 
 
 def go_on(ask: Ask, request: GenerationRequest) -> Generator[Piece, None, None]:
-    """Yield what comes after ``request.prefix``. Raises ``CannotContinue`` before the first piece of it."""
+    """Yield the answer after ``request.prefix``. Raises ``CannotContinue`` before its first piece."""
     refuse(request)
     given = request.prefix.rstrip()
     seam = Seam(given if request.model.continue_style == "mistral" else "", request.prefix[len(given) :])
@@ -65,43 +65,43 @@ def go_on(ask: Ask, request: GenerationRequest) -> Generator[Piece, None, None]:
             yield from _joined(pieces, seam, prompt, said)
     except BackendError as exc:
         if exc.code == "upstream_rejected":
-            raise CannotContinue(f"asked to go on, {exc.message}") from exc
+            raise CannotContinue(f"cannot continue the partial answer: {exc.message}") from exc
         raise
 
 
 def refuse(request: GenerationRequest) -> None:
-    """Raise ``CannotContinue`` for a request whose answer is more than its text so far says."""
+    """Raise ``CannotContinue`` if the rest of the answer depends on more than its text so far."""
     if not request.model.continue_style:
-        raise CannotContinue("the model is not configured to go on from a partial answer")
+        raise CannotContinue("the model is not configured to continue partial answers")
     more = sorted(name for name, value in request.params.items() if name not in _HARMLESS and value is not None)
     if more:
-        raise CannotContinue(f"with {', '.join(more[:5])} an answer is begun anew")
+        raise CannotContinue(f"cannot continue an answer with {', '.join(more[:5])}")
     if request.messages and request.messages[-1].get("role") == "assistant":
-        raise CannotContinue("the prompt ends with an assistant's message of its own")
+        raise CannotContinue("the prompt itself ends with an assistant message")
     stop = request.params.get("stop")
     for word in [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []:
         if any(request.prefix.endswith(str(word)[:size]) for size in range(1, len(str(word)) + 1)):
-            raise CannotContinue("the text so far may end in a part of a stop word")
+            raise CannotContinue("the partial answer may end within a stop sequence")
 
 
 def in_good_time(ask: Ask, patience_s: float) -> Ask:
-    """As ``ask``, for several calls before the first piece: says so where they take longer than ``patience_s``, so that
-    a slow upstream is not taken for one that does not answer."""
+    """Wrap ``ask`` for several calls before the first piece: yields ``Waiting`` if they take longer than
+    ``patience_s``, so that a slow upstream is not mistaken for one that does not answer."""
     since = time.monotonic()
 
     def asking(request: GenerationRequest) -> Generator[Piece, None, None]:
         nonlocal since
         if time.monotonic() - since > patience_s:
             since = time.monotonic()
-            yield Waiting("finding out how to go on from the text so far", time.time())
+            yield Waiting("preparing to continue the partial answer", time.time())
         yield from ask(request)
 
     return asking
 
 
 class Seam:
-    """Between the text so far and what the server says: drops ``again``, which comes first and must be the same, and
-    as much of ``blank``, the white space that was not sent, as it says once more."""
+    """Joins the partial text and the server's text. Drops ``again``, a repetition that must come first and be
+    identical. Also drops the part of ``blank``, the white space that was not sent, that the server repeats."""
 
     def __init__(self, again: str, blank: str) -> None:
         self._again = again
@@ -109,14 +109,14 @@ class Seam:
 
     @property
     def is_closed(self) -> bool:
-        """Whether all that has to come again has come."""
+        """Whether the expected repetition is complete."""
         return not self._again
 
     def feed(self, text: str) -> str:
-        """What is new in ``text``. Raises ``CannotContinue``."""
+        """The new part of ``text``. Raises ``CannotContinue`` if the repetition differs."""
         size = min(len(text), len(self._again))
         if text[:size] != self._again[:size]:
-            raise CannotContinue("asked to go on, the server began anew")
+            raise CannotContinue("the upstream restarted instead of continuing the partial answer")
         self._again, text = self._again[size:], text[size:]
         while text and self._blank and text[0] == self._blank[0]:
             self._blank, text = self._blank[1:], text[1:]
@@ -126,7 +126,7 @@ class Seam:
 
 
 def _from(request: GenerationRequest, given: str) -> GenerationRequest:
-    """The request that goes on from ``given``, in the words of the server."""
+    """The request that continues ``given``, in the server's own style."""
     if not given:
         return replace(request, prefix="")
     style = request.model.continue_style
@@ -140,13 +140,13 @@ def _from(request: GenerationRequest, given: str) -> GenerationRequest:
 
 
 def _count(ask: Ask, request: GenerationRequest, given: str) -> Generator[Piece, None, tuple[int, int]]:
-    """The tokens of the prompt and of ``given``."""
+    """Count the tokens of the prompt and of ``given``."""
     prompt = yield from _prompt_tokens(ask, _from(request, ""))
     if not given:
         return prompt, 0
     whole = yield from _prompt_tokens(ask, _from(request, given))
     if whole <= prompt:
-        raise CannotContinue("the server does not count the text that it is to go on from")
+        raise CannotContinue("the upstream does not count the tokens of the partial answer")
     return prompt, whole - prompt
 
 
@@ -161,12 +161,12 @@ def _prompt_tokens(ask: Ask, request: GenerationRequest) -> Generator[Piece, Non
             elif isinstance(piece, Usage):
                 found = piece.input_tokens
     if found is None:
-        raise CannotContinue("the server does not say how long a prompt is")
+        raise CannotContinue("the upstream does not report the prompt's tokens")
     return found
 
 
 def _left(params: Mapping[str, Any], said: int) -> dict[str, int]:
-    """The limits of ``params`` that are left after ``said`` tokens."""
+    """The remaining limits of ``params`` after ``said`` tokens."""
     limits = {name: params.get(name) for name in (*_MOST, *_LEAST)}
     return {name: max(0, value - said) for name, value in limits.items() if type(value) is int and value > 0}
 
@@ -183,7 +183,7 @@ def _joined(pieces: Iterator[Piece], seam: Seam, prompt: int, said: int) -> Iter
             yield Usage(prompt, piece.output_tokens + said)
         elif isinstance(piece, Finish):
             if not seam.is_closed:
-                raise CannotContinue("asked to go on, the server began anew")
+                raise CannotContinue("the upstream restarted instead of continuing the partial answer")
             yield piece
         elif isinstance(piece, Complete):
             if seam.is_closed:
@@ -191,4 +191,4 @@ def _joined(pieces: Iterator[Piece], seam: Seam, prompt: int, said: int) -> Iter
         elif began or isinstance(piece, Waiting | Alive):
             yield piece
         else:
-            raise CannotContinue("asked to go on, the model did something else first")
+            raise CannotContinue("the upstream sent something else before continuing the partial answer")

@@ -1,4 +1,4 @@
-"""An upstream that does not accept Spool's key: its jobs fail without a call, but for one now and then."""
+"""Denial: an upstream that rejects Spool's API key; its jobs fail without a call, except for an occasional retry."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from worker.backends import BackendError
 log = logging.getLogger("spool.upstream")
 
 _JOBS = 3
-"""Different jobs in a row that get 403, which may be the prompt's, before that is the key's. One 401 is enough."""
+"""Number of different jobs with a 403 in a row, since one prompt may cause a 403, before the key counts as rejected.
+One 401 is enough."""
 
 
 class Denial:
-    """For one upstream; one log line when it begins, and one when it ends."""
+    """The denial of one upstream; logs one line when it begins and one when it ends."""
 
     def __init__(self, upstream: str) -> None:
-        self._outage = Outage(log, f"upstream {upstream}", "Spool's key is not accepted, and its jobs fail")
+        self._outage = Outage(log, f"upstream {upstream}", "it rejects Spool's API key, and its jobs fail")
         self._found: BackendError | None = None
         self._forbidden: set[str] = set()
 
     def check(self) -> None:
-        """Raises the ``BackendError`` of the last call while there shall be no other."""
+        """Raise the ``BackendError`` of the last call, until the next call is due."""
         if self._found is not None and self._outage.left_s:
             found = self._found
             raise BackendError(found.code, found.message, retryable=found.retryable)
 
     def note(self, exc: Exception, found: BackendError, job: str) -> None:
-        """What a call of ``job`` came to."""
+        """Record the failure of a call of ``job``."""
         status = exc.status_code if isinstance(exc, openai.APIStatusError) else 0
         if status == 403:
             self._forbidden.add(job)
@@ -39,7 +40,7 @@ class Denial:
             self._outage.failed(found)
 
     def over(self) -> None:
-        """A call was answered."""
+        """Record that a call was answered."""
         self._forbidden.clear()
         self._found = None
         self._outage.worked()

@@ -1,17 +1,17 @@
-"""The one place where errors of the SDK and of HTTP become ours.
+"""Translates errors of the SDK and of HTTP into Spool's.
 
-    what came                                        before the first piece        after it
-    429, no connection, a time to come back          ``Refused``: wait, try again  ``upstream_interrupted``
+    error                                            before the first piece        after it
+    429, no connection, a Retry-After                ``Refused``: wait, retry      ``upstream_interrupted``
     408, 409, 425, other 5xx, a lost connection,     ``Refused``, ``may_be_own``   ``upstream_interrupted``
     an answer that stops without an end
     the same in an error inside a 200                as above                      ``upstream_interrupted``
     another error inside a 200                       ``upstream_error``            ``upstream_interrupted``
     another 4xx, 501, a used-up quota                ``upstream_rejected``
-    a redirect, a request that cannot even be sent   ``upstream_misconfigured``
+    a redirect, a request that cannot be sent        ``upstream_misconfigured``
     no chunk of a chat completion                    ``upstream_garbage``          ``upstream_garbage``
 
-Messages are shown to whoever submitted the job: bounded, and without Spool's credential or where the upstream is
-(``worker.backends.openai.scrub``). They name the upstream's own code, which clients look for
+Messages are shown to the job's owner, so they are bounded and contain neither Spool's credential nor the upstream's
+address (``worker.backends.openai.scrub``). They include the upstream's own code, which clients check
 (``context_length_exceeded``).
 """
 
@@ -34,18 +34,18 @@ from worker.backends.openai.sse import EventTooLong
 
 
 class Unfinished(Exception):
-    """The answer stopped without an end."""
+    """The answer stopped without a terminal chunk."""
 
 
 FOREIGN = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, ErrorInStream, Garbage, EventTooLong, Unfinished)
-"""All that opening and reading a stream may raise."""
+"""All errors that opening and reading a stream may raise."""
 
 _MESSAGE_CHARACTERS = 500
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,63}")
 _BREAKS_TRIES = 3
-"""So often may a prompt break an upstream that meanwhile answers others."""
+"""Tries of a prompt that breaks an upstream which answers others meanwhile."""
 _AWAY_TRIES = 8
-"""So often may an upstream be away for one prompt while it answers others."""
+"""Tries of a prompt for which an upstream is away while it answers others."""
 _NEVER_SENT = (
     httpx2.LocalProtocolError,
     httpx2.UnsupportedProtocol,
@@ -55,8 +55,8 @@ _NEVER_SENT = (
 
 
 class Refused(Exception):
-    """Not now. ``may_be_own``: the prompt itself may be why, as when it crashes the upstream; then ``tries`` are what
-    it gets while others are answered. ``at_once``: no reason to wait."""
+    """The upstream refuses for now. ``may_be_own``: the prompt itself may be the cause, for example if it crashes the
+    upstream; then it gets ``tries`` while others are answered. ``at_once``: retry without a wait."""
 
     def __init__(
         self, reason: str, retry_after_s: float | None = None, *, tries: int = 0, at_once: bool = False
@@ -69,12 +69,12 @@ class Refused(Exception):
 
     @property
     def may_be_own(self) -> bool:
-        """Whether this may be the job's own fault."""
+        """Whether the job's own prompt may be the cause."""
         return self.tries > 0
 
 
 def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | BackendError:
-    """What ``exc``, one of ``FOREIGN``, means; ``began``: after the first piece of the answer."""
+    """Spool's error for ``exc``, one of ``FOREIGN``; ``began``: after the first piece of the answer."""
     found = _translate(exc)
     text = _shown(str(found), _own_code(exc), scrub)
     if isinstance(found, BackendError) and found.code == "upstream_garbage":
@@ -87,19 +87,19 @@ def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | Back
 
 
 def interrupted(why: str) -> BackendError:
-    """The answer broke off in the middle."""
-    return BackendError("upstream_interrupted", f"the answer broke off: {why}", retryable=True, interrupted=True)
+    """The error of an answer that stopped in the middle."""
+    return BackendError("upstream_interrupted", f"the answer was interrupted: {why}", retryable=True, interrupted=True)
 
 
 def refuses_stream_options(exc: Exception) -> bool:
-    """Whether the server only refuses to be asked for usage in a stream."""
+    """Whether the server only rejects the request for usage in a stream."""
     if not isinstance(exc, openai.APIStatusError) or exc.status_code not in (400, 422):
         return False
     return "stream_options" in exc.response.text or "include_usage" in exc.response.text
 
 
 def says_away(exc: Exception) -> bool:
-    """Whether the server, or the one behind the proxy that answers, was gone for a while or still is."""
+    """Whether the server, or the one behind an answering proxy, is or was away."""
     if isinstance(exc, openai.APIStatusError):
         return exc.status_code in (502, 503, 504)
     return isinstance(exc, openai.APIConnectionError | httpx2.RequestError)
@@ -111,9 +111,9 @@ def _translate(exc: Exception) -> Refused | BackendError:
     if isinstance(exc, ErrorInStream):
         return _in_stream(exc)
     if isinstance(exc, Unfinished):
-        return Refused("the stream stopped without an end", tries=_BREAKS_TRIES)
+        return Refused("the upstream's stream ended early", tries=_BREAKS_TRIES)
     if isinstance(exc, Garbage | EventTooLong):
-        return BackendError("upstream_garbage", f"the upstream sent garbage: {exc}", retryable=True)
+        return BackendError("upstream_garbage", f"invalid data from the upstream: {exc}", retryable=True)
     cause = exc.__cause__ if isinstance(exc, openai.APIConnectionError) else exc
     connected = isinstance(exc, openai.APIConnectionError | httpx2.RequestError)
     return _connection(cause) if connected and not isinstance(cause, _NEVER_SENT) else _misconfigured(cause)
@@ -122,10 +122,10 @@ def _translate(exc: Exception) -> Refused | BackendError:
 def _status(exc: openai.APIStatusError) -> Refused | BackendError:
     text = f"HTTP {exc.status_code}: {_said(exc.body) or exc.response.reason_phrase}"
     if 300 <= exc.status_code < 400:
-        message = f"the upstream redirects (HTTP {exc.status_code}), which is not followed: its URL is another one"
+        message = f"the upstream redirects (HTTP {exc.status_code}), which is not followed; correct its URL"
         return BackendError("upstream_misconfigured", message, retryable=False)
     if exc.code == "insufficient_quota" or not _is_passing(exc.status_code):
-        return BackendError("upstream_rejected", f"the upstream rejected it with {text}", retryable=False)
+        return BackendError("upstream_rejected", f"the upstream rejected the request: {text}", retryable=False)
     return _passing(exc.status_code, text, _retry_after_s(exc.response.headers))
 
 
@@ -143,12 +143,12 @@ def _in_stream(exc: ErrorInStream) -> Refused | BackendError:
     if _is_passing(exc.status):
         return _passing(exc.status, f"HTTP {exc.status}: {exc.message}", None)
     if 400 <= exc.status < 500:
-        return BackendError("upstream_rejected", f"the upstream rejected it: {exc.message}", retryable=False)
-    return BackendError("upstream_error", f"the upstream reports: {exc.message}", retryable=True)
+        return BackendError("upstream_rejected", f"the upstream rejected the request: {exc.message}", retryable=False)
+    return BackendError("upstream_error", f"error from the upstream: {exc.message}", retryable=True)
 
 
 def _own_code(exc: Exception) -> str:
-    """The upstream's own word for what is wrong, if it has one."""
+    """The upstream's own error code, or an empty text."""
     if isinstance(exc, ErrorInStream):
         return exc.code
     if not isinstance(exc, openai.APIStatusError):
@@ -159,7 +159,7 @@ def _own_code(exc: Exception) -> str:
 
 def _connection(cause: BaseException | None) -> Refused:
     if isinstance(cause, httpx2.ConnectTimeout):
-        return Refused("the upstream cannot be reached: connecting took too long")
+        return Refused("the upstream cannot be reached: connecting timed out")
     if isinstance(cause, httpx2.ConnectError):
         is_certificate = isinstance(cause.__cause__, ssl.SSLCertVerificationError)
         return Refused(
@@ -169,14 +169,14 @@ def _connection(cause: BaseException | None) -> Refused:
 
 
 def _misconfigured(cause: BaseException | None) -> BackendError:
-    # Not its text: an illegal header's message quotes the header, and that may be the key.
+    # Without its text: the message about an illegal header quotes the header, which may be the API key.
     return BackendError(
         "upstream_misconfigured", f"the upstream cannot be called ({type(cause).__name__})", retryable=False
     )
 
 
 def _said(body: object) -> str:
-    """The upstream's own message, wherever it put it."""
+    """The upstream's own message, from any of the usual fields."""
     if isinstance(body, Mapping):
         return next((str(body[name]) for name in ("message", "error", "detail") if body.get(name)), "")
     text = str(body or "").strip()

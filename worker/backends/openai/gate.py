@@ -1,16 +1,16 @@
-"""Whether an upstream's model can be called now, for all jobs of a process: a gate per upstream and model.
+"""The circuit breaker of an upstream's model, shared by all jobs of a process: one gate per upstream and model.
 
 An open gate lets every call through. It closes in two cases:
 
-- The upstream **refuses**: it cannot be reached, answers 429, or names a time to come back. That is the model's.
-- Calls of ``SUSPECTS`` different jobs **fail** in a row. One job's failure (a 500, a malformed answer, an answer that
-  breaks off) may be its own prompt's: that job backs off by itself, and the gate stays open. A whole answer to any job
-  clears the others; the beginning of one clears those that failed before their first piece.
+- The upstream **refuses**: it cannot be reached, answers 429, or sends a Retry-After. This applies to all jobs.
+- Calls of ``SUSPECTS`` different jobs **fail** in a row. The cause of one job's failure (a 500, a malformed or
+  interrupted answer) may be its own prompt: that job backs off alone, and the gate stays open. A complete answer to any
+  job clears all suspects; the beginning of an answer clears those that failed before their first piece.
 
-A closed gate opens at a point in time, first for one call. Each call that is taken lets one more be unanswered at a
-time, until it is wide open again. The next call is that of the job which failed least, and of the owner whose last
-probe is longest ago; of several the oldest or the newest in turn. So neither one job, nor one owner's jobs, nor those
-that came first are all that is tried.
+A closed gate reopens at a point in time, first for one call. Each call whose answer begins raises the limit of
+unanswered calls by one, until the gate is wide open again. The next call goes to the job with the fewest failures, then
+to the owner whose last probe is the longest ago, then to the oldest or the newest job in turn. So the probes are not
+limited to one job, to one owner's jobs, or to the oldest jobs.
 
 Weakness: each process has its own gate, so N processes send N probes.
 """
@@ -28,26 +28,26 @@ from typing import Self
 from spool.deadline import Deadline
 
 SUSPECTS = 3
-"""Different jobs whose calls fail in a row before that is the model's."""
+"""Number of different jobs whose calls fail in a row before the gate closes."""
 _WIDE_OPEN_FROM = 32
 _NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to stay away, in seconds. A call without an answer for ``patience_s`` holds up no other."""
+    """The backoff, in seconds. A call that has no answer after ``patience_s`` no longer blocks others."""
 
     first_s: float = 1.0
     most_s: float = 60.0
     suspected_part: float = 0.125
     suspected_most_s: float = 5.0
-    """While calls fail of which each may be its prompt's, pauses are that part of others, up to ``suspected_most_s``: a
-    job that would succeed is among those that wait."""
+    """Factor for pauses after failures that single prompts may have caused, up to ``suspected_most_s``: jobs that would
+    succeed wait too."""
     retry_after_most_s: float = 300.0
     patience_s: float = 5.0
 
     def delay_s(self, refusals: int, retry_after_s: float | None = None) -> float:
-        """The wait after that many refusals in a row; ``retry_after_s`` is what the upstream asked for."""
+        """The wait after ``refusals`` refusals in a row; ``retry_after_s`` is the upstream's request."""
         if retry_after_s is not None:
             asked_s = min(retry_after_s, self.retry_after_most_s)
             return max(self.first_s, asked_s) * random.uniform(1.0, 1.1)
@@ -64,13 +64,13 @@ class Caller:
         self.owner = owner
         self.failures = 0
         self.answered_then = 0
-        """Answers that others had when its last call was refused."""
+        """The gate's ``answered`` when its last call was refused."""
         self.number = next(_NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the gate is closed, and until when on the monotonic clock. ``suspected``: by calls that failed."""
+    """Why the gate is closed, and until when (monotonic). ``suspected``: closed because calls failed."""
 
     reason: str
     until: float
@@ -78,13 +78,12 @@ class Refusal:
 
     @property
     def left_s(self) -> float:
-        """Seconds until the next try; 0 when others are trying already."""
+        """Seconds until the next try; 0 if others are trying already."""
         return max(0.0, self.until - time.monotonic())
 
 
 class UpstreamGate:
-    """Lets calls through, a few or all. ``answered`` counts those that got a whole answer, ``waiting`` the jobs that
-    wait here."""
+    """Lets a few calls or all calls through. ``answered`` counts complete answers, ``waiting`` the waiting jobs."""
 
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
@@ -95,17 +94,17 @@ class UpstreamGate:
         self._unanswered: dict[Passage, float] = {}
         self._waiting: set[Caller] = set()
         self._next: Caller | None = None
-        """The first of those that wait; None where that is to be found out again."""
+        """The next waiting job; None if it must be computed again."""
         self._probed: dict[str, int] = {}
         """Owner → number of its last probe."""
         self._suspects: dict[str, bool] = {}
-        """Jobs whose calls failed since the last success; whether after the first piece."""
+        """Jobs whose calls failed since the last success → whether after the first piece."""
         self.epoch = 0
         self.answered = 0
 
     @property
     def waiting(self) -> int:
-        """Jobs that wait here for their turn."""
+        """Number of jobs that wait for their turn."""
         return len(self._waiting)
 
     @property
@@ -113,8 +112,8 @@ class UpstreamGate:
         """Whether every call is let through."""
         return self._window == math.inf
 
-    def enter(self, told: Refusal | None, deadline: Deadline, caller: Caller | None = None) -> Passage | Refusal:
-        """Wait to be let through; a refusal other than ``told``, and the deadline, end the wait."""
+    def enter(self, known: Refusal | None, deadline: Deadline, caller: Caller | None = None) -> Passage | Refusal:
+        """Wait to be let through. A refusal other than ``known``, or the deadline, ends the wait."""
         caller = caller or Caller()
         with self._changed:
             self._waiting.add(caller)
@@ -124,7 +123,7 @@ class UpstreamGate:
                     now = time.monotonic()
                     if self._admits(caller, now):
                         return self._let_through(caller, now)
-                    if self._refusal is not told or deadline.passed:
+                    if self._refusal is not known or deadline.passed:
                         return self._refusal
                     self._changed.wait(deadline.capped_s(self._next_chance_s(now)))
             finally:
@@ -145,7 +144,7 @@ class UpstreamGate:
         return self._next is caller
 
     def _rank(self, caller: Caller) -> tuple[int, int, int]:
-        # From both ends in turn: a job that would succeed may be behind a crowd that does not, or before it.
+        # Alternate between oldest and newest: a job that would succeed may wait behind many failing ones, or before.
         number = caller.number if self.epoch % 2 else -caller.number
         return caller.failures, self._probed.get(caller.owner, 0), number
 
@@ -165,7 +164,7 @@ class UpstreamGate:
         return max(0.01, min(self._pending(now), default=now) + self.backoff.patience_s - now)
 
     def on_taken(self, passage: Passage) -> None:
-        """The answer has begun."""
+        """Record that the answer has begun."""
         with self._changed:
             for job in [job for job, is_late in self._suspects.items() if not is_late]:
                 del self._suspects[job]
@@ -173,7 +172,7 @@ class UpstreamGate:
             self._forget(passage)
 
     def on_answered(self, passage: Passage) -> None:
-        """The answer is whole: the model works, whatever other jobs' calls did."""
+        """Record a complete answer: the model works, even if other jobs' calls failed."""
         with self._changed:
             self.answered += 1
             self._suspects.clear()
@@ -184,7 +183,7 @@ class UpstreamGate:
             self._forget(passage)
 
     def on_rejected(self, passage: Passage) -> None:
-        """The upstream answered, and not with an answer: it does not refuse, and says nothing of whether it works."""
+        """Record a rejection of the prompt: the upstream does not refuse, but this does not prove that it works."""
         with self._changed:
             self._widen(passage)
             self._forget(passage)
@@ -199,8 +198,8 @@ class UpstreamGate:
             self._probed.clear()
 
     def on_refused(self, passage: Passage, reason: str, retry_after_s: float | None) -> bool:
-        """The upstream refused the call; whether that is the model's. It is the job's own where others were answered
-        since its last one was refused. Calls that were under way when the gate closed don't add up."""
+        """Record a refusal. Returns whether it applies to all jobs; it is the job's own if others were answered since
+        its last refusal. Calls in flight when the gate closed do not add up."""
         with self._changed:
             caller = passage.caller
             is_own = caller.failures > 0 and self.answered > caller.answered_then
@@ -211,7 +210,7 @@ class UpstreamGate:
             return not is_own
 
     def on_failed(self, passage: Passage, reason: str, *, is_late: bool) -> None:
-        """The call failed, before or after the answer's first piece; it may be its prompt's."""
+        """Record a failure, before or after the answer's first piece; the prompt may be the cause."""
         with self._changed:
             passage.caller.answered_then = self.answered
             if len(self._suspects) < SUSPECTS or passage.caller.job in self._suspects:
@@ -221,7 +220,7 @@ class UpstreamGate:
             self._forget(passage)
 
     def on_left(self, passage: Passage) -> None:
-        """The call ended without telling anything about the upstream."""
+        """Record that the call ended without a verdict on the upstream."""
         with self._changed:
             self._forget(passage)
 
@@ -247,7 +246,7 @@ class UpstreamGate:
 
 
 class Passage:
-    """One call that was let through; leaving the context without a verdict makes room for the next."""
+    """One admitted call; leaving the context without a verdict makes room for the next."""
 
     __slots__ = ("_gate", "caller", "epoch", "widened")
 
@@ -258,23 +257,23 @@ class Passage:
         self.widened = False
 
     def taken(self) -> None:
-        """The first piece of the answer has come."""
+        """Report the first piece of the answer."""
         self._gate.on_taken(self)
 
     def answered(self) -> None:
-        """The answer is whole."""
+        """Report a complete answer."""
         self._gate.on_answered(self)
 
     def rejected(self) -> None:
-        """The upstream rejected the prompt."""
+        """Report that the upstream rejected the prompt."""
         self._gate.on_rejected(self)
 
     def refused(self, reason: str, retry_after_s: float | None) -> bool:
-        """The upstream refused the call; ``retry_after_s`` is what it asked for. Whether that is the model's."""
+        """Report a refusal, with the upstream's ``retry_after_s``. Returns whether it applies to all jobs."""
         return self._gate.on_refused(self, reason, retry_after_s)
 
     def failed(self, reason: str, *, is_late: bool) -> None:
-        """The call failed in a way that may be its prompt's, after the first piece if ``is_late``."""
+        """Report a failure that the prompt may have caused, after the first piece if ``is_late``."""
         self._gate.on_failed(self, reason, is_late=is_late)
 
     def __enter__(self) -> Self:

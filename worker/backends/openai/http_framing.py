@@ -1,7 +1,7 @@
-"""HTTP/1.1 messages as bytes: a request out, the head of its answer in, and where the answer's body ends. Does no I/O.
+"""HTTP/1.1 framing: encodes requests, and decodes the heads of answers and the ends of their bodies. Does no I/O.
 
-After RFC 9112, as strict as ``h11``: what another party on the way could read otherwise is an error. Bare LF ends a
-line of the head (section 2.2), never one of the chunked coding (section 7.1). Divergence: trailers are dropped unread.
+Follows RFC 9112, as strictly as ``h11``: input that an intermediary could read differently is an error. A bare LF ends
+a line of the head (section 2.2), but not of the chunked coding (section 7.1). Divergence: trailers are dropped unread.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from httpx2 import LocalProtocolError, RemoteProtocolError
 Fields = list[tuple[bytes, bytes]]
 
 MAX_HEAD_BYTES = 100 * 1024
-"""Of an answer's status line and fields, those of interim answers before it included."""
+"""Limit for an answer's status line and fields, including those of interim answers before it."""
 MAX_CHUNK_LINE_BYTES = 16 * 1024
-"""Of a chunk's line, with its extensions; and of all trailers."""
+"""Limit for a chunk's line with its extensions, and for all trailers."""
 
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 # Possessive: a hostile line costs no more than its length.
@@ -34,9 +34,10 @@ _LENGTH = re.compile(rb"\d{1,18}")
 
 
 def encode_request(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """The whole request; ``fields`` as they are sent, with a ``Content-Length`` for ``body`` or the chunked coding.
+    """The whole request. ``fields`` are sent as given, and include a ``Content-Length`` for ``body`` or the chunked
+    coding.
 
-    Raises ``LocalProtocolError``, which never quotes a field's value, for what no request may hold.
+    Raises ``LocalProtocolError`` for an illegal request; the error never quotes a field's value.
     """
     lines = [b"%b %b HTTP/1.1" % (method, target)]
     if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(target):
@@ -65,18 +66,18 @@ class Head:
     fields: Fields
 
     def tokens(self, name: bytes) -> list[bytes]:
-        """The members of a field that is a list, in lower case."""
+        """The members of a list field, in lower case."""
         values = [value for found, value in self.fields if found.lower() == name]
         return [token.strip().lower() for value in values for token in value.split(b",")]
 
     @property
     def keeps_connection(self) -> bool:
-        """Whether another request may follow (section 9.3). One with two framings closes it (section 6.1)."""
+        """Whether another request may follow (section 9.3). An answer with two framings must not (section 6.1)."""
         two = self.tokens(b"transfer-encoding") and self.tokens(b"content-length")
         return self.minor >= 1 and b"close" not in self.tokens(b"connection") and not two
 
     def body(self, method: bytes) -> Body:
-        """How the body ends (section 6.3). Raises ``RemoteProtocolError``."""
+        """The body's framing (section 6.3). Raises ``RemoteProtocolError``."""
         if method == b"HEAD" or self.status in (204, 304):
             return Sized(0)
         if codings := self.tokens(b"transfer-encoding"):
@@ -92,14 +93,14 @@ class Head:
 
 
 class HeadReader:
-    """Takes what comes until the final answer's head is whole; interim ones (1xx) are dropped (RFC 9110, 15.2)."""
+    """Reads until the final answer's head is complete; drops interim ones (1xx, RFC 9110, 15.2)."""
 
     def __init__(self) -> None:
         self._seen = bytearray()
         self._dropped = 0
 
     def feed(self, data: bytes) -> tuple[Head, bytes] | None:
-        """The head and what followed it, or None: more is needed. ``b""``: the connection has ended.
+        """The head and the bytes after it, or None if more is needed. ``b""`` means that the connection has ended.
 
         Raises ``RemoteProtocolError``, also for more than ``MAX_HEAD_BYTES``.
         """
@@ -132,20 +133,20 @@ def _head(raw: bytes) -> Head:
 
 
 class Body(Protocol):
-    """Where a body ends. ``ended``: it has; ``excess``: bytes came after its end, which nobody asked for."""
+    """Detects a body's end. ``ended``: the body has ended; ``excess``: unsolicited bytes arrived after its end."""
 
     ended: bool
     excess: bool
 
     def feed(self, data: bytes) -> bytes:
-        """What of ``data`` is content; may be none. ``b""``: the connection has ended. Not after ``ended``.
+        """The content in ``data``, possibly empty. ``b""`` means that the connection has ended. Not after ``ended``.
 
-        Raises ``RemoteProtocolError``, also where the end of the connection is not the end of the body."""
+        Raises ``RemoteProtocolError``, also if the connection ends before the body."""
         ...
 
 
 class Sized:
-    """As many bytes as ``Content-Length`` says (section 6.2)."""
+    """A body of ``Content-Length`` bytes (section 6.2)."""
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -164,7 +165,7 @@ class Sized:
 
 
 class UntilClosed:
-    """All that comes (section 6.3, 8)."""
+    """A body that ends with the connection (section 6.3, 8)."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -177,18 +178,18 @@ class UntilClosed:
 
 
 class Chunked:
-    """The chunked transfer coding (section 7.1), extensions and trailers included. Content is handed on as it comes,
-    however little of its chunk that is; several chunks in one read are one piece of content."""
+    """A body in the chunked transfer coding (section 7.1), with extensions and trailers. Content is returned as it
+    arrives, even a part of a chunk; several chunks in one read are one piece of content."""
 
     __slots__ = ("_held", "_left", "_line_end", "ended", "excess")
 
     def __init__(self) -> None:
         self._held = b""
-        """Seen and not yet understood: part of a chunk's line or of the trailers."""
+        """Read but incomplete: part of a chunk's line or of the trailers."""
         self._left = 0
-        """Content that is still to come of this chunk."""
+        """Bytes of this chunk's content that are still to come."""
         self._line_end = b""
-        """What is still to come of the chunk before, ahead of the next one's line."""
+        """The previous chunk's line end, if it is still to come before the next chunk's line."""
         self.ended = False
         self.excess = False
 
@@ -215,7 +216,7 @@ class Chunked:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _next_chunk(self, data: bytes, at: int) -> int:
-        """Where in ``data`` the content of the chunk begins whose line stands at ``at``; -1: none does."""
+        """Offset in ``data`` of the content of the chunk whose line is at ``at``; -1 if there is none."""
         line = _CHUNK_LINE.match(data, at + len(self._line_end))
         if line is None or not data.startswith(self._line_end, at):
             self._hold(data[at:])
@@ -227,7 +228,7 @@ class Chunked:
         return -1
 
     def _hold(self, line: bytes) -> None:
-        """Part of a line, if it can become one."""
+        """Keep an incomplete line. Raises ``RemoteProtocolError`` if it cannot become a chunk's line."""
         expected = self._line_end
         if line[: len(expected)] != expected[: len(line)] or b"\n" in line[len(expected) :]:
             raise RemoteProtocolError("illegal chunk header")
@@ -236,7 +237,8 @@ class Chunked:
         self._held = line
 
     def _end(self, data: bytes, at: int, line_end_at: int) -> None:
-        """The last chunk's line stands at ``at``. It is held, and so seen again, until the trailers are whole."""
+        """End the body, whose last chunk's line is at ``at``. The line is kept and reread until the trailers are
+        complete."""
         end = data.find(b"\r\n\r\n", line_end_at)
         if end < 0:
             self._held = data[at:]

@@ -1,8 +1,14 @@
-"""Finds out whether a model goes on from a partial answer, by asking it for one answer twice.
+"""Probes whether a model continues partial answers, by requesting one answer twice.
 
-Once as a whole; then, given its first half as a text to go on from, the rest. The two must join: what a server does
-that ignores the half, greets, says it again or leaves out a space, does not. So does nothing that depends on chance:
-an answer that is not the same twice proves nothing, and costs only that jobs begin anew.
+The first call requests the whole answer, the second passes its first half and requests the rest. Both must join to the
+same text. They do not if the server:
+
+- ignores the half and restarts;
+- greets first;
+- repeats the half;
+- drops or adds a space.
+
+An answer that varies between calls fails the probe too. That only costs a restart from scratch for its jobs.
 """
 
 from __future__ import annotations
@@ -30,15 +36,15 @@ from worker.backends.openai.continuing import Ask, go_on
 
 _QUESTION = "Write the numbers from one to forty in English words, separated by commas, and nothing else."
 _TOKENS = 48
-"""Fewer than the answer has, so that the limit of tokens has its part in the proof."""
+"""Fewer than the answer has, so that the probe also checks the token limit."""
 _SHOWN_CHARACTERS = 60
 _UNDECIDED = ("upstream_unavailable", "upstream_interrupted", "upstream_garbage")
-"""Errors that say nothing about the model: it was not there, or what came was no answer."""
+"""Errors without a verdict on the model: it was away, or sent no valid answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a probe found. ``joins``: the model goes on from a partial answer; if not, ``seen`` says what it did."""
+    """The result of a probe. ``joins``: the model continues partial answers; if not, ``seen`` describes what it did."""
 
     joins: bool
     seen: str = ""
@@ -46,12 +52,12 @@ class Proof:
 
     @property
     def age_s(self) -> float:
-        """How long ago it was."""
+        """Its age in seconds."""
         return time.monotonic() - self.at
 
 
 def probe(ask: Ask, model: Model, deadline: Deadline) -> Generator[Piece, None, Proof]:
-    """Ask; yields only ``Waiting``. Raises ``BackendError`` where the upstream is away, which is no answer."""
+    """Run the probe; yields only ``Waiting``. Raises ``BackendError`` if the upstream is away, which is no verdict."""
     messages = [{"role": "user", "content": _QUESTION}]
     params = {"temperature": 0, "max_tokens": _TOKENS}
     request = GenerationRequest("probe", model, messages, params, deadline=deadline)
@@ -67,7 +73,7 @@ def probe(ask: Ask, model: Model, deadline: Deadline) -> Generator[Piece, None, 
 
 
 def _answer(pieces: Generator[Piece, None, None]) -> Generator[Piece, None, tuple[list[str], str]]:
-    """The texts of an answer, and why it ended. Raises ``CannotContinue`` if it is more than text."""
+    """The texts of an answer, and its finish reason. Raises ``CannotContinue`` if it has other pieces than text."""
     texts, finish = [], ""
     with closing(pieces):
         for piece in pieces:
@@ -78,19 +84,19 @@ def _answer(pieces: Generator[Piece, None, None]) -> Generator[Piece, None, tupl
             elif isinstance(piece, Finish):
                 finish = piece.reason
             elif not isinstance(piece, Usage | Alive | Complete):
-                raise CannotContinue(f"its answers are more than text ({type(piece).__name__})")
+                raise CannotContinue(f"its answers contain other pieces than text ({type(piece).__name__})")
     return texts, finish
 
 
 def _half(texts: list[str], finish: str) -> str:
-    """The first half, cut where an answer breaks off: between two pieces, or else between two words."""
+    """The first half, cut between two pieces as an interrupted answer is, or else between two words."""
     whole = "".join(texts)
     half = "".join(texts[: len(texts) // 2]) or whole[: whole.rfind(" ", 0, len(whole) // 2 + 1) + 1].rstrip()
     rest = whole[len(half) :]
     if finish != "length" or not half.strip() or len(rest.strip()) < 2:
         raise CannotContinue(f"its answer is too short to tell: {_shown(whole)}")
     if whole.startswith(rest.lstrip()):
-        # A server that begins anew would say the same.
+        # A server that restarts would send the same text.
         raise CannotContinue(f"its answer repeats itself: {_shown(whole)}")
     return half
 
@@ -100,16 +106,16 @@ def _verdict(whole: str, half: str, rest: str) -> Proof:
     if rest == expected:
         return Proof(joins=True)
     if not rest.strip():
-        did = "said nothing after"
+        did = "sent nothing after"
     elif rest.strip().startswith(half.strip()) or half.strip().startswith(rest.strip()):
-        did = "began anew, or said again"
+        did = "restarted or repeated"
     elif rest.strip() == expected.strip():
         did = "changed the white space after"
     elif expected.startswith(rest) or rest.startswith(expected):
-        did = "did not keep the limit of tokens after"
+        did = "did not keep the token limit after"
     else:
-        did = "did not go on from"
-    return Proof(joins=False, seen=f"it {did} {_shown(half)}: {_shown(rest)} where {_shown(expected)} was to come")
+        did = "did not continue"
+    return Proof(joins=False, seen=f"it {did} {_shown(half)}: {_shown(rest)} instead of {_shown(expected)}")
 
 
 def _shown(text: str) -> str:

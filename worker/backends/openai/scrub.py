@@ -1,8 +1,8 @@
-"""What an upstream says, without what is Spool's own: its credential, and where things are in the operator's network.
+"""Removes Spool's credential and network addresses from an upstream's texts.
 
-Callers and logs get the text of errors. An upstream may repeat the request in them, as it was or encoded, and proxies
-name the servers behind them. Whatever looks like a place is replaced; a text that shows a part of the credential only
-once it is decoded is left out as a whole.
+Error texts reach callers and logs. An upstream may repeat the request in them, plain or encoded, and proxies name the
+servers behind them. Everything that looks like an address is replaced. If a text reveals part of the credential only
+after decoding, the whole text is withheld.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import suppress
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 READ_CHARACTERS = 2000
-"""Of a text; what follows is cut off."""
+"""Length to which a text is cut."""
 _PART = 8
-"""So many characters of a credential in a row are as good as all of it."""
+"""This many consecutive characters of a credential count as the whole credential."""
 _TOO_SHORT = 4
-"""Shorter ones are no secrets, and part of many words."""
+"""Shorter credentials are not secret, and occur in many words."""
 _SECRET, _PLACE, _WITHHELD = "[key]", "[host]", "[text withheld: it repeats the key]"
 
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\).*|\s+File \"[^\"]*\", line \d+.*", re.DOTALL)
@@ -44,7 +44,7 @@ _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){8,}")
 
 
 class Scrubber:
-    """Cleans what the upstream at ``url`` said, which was called with ``api_key``."""
+    """Cleans the texts of the upstream at ``url``, which was called with ``api_key``."""
 
     def __init__(self, url: str, api_key: str) -> None:
         self._hosts = _hosts(url)
@@ -61,7 +61,7 @@ class Scrubber:
         }
 
     def __call__(self, text: str) -> str:
-        """The text in one line, at most ``READ_CHARACTERS`` of it, clean."""
+        """The cleaned text in one line, at most ``READ_CHARACTERS`` of it."""
         text = _TRACEBACK.sub(" ", text[:READ_CHARACTERS])
         for form in self._whole:
             text = text.replace(form, _SECRET)
@@ -77,7 +77,7 @@ class Scrubber:
         return any(part in small for part in self._parts) or any(form in text for form in self._whole)
 
     def _without_parts(self, text: str) -> str:
-        """The text with every run of characters that is also one of a secret's replaced."""
+        """The text with every run of characters that occurs in a secret replaced."""
         small = text.lower()
         if len(small) != len(text) or not any(part in small for part in self._parts):
             return text
@@ -89,7 +89,7 @@ class Scrubber:
 
 
 def _hosts(url: str) -> list[re.Pattern[str]]:
-    """Where the upstream is, with or without its port."""
+    """Patterns for the upstream's host, with or without its port."""
     try:
         parts = urlsplit(url)
         names = {name for name in (parts.hostname, parts.netloc.rpartition("@")[2]) if name}
@@ -100,7 +100,7 @@ def _hosts(url: str) -> list[re.Pattern[str]]:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """What the text may stand for."""
+    """The possible decodings of the text."""
     plain = unquote_plus(unquote(html.unescape(text)))
     yield plain
     yield re.sub(r"\\u00([0-9a-fA-F]{2})|\\x([0-9a-fA-F]{2})", lambda m: chr(int(m[1] or m[2], 16)), plain)

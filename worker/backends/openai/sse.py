@@ -1,9 +1,9 @@
-"""Bytes of a ``text/event-stream`` in, the data of its events out. Does no I/O.
+"""Decodes the bytes of a ``text/event-stream`` into the data of its events. Does no I/O.
 
-Lines end at CR, LF or CRLF and nowhere else (``str.splitlines`` also splits at U+2028, which may stand in a
-JSON string), and only whole lines are looked at, so that a character split over two reads stays whole.
-Divergence from the specification: ``event``, ``id`` and ``retry`` are skipped, and an event that the stream's
-end cuts off behind a whole ``data`` line counts, because some servers leave out the last blank line.
+Lines end only at CR, LF or CRLF (``str.splitlines`` also splits at U+2028, which may occur in a JSON string). Only
+complete lines are decoded, so that a character split over two reads stays whole.
+Divergences from the specification: ``event``, ``id`` and ``retry`` are skipped. A last event without its blank line
+counts if its ``data`` lines are complete, because some servers omit the last blank line.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class EventTooLong(ValueError):
 
 
 class SSEDecoder:
-    """The state between two reads of one stream."""
+    """Decodes one stream, and keeps the state between two reads."""
 
     __slots__ = ("_after_cr", "_data", "_part", "_size", "commented")
 
     def __init__(self) -> None:
         self.commented = False
-        """A comment has come; to be set back by whoever looks."""
+        """A comment has arrived; the caller resets it."""
         self._part: list[bytes] = []
         self._data: list[bytes] = []
         self._size = 0
@@ -43,7 +43,7 @@ class SSEDecoder:
             return
         ends_in_cr = chunk.endswith(b"\r")
         if self._after_cr:
-            chunk = chunk.removeprefix(b"\n")  # the other half of a CRLF whose line is done already
+            chunk = chunk.removeprefix(b"\n")  # the second half of a CRLF whose line is processed already
         self._after_cr = ends_in_cr
         self._size += len(chunk)
         lines = chunk.splitlines(keepends=True)
@@ -62,7 +62,7 @@ class SSEDecoder:
             raise EventTooLong(f"an event has more than {MAX_EVENT_BYTES} bytes")
 
     def end(self) -> Iterator[bytes]:
-        """The stream has ended: the data of the last event, if all its lines were whole."""
+        """End the stream: yields the data of the last event if all its lines were complete."""
         if self._data and not self._part:
             yield self._dispatch()
 
@@ -76,7 +76,7 @@ class SSEDecoder:
         else:
             self.commented = self.commented or line.startswith(b":")
             if not self._data:
-                self._size = 0  # a comment or a field that is skipped: heartbeats must not add up
+                self._size = 0  # a skipped comment or field: heartbeats must not add up
         return None
 
     def _dispatch(self) -> bytes:
@@ -86,7 +86,7 @@ class SSEDecoder:
 
 
 def _is_one_event(chunk: bytes) -> bool:
-    """Whether it is one line of data and the blank one behind it, as nearly every read of a stream is."""
+    """Whether the chunk is one data line and its blank line, as nearly every read of a stream is."""
     if not chunk.startswith(b"data: ") or not chunk.endswith(b"\n\n"):
         return False
     return chunk.find(b"\n") == len(chunk) - 2 and b"\r" not in chunk

@@ -1,4 +1,4 @@
-"""The answer in an HTTP response, as pieces: bounded in what it may send without saying anything."""
+"""Reads the pieces of the answer in an HTTP response; bounds the bytes without a piece."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from worker.backends.openai.errors import Unfinished
 from worker.backends.openai.sse import SSEDecoder
 
 MAX_SILENT_BYTES = 8 * 1024 * 1024
-"""Between two pieces: comments, empty chunks, roles."""
+"""Limit for the bytes between two pieces: comments, empty chunks, roles."""
 MAX_ERROR_BYTES = 64 * 1024
-"""Of an answer that is no event stream."""
+"""Read limit for an answer that is not an event stream."""
 _ALIVE_EVERY_S = 1.0
 
 
 def read_pieces(response: httpx2.Response, answer: Answer, on_begun: Callable[[], None]) -> Iterator[Piece]:
-    """All pieces of the answer in ``response``; ``on_begun`` is called with the first.
+    """Yield all pieces of the answer in ``response``; ``on_begun`` is called at the first.
 
-    Raises ``Unfinished`` if it stops without an end, ``Garbage``, ``EventTooLong``, ``ErrorInStream`` and what
-    ``httpx2`` does while it is read.
+    Raises ``Unfinished`` if it stops without an end, ``Garbage``, ``EventTooLong``, ``ErrorInStream`` and ``httpx2``'s
+    read errors.
     """
     kind = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
         raise _no_stream(response, kind)
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-        # It was asked not to; and a kilobyte of it may be a megabyte.
-        raise Garbage("an encoded stream")
+        # The request excludes encodings; and an encoded kilobyte may decode to a megabyte.
+        raise Garbage("the stream has a Content-Encoding")
     try:
         yield from _events(response, answer, on_begun)
     except httpx2.RequestError:
         if not answer.ended:
             raise
-        # Only what follows the end was lost, such as the usage.
+        # Only data after the end was lost, such as the usage.
     if not answer.ended:
         raise Unfinished
     yield from answer.finish()
@@ -48,7 +48,7 @@ def _events(response: httpx2.Response, answer: Answer, on_begun: Callable[[], No
     decoder = SSEDecoder()
     begun = completed = False
     silent, alive_at = 0, float("-inf")
-    # As it comes, past the layers that decode what was encoded.
+    # Raw, bypassing the layers that decode a Content-Encoding.
     for chunk in cast(Iterable[bytes], response.stream):
         silent += len(chunk)
         for event in decoder.feed(chunk):
@@ -75,7 +75,7 @@ def _events(response: httpx2.Response, answer: Answer, on_begun: Callable[[], No
 
 
 def _no_stream(response: httpx2.Response, kind: str) -> Exception:
-    """What an answer of another kind says: some servers put an error into a 200."""
+    """The error for an answer of another type: some servers send an error with status 200."""
     if kind == "application/json":
         body = b""
         for chunk in cast(Iterable[bytes], response.stream):
@@ -83,9 +83,9 @@ def _no_stream(response: httpx2.Response, kind: str) -> Exception:
             if len(body) > MAX_ERROR_BYTES:
                 break
         try:
-            said = orjson.loads(body)
+            document = orjson.loads(body)
         except orjson.JSONDecodeError:
-            said = None
-        if isinstance(said, dict) and said.get("error"):
-            return error_of(said["error"])
-    return Garbage(f"{kind[:60]} where an event stream should be")
+            document = None
+        if isinstance(document, dict) and document.get("error"):
+            return error_of(document["error"])
+    return Garbage(f"content type {kind[:60]} instead of text/event-stream")

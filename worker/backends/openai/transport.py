@@ -1,7 +1,7 @@
-"""A transport for ``httpx2`` (its ``BaseTransport``) that reads an answer at little more than what the system charges.
+"""A transport for ``httpx2`` (its ``BaseTransport``) that reads answers at little more than the system calls' cost.
 
-``httpx2``'s own, with ``h11``, costs three times that for each chunk, and a token is one. Here requests are sent
-whole, and an answer's content comes in pieces as the network brought them. HTTP/1.1 only, no proxies, no upgrades.
+``httpx2``'s own transport, with ``h11``, costs three times as much per chunk, and each token is a chunk. This one sends
+requests whole and yields an answer's content in the pieces that arrive. HTTP/1.1 only, no proxies, no upgrades.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _Origin = tuple[str, str, int]
 
 
 class UpstreamTransport(httpx2.BaseTransport):
-    """Sends requests over connections of its own; any number at a time, from any thread or greenlet.
+    """Sends any number of requests at a time, from any thread or greenlet, over its own connections.
 
-    Of the connections whose answer was read to its end, at most ``keep`` are kept for another request to the same
-    server, for up to ``keep_s`` seconds. Requests are never sent twice: one that finds its connection dead fails.
+    It keeps at most ``keep`` connections whose answer was read to its end, for up to ``keep_s`` seconds, for requests
+    to the same server. It never sends a request twice: a request on a dead connection fails.
     """
 
     def __init__(self, *, keep: int = 20, keep_s: float = 5.0) -> None:
-        # As httpx2's own by default: the system's certificates, or those that SSL_CERT_FILE or SSL_CERT_DIR name.
+        # As in httpx2's default: the system's certificates, or those of SSL_CERT_FILE or SSL_CERT_DIR.
         self._tls = httpx2.create_ssl_context()
         self._tls.set_alpn_protocols(["http/1.1"])
         self._kept = _Kept(keep, keep_s)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send it and read the answer's head; the content is read as the response's stream is iterated.
+        """Send the request and read the answer's head; iterating over the response's stream reads the content.
 
-        Raises what ``httpx2.HTTPTransport`` does: ``ConnectError``, ``ReadTimeout``, ``RemoteProtocolError`` and so on.
+        Raises the errors of ``httpx2.HTTPTransport``: ``ConnectError``, ``ReadTimeout``, ``RemoteProtocolError`` etc.
         """
         timeouts: Timeouts = request.extensions.get("timeout", {})
         origin, raw = _origin(request.url), _encoded(request)
@@ -64,7 +64,7 @@ class UpstreamTransport(httpx2.BaseTransport):
         return self._kept.take(origin) or Connection.open(host, port, tls, timeouts)
 
     def close(self) -> None:
-        """Close the connections that nobody uses. The others are closed with their answers."""
+        """Close the idle connections. The others are closed with their answers."""
         self._kept.close()
 
 
@@ -81,8 +81,8 @@ def _encoded(request: httpx2.Request) -> bytes:
 
 
 def _answer(connection: Connection, raw: bytes, timeouts: Timeouts) -> tuple[Head, bytes]:
-    """The head of the answer to the request ``raw``, and what came with it."""
-    # A server may refuse before it has taken all, and close: what it says then is the answer.
+    """Send the request ``raw``. Returns the answer's head and the bytes that arrived after it."""
+    # A server may refuse and close before it has read the whole request: then its refusal is the answer.
     with suppress(httpx2.WriteError):
         connection.send(raw, timeouts)
     reader = HeadReader()
@@ -93,7 +93,7 @@ def _answer(connection: Connection, raw: bytes, timeouts: Timeouts) -> tuple[Hea
 
 
 class _Content(httpx2.SyncByteStream):
-    """An answer's content, as it comes. Read to its end, it lets the connection go to ``give_back``."""
+    """An answer's content, as it arrives. At its end, ``give_back`` gets the connection."""
 
     def __init__(
         self, connection: Connection, body: Body, rest: bytes, timeouts: Timeouts, give_back: Callable[[], None]
@@ -109,7 +109,7 @@ class _Content(httpx2.SyncByteStream):
         body = self._body
         try:
             with self._connection.receiving(self._timeouts) as receive:
-                # What came with the head, even where nothing was to come.
+                # The bytes that arrived with the head, even if no content was expected.
                 data, self._rest = self._rest, b""
                 if data and (content := body.feed(data)):
                     yield content
@@ -120,7 +120,7 @@ class _Content(httpx2.SyncByteStream):
             self.close()
 
     def close(self) -> None:
-        """Let the connection go, or close it in the middle of the answer."""
+        """Release the connection, or close it if the answer was not read to its end."""
         if not self._open:
             return
         self._open = False
@@ -131,7 +131,7 @@ class _Content(httpx2.SyncByteStream):
 
 
 class _Kept:
-    """Connections that wait for another request, in the order in which they came."""
+    """The idle connections, oldest first."""
 
     def __init__(self, most: int, keep_s: float) -> None:
         self._most = most
@@ -140,7 +140,7 @@ class _Kept:
         self._waiting: list[tuple[float, _Origin, Connection]] = []
 
     def take(self, origin: _Origin) -> Connection | None:
-        """The last that came back from ``origin`` and is still alive."""
+        """The newest idle connection to ``origin`` that is still alive."""
         while True:
             self._drop()
             with self._lock:
@@ -151,19 +151,19 @@ class _Kept:
             connection.close()
 
     def put(self, origin: _Origin, connection: Connection) -> None:
-        """Keep it, at the cost of the one that waits longest if there is no room."""
+        """Keep a connection, and drop the oldest one if there is no room."""
         connection.rest()
         with self._lock:
             self._waiting.append((time.monotonic() + self._keep_s, origin, connection))
         self._drop()
 
     def close(self) -> None:
-        """Keep none, now and from now on."""
+        """Close all connections, and keep none from now on."""
         self._most = 0
         self._drop()
 
     def _drop(self) -> None:
-        """Close those that are too old or too many."""
+        """Close the connections that are too old, or beyond the limit."""
         now = time.monotonic()
         with self._lock:
             old = sum(until <= now for until, _, _ in self._waiting)

@@ -185,14 +185,14 @@ def test_probe_of_a_model_that_joins(style: str) -> None:
 @pytest.mark.parametrize(
     ("habit", "seen"),
     [
-        ("begins anew", "began anew"),
+        ("begins anew", "restarted"),
         ("greets", "'Sure! "),
-        ("repeats", "said again"),
+        ("repeats", "repeated"),
         ("trims", "white space"),
         ("overruns", "limit"),
         ("thinks", "something else"),
         ("refuses", "HTTP 422: continue what?"),
-        ("counts nothing", "how long a prompt is"),
+        ("counts nothing", "the prompt's tokens"),
     ],
 )
 def test_probe_of_a_model_that_does_not_join(habit: str, seen: str) -> None:
@@ -204,7 +204,7 @@ def test_probe_of_a_model_that_does_not_join(habit: str, seen: str) -> None:
         assert not proof.joins
         assert seen in proof.seen
         asked = len(upstream.calls)
-        with pytest.raises(CannotContinue, match="does not go on"):
+        with pytest.raises(CannotContinue, match="does not continue"):
             next(backend.generate(ask("1")))
         assert len(upstream.calls) == asked
     assert habit in HABITS
@@ -347,6 +347,6 @@ def test_repetition_that_is_another_text() -> None:
             counts, anew = TalkingModel(style="mistral"), says(text)
             upstream.scripts[:] = [lambda call: (counts if "max_tokens" in call.body else anew)(call)]  # noqa: B023
             pieces: list[Piece] = []
-            with pytest.raises(CannotContinue, match="anew"):
+            with pytest.raises(CannotContinue, match="restarted"):
                 pieces.extend(backend.generate(ask("1,\n2", "mistral")))
             assert pieces == []
