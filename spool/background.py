@@ -1,4 +1,4 @@
-"""What runs beside the requests and jobs of a process, for as long as it lives."""
+"""Background work of a process: greenlets that run for ever, garbage collection, and the limit of open files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from spool.breaks import STEADY_S, Breaks
 
 _AGAIN_S = 1.0
 _FULL_AFTER = 100
-"""Searches of the middle generation before one of everything; each has seen some 8,000 more objects come than go."""
+"""Collections of the middle generation before a full one; about 8,000 more objects were created than freed in each."""
 _WORTH = 5
 _QUIET_S = 5.0
 
 
 def spawn_forever(run: Callable[[], None]) -> Greenlet[..., None]:
-    """Run ``run`` in a greenlet, and again if it breaks: one bug must not end for ever what all streams of a process
-    depend on. What it waits out by itself never gets here; a break is logged in full, the same one again is counted."""
+    """Run ``run`` in a greenlet, and restart it after an unexpected error: one bug must not end a loop that all streams
+    of a process depend on. Expected errors are handled in ``run``. An error is logged in full once, then counted."""
     breaks = Breaks(getattr(run, "__qualname__", repr(run)))
 
     def guarded() -> None:
@@ -31,7 +31,7 @@ def spawn_forever(run: Callable[[], None]) -> Greenlet[..., None]:
             except Exception as exc:  # noqa: BLE001 - whatever it was
                 breaks.broke(exc)
                 gevent.sleep(_AGAIN_S)
-                # Until it breaks again, or does not.
+                # Logs the recovery unless it breaks again.
                 gevent.spawn_later(STEADY_S, breaks.look)
             else:
                 return
@@ -40,11 +40,11 @@ def spawn_forever(run: Callable[[], None]) -> Greenlet[..., None]:
 
 
 def collect_rarely(is_quiet: Callable[[], bool]) -> None:
-    """Let the searches for cycles hold up as little as they can. To be called once all is loaded, in the hub's thread.
+    """Reduce the pauses of garbage collection. Call it once everything is loaded, in the hub's thread.
 
-    One through everything that lives takes 30 to 90 ms with a thousand jobs or streams, in which no token moves. What
-    there is now, modules and tables that live as long as the process, is left out of them for good; they are made
-    while it ``is_quiet``, and otherwise ten times more rarely than Python would.
+    With a thousand jobs or streams, a full collection takes 30 to 90 ms, in which no token moves. The objects that
+    exist now (modules and tables that live as long as the process) are excluded for good. Full collections run while
+    the process ``is_quiet``, and otherwise ten times more rarely than Python's default.
     """
     gc.collect()
     gc.freeze()
@@ -60,14 +60,14 @@ def _collect_now_and_then(is_quiet: Callable[[], bool]) -> None:
 
 
 def collect_if(is_quiet: Callable[[], bool]) -> None:
-    """Search through everything, if enough has come since the last time and this is a good moment."""
+    """Run a full collection if enough objects were created since the last one and the process is quiet."""
     if gc.get_count()[2] >= _WORTH and is_quiet():
         gc.collect()
 
 
 def raise_file_limit() -> None:
-    """Allow this process as many open files as it may have: every stream is one, and the usual default is 1,024."""
+    """Raise the soft limit of open files to the hard limit: every stream needs one, and the usual default is 1,024."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS says "unlimited" and refuses it.
+    # macOS reports "unlimited" and then refuses it.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

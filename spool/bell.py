@@ -1,7 +1,7 @@
-"""The bell: the Celery message that wakes a worker with a free slot. It carries no work, only a job's id for tracing.
+"""The bell: a Celery message that wakes a worker with a free slot. It carries no work, only a job's id for tracing.
 
-Celery alone does not keep a promise (a message that is acknowledged early is lost with its worker, one that is
-acknowledged late runs twice): the truth is in Redis, and a bell that gets lost is rung again by the keeper.
+Celery alone guarantees nothing: a message acknowledged early is lost with its worker, and one acknowledged late runs
+twice. So Redis is the source of truth, and the keeper rings again for a lost bell.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from spool.errors import SpoolError
 from spool.outage import Outage
 
 BELLS_AT_MOST = 200
-"""Bells that are unheard at a time, as far as one process knows: beyond it there is one for every slot that may become
-free soon."""
+"""Limit for the undelivered bells, as far as one process knows: with so many, there is one for every slot that may
+become free soon."""
 _MEASURED_EVERY = 50
 _FULL_FOR_S = 0.1
 _WAITING_AT_MOST = 1000
@@ -35,7 +35,7 @@ log = logging.getLogger("spool.bell")
 
 
 def celery_app(broker_url: str) -> Celery:
-    """The Celery application, as the side that rings and the side that hears both need it. Raises ``SettingsError``."""
+    """The Celery application, for both the sender and the receiver of bells. Raises ``SettingsError``."""
     url, tls = broker_connection(broker_url)
     app = Celery("spool", broker=url, set_as_current=False)
     app.conf.update(
@@ -44,16 +44,16 @@ def celery_app(broker_url: str) -> Celery:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_default_queue=QUEUE,
-        # Nothing is acknowledged: a bell that is lost is rung again, and those of a worker that died would stay in
-        # kombu's books for ever.
-        # The default exchange leads to the queue of the routing key's name: with one of its own kombu would ask Redis
-        # for its queues before each message.
+        # No acknowledgements: a lost bell is rung again, and the unacknowledged bells of a dead worker would stay in
+        # kombu's records for ever.
+        # The default exchange routes to the queue with the routing key's name. With another exchange, kombu would query
+        # its queues in Redis before each message.
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE, no_ack=True)],
         task_serializer="json",
         accept_content=["json"],
         result_backend=None,
         worker_prefetch_multiplier=1,
-        # A worker whose slots are full leaves the bell to another one.
+        # A worker without a free slot leaves the bell to another worker.
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
@@ -61,17 +61,17 @@ def celery_app(broker_url: str) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A broker that refuses (a replica after a failover, out of memory) is waited out like one that is away.
+        # A broker that refuses (a replica after a failover, out of memory) is retried like one that is away.
         broker_channel_error_retry=True,
         broker_transport_options={
-            # No polling_interval: under gevent kombu sleeps that long after each empty poll, deaf to the bell.
-            # What it would keep alive is the sweep of unacknowledged messages, and there are none.
+            # No polling_interval: under gevent kombu sleeps that long after each empty poll and receives no bell.
+            # It only serves the sweep of unacknowledged messages, of which there are none.
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
         },
         task_publish_retry=False,
-        # Celery's own default would hold a publisher for minutes; the keeper rings later.
+        # Celery's default would block a publisher for minutes; the keeper rings later.
         broker_connection_timeout=2,
         broker_pool_limit=4,
         timezone="UTC",
@@ -80,9 +80,12 @@ def celery_app(broker_url: str) -> Celery:
 
 
 class Bell:
-    """Rings, from a greenlet of its own: the keeper does not wait for the broker, a request for a few milliseconds at
-    most (``let_ring``). While it is away or refuses, bells are dropped, and it is tried again after ever longer pauses:
-    the jobs are in Redis, workers look for them by themselves, and the keeper rings again."""
+    """Rings from its own greenlet: the keeper does not wait for the broker, and a request waits a few milliseconds at
+    most (``let_ring``).
+
+    While the broker is away or refuses, bells are dropped, and the broker is retried with backoff. No job is lost: the
+    jobs are in Redis, workers poll for them, and the keeper rings again.
+    """
 
     def __init__(self, queue: BellQueue, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue = queue
@@ -92,19 +95,19 @@ class Bell:
         self._waiting: deque[str] = deque(maxlen=_WAITING_AT_MOST)
         self._has_waiting = Event()
         self._all_rung = Event()
-        self._outage = Outage(log, "broker", "bells are not rung, workers look for jobs by themselves")
+        self._outage = Outage(log, "broker", "no bells are sent, workers poll for jobs")
 
     def start(self) -> Greenlet[..., None]:
-        """Begin to ring what waits, and open the broker's connection before the first job needs it."""
+        """Start the greenlet that sends bells, and connect to the broker before the first job needs it."""
         return spawn_forever(self._run)
 
     @property
     def is_quiet(self) -> bool:
-        """Nothing waits to be rung."""
+        """Whether no bell waits to be sent."""
         return not self._waiting and self._all_rung.is_set()
 
     def ring(self, job_id: str = "") -> None:
-        """One message for one free slot, soon."""
+        """Queue one bell, which is sent soon."""
         if self._outage.left_s:
             return
         self._waiting.append(job_id)
@@ -112,8 +115,8 @@ class Bell:
         self._has_waiting.set()
 
     def let_ring(self) -> None:
-        """Give way until it has rung, but only for a moment: the sooner a worker hears of a job the sooner it begins,
-        and what else is to be done for the request can be done meanwhile."""
+        """Yield briefly until the queued bells are sent: the sooner a worker gets the bell, the sooner the job begins,
+        while the request continues."""
         if self._waiting and len(self._waiting) <= _FEW:
             self._all_rung.wait(_MOMENT_S)
 
@@ -139,7 +142,7 @@ class Bell:
         while self._waiting:
             self._room = self._room or self._measured_room()
             if not self._room:
-                # Each free slot will hear one of those that are there.
+                # The bells in the broker suffice for every free slot.
                 self._waiting.clear()
                 return
             some = [self._waiting.popleft() for _ in range(min(self._room, len(self._waiting)))]
@@ -147,7 +150,7 @@ class Bell:
             self._queue.send(some)
 
     def _measured_room(self) -> int:
-        """How many bells may be rung until the broker is asked again how many are unheard."""
+        """How many bells may be sent before the undelivered ones are counted again."""
         if self._clock() - self._was_full_at < _FULL_FOR_S:
             return 0
         room = max(0, min(_MEASURED_EVERY, BELLS_AT_MOST - self._queue.unheard()))

@@ -1,7 +1,7 @@
-"""The queue in the broker that bells wait in, as the side that rings uses it.
+"""The broker's queue of bells, as the sender uses it.
 
-Any broker of Celery's is used through kombu. Where it is one Redis server, bells are written straight to kombu's list
-there, many in one round trip: kombu builds a client for each message, and took a third of what a submit costs a web.
+Any broker of Celery's is used through kombu. If the broker is one Redis server, bells are written directly to kombu's
+list, many in one round trip. kombu builds a client for each message, which was a third of a submit's cost in a web.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _TIMEOUT_S = 2.0
 
 
 class BellQueue(Protocol):
-    """Each call raises ``StoreUnavailable`` where the broker is away or refuses."""
+    """The queue's operations. Each raises ``StoreUnavailable`` if the broker is away or refuses."""
 
     def warm(self) -> None:
         """Connect."""
 
     def unheard(self) -> int:
-        """How many bells wait in the broker."""
+        """The number of bells that wait in the broker."""
 
     def send(self, job_ids: Sequence[str]) -> None:
         """Ring once for each job."""
 
 
 def bell_queue(app: Celery, broker_url: str) -> BellQueue:
-    """The queue of this broker, which ``app`` is connected to. ``broker_url`` is in redis-py's form, or Celery's."""
+    """The queue of the broker that ``app`` connects to. ``broker_url`` has redis-py's form, or Celery's."""
     url = _one_redis(broker_url)
     if url is None:
         return KombuBells(app)
@@ -50,7 +50,7 @@ def bell_queue(app: Celery, broker_url: str) -> BellQueue:
 
 
 def _one_redis(broker_url: str) -> str | None:
-    """The URL in redis-py's form, if this broker is one Redis server."""
+    """The URL in redis-py's form if this broker is one Redis server, else None."""
     parts = urlsplit(broker_url)
     if ";" in broker_url or parts.scheme not in ("redis", "rediss", "unix", "redis+socket"):
         return None
@@ -108,7 +108,7 @@ class KombuBells:
         self._app = app
 
     def warm(self) -> None:
-        """The first publish would cost 50 ms."""
+        """Connect, because the first publish would otherwise cost 50 ms."""
         with self._producer() as producer:
             connection: Any = producer.connection
             connection.ensure_connection(max_retries=1)
@@ -117,7 +117,7 @@ class KombuBells:
         """See ``BellQueue``."""
         with self._producer() as producer:
             channel: Any = producer.channel
-            # As a worker declares it; the answer says how many messages it holds.
+            # Declared as a worker declares it; the answer contains the number of messages.
             queue = channel.queue_declare(queue=QUEUE, durable=True, exclusive=False, auto_delete=False)
             return int(queue.message_count)
 
@@ -149,10 +149,10 @@ class KombuBells:
 
 
 def _headers() -> dict[str, str]:
-    """Of Celery's message, as its documentation defines it ("Message Protocol", version 2), with what a worker wants of
-    it: ``send_task`` fills in thrice as much, and takes half as long again."""
+    """The headers of Celery's message ("Message Protocol", version 2, in its documentation) that a worker needs.
+    ``send_task`` sets three times as many and takes half as long again."""
     message_id = str(uuid4())
-    # It expires: one that is heard late wakes a worker for nothing.
+    # It expires, because a late bell wakes a worker for nothing.
     expires = datetime.now(UTC) + _EXPIRES
     return {"lang": "py", "task": TASK, "id": message_id, "root_id": message_id, "expires": expires.isoformat()}
 

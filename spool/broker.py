@@ -1,7 +1,7 @@
-"""The broker's URL as kombu understands it, with the meaning that redis-py gives the URL of a Redis.
+"""Translates the broker's URL for kombu, with redis-py's semantics for the URL of a Redis.
 
-kombu on its own connects to ``rediss://`` without looking at the certificate, and so gives the password to any server;
-and it does not know redis-py's options.
+By default kombu connects to ``rediss://`` without a check of the certificate, so it sends the password to any server.
+It also does not know redis-py's options.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ def broker_connection(url: str) -> tuple[str, dict[str, Any] | None]:
     """The URL for kombu, and its TLS options; None without TLS. With TLS the certificate must be valid for the host,
     unless the URL's own ``ssl_`` options say otherwise. Raises ``SettingsError``."""
     if ";" in url:
-        # Several brokers, of which kombu takes the next when one is away: no options of redis-py's.
+        # Several brokers, between which kombu fails over: without redis-py's options.
         return url, _CHECKED if "rediss://" in url else None
     try:
         parts = urlsplit(url)
         options: dict[str, Any] = _options(url) if parts.scheme in ("redis", "rediss") else {}
     except ValueError:
-        # Not its text, which may quote a part of the password.
-        raise SettingsError(f"{_WHERE} cannot be read; is there a character in it to be percent-encoded?") from None
+        # Without its text, which may quote a part of the password.
+        raise SettingsError(f"{_WHERE} is malformed; does a character need percent-encoding?") from None
     if parts.scheme == "amqps":
-        # py-amqp checks that the certificate is signed; for whom, only where it is given a name.
+        # py-amqp checks the certificate's signature; it checks the host only if it gets a name.
         return url, {"server_hostname": parts.hostname}
     if not options:
         url = broker_url_from(url)
         if parts.scheme != "unix" and parts.scheme.partition("+")[0] not in TRANSPORT_ALIASES:
-            raise SettingsError(f"{_WHERE} begins with {parts.scheme}://, which is no broker that Celery knows")
+            raise SettingsError(f"{_WHERE} begins with {parts.scheme}://, which Celery does not support as a broker")
         return url, None
     plain = f"{parts.scheme}://{_userinfo(options)}{_address(parts.hostname, options)}/{options.get('db', 0)}"
     if parts.scheme == "redis":
         return plain, None
-    said = {name: value for name, value in options.items() if name.startswith("ssl_")}
-    return plain, {**_CHECKED, **said}
+    explicit = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return plain, {**_CHECKED, **explicit}
 
 
 def _options(url: str) -> dict[str, Any]:

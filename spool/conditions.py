@@ -1,14 +1,15 @@
-"""What is wrong around a process now, by name: one line in the log when it begins, one when it ends, and the state for
-``/readyz`` and ``/metrics``.
+"""Fault conditions around a process, by name: one log line at the begin and one at the end of each.
+
+They are also the state for ``/readyz`` and ``/metrics``.
 
     redis_away             Redis does not answer, or refuses everything                              stops
-    redis_unfit            it would not keep what it is given: too old, or it evicts jobs            stops
-    permission_missing     its user may not run a command that Spool needs                           stops
-    memory_over_watermark  its memory is used beyond SPOOL_MEMORY_WATERMARK                          stops
-    eviction_possible      its policy may throw away jobs that have ended, before they expire
-    persistence_off        what it holds is gone with its process
-    persistence_failing    it cannot write its files
-    no_live_worker         nothing runs jobs; they wait
+    redis_unfit            Redis would lose data: it is too old, or it evicts jobs                   stops
+    permission_missing     Redis's user may not run a command that Spool needs                       stops
+    memory_over_watermark  Redis's memory use is above SPOOL_MEMORY_WATERMARK                        stops
+    eviction_possible      Redis's policy may evict ended jobs before they expire
+    persistence_off        Redis loses its data with its process
+    persistence_failing    Redis cannot write its files
+    no_live_worker         no worker is alive; jobs wait
 
 ``stops``: no job is accepted while it lasts.
 """
@@ -28,12 +29,12 @@ NAMES = (
     *("eviction_possible", "persistence_off", "persistence_failing", "no_live_worker"),
 )
 _MESSAGES_LOGGED = 10
-"""Of one condition while it lasts: its words may change, and must not fill a log."""
+"""Limit for the log lines of one condition while it lasts, because its message may change often."""
 
 
 @dataclass(slots=True)
 class Condition:
-    """One that lasts. ``message`` says with which value, and what to do."""
+    """A condition that lasts. ``message`` names the value and the remedy."""
 
     name: str
     message: str
@@ -42,7 +43,7 @@ class Condition:
 
 
 class Conditions:
-    """Those of one process. ``changed`` gets a name and whether it lasts; ``clock`` is monotonic."""
+    """The conditions of one process. ``changed`` gets a name and whether it lasts; ``clock`` is monotonic."""
 
     def __init__(
         self,
@@ -57,17 +58,17 @@ class Conditions:
         return iter([self._lasting[name] for name in NAMES if name in self._lasting])
 
     def message(self, name: str) -> str | None:
-        """What is wrong, in words; None where it is not."""
+        """The message of a condition, or None if it does not hold."""
         found = self._lasting.get(name)
         return None if found is None else found.message
 
     @property
     def stopping(self) -> Condition | None:
-        """The first one for which no job is accepted."""
+        """The first condition that stops the acceptance of jobs."""
         return next((one for one in self if one.name in STOPS), None)
 
     def set(self, name: str, message: str | None) -> None:
-        """``message`` is what is wrong now; None: nothing of this name."""
+        """Set or update the condition ``name``; None as ``message`` ends it."""
         if message is None:
             self._end(name)
             return
@@ -87,7 +88,7 @@ class Conditions:
             self._changed(name, False)
 
     def as_checks(self) -> dict[str, dict[str, object]]:
-        """Every name with ``ok`` and, where it is not, ``message``: the form of ``/readyz``."""
+        """Every name with ``ok`` and, if that is false, ``message``: the format of ``/readyz``."""
         return {
             name: {"ok": True} if (text := self.message(name)) is None else {"ok": False, "message": text}
             for name in NAMES

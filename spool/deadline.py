@@ -1,4 +1,4 @@
-"""Time as one object: a point on the monotonic clock after which waiting stops."""
+"""Deadlines: a point on the monotonic clock at which waiting stops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """A point in time to wait for at most. Monotonic, so that a clock that is set does not move it."""
+    """The latest time to wait for. Monotonic, so that a change of the system clock does not move it."""
 
     __slots__ = ("_at", "_clock")
 
@@ -23,19 +23,19 @@ class Deadline:
 
     @classmethod
     def never(cls) -> Deadline:
-        """A deadline that does not come."""
+        """A deadline that never passes."""
         return cls(math.inf)
 
     @property
     def left_s(self) -> float:
-        """Seconds left, never below 0; ``inf`` if it never comes."""
+        """Seconds left, at least 0; ``inf`` if it never passes."""
         return max(0.0, self._at - self._clock())
 
     @property
     def passed(self) -> bool:
-        """Whether it has come."""
+        """Whether it has passed."""
         return self._clock() >= self._at
 
     def capped_s(self, limit_s: float) -> float:
-        """Seconds left, but ``limit_s`` at the most: how long one wait may take."""
+        """Seconds left, at most ``limit_s``: the longest single wait."""
         return min(limit_s, self.left_s)

@@ -1,19 +1,19 @@
-"""Everything that Spool itself raises.
+"""Spool's own exceptions.
 
     SpoolError
     ├── SettingsError            a setting is missing, malformed or unknown
-    ├── UndecodableRecord        bytes in Redis that are no Job and no Entry of ours (keeps them)
-    ├── JobNotFound              no such job, or somebody else's
-    │   └── JobGone              it was here: expired or deleted
-    ├── RecordDamaged            the stored record cannot be read; its job was set aside
+    ├── UndecodableRecord        bytes in Redis that are neither a Job nor an Entry (keeps them)
+    ├── JobNotFound              no such job, or another owner's
+    │   └── JobGone              the job existed: expired or deleted
+    ├── RecordDamaged            the stored record cannot be decoded; its job was set aside
     ├── RecordNewer              a newer version of Spool wrote it (carries retry_after_s)
     ├── BatchNotFound
     ├── BatchStaging             an earlier call with this Idempotency-Key is still writing its batch
-    ├── JobNotEnded              deleting what still runs
+    ├── JobNotEnded              deletion or continuation of a job that has not ended
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
     ├── UnknownModel
-    ├── NoModel                  no upstream has said yet which models it serves, and there is no demo
-    ├── LimitExceeded            too many of something (carries retry_after_s)
+    ├── NoModel                  no upstream has listed its models yet, and the demo is disabled
+    ├── LimitExceeded            a limit is reached (carries retry_after_s)
     │   ├── QueueFull
     │   ├── OwnerLimitExceeded   one owner's own limit
     │   │   ├── OwnerQueueFull
@@ -21,15 +21,15 @@
     │   ├── TooManyStreams
     │   │   └── OwnerStreamsFull
     │   └── TooManyFolds
-    ├── Draining                 this process is going away; another one serves
+    ├── Draining                 this process is shutting down; use another instance
     └── StoreUnavailable         Redis is away or refuses (carries retry_after_s)
-        ├── OutcomeUnknown       ... after a write was sent: it may have happened
+        ├── OutcomeUnknown       ... after a write was sent, which may have succeeded
         ├── StoreForbidden       Redis's user lacks a permission
-        ├── StoreReadOnly        a replica, or a failover under way
-        ├── StoreFull            out of memory or past the watermark
-        └── StoreUnfit           a server that does not keep what it is given, or is too old
+        ├── StoreReadOnly        a replica, or a failover in progress
+        ├── StoreFull            out of memory or above the watermark
+        └── StoreUnfit           the server evicts jobs, or is too old
 
-Errors carry what the caller still needs to go on, as attributes.
+Errors carry the data that the caller needs to proceed, as attributes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SettingsError(SpoolError):
 
 
 class UndecodableRecord(SpoolError):
-    """Stored bytes that cannot be decoded; ``raw`` keeps them for whoever looks into it."""
+    """Stored bytes that cannot be decoded; ``raw`` keeps them for diagnosis."""
 
     def __init__(self, what: str, raw: object) -> None:
         super().__init__(f"cannot decode {what}")
@@ -54,7 +54,7 @@ class UndecodableRecord(SpoolError):
 
     @property
     def reason(self) -> str:
-        """What could not be decoded, and why, in a line."""
+        """The failed decoding and its cause, in one line."""
         return f"{self}: {self.__cause__}"[:_REASON_CHARACTERS] if self.__cause__ else str(self)
 
 
@@ -71,20 +71,20 @@ class JobGone(JobNotFound):
 
 
 class RecordDamaged(SpoolError):
-    """The stored record of ``what`` cannot be read, and not be ended either: it was set aside."""
+    """The stored record of ``what`` can neither be decoded nor be ended; it was set aside."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"the stored record of {what} is damaged; it was set aside and is not run")
+        super().__init__(f"the stored record of {what} is damaged; it was set aside and will not run")
         self.what = what
 
 
 class RecordNewer(SpoolError):
-    """A newer version of Spool wrote this record, and this one leaves it alone."""
+    """A newer version of Spool wrote this record, so this version does not change it."""
 
     retry_after_s = 5.0
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"a newer version of Spool wrote job {job_id!r}; ask a server of that version")
+        super().__init__(f"job {job_id!r} was written by a newer version of Spool; retry on a server of that version")
         self.job_id = job_id
 
 
@@ -97,17 +97,17 @@ class BatchNotFound(SpoolError):
 
 
 class BatchStaging(SpoolError):
-    """An earlier call with this Idempotency-Key is still writing its batch; ask again in a moment."""
+    """An earlier request with this Idempotency-Key is still writing its batch; retry shortly."""
 
     retry_after_s = 1.0
 
     def __init__(self, batch_id: str) -> None:
-        super().__init__("an earlier request with this Idempotency-Key is still being written; try again")
+        super().__init__("an earlier request with this Idempotency-Key is still in progress; retry")
         self.batch_id = batch_id
 
 
 class JobNotEnded(SpoolError):
-    """Only a job that has ended can be deleted, or gone on from."""
+    """The job has not ended, so it can be neither deleted nor continued."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id!r} has not ended; wait for its end, or cancel it first")
@@ -118,12 +118,12 @@ class IdempotencyConflict(SpoolError):
     """The Idempotency-Key was used before with another body, for the job ``job_id``."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__("this Idempotency-Key was used with another body")
+        super().__init__("this Idempotency-Key was already used with another body")
         self.job_id = job_id
 
 
 class UnknownModel(SpoolError):
-    """The model table has no such name; ``known`` lists some that it has."""
+    """The model table has no such name; ``known`` lists some of its names."""
 
     def __init__(self, name: str, known: list[str]) -> None:
         super().__init__(f"no model {name!r}")
@@ -132,16 +132,16 @@ class UnknownModel(SpoolError):
 
 
 class NoModel(SpoolError):
-    """There is no model yet: no upstream has been reached, and the demo is switched off."""
+    """There is no model yet: no worker has reached an upstream, and the demo is disabled."""
 
     retry_after_s = 5.0
 
     def __init__(self) -> None:
-        super().__init__("no model is known yet: no worker has reached an upstream, and SPOOL_DEMO=0")
+        super().__init__("no model is available yet: no worker has reached an upstream, and SPOOL_DEMO=0")
 
 
 class LimitExceeded(SpoolError):
-    """Too many of something; worth another try after ``retry_after_s`` seconds."""
+    """A limit is reached; retry after ``retry_after_s`` seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -149,11 +149,11 @@ class LimitExceeded(SpoolError):
 
 
 class QueueFull(LimitExceeded):
-    """As many jobs are queued as the operator allows."""
+    """The queue is full."""
 
 
 class OwnerLimitExceeded(LimitExceeded):
-    """One owner has as much of something as one owner may have."""
+    """A limit per owner is reached."""
 
     detail = ""
 
@@ -162,34 +162,31 @@ class OwnerLimitExceeded(LimitExceeded):
 
 
 class OwnerQueueFull(OwnerLimitExceeded):
-    """As many jobs of this owner are queued as one owner may have."""
+    """The owner's limit of queued jobs is reached."""
 
-    detail = "your queued jobs have reached the limit of one owner; wait until some have begun, or cancel some"
+    detail = "your limit of queued jobs is reached; wait until some have begun, or cancel some"
 
 
 class OwnerBytesFull(OwnerLimitExceeded):
-    """The jobs of this owner fill as much of Redis as one owner may."""
+    """The owner's limit of memory in Redis is reached."""
 
-    detail = (
-        "your jobs fill as much memory as those of one owner may; delete jobs that have ended, or submit with a "
-        "shorter ttl_s"
-    )
+    detail = "your limit of stored bytes is reached; delete jobs that have ended, or submit with a shorter ttl_s"
 
 
 class TooManyStreams(LimitExceeded):
-    """This web process carries as many streams as it may."""
+    """The stream limit of this web process is reached."""
 
 
 class OwnerStreamsFull(TooManyStreams):
-    """This web process carries as many streams of one owner as it may."""
+    """The owner's stream limit in this web process is reached."""
 
 
 class TooManyFolds(LimitExceeded):
-    """This web process reads as many logs as a whole as it may."""
+    """The limit of concurrent whole-log reads in this web process is reached."""
 
 
 class Draining(SpoolError):
-    """This process is shutting down; come back to another one after ``retry_after_s`` seconds."""
+    """This process is shutting down; retry on another instance after ``retry_after_s`` seconds."""
 
     retry_after_s = 1.0
 
@@ -201,28 +198,28 @@ class StoreUnavailable(SpoolError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """A write was sent to Redis and no answer came: it may or may not have happened, to ``job_id`` if known."""
+    """A write was sent to Redis without an answer, so it may or may not have succeeded; for ``job_id`` if known."""
 
     job_id: str | None = None
 
 
 class StoreForbidden(StoreUnavailable):
-    """The Redis user may not run a command, or not on Spool's keys; an operator has to mend that."""
+    """The Redis user may not run a command, or not on Spool's keys; an operator must grant it."""
 
     retry_after_s = 10.0
 
 
 class StoreReadOnly(StoreUnavailable):
-    """The server that answered is a replica; the primary is elsewhere or being elected."""
+    """The server that answered is a replica; the primary is another server or is being elected."""
 
 
 class StoreFull(StoreUnavailable):
-    """Redis is out of memory, or past the watermark above which Spool takes no new job."""
+    """Redis is out of memory, or above the watermark at which Spool stops accepting jobs."""
 
     retry_after_s = 10.0
 
 
 class StoreUnfit(StoreUnavailable):
-    """The server evicts jobs, or is too old; somebody has to set it up differently. The message says how."""
+    """The server evicts jobs, or is too old; an operator must reconfigure or upgrade it. The message says how."""
 
     retry_after_s = 30.0

@@ -1,15 +1,15 @@
-"""Fail points: named places between two steps, at which a test has this process die, stop, hang, or lose an answer.
+"""Fail points: named places between two steps, where a test can kill, stop or block this process, or lose an answer.
 
-For tests alone. Off unless ``SPOOL_FAIL_POINT`` is set, which is read once, when this module is imported:
+For tests only. Off unless ``SPOOL_FAIL_POINT`` is set; it is read once, when this module is imported:
 
-    append.answered:3:kill          SIGKILL for this process, the third time that it gets there
-    claim.*:1:stop                  SIGSTOP, the first time that it gets to any of these
-    append.gathered:1:block=2.5     sleep so long without giving way, which holds the whole hub
-    keep.answered:1:raise           lose Redis's answer, where there is one to lose
-    append.*:p=0.02:seed=7:raise    each time with this chance, drawn from this seed
+    append.answered:3:kill          SIGKILL for this process, at the third pass
+    claim.*:1:stop                  SIGSTOP, at the first pass of any of these points
+    append.gathered:1:block=2.5     sleep 2.5 s without yielding, which blocks the whole hub
+    keep.answered:1:raise           lose Redis's answer, if there is one at this point
+    append.*:p=0.02:seed=7:raise    at each pass with this probability, drawn from this seed
 
-What is counted, and each ``kill`` and ``stop``, happens once, also where the process is a fork that its parent starts
-again. What happens is said on standard error, with the pid.
+A counted action, and each ``kill`` and ``stop``, happens only once, even if the parent restarts a forked process. Each
+action is reported on standard error, with the pid.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ VARIABLE = "SPOOL_FAIL_POINT"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place: its file, what has happened there and what has not; and, where a call to Redis comes before it, how
-    that call fails when its answer is lost."""
+    """A fail point: its file, and the completed and the pending step around it. ``lost`` is the error of a lost answer,
+    if a call to Redis comes right before it."""
 
     file: str
     between: str
@@ -46,25 +46,29 @@ POINTS: Mapping[str, Point] = {
     "submit.rung": Point("web/intake/accept.py", "the bell is rung, or soon will be; the client has no answer"),
     "bell.heard": Point("worker/process.py", "the bell is acknowledged; nothing is claimed"),
     "claim.before": Point("worker/claiming.py", "the fence is chosen; Redis is not asked"),
-    "claim.answered": Point("worker/claiming.py", "the job runs in Redis; nobody here knows of it", OutcomeUnknown),
-    "claim.begun": Point("worker/process.py", "the attempt is held here; its job has not begun"),
+    "claim.answered": Point(
+        "worker/claiming.py", "the job runs in Redis; this process does not know it", OutcomeUnknown
+    ),
+    "claim.begun": Point("worker/process.py", "the attempt is registered here; its job has not begun"),
     "piece.written": Point("worker/attempt.py", "a piece is in the attempt's log; it is not sent"),
     "append.gathered": Point("worker/appender.py", "a commit is gathered; it is not sent"),
-    "append.answered": Point("worker/appender.py", "a commit is in Redis; its answer is not noted", OutcomeUnknown),
+    "append.answered": Point("worker/appender.py", "a commit is in Redis; its answer is not recorded", OutcomeUnknown),
     "finish.gathered": Point("worker/attempt_log.py", "the end is gathered for a commit; it is not sent"),
-    "finish.answered": Point("worker/attempt_log.py", "the end is in Redis; that is not noted"),
+    "finish.answered": Point("worker/attempt_log.py", "the end is in Redis; that is not recorded"),
     "hand_back.before": Point("worker/attempt.py", "all is flushed; the job is not handed back"),
-    "hand_back.answered": Point("worker/attempt.py", "the job is handed back; that is not noted", OutcomeUnknown),
-    "adopt.before": Point("worker/ownership.py", "a claim is known to be lost; nothing is done about it"),
-    "adopt.answered": Point("worker/ownership.py", "the claim is adopted; nothing is sent again", OutcomeUnknown),
+    "hand_back.answered": Point("worker/attempt.py", "the job is handed back; that is not recorded", OutcomeUnknown),
+    "adopt.before": Point("worker/ownership.py", "a claim is known to be lost; it is not adopted"),
+    "adopt.answered": Point("worker/ownership.py", "the claim is adopted; nothing is resent", OutcomeUnknown),
     "heartbeat.before": Point("worker/heartbeat.py", "a beat is due; it is not sent"),
-    "heartbeat.answered": Point("worker/heartbeat.py", "leases are renewed; the answers are not noted", OutcomeUnknown),
+    "heartbeat.answered": Point(
+        "worker/heartbeat.py", "leases are renewed; the answers are not handled", OutcomeUnknown
+    ),
     "keep.before": Point("spool/jobs/keeper.py", "a round is due; nothing is done"),
     "keep.answered": Point("spool/jobs/keeper.py", "the round is done; no bell has rung for it", OutcomeUnknown),
     "keep.bell": Point("spool/jobs/keeper.py", "one of the round's bells is rung; the next is not"),
     "link.sent": Point("spool/redis/link.py", "any call is sent to Redis; its answer is not read", ConnectionLost),
 }
-"""All of them. ``tests/spool/test_fail_points.py`` holds the code to this list."""
+"""All fail points. ``tests/spool/test_fail_points.py`` checks the code against this list."""
 
 _FORM = re.compile(
     r"(?P<name>[a-z_]+\.[a-z_]+|[a-z_]+\.\*|\*):(?:(?P<count>[1-9][0-9]{0,6})|p=(?P<p>[01]?\.[0-9]+|1):seed=(?P<seed>[0-9]+))"
@@ -74,32 +78,32 @@ _FORM = re.compile(
 
 @dataclass(slots=True)
 class FailPoint:
-    """What one value of the variable asks for."""
+    """The action that one value of the variable requests."""
 
     names: frozenset[str]
     action: str
     at: int = 0
-    """The count at which it happens; 0: by chance."""
+    """The pass at which it happens; 0: by chance."""
     chance: float = 0.0
     draw: random.Random = field(default_factory=random.Random)
     block_s: float = 0.0
     _reached: int = 0
-    # Shared with forks: gunicorn starts a process again that it lost, and that one must get past this.
+    # Shared with forks: gunicorn restarts a process that it lost, and the new process must pass this point.
     _happened: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1))
 
     @classmethod
     def parse(cls, value: str) -> FailPoint:
-        """Raises ``SettingsError`` for anything that is not of the form above."""
+        """Parse a value of the form above. Raises ``SettingsError`` for any other value."""
         match = _FORM.fullmatch(value)
         if match is None:
             raise SettingsError(f"{VARIABLE}={value!r} is not POINT:COUNT:ACTION or POINT:p=P:seed=N:ACTION")
         action = match["action"] or "block"
         found = frozenset(name for name in POINTS if _fits(name, match["name"]))
         if not found:
-            raise SettingsError(f"{VARIABLE}={value!r}: no such point; there are {', '.join(POINTS)}")
+            raise SettingsError(f"{VARIABLE}={value!r}: no such point; use one of {', '.join(POINTS)}")
         names = frozenset(name for name in found if action != "raise" or POINTS[name].lost is not None)
         if not names:
-            raise SettingsError(f"{VARIABLE}={value!r}: no answer of Redis can be lost there")
+            raise SettingsError(f"{VARIABLE}={value!r}: there is no answer of Redis to lose at this point")
         return cls(
             names=names,
             action=action,
@@ -110,7 +114,7 @@ class FailPoint:
         )
 
     def reach(self, point: str) -> None:
-        """The process is at ``point``; what was asked for happens if it is time."""
+        """Pass ``point``, and act if the action is due."""
         if point not in self.names or (self._happened[0] and self._once):
             return
         self._reached += 1
@@ -141,14 +145,14 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _off(_point: str) -> None:
-    """No test asks for anything."""
+    """Do nothing: no fail point is set."""
 
 
 def armed(environ: Mapping[str, str]) -> Callable[[str], None]:
-    """What ``reach`` is in such an environment."""
+    """The function ``reach`` for this environment."""
     value = environ.get(VARIABLE, "")
     return FailPoint.parse(value).reach if value else _off
 
 
 reach: Callable[[str], None] = armed(os.environ)
-"""``reach("append.answered")``: this process is there."""
+"""``reach("append.answered")`` marks a fail point in the code."""

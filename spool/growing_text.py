@@ -1,9 +1,9 @@
-"""Text that comes in many small pieces, held in about the memory that it takes as a whole."""
+"""A text that grows by small pieces, stored in about the memory of the joined text."""
 
 from __future__ import annotations
 
 _JOINED_AT = 512
-"""Small strings cost ten times their length each, so they are joined in groups of so many."""
+"""A small string costs ten times its length, so pieces are joined in groups of this size."""
 
 
 class GrowingText:
@@ -25,13 +25,13 @@ class GrowingText:
             self._new.clear()
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Remove all text."""
         self._joined.clear()
         self._new.clear()
         self.size = 0
 
     def __str__(self) -> str:
-        """All of it."""
+        """The whole text."""
         if len(self._joined) != 1 or self._new:
             self._joined = ["".join([*self._joined, *self._new])]
             self._new.clear()

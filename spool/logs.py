@@ -1,4 +1,4 @@
-"""Logging: one line per event, as JSON or for people. Values that may be secret are never logged."""
+"""Logging: one line per event, as JSON or as readable text. Values that may be secret are never logged."""
 
 from __future__ import annotations
 

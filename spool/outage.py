@@ -1,4 +1,4 @@
-"""One service that may be away: how long to leave it alone, and one log line when that begins and one when it ends."""
+"""The outage of a service: backoff between tries, one log line when the outage begins and one when it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _SHOWN_CHARACTERS = 200
 
 
 class Outage:
-    """``service`` is its name for the log, ``meanwhile`` what happens without it. ``clock`` answers seconds."""
+    """The outages of one service. ``service`` is its name in the log, ``meanwhile`` the effect of an outage. ``clock``
+    returns seconds."""
 
     def __init__(
         self, log: logging.Logger, service: str, meanwhile: str, clock: Callable[[], float] = time.monotonic
@@ -28,11 +29,11 @@ class Outage:
 
     @property
     def left_s(self) -> float:
-        """Seconds until the service is to be tried again; 0 if it may be tried now."""
+        """Seconds until the next try; 0 if the service may be tried now."""
         return max(0.0, self._until - self._clock())
 
     def failed(self, exc: BaseException) -> float:
-        """The service refused or did not answer; seconds until it is to be tried again."""
+        """Record that the service refused or did not answer. Returns the seconds until the next try."""
         if not self._failures:
             self._began_at = self._clock()
             self._log.warning("%s: %s; %s", self._service, _shown(exc), self._meanwhile)
@@ -42,7 +43,7 @@ class Outage:
         return delay_s
 
     def worked(self) -> None:
-        """The service did what it was asked."""
+        """Record a success, which ends an outage."""
         if self._failures:
             self._log.info("%s: works again after %.0f s", self._service, self._clock() - self._began_at)
             self._failures = 0

@@ -1,7 +1,7 @@
 """Settings, from the environment: prefix ``SPOOL_``, one frozen object per program, read once at its edge.
 
-A value that cannot be used, and a ``SPOOL_`` variable that nobody knows, end the program with a ``SettingsError``
-that names the variable. Secrets are ``SecretStr``: they show in no ``repr`` and no message.
+An invalid value or an unknown ``SPOOL_`` variable ends the program with a ``SettingsError`` that names the variable.
+Secrets are ``SecretStr``: no ``repr`` and no message shows them.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ _SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "S
 
 
 class Settings(BaseSettings):
-    """What every program reads."""
+    """The settings that every program reads."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
 
     redis_url: SecretStr = SecretStr("")
-    """Where jobs and logs are; empty: the embedded server."""
+    """The Redis that stores jobs and logs; empty: the embedded server."""
     broker_url: SecretStr = SecretStr("")
-    """Where bells ring; empty: the same Redis."""
+    """Celery's broker; empty: the same Redis."""
     data_dir: Path = Path("data")
-    """Everything that the embedded server keeps."""
+    """The directory of the embedded server's files."""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field("json", pattern="^(json|text)$")
     models_file: Path | None = None
     upstream_url: str = Field("", repr=False)
     upstream_api_key: SecretStr = SecretStr("")
     demo: bool = True
-    """Whether the model ``demo`` can be asked. Without it there must be an upstream."""
+    """Whether the model ``demo`` is available. Without it an upstream is required."""
     default_model: str = ""
-    """What a job without ``model`` asks for; empty: the first upstream model, or ``demo``."""
+    """The model of a job without ``model``; empty: the first upstream model, or ``demo``."""
     lease_s: float = Field(10.0, ge=1, le=300)
     max_attempts: int = Field(3, ge=1, le=100)
     job_ttl_s: int = Field(86_400, ge=1, le=31_536_000)
-    """How long a job and its log are kept, from its end."""
+    """How long a job and its log are kept after its end."""
     job_timeout_s: float = Field(3600.0, ge=1, le=604_800)
-    """How long a job may take from submit to end, unless it asks for less or more (at most a week)."""
+    """Limit for a job's time from submit to end, unless the job sets another one (at most a week)."""
     max_output_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
-    """The most text that one attempt may produce; a job over it fails."""
+    """Limit for the text that one attempt produces; a job beyond it fails."""
 
     @field_validator("upstream_url")
     @classmethod
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """The settings of this process; ``SettingsError`` names what is wrong."""
+        """The settings of this process. Raises ``SettingsError``, which names the invalid variable."""
         environ = os.environ if environ is None else environ
         refuse_unknown(environ)
         values = {
@@ -100,18 +100,18 @@ class Settings(BaseSettings):
         return settings
 
     def check_models(self) -> None:
-        """``SettingsError`` if without the demo there is nothing to ask."""
+        """Raise ``SettingsError`` if there is neither the demo nor an upstream."""
         if self.demo:
             return
         if not self.upstreams():
             raise SettingsError(
-                "SPOOL_DEMO=0 leaves no model to ask: set SPOOL_UPSTREAM_URL, or name an upstream in SPOOL_MODELS_FILE"
+                "SPOOL_DEMO=0 leaves no model: set SPOOL_UPSTREAM_URL, or name an upstream in SPOOL_MODELS_FILE"
             )
         if self.default_model == DEMO.name:
-            raise SettingsError("SPOOL_DEFAULT_MODEL='demo' cannot be asked with SPOOL_DEMO=0: set one of the two")
+            raise SettingsError("SPOOL_DEFAULT_MODEL='demo' is not available with SPOOL_DEMO=0: change one of the two")
 
     def upstreams(self) -> tuple[Upstream, ...]:
-        """The upstreams that are configured: the one of ``SPOOL_UPSTREAM_URL`` first."""
+        """The configured upstreams, that of ``SPOOL_UPSTREAM_URL`` first."""
         single: tuple[Upstream, ...] = ()
         if self.upstream_url:
             key = self.upstream_api_key.get_secret_value()
@@ -119,56 +119,57 @@ class Settings(BaseSettings):
         return single + (upstreams.load(self.models_file) if self.models_file else ())
 
     def static_models(self) -> tuple[Model, ...]:
-        """The models that are known without asking an upstream; the demo, unless it is switched off, last."""
+        """The models that are known without a call to an upstream; the demo, if enabled, is the last."""
         demo = (DEMO,) if self.demo else ()
         return (*(m for u in self.upstreams() for m in u.models), *demo)
 
 
 class WebSettings(Settings):
-    """What a web process reads."""
+    """The settings of a web process."""
 
     host: str = "127.0.0.1"
-    """A name or an address, IPv6 too, with or without brackets."""
+    """A host name or an IP address; IPv6 with or without brackets."""
     port: int = Field(8000, ge=0, le=65_535)
     web_processes: int = Field(2, ge=1, le=64)
     api_keys: SecretStr = SecretStr("")
-    """``owner=secret,…``; empty: everybody is ``anonymous``."""
+    """``owner=secret,…``; empty: every caller is ``anonymous``."""
     allow_anonymous: bool = False
-    """Listen beyond loopback although there are no keys."""
+    """Whether to listen beyond loopback without API keys."""
     allowed_origins: str = ""
-    """Comma-separated origins that browsers may call from."""
+    """Comma-separated origins from which browsers may call."""
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     max_prompt_bytes: int = Field(1024 * 1024, ge=16, le=64 * 1024 * 1024)
     max_batch_jobs: int = Field(10_000, ge=1, le=100_000)
     coalesce_ms: int = Field(0, ge=0, le=MS_AT_MOST)
-    """How long text of a job that does not say may be held back, to become one entry; 0: not at all."""
+    """How long a job's text may be buffered into one entry, unless the job sets it; 0: no buffering."""
     batch_coalesce_ms: int = Field(1000, ge=0, le=MS_AT_MOST)
     """The same for the jobs of a batch."""
     max_queued: int = Field(100_000, ge=1, le=100_000_000)
-    """Jobs that may wait at a time; a submit beyond it gets 503."""
+    """Limit for queued jobs; a submit beyond it gets 503."""
     max_streams: int = Field(4000, ge=1, le=100_000)
-    """Streams, WebSockets and long polls that one web process carries at a time."""
+    """Limit for the concurrent streams, WebSockets and long polls of one web process."""
     max_unsent_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, le=64 * 1024**3)
-    """Bytes of answers that may wait in one web process for their clients to take them."""
+    """Limit for the unsent bytes of answers in one web process."""
     memory_watermark: float = Field(0.9, gt=0, le=1)
-    """The part of Redis's maxmemory that accepted jobs may fill, with what they will write."""
+    """The part of Redis's maxmemory that accepted jobs may fill, including their future output."""
     owner_share: float = Field(0.75, gt=0, le=1)
-    """Where API keys name several owners: the part of each limit that one of them may have."""
+    """The part of each limit that one owner may use, if API keys name several owners."""
     owner_max_running: int = Field(0, ge=0, le=1_000_000)
-    """Jobs of one owner that run at a time; 0: its share of all workers' slots. So for the next three."""
+    """Limit for one owner's running jobs; 0: its share of all workers' slots. The next three work the same way."""
     owner_max_queued: int = Field(0, ge=0, le=100_000_000)
     owner_max_streams: int = Field(0, ge=0, le=100_000)
     owner_max_bytes: int = Field(0, ge=0, le=2**50)
     heartbeat_s: float = Field(15.0, ge=0.2, le=15)
     """Silence on a stream after which a heartbeat is sent."""
     headers_s: float = Field(10.0, ge=0.1, le=600)
-    """A new connection, or a request that has begun, whose headers are not whole for so long is closed."""
+    """How long a connection's headers may be incomplete, on a new connection or in a request that has begun; then it is
+    closed."""
     body_s: float = Field(60.0, ge=0.1, le=3600)
     """How long a request's body may take to arrive."""
     stall_s: float = Field(30.0, ge=1, le=600)
-    """A reader that takes nothing for so long is closed."""
+    """How long a reader may read nothing before its connection is closed."""
     drain_s: float = Field(10.0, ge=0, le=300)
-    """How long a web process that was told to stop lets its streams end."""
+    """How long a stopping web process lets its streams end."""
 
     @field_validator("host")
     @classmethod
@@ -187,20 +188,20 @@ class WebSettings(Settings):
         for origin in filter(None, (o.strip() for o in value.split(","))):
             parts = urlsplit(origin)
             if origin != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path):
-                raise ValueError(f"{origin!r} is no origin such as https://app.example")
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example")
         return value
 
     def check_exposure(self) -> None:
-        """``SettingsError`` if anybody on the network could use this Spool, and nobody said that they may."""
+        """Raise ``SettingsError`` if the network can reach this Spool without API keys or ``allow_anonymous``."""
         if self.allow_anonymous or self.owners_by_key() or is_loopback(self.host):
             return
         raise SettingsError(
-            f"SPOOL_HOST={self.host!r} lets the network in, and there are no SPOOL_API_KEYS: set them, "
-            "or listen on 127.0.0.1, or set SPOOL_ALLOW_ANONYMOUS=1 if everybody may use this Spool"
+            f"SPOOL_HOST={self.host!r} is reachable from the network without SPOOL_API_KEYS: set them, "
+            "or listen on 127.0.0.1, or set SPOOL_ALLOW_ANONYMOUS=1 to allow everybody"
         )
 
     def owner_limits(self, max_streams: int) -> OwnerLimits:
-        """What one owner may have. An owner who is the only one may have everything, but for what is set."""
+        """The limits of one owner. A sole owner may use everything, up to the limits that are set."""
         share = self.owner_share if len(set(self.owners_by_key().values())) > 1 else 1.0
         return OwnerLimits(
             queued=self.owner_max_queued or (max(1, int(self.max_queued * share)) if share < 1 else 0),
@@ -221,20 +222,20 @@ class WebSettings(Settings):
 
 
 class WorkerSettings(Settings):
-    """What a worker process reads."""
+    """The settings of a worker process."""
 
     worker_processes: int = Field(2, ge=1, le=64)
     worker_concurrency: int = Field(100, ge=1, le=10_000)
     """Jobs that one worker process runs at a time."""
     worker_drain_s: float = Field(10.0, ge=0, le=3600)
-    """How long a worker that was told to stop lets its jobs finish before it hands them back."""
+    """How long a stopping worker lets its jobs finish before it hands them back."""
 
 
 class RunSettings(WebSettings, WorkerSettings):
-    """What ``make run`` reads: everything."""
+    """The settings of ``make run``: all of them."""
 
     embedded_maxmemory: str = "50%"
-    """The embedded server's ``maxmemory``: a size, a part of the memory that this machine or container has, or 0."""
+    """The embedded server's ``maxmemory``: a size, a part of this machine's or container's memory, or 0."""
 
     @field_validator("embedded_maxmemory")
     @classmethod
@@ -244,39 +245,39 @@ class RunSettings(WebSettings, WorkerSettings):
 
 
 def parse_api_keys(value: SecretStr) -> dict[str, str]:
-    """``owner=secret,…`` as secret → owner. Raises ``ValueError`` that shows no secret."""
+    """Parse ``owner=secret,…`` into secret → owner. Raises ``ValueError`` without any secret in it."""
     owners: dict[str, str] = {}
     for number, pair in enumerate(filter(None, (p.strip() for p in value.get_secret_value().split(","))), 1):
         owner, equals, secret = pair.partition("=")
         if not equals or not owner or len(secret) < 8:
             raise ValueError(f"pair {number} is not owner=secret with a secret of at least 8 characters")
         if not all(" " <= character <= "~" for character in secret):
-            raise ValueError(f"pair {number}: a secret is ASCII letters, digits and signs, since a header carries it")
+            raise ValueError(f"pair {number}: a secret must be printable ASCII, because it is sent in a header")
         if not owner.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(owner) > 64:
-            raise ValueError(f"pair {number}: an owner is 1 to 64 letters, digits, '-', '_' or '.'")
+            raise ValueError(f"pair {number}: an owner must be 1 to 64 letters, digits, '-', '_' or '.'")
         if secret in owners:
-            raise ValueError(f"pair {number}: the same secret is there twice")
+            raise ValueError(f"pair {number}: duplicate secret")
         owners[secret] = owner
     return owners
 
 
 def known_variables() -> dict[str, str]:
-    """Every ``SPOOL_`` variable and its default, as the README's table shows it."""
+    """Every ``SPOOL_`` variable with its default, as in the README's table."""
     return {PREFIX + name.upper(): _shown(field.default) for name, field in RunSettings.model_fields.items()}
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
-    """A misspelt variable must not pass for an unset one."""
+    """Raise ``SettingsError`` for an unknown variable, so that a misspelt one does not pass for unset."""
     known = known_variables()
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known and name != FOR_TESTS:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{name} is no setting of Spool{hint}")
+            raise SettingsError(f"{name} is not a setting of Spool{hint}")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Whether only this machine can reach a server that listens on ``host``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -66,10 +66,10 @@ def test_unset_variable_arms_nothing() -> None:
         ("append.answered:1:block", "is not POINT:COUNT:ACTION"),
         ("append.answered:p=0.5:kill", "is not POINT:COUNT:ACTION"),
         ("append.answered:p=2:seed=1:kill", "is not POINT:COUNT:ACTION"),
-        ("append.answerd:1:kill", "no such point; there are submit.before"),
+        ("append.answerd:1:kill", "no such point; use one of submit.before"),
         ("apend.*:1:kill", "no such point"),
         ("append.ans*:1:kill", "is not POINT:COUNT:ACTION"),
-        ("claim.before:1:raise", "no answer of Redis can be lost there"),
+        ("claim.before:1:raise", "no answer of Redis to lose"),
     ],
 )
 def test_nonsense_is_refused(value: str, says: str) -> None:

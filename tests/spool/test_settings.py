@@ -109,7 +109,7 @@ def test_demo_can_be_switched_off_where_there_is_an_upstream() -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({}, "SPOOL_DEMO=0 leaves no model to ask: set SPOOL_UPSTREAM_URL"),
+        ({}, "SPOOL_DEMO=0 leaves no model: set SPOOL_UPSTREAM_URL"),
         ({"SPOOL_UPSTREAM_URL": "http://x/v1", "SPOOL_DEFAULT_MODEL": "demo"}, "SPOOL_DEFAULT_MODEL='demo'"),
     ],
 )
