@@ -21,9 +21,9 @@ from spool.run.temporary_files import temporary_directory
 from spool.settings import RunSettings, WebSettings, WorkerSettings
 
 _AFTER_A_KILL_S = 10.0
-"""How long to wait for the port if the last ``spool run`` was killed: its web is just going away."""
+"""How long to wait for the port if the last ``spool run`` was killed, because its web is still exiting."""
 _HANDOVER_S = 2.0
-"""The same for a single web, whose predecessor may be just going away."""
+"""The same for a single web, whose predecessor may still be exiting."""
 
 
 @click.group()
@@ -37,7 +37,7 @@ def run() -> None:
     """Run everything: web, workers and, unless SPOOL_REDIS_URL is set, a Redis server of its own."""
     settings = RunSettings.read()
     settings.check_exposure()
-    settings.static_models()  # a broken models file should show now, not in five places
+    settings.static_models()  # report an invalid models file here, once, not in every program
     temporary_directory()
     if settings.redis_url.get_secret_value():
         sys.exit(_supervise(settings, None))
@@ -60,7 +60,7 @@ def _supervise(settings: RunSettings, server: EmbeddedServer | None) -> int:
 
 @spool.command()
 def web() -> None:
-    """Run one web alone (gunicorn), for the Redis of SPOOL_REDIS_URL."""
+    """Run only a web (gunicorn), for the Redis of SPOOL_REDIS_URL."""
     settings = WebSettings.read()
     settings.check_exposure()
     env = programs.environment(settings, programs.redis_url_of(settings))
@@ -71,7 +71,7 @@ def web() -> None:
 
 @spool.command()
 def worker() -> None:
-    """Run one worker process alone (celery), for the Redis of SPOOL_REDIS_URL."""
+    """Run only one worker process (celery), for the Redis of SPOOL_REDIS_URL."""
     settings = WorkerSettings.read()
     env = programs.environment(settings, programs.redis_url_of(settings))
     _become(programs.worker_argv(settings), env)

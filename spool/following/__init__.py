@@ -1,1 +1,1 @@
-"""Following logs: the one place of a process that waits for entries, and what its readers share. It knows no HTTP."""
+"""Following logs: the only part of a process that waits for entries, shared by all its readers. It knows no HTTP."""

@@ -1,7 +1,7 @@
-"""The doorbell: one pub/sub connection for all channels that a process listens on.
+"""The doorbell: one pub/sub connection for all channels of a process.
 
-It may miss a ring: while it reconnects, messages are gone. Whoever listens therefore counts on ``confirmed``, which
-comes after every (re)connect for each channel, and reads the stream then.
+It may miss messages: those published during a reconnect are lost. So ``confirmed`` is called for each channel after
+every (re)connect, and the listener then reads the stream.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Doorbell:
-    """Listens on channels. ``channels`` lists all of them, for each reconnect; ``rung`` gets a channel and a message,
-    ``confirmed`` a channel that is listened on from now. ``quiet`` is called after all of those that came together."""
+    """Listens on channels. ``channels`` lists all of them, for each reconnect. ``rung`` gets a channel and a message,
+    ``confirmed`` a channel whose subscription is now active. ``quiet`` is called after each batch of messages."""
 
     def __init__(
         self,
@@ -49,24 +49,24 @@ class Doorbell:
         self._heard_at = float("-inf")
 
     def start(self) -> list[Greenlet[..., None]]:
-        """Begin: one greenlet reads, one writes, for the life of the process."""
+        """Start two greenlets for the life of the process: one reads, one writes."""
         return [spawn_forever(self._listen), spawn_forever(self._write)]
 
     def close(self) -> None:
-        """Drop the connection; while it is started, it comes back."""
+        """Close the connection; a started doorbell reconnects."""
         if self._subscription is not None:
             self._subscription.close()
 
     def listen(self, channel: bytes) -> None:
-        """Listen on one more channel."""
+        """Subscribe to a channel."""
         self._send("SUBSCRIBE", channel)
 
     def ignore(self, channel: bytes) -> None:
-        """Listen on it no more."""
+        """Unsubscribe from a channel."""
         self._send("UNSUBSCRIBE", channel)
 
     def check(self, now: float) -> None:
-        """Ask a silent connection whether it is alive, and drop one that does not answer. To be called now and then."""
+        """Ping a silent connection, and close one that does not answer. Call it regularly."""
         silent_s = now - self._heard_at
         if self._subscription is None or silent_s < _SILENCE_S:
             return
@@ -76,7 +76,7 @@ class Doorbell:
             self._send("PING", b"spool")
 
     def _listen(self) -> None:
-        failures, outage = 0, Outage(log, "doorbell", "streams are read again now and then")
+        failures, outage = 0, Outage(log, "doorbell", "logs are polled instead")
         while True:
             subscription = None
             try:
@@ -115,14 +115,14 @@ class Doorbell:
         self._has_outbox.set()
 
     def _write(self) -> None:
-        """Sends what gathered, so that a thousand attaches are a few commands."""
+        """Send the queued commands in batches, so that a thousand attaches need few commands."""
         while True:
             self._has_outbox.wait()
             self._has_outbox.clear()
             outbox, self._outbox = self._outbox, []
             subscription = self._subscription
             if subscription is None:
-                # Whoever connects next listens on all channels.
+                # The next connect subscribes to all channels.
                 continue
             try:
                 for command, channels in _runs(outbox):
@@ -132,7 +132,7 @@ class Doorbell:
 
 
 def _runs(outbox: list[tuple[str, bytes]]) -> list[tuple[str, list[bytes]]]:
-    """Neighbours of the same command joined, in order, at most ``_AT_ONCE`` channels in one."""
+    """Join adjacent commands of the same kind, in order, with at most ``_AT_ONCE`` channels each."""
     runs: list[tuple[str, list[bytes]]] = []
     for command, channel in outbox:
         if runs and runs[-1][0] == command and command != "PING" and len(runs[-1][1]) < _AT_ONCE:

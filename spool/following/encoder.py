@@ -1,4 +1,4 @@
-"""A transport's format, as the parts that share encoded entries see it."""
+"""The interface of a transport's format, for the caches of encoded entries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Protocol
 
 
 class Encoder(Protocol):
-    """Turns an encoded entry into a transport's bytes. One object per format, so that it can be a cache's key."""
+    """Encodes a stored entry into a transport's bytes. There is one object per format, which is the key in caches."""
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:
-        """The bytes of one entry on this transport, complete in themselves."""
+        """The complete bytes of one entry on this transport."""
         ...

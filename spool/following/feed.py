@@ -1,4 +1,4 @@
-"""A feed: one log that has readers in this process. A short tail of what came last, encoded once per format."""
+"""A feed: one log with readers in this process. It keeps a short tail of the last entries, encoded once per format."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _KEEP = 32
 _TRIM_AT = 128
 _MOST = 1024
 TAIL_BYTES = 1024 * 1024
-"""Of entries in one tail; one that is larger goes to its readers from the stream alone."""
+"""Limit for the entries of one tail; readers get a larger entry only from the stream."""
 TAILS_BYTES = 64 * 1024 * 1024
-"""Of entries in the tails of all feeds of a process."""
+"""Limit for the entries in the tails of all feeds of a process."""
 
 
 class FeedReader(Protocol):
-    """What a feed knows of one of its readers."""
+    """A reader, as its feed uses it."""
 
     cursor: int
     feed: Feed
 
     def wake(self) -> None:
-        """Look: something changed."""
+        """Notify the reader of a change."""
         ...
 
 
@@ -55,14 +55,14 @@ class Feed:
         """Bytes in ``tail``."""
         self.ended = ended
         self.gone = False
-        """The job itself is no longer there: expired, deleted, or Redis lost it."""
+        """The job no longer exists: expired, deleted, or lost by Redis."""
         self.ready = ended
-        """The subscription is confirmed and the stream was read after it: the seam is closed."""
+        """The subscription is confirmed and the stream was read after it: no entry can be missed."""
         self.watched = False
-        """The job is to be cancelled when nobody reads it."""
+        """The job is cancelled when it has no reader."""
         self.heard_at = float("-inf")
         self.is_heard = False
-        """Something came since ``heard_at``."""
+        """A message arrived since ``heard_at``."""
         self.left_at = float("-inf")
         self.readers: set[FeedReader] = set()
         self._frames: dict[Encoder, list[bytes]] = {}
@@ -73,8 +73,8 @@ class Feed:
         return self.base + len(self.tail)
 
     def add(self, first: int, entries: Sequence[bytes]) -> bool:
-        """Take entries with ids from ``first``; those seen before are dropped. False, and nothing taken, if some
-        before ``first`` are missing: then the stream has to be read."""
+        """Add entries with ids from ``first``; known ones are dropped. Returns False and adds nothing if entries before
+        ``first`` are missing: then the stream must be read."""
         skip = self.last + 1 - first
         if skip < 0:
             return False
@@ -88,17 +88,17 @@ class Feed:
         return True
 
     def jump(self, before: int) -> None:
-        """The log goes on behind a hole: the next entry has the id ``before + 1``. Readers that are behind read
-        the stream, and find the hole themselves."""
+        """Continue after a gap: the next entry has the id ``before + 1``. Readers that are behind read the stream and
+        detect the gap themselves."""
         self.base, self.tail, self.size = before, [], 0
         self._frames.clear()
 
     def forget_tail(self) -> None:
-        """Keep nothing of what was seen: readers that are behind read the stream."""
+        """Drop the tail; readers that are behind read the stream."""
         self.jump(self.last)
 
     def encoded(self, encoder: Encoder, after: int) -> bytes:
-        """Everything after ``after`` (within the tail) in the encoder's format, each entry encoded once."""
+        """All entries after ``after`` (within the tail) in the encoder's format. Each entry is encoded once."""
         frames, tail = self._frames.get(encoder), self.tail
         if frames is None:
             frames = self._frames[encoder] = []
@@ -109,17 +109,17 @@ class Feed:
         return frames[-1] if start == len(frames) - 1 else b"".join(frames[start:])
 
     def wake(self) -> None:
-        """Something changed: every reader looks. One that looks may leave at once."""
+        """Notify every reader of a change. A notified reader may leave during the loop."""
         for reader in tuple(self.readers):
             reader.wake()
 
     def _trim(self) -> None:
-        # What every reader has goes; one that is far behind reads the stream instead of holding the tail.
+        # Drop the entries that every reader has. A reader far behind reads the stream, so it does not keep the tail.
         slowest = min((reader.cursor for reader in self.readers), default=self.last)
         drop = max(min(slowest - self.base, len(self.tail) - _KEEP), len(self.tail) - _MOST, 0)
         self.size -= sum(map(len, self.tail[:drop]))
         if self.size > TAIL_BYTES:
-            # Down to half, so that not each entry costs a trim.
+            # Trim to half the limit, so that not every entry costs a trim.
             while self.size > TAIL_BYTES // 2:
                 self.size -= len(self.tail[drop])
                 drop += 1
@@ -130,7 +130,7 @@ class Feed:
 
 
 def bound_tails(feeds: Collection[Feed], limit: int = TAILS_BYTES) -> None:
-    """Empty the largest tails until all together have at most ``limit`` bytes. To be called now and then."""
+    """Drop the largest tails until the total is at most ``limit`` bytes. Call it regularly."""
     total = sum([feed.size for feed in feeds])
     if total <= limit:
         return

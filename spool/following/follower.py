@@ -1,9 +1,9 @@
-"""The follower: the one place of a web process that waits on Redis, for all its readers together.
+"""The follower: the only part of a web process that waits on Redis, for all its readers.
 
-One connection is subscribed to the channels of the logs that have readers here. The channel is a doorbell: what
-counts is the stream, which is read once the subscription is confirmed, after a reconnect, when ids are missing, and
-now and then while a log is quiet. So losing pub/sub costs latency and never an entry. How many connections it needs
-does not depend on how many readers there are.
+One connection is subscribed to the channels of all logs with readers here. A channel is only a doorbell; the stream is
+the source of truth. It is read once the subscription is confirmed, after a reconnect, when ids are missing, and
+regularly while a log is quiet. So a lost message costs latency, but no entry. The number of connections does not depend
+on the number of readers.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from spool.redis.link import RedisLink
 log = logging.getLogger("spool.follower")
 
 RECHECK_S = 5.0
-"""A log that was quiet for so long is read again, in case the doorbell was lost."""
+"""Interval at which a quiet log is read again, in case a message was lost."""
 LINGER_S = 6.0
-"""How long a feed outlives its last reader; longer than the time between two ``ReaderLeases.renew``."""
+"""How long a feed outlives its last reader; longer than the interval of ``ReaderLeases.renew``."""
 _REFILLS_AT_ONCE = 64
 _WOKEN_AT_ONCE = 250
 
 
 class Follower:
-    """Follows logs for the readers of one process. ``tick_s`` is how often idle readers are woken to look around."""
+    """Follows logs for the readers of one process. ``tick_s`` is the interval at which due idle readers are woken."""
 
     def __init__(self, link: RedisLink, *, tick_s: float = 0.5) -> None:
         self._link = link
@@ -58,7 +58,7 @@ class Follower:
         self.readers: set[Reader] = set()
 
     def start(self) -> None:
-        """Begin to follow: four greenlets, for the life of the process."""
+        """Start four greenlets for the life of the process."""
         self._greenlets = [*self._doorbell.start(), spawn_forever(self._refill), spawn_forever(self._tick)]
 
     def stop(self) -> None:
@@ -67,10 +67,12 @@ class Follower:
         self._doorbell.close()
 
     def attach(self, job: Job, after: int, *, follow: bool = True, patient: bool = False) -> Reader:
-        """A reader of the job's log from ``after`` on. ``job`` as it was looked up before: the log is followed
-        from its ``last_entry``, so that nothing falls between. Without ``follow`` the reader sees what there was
-        then, and waits for nothing. A ``patient`` one stays to the end of a drain: its client cannot easily go on
-        elsewhere."""
+        """Create a reader of the job's log after the id ``after``.
+
+        The log is followed from the ``last_entry`` of ``job``, which was looked up before, so that no entry is missed.
+        Without ``follow`` the reader gets the entries up to then and does not wait. A ``patient`` reader stays to the
+        end of a drain, because its client cannot easily continue on another instance.
+        """
         feed = self._feed_of(job) if follow and not job.ended else Feed(job.id, job.last_entry, ended=job.ended)
         reader = Reader(self, self._pages, feed, after, patient=patient)
         reader.leave_at = self._leave_by(reader)
@@ -79,15 +81,18 @@ class Follower:
         return reader
 
     def leave(self, reader: Reader) -> None:
-        """The reader reads no more. The feed lingers, in case it comes back."""
+        """Detach the reader. Its feed lingers, in case the reader comes back."""
         self.readers.discard(reader)
         reader.feed.readers.discard(reader)
         reader.feed.left_at = time.monotonic()
 
     def read_again(self, feed: Feed, after: int) -> list[Row] | None:
-        """What is behind ``after`` where a reader found nothing. None if Redis has lost the end of this log: that is
-        no gap, it comes again, and the feed goes on from what there is. Raises ``StoreUnavailable``, also where the
-        feed would not hear of it."""
+        """Read the entries after ``after`` again, where a reader found none.
+
+        Returns None if Redis has lost the end of this log. That is no gap, because the worker resends it; the feed then
+        continues from the last stored entry. Raises ``StoreUnavailable``, also if the feed is no longer followed and
+        would miss the resent entries.
+        """
         shard = shard_of(feed.job_id) or 0
         commands = [("HGET", job_key(shard, feed.job_id), "last"), range_command(feed.job_id, after, PAGE)]
         last, reply = self._link.pipeline(commands)
@@ -95,18 +100,18 @@ class Follower:
             rows = rows_of(reply)
             return None if not rows and after >= feed.base else rows
         if self._feeds.get(log_key(shard, feed.job_id).encode()) is not feed:
-            raise StoreUnavailable("Redis lost the end of this log; it is sent again")
+            raise StoreUnavailable("Redis lost the end of this log; its worker resends it")
         self._rewind(feed, int(last))
         return None
 
     def drain(self, spread_s: float) -> None:
-        """Ask every reader to leave, spread over ``spread_s`` so that they do not come back all at once."""
+        """Ask every reader to leave, spread over ``spread_s`` so that they do not all reconnect at once."""
         self._draining_until = time.monotonic() + spread_s
         for reader in self.readers:
             reader.leave_at = self._leave_by(reader)
 
     def _leave_by(self, reader: Reader) -> float:
-        """When a reader should leave: never, or at a random moment of the draining."""
+        """When a reader should leave: never, or at a random time within the drain."""
         if self._draining_until is None:
             return float("inf")
         if reader.patient:
@@ -119,13 +124,13 @@ class Follower:
         before = self._feeds.get(channel)
         if before is not None and not before.ended and not before.gone:
             return before
-        # An end that this process has seen and the record does not show may be one that Redis has lost. And a job that
-        # was looked up is there again.
+        # If this process has seen an end that the record lacks, Redis may have lost that end. And a job that was
+        # looked up exists again.
         feed = self._feeds[channel] = Feed(job.id, job.last_entry)
         feed.watched = job.on_disconnect is OnDisconnect.CANCEL
         feed.heard_at = time.monotonic()
         if before is not None:
-            # Whoever had not taken that end yet must hear of the one that comes.
+            # Readers that did not take the old end yet must get the new one.
             self._stale.pop(before, None)
             feed.readers = before.readers
             for reader in feed.readers:
@@ -144,18 +149,18 @@ class Follower:
         if feed.ready and not feed.gone and feed.add(int(first), entries):
             self._rung_feeds[feed] = None
         else:
-            # Not read since the channel was confirmed, given up too early, or ids are missing: the stream tells.
+            # Not read since the subscription, marked gone too early, or ids are missing: read the stream.
             self._mark_stale(feed)
 
     def _wake_rung(self) -> None:
-        """Readers are woken once for all that came together, and get it in one piece."""
+        """Wake each reader once per batch of messages, so that it gets the entries in one piece."""
         rung, self._rung_feeds = self._rung_feeds, {}
         woken = 0
         for feed in rung:
             feed.wake()
             woken += len(feed.readers)
             if woken >= _WOKEN_AT_ONCE:
-                # Others shall not wait until thousands of readers have been sent a token.
+                # Yield, so that others do not wait until thousands of readers have been sent a token.
                 gevent.sleep(0)
                 woken = 0
 
@@ -189,20 +194,20 @@ class Follower:
         commands: list[tuple[object, ...]] = []
         known = [feed.last for feed in feeds]
         for feed in feeds:
-            # The state first: a job that had ended then has its terminal entry in what is read after.
+            # The status first: if the job had ended then, the entries read after it include the terminal entry.
             commands.append(("HMGET", job_key(shard_of(feed.job_id) or 0, feed.job_id), "status", "last"))
             commands.append(range_command(feed.job_id, feed.last, PAGE))
         replies = self._link.pipeline_each(commands)
         for feed, last, record, rows in zip(feeds, known, replies[::2], replies[1::2], strict=True):
-            status, said = _value(record, feed) or (None, None)
-            now_last = _number(said)
+            status, raw_last = _value(record, feed) or (None, None)
+            now_last = _number(raw_last)
             if now_last is not None and now_last < last:
                 self._rewind(feed, now_last)
             self._refilled(feed, status, _value(rows, feed) or [])
 
     def _rewind(self, feed: Feed, last: int) -> None:
-        # Redis lost what it had last. It comes again under the same ids, or behind a jump: readers who have it wait,
-        # others must not be told that it is missing. Some of it may have rung already.
+        # Redis lost the last entries. The worker resends them under the same ids, or the log continues after a jump.
+        # Readers that have them wait; others must not get a gap. Some of the resent entries may have rung already.
         feed.jump(last)
         feed.ended = False
         self._mark_stale(feed)
@@ -213,7 +218,7 @@ class Follower:
                 feed.jump(entry_id - 1)
                 feed.add(entry_id, [raw])
         over = status is None or status.decode(errors="replace") in ENDED
-        # Forgotten, or ended and without an end that could still be read: nothing more will come.
+        # The job is forgotten, or it ended and its terminal entry is unreadable: no more entries will come.
         feed.gone = over and not feed.ended and not reply
         if len(reply) == PAGE:
             self._mark_stale(feed)
@@ -225,7 +230,7 @@ class Follower:
     # Time.
 
     def _tick(self) -> None:
-        """One timer for all readers and feeds of the process."""
+        """Run the one timer for all readers and feeds of the process."""
         while True:
             gevent.sleep(self._tick_s)
             now = time.monotonic()
@@ -245,7 +250,7 @@ class Follower:
             self._stale.pop(feed, None)
             self._doorbell.ignore(channel)
         elif feed.is_heard:
-            # A flag and not the time: a token costs no look at the clock.
+            # A flag instead of a time, so that a token costs no clock call.
             feed.is_heard = False
             feed.heard_at = now
         elif now - feed.heard_at > RECHECK_S and not feed.ended:
@@ -254,16 +259,16 @@ class Follower:
 
 
 def _number(raw: bytes | None) -> int | None:
-    """An id as the record has it; None where it has none, or something else."""
+    """An id from the record; None if it is missing or not a number."""
     return int(raw) if raw is not None and raw.isdigit() else None
 
 
 def _value(reply: Any, feed: Feed) -> Any:
-    """A reply that can be used; None where something else stands in the key's place. Raises ``StoreUnavailable`` for
-    all other refusals, which say nothing about this log: a replica without its primary, a script that runs for long."""
+    """A usable reply; None if the key holds another type. Raises ``StoreUnavailable`` for all other errors, which are
+    unrelated to this log: a replica without its primary, a long-running script."""
     if not isinstance(reply, Exception):
         return reply
     if not str(reply).startswith("WRONGTYPE"):
         raise StoreUnavailable(str(reply)) from reply
-    log.error("log of %s cannot be read: %s", feed.job_id, reply)
+    log.error("cannot read the log of job %s: %s", feed.job_id, reply)
     return None

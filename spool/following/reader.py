@@ -1,7 +1,7 @@
-"""A reader: one client reading one log. It asks two questions: what has gathered, and is there anything new.
+"""A reader: one client that reads one log. It takes the available entries, and waits for new ones.
 
-The ids alone decide what comes next, so that the seam between replay and live needs no care: what the feed's tail
-has comes from there, what it has not comes from the stream.
+The ids alone decide which entry is next, so the transition from replay to live needs no extra care: entries come from
+the feed's tail if it has them, otherwise from the stream.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from spool.jobs.log import PAGE, Gap, Row, Run, gap_before
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What has gathered: a ``gap`` if entries before it are missing, ``data`` encoded, up to entry ``last``.
-    ``ended``: nothing comes after it."""
+    """The available entries: a ``gap`` if entries before them are missing, the encoded ``data``, up to entry ``last``.
+    ``ended``: no entry follows."""
 
     data: bytes
     last: int
@@ -32,12 +32,12 @@ class Batch:
 
     @property
     def gone(self) -> bool:
-        """The log is over without a terminal entry that could still be read."""
+        """Whether the log is over without a readable terminal entry."""
         return self.ended and self.gap is not None and self.gap.earliest is None
 
 
 class _Rows:
-    """The format of those who want ids and entries rather than bytes."""
+    """The format for consumers of ids and entries instead of bytes."""
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the protocol's shape
         return raw + b"\n"
@@ -47,19 +47,19 @@ ROWS = _Rows()
 
 
 class Source(Protocol):
-    """Where a reader's feed comes from: the follower."""
+    """The follower, as its readers use it."""
 
     def leave(self, reader: Reader) -> None:
-        """The reader is gone."""
+        """Detach the reader."""
         ...
 
     def read_again(self, feed: Feed, after: int) -> list[Row] | None:
-        """What the stream has behind ``after``; None if Redis has lost the end of the log, which will come again."""
+        """The stream's entries after ``after``; None if Redis has lost the end of the log, which is resent."""
         ...
 
 
 class Reader:
-    """Reads one log from ``cursor`` on. Used as a context manager, so that its feed knows when it leaves."""
+    """Reads one log after ``cursor``. Use it as a context manager, so that it detaches from its feed."""
 
     __slots__ = (
         "_count",
@@ -84,10 +84,10 @@ class Reader:
         self.patient = patient
         self.tick_at = float("inf")
         self.leave_at = float("inf")
-        """When this process wants the reader to go elsewhere (monotonic)."""
+        """When the reader must leave this draining process (monotonic)."""
         self.on_wake: Callable[[], bool] | None = None
-        """Asked first when something is new: True if it has dealt with it, and no ``wait`` needs to end. It must not
-        raise and not block."""
+        """Called first on a change. True means that it handled the change, and no ``wait`` needs to end. It must
+        neither raise nor block."""
 
     def __enter__(self) -> Self:
         return self
@@ -97,12 +97,12 @@ class Reader:
 
     @property
     def must_leave(self) -> bool:
-        """This process is draining and it is this reader's turn."""
+        """Whether this process is draining and this reader's time to leave has come."""
         return time.monotonic() >= self.leave_at
 
     def take_live(self, encoder: Encoder) -> bytes | None:
-        """What has gathered where that is in memory, encoded, without waiting for Redis; else None, and the cursor has
-        not moved."""
+        """The encoded entries since the cursor if they are in memory; never waits for Redis. Otherwise None, and the
+        cursor stays."""
         feed = self.feed
         cursor, last = self.cursor, feed.last
         if cursor < feed.base or cursor >= last or not feed.ready:
@@ -111,7 +111,7 @@ class Reader:
         return feed.encoded(encoder, cursor)
 
     def take(self, encoder: Encoder) -> Batch | None:
-        """What has gathered since the cursor, encoded, or None. Moves the cursor. Raises ``StoreUnavailable``."""
+        """The encoded entries since the cursor, or None. Moves the cursor. Raises ``StoreUnavailable``."""
         feed = self.feed
         if self.cursor < feed.base:
             return self._replay(encoder)
@@ -136,20 +136,22 @@ class Reader:
 
     @property
     def is_behind(self) -> bool:
-        """Whether what comes next has to be read from Redis."""
+        """Whether the next entries must be read from Redis."""
         return self.cursor < self.feed.base
 
     def run_ahead(self) -> Run | None:
-        """The next page, where it has to be read from Redis and is one run of text. The cursor stays: set it to
-        ``last`` to take the run. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
+        """The next page, if it must be read from Redis and is one run of text; else None. The cursor stays: set it to
+        the run's ``last`` to take it. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
         if not self.is_behind:
             return None
         return self._pages.run(self.feed.job_id, self.cursor, self._count)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for something new, at most ``seconds``. True if there is; False on an idle tick, when whoever reads
-        checks its client, its deadline and ``must_leave``. None as ``seconds``: until the follower's own tick,
-        which costs no timer."""
+        """Wait for new entries, at most ``seconds``; None waits until the follower's tick, which costs no timer.
+
+        Returns True if there are any. Returns False on an idle tick, at which the caller checks its client, its
+        deadline and ``must_leave``.
+        """
         if self.has_news():
             return True
         event = self._waited_on()
@@ -158,18 +160,18 @@ class Reader:
         return self.has_news()
 
     def wake(self) -> None:
-        """Make ``wait`` return: news, a tick, or the client left."""
+        """Make ``wait`` return, because of new entries, a tick, or a client that left."""
         if self.on_wake is None or not self.on_wake():
             self._waited_on().set()
 
     def _waited_on(self) -> Event:
-        # Made when it is needed: thousands of idle readers have none.
+        # Created on demand: thousands of idle readers have none.
         if self._event is None:
             self._event = Event()
         return self._event
 
     def has_news(self) -> bool:
-        """Whether ``take`` may find something."""
+        """Whether ``take`` may return entries or the end."""
         feed = self.feed
         if self.cursor < feed.last:
             return feed.ready or self.cursor < feed.base
@@ -178,15 +180,15 @@ class Reader:
     def _replay(self, encoder: Encoder) -> Batch | None:
         page = self._pages.read(self.feed.job_id, self.cursor, self._count)
         if not page.rows:
-            found = self._follower.read_again(self.feed, self.cursor)
-            if found is None:
+            rows = self._follower.read_again(self.feed, self.cursor)
+            if rows is None:
                 return None
-            page = Page(found)
-        # What is large is read in smaller steps, for a while.
+            page = Page(rows)
+        # After a full page, read smaller pages for a while.
         self._count = len(page.rows) if page.full else min(PAGE, 2 * self._count)
         gap = gap_before(page.rows, self.cursor, self.feed.last)
         if not page.rows:
-            # Nothing is left of it: on with what this process still has, if anything.
+            # The stream has none of these entries: continue with the tail in this process, if any.
             has_tail = bool(self.feed.tail)
             earliest = self.feed.base + 1 if has_tail else None
             gap = Gap(self.cursor + 1, earliest, self.feed.last if has_tail else None, self.feed.base)
@@ -203,7 +205,7 @@ class Reader:
             return None
         if self.cursor == feed.last:
             return Batch(b"", self.cursor, ended=True)
-        # Ahead of a log that has ended: what it wants will never be, so it gets the end.
+        # The cursor is beyond the end of an ended log: the requested entry will never exist, so return the end.
         requested, self.cursor = self.cursor + 1, feed.last - 1
         page = self._pages.read(feed.job_id, self.cursor, 1)
         self.cursor = feed.last

@@ -1,5 +1,8 @@
-"""Jobs that are to end with their last reader: each process says now and then which of them are read here. The keeper
-cancels those that nobody has named in time, so readers count over all instances."""
+"""Reader leases, for jobs that are cancelled when their last reader leaves.
+
+Each process regularly renews the leases of the jobs that are read here. The keeper cancels jobs whose lease expired, so
+readers on all instances count.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +19,27 @@ from spool.redis.link import RedisLink
 log = logging.getLogger("spool.watches")
 
 WATCH_GRACE_S = 15.0
-"""How long a job that is to end with its last reader goes on after it left."""
+"""How long such a job continues after its last reader left."""
 
 
 class ReaderLeases:
-    """What one process says."""
+    """The leases that one process renews."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._next_at = float("-inf")
         self._renewed_at = float("-inf")
-        self._outage = Outage(log, "watches", "jobs that end with their last reader may end although they are read")
+        self._outage = Outage(log, "watches", "jobs with on_disconnect=cancel may be cancelled although they are read")
 
     def renew(self, now: float, feeds: Iterable[Feed]) -> None:
-        """Name the jobs that have a reader, if it is time (monotonic ``now``)."""
+        """Renew the leases of jobs with a reader, if that is due at ``now`` (monotonic)."""
         if now < self._next_at:
             return
         self._next_at = now + WATCH_GRACE_S / 3
         since, self._renewed_at = self._renewed_at, now
         watched: dict[int, list[str]] = {}
         for feed in feeds:
-            # A poller counts that was here since the last time, if not at this very moment.
+            # A poller counts if it was here since the last renewal, even if it is absent now.
             if feed.watched and (feed.readers or feed.left_at >= since):
                 watched.setdefault(shard_of(feed.job_id) or 0, []).append(feed.job_id)
         for shard, job_ids in watched.items():

@@ -1,8 +1,8 @@
-"""Pages of logs as replays read them: what many readers want at the same moment is read and encoded once.
+"""The replay cache: pages of logs that many readers request at the same time are read and encoded once.
 
-Readers come back in crowds, after a web process or a connection of many was lost, and mostly to the same logs. A page
-is kept for a moment; whoever asks while it is being read waits for that. A reader that gets such a page is where it
-would be if it had come a moment earlier.
+After the loss of a web process or a proxy, many readers reconnect at once, mostly to the same logs. A page is kept for
+``_KEPT_S``, and reads are single-flight: concurrent requests for a page wait for one read. A cached page only makes a
+reader see the log as of a moment earlier.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _KEPT_S = 1.0
 _KEPT_BYTES = 16 * 1024 * 1024
 _RUN_CHARACTERS = 8 * 1024 * 1024
 _RUNS = 20_000
-"""Of text in runs that are kept, and of runs: of 500 entries each, if a log is long."""
+"""Limits for the text in cached runs, and for their number; in a long log a run has 500 entries."""
 _AT_ONCE = 16
-"""Pages that are read at a time: whoever comes after waits for the others here, and not for an answer of Redis's, which
-would count as its silence."""
+"""Concurrent page reads. Further reads wait here and not for Redis, where the wait would count as its silence."""
 _PAGE_BYTES = 256 * 1024
-"""Of entries in one page, unless one alone is larger: it is held in memory while a slow client takes it."""
+"""Limit for the entries in one page, unless a single entry is larger: a page stays in memory while a slow client reads
+it."""
 
 
 class Page:
-    """Entries without a hole between them. ``full``: more of them would have been too many bytes for one page."""
+    """Entries without a gap between them. ``full``: the page was cut at the limit of bytes."""
 
     __slots__ = ("_encoded", "full", "read_at", "rows", "size")
 
@@ -42,11 +42,11 @@ class Page:
         self.rows, self.size = _bounded(whole)
         self.full = len(self.rows) < len(whole)
         self.read_at = read_at
-        """When it was read, on the clock of the ``ReplayCache`` that keeps it."""
+        """When it was read, on the ``ReplayCache``'s clock."""
         self._encoded: dict[Encoder, bytes] = {}
 
     def encoded(self, encoder: Encoder) -> bytes:
-        """All of it in the encoder's format."""
+        """The whole page in the encoder's format."""
         data = self._encoded.get(encoder)
         if data is None:
             data = self._encoded[encoder] = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in self.rows])
@@ -54,7 +54,7 @@ class Page:
 
 
 class ReplayCache:
-    """The pages that this process has read in the last moment."""
+    """The pages that this process has read recently."""
 
     def __init__(self, link: RedisLink, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -79,20 +79,20 @@ class ReplayCache:
                 page = Page(read(self._link, job_id, after, count), self._clock())
         except BaseException as exc:
             del self._kept[key]
-            # Whoever waited for a greenlet that is killed comes again, as after any passing trouble.
-            reading.set_exception(exc if isinstance(exc, StoreUnavailable) else StoreUnavailable("the read broke off"))
+            # If this greenlet is killed, the callers that wait for its read retry, as after any temporary error.
+            reading.set_exception(exc if isinstance(exc, StoreUnavailable) else StoreUnavailable("read interrupted"))
             raise
         reading.set(page)
         self._bytes += page.size
         if not page.rows:
-            # More may come at any time, and the next one to ask wants to know.
+            # Not cached: entries may arrive at any time.
             self._forget(key)
         self._make_room()
         return page
 
     def run(self, job_id: str, after: int, count: int) -> Run | None:
-        """The entries after ``after`` as one run of text, where those of the next page are one and none is missing.
-        Entries never change, so runs are kept longer than pages. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
+        """The next page after ``after`` as one run of text; None if it is not one, or if an entry is missing. Entries
+        never change, so runs are kept longer than pages. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
         key = (job_id, after)
         kept = self._runs.get(key)
         if kept is not None:
@@ -111,7 +111,7 @@ class ReplayCache:
         return run
 
     def drop_old(self) -> None:
-        """Forget what nobody may be given any more. To be called now and then."""
+        """Drop the pages that are too old to use. Call it regularly."""
         for key, kept in list(self._kept.items()):
             if kept.ready() and self._is_old(kept):
                 self._forget(key)
@@ -149,7 +149,7 @@ def _bounded(rows: list[Row]) -> tuple[list[Row], int]:
 
 
 def _contiguous(rows: list[Row]) -> list[Row]:
-    """The rows up to the first hole among them; what is behind it comes next, with its gap."""
+    """The rows up to the first gap; the next page has the rows after it, with the gap."""
     if not rows or rows[-1][0] - rows[0][0] == len(rows) - 1:
         return rows
     end = next(i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0] + 1)

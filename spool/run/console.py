@@ -1,4 +1,4 @@
-"""The supervisor's output: every program's lines, whole and with its name in front."""
+"""The supervisor's output: complete lines of every program, prefixed with its name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 _COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
-"""ANSI foregrounds, one per name in the order of ``names``; none that means good or bad by itself."""
+"""ANSI foregrounds, one per name in the order of ``names``; a colour has no meaning."""
 
 
 class Console:
-    """Writes lines such as ``web     | …``. Output that nobody reads any more is dropped: Spool goes on."""
+    """Writes lines such as ``web     | …``. If its output is closed, lines are dropped and Spool continues."""
 
     def __init__(self, out: BinaryIO, names: Iterable[str], *, colour: bool) -> None:
         names = list(dict.fromkeys(names))
@@ -36,12 +36,12 @@ class Console:
             self._out = None
 
     def say(self, name: str, text: str) -> None:
-        """Write our own words under ``name``."""
+        """Write the supervisor's own text under ``name``."""
         self.write(name, [line.encode() for line in text.splitlines()])
 
 
 def wants_colour(out: BinaryIO, environ: Mapping[str, str]) -> bool:
-    """Colour only on a terminal, and not where NO_COLOR is set (no-color.org)."""
+    """Whether to use colour: only on a terminal, and not if NO_COLOR is set (no-color.org)."""
     return out.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 

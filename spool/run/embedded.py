@@ -1,11 +1,11 @@
-"""The embedded server: a Valkey or Redis of Spool's own, on a Unix socket in the data directory.
+"""The embedded server: a Valkey or Redis that Spool runs itself, on a Unix socket in the data directory.
 
     <data dir>/lock          held by the one ``spool run`` that owns the directory; names its process
     <data dir>/redis/        the server's directory: append-only files, server.pid, server.version
-    <data dir>/redis.sock    where it listens (or in a private temporary directory, see ``socket_path``)
+    <data dir>/redis.sock    its socket (or in a private temporary directory, see ``socket_path``)
 
-It listens on no port, so nothing but this user's processes can reach it. ``EmbeddedServer`` knows how to
-start it and when it is there; the supervisor runs it.
+It listens on no port, so only this user's processes can reach it. ``EmbeddedServer`` provides its command and its
+readiness check; the supervisor runs it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from spool.run.server_binary import ServerBinary, find_server, remember
 from spool.run.temporary_files import temporary_directory
 
 MAX_SOCKET_PATH = 100
-"""Bytes. A Unix socket's path ends at 104 on macOS and 108 on Linux."""
+"""In bytes. A Unix socket's path is limited to 104 bytes on macOS and 108 on Linux."""
 
 LEFTOVER_S = 15.0
-"""How long a server that a killed supervisor left behind may take to write its files and go."""
+"""How long a server that a killed supervisor left behind may take to write its files and exit."""
 
 
 class EmbeddedServer:
@@ -43,7 +43,7 @@ class EmbeddedServer:
         self.data_dir = data_dir.absolute()
         self.redis_dir = self.data_dir / "redis"
         self.maxmemory = maxmemory
-        """Bytes of data from which on Redis takes nothing more; 0: no limit."""
+        """Limit for Redis's data in bytes; 0: no limit."""
         self.socket_path = socket_path(self.data_dir)
         self.after_a_kill = False
         """Whether the last owner of the directory ended without ``release``."""
@@ -52,19 +52,19 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, as redis-py wants it."""
+        """Its URL in redis-py's form."""
         return f"unix://{quote(str(self.socket_path))}"
 
     @property
     def broker_url(self) -> str:
-        """The same, as kombu wants it."""
+        """Its URL in kombu's form."""
         return broker_url_from(self.url)
 
     @property
     def argv(self) -> list[str]:
-        """The command that starts it; in the foreground, logging to its standard output."""
+        """The command that starts it in the foreground, with its log on standard output."""
         if self._binary is None:
-            raise RuntimeError("acquire() comes first")
+            raise RuntimeError("call acquire() first")
         options = {
             "port": "0",
             "unixsocket": str(self.socket_path),
@@ -73,7 +73,7 @@ class EmbeddedServer:
             "pidfile": str(self._pid_file),
             "appendonly": "yes",
             "appendfsync": "everysec",
-            # At 64 MB, the default, a busy server would fork and write itself anew every few seconds.
+            # At 64 MB, the default, a busy server would fork and rewrite its file every few seconds.
             "auto-aof-rewrite-min-size": "512mb",
             "save": "",
             "maxmemory": str(self.maxmemory),
@@ -85,7 +85,7 @@ class EmbeddedServer:
         return [str(self._binary.path), *(part for k, v in options.items() for part in (f"--{k}", v))]
 
     def acquire(self) -> None:
-        """Make the directory ours: lock it, end a leftover, find a binary. ``SettingsError`` says why not."""
+        """Acquire the directory: lock it, end a leftover server, find a binary. Raises ``SettingsError``."""
         try:
             for directory in (self.data_dir, self.redis_dir):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ class EmbeddedServer:
         remember(record, self._binary)
 
     def release(self) -> None:
-        """Give the directory back, after the server has ended."""
+        """Release the directory, after the server has ended."""
         if self._lock is not None:
             self._lock.truncate(0)
             self._lock.close()
@@ -109,7 +109,7 @@ class EmbeddedServer:
                 self.socket_path.parent.rmdir()
 
     def is_ready(self) -> bool:
-        """Whether it answers PING: it listens and has loaded its files."""
+        """Whether it answers PING, so listens and has loaded its files."""
         return self._ask(b"PING\r\n").startswith(b"+PONG")
 
     @property
@@ -117,7 +117,7 @@ class EmbeddedServer:
         return self.redis_dir / "server.pid"
 
     def _take_lock(self) -> None:
-        # "a+": opening must not wipe what the other owner wrote.
+        # "a+": opening must not truncate the other owner's text.
         lock = (self.data_dir / "lock").open("a+", encoding="utf-8")
         lock.seek(0)
         owner = lock.read().strip()
@@ -136,10 +136,11 @@ class EmbeddedServer:
         self._lock = lock
 
     def _end_leftover(self) -> None:
-        """Two servers on the same files would ruin them: end the one that a killed supervisor left.
+        """End the server that a killed supervisor left behind, because two servers would corrupt the files.
 
-        We hold the lock, so it is nobody's. It is ours for certain if its command line names our socket; a
-        process that merely got the same number is left alone. SIGTERM lets it write and sync its files first.
+        This process holds the lock, so the server has no other owner. A process counts as that server only if its
+        command line names the socket; another process with the same id is left alone. On SIGTERM the server writes and
+        syncs its files first.
         """
         pid = self._leftover_pid()
         if pid is None:
@@ -150,7 +151,7 @@ class EmbeddedServer:
             if deadline.passed:
                 raise SettingsError(
                     f"SPOOL_DATA_DIR={str(self.data_dir)!r}: process {pid}, left by an earlier Spool, "
-                    f"still uses it and does not end; end it first"
+                    f"still uses it and does not exit; end it first"
                 )
             time.sleep(0.02)
 
@@ -168,8 +169,8 @@ class EmbeddedServer:
         return None
 
     def _ask(self, command: bytes, timeout_s: float = 1.0) -> bytes:
-        """The start of the answer to one inline command; empty if there is none."""
-        # Without redis-py, whose import would take longer than the server's start.
+        """The beginning of the answer to one inline command; empty if there is none."""
+        # Without redis-py, whose import takes longer than the server's start.
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout_s)
             try:
@@ -181,7 +182,7 @@ class EmbeddedServer:
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the server of ``data_dir`` listens: in it, or if that is too long, in a temporary place."""
+    """The socket of the server of ``data_dir``: inside it, or in a temporary directory if that path is too long."""
     path = data_dir / "redis.sock"
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
@@ -190,20 +191,22 @@ def socket_path(data_dir: Path) -> Path:
 
 
 def private_directory(path: Path, *, owned: bool) -> None:
-    """Make sure of the directory ``path``; if ``owned``, ours alone: in /tmp, others may have been first."""
+    """Create the directory ``path``. If ``owned``, check that only this user has access: in /tmp, another user may have
+    created it before. Raises ``SettingsError``."""
     path.mkdir(mode=0o700, exist_ok=True)
     status = path.lstat()
     ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
     if owned and not ours:
         raise SettingsError(
-            f"SPOOL_DATA_DIR is too long for a socket, and {path}, used instead, is not this user's alone"
+            f"SPOOL_DATA_DIR is too long for a socket, and other users have access to {path}, used instead; "
+            "set a shorter SPOOL_DATA_DIR"
         )
 
 
 def command_line(pid: int) -> str:
     """The command line of process ``pid``; empty if there is none."""
     proc = Path(f"/proc/{pid}/cmdline")
-    if Path("/proc/self").exists():  # Linux; a slim image has no ps
+    if Path("/proc/self").exists():  # Linux, where a slim image has no ps
         try:
             return os.fsdecode(proc.read_bytes()).replace("\0", " ")
         except OSError:

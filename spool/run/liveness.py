@@ -1,4 +1,4 @@
-"""Whether a program that serves HTTP still answers, asked again and again by a loop that must not wait for it."""
+"""Liveness checks of a program that serves HTTP, for a loop that must not block."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 ASK_S = 4.0
-"""How often it is asked, and how long each answer may take."""
+"""Interval of the requests, and time limit of each answer."""
 MISSES = 3
-"""Answers that are missed one after the other before it counts as hung: found out within 16 s."""
+"""Consecutive missing answers after which the program counts as hung, so within 16 s."""
 _CONNECT_S = 0.2
 
 
 class Pulse:
-    """Asks ``GET /livez`` at an address. Any answer counts, also an error: it shows that the program runs.
+    """Sends ``GET /livez`` to an address. Any answer counts, even an error, because it shows that the program runs.
 
-    A pause of the asking process itself costs one answer at most.
+    A pause of the checking process itself costs one answer at most.
     """
 
     def __init__(self, host: str, port: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,19 +30,19 @@ class Pulse:
         """When to call ``hangs`` next, on ``clock``."""
 
     def begin(self) -> None:
-        """Ask from now on: the program has just become ready."""
+        """Start the checks; the program has just become ready."""
         self.end()
         self._misses = 0
         self.due_at = self._clock() + ASK_S
 
     def end(self) -> None:
-        """Ask no more."""
+        """Stop the checks."""
         if self._connection is not None:
             self._connection.close()
         self._connection, self._is_asked = None, False
 
     def hangs(self) -> bool:
-        """Look for the answer to the last question, and ask the next one. Whether too many were missed."""
+        """Check for the last answer, and send the next request. Returns whether too many answers are missing."""
         if self._is_asked:
             self._misses = 0 if self._has_answered() else self._misses + 1
         self.end()

