@@ -65,20 +65,20 @@ def bell(job_id: str = "") -> None:  # noqa: ARG001 - for message tracing
 bell.backend = app.backend
 
 
-def discover_models(found: WorkerProcess) -> None:
+def discover_models(worker_process: WorkerProcess) -> None:
     """Publish the models of the upstreams that are configured without a list: regularly, sooner while one is away."""
-    asked = [upstream for upstream in upstreams if not upstream.models]
-    if not asked:
+    unlisted = [upstream for upstream in upstreams if not upstream.models]
+    if not unlisted:
         return
     # Imported here, so that a worker without upstreams does not import the SDK.
     from worker.models.discovery import discover
 
-    outages = {one.name: Outage(log, f"upstream {one.name}", "its list of models is not refreshed") for one in asked}
+    outages = {one.name: Outage(log, f"upstream {one.name}", "its list of models is not refreshed") for one in unlisted}
     while True:
         away = False
-        for upstream in asked:
+        for upstream in unlisted:
             try:
-                found.models.publish(upstream.name, discover(upstream))
+                worker_process.models.publish(upstream.name, discover(upstream))
                 outages[upstream.name].worked()
             except (BackendError, SpoolError) as exc:
                 away = True

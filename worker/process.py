@@ -46,7 +46,7 @@ _PATROL_S = 1.0
 _HAND_BACK_S = 6.0
 _LEAVE_S = 2.0
 _MOMENT_S = 0.01
-_GIVE_WAY_S = 0.0005
+_SWITCH_INTERVAL_S = 0.0005
 
 
 class WorkerProcess:
@@ -81,9 +81,9 @@ class WorkerProcess:
         self._due = DueQueue()
         self._jobs = OwnedAttempts(self._claims, self._appender.changed)
         self._watchdog = Watchdog()
-        hub_side = HubSide(self._jobs, lambda: self.free if self._bell is not None else 0, self._apart)
+        hub_side = HubSide(self._jobs, lambda: self.free if self._bell is not None else 0, self._notify_quarantine)
         self._heartbeat = Heartbeat(self._claims_on(self._beats), hub_side, self._watchdog)
-        self._taking = Claimer(
+        self._claimer = Claimer(
             self._claims,
             self._served,
             self._watchdog.asked,
@@ -111,37 +111,37 @@ class WorkerProcess:
             spawn_forever(self._patrol)
             spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self.draining))
         # The heartbeat's thread iterates over all jobs: this bounds how long it delays tokens.
-        sys.setswitchinterval(_GIVE_WAY_S)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._thread.spawn(self._heartbeat.run)
         log.info("worker %s runs up to %d jobs at a time", self.name, self._concurrency)
 
     def bell(self) -> None:
         """Handle a bell: claim and run jobs."""
         reach("bell.heard")
-        self._taking.rung()
+        self._claimer.rung()
         self.take_jobs()
 
     def take_jobs(self) -> None:
         """Claim and run one job after the other, until nothing is pending."""
-        while self.free > 0 and not self._taking.has_just_looked and self.take_one("any"):
+        while self.free > 0 and not self._claimer.has_just_looked and self.take_one("any"):
             pass
 
     def take_one(self, wanted: Wanted) -> bool:
         """Claim a job and run it to its end. False if there is none."""
-        claim = self._taking.take(wanted)
+        claim = self._claimer.take(wanted)
         if claim is not None:
             self._run(claim)
         return claim is not None
 
     def take_nothing(self) -> None:
         """Claim nothing from now on."""
-        self._taking.stopped = True
+        self._claimer.stopped = True
 
     def drain(self) -> None:
         """Stop claiming, wait up to the drain time for running jobs, then hand back the rest."""
         self.take_nothing()
         deadline = time.monotonic() + self._settings.worker_drain_s
-        while (self._jobs.running or self._taking.going_on) and time.monotonic() < deadline:
+        while (self._jobs.running or self._claimer.going_on) and time.monotonic() < deadline:
             gevent.sleep(0.05)
         self._hand_all_back()
         self._heartbeat.stop()
@@ -161,7 +161,7 @@ class WorkerProcess:
             log.info("handing back %d jobs", len(running))
         with suppress(gevent.Timeout):
             gevent.killall(running, HandBack, timeout=left.left_s)
-        while self._taking.going_on and not left.passed:
+        while self._claimer.going_on and not left.passed:
             gevent.sleep(_MOMENT_S)
 
     # Slots.
@@ -169,7 +169,7 @@ class WorkerProcess:
     @property
     def draining(self) -> bool:
         """Whether this process has stopped claiming."""
-        return self._taking.stopped
+        return self._claimer.stopped
 
     @property
     def free(self) -> int:
@@ -190,7 +190,7 @@ class WorkerProcess:
         return (
             0
             if self.draining or not self._fitness.is_fit
-            else capacity - len(self._jobs.running) - self._taking.going_on
+            else capacity - len(self._jobs.running) - self._claimer.going_on
         )
 
     def _patrol(self) -> None:
@@ -200,18 +200,18 @@ class WorkerProcess:
             # Repeatedly: the server may be reconfigured or replaced at any time.
             self._fitness.look()
             gevent.sleep(_PATROL_S)
-            while self.free > 0 and time.monotonic() - self._taking.rung_at > _PATROL_S and self._patrol_for("any"):
+            while self.free > 0 and time.monotonic() - self._claimer.rung_at > _PATROL_S and self._patrol_for("any"):
                 pass
             while self.free == 0 and self._has_reserve() and self._patrol_for("retries"):
                 pass
 
     def _patrol_for(self, wanted: Wanted) -> bool:
-        claim = self._taking.take(wanted)
+        claim = self._claimer.take(wanted)
         if claim is not None:
-            gevent.spawn(self._run_and_go_on, claim)
+            gevent.spawn(self._run_then_claim, claim)
         return claim is not None
 
-    def _run_and_go_on(self, claim: Claim) -> None:
+    def _run_then_claim(self, claim: Claim) -> None:
         self._run(claim)
         self.take_jobs()
 
@@ -279,12 +279,12 @@ class WorkerProcess:
         finally:
             self._jobs.end(running)
             if model.max_running:
-                self._taking.make_room()
+                self._claimer.make_room()
         if self.draining and self._bell is not None:
             # Probably handed back: the bell spares other workers the wait for their next poll.
             self._bell.ring(claim.job.id)
 
-    def _apart(self, waiting: int) -> None:
+    def _notify_quarantine(self, waiting: int) -> None:
         if not self.draining:
             self._on_apart(waiting)
 

@@ -70,7 +70,7 @@ class ReplayCache:
         key = (job_id, after, count)
         kept = self._kept.get(key)
         if kept is not None and not (kept.ready() and self._is_old(kept)):
-            return _got(kept)
+            return _page_of(kept)
         reading: AsyncResult[Page] = AsyncResult()
         self._forget(key)
         self._kept[key] = reading
@@ -117,7 +117,7 @@ class ReplayCache:
                 self._forget(key)
 
     def _is_old(self, kept: AsyncResult[Page]) -> bool:
-        return self._clock() - _got(kept).read_at > _KEPT_S
+        return self._clock() - _page_of(kept).read_at > _KEPT_S
 
     def _make_room(self) -> None:
         for key in list(self._kept):
@@ -129,10 +129,10 @@ class ReplayCache:
     def _forget(self, key: tuple[str, int, int]) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._bytes -= _got(kept).size
+            self._bytes -= _page_of(kept).size
 
 
-def _got(reading: AsyncResult[Page]) -> Page:
+def _page_of(reading: AsyncResult[Page]) -> Page:
     return cast(Page, reading.get())
 
 

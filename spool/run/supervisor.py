@@ -228,13 +228,13 @@ class Supervisor:
             return _PROBE_S
         times = [*self._kill_at.values(), *(c.start_at for c in self._children() if c.start_at is not None)]
         if not self._stopping:
-            times += [self._clock() + _PROBE_AGAIN_S if c.ask_at is None else c.ask_at for c in self._asked()]
+            times += [self._clock() + _PROBE_AGAIN_S if c.ask_at is None else c.ask_at for c in self._monitored()]
         return max(0.0, min(times) - self._clock()) if times else None
 
     def _running(self) -> list[Child]:
         return [child for child in self._stages[self._stage] if child.running]
 
-    def _asked(self) -> list[Child]:
+    def _monitored(self) -> list[Child]:
         return [child for child in self._children() if child.running and child.pulse is not None]
 
     @property

@@ -52,7 +52,7 @@ def _model(upstream: Upstream, name: str) -> Model:
 
 
 def _error(exc: Exception, upstream: Upstream) -> BackendError:
-    found = upstream_errors.translate(exc, Scrubber(upstream.url, upstream.api_key), began=False)
-    if isinstance(found, BackendError):
-        return found
-    return BackendError("upstream_unavailable", found.reason, retryable=True)
+    error = upstream_errors.translate(exc, Scrubber(upstream.url, upstream.api_key), began=False)
+    if isinstance(error, BackendError):
+        return error
+    return BackendError("upstream_unavailable", error.reason, retryable=True)

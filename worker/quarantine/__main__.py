@@ -30,20 +30,20 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_format)
     process = WorkerProcess(settings, None, build_backends(settings))
     process.start()
-    taking = gevent.spawn(_take, process)
+    running = gevent.spawn(_run_jobs, process)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         gevent.signal_handler(number, process.take_nothing)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
     # Standard input is a pipe from the worker that started this program: it becomes readable when that worker ends.
-    gone = gevent.spawn(wait_read, 0)
-    while not (taking.ready() or process.draining or gone.ready()):
+    worker_gone = gevent.spawn(wait_read, 0)
+    while not (running.ready() or process.draining or worker_gone.ready()):
         gevent.sleep(_LOOK_S)
     process.drain()
 
 
-def _take(process: WorkerProcess) -> None:
+def _run_jobs(process: WorkerProcess) -> None:
     idle_since = time.monotonic()
     while not process.draining and time.monotonic() - idle_since < _IDLE_S:
         if process.take_one("apart"):

@@ -97,7 +97,7 @@ class Demo:
             schedule.shift(steps)
         called = calls(params, request.messages, prompt)
         if called:
-            yield from _called(called, request.job_id, schedule)
+            yield from _call_pieces(called, request.job_id, schedule)
             yield Usage(input_tokens=_words_in(prompt), output_tokens=schedule.skipped)
             yield Finish("tool_calls")
             return
@@ -112,7 +112,7 @@ class Demo:
 
     def _texts(self, prompt: str, params: DemoParams, prefix: str, schedule: _Schedule) -> Iterator[str]:
         """The remaining tokens, each at its due time."""
-        texts = _stamps(schedule) if params.stamp else _said(prompt, params)
+        texts = _stamps(schedule) if params.stamp else _answer_tokens(prompt, params)
         limits = [n for n in (params.tokens, params.fail_after, _most(params)) if n is not None]
         most = min(limits) if limits else (_STAMPS if params.stamp else None)
         if params.stamp:
@@ -130,7 +130,7 @@ def _most(params: DemoParams) -> int | None:
     return params.max_completion_tokens or params.max_tokens
 
 
-def _said(prompt: str, params: DemoParams) -> Iterator[str]:
+def _answer_tokens(prompt: str, params: DemoParams) -> Iterator[str]:
     """The tokens of the answer, as JSON or as text."""
     document = wanted_json(params, prompt)
     if document is not None:
@@ -138,7 +138,7 @@ def _said(prompt: str, params: DemoParams) -> Iterator[str]:
     return answer(prompt, params.seed, endless=params.tokens is not None)
 
 
-def _called(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule) -> Iterator[Piece]:
+def _call_pieces(called: Sequence[tuple[str, str]], job_id: str, schedule: _Schedule) -> Iterator[Piece]:
     """The pieces of these tool calls, each at its due time, counted as output."""
     for index, (name, arguments) in enumerate(called):
         schedule.wait_for(schedule.skipped)

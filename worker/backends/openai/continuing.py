@@ -54,15 +54,15 @@ def go_on(ask: Ask, request: GenerationRequest) -> Generator[Piece, None, None]:
     given = request.prefix.rstrip()
     seam = Seam(given if request.model.continue_style == "mistral" else "", request.prefix[len(given) :])
     try:
-        prompt, said = yield from _count(ask, request, given)
-        left = _left(request.params, said)
+        prompt, used = yield from _count(ask, request, given)
+        left = _left(request.params, used)
         if any(left.get(name, 1) <= 0 for name in _MOST):
-            yield Usage(prompt, said)
+            yield Usage(prompt, used)
             yield Finish("length")
             return
         asked = _from(request, given)
         with closing(ask(replace(asked, params={**asked.params, **left}))) as pieces:
-            yield from _joined(pieces, seam, prompt, said)
+            yield from _joined(pieces, seam, prompt, used)
     except BackendError as exc:
         if exc.code == "upstream_rejected":
             raise CannotContinue(f"cannot continue the partial answer: {exc.message}") from exc
@@ -165,13 +165,13 @@ def _prompt_tokens(ask: Ask, request: GenerationRequest) -> Generator[Piece, Non
     return found
 
 
-def _left(params: Mapping[str, Any], said: int) -> dict[str, int]:
-    """The remaining limits of ``params`` after ``said`` tokens."""
+def _left(params: Mapping[str, Any], used: int) -> dict[str, int]:
+    """The remaining limits of ``params`` after ``used`` tokens."""
     limits = {name: params.get(name) for name in (*_MOST, *_LEAST)}
-    return {name: max(0, value - said) for name, value in limits.items() if type(value) is int and value > 0}
+    return {name: max(0, value - used) for name, value in limits.items() if type(value) is int and value > 0}
 
 
-def _joined(pieces: Iterator[Piece], seam: Seam, prompt: int, said: int) -> Iterator[Piece]:
+def _joined(pieces: Iterator[Piece], seam: Seam, prompt: int, used: int) -> Iterator[Piece]:
     began = False
     for piece in pieces:
         if isinstance(piece, Text):
@@ -180,7 +180,7 @@ def _joined(pieces: Iterator[Piece], seam: Seam, prompt: int, said: int) -> Iter
                 began = True
                 yield Text(new)
         elif isinstance(piece, Usage):
-            yield Usage(prompt, piece.output_tokens + said)
+            yield Usage(prompt, piece.output_tokens + used)
         elif isinstance(piece, Finish):
             if not seam.is_closed:
                 raise CannotContinue("the upstream restarted instead of continuing the partial answer")

@@ -120,7 +120,7 @@ def _translate(exc: Exception) -> Refused | BackendError:
 
 
 def _status(exc: openai.APIStatusError) -> Refused | BackendError:
-    text = f"HTTP {exc.status_code}: {_said(exc.body) or exc.response.reason_phrase}"
+    text = f"HTTP {exc.status_code}: {_message_in(exc.body) or exc.response.reason_phrase}"
     if 300 <= exc.status_code < 400:
         message = f"the upstream redirects (HTTP {exc.status_code}), which is not followed; correct its URL"
         return BackendError("upstream_misconfigured", message, retryable=False)
@@ -175,7 +175,7 @@ def _misconfigured(cause: BaseException | None) -> BackendError:
     )
 
 
-def _said(body: object) -> str:
+def _message_in(body: object) -> str:
     """The upstream's own message, from any of the usual fields."""
     if isinstance(body, Mapping):
         return next((str(body[name]) for name in ("message", "error", "detail") if body.get(name)), "")
