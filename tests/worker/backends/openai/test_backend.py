@@ -608,7 +608,7 @@ def test_key_that_is_not_accepted_is_said_once(caplog: pytest.LogCaptureFixture)
             assert (error.code, error.retryable) == ("upstream_rejected", False)
             assert "HTTP 401: bad key" in error.message
     assert len(upstream.calls) < 10
-    assert len([record for record in caplog.records if "Spool's key" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "Spool's API key" in record.getMessage()]) == 1
 
 
 def test_403_of_one_job_is_its_own() -> None:
