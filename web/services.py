@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -57,6 +57,8 @@ class State:
     fitness: FitnessCheck
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
+    set_aside: int | None = None
+    """Jobs whose damaged records cannot end, at the last look; None while Redis does not answer."""
     beaten_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -140,8 +142,11 @@ class State:
         """Check Redis periodically: the server can be reconfigured or replaced at any time."""
         while not self.draining:
             self.fitness.look()
-            with suppress(StoreUnavailable):
+            try:
                 self.store.publish_limits(self.limits)
+                self.set_aside = self.store.set_aside()
+            except StoreUnavailable:
+                self.set_aside = None
             gevent.sleep(_LOOK_S)
 
 

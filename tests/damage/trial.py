@@ -195,7 +195,9 @@ class Trial:
         self.link.call("HSET", key, "deadline_ms", 1)
         self.link.call("ZADD", f"{P}deadlines", "XX", 1, self.job_id)
         keep(self.link)
-        status = self.link.call("HGET", key, "status")
+        status = self.link.call("HGET", key, "status") or b""
+        if not self.link.call("EXISTS", key):
+            return []
         aside = self.link.call("HEXISTS", f"{P}set-aside", self.job_id)
         if status.decode() in ENDED or aside:
             return []

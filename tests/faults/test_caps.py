@@ -19,7 +19,11 @@ from tests.faults.vitals import open_streams
 from tests.stack import Web, running_stack, wait_for
 
 CAP = 100
-REFUSED = {name: "unavailable" if name == "sse" else "status 503" for name in TRANSPORTS if name != "text"}
+REFUSED = {
+    name: "unavailable" if name == "sse" else "status 503"
+    for name in TRANSPORTS
+    if name not in ("text", "short_polling")
+}
 
 
 class Livez(threading.Thread):

@@ -64,7 +64,7 @@ def test_no_doorbell_at_all(directory: Path) -> None:
     """Webs that may not subscribe to anything still bring every entry, at the latest at their next look."""
     with running_stack(directory) as stack, Crowd([web.url for web in stack.webs]) as crowd:
         jobs = Jobs(stack)
-        stack.redis.link.call("ACL", "SETUSER", "deaf", "on", ">deaf", "~*", "+@all", "resetchannels")
+        stack.redis.link.call("ACL", "SETUSER", "deaf", "on", ">deaf", "~*", "+@all", "&*", "-subscribe", "-ssubscribe")
         for web in stack.webs:
             web.stop()
             web.env = {**web.env, "SPOOL_REDIS_URL": f"unix://deaf:deaf@{stack.redis.socket_path}"}

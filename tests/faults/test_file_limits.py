@@ -52,7 +52,7 @@ def test_web_without_file_descriptors(directory: Path) -> None:
                 for path in ("/livez", "/readyz", f"/jobs/{job}", f"/jobs/{job}/entries?wait=0", "/", "/jobs"):
                     asked[client.get(path).status_code] += 1
                 asked[client.post("/jobs", json={"prompt": "x", "params": {"tokens": 1}}).status_code] += 1
-            assert set(asked) == {200, 202, 503}
+            assert set(asked) <= {200, 202, 503}
             most = open_files(web)
             assert jobs.violations(first) == []
             assert sum(one.reconnects for one in first) == 0

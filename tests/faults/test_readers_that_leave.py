@@ -46,8 +46,8 @@ def silent(directory: Path) -> Iterator[tuple[Stack, str]]:
 def all_taken(stack: Stack, job: str) -> None:
     """Wait until every place is taken and the log is listened to."""
     wait_for(lambda: open_streams(stack.webs[0]) == len(PUSHED), "all are attached")
-    asked = f"{stack.webs[0].url}/jobs/{job}/entries?wait=0"
-    wait_for(lambda: httpx.get(asked, verify=NO_CERTIFICATES).status_code == 503, "no place is left")
+    asked, ndjson = f"{stack.webs[0].url}/jobs/{job}/stream", {"Accept": "application/x-ndjson"}
+    wait_for(lambda: httpx.head(asked, headers=ndjson, verify=NO_CERTIFICATES).status_code == 503, "no place is left")
     wait_for(lambda: subscribers(stack.redis.link, job) == 1, "the web listens")
 
 

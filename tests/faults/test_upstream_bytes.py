@@ -92,7 +92,7 @@ def test_upstream_that_sends_garbage(directory: Path) -> None:
         assert jobs.error(first)["code"] == "upstream_garbage"
         second = jobs.submit(fields=MODEL)
         jobs.wait_for_end()
-        assert jobs.kinds(second) == ["started", "token", "restarted", "token", "done"]
+        assert jobs.kinds(second) == ["started", "token", "waiting", "restarted", "token", "done"]
         for number in (1, 2):
             closed_s(upstream, number)
         assert jobs.violations() == []
@@ -134,6 +134,6 @@ def test_upstream_that_dies_inside_a_character(directory: Path) -> None:
         jobs = Jobs(stack)
         job = jobs.submit(fields=MODEL)
         jobs.wait_for_end()
-        assert jobs.kinds(job) == ["started", "token", "restarted", "token", "done"]
+        assert jobs.kinds(job) == ["started", "token", "waiting", "restarted", "token", "done"]
         assert stack.client().get(f"/jobs/{job}").json()["text"] == "Right 🧵"
         assert jobs.violations() == []

@@ -19,7 +19,7 @@ STREAMS = frozenset(TRANSPORTS) - {"long_polling", "short_polling"}
 
 def started(worker: Process) -> int:
     """How often the worker's program has begun to take jobs."""
-    return worker.output.read_bytes().count(b"takes up to")
+    return worker.output.read_bytes().count(b"runs up to")
 
 
 @pytest.mark.parametrize("programs", [1, pytest.param(2, marks=pytest.mark.slow)])
