@@ -11,14 +11,16 @@ from werkzeug.http import is_resource_modified
 
 from spool.errors import Draining, StoreUnavailable, TooManyStreams
 from spool.jobs.job import Status
-from spool.jobs.store import TEXT_PIECE_BYTES
+from spool.jobs.store import TEXT_PIECE_BYTES, JobPage
 from spool.jobs.submission import Submitted
 from web import auth
 from web.arguments import int_arg
 from web.auth import scope
 from web.delivery.formats import text
+from web.delivery.peer import presence
 from web.delivery.streaming import streamed, wanted_by_submit
 from web.delivery.waiting import wait_for_end
+from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.submission import digest, idempotency_digest, json_body, new_job, parse_submission
 from web.json_response import json_response
@@ -115,14 +117,17 @@ def delete(job_id: str) -> Response:
 @scope("jobs:read")
 def listing() -> Response:
     """List the caller's own jobs, newest first, without their text."""
-    limit = int_arg("limit", default=50, low=1, high=200)
-    page = state().store.newest(
-        auth.owner(),
-        status=_status_arg(),
-        batch=request.args.get("batch"),
-        limit=limit,
-        cursor=_cursor_arg(),
-    )
+    limit, status, cursor = int_arg("limit", default=50, low=1, high=200), _status_arg(), _cursor_arg()
+    services, owner, batch = state(), auth.owner(), request.args.get("batch")
+    # A page of large records takes several MB to make, so only a few are made at a time.
+    with services.folds.whole(presence(request.environ)) as is_wanted:
+        if not is_wanted:
+            return Response(status=CLIENT_LEFT)
+        page = services.store.newest(owner, status=status, batch=batch, limit=limit, cursor=cursor)
+        return _page(page, limit)
+
+
+def _page(page: JobPage, limit: int) -> Response:
     return json_response(
         {"jobs": [job.public(with_text=False) for job in page.jobs], "cursor": page.cursor, "limit": limit}
     )
