@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.log import Gap
-from tests.by_hand import AT, done, tokens
-from web.delivery.websocket import Signal, WholeFrames, frame
+from tests.by_hand import AT, tokens
+from web.delivery.websocket import Signal, WholeFrames
 from web.delivery.websocket_messages import Closed
-from web.native.websocket import JSON_FRAMES, TextSender, text_frame
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+from web.native.websocket import TextSender
 
 
 def read(data: bytes) -> list[str]:
@@ -32,35 +26,6 @@ def read(data: bytes) -> list[str]:
             messages.append(parts)
             parts = ""
     return messages
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 200_000])
-def test_frame_of_any_size(size: int) -> None:
-    """A frame of any size is one whole message: the length's three forms are right."""
-    assert read(frame(b"x" * size)) == ["x" * size]
-
-
-@given(st.lists(TEXT, max_size=10))
-def test_json_frames_are_read_back(texts: list[str]) -> None:
-    """An entry is one frame: the bytes that are stored."""
-    entries = [*tokens(1, *texts), done(len(texts) + 1)]
-    data = b"".join(JSON_FRAMES.entry(n, raw) for n, raw in enumerate(entries, 1))
-    assert [message.encode() for message in read(data)] == entries
-
-
-@given(st.lists(TEXT, max_size=10))
-def test_text_frames_are_read_back(texts: list[str]) -> None:
-    """An entry is its bare text; what has none sends nothing."""
-    started = Entry(1, Kind.STARTED, AT, {"attempt": 1}).encode()
-    thought = Entry(2, Kind.REASONING, AT, {"text": "hmm"}).encode()
-    entries = [started, thought, *tokens(3, *texts), done(len(texts) + 3)]
-    assert read(b"".join(text_frame(raw) for raw in entries)) == texts
-
-
-def test_gap() -> None:
-    """A gap is a message of its own."""
-    shown = {"type": "gap", "requested": 3, "earliest": 5, "latest": 9}
-    assert [json.loads(message) for message in read(JSON_FRAMES.gap(Gap(3, 5, 9, 4)))] == [shown]
 
 
 class Sent:

@@ -117,16 +117,6 @@ OPTIONS = {"subprotocols": SUBPROTOCOLS, "event_class": Signal, "thread_class": 
 """The options for simple-websocket."""
 
 
-def frame(payload: bytes) -> bytes:
-    """One unmasked text frame, RFC 6455 section 5.2."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + bytes((size,)) + payload
-    if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2) + payload
-    return b"\x81\x7f" + size.to_bytes(8) + payload
-
-
 def socket_route(
     app: Flask, path: str, needed: str, serve: Callable[..., None], *, takes_prompts: bool = False
 ) -> None:

@@ -10,36 +10,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import orjson
 from flask import Flask, request
 
 from spool.following.reader import Reader
-from spool.jobs.entries import Entry, is_terminal, kind_of
-from spool.jobs.log import Gap, Row
+from spool.jobs.entries import is_terminal, kind_of
+from spool.jobs.log import Row
 from web import auth
 from web.arguments import cursor_of
-from web.delivery.websocket import frame, received, socket_route
+from web.delivery.formats import ws_json
+from web.delivery.websocket import received, socket_route
 from web.delivery.websocket_input import PING_S
 from web.delivery.websocket_messages import Closed
 from web.problems import Problem
 from web.services import State
 
 _ROWS = 500
-
-
-class JsonFrames:
-    """``spool.json``: an entry is a JSON object."""
-
-    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
-        """One entry, one frame."""
-        return frame(raw)
-
-    def gap(self, gap: Gap) -> bytes:
-        """The frame that reports missing entries."""
-        return frame(orjson.dumps({"type": "gap", **gap.public()}))
-
-
-JSON_FRAMES = JsonFrames()
 
 
 def install(app: Flask) -> None:
@@ -103,7 +88,7 @@ class LiveFrames:
     def _look(self) -> bool:
         if self._left or self._ws.input_buffer or not self._ws.connected or self._reader.feed.ended:
             return False
-        data = self._reader.take_live(JSON_FRAMES)
+        data = self._reader.take_live(ws_json.JSON)
         if data is None:
             return False
         self._left = self._ws.sock.send_now(data)
@@ -120,11 +105,11 @@ def _wait(reader: Reader) -> None:
 def send_entries(ws: Any, reader: Reader) -> bool | None:
     """Send the pending entries. Returns whether the log ends with them, or None if there were none. Raises ``Closed``
     if the log is gone."""
-    taken = reader.take(JSON_FRAMES)
+    taken = reader.take(ws_json.JSON)
     if taken is None:
         return None
     if taken.gap is not None:
-        ws.sock.send(JSON_FRAMES.gap(taken.gap))
+        ws.sock.send(ws_json.JSON.gap(taken.gap))
     if taken.data:
         ws.sock.send(taken.data)
     if taken.gone:
@@ -155,13 +140,6 @@ class TextSender:
     def _frame(self, row: Row) -> bytes:
         if self._has_text and kind_of(row[1]) == b"restarted":
             raise Closed(1011, "generation was interrupted and restarted")
-        data = text_frame(row[1])
+        data = ws_json.bare_text(row[1])
         self._has_text = self._has_text or bool(data)
         return data
-
-
-def text_frame(raw: bytes) -> bytes:
-    """``spool.text``: a token's text as a frame; empty for other entries."""
-    if kind_of(raw) != b"token":
-        return b""
-    return frame(str(Entry.decode(raw).fields["text"]).encode())

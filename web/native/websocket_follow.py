@@ -10,22 +10,20 @@ from contextlib import ExitStack
 from typing import Any
 
 import gevent
-import orjson
 from gevent.lock import RLock
 
 from spool.errors import StoreUnavailable
 from spool.following.reader import Reader
 from spool.jobs.job import Job
-from spool.jobs.log import Gap
 from web import auth
-from web.delivery.websocket import frame
+from web.delivery.formats import ws_json
+from web.delivery.formats.ws_json import JobMessages
 from web.problems import Problem
 from web.services import State
 
 log = logging.getLogger("spool.web")
 
 FOLLOWED_AT_MOST = 100
-_ROWS = 500
 
 
 class Followed:
@@ -41,7 +39,7 @@ class Followed:
 
     def say(self, document: dict[str, Any]) -> None:
         """Send one message."""
-        self.send(frame(orjson.dumps(document)))
+        self.send(ws_json.message(document))
 
     def send(self, frames: bytes) -> None:
         """Send whole frames."""
@@ -97,8 +95,7 @@ class _Following:
 
     def __init__(self, socket: Followed, job_id: str, reader: Reader, place: ExitStack) -> None:
         self._socket = socket
-        self._job_id = job_id
-        self._head = b'{"type":"entry","job":"%b","entry":' % job_id.encode()
+        self._messages = JobMessages(job_id)
         self._reader: Reader | None = reader
         self._place = place
         gevent.spawn(self._run)
@@ -118,11 +115,11 @@ class _Following:
             self._socket.broke()
         except Exception:
             # The greenlet's boundary: without this the socket would stay silent for the job.
-            log.exception("following job %s on a WebSocket failed", self._job_id)
+            log.exception("following job %s on a WebSocket failed", self._messages.job_id)
             self._socket.broke()
         finally:
             self.move(None)
-            self._socket.forget(self._job_id)
+            self._socket.forget(self._messages.job_id)
             self._place.close()
 
     def _follow(self) -> None:
@@ -136,28 +133,19 @@ class _Following:
                 if not has_sent:
                     reader.wait()
         except StoreUnavailable:
-            self._socket.say(self._error(503, "Redis is unreachable; retry"))
+            self._socket.send(self._messages.error(503, "Redis is unreachable; retry"))
 
     def _send(self, reader: Reader) -> tuple[bool, bool]:
         """Send the pending entries. Returns whether there were any, and whether the log has ended."""
-        rows, gap, ended = reader.take_rows(_ROWS)
-        if gap is not None:
-            self._socket.say({"type": "gap", "job": self._job_id, **gap.public()})
-        frames = b"".join([frame(self._head + raw + b"}") for _id, raw in rows])
-        has_rows = bool(rows)
-        # Free the rows, so that a slow client keeps only the frames in memory.
-        del rows
-        if frames:
-            self._socket.send(frames)
-        if ended:
-            self._end(reader, gap)
-        return has_rows or ended, ended
-
-    def _end(self, reader: Reader, gap: Gap | None) -> None:
-        if gap is not None and gap.earliest is None:
-            self._socket.say(self._error(410, "the log has expired or was deleted"))
-        else:
-            self._socket.say({"type": "ended", "job": self._job_id, "last": reader.cursor})
-
-    def _error(self, status: int, detail: str) -> dict[str, Any]:
-        return {"type": "error", "job": self._job_id, "status": status, "detail": detail}
+        taken = reader.take(self._messages)
+        if taken is None:
+            return False, False
+        if taken.gap is not None:
+            self._socket.send(self._messages.gap(taken.gap))
+        if taken.data:
+            self._socket.send(taken.data)
+        if taken.gone:
+            self._socket.send(self._messages.error(410, "the log has expired or was deleted"))
+        elif taken.ended:
+            self._socket.send(self._messages.ended(taken.last))
+        return True, taken.ended
