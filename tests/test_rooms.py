@@ -120,6 +120,49 @@ def test_wrong_import_is_found(tmp_path: Path) -> None:
     assert circles(tmp_path, "spool") == ["spool.jobs.job -> spool.redis.link -> spool.jobs.job"]
 
 
+def routes(root: Path) -> set[str]:
+    """The modules of the web that define routes: they make a blueprint, or register a WebSocket."""
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in (root / "web").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("Blueprint", "socket_route")
+    }
+
+
+def importers_of_routes(root: Path) -> list[str]:
+    """Every import of a module that defines routes, as ``file:line imports name``."""
+    modules, found = routes(root), []
+    for path in sorted((root / "web").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+            else:
+                continue
+            found += [f"{path.relative_to(root)}:{node.lineno} imports {name}" for name in sorted(names & modules)]
+    return found
+
+
+def test_only_the_application_imports_routes() -> None:
+    """A module with routes is no library: nothing imports it but the application."""
+    assert routes(ROOT) >= {"web.native.jobs", "web.openai.chat", "web.ai_sdk.chat", "web.native.websocket"}
+    found = [line for line in importers_of_routes(ROOT) if not line.startswith("web/app.py:")]
+    assert not found, "\n".join(found)
+
+
+def test_import_of_a_route_is_found(tmp_path: Path) -> None:
+    """A planted import of a module with routes is found, in either form."""
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "jobs.py").write_text('blueprint = Blueprint("jobs", __name__)\n', encoding="utf-8")
+    (tmp_path / "web" / "one.py").write_text("from web import jobs\n", encoding="utf-8")
+    (tmp_path / "web" / "other.py").write_text("from web.jobs import submit\n", encoding="utf-8")
+    assert importers_of_routes(tmp_path) == ["web/one.py:1 imports web.jobs", "web/other.py:1 imports web.jobs"]
+
+
 def test_no_surface_imports_the_routes_of_another() -> None:
     """The rooms with routes (native, openai, ai_sdk, console) do not import each other; only the application does."""
     surfaces = {"native", "openai", "ai_sdk", "console"}

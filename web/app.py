@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from spool.settings import WebSettings
-from web import auth, cors, loopback_hosts, metrics, no_content, openapi, operations, problems
+from web import auth, cors, loopback_hosts, no_content, openapi, operations, problems
 from web.ai_sdk import chat as ai_sdk_chat
 from web.console import page
 from web.native import batches, jobs, models, stream, websocket
@@ -43,7 +43,6 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(openai_models.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)
     app.register_blueprint(operations.blueprint)
-    app.register_blueprint(metrics.blueprint)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)
     websocket.install(app)

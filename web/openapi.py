@@ -11,8 +11,8 @@ from flask import Blueprint, Response, current_app
 
 import spool
 from web.auth import scope
-from web.intake.submission import Submission
 from web.json_response import json_response
+from web.native.submission import Submission
 
 blueprint = Blueprint("openapi", __name__)
 

@@ -1,10 +1,15 @@
-"""Health endpoints for operators: liveness, readiness, version."""
+"""Endpoints for operators: liveness, readiness, version, metrics."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 import spool
 from spool.errors import Draining, StoreUnavailable
@@ -46,3 +51,30 @@ def readyz() -> dict[str, Any]:
 def version() -> dict[str, Any]:
     """The name and version of the server."""
     return {"name": "spool", "version": spool.__version__}
+
+
+@blueprint.get("/metrics")
+@scope("operations:read")
+def metrics() -> Response:
+    """Prometheus metrics, summed over the web processes of this machine."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry) + generate_latest(_in_redis()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _in_redis() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(_InRedis())
+    return registry
+
+
+class _InRedis(Collector):
+    """Metrics counted in Redis, the same for all processes. Omitted while Redis does not answer."""
+
+    def collect(self) -> Iterator[Metric]:
+        # Not asked now: a scrape would hang with Redis.
+        count = state().set_aside
+        if count is not None:
+            yield GaugeMetricFamily("spool_jobs_set_aside", "Jobs whose damaged records cannot end", value=count)

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from gunicorn.http.errors import NoMoreData, ParseException
 
-from web.intake import submission as submissions
+from web.intake.body import read_body
 from web.limits.uploads import OWN_BYTES, Uploads
 from web.problems import Problem
 from web.server.body import DRAIN_BYTES, ChunkedBody, LengthBody, RequestBody
@@ -214,7 +214,7 @@ def test_memory_of_a_body_that_waits(pair: Pair, length: int | None) -> None:
 
     def receive() -> None:
         with app.test_request_context("/jobs", method="POST", environ_overrides=environ):
-            submissions.body()
+            read_body()
 
     tracemalloc.start()
     try:

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from spool.jobs.conversation_blocks import answered, divide
-from spool.jobs.job import Job, NewJob, OnWorkerLoss, new_job_id
+from spool.jobs.job import Job
 from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
 from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of
 from web.auth import scope
 from web.delivery.event_adapter import streamed
 from web.intake.accept import accept
+from web.intake.body import job_body, json_body, parse_json
+from web.intake.draft import Draft
+from web.intake.idempotency import Idempotency, idempotency_of
+from web.intake.messages import MESSAGES_AT_MOST
 from web.intake.shapes import Metadata, Pieces, Some, checked
-from web.intake.submission import (
-    MESSAGES_AT_MOST,
-    body,
-    check_demo_params,
-    check_size,
-    digest,
-    idempotency_digest,
-    json_body,
-    known_model,
-    parse_json,
-)
 from web.json_response import json_response
-from web.limits.bodies import job_bytes
 from web.problems import field_problem
 from web.services import State, state
 from web.slices import in_slices
@@ -104,12 +94,10 @@ def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It continues if the client disconnects."""
     services, data = state(), json_body()
     asked = checked(ChatRequest, data)
+    draft = _draft(asked, idempotency_of(data))
     with ExitStack() as place:
-        # Acquired before the job is written, so that a 503 means that nothing was done.
-        services.hold_stream(auth.owner(), place)
-        new = _new_job(services, asked, digest(data))
-        submitted = accept(services, new)
-        stream = UiMessageStream(submitted.job, new.input.get("request", {}), again=False)
+        submitted = accept(services, draft, place)
+        stream = UiMessageStream(submitted.job, draft.request or {}, again=False)
         response = _streamed(submitted.job, stream, place)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
@@ -134,8 +122,7 @@ def stop(chat_id: str) -> Response:
     ``streamId``, ``messageId`` or ``assistantMessage``); an older stream is not stopped. Answers ``{"success": true}``
     either way, as the AI SDK's guide does."""
     services = state()
-    request.max_content_length = job_bytes(services.settings.max_body_bytes, services.settings.max_prompt_bytes)
-    raw = body()
+    raw = job_body()
     asked = checked(StopRequest, parse_json(raw, "body") if raw else {})
     job = _running(services, chat_id)
     named = asked.named()
@@ -144,37 +131,27 @@ def stop(chat_id: str) -> Response:
     return json_response({"success": True})
 
 
-def _new_job(services: State, asked: ChatRequest, body_digest: str) -> NewJob:
-    model, params, stored = known_model(services, asked.model), asked.all_params(), _stored(asked)
-    new = NewJob(
-        id=new_job_id(shard=0),
-        owner=auth.owner(),
-        model=model.name,
-        input={**stored, "params": params if model.backend != "demo" else check_demo_params(params, "params")},
-        surface="ai",
-        metadata=asked.metadata or {},
-        ttl_s=services.settings.job_ttl_s,
-        timeout_s=services.settings.job_timeout_s,
-        start_s=model.start_s,
-        # Text sent to this client cannot be retracted.
-        on_worker_loss=OnWorkerLoss.FAIL,
-        continuable=model.continues,
-        chat=_chat(asked.id),
-    )
-    check_size(services, new, "messages")
-    divided = divide(in_slices(answered(stored["messages"])))
-    return replace(new, idempotency_key=idempotency_digest(), body_digest=body_digest, divided=divided)
-
-
-def _stored(asked: ChatRequest) -> dict[str, Any]:
-    stored: dict[str, Any] = {"messages": messages_of(asked.messages)}
-    if not stored["messages"]:
+def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
+    messages = messages_of(asked.messages)
+    if not messages:
         raise field_problem("messages", "have no content for the model to answer")
-    if asked.system and asked.system.strip():
-        stored["instructions"] = asked.system
-    if before := asked.continued():
-        stored["request"] = {"message_id": before.id, "parts": [part.dump() for part in in_slices(before.parts)]}
-    return stored
+    before = asked.continued()
+    return Draft(
+        surface="ai",
+        owner=auth.owner(),
+        messages=messages,
+        sends_all_turns=True,
+        model=asked.model,
+        params=asked.all_params(),
+        instructions=asked.system if asked.system and asked.system.strip() else None,
+        request={"message_id": before.id, "parts": [part.dump() for part in in_slices(before.parts)]}
+        if before
+        else None,
+        metadata=asked.metadata or {},
+        streams_text=True,
+        chat=_chat(asked.id),
+        idempotency=idempotency,
+    )
 
 
 def _chat(chat_id: str) -> str:

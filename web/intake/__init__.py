@@ -1,1 +1,1 @@
-"""Intake of jobs: bounded bodies, their fields, their references, and acceptance."""
+"""Intake of jobs: bounded bodies, drafts, their references, and acceptance."""

@@ -1,18 +1,36 @@
-"""Acceptance of a job: write it, count it, wake a worker."""
+"""Acceptance of a job: check its draft, write it, count it, wake a worker."""
 
 from __future__ import annotations
 
-from spool.errors import OutcomeUnknown
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import orjson
+
+from spool.errors import OutcomeUnknown, UnknownModel
 from spool.fail_points import reach
-from spool.jobs.job import NewJob
+from spool.jobs.conversation_blocks import Divided, answered, divide
+from spool.jobs.job import NewJob, OnWorkerLoss, new_job_id
 from spool.jobs.submission import Submitted
+from spool.models.demo_params import DemoParams
+from spool.models.model import Model
+from web.intake.draft import Draft
+from web.intake.shapes import checked
 from web.metrics import SUBMITTED
+from web.problems import field_problem, model_problem
 from web.services import State
+from web.slices import in_slices
 
 
-def accept(services: State, new: NewJob) -> Submitted:
-    """Write the job and ring the bell. Raises ``StoreFull``, ``StoreUnfit``, ``StoreUnavailable`` and the errors of
-    ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id if the write's answer was lost."""
+def accept(services: State, draft: Draft, place: ExitStack | None = None) -> Submitted:
+    """Check the draft, write its job and ring the bell. ``place`` gets a stream slot before the job is written, so that
+    a refusal means that nothing was done. Raises a ``Problem``, ``Draining``, ``TooManyStreams``, ``StoreFull``,
+    ``StoreUnfit``, ``StoreUnavailable`` and the errors of ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id
+    if the write's answer was lost."""
+    new = new_job(services, draft)
+    if place is not None:
+        services.hold_stream(new.owner, place)
     services.refuse_when_full()
     reach("submit.before")
     try:
@@ -27,3 +45,77 @@ def accept(services: State, new: NewJob) -> Submitted:
         services.bell.let_ring()
     reach("submit.rung")
     return submitted
+
+
+def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int = 0) -> NewJob:
+    """The job made from a draft. Writes nothing. Raises a ``Problem`` for an unknown model, params that the demo does
+    not know, and an input that is too large or nested too deeply."""
+    model, settings = known_model(services, draft.model, draft.place), services.settings
+    job_input = _input(draft, model)
+    _check_size(job_input, draft, settings.max_prompt_bytes)
+    by_default = OnWorkerLoss.FAIL if draft.streams_text else OnWorkerLoss.RESTART
+    return NewJob(
+        id=new_job_id(shard=0),
+        owner=draft.owner,
+        model=model.name,
+        input=job_input,
+        priority=draft.priority,
+        surface=draft.surface,
+        metadata=draft.metadata,
+        ttl_s=draft.ttl_s or settings.job_ttl_s,
+        timeout_s=draft.timeout_s or settings.job_timeout_s,
+        start_s=model.start_s,
+        on_disconnect=draft.on_disconnect,
+        on_worker_loss=draft.on_worker_loss or by_default,
+        continuable=model.continues,
+        coalesce=draft.coalesce,
+        idempotency_key=draft.idempotency.key,
+        body_digest=draft.idempotency.body,
+        batch=batch,
+        batch_index=batch_index,
+        chat=draft.chat,
+        divided=_divided(draft),
+    )
+
+
+def known_model(services: State, name: str | None, place: str = "") -> Model:
+    """The model of that name, or the default. Raises a 422 ``Problem`` that lists some known models."""
+    try:
+        return services.models.get(name)
+    except UnknownModel as exc:
+        raise model_problem(exc, place) from exc
+
+
+def _input(draft: Draft, model: Model) -> dict[str, Any]:
+    beside = {"instructions": draft.instructions, "request": draft.request}
+    return {
+        "messages": [*draft.earlier.messages, *draft.messages],
+        **{name: value for name, value in beside.items() if value is not None},
+        "params": _params(draft) if model.backend == "demo" else dict(draft.params),
+    }
+
+
+def _params(draft: Draft) -> Mapping[str, Any]:
+    """The params for the demo. Raises a 422 ``Problem``."""
+    params = draft.params
+    if not draft.params_field:
+        params = {name: value for name, value in params.items() if name in DemoParams.model_fields}
+    checked(DemoParams, dict(params), f"{draft.place}{draft.params_field}")
+    return params
+
+
+def _check_size(job_input: Mapping[str, Any], draft: Draft, most: int) -> None:
+    try:
+        size = len(orjson.dumps(job_input))
+    except orjson.JSONEncodeError as exc:
+        # orjson reads 1024 levels but writes only 254.
+        raise field_problem(draft.place.rstrip(".") or "body", "is nested too deeply") from exc
+    if size > most:
+        detail = f"is longer than {most} bytes, with all earlier turns"
+        raise field_problem(f"{draft.place}{draft.messages_field}", detail, status=413)
+
+
+def _divided(draft: Draft) -> Divided:
+    if draft.sends_all_turns and not draft.earlier.messages:
+        return divide(in_slices(answered(draft.messages)))
+    return draft.earlier.divided

@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from spool.errors import (
-    BatchNotFound,
-    JobGone,
-    OutcomeUnknown,
-    OwnerQueueFull,
-    QueueFull,
-    StoreFull,
-    StoreUnavailable,
-)
+from spool.errors import JobGone, StoreUnavailable
 from spool.jobs.entries import rfc3339
-from spool.jobs.job import NewJob, Priority, Status, new_batch_id
+from spool.jobs.job import Priority, Status
 from spool.jobs.store import JobStore
-from spool.jobs.submission import NewBatch
-from web import auth, json_text
+from web import auth
 from web.arguments import cursor_of
 from web.auth import scope
 from web.delivery.formats import ndjson
 from web.delivery.peer import Peer
+from web.intake.batch import accept_batch, submission_texts
+from web.intake.body import parse_json
+from web.intake.draft import Draft
+from web.intake.idempotency import idempotency_of_lines
 from web.intake.references import References
-from web.intake.submission import body, idempotency_digest, new_job, parse_json, parse_submission
 from web.json_response import json_response
-from web.limits.bodies import job_bytes
-from web.metrics import STREAMS, SUBMITTED
+from web.metrics import STREAMS
 from web.native.job_document import job_pieces
-from web.problems import Problem, field_problem, retry_after
+from web.native.submission import draft_of
 from web.services import State, state
 from web.slices import in_slices
 
 blueprint = Blueprint("batches", __name__)
 
 _AT_ONCE = 200
-_STAGED_AT_ONCE = 50
-"""Jobs written in one call. It blocks Redis for a few milliseconds."""
 _TEXTS_AT_ONCE = 10
 _TEXT_BYTES = 16 * 1024
 """Bytes of each job's text read with its record; the rest is read when it is sent."""
-_BELLS = 100
-_LINES_FACTOR = 2
-"""The most lines for each allowed job of a batch; the excess can only be blank lines."""
-_JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 
 
 @blueprint.post("/batches")
@@ -59,25 +44,25 @@ def submit() -> Response:
     written. No job starts before the last one is written."""
     services, owner = state(), auth.owner()
     services.refuse_when_full()
-    texts = _texts(services)
-    if len(texts) > services.settings.max_queued:
-        # The batch can never fit, so nothing of it is parsed.
-        raise QueueFull(f"a batch may have at most {services.settings.max_queued} jobs", retry_after_s=60.0)
-    if 0 < services.limits.queued < len(texts):
-        raise OwnerQueueFull(retry_after_s=60.0)
-    batch_id, references = new_batch_id(shard=0), References(services, owner)
-    jobs = [
-        _new_job(services, parse_json(text, place), owner, index, batch_id, references)
-        for index, (place, text) in enumerate(in_slices(texts))
-    ]
-    batch = NewBatch(batch_id, owner, jobs, idempotency_digest(), _digest(texts))
-    accepted_id = services.store.stage_batch(batch, max_queued=services.settings.max_queued, limits=services.limits)
-    headers = {"Location": f"/batches/{accepted_id}"}
-    if accepted_id != batch_id:
-        headers["Idempotent-Replayed"] = "true"
-        return json_response(_document(services, accepted_id, owner), 200, headers)
-    _write(services, batch)
-    return json_response(_document(services, batch_id, owner), 202, headers)
+    texts = submission_texts(services)
+    idempotency = idempotency_of_lines(text for _place, text in texts)
+    batch_id, replayed = accept_batch(services, owner, _drafts(services, owner, texts), idempotency)
+    headers = {"Location": f"/batches/{batch_id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
+    return json_response(_document(services, batch_id, owner), 200 if replayed else 202, headers)
+
+
+def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) -> Iterator[Draft]:
+    references = References(services, owner)
+    for index, (place, text) in enumerate(in_slices(texts)):
+        yield draft_of(
+            parse_json(text, place),
+            owner,
+            references,
+            surface="batches",
+            coalesce_ms=services.settings.batch_coalesce_ms,
+            priority=Priority.BATCH,
+            place=f"[{index}].",
+        )
 
 
 @blueprint.get("/batches/<batch_id>")
@@ -118,95 +103,6 @@ def cancel(batch_id: str) -> Response:
         services.store.cancel_many(job_ids, owner)
         start += len(job_ids)
     return json_response(_document(services, batch_id, owner))
-
-
-def _texts(services: State) -> list[tuple[str, memoryview]]:
-    """The unparsed JSON text of each submission with its position. Their number and sizes are checked before the first
-    is parsed. Raises a 413, 415 or 422 ``Problem``."""
-    most = services.settings.max_batch_jobs
-    largest = job_bytes(services.settings.max_body_bytes, services.settings.max_prompt_bytes)
-    if request.mimetype == "application/json":
-        try:
-            texts = [(f"[{at}]", text) for at, text in enumerate(json_text.elements(body(), most, largest))]
-        except json_text.TooLarge as exc:
-            raise field_problem(f"[{exc.index}]", f"is larger than {largest} bytes", status=413) from exc
-        except json_text.Refused as exc:
-            raise field_problem("body", str(exc)) from exc
-    elif request.mimetype in _JSONL:
-        texts = _lines(body(), most)
-    else:
-        accept = {"Accept": ", ".join(("application/json", *_JSONL))}
-        raise Problem(415, "Wrong media type", f"send application/json or {_JSONL[0]}", headers=accept)
-    if not 1 <= len(texts) <= most:
-        raise field_problem("body", f"must have 1 to {most} submissions")
-    for place, text in texts:
-        if len(text) > largest:
-            raise field_problem(place, f"is larger than {largest} bytes", status=413)
-    return texts
-
-
-def _digest(texts: list[tuple[str, memoryview]]) -> str:
-    digest = hashlib.sha256()
-    for _place, text in texts:
-        digest.update(text)
-        digest.update(b"\n")
-    return digest.hexdigest()[:32]
-
-
-def _lines(data: bytes, most: int) -> list[tuple[str, memoryview]]:
-    """The non-blank lines with their numbers."""
-    ends = data.count(b"\n")
-    if ends > _LINES_FACTOR * most:
-        raise field_problem(
-            "body", f"has {ends} lines: at most {_LINES_FACTOR * most} are allowed, blank ones included"
-        )
-    lines = enumerate(data.split(b"\n"), 1)
-    return [(f"line {number}", memoryview(line)) for number, line in in_slices(lines) if line.strip()]
-
-
-def _new_job(services: State, item: Any, owner: str, index: int, batch_id: str, references: References) -> NewJob:
-    place = f"[{index}]"
-    submission = parse_submission(item, place)
-    new = new_job(services, submission, owner, place=f"{place}.", surface="batches", references=references)
-    # The default priority in a batch is ``batch``.
-    priority = submission.priority if "priority" in submission.model_fields_set else Priority.BATCH
-    return replace(new, priority=priority, batch=batch_id, batch_index=index)
-
-
-def _write(services: State, batch: NewBatch) -> None:
-    """Write the reserved jobs and release them to workers, all or nothing. An incomplete batch is dropped here, or by
-    the keeper if this process dies."""
-    try:
-        for start in range(0, len(batch.jobs), _STAGED_AT_ONCE):
-            jobs = batch.jobs[start : start + _STAGED_AT_ONCE]
-            services.store.submit_many(jobs, max_queued=services.settings.max_queued, limits=services.limits)
-        services.store.seal_batch(batch)
-    except Exception as exc:
-        if not _is_sealed_after_all(services.store, batch, exc):
-            if isinstance(exc, StoreUnavailable | BatchNotFound):
-                raise _not_accepted(exc) from exc
-            raise
-    SUBMITTED.labels("batches").inc(len(batch.jobs))
-    for _ in range(min(len(batch.jobs), _BELLS)):
-        # One bell for each slot that may be free. A worker that finishes a job claims the next; the keeper rings later.
-        services.bell.ring(batch.id)
-
-
-def _is_sealed_after_all(store: JobStore, batch: NewBatch, exc: Exception) -> bool:
-    """Drop the batch. True if it turns out sealed, because only the answer to the seal was lost."""
-    try:
-        return not store.drop_batch(batch.id)
-    except StoreUnavailable:
-        if isinstance(exc, OutcomeUnknown):
-            detail = "the batch may or may not have been accepted; look it up, or retry with an Idempotency-Key"
-            raise Problem(503, "Outcome unknown", detail, headers=retry_after(2), batch=batch.id) from exc
-        return False
-
-
-def _not_accepted(exc: StoreUnavailable | BatchNotFound) -> Problem:
-    detail = "the batch was not accepted and nothing of it is stored; retry"
-    title = "Store full" if isinstance(exc, StoreFull) else "Store unavailable"
-    return Problem(503, title, detail, headers=retry_after(getattr(exc, "retry_after_s", 2.0)))
 
 
 def _document(services: State, batch_id: str, owner: str) -> dict[str, Any]:

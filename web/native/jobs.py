@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 
 from flask import Blueprint, Response, request
 from werkzeug.http import is_resource_modified
@@ -22,9 +21,12 @@ from web.delivery.streaming import streamed, wanted_by_submit
 from web.delivery.waiting import wait_for_end
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
-from web.intake.submission import digest, idempotency_digest, json_body, new_job, parse_submission
+from web.intake.body import json_body
+from web.intake.idempotency import idempotency_of
+from web.intake.references import References
 from web.json_response import json_response
 from web.native.job_document import job_response
+from web.native.submission import draft_of
 from web.negotiation import preferred_wait_s
 from web.problems import field_problem
 from web.services import State, state
@@ -39,17 +41,23 @@ _POLL_AGAIN_S = "1"
 @scope("jobs:write")
 def submit() -> Response:
     """Accept a prompt. Answers 202 and the job at once, its stream, or (``Prefer: wait=N``) the finished job."""
-    services, data = state(), json_body()
-    submission = parse_submission(data)
-    media_type = wanted_by_submit()
-    new = new_job(services, submission, auth.owner(), as_text=media_type == text.MEDIA_TYPE)
-    new = replace(new, idempotency_key=idempotency_digest(), body_digest=digest(data))
-    with ExitStack() as place:
-        if media_type is not None:
-            # Acquired before the job is written, so that a 503 means that nothing was done.
-            services.hold_stream(new.owner, place)
-        submitted = accept(services, new)
-        response = _streamed(submitted, media_type, place) if media_type is not None else _answer(services, submitted)
+    services, owner, data, media_type = state(), auth.owner(), json_body(), wanted_by_submit()
+    draft = draft_of(
+        data,
+        owner,
+        References(services, owner),
+        surface="jobs",
+        coalesce_ms=services.settings.coalesce_ms,
+        streams_text=media_type == text.MEDIA_TYPE,
+        idempotency=idempotency_of(data),
+    )
+    if media_type is None:
+        submitted = accept(services, draft)
+        response = _answer(services, submitted)
+    else:
+        with ExitStack() as place:
+            submitted = accept(services, draft, place)
+            response = _streamed(submitted, media_type, place)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response

@@ -22,7 +22,8 @@ from web import auth
 from web.delivery.websocket import received, socket_route
 from web.delivery.websocket_messages import Closed
 from web.intake.accept import accept
-from web.intake.submission import new_job, parse_submission
+from web.intake.references import References
+from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
 from web.problems import Problem, field_problem, problem_of
 from web.services import State
@@ -73,8 +74,14 @@ class _Caller:
         # Checked before the job is written: an error then means that no job exists.
         self.followed.refuse_when_full()
         fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
-        new = new_job(self.services, parse_submission(fields), self.owner, surface="ws")
-        job = accept(self.services, new).job
+        draft = draft_of(
+            fields,
+            self.owner,
+            References(self.services, self.owner),
+            surface="ws",
+            coalesce_ms=self.services.settings.coalesce_ms,
+        )
+        job = accept(self.services, draft).job
         context["job"] = job.id
         self.followed.say({"type": "accepted", **context, "status": job.status})
         self.followed.follow(job, 0)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from flask import Blueprint, Response
-from pydantic import Field
 
 from spool.jobs.conversation import Answer
-from spool.jobs.job import NewJob
 from web import auth
 from web.auth import scope
 from web.delivery.event_adapter import streamed, wait_for_all
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
+from web.intake.draft import Draft
+from web.intake.idempotency import Idempotency
+from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.shapes import Pieces, Some
-from web.intake.submission import MESSAGES_AT_MOST, Message
 from web.json_response import json_response
 from web.openai.chat_chunks import ChatChunks, completion
-from web.openai.fields import Asked, accepted, new_job, parse, refuse
+from web.openai.fields import Asked, accepted, parse, refuse
 from web.problems import Problem
-from web.services import State, state
-from web.slices import in_slices
+from web.services import state
 
 blueprint = Blueprint("openai_chat", __name__)
 
@@ -43,7 +42,7 @@ class ChatRequest(Asked):
 
     PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
 
-    messages: Annotated[Some[Message], Field(min_length=1, max_length=MESSAGES_AT_MOST)]
+    messages: Messages
     n: int | None = None
     stream_options: dict[str, Any] | None = None
     modalities: Some[str] | None = None
@@ -63,22 +62,16 @@ class ChatRequest(Asked):
         if self.functions is not None or self.function_call is not None:
             refuse("functions", "are not supported: use tools")
 
-    def conversation(self) -> list[dict[str, Any]]:
-        """The messages as received."""
-        return [message.model_dump(exclude_unset=True) for message in in_slices(self.messages)]
-
 
 @blueprint.post("/v1/chat/completions")
 @scope("jobs:write")
 def create() -> Response:
     """OpenAI's chat completion, whole or as a stream. It continues if the client disconnects."""
     services = state()
-    asked, body_digest = parse(ChatRequest)
+    asked, idempotency = parse(ChatRequest)
     asked.check()
     with ExitStack() as place:
-        # Acquired before the job is written, so that a 503 means that nothing was done.
-        services.hold_stream(auth.owner(), place)
-        job = accept(services, _new_job(services, asked, body_digest)).job
+        job = accept(services, _draft(asked, idempotency), place).job
         answer = Answer(job.id)
         with accepted(job) as headers:
             if asked.stream:
@@ -91,15 +84,18 @@ def create() -> Response:
     return json_response(completion(job, answer), 200, headers)
 
 
-def _new_job(services: State, asked: ChatRequest, body_digest: str) -> NewJob:
-    return new_job(
-        services,
-        asked,
-        body_digest,
+def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
+    return Draft(
         surface="chat",
-        stored={"messages": asked.conversation()},
+        owner=auth.owner(),
+        messages=as_received(asked.messages),
+        sends_all_turns=True,
+        model=asked.model,
         params=asked.extras(),
-        field="messages",
+        params_field="",
+        metadata=asked.metadata or {},
+        streams_text=True,
+        idempotency=idempotency,
     )
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from spool.models.model import Model
 from web.auth import scope
-from web.intake.submission import known_model
+from web.intake.accept import known_model
 from web.json_response import json_response
 from web.services import state
 

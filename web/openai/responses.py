@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
-from spool.jobs.job import Job, NewJob, Status
+from spool.jobs.job import Job, Status
 from web import auth
 from web.auth import scope
 from web.delivery.event_adapter import streamed, wait_for_all
@@ -18,9 +18,11 @@ from web.delivery.peer import presence
 from web.delivery.waiting import wait_for_end
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
+from web.intake.draft import Draft
+from web.intake.idempotency import Idempotency
 from web.intake.references import NO_TURNS, References
 from web.json_response import json_response
-from web.openai.fields import accepted, job_id_of, new_job, parse
+from web.openai.fields import accepted, job_id_of, parse
 from web.openai.response_events import ResponseFold, ResponseStream
 from web.openai.response_items import items_of, messages_of
 from web.openai.response_output import TextItem
@@ -43,14 +45,11 @@ _ITEMS_AT_MOST = 100
 def create() -> Response:
     """OpenAI's response: whole, as a stream, or in the background. It continues if the client disconnects."""
     services = state()
-    asked, body_digest = parse(ResponsesRequest)
+    asked, idempotency = parse(ResponsesRequest)
     asked.check()
+    draft, echo = _draft(services, asked, idempotency)
     with ExitStack() as place:
-        if asked.stream or not asked.background:
-            # Acquired before the job is written, so that a 503 means that nothing was done.
-            services.hold_stream(auth.owner(), place)
-        new = _new_job(services, asked, body_digest)
-        job, echo = accept(services, new).job, new.input["request"]
+        job = accept(services, draft, place if asked.stream or not asked.background else None).job
         fold = ResponseFold(job, echo)
         with accepted(job) as headers:
             if asked.stream:
@@ -62,7 +61,8 @@ def create() -> Response:
     return json_response(fold.resource(), 200, headers)
 
 
-def _new_job(services: State, asked: ResponsesRequest, body_digest: str) -> NewJob:
+def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -> tuple[Draft, dict[str, Any]]:
+    """The draft, and the request fields that the responses repeat."""
     references = References(services, auth.owner(), lambda job: ResponseFold(job, {}))
     earlier = NO_TURNS
     if asked.previous_response_id:
@@ -74,20 +74,25 @@ def _new_job(services: State, asked: ResponsesRequest, body_digest: str) -> NewJ
     added = messages_of(asked.input, references.item)
     if not added and not earlier.messages:
         raise field_problem("input", "is empty")
-    stored = {"messages": [*earlier.messages, *added], "request": {**asked.echo(), "turn": len(earlier.messages)}}
-    if asked.instructions:
-        stored["instructions"] = asked.instructions
-    return new_job(
-        services,
-        asked,
-        body_digest,
+    echo = {**asked.echo(), "turn": len(earlier.messages)}
+    draft = Draft(
         surface="responses",
-        stored=stored,
-        params=asked.params(),
-        field="input",
-        ttl_s=asked.ttl_s,
+        owner=auth.owner(),
+        messages=added,
+        messages_field="input",
         earlier=earlier,
+        sends_all_turns=True,
+        model=asked.model,
+        params=asked.params(),
+        params_field="",
+        instructions=asked.instructions or None,
+        request=echo,
+        metadata=asked.metadata or {},
+        ttl_s=asked.ttl_s,
+        streams_text=True,
+        idempotency=idempotency,
     )
+    return draft, echo
 
 
 @blueprint.get("/v1/responses/<response_id>")

@@ -1,0 +1,85 @@
+"""The body of a submit: read whole and within its limits, then parsed as JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flask import request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.wsgi import get_input_stream
+
+from web import json_text
+from web.limits.bodies import job_bytes
+from web.problems import Problem, field_problem
+from web.services import state
+from web.slices import pause
+
+_LONG_TEXT = 65_536
+"""Bytes of JSON text above which parsing takes so long that the request yields before the check."""
+_PIECE_BYTES = 64 * 1024
+
+
+def json_body() -> Any:
+    """The body of a request for one job, as JSON. Raises a 413, 415 or 422 ``Problem``."""
+    if request.mimetype != "application/json":
+        raise Problem(415, "Wrong media type", "send application/json", headers={"Accept": "application/json"})
+    return parse_json(job_body(), "body")
+
+
+def job_body() -> bytes:
+    """The body of a request for one job, of any media type. Raises as ``read_body`` does."""
+    settings = state().settings
+    request.max_content_length = job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
+    return read_body()
+
+
+def read_body() -> bytes:
+    """The complete request body, because the rest of a batch must not get lost with its client. Raises 413 for a body
+    that is too large, 415 for a compressed one, and 400 for a truncated one."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        # RFC 9110 section 15.5.16.
+        raise Problem(
+            415,
+            "Wrong content coding",
+            "send the body without Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
+    length, most = request.content_length, request.max_content_length or math.inf
+    if (length or 0) > most:
+        raise RequestEntityTooLarge
+    data = _received(most)
+    # Werkzeug does not report a body that is shorter than its Content-Length.
+    if length is not None and len(data) < length:
+        raise ClientDisconnected
+    return data
+
+
+def _received(most: float) -> bytes:
+    """The bytes of the body. It does not use ``request.get_data``, which holds an extra buffer of 64 KiB while it waits
+    for more."""
+    stream, data = get_input_stream(request.environ), bytearray()
+    try:
+        # No variable for a piece: it would live beside its copy until the next piece comes.
+        size = -1
+        while size < len(data):
+            size = len(data)
+            data += stream.read(_PIECE_BYTES)
+            if len(data) > most:
+                raise RequestEntityTooLarge
+    except (OSError, ParseException) as exc:
+        raise ClientDisconnected from exc
+    return bytes(data)
+
+
+def parse_json(raw: bytes | memoryview, place: str) -> Any:
+    """Parse JSON text. Raises a 422 ``Problem`` that names ``place``."""
+    try:
+        data = json_text.load(raw)
+    except json_text.Refused as exc:
+        raise field_problem(place, str(exc)) from exc
+    if len(raw) > _LONG_TEXT:
+        pause()
+    return data

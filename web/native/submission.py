@@ -1,0 +1,95 @@
+"""A submission: the body of ``POST /jobs``, a line of a batch, a ``submit`` of a WebSocket."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from spool.jobs.job import OnDisconnect, OnWorkerLoss, Priority
+from web.intake.coalescing import CoalesceField, coalescing
+from web.intake.draft import Draft
+from web.intake.idempotency import NO_KEY, Idempotency
+from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
+from web.intake.references import NO_TURNS, References
+from web.intake.shapes import Metadata, Pieces, checked
+
+
+def _not_blank(prompt: str) -> str:
+    if not prompt.strip():
+        raise ValueError("is empty")
+    return prompt
+
+
+class Submission(BaseModel):
+    """A prompt and how it is to be run."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
+
+    prompt: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)] | None = None
+    messages: Messages | None = None
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    continue_from: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    priority: Priority = Field(Priority.INTERACTIVE, strict=False)
+    metadata: Metadata = Field(default_factory=dict)
+    ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    timeout_s: Annotated[float, Field(ge=0.1, le=604_800, allow_inf_nan=False)] | None = None
+    on_disconnect: OnDisconnect = Field(OnDisconnect.CONTINUE, strict=False)
+    on_worker_loss: OnWorkerLoss | None = Field(None, strict=False)
+    coalesce: CoalesceField = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Submission:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """The messages; a prompt becomes one user message."""
+        return [{"role": "user", "content": self.prompt}] if self.messages is None else as_received(self.messages)
+
+    def is_set(self, name: str) -> bool:
+        """Whether the client sent this field."""
+        return name in self.model_fields_set
+
+
+def draft_of(
+    data: Any,
+    owner: str,
+    references: References,
+    *,
+    surface: str,
+    coalesce_ms: int,
+    priority: Priority = Priority.INTERACTIVE,
+    place: str = "",
+    streams_text: bool = False,
+    idempotency: Idempotency = NO_KEY,
+) -> Draft:
+    """The draft of a job from a submission as JSON data. ``coalesce_ms`` and ``priority`` are the surface's defaults.
+    Raises a 422 ``Problem`` with the paths of the first wrong fields, and the errors of ``references``."""
+    submission = checked(Submission, data, place.rstrip("."))
+    earlier = NO_TURNS
+    if submission.continue_from:
+        earlier = references.turns(submission.continue_from, f"{place}continue_from")
+    return Draft(
+        surface=surface,
+        owner=owner,
+        messages=submission.conversation(),
+        messages_field="prompt" if submission.messages is None else "messages",
+        place=place,
+        earlier=earlier,
+        model=submission.model,
+        params=submission.params,
+        metadata=submission.metadata,
+        priority=submission.priority if submission.is_set("priority") else priority,
+        ttl_s=submission.ttl_s,
+        timeout_s=submission.timeout_s,
+        on_disconnect=submission.on_disconnect,
+        on_worker_loss=submission.on_worker_loss,
+        streams_text=streams_text,
+        coalesce=coalescing(submission.coalesce, is_set=submission.is_set("coalesce"), default_ms=coalesce_ms),
+        idempotency=idempotency,
+    )
