@@ -15,7 +15,7 @@ from functools import partial
 import httpx2
 
 from worker.backends.openai.connection import Connection, Timeouts
-from worker.backends.openai.http_framing import Body, Head, HeadReader, encode_request
+from worker.backends.openai.http_framing import AnswerParser, Head, encode_request
 
 _PORTS = {"http": 80, "https": 443}
 _Origin = tuple[str, str, int]
@@ -43,19 +43,17 @@ class UpstreamTransport(httpx2.BaseTransport):
         timeouts: Timeouts = request.extensions.get("timeout", {})
         origin, raw = _origin(request.url), _encoded(request)
         connection = self._connected(origin, timeouts)
+        parser = AnswerParser(request.method.encode())
         try:
-            head, rest = _answer(connection, raw, timeouts)
-            body = head.body(request.method.encode())
+            head, first = _exchange(connection, raw, parser, timeouts)
         except BaseException:
             connection.close()
             raise
-        stays = head.keeps_connection and connection.sent
-        give_back = partial(self._kept.put, origin, connection) if stays else connection.close
         return httpx2.Response(
             status_code=head.status,
             headers=head.fields,
-            stream=_Content(connection, body, rest, timeouts, give_back),
-            extensions={"http_version": b"HTTP/1.%d" % head.minor, "reason_phrase": head.reason},
+            stream=_Content(connection, parser, first, timeouts, partial(self._kept.put, origin, connection)),
+            extensions={"http_version": f"HTTP/{head.version}".encode(), "reason_phrase": head.reason},
         )
 
     def _connected(self, origin: _Origin, timeouts: Timeouts) -> Connection:
@@ -80,41 +78,45 @@ def _encoded(request: httpx2.Request) -> bytes:
     return encode_request(request.method.encode(), request.url.raw_path, request.headers.raw, request.read())
 
 
-def _answer(connection: Connection, raw: bytes, timeouts: Timeouts) -> tuple[Head, bytes]:
-    """Send the request ``raw``. Returns the answer's head and the bytes that arrived after it."""
+def _exchange(connection: Connection, raw: bytes, parser: AnswerParser, timeouts: Timeouts) -> tuple[Head, bytes]:
+    """Send the request ``raw``. Returns the answer's head and the content that arrived with it."""
     # A server may refuse and close before it has read the whole request: then its refusal is the answer.
     with suppress(httpx2.WriteError):
         connection.send(raw, timeouts)
-    reader = HeadReader()
     with connection.receiving(timeouts) as receive:
-        while (found := reader.feed(receive())) is None:
-            pass
-    return found
+        while True:
+            content = parser.feed(receive())
+            if parser.head is not None:
+                return parser.head, content
 
 
 class _Content(httpx2.SyncByteStream):
-    """An answer's content, as it arrives. At its end, ``give_back`` gets the connection."""
+    """An answer's content, as it arrives: ``first``, then the rest. ``give_back`` gets a connection that may serve
+    another request."""
 
     def __init__(
-        self, connection: Connection, body: Body, rest: bytes, timeouts: Timeouts, give_back: Callable[[], None]
+        self,
+        connection: Connection,
+        parser: AnswerParser,
+        first: bytes,
+        timeouts: Timeouts,
+        give_back: Callable[[], None],
     ) -> None:
         self._connection = connection
-        self._body = body
-        self._rest = rest
+        self._parser = parser
+        self._first = first
         self._timeouts = timeouts
         self._give_back = give_back
         self._open = True
 
     def __iter__(self) -> Iterator[bytes]:
-        body = self._body
+        parser = self._parser
         try:
             with self._connection.receiving(self._timeouts) as receive:
-                # The bytes that arrived with the head, even if no content was expected.
-                data, self._rest = self._rest, b""
-                if data and (content := body.feed(data)):
-                    yield content
-                while not body.ended:
-                    if content := body.feed(receive()):
+                if self._first:
+                    yield self._first
+                while not parser.ended:
+                    if content := parser.feed(receive()):
                         yield content
         finally:
             self.close()
@@ -124,7 +126,7 @@ class _Content(httpx2.SyncByteStream):
         if not self._open:
             return
         self._open = False
-        if self._body.ended and not self._body.excess and not self._rest:
+        if self._parser.ended and self._parser.reusable and self._connection.sent:
             self._give_back()
         else:
             self._connection.close()

@@ -1,4 +1,4 @@
-"""Where heads and bodies of HTTP/1.1 end, however the bytes are split, and what is refused."""
+"""Where answers end in HTTP/1.1, however the bytes are split, and which bytes are refused."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.backends.openai.http_framing import (
-    MAX_CHUNK_LINE_BYTES,
+    MAX_EMPTY_BYTES,
     MAX_HEAD_BYTES,
-    Body,
-    Chunked,
+    AnswerParser,
     Head,
-    HeadReader,
-    Sized,
-    UntilClosed,
     encode_request,
 )
 
+OK = b"HTTP/1.1 200 OK\r\n"
+CODED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 CHUNKS = b'5\r\nHello\r\n1;name="va;lue"\r\n \r\n0006 \t\r\nworld!\r\n00\r\nX-Trailer: 1\r\nB: 2\r\n\r\n'
 
 
-def read(body: Body, *parts: bytes) -> bytes:
-    """The content in ``parts``, up to the body's end."""
-    return b"".join(body.feed(part) for part in parts if part and not body.ended)
+def read(parser: AnswerParser, *parts: bytes) -> bytes:
+    """The content in ``parts``, up to the answer's end."""
+    return b"".join(parser.feed(part) for part in parts if part and not parser.ended)
 
 
-def head_of(*parts: bytes) -> tuple[Head, bytes] | None:
-    """What the first parts that are enough make."""
-    reader = HeadReader()
-    return next((found for found in map(reader.feed, parts) if found), None)
+def parsed(*parts: bytes, method: bytes = b"POST") -> AnswerParser:
+    """A parser that was fed ``parts``."""
+    parser = AnswerParser(method)
+    read(parser, *parts)
+    return parser
 
 
 def every_split(raw: bytes) -> list[list[bytes]]:
@@ -46,34 +45,37 @@ def every_split(raw: bytes) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("parts", every_split(CHUNKS), ids=len)
 def test_chunked_body_split_anywhere_is_whole(parts: list[bytes]) -> None:
-    """Chunks, extensions and trailers are told apart wherever a read ended; what ends is exactly the body."""
-    body = Chunked()
-    assert read(body, *parts) == b"Hello world!"
-    assert (body.ended, body.excess) == (True, False)
+    """Chunks, extensions and trailers are distinguished wherever a read ended; trailers are no fields."""
+    parser = parsed(CODED)
+    assert read(parser, *parts) == b"Hello world!"
+    assert (parser.ended, parser.reusable) == (True, True)
+    assert parser.head is not None
+    assert parser.head.fields == [(b"Transfer-Encoding", b"chunked")]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 400)))
-def test_chunked_body_of_anything_is_whole(chunks: list[bytes], cuts: list[int]) -> None:
-    """Content may hold what looks like framing."""
-    raw = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+def test_chunked_body_of_any_bytes_is_whole(chunks: list[bytes], cuts: list[int]) -> None:
+    """Content may look like framing."""
+    raw = CODED + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
     places = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
-    body = Chunked()
-    assert read(body, *(raw[a:b] for a, b in pairwise(places))) == b"".join(chunks)
-    assert body.ended
+    parser = AnswerParser(b"GET")
+    assert read(parser, *(raw[a:b] for a, b in pairwise(places))) == b"".join(chunks)
+    assert parser.ended
 
 
-def test_chunked_body_is_handed_on_before_its_chunk_is_whole() -> None:
+def test_chunked_body_is_passed_on_before_its_chunk_is_whole() -> None:
     """A token in a large chunk does not wait for the chunk's end."""
-    body = Chunked()
-    assert [body.feed(part) for part in (b"8\r\nab", b"cd", b"efgh\r", b"\n1\r\ni")] == [b"ab", b"cd", b"efgh", b"i"]
+    parser = parsed(CODED)
+    assert [parser.feed(part) for part in (b"8\r\nab", b"cd", b"efgh\r", b"\n1\r\ni")] == [b"ab", b"cd", b"efgh", b"i"]
 
 
-@pytest.mark.parametrize("raw", [b"0\r\n\r\nHTTP", b"0\r\nA: b\r\n\r\n\r\n"])
-def test_chunked_body_with_more_behind_it_says_so(raw: bytes) -> None:
-    """What nobody asked for is no answer to the next request."""
-    body = Chunked()
-    assert body.feed(raw) == b""
-    assert (body.ended, body.excess) == (True, True)
+@pytest.mark.parametrize("raw", [b"0\r\n\r\nHTTP", b"0\r\nA: b\r\n\r\n" + OK, b"2\r\nhi\r\n0\r\n\r\nx"])
+@pytest.mark.parametrize("head", [CODED, OK + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"])
+def test_answer_with_unsolicited_bytes_behind_it_ends_the_connection(head: bytes, raw: bytes) -> None:
+    """They would be taken for the answer to the next request."""
+    parser = parsed(head)
+    assert parser.feed(raw) == (b"hi" if b"hi" in raw else b"")
+    assert (parser.ended, parser.reusable) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -90,156 +92,179 @@ def test_chunked_body_with_more_behind_it_says_so(raw: bytes) -> None:
         b"\r\n",
         b"11111111111111111\r\n",
         b"1 1\r\n",
+        b"0\r\nno colon\r\n\r\n",
+        b"0\r\nA: b\n\n",
     ],
 )
 def test_chunked_body_that_is_malformed_is_refused(raw: bytes) -> None:
     """Bare LF, signs, prefixes and lengths that do not fit are no chunked coding, however they are split."""
     for parts in every_split(raw):
+        parser = parsed(CODED)
         with pytest.raises(RemoteProtocolError):
-            read(Chunked(), *parts)
+            read(parser, *parts)
 
 
-@pytest.mark.parametrize("raw", [b"5;" + b"a" * MAX_CHUNK_LINE_BYTES, b"0\r\nA: " + b"a" * MAX_CHUNK_LINE_BYTES])
-def test_chunked_body_with_endless_lines_is_refused(raw: bytes) -> None:
-    """Extensions and trailers are bounded."""
+@pytest.mark.parametrize("raw", [b"5;" + b"a" * MAX_EMPTY_BYTES, b"0\r\nA: " + b"a" * MAX_EMPTY_BYTES])
+@pytest.mark.parametrize("size", [100, 2 * MAX_EMPTY_BYTES])
+def test_chunked_body_with_endless_lines_is_refused(raw: bytes, size: int) -> None:
+    """Extensions and trailers are bounded, also over many reads."""
+    parser = parsed(CODED)
     with pytest.raises(RemoteProtocolError, match="more than"):
-        read(Chunked(), raw)
+        read(parser, *(raw[at : at + size] for at in range(0, len(raw), size)))
+
+
+def test_chunked_body_may_have_more_framing_than_content() -> None:
+    """The limit is for bytes between two pieces of content, not for the whole answer."""
+    extension = b"a" * (MAX_EMPTY_BYTES - 100)
+    parts = [part for _ in range(3) for part in (b"1;" + extension, b"\r\nx\r\n")]
+    assert read(parsed(CODED), *parts) == b"xxx"
 
 
 def test_sized_body_ends_with_its_last_byte() -> None:
     """No more and no less than announced."""
-    body = Sized(5)
-    assert [body.feed(b"He"), body.ended, body.feed(b"llo"), body.ended, body.excess] == [
-        b"He",
-        False,
-        b"llo",
-        True,
-        False,
-    ]
-    body = Sized(2)
-    assert (body.feed(b"abc"), body.ended, body.excess) == (b"ab", True, True)
+    parser = parsed(OK + b"Content-Length: 5\r\n\r\n")
+    assert [parser.feed(b"He"), parser.ended, parser.feed(b"llo"), parser.ended] == [b"He", False, b"llo", True]
+    assert parser.reusable
+    parser = parsed(OK + b"Content-Length: 2\r\n\r\n")
+    assert (parser.feed(b"abc"), parser.ended, parser.reusable) == (b"ab", True, False)
 
 
 def test_body_without_a_length_ends_with_the_connection() -> None:
-    """As HTTP/1.0 had it."""
-    body = UntilClosed()
-    assert (body.feed(b"ab"), body.ended, body.feed(b""), body.ended) == (b"ab", False, b"", True)
+    """As in HTTP/1.0."""
+    parser = parsed(OK + b"\r\n")
+    assert (parser.feed(b"ab"), parser.ended, parser.feed(b""), parser.ended) == (b"ab", False, b"", True)
+    assert not parser.reusable
 
 
-@pytest.mark.parametrize("body", [Sized(5), Chunked()])
-def test_body_that_the_connections_end_cuts_off_is_refused(body: Body) -> None:
+@pytest.mark.parametrize("raw", [b"", OK, CODED, CODED + b"3\r", OK + b"Content-Length: 5\r\n\r\nHell"])
+def test_answer_that_the_connections_end_cuts_off_is_refused(raw: bytes) -> None:
     """A cut answer is no answer."""
-    body.feed(b"3\r")
-    with pytest.raises(RemoteProtocolError):
-        body.feed(b"")
+    parser = parsed(raw)
+    with pytest.raises(RemoteProtocolError, match="closed the connection"):
+        parser.feed(b"")
 
 
 # Heads
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
-HEAD = HINTS + b"HTTP/1.1 200 All right\r\nA:  b c \r\nlong: one\r\n  two\r\nEmpty:\r\n\r\nbody"
+HEAD = HINTS + b"HTTP/1.1 200 All right\r\nA:  b c \r\nlong: one  two\t\r\nEmpty:\r\n\r\nbody"
 
 
 @pytest.mark.parametrize("parts", every_split(HEAD[:-4]), ids=len)
 def test_head_split_anywhere_is_whole(parts: list[bytes]) -> None:
-    """Interim answers are dropped, folded lines joined, white space around values removed."""
-    found = head_of(*parts)
-    assert found == (Head(1, 200, b"All right", [(b"A", b"b c"), (b"long", b"one two"), (b"Empty", b"")]), b"")
+    """Interim answers are dropped, and so is white space around values."""
+    fields = [(b"A", b"b c"), (b"long", b"one  two"), (b"Empty", b"")]
+    assert parsed(*parts).head == Head("1.1", 200, b"All right", fields)
 
 
-def test_head_leaves_what_follows_it() -> None:
-    """The body's first bytes come with the head."""
-    found = head_of(HEAD)
-    assert found is not None
-    assert found[1] == b"body"
+def test_content_that_arrives_with_the_head_is_content() -> None:
+    """One read may hold both."""
+    assert read(AnswerParser(b"GET"), HEAD) == b"body"
 
 
 @pytest.mark.parametrize("raw", [b"HTTP/1.0 200\n\n", b"HTTP/1.0 200 \nA: b\r\n\n", b"HTTP/1.1 200 OK\r\n\r\n"])
 def test_head_of_a_simple_server_is_read(raw: bytes) -> None:
     """No reason, and lines that end at LF alone."""
-    found = head_of(raw)
-    assert found is not None
-    assert found[0].status == 200
+    for parts in every_split(raw):
+        head = parsed(*parts).head
+        assert head is not None
+        assert head.status == 200
 
 
 @pytest.mark.parametrize(
     "raw",
     [
-        b"",
         b"HTTP/2 200 OK\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/0.9 200 OK\r\n\r\n",
         b"ICY 200 OK\r\n\r\n",
         b"HTTP/1.1 20 OK\r\n\r\n",
-        b"\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
         b"HTTP/1.1 101 Switching\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: b\x00c\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: b\rB: c\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: " + b"a" * MAX_HEAD_BYTES,
         b"HTTP/1.1 103 Hints\r\n\r\n" * (MAX_HEAD_BYTES // 20),
+        b"\r\n" * MAX_HEAD_BYTES,
     ],
     ids=lambda raw: repr(raw[:40]),
 )
 def test_head_that_is_malformed_is_refused(raw: bytes) -> None:
-    """What is not HTTP/1, and what is too long, is an error at once."""
+    """Other protocols and endless heads are errors at once."""
     with pytest.raises(RemoteProtocolError):
-        head_of(raw)
+        parsed(raw)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("raw", [b" " * 90_000 + b"\x00", b"a " * 45_000 + b"\x00", b"a" * 90_000 + b"\x00"])
 def test_head_that_is_hostile_takes_no_longer(raw: bytes) -> None:
-    """A line that does not match costs no more than its length: with its square it would take minutes."""
+    """A malformed line costs no more than its length; with its square it would take minutes."""
     with pytest.raises(RemoteProtocolError):
-        head_of(b"HTTP/1.1 200 OK\r\nA:" + raw + b"\r\n\r\n")
+        parsed(b"HTTP/1.1 200 OK\r\nA:" + raw + b"\r\n\r\n")
+    with pytest.raises(LocalProtocolError):
+        encode_request(b"GET", b"/", [(b"A", raw)], b"")
 
 
-def framed(*fields: tuple[bytes, bytes], method: bytes = b"POST", status: int = 200) -> Body:
-    """The body that a head announces."""
-    return Head(1, status, b"", list(fields)).body(method)
-
-
-CODED = (b"Transfer-Encoding", b"Chunked")
-
-
-def test_body_is_what_the_head_says() -> None:
-    """In the order of RFC 9112, section 6.3."""
-    assert type(framed()) is UntilClosed
-    assert type(framed(CODED, (b"Content-Length", b"5"))) is Chunked
-    assert not framed((b"content-length", b"5, 5"), (b"Content-Length", b"5")).ended
-    for empty in (framed(CODED, method=b"HEAD"), framed(CODED, status=204), framed((b"Content-Length", b"0"))):
-        assert empty.ended
+@pytest.mark.parametrize(
+    ("raw", "method"),
+    [
+        (CODED, b"HEAD"),
+        (OK + b"Content-Length: 5\r\n\r\nHello", b"HEAD"),
+        (OK + b"\r\n", b"HEAD"),
+        (b"HTTP/1.1 204 None\r\nTransfer-Encoding: chunked\r\n\r\n", b"GET"),
+        (b"HTTP/1.1 304 Same\r\nContent-Length: 5\r\n\r\n", b"GET"),
+        (OK + b"Content-Length: 0\r\n\r\n", b"GET"),
+    ],
+)
+def test_answer_without_a_body_ends_with_its_head(raw: bytes, method: bytes) -> None:
+    """Whatever its fields announce (RFC 9112, section 6.3)."""
+    for parts in every_split(raw):
+        parser = AnswerParser(method)
+        assert read(parser, *parts) == b""
+        assert parser.ended
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        [(b"Content-Length", b"5"), (b"Content-Length", b"6")],
-        [(b"Content-Length", b"-5")],
-        [(b"Content-Length", b"")],
-        [(b"Transfer-Encoding", b"gzip, chunked")],
-        [(b"Transfer-Encoding", b"identity")],
-        [CODED, CODED],
+        b"Content-Length: 5\r\nContent-Length: 6",
+        b"Content-Length: 5\r\nContent-Length: 5",
+        b"Content-Length: 5, 5",
+        b"Content-Length: -5",
+        b"Content-Length:",
+        b"Content-Length: 99999999999999999999",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: chunked, chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
     ],
 )
-def test_body_with_contradictory_lengths_is_refused(fields: list[tuple[bytes, bytes]]) -> None:
-    """Nobody guesses where an answer ends."""
+def test_head_with_contradictory_lengths_is_refused(fields: bytes) -> None:
+    """The answer's end is never a guess."""
     with pytest.raises(RemoteProtocolError):
-        framed(*fields)
+        parsed(OK + fields + b"\r\n\r\n5\r\nHello")
 
 
 @pytest.mark.parametrize(
-    ("head", "keeps"),
+    ("raw", "reusable"),
     [
-        (Head(1, 200, b"", []), True),
-        (Head(0, 200, b"", []), False),
-        (Head(1, 200, b"", [(b"Connection", b"x, Close")]), False),
-        (Head(1, 200, b"", [CODED, (b"Content-Length", b"5")]), False),
+        (OK + b"Content-Length: 0\r\n\r\n", True),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", False),
+        (OK + b"Connection: x, Close\r\nContent-Length: 0\r\n\r\n", False),
+        (OK + b"Content-Length: 5\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", False),
+        (OK + b"Transfer-Encoding: Chunked\r\nContent-Length: 5\r\n\r\n2\r\nhi\r\n0\r\n\r\n", False),
     ],
 )
-def test_connection_is_kept_where_the_head_lets_it(head: Head, keeps: bool) -> None:
-    """By version, by the server's word, and not after two framings at once."""
-    assert head.keeps_connection is keeps
+def test_connection_is_reusable_where_the_head_permits_it(raw: bytes, reusable: bool) -> None:
+    """By version, by the server's word, and not after two framings at once, of which the chunks count."""
+    parser = AnswerParser(b"GET")
+    assert read(parser, raw) == (b"hi" if b"hi" in raw else b"")
+    assert (parser.ended, parser.reusable) == (True, reusable)
 
 
 # Requests
@@ -253,8 +278,9 @@ def test_request_is_one_piece_of_bytes() -> None:
 
 @pytest.mark.parametrize(("body", "coded"), [(b"hi", b"2\r\nhi\r\n0\r\n\r\n"), (b"", b"0\r\n\r\n")])
 def test_request_without_a_length_is_chunked(body: bytes, coded: bytes) -> None:
-    """Where the client could not say how long it is."""
-    assert encode_request(b"POST", b"/", [CODED], body).endswith(b"Transfer-Encoding: Chunked\r\n\r\n" + coded)
+    """For a client that does not know its length."""
+    raw = encode_request(b"POST", b"/", [(b"Transfer-Encoding", b"Chunked")], body)
+    assert raw.endswith(b"Transfer-Encoding: Chunked\r\n\r\n" + coded)
 
 
 @pytest.mark.parametrize(
