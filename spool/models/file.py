@@ -33,121 +33,120 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from spool.errors import SettingsError
-from spool.models.model import CONTINUE_STYLES, Model, Upstream
+from spool.models.model import CONTINUE_STYLES, DEMO, Model, Upstream
 
-_UPSTREAM_TYPES: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "url": str,
-    "api_key": str,
-    "api_key_env": str,
-    "kind": str,
-    "api_version": str,
-    "deployment": str,
-    "model": list,
-}
-_NUMBER = (int, float)
-_MODEL_TYPES: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "upstream_model": str,
-    "max_running": int,
-    "continue": (bool, str),
-    "start_s": _NUMBER,
-    "first_token_s": _NUMBER,
-    "between_tokens_s": _NUMBER,
-    "alive_s": _NUMBER,
-}
+_Name = Annotated[str, Field(min_length=1)]
+_Seconds = Annotated[FiniteFloat, Field(ge=0)]
+_SECRETS = ("url", "api_key")
+_TEXTS = {"missing": "is missing", "model_type": "must be a table"}
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class _Model(_Table):
+    name: _Name
+    upstream_model: str = ""
+    max_running: int = Field(0, ge=0)
+    continue_style: str = Field("", alias="continue")
+    start_s: _Seconds | None = None
+    first_token_s: _Seconds | None = None
+    between_tokens_s: _Seconds | None = None
+    alive_s: _Seconds | None = None
+
+    @field_validator("continue_style", mode="plain")
+    @classmethod
+    def _is_style(cls, value: object) -> str:
+        if isinstance(value, bool):
+            return "vllm" if value else ""
+        if not isinstance(value, str) or value not in CONTINUE_STYLES:
+            raise ValueError(f"must be true, false or one of {', '.join(map(repr, CONTINUE_STYLES))}")
+        return value
+
+    def model(self, upstream: str) -> Model:
+        given = self.model_dump(exclude_unset=True) | {"upstream_model": self.upstream_model or self.name}
+        return Model(backend="openai", upstream=upstream, **given)
+
+
+class _Upstream(_Table):
+    name: _Name
+    url: str
+    api_key: str = ""
+    api_key_env: str | None = None
+    kind: Literal["openai", "azure"] = "openai"
+    api_version: str = ""
+    deployment: str = ""
+    models: list[_Model] = Field([], alias="model")
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_set(cls, value: str | None) -> str | None:
+        if value is not None and value not in os.environ:
+            raise ValueError("no such environment variable")
+        return value
+
+    def upstream(self) -> Upstream:
+        return Upstream(
+            name=self.name,
+            url=self.url,
+            api_key=self.api_key if self.api_key_env is None else os.environ[self.api_key_env],
+            kind=self.kind,
+            api_version=self.api_version,
+            deployment=self.deployment,
+            models=tuple(model.model(self.name) for model in self.models),
+        )
+
+
+class _File(_Table):
+    upstreams: list[_Upstream] = Field([], alias="upstream")
 
 
 def load(path: Path) -> tuple[Upstream, ...]:
-    """The upstreams of the models file at ``path``. Raises ``SettingsError``, which contains the place of the fault."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise SettingsError(f"SPOOL_MODELS_FILE={str(path)!r}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"SPOOL_MODELS_FILE={str(path)!r}: {exc}") from exc
+    """The upstreams of the models file at ``path``. Raises ``SettingsError`` with the file, the place in it and, unless
+    it may be secret, the value."""
     place = f"SPOOL_MODELS_FILE={str(path)!r}"
-    _check(data, {"upstream": list}, place)
-    upstreams = tuple(_upstream(item, f"{place}: upstream[{i}]") for i, item in enumerate(data.get("upstream", [])))
-    _unique([u.name for u in upstreams], place, "upstream")
-    _unique([m.name for u in upstreams for m in u.models] + ["demo"], place, "model")
+    try:
+        file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as exc:
+        raise SettingsError(f"{place}: {exc.strerror}") from exc
+    except ValidationError as exc:
+        raise SettingsError(f"{place}: {'; '.join(_explain(error) for error in exc.errors())}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{place}: {exc}") from exc
+    upstreams = tuple(entry.upstream() for entry in file.upstreams)
+    _check_unique([u.name for u in upstreams], place, "upstream")
+    _check_unique([m.name for u in upstreams for m in u.models] + [DEMO.name], place, "model")
     return upstreams
 
 
-def _upstream(item: Any, place: str) -> Upstream:
-    _check(item, _UPSTREAM_TYPES, place, required=("name", "url"))
-    kind = item.get("kind", "openai")
-    if kind not in ("openai", "azure"):
-        raise SettingsError(f"{place}.kind={kind!r}: must be 'openai' or 'azure'")
-    if not item["url"].startswith(("http://", "https://")):
-        raise SettingsError(f"{place}.url: must begin with http:// or https://")
-    return Upstream(
-        name=item["name"],
-        url=item["url"].rstrip("/"),
-        api_key=_api_key(item, place),
-        kind=kind,
-        api_version=item.get("api_version", ""),
-        deployment=item.get("deployment", ""),
-        models=tuple(_model(m, item["name"], f"{place}.model[{i}]") for i, m in enumerate(item.get("model", []))),
-    )
+def _explain(error: Any) -> str:
+    """``upstream[0].model[1].max_running=-8: …``"""
+    *parents, last = error["loc"]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).removeprefix(".")
+    if error["type"] == "extra_forbidden":
+        table = _Model if "model" in parents else _Upstream if parents else _File
+        return f"{place}: unknown; known are {', '.join(f.alias or name for name, f in table.model_fields.items())}"
+    if error["type"] in _TEXTS:
+        return f"{place}: {_TEXTS[error['type']]}"
+    is_shown = isinstance(error["input"], (str, int, float)) and last not in _SECRETS
+    return place + (f"={error['input']!r}" if is_shown else "") + f": {error['msg'].removeprefix('Value error, ')}"
 
 
-def _api_key(item: Mapping[str, Any], place: str) -> str:
-    variable = item.get("api_key_env")
-    if variable is None:
-        return str(item.get("api_key", ""))
-    if variable not in os.environ:
-        raise SettingsError(f"{place}.api_key_env={variable!r}: no such environment variable")
-    return os.environ[variable]
-
-
-def _model(item: Any, upstream: str, place: str) -> Model:
-    _check(item, _MODEL_TYPES, place, required=("name",))
-    for name, value in item.items():
-        if not isinstance(value, bool) and isinstance(value, _NUMBER) and value < 0:
-            raise SettingsError(f"{place}.{name}={value!r}: must not be negative")
-    rest: dict[str, Any] = {k: float(v) for k, v in item.items() if k.endswith("_s")}
-    return Model(
-        name=item["name"],
-        backend="openai",
-        upstream=upstream,
-        upstream_model=item.get("upstream_model", item["name"]),
-        max_running=item.get("max_running", 0),
-        continue_style=_continue_style(item.get("continue", False), place),
-        **rest,
-    )
-
-
-def _continue_style(value: bool | str, place: str) -> str:
-    if isinstance(value, bool):
-        return "vllm" if value else ""
-    if value not in CONTINUE_STYLES:
-        known = ", ".join(map(repr, CONTINUE_STYLES))
-        raise SettingsError(f"{place}.continue={value!r}: must be true, false or one of {known}")
-    return value
-
-
-def _check(item: Any, types: Mapping[str, type | tuple[type, ...]], place: str, required: tuple[str, ...] = ()) -> None:
-    if not isinstance(item, dict):
-        raise SettingsError(f"{place}: must be a table")
-    for name, value in item.items():
-        if name not in types:
-            raise SettingsError(f"{place}.{name}: unknown; known are {', '.join(types)}")
-        expected = types[name]
-        allowed = expected if isinstance(expected, tuple) else (expected,)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            raise SettingsError(f"{place}.{name}: has the wrong type ({type(value).__name__})")
-    for name in required:
-        if not item.get(name):
-            raise SettingsError(f"{place}.{name}: is missing or empty")
-
-
-def _unique(names: list[str], place: str, kind: str) -> None:
+def _check_unique(names: list[str], place: str, kind: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise SettingsError(f"{place}: {kind} {name!r} is defined twice")

@@ -213,9 +213,13 @@ def test_single_upstream_comes_before_the_file(models_file: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
-        ("max_running = 8", 'max_running = "8"', r"upstream\[0\]\.model\[0\]\.max_running: has the wrong type"),
+        (
+            "max_running = 8",
+            'max_running = "8"',
+            r"upstream\[0\]\.model\[0\]\.max_running='8': Input",
+        ),
         ("max_running = 8", "max_running = -8", r"model\[0\]\.max_running=-8"),
-        ("continue = true", "continue = 1", r"model\[0\]\.continue: has the wrong type"),
+        ("continue = true", "continue = 1", r"model\[0\]\.continue=1: must be true"),
         ("max_running = 8", "max_runing = 8", r"model\[0\]\.max_runing: unknown"),
         ('name = "small"', "", r"model\[0\]\.name: is missing"),
         ('name = "small"', 'name = "demo"', "model 'demo' is defined twice"),

@@ -1,4 +1,4 @@
-"""The models file: what it may say, and that each mistake is named with its place."""
+"""The models file: its fields, and that each mistake is named with its file, place and value."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ deployment = "d"
 
 @pytest.fixture
 def models_file(tmp_path: Path) -> Path:
-    """Where the file is."""
+    """The path of the file."""
     return tmp_path / "models.toml"
 
 
 def failure(path: Path, text: str) -> str:
-    """What is said of a file with this content."""
+    """The message about a file with this content."""
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load(path)
@@ -51,7 +51,7 @@ def failure(path: Path, text: str) -> str:
 
 
 def test_file_is_read(models_file: Path) -> None:
-    """What the file says is what there is."""
+    """Each field arrives in the records."""
     models_file.write_text(GOOD)
     gpu, cloud = load(models_file)
     assert (gpu.name, gpu.url, gpu.api_key) == ("gpu", "http://127.0.0.1:8001/v1", "very-secret")
@@ -79,7 +79,7 @@ def test_file_is_read(models_file: Path) -> None:
     ],
 )
 def test_style_of_continuing(models_file: Path, value: str, style: str) -> None:
-    """``continue`` says how the server is asked to go on; ``true`` as vLLM is."""
+    """``continue`` is the style of the request; ``true`` is vLLM's."""
     models_file.write_text(GOOD.replace("continue = true", f"continue = {value}"))
     assert load(models_file)[0].models[0].continue_style == style
 
@@ -111,16 +111,17 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
     ("text", "said"),
     [
         ("[[upstream", "Expected"),
-        ("upstream = 7", ".upstream: has the wrong type (int)"),
-        ("colour = 7", ".colour: unknown"),
+        ("upstream = 7", ": upstream=7: Input should be a valid list"),
+        ("colour = 7", ": colour: unknown; known are upstream"),
         ('upstream = ["x"]', "upstream[0]: must be a table"),
         ('[[upstream]]\nurl = "http://x"', "upstream[0].name: is missing"),
         ('[[upstream]]\nname = "a"', "upstream[0].url: is missing"),
-        ('[[upstream]]\nname = ""\nurl = "http://x"', "upstream[0].name: is missing"),
+        ('[[upstream]]\nname = ""\nurl = "http://x"', "upstream[0].name='': String should have at least 1"),
         ('[[upstream]]\nname = "a"\nurl = "ftp://x"', "upstream[0].url: must"),
-        ('[[upstream]]\nname = "a"\nurl = 7', "upstream[0].url: has the wrong type"),
+        ('[[upstream]]\nname = "a"\nurl = 7', "upstream[0].url: Input should be a valid string"),
         ('[[upstream]]\nname = "a"\nurl = "http://x"\nkind = "x"', "upstream[0].kind='x'"),
-        ('[[upstream]]\nname = "a"\nurl = "http://x"\nmodels = []', "upstream[0].models: unknown"),
+        ('[[upstream]]\nname = "a"\nurl = "http://x"\nmodels = []', "upstream[0].models: unknown; known are name, url"),
+        ("[[upstream]]\nname = 7", "upstream[0].name=7: Input should be a valid string; upstream[0].url: is missing"),
         ('[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\n', "model[0].name: is missing"),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\nmax_running = -1',
@@ -128,11 +129,19 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\nmax_running = true',
-            "model[0].max_running: has the wrong type (bool)",
+            "model[0].max_running=True: Input should be a valid integer",
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = 1',
-            "model[0].continue: has the wrong type (int)",
+            "model[0].continue=1: must be true, false or one of",
+        ),
+        (
+            '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\nalive_s = nan',
+            "model[0].alive_s=nan: Input should be a finite number",
+        ),
+        (
+            '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = ["vllm"]',
+            "model[0].continue: must be true, false or one of",
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = "yes"',
@@ -158,6 +167,15 @@ def test_file_that_is_wrong(models_file: Path, text: str, said: str) -> None:
     assert said in failure(models_file, text)
 
 
-def test_mistake_shows_no_key(models_file: Path) -> None:
-    """A message about a mistake shows no key."""
-    assert "very-secret" not in failure(models_file, GOOD + "\ncolour = 7")
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ('api_key = "very-secret"', 'api_kee = "very-secret"'),
+        ('api_key = "very-secret"', 'api_key = ["very-secret"]'),
+        ("http://127.0.0.1:8001/v1/", "ftp://user:very-secret@host"),
+        ("max_running = 8", "colour = 7"),
+    ],
+)
+def test_mistake_shows_no_key(models_file: Path, good: str, bad: str) -> None:
+    """A message about a mistake shows no key, whatever is wrong."""
+    assert "very-secret" not in failure(models_file, GOOD.replace(good, bad))
