@@ -1,4 +1,4 @@
-"""Settings, from the environment: prefix ``SPOOL_``, one frozen object per program, read once at its edge.
+"""Settings: one frozen object per program, read once from the environment (``SPOOL_…``) and from nothing else.
 
 An invalid value or an unknown ``SPOOL_`` variable ends the program with a ``SettingsError`` that names the variable.
 Secrets are ``SecretStr``: no ``repr`` and no message shows them.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from spool.api_keys import parse_api_keys
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FOR_TESTS
 from spool.jobs.coalescing import MS_AT_MOST
@@ -30,16 +30,25 @@ PREFIX = "SPOOL_"
 _SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
 
 
-class Settings(BaseSettings):
+def _secret(check: Callable[[str], object]) -> AfterValidator:
+    """Validates a secret with ``check``, which raises ``ValueError``, unless the secret is empty."""
+
+    def validate(value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            check(value.get_secret_value())
+        return value
+
+    return AfterValidator(validate)
+
+
+class Settings(BaseModel):
     """The settings that every program reads."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    redis_url: SecretStr = SecretStr("")
+    redis_url: Annotated[SecretStr, _secret(check_redis_url)] = SecretStr("")
     """The Redis that stores jobs and logs; empty: the embedded server."""
-    broker_url: SecretStr = SecretStr("")
+    broker_url: Annotated[SecretStr, _secret(check_broker_url)] = SecretStr("")
     """Celery's broker; empty: the same Redis."""
     data_dir: Path = Path("data")
     """The directory of the embedded server's files."""
@@ -68,32 +77,15 @@ class Settings(BaseSettings):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
 
-    @field_validator("redis_url")
-    @classmethod
-    def _is_redis(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value():
-            check_redis_url(value.get_secret_value())
-        return value
-
-    @field_validator("broker_url")
-    @classmethod
-    def _is_broker(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value():
-            check_broker_url(value.get_secret_value())
-        return value
-
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> Self:
         """The settings of this process. Raises ``SettingsError``, which names the invalid variable."""
         environ = os.environ if environ is None else environ
         refuse_unknown(environ)
-        values = {
-            name: environ[PREFIX + name.upper()]
-            for name in cls.model_fields
-            if environ.get(PREFIX + name.upper(), "") != ""
-        }
+        given = {name: environ.get(PREFIX + name.upper()) for name in cls.model_fields}
         try:
-            settings = cls.model_validate(values)
+            # An empty variable is an unset one.
+            settings = cls.model_validate({name: value for name, value in given.items() if value})
         except ValidationError as exc:
             raise SettingsError(_explain(exc, environ)) from None
         settings.check_models()
@@ -131,7 +123,7 @@ class WebSettings(Settings):
     """A host name or an IP address; IPv6 with or without brackets."""
     port: int = Field(8000, ge=0, le=65_535)
     web_processes: int = Field(2, ge=1, le=64)
-    api_keys: SecretStr = SecretStr("")
+    api_keys: Annotated[SecretStr, _secret(parse_api_keys)] = SecretStr("")
     """``owner=secret,…``; empty: every caller is ``anonymous``."""
     allow_anonymous: bool = False
     """Whether to listen beyond loopback without API keys."""
@@ -176,12 +168,6 @@ class WebSettings(Settings):
     def _without_brackets(cls, value: str) -> str:
         return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
-    @field_validator("api_keys")
-    @classmethod
-    def _are_pairs(cls, value: SecretStr) -> SecretStr:
-        parse_api_keys(value)
-        return value
-
     @field_validator("allowed_origins")
     @classmethod
     def _are_origins(cls, value: str) -> str:
@@ -214,7 +200,7 @@ class WebSettings(Settings):
 
     def owners_by_key(self) -> dict[str, str]:
         """Secret → owner."""
-        return parse_api_keys(self.api_keys)
+        return parse_api_keys(self.api_keys.get_secret_value())
 
     def origins(self) -> list[str]:
         """The CORS allow-list."""
@@ -242,23 +228,6 @@ class RunSettings(WebSettings, WorkerSettings):
     def _is_size(cls, value: str) -> str:
         parse_size(value)
         return value
-
-
-def parse_api_keys(value: SecretStr) -> dict[str, str]:
-    """Parse ``owner=secret,…`` into secret → owner. Raises ``ValueError`` without any secret in it."""
-    owners: dict[str, str] = {}
-    for number, pair in enumerate(filter(None, (p.strip() for p in value.get_secret_value().split(","))), 1):
-        owner, equals, secret = pair.partition("=")
-        if not equals or not owner or len(secret) < 8:
-            raise ValueError(f"pair {number} is not owner=secret with a secret of at least 8 characters")
-        if not all(" " <= character <= "~" for character in secret):
-            raise ValueError(f"pair {number}: a secret must be printable ASCII, because it is sent in a header")
-        if not owner.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(owner) > 64:
-            raise ValueError(f"pair {number}: an owner must be 1 to 64 letters, digits, '-', '_' or '.'")
-        if secret in owners:
-            raise ValueError(f"pair {number}: duplicate secret")
-        owners[secret] = owner
-    return owners
 
 
 def known_variables() -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from spool.errors import SettingsError
 from spool.models import file as upstreams
@@ -15,7 +14,6 @@ from spool.settings import (
     WebSettings,
     WorkerSettings,
     known_variables,
-    parse_api_keys,
 )
 
 
@@ -40,6 +38,13 @@ def test_read_of_the_process_environment_is_the_default(monkeypatch: pytest.Monk
     """Without an argument, ``read`` reads the environment of this process."""
     monkeypatch.setenv("SPOOL_MAX_ATTEMPTS", "5")
     assert Settings.read().max_attempts == 5
+
+
+def test_read_of_another_environment_is_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of this process has no effect on it, nor on an object that is made directly."""
+    monkeypatch.setenv("SPOOL_LEASE_S", "77")
+    assert Settings.read({}).lease_s == Settings().lease_s == 10
+    assert Settings.read({"SPOOL_LEASE_S": "5"}).lease_s == 5
 
 
 def test_empty_variable_is_an_unset_one() -> None:
@@ -132,12 +137,6 @@ def test_known_variables_show_no_object() -> None:
     assert known["SPOOL_PORT"] == "8000"
     assert known["SPOOL_REDIS_URL"] == known["SPOOL_MODELS_FILE"] == ""
     assert all(name.startswith("SPOOL_") for name in known)
-
-
-def test_api_keys_with_spaces_and_an_equals_sign_are_read() -> None:
-    """Only the first ``=`` divides; space around pairs does not count."""
-    keys = parse_api_keys(SecretStr(" alice=abc=defgh , team-b.x_1=12345678,"))
-    assert keys == {"abc=defgh": "alice", "12345678": "team-b.x_1"}
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "spool.example"])
