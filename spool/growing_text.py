@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 _JOINED_AT = 512
 """A small string costs ten times its length, so pieces are joined in groups of this size."""
+
+_Joined = tuple["_Joined | None", str]
+"""Joined pieces, behind those before them. Copies of a text share them."""
 
 
 class GrowingText:
@@ -12,7 +17,7 @@ class GrowingText:
     __slots__ = ("_joined", "_new", "size")
 
     def __init__(self) -> None:
-        self._joined: list[str] = []
+        self._joined: _Joined | None = None
         self._new: list[str] = []
         self.size = 0
 
@@ -21,18 +26,36 @@ class GrowingText:
         self._new.append(text)
         self.size += len(text)
         if len(self._new) >= _JOINED_AT:
-            self._joined.append("".join(self._new))
-            self._new.clear()
+            self._join()
 
     def clear(self) -> None:
         """Remove all text."""
-        self._joined.clear()
+        self._joined = None
         self._new.clear()
         self.size = 0
 
+    def fork(self) -> Self:
+        """A copy that grows by itself. It shares the text so far, so it costs the same for a text of any length."""
+        self._join()
+        copy = type(self)()
+        copy._joined, copy.size = self._joined, self.size
+        return copy
+
     def __str__(self) -> str:
         """The whole text."""
-        if len(self._joined) != 1 or self._new:
-            self._joined = ["".join([*self._joined, *self._new])]
+        self._join()
+        if self._joined is None:
+            return ""
+        before, last = self._joined
+        if before is not None:
+            pieces = [last]
+            while before is not None:
+                before, piece = before
+                pieces.append(piece)
+            self._joined = None, "".join(reversed(pieces))
+        return self._joined[1]
+
+    def _join(self) -> None:
+        if self._new:
+            self._joined = self._joined, "".join(self._new)
             self._new.clear()
-        return self._joined[0]

@@ -25,6 +25,7 @@ from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.redis.urls import broker_url_from
 from spool.settings import WebSettings
+from web.checkpoints import Checkpoints
 from web.condition_gauge import show_condition
 from web.folds import Folds
 from web.limits.streams import StreamSlots, streams_for
@@ -55,6 +56,7 @@ class State:
     limits: OwnerLimits
     conditions: Conditions
     fitness: FitnessCheck
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     draining: bool = False
     set_aside: int | None = None

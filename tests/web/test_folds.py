@@ -5,59 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
-from typing import Any
 
 import gevent
 import pytest
-from gevent.event import Event
 
 from spool.errors import TooManyFolds
-from spool.following.feed import Feed
-from spool.following.reader import Reader
-from spool.following.replay_cache import ReplayCache
-from spool.jobs.entries import Entry, Kind
-from spool.jobs.job import Job, Status
 from spool.jobs.log import Run
-from tests.by_hand import AT
-from web.delivery.event_adapter import EventAdapter, _push
+from tests.web.logs import Followed, Logs, entries_of, job_of
 from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, WHOLE_AT_MOST, Folds
-from web.openai.response_events import ResponseStream
 from web.problems import Problem
-
-JOB = "j0-" + "0" * 26
-
-
-class Logs:
-    """A link to a Redis in which every job has the same log. ``asked`` are the jobs of its answers."""
-
-    def __init__(self, entries: Sequence[tuple[Kind, dict[str, Any]]]) -> None:
-        self.entries = [Entry(n, kind, AT, fields).encode() for n, (kind, fields) in enumerate(entries, 1)]
-        self.asked: list[str] = []
-        self.may_answer = Event()
-        self.may_answer.set()
-
-    def call(self, *command: Any) -> list[tuple[bytes, tuple[bytes, bytes]]]:
-        """XRANGE."""
-        self.asked.append(command[1].split(":")[3])
-        self.may_answer.wait()
-        gevent.sleep(0)
-        after, count = int(command[2][1:-2]), command[5]
-        rows = list(enumerate(self.entries, 1))[after : after + count]
-        return [(b"%d-0" % entry_id, (b"entry", raw)) for entry_id, raw in rows]
-
-
-class Followed:
-    """A follower of these logs."""
-
-    def __init__(self, logs: Logs) -> None:
-        self._pages = ReplayCache(logs)  # type: ignore[arg-type]
-
-    def attach(self, job: Job, after: int, **_: Any) -> Reader:
-        """A reader of what is there."""
-        return Reader(self, self._pages, Feed(job.id, job.last_entry, ended=job.ended), after)  # type: ignore[arg-type]
-
-    def leave(self, reader: Reader) -> None:
-        """Nothing to forget."""
 
 
 class Counted:
@@ -75,22 +31,6 @@ class Counted:
         """Entries at once."""
         self.count += run.count
         return True
-
-
-def entries_of(tokens: int) -> list[tuple[Kind, dict[str, Any]]]:
-    """The log of a job with so many tokens, and some of everything else."""
-    said = [(Kind.TOKEN, {"text": f"word {n} "}) for n in range(tokens)]
-    thought = [(Kind.REASONING, {"text": f"thought {n} "}) for n in range(600)]
-    call = {"index": 0, "call_id": "c", "name": "f"}
-    called = [(Kind.TOOL_CALL, {**call, "arguments": piece}) for piece in ('{"a"', ":1", "}")]
-    usage = {"input_tokens": 1, "output_tokens": tokens}
-    ends: list[tuple[Kind, dict[str, Any]]] = [(Kind.USAGE, usage), (Kind.DONE, {"finish_reason": "stop"})]
-    return [(Kind.STARTED, {"attempt": 1, "model": "demo"}), *thought, *said, *called, *said[:10], *ends]
-
-
-def job_of(logs: Logs, job_id: str = JOB) -> Job:
-    """A job that has ended, with that log."""
-    return Job(job_id, Status.SUCCEEDED, "alice", "demo", 0.0, 1.0, last_entry=len(logs.entries))
 
 
 def folds_of(logs: Logs) -> Folds:
@@ -204,49 +144,3 @@ def test_whole_answers_wait_for_their_turn() -> None:
             assert not is_turn
     with folds.whole(wanted) as is_turn:
         assert is_turn
-
-
-class Client:
-    """The other end of a stream."""
-
-    def __init__(self) -> None:
-        self.gone = False
-        self.got: list[bytes] = []
-
-    def send(self, data: bytes) -> bytes:
-        """Take a piece."""
-        self.got.append(data)
-        return b""
-
-
-def sent(folds: Folds, job: Job, translation: EventAdapter) -> bytes:
-    """All that a client gets of it."""
-    client = Client()
-    with folds._follower.attach(job, 0) as reader:
-        client.got += _push(folds, reader, translation, client, 15.0)  # type: ignore[arg-type]
-    return b"".join(client.got)
-
-
-@pytest.mark.parametrize("after", [-1, 0, 5, 499, 500, 501, 604, 1104, 2700, 3103, 3104, 3110, 3130, 99_999])
-def test_resume_sends_the_rest(after: int) -> None:
-    """A resume after any event sends the very bytes of the whole stream from the next one on."""
-    logs = Logs(entries_of(2500))
-    folds, job = folds_of(logs), job_of(logs)
-    whole = sent(folds, job, ResponseStream(job, {}))
-    events = whole.split(b"\n\n")
-    numbered = [event for event in events if b'"sequence_number":' in event]
-    assert [int(event.rpartition(b":")[2][:-1]) for event in numbered] == list(range(len(numbered)))
-    rest = numbered[after + 1 :]
-    expected = b"".join([event + b"\n\n" for event in [*rest, b"data: [DONE]"]])
-    assert sent(folds, job, ResponseStream(job, {}, after=after)) == expected
-
-
-def test_resume_near_the_end_reads_what_it_sends() -> None:
-    """Clients that resume the same long job near its end share what was read of the rest."""
-    logs = Logs(entries_of(20_000))
-    folds, job = folds_of(logs), job_of(logs)
-    sent(folds, job, ResponseStream(job, {}, after=20_000))
-    folds._follower._pages._kept.clear()
-    before = len(logs.asked)
-    sent(folds, job, ResponseStream(job, {}, after=20_000))
-    assert len(logs.asked) - before <= 6

@@ -26,6 +26,7 @@ from web.json_response import json_response
 from web.problems import field_problem
 from web.services import State, state
 from web.slices import in_slices
+from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("ai_sdk_chat", __name__)
 
@@ -174,4 +175,4 @@ def _names(services: State, job: Job) -> set[str]:
 
 def _streamed(job: Job, stream: UiMessageStream, place: ExitStack | None = None) -> Response:
     headers = {**HEADERS, "Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
-    return streamed(job, stream, headers, place)
+    return streamed(job, TranslatedStream(state().checkpoints, job, stream), headers, place)

@@ -8,11 +8,12 @@ application with another metadata schema.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from dataclasses import replace
+from typing import Any, Self
 
 import orjson
 
-from spool.following.reader import Reader
 from spool.jobs.conversation import ToolCall, call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
@@ -22,6 +23,7 @@ from web.ai_sdk.ui_parts import Chunk, chunks_of
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
+_CALL_BYTES = 512
 
 _FINISH = {"stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls"}
 
@@ -35,7 +37,9 @@ class UiMessageStream:
     """One stream. ``continued`` is the message that the answer continues: its ``message_id`` and its ``parts``. A
     resume (``again``) replays the parts."""
 
-    name = "ai"
+    name = format = "ai"
+    after = -1
+    number = 0
 
     def __init__(self, job: Job, continued: Mapping[str, Any], *, again: bool) -> None:
         self._job = job
@@ -49,6 +53,26 @@ class UiMessageStream:
         self._has_answer = False
         self.over = False
 
+    @property
+    def size(self) -> int:
+        """Its approximate size in bytes."""
+        return sum([_CALL_BYTES + call.pieces.size for call in self._calls.values()])
+
+    @property
+    def parts(self) -> int:
+        """The calls that ``fork`` copies."""
+        return len(self._calls)
+
+    def fork(self) -> Self:
+        """A copy that changes by itself; the arguments of its calls are shared."""
+        other = copy(self)
+        other._calls = {index: replace(call, pieces=call.pieces.fork()) for index, call in self._calls.items()}
+        return other
+
+    def rest(self, data: bytes) -> bytes:
+        """``data``: these streams leave out nothing."""
+        return data
+
     def opening(self) -> bytes:
         """The start of the message, and on a resume its earlier parts."""
         start = {"type": "start", "messageId": self._message_id}
@@ -58,10 +82,6 @@ class UiMessageStream:
         """The chunks of these entries. A terminal entry also adds the end of the stream."""
         entries = decode_all([raw for _entry_id, raw in rows])
         return b"".join([self._entry(entry) for entry in entries if not self.over])
-
-    def skip(self, reader: Reader) -> bool:  # noqa: ARG002 - the protocol's shape
-        """Never skips: a client that resumes gets the whole stream."""
-        return False
 
     def heartbeat(self) -> bytes:
         """A comment line."""

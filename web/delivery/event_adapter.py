@@ -44,9 +44,9 @@ class EventAdapter(Protocol):
         """The bytes for these entries; may be empty. Raises ``UndecodableRecord``."""
         ...
 
-    def skip(self, reader: Reader) -> bool:
-        """Fold the next page at once and move the reader past it, if none of it is sent. False: nothing was read, and
-        the page must go through ``entries``. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
+    def replay(self, reader: Reader) -> bytes | None:
+        """The bytes of the next page if they are known, which moves the reader past it; empty if none of it is sent.
+        None: nothing was read, and the page must go through ``entries``. Called in a turn of ``Folds``."""
         ...
 
     @property
@@ -140,9 +140,9 @@ def _take(folds: Folds, reader: Reader, adapter: EventAdapter, until: float) -> 
         if not folds.enter(until - time.monotonic()):
             return _Taken(waited=True)
         try:
-            while adapter.skip(reader):
-                if folds.is_spent:
-                    return _Taken(moved=True)
+            while (data := adapter.replay(reader)) is not None:
+                if data or adapter.over or folds.is_spent:
+                    return _Taken(data, moved=True)
             return _translated(reader, adapter)
         finally:
             folds.leave()

@@ -23,6 +23,7 @@ from web.openai.chat_chunks import ChatChunks, completion
 from web.openai.fields import Asked, accepted, parse, refuse
 from web.problems import Problem
 from web.services import state
+from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("openai_chat", __name__)
 
@@ -76,7 +77,8 @@ def create() -> Response:
         with accepted(job) as headers:
             if asked.stream:
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))
-                return streamed(job, ChatChunks(job, wants_usage=wants_usage), headers, place)
+                chunks = ChatChunks(job, wants_usage=wants_usage)
+                return streamed(job, TranslatedStream(services.checkpoints, job, chunks), headers, place)
             if not wait_for_all(services, job, answer):
                 return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:

@@ -7,11 +7,11 @@ vLLM and llama.cpp.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import orjson
 
-from spool.following.reader import Reader
 from spool.jobs.conversation import Answer, call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
@@ -20,12 +20,15 @@ from web.openai.errors import error_body
 
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n"
+_CALL_BYTES = 64
 
 
 class ChatChunks:
     """One stream. ``wants_usage``: a last chunk reports the token usage."""
 
     name = "chat"
+    after = -1
+    number = 0
 
     def __init__(self, job: Job, *, wants_usage: bool) -> None:
         self._job = job
@@ -37,6 +40,31 @@ class ChatChunks:
         self._calls: set[int] = set()
         self.over = False
 
+    @property
+    def format(self) -> tuple[str, bool]:
+        """Its format: the protocol, and whether it reports usage."""
+        return self.name, self._wants_usage
+
+    @property
+    def size(self) -> int:
+        """Its approximate size in bytes."""
+        return _CALL_BYTES * len(self._calls)
+
+    @property
+    def parts(self) -> int:
+        """The calls that ``fork`` copies."""
+        return len(self._calls)
+
+    def fork(self) -> Self:
+        """A copy that changes by itself."""
+        other = copy(self)
+        other._calls = set(self._calls)
+        return other
+
+    def rest(self, data: bytes) -> bytes:
+        """``data``: these streams leave out nothing."""
+        return data
+
     def opening(self) -> bytes:
         """The chunk with the assistant's role."""
         return self._delta({"role": "assistant", "content": ""})
@@ -45,10 +73,6 @@ class ChatChunks:
         """The chunks of these entries. A terminal entry also adds the end of the stream."""
         entries = decode_all([raw for _entry_id, raw in rows])
         return b"".join([self._entry(entry) for entry in entries if not self.over])
-
-    def skip(self, reader: Reader) -> bool:  # noqa: ARG002 - the protocol's shape
-        """Never skips: these streams cannot be resumed."""
-        return False
 
     def heartbeat(self) -> bytes:
         """A comment line."""

@@ -5,7 +5,8 @@ The order of events is that of https://platform.openai.com/docs/api-reference/re
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import orjson
 
@@ -19,7 +20,7 @@ class TextItem:
 
     def __init__(self, item_id: str, index: int, *, reasoning: bool) -> None:
         self.item_id = item_id
-        self._index = index
+        self.index = index
         self._reasoning = reasoning
         self._text = GrowingText()
         self._status = "in_progress"
@@ -35,10 +36,16 @@ class TextItem:
         """Whether it is part of the answer, which a restart would repeat."""
         return not self._reasoning
 
+    def fork(self) -> Self:
+        """A copy that changes by itself; the text so far is shared."""
+        other = copy(self)
+        other._text = self._text.fork()
+        return other
+
     def begin(self) -> list[Event]:
         """The events that add the item and its part."""
         part = {"type": "response.content_part.added", **self._place(), "part": self._part("")}
-        return [{"type": "response.output_item.added", "output_index": self._index, "item": self._item([])}, part]
+        return [{"type": "response.output_item.added", "output_index": self.index, "item": self._item([])}, part]
 
     def add(self, text: str) -> Event:
         """Append text and return its delta event."""
@@ -66,7 +73,7 @@ class TextItem:
         return [
             {"type": f"{self._name}.done", **self._place(), "text": text, **self._logprobs},
             {"type": "response.content_part.done", **self._place(), "part": self._part(text)},
-            {"type": "response.output_item.done", "output_index": self._index, "item": self.item()},
+            {"type": "response.output_item.done", "output_index": self.index, "item": self.item()},
         ]
 
     def item(self) -> dict[str, Any]:
@@ -88,7 +95,7 @@ class TextItem:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self.item_id, "output_index": self._index, "content_index": 0}
+        return {"item_id": self.item_id, "output_index": self.index, "content_index": 0}
 
 
 class CallItem:
@@ -98,15 +105,21 @@ class CallItem:
 
     def __init__(self, item_id: str, index: int, call_id: str, name: str) -> None:
         self.item_id = item_id
-        self._index = index
+        self.index = index
         self._call_id = call_id
         self._name = name
         self._arguments = GrowingText()
         self._status = "in_progress"
 
+    def fork(self) -> Self:
+        """A copy that changes by itself; the arguments so far are shared."""
+        other = copy(self)
+        other._arguments = self._arguments.fork()
+        return other
+
     def begin(self) -> list[Event]:
         """The event that adds the call."""
-        return [{"type": "response.output_item.added", "output_index": self._index, "item": self.item()}]
+        return [{"type": "response.output_item.added", "output_index": self.index, "item": self.item()}]
 
     def add(self, arguments: str) -> Event:
         """Append to its arguments and return the delta event."""
@@ -124,7 +137,7 @@ class CallItem:
         done = {"type": "response.function_call_arguments.done", **self._place(), "arguments": str(self._arguments)}
         return [
             {**done, "name": self._name},
-            {"type": "response.output_item.done", "output_index": self._index, "item": self.item()},
+            {"type": "response.output_item.done", "output_index": self.index, "item": self.item()},
         ]
 
     def item(self) -> dict[str, Any]:
@@ -139,4 +152,4 @@ class CallItem:
         }
 
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self.item_id, "output_index": self._index}
+        return {"item_id": self.item_id, "output_index": self.index}

@@ -23,13 +23,15 @@ from web.intake.idempotency import Idempotency
 from web.intake.references import NO_TURNS, References
 from web.json_response import json_response
 from web.openai.fields import accepted, job_id_of, parse
-from web.openai.response_events import ResponseFold, ResponseStream
+from web.openai.response_events import ResponseStream
+from web.openai.response_fold import ResponseFold
 from web.openai.response_items import items_of, messages_of
 from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, resource
 from web.problems import field_problem
 from web.services import State, state
+from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("openai_responses", __name__)
 
@@ -53,7 +55,8 @@ def create() -> Response:
         fold = ResponseFold(job, echo)
         with accepted(job) as headers:
             if asked.stream:
-                return streamed(job, ResponseStream(job, echo), headers, place)
+                stream = TranslatedStream(services.checkpoints, job, ResponseStream(job, echo))
+                return streamed(job, stream, headers, place)
             if asked.background:
                 return json_response(_now(services, job, echo), 200, headers)
             if not wait_for_all(services, job, fold):
@@ -106,7 +109,8 @@ def retrieve(response_id: str) -> Response:
     job = services.store.look(job_id_of(response_id, _PREFIX), auth.owner())
     echo = _echo_of(services, job)
     if request.args.get("stream", "").lower() in ("true", "1"):
-        stream = ResponseStream(job, echo, after=-1 if after is None else int(after))
+        translation = ResponseStream(job, echo, after=-1 if after is None else int(after))
+        stream = TranslatedStream(services.checkpoints, job, translation)
         return streamed(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
     return json_response(_now(services, job, echo))
 
