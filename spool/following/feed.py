@@ -7,6 +7,7 @@ from typing import Protocol
 
 from spool.following.encoder import Encoder
 from spool.jobs.entries import is_terminal
+from spool.jobs.log import Row
 
 _KEEP = 32
 _TRIM_AT = 128
@@ -33,6 +34,7 @@ class Feed:
 
     __slots__ = (
         "_frames",
+        "_pieces",
         "base",
         "ended",
         "gone",
@@ -66,6 +68,8 @@ class Feed:
         self.left_at = float("-inf")
         self.readers: set[FeedReader] = set()
         self._frames: dict[Encoder, list[bytes]] = {}
+        self._pieces: dict[Encoder, tuple[int, int, bytes]] = {}
+        """The last piece in each format, after its cursor and its last id: live readers all request the same one."""
 
     @property
     def last(self) -> int:
@@ -92,21 +96,32 @@ class Feed:
         detect the gap themselves."""
         self.base, self.tail, self.size = before, [], 0
         self._frames.clear()
+        self._pieces.clear()
 
     def forget_tail(self) -> None:
         """Drop the tail; readers that are behind read the stream."""
         self.jump(self.last)
 
     def encoded(self, encoder: Encoder, after: int) -> bytes:
-        """All entries after ``after`` (within the tail) in the encoder's format. Each entry is encoded once."""
+        """All entries after ``after`` (within the tail) in the encoder's format, as one piece. Each entry is encoded
+        once, and a short piece framed once."""
+        last = self.last
+        known = self._pieces.get(encoder)
+        if known is not None and known[0] == after and known[1] == last:
+            return known[2]
         frames, tail = self._frames.get(encoder), self.tail
         if frames is None:
             frames = self._frames[encoder] = []
-        if len(frames) < len(tail):
-            for at in range(len(frames), len(tail)):
-                frames.append(encoder.entry(self.base + at + 1, tail[at]))
-        start = after - self.base
-        return frames[-1] if start == len(frames) - 1 else b"".join(frames[start:])
+        for at in range(len(frames), len(tail)):
+            frames.append(encoder.entry(self.base + at + 1, tail[at]))
+        data = encoder.piece(b"".join(frames[after - self.base :]))
+        if last - after <= _KEEP:
+            self._pieces[encoder] = after, last, data
+        return data
+
+    def rows(self, after: int) -> list[Row]:
+        """All entries after ``after`` (within the tail)."""
+        return list(enumerate(self.tail[after - self.base :], after + 1))
 
     def wake(self) -> None:
         """Notify every reader of a change. A notified reader may leave during the loop."""

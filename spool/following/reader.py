@@ -6,6 +6,7 @@ the feed's tail if it has them, otherwise from the stream.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,14 +37,13 @@ class Batch:
         return self.ended and self.gap is not None and self.gap.earliest is None
 
 
-class _Rows:
-    """The format for consumers of ids and entries instead of bytes."""
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Entries that are not in the feed's tail; no ``page``: there are none."""
 
-    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the protocol's shape
-        return raw + b"\n"
-
-
-ROWS = _Rows()
+    page: Page | None
+    gap: Gap | None
+    ended: bool
 
 
 class Source(Protocol):
@@ -110,29 +110,41 @@ class Reader:
         self.cursor = last
         return feed.encoded(encoder, cursor)
 
+    def live_rows(self, limit: int) -> list[Row] | None:
+        """The entries since the cursor as (id, bytes) if they are in memory and at most ``limit``. The cursor stays:
+        set it to the last id to take them."""
+        feed = self.feed
+        cursor, last = self.cursor, feed.last
+        if cursor < feed.base or not 0 < last - cursor <= limit or not feed.ready:
+            return None
+        return feed.rows(cursor)
+
     def take(self, encoder: Encoder) -> Batch | None:
         """The encoded entries since the cursor, or None. Moves the cursor. Raises ``StoreUnavailable``."""
-        feed = self.feed
-        if self.cursor < feed.base:
-            return self._replay(encoder)
-        if self.cursor >= feed.last:
-            return self._at_the_end(encoder)
-        data = feed.encoded(encoder, self.cursor)
-        self.cursor = feed.last
-        return Batch(data, self.cursor, ended=feed.ended)
+        feed, cursor = self.feed, self.cursor
+        if feed.base <= cursor < feed.last:
+            self.cursor = feed.last
+            return Batch(feed.encoded(encoder, cursor), feed.last, ended=feed.ended)
+        stored = self._stored()
+        if stored is None:
+            return None
+        data = stored.page.encoded(encoder) if stored.page is not None else b""
+        return Batch(data, self.cursor, stored.gap, stored.ended)
 
     def take_rows(self, limit: int) -> tuple[list[Row], Gap | None, bool]:
         """At most ``limit`` entries as (id, bytes), a gap before them, and whether the log ends with them."""
-        before = self.cursor
-        taken = self.take(ROWS)
-        if taken is None:
-            return [], None, False
-        entries = taken.data.split(b"\n")[:-1]
-        first = taken.last - len(entries) + 1
-        rows = [(first + i, raw) for i, raw in enumerate(entries)][:limit]
-        if len(rows) < len(entries):
-            self.cursor = rows[-1][0] if rows else before
-        return rows, taken.gap, taken.ended and len(rows) == len(entries)
+        feed, gap = self.feed, None
+        if feed.base <= self.cursor < feed.last:
+            entries, ended = feed.rows(self.cursor), feed.ended
+        else:
+            stored = self._stored()
+            if stored is None:
+                return [], None, False
+            entries, gap, ended = stored.page.rows if stored.page is not None else [], stored.gap, stored.ended
+        rows = entries[:limit]
+        if rows:
+            self.cursor = rows[-1][0]
+        return rows, gap, ended and len(rows) == len(entries)
 
     @property
     def is_behind(self) -> bool:
@@ -146,8 +158,8 @@ class Reader:
             return None
         return self._pages.run(self.feed.job_id, self.cursor, self._count)
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait for new entries, at most ``seconds``; None waits until the follower's tick, which costs no timer.
+    def wait(self, seconds: float = math.inf) -> bool:
+        """Wait for new entries, at most ``seconds``; ``inf`` waits until the follower's tick, which costs no timer.
 
         Returns True if there are any. Returns False on an idle tick, at which the caller checks its client, its
         deadline and ``must_leave``.
@@ -155,7 +167,7 @@ class Reader:
         if self.has_news():
             return True
         event = self._waited_on()
-        event.wait(seconds)
+        event.wait(seconds if seconds < math.inf else None)
         event.clear()
         return self.has_news()
 
@@ -177,7 +189,10 @@ class Reader:
             return feed.ready or self.cursor < feed.base
         return feed.gone or (feed.ended and feed.ready)
 
-    def _replay(self, encoder: Encoder) -> Batch | None:
+    def _stored(self) -> _Stored | None:
+        return self._replay() if self.is_behind else self._at_the_end()
+
+    def _replay(self) -> _Stored | None:
         page = self._pages.read(self.feed.job_id, self.cursor, self._count)
         if not page.rows:
             rows = self._follower.read_again(self.feed, self.cursor)
@@ -193,24 +208,22 @@ class Reader:
             earliest = self.feed.base + 1 if has_tail else None
             gap = Gap(self.cursor + 1, earliest, self.feed.last if has_tail else None, self.feed.base)
             self.cursor = self.feed.base
-            return Batch(b"", self.cursor, gap, ended=not has_tail and (self.feed.ended or self.feed.gone))
+            return _Stored(None, gap, not has_tail and (self.feed.ended or self.feed.gone))
         self.cursor, last = page.rows[-1]
-        return Batch(page.encoded(encoder), self.cursor, gap, ended=is_terminal(last))
+        return _Stored(page, gap, is_terminal(last))
 
-    def _at_the_end(self, encoder: Encoder) -> Batch | None:
+    def _at_the_end(self) -> _Stored | None:
         feed = self.feed
         if feed.gone and not feed.ended:
-            return Batch(b"", self.cursor, Gap(self.cursor + 1, None, None, self.cursor), ended=True)
+            return _Stored(None, Gap(self.cursor + 1, None, None, self.cursor), ended=True)
         if not feed.ended:
             return None
         if self.cursor == feed.last:
-            return Batch(b"", self.cursor, ended=True)
+            return _Stored(None, None, ended=True)
         # The cursor is beyond the end of an ended log: the requested entry will never exist, so return the end.
-        requested, self.cursor = self.cursor + 1, feed.last - 1
-        page = self._pages.read(feed.job_id, self.cursor, 1)
+        requested = self.cursor + 1
+        page = self._pages.read(feed.job_id, feed.last - 1, 1)
         self.cursor = feed.last
         if not page.rows:
-            return Batch(b"", self.cursor, Gap(requested, None, None, feed.last), ended=True)
-        return Batch(
-            page.encoded(encoder), self.cursor, Gap(requested, feed.last, feed.last, feed.last - 1), ended=True
-        )
+            return _Stored(None, Gap(requested, None, None, feed.last), ended=True)
+        return _Stored(page, Gap(requested, feed.last, feed.last, feed.last - 1), ended=True)

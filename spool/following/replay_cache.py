@@ -46,10 +46,11 @@ class Page:
         self._encoded: dict[Encoder, bytes] = {}
 
     def encoded(self, encoder: Encoder) -> bytes:
-        """The whole page in the encoder's format."""
+        """The whole page in the encoder's format, as one piece."""
         data = self._encoded.get(encoder)
         if data is None:
-            data = self._encoded[encoder] = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in self.rows])
+            entries = b"".join([encoder.entry(entry_id, raw) for entry_id, raw in self.rows])
+            data = self._encoded[encoder] = encoder.piece(entries)
         return data
 
 

@@ -15,7 +15,7 @@ from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
 from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of
 from web.auth import scope
-from web.delivery.event_adapter import streamed
+from web.delivery.streaming import translated
 from web.intake.accept import accept
 from web.intake.body import job_body, json_body, parse_json
 from web.intake.draft import Draft
@@ -175,4 +175,4 @@ def _names(services: State, job: Job) -> set[str]:
 
 def _streamed(job: Job, stream: UiMessageStream, place: ExitStack | None = None) -> Response:
     headers = {**HEADERS, "Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
-    return streamed(job, TranslatedStream(state().checkpoints, job, stream), headers, place)
+    return translated(job, TranslatedStream(state().checkpoints, job, stream), headers, place)

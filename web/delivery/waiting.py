@@ -1,31 +1,90 @@
-"""The wait of one client for a job's end."""
+"""The one loop that waits for an answer: ``collect`` takes entries until there are enough."""
 
 from __future__ import annotations
 
-import time
+import enum
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from typing import Any
 
 from flask import request
 
+from spool.deadline import Deadline
+from spool.errors import Draining, JobGone
+from spool.following.reader import Reader
 from spool.jobs.job import Job
-from web.delivery.peer import Peer
+from spool.jobs.log import Gap, Row
+from web.folds import Fold
+from web.server.peer import PeerWatch, presence
 from web.services import State
+
+_ROWS = 500
+
+Taken = tuple[list[Row], Gap | None, bool]
+"""Entries, a gap before them, and whether the log ends with them."""
+
+
+class Outcome(enum.Enum):
+    """Why the wait ended."""
+
+    ENOUGH = enum.auto()
+    LATE = enum.auto()
+    LEFT = enum.auto()
+    DRAINING = enum.auto()
+
+
+def collect(
+    reader: Reader,
+    environ: Mapping[str, Any],
+    deadline: Deadline,
+    enough: Callable[[list[Row], Gap | None, bool], bool],
+    *,
+    take: Callable[[Reader, int], Taken] = Reader.take_rows,
+) -> Outcome:
+    """Pass the reader's entries to ``enough`` until it returns True. Stops early at the deadline, and once the client
+    disconnects or this process drains. Raises ``StoreUnavailable``."""
+    with closing(PeerWatch(environ.get("gunicorn.socket"), reader.wake)) as watch:
+        while True:
+            rows, gap, ended = take(reader, _ROWS)
+            if enough(rows, gap, ended):
+                return Outcome.ENOUGH
+            if watch.is_gone:
+                return Outcome.LEFT
+            if reader.must_leave:
+                return Outcome.DRAINING
+            if deadline.passed:
+                return Outcome.LATE
+            if not rows:
+                reader.wait(deadline.left_s)
 
 
 def wait_for_end(services: State, job: Job, wait_s: float) -> bool:
     """Whether the job ends within ``wait_s``. Stops early if the client disconnects or this process drains. Raises
     ``TooManyStreams``, ``StoreUnavailable``."""
-    until = time.monotonic() + wait_s
-    peer = Peer(request.environ)
-    with services.slots.one(job.owner), services.follower.attach(job, job.last_entry) as reader, closing(peer):
-        peer.watch(reader.wake)
-        while not reader.must_leave and not peer.gone:
-            rows, _gap, ended = reader.take_rows(1000)
-            if ended:
-                return True
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                return False
-            if not rows:
-                reader.wait(left_s)
-    return False
+    with services.slots.one(job.owner), services.follower.attach(job, job.last_entry) as reader:
+        outcome = collect(reader, request.environ, Deadline.after(wait_s), lambda _rows, _gap, ended: ended)
+    return outcome is Outcome.ENOUGH
+
+
+def wait_for_all(services: State, job: Job, into: Fold) -> bool:
+    """Fold the job's log to its end, for a client that waits for the whole answer. True once it has ended, False if the
+    client disconnected before. The caller holds a stream slot. Raises ``Draining`` if this process drains first,
+    ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
+    if not job.ended:
+        return _fold_all(services, job, into)
+    with services.folds.whole(presence(request.environ)) as is_wanted:
+        return is_wanted and _fold_all(services, job, into)
+
+
+def _fold_all(services: State, job: Job, into: Fold) -> bool:
+    def fold(rows: list[Row], gap: Gap | None, ended: bool) -> bool:
+        if gap is not None:
+            raise JobGone(job.id)
+        into.add_all([raw for _entry_id, raw in rows])
+        return ended
+
+    with services.follower.attach(job, 0, patient=True) as reader:
+        outcome = collect(reader, request.environ, Deadline.never(), fold, take=services.folds.take_rows)
+    if outcome is Outcome.DRAINING:
+        raise Draining
+    return outcome is Outcome.ENOUGH

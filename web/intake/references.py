@@ -17,9 +17,9 @@ from spool.errors import JobGone, JobNotEnded, JobNotFound
 from spool.jobs.conversation import Answer
 from spool.jobs.conversation_blocks import UNDIVIDED, Divided, divide
 from spool.jobs.job import Job
-from web.delivery.peer import presence
 from web.folds import Result, check_wanted
 from web.problems import field_problem
+from web.server.peer import presence
 from web.services import State
 from web.slices import in_slices
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +16,6 @@ from web import auth
 from web.arguments import cursor_of
 from web.auth import scope
 from web.delivery.formats import ndjson
-from web.delivery.peer import Peer
 from web.intake.batch import accept_batch, submission_texts
 from web.intake.body import parse_json
 from web.intake.draft import Draft
@@ -26,6 +25,7 @@ from web.json_response import json_response
 from web.metrics import STREAMS
 from web.native.job_document import job_pieces
 from web.native.submission import draft_of
+from web.server.peer import cut
 from web.services import State, state
 from web.slices import in_slices
 
@@ -86,7 +86,7 @@ def results(batch_id: str) -> Response:
         entering.enter_context(services.slots.one(owner))
         entering.enter_context(STREAMS.labels("batch results").track_inprogress())
         held = entering.pop_all()
-    lines = _result_lines(services.store, batch_id, owner, after, Peer(request.environ))
+    lines = _result_lines(services.store, batch_id, owner, after, request.environ)
     response = Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
     response.call_on_close(held.close)
     return response
@@ -125,7 +125,9 @@ def _document(services: State, batch_id: str, owner: str) -> dict[str, Any]:
     }
 
 
-def _result_lines(store: JobStore, batch_id: str, owner: str, start: int, peer: Peer) -> Iterator[bytes]:
+def _result_lines(
+    store: JobStore, batch_id: str, owner: str, start: int, environ: Mapping[str, Any]
+) -> Iterator[bytes]:
     try:
         while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_TEXTS_AT_ONCE):
             jobs = store.look_many(job_ids, owner, with_text=True, text_bytes=_TEXT_BYTES)
@@ -134,4 +136,4 @@ def _result_lines(store: JobStore, batch_id: str, owner: str, start: int, peer: 
                 yield from job_pieces(store, jobs.pop(0))
                 yield b"\n"
     except (JobGone, StoreUnavailable):
-        peer.cut()
+        cut(environ)

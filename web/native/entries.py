@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 
 import orjson
 from flask import Blueprint, Response, request
 
-from spool.following.reader import Reader
+from spool.deadline import Deadline
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Gap, Row
 from web import auth
 from web.arguments import cursor_of, int_arg
 from web.auth import scope
-from web.delivery.peer import Peer
+from web.delivery.waiting import collect
 from web.services import state
 
 blueprint = Blueprint("long_polling", __name__)
@@ -40,59 +39,60 @@ def entries(job_id: str) -> Response:
     job = services.store.look(job_id, auth.owner())
     # A request that does not wait needs no stream slot.
     place = services.slots.one(job.owner) if wait_s > 0 else nullcontext()
+    found = _Found(limit)
     with place, services.follower.attach(job, after, follow=wait_s > 0) as reader:
-        peer = Peer(request.environ)
-        peer.watch(reader.wake)
-        try:
-            rows, gap, ended = _gather(reader, peer, wait_s, limit, linger_ms / 1000)
-        finally:
-            peer.close()
-    return _answer(job, after, rows, gap, ended)
+        collect(reader, request.environ, Deadline.after(wait_s), found.add)
+        if found.has_waited and found.rows and not found.ended:
+            collect(reader, request.environ, Deadline.after(linger_ms / 1000), found.add_more)
+    return _answer(job, after, found)
 
 
-def _gather(
-    reader: Reader, peer: Peer, wait_s: float, limit: int, linger_s: float
-) -> tuple[list[Row], Gap | None, bool]:
-    """The available entries. If it had to wait for the first, it also collects those of the linger time."""
-    rows, gap, ended = reader.take_rows(limit)
-    until = time.monotonic() + wait_s
-    while not rows and gap is None and not ended and not reader.must_leave:
-        left_s = until - time.monotonic()
-        if left_s <= 0 or (not reader.wait(left_s) and peer.gone):
-            return rows, gap, ended
-        rows, gap, ended = reader.take_rows(limit)
-        if rows and not ended:
-            more, ended = _linger(reader, limit - len(rows), time.monotonic() + linger_s)
-            rows += more
-    return rows, gap, ended
+class _Found:
+    """The entries of the answer, at most ``limit``. If it had to wait for the first, it also gets those of the linger
+    time."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._looks = 0
+        self.rows: list[Row] = []
+        self.gap: Gap | None = None
+        self.ended = False
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether there was nothing at first."""
+        return self._looks > 1
+
+    def add(self, rows: list[Row], gap: Gap | None, ended: bool) -> bool:
+        """Add the first entries. Returns whether there is anything to answer."""
+        self._looks += 1
+        self.gap = gap
+        self._extend(rows, ended)
+        return bool(rows) or gap is not None or ended
+
+    def add_more(self, rows: list[Row], gap: Gap | None, ended: bool) -> bool:
+        """Add entries of the linger time. Returns whether nothing can follow in this answer."""
+        if gap is not None:
+            # The next request starts before the gap and reports it.
+            return True
+        self._extend(rows, ended)
+        return ended or len(self.rows) >= self._limit
+
+    def _extend(self, rows: list[Row], ended: bool) -> None:
+        room = self._limit - len(self.rows)
+        self.rows += rows[:room]
+        self.ended = ended and len(rows) <= room
 
 
-def _linger(reader: Reader, limit: int, until: float) -> tuple[list[Row], bool]:
-    rows: list[Row] = []
-    while len(rows) < limit:
-        left_s = until - time.monotonic()
-        if left_s <= 0:
-            break
-        if reader.wait(left_s):
-            more, gap, ended = reader.take_rows(limit - len(rows))
-            if gap is not None:
-                # The next request starts before the gap and reports it.
-                break
-            rows += more
-            if ended:
-                return rows, True
-    return rows, False
-
-
-def _answer(job: Job, after: int, rows: list[Row], gap: Gap | None, ended: bool) -> Response:
-    following = after
+def _answer(job: Job, after: int, found: _Found) -> Response:
+    rows, gap, following = found.rows, found.gap, after
     if rows:
         following = rows[-1][0]
     elif gap is not None:
         following = max(after, gap.before)
     tail = {
         "next": following,
-        "ended": ended,
+        "ended": found.ended,
         "status": _status_after(job, rows),
         "gap": gap.public() if gap is not None else None,
     }

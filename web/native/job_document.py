@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import orjson
 from flask import Response, request
@@ -10,8 +11,8 @@ from flask import Response, request
 from spool.errors import JobGone, StoreUnavailable
 from spool.jobs.job import Job
 from spool.jobs.store import JobStore
-from web.delivery.peer import Peer
 from web.json_response import json_response
+from web.server.peer import cut
 
 
 def job_response(store: JobStore, job: Job, headers: Mapping[str, str] | None = None) -> Response:
@@ -19,7 +20,7 @@ def job_response(store: JobStore, job: Job, headers: Mapping[str, str] | None = 
     gone, because the job was restarted or deleted, the connection is cut."""
     if not job.text_bytes:
         return json_response(job.public(), 200, headers)
-    pieces = _until_gone(job_pieces(store, job), Peer(request.environ))
+    pieces = _until_gone(job_pieces(store, job), request.environ)
     response = Response(pieces, mimetype="application/json", headers={"Cache-Control": "no-store"})
     response.headers.update(headers or {})
     return response
@@ -38,8 +39,8 @@ def job_pieces(store: JobStore, job: Job) -> Iterator[bytes]:
     yield document[-2:]
 
 
-def _until_gone(pieces: Iterator[bytes], peer: Peer) -> Iterator[bytes]:
+def _until_gone(pieces: Iterator[bytes], environ: Mapping[str, Any]) -> Iterator[bytes]:
     try:
         yield from pieces
     except (JobGone, StoreUnavailable):
-        peer.cut()
+        cut(environ)

@@ -16,7 +16,6 @@ from web import auth
 from web.arguments import int_arg
 from web.auth import scope
 from web.delivery.formats import text
-from web.delivery.peer import presence
 from web.delivery.streaming import streamed, wanted_by_submit
 from web.delivery.waiting import wait_for_end
 from web.folds import CLIENT_LEFT
@@ -29,6 +28,7 @@ from web.native.job_document import job_response
 from web.native.submission import draft_of
 from web.negotiation import preferred_wait_s
 from web.problems import field_problem
+from web.server.peer import presence
 from web.services import State, state
 
 blueprint = Blueprint("jobs", __name__)

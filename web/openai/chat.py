@@ -11,7 +11,8 @@ from flask import Blueprint, Response
 from spool.jobs.conversation import Answer
 from web import auth
 from web.auth import scope
-from web.delivery.event_adapter import streamed, wait_for_all
+from web.delivery.streaming import translated
+from web.delivery.waiting import wait_for_all
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.draft import Draft
@@ -78,7 +79,7 @@ def create() -> Response:
             if asked.stream:
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))
                 chunks = ChatChunks(job, wants_usage=wants_usage)
-                return streamed(job, TranslatedStream(services.checkpoints, job, chunks), headers, place)
+                return translated(job, TranslatedStream(services.checkpoints, job, chunks), headers, place)
             if not wait_for_all(services, job, answer):
                 return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:

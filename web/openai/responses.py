@@ -13,9 +13,8 @@ from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
 from spool.jobs.job import Job, Status
 from web import auth
 from web.auth import scope
-from web.delivery.event_adapter import streamed, wait_for_all
-from web.delivery.peer import presence
-from web.delivery.waiting import wait_for_end
+from web.delivery.streaming import translated
+from web.delivery.waiting import wait_for_all, wait_for_end
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.draft import Draft
@@ -30,6 +29,7 @@ from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, resource
 from web.problems import field_problem
+from web.server.peer import presence
 from web.services import State, state
 from web.translated_stream import TranslatedStream
 
@@ -56,7 +56,7 @@ def create() -> Response:
         with accepted(job) as headers:
             if asked.stream:
                 stream = TranslatedStream(services.checkpoints, job, ResponseStream(job, echo))
-                return streamed(job, stream, headers, place)
+                return translated(job, stream, headers, place)
             if asked.background:
                 return json_response(_now(services, job, echo), 200, headers)
             if not wait_for_all(services, job, fold):
@@ -111,7 +111,7 @@ def retrieve(response_id: str) -> Response:
     if request.args.get("stream", "").lower() in ("true", "1"):
         translation = ResponseStream(job, echo, after=-1 if after is None else int(after))
         stream = TranslatedStream(services.checkpoints, job, translation)
-        return streamed(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
+        return translated(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
     return json_response(_now(services, job, echo))
 
 

@@ -32,6 +32,7 @@ from web.rounds import ROUNDS
 from web.server.client_socket import ClientSocket
 from web.server.connections import Connection, ConnectionTable
 from web.server.hijack import Hijack, Stream
+from web.server.hijacked import HijackedConnection
 from web.server.refusals import refusal
 from web.server.request import BoundedRequest, Limits
 from web.server.sockets import reset_on_close
@@ -117,7 +118,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
         is_reusable = self.cfg.keepalive and not request.should_close() and not request.unreader.take_buffered()
         plain = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
         plain.setblocking(False)
-        stream.begin(plain, chunked=chunked, give_back=partial(self._take_back, addr) if is_reusable else None)
+        stream.begin(
+            HijackedConnection(
+                plain,
+                chunked=chunked,
+                give_back=partial(self._take_back, addr) if is_reusable else None,
+                stall_s=self._stall_s,
+                unsent=self.app_state.unsent,
+            )
+        )
 
     def _take_back(self, addr: Any, plain: _socket.socket) -> None:
         # Also while the process stops, because the client got no ``Connection: close``.

@@ -7,7 +7,6 @@ already been handled.
 
 from __future__ import annotations
 
-import _socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from flask import Response
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
 from web.problems import Problem
+from web.server.hijacked import HijackedConnection
 
 _STREAM = "spool.stream"
 
@@ -28,8 +28,8 @@ class Stream(Protocol):
     opening: bytes
     """The bytes sent directly after the headers."""
 
-    def begin(self, sock: _socket.socket, *, chunked: bool, give_back: Callable[[_socket.socket], None] | None) -> None:
-        """Start writing to this socket. ``give_back`` takes it afterwards if it can carry another request."""
+    def begin(self, connection: HijackedConnection) -> None:
+        """Start writing to this connection."""
         ...
 
     def abandon(self) -> None:

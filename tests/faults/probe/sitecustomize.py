@@ -15,7 +15,7 @@ from collections import Counter
 from typing import Any
 
 NUMBER = signal.SIGRTMIN + 5
-_WATCHED = ("Reader", "Feed", "AttemptLog", "Attempt", "Peer", "Subscription")
+_WATCHED = ("Reader", "Feed", "AttemptLog", "Attempt", "LiveStream", "PeerWatch", "Subscription")
 
 
 def write(*_: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spool.following.feed import Feed
-from spool.following.reader import ROWS, Reader
+from spool.following.reader import Reader
 from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job
@@ -26,6 +26,21 @@ class NoFollower:
     def read_again(self, feed: Feed, after: int) -> list[Row]:  # noqa: ARG002 - the follower's shape
         """Redis has lost nothing."""
         return []
+
+
+class Lines:
+    """A format with one entry a line."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the encoder's shape
+        """The entry and a line feed."""
+        return raw + b"\n"
+
+    def piece(self, entries: bytes) -> bytes:
+        """The lines as they are."""
+        return entries
+
+
+LINES = Lines()
 
 
 def reader_of(link: RedisLink, job: Job, after: int, feed: Feed | None = None) -> Reader:
@@ -91,7 +106,7 @@ def test_replay_of_large_entries(link: RedisLink) -> None:
     reader = reader_of(link, JobStore(link).look(claim.job.id, OWNER), 0)
     pieces: list[list[int]] = []
     while not pieces or pieces[-1][-1] < last:
-        taken = reader.take(ROWS)
+        taken = reader.take(LINES)
         assert taken is not None
         rows = taken.data.split(b"\n")[:-1]
         assert len(taken.data) < 300_000 or len(rows) == 1
@@ -113,7 +128,7 @@ def test_replay_meets_the_tail(link: RedisLink) -> None:
     worker.append(claim, 5, entries, text="defg")
     feed.add(5, entries)
     assert read_all(reader) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert reader.take(ROWS) is None
+    assert reader.take(LINES) is None
 
 
 def test_limit_of_rows(link: RedisLink, job: Job) -> None:
@@ -181,9 +196,9 @@ def test_ahead_of_a_running_log(link: RedisLink) -> None:
     submit(link)
     claim = HandWorker(link).take()
     reader = reader_of(link, claim.job, 50)
-    assert reader.take(ROWS) is None
+    assert reader.take(LINES) is None
     reader.feed.add(2, tokens(2, *"x" * 48))
-    assert reader.take(ROWS) is None
+    assert reader.take(LINES) is None
     reader.feed.add(50, tokens(50, "a", "b"))
     assert read_all(reader) == [51]
 

@@ -47,6 +47,10 @@ class Upper:
         self.asked += 1
         return raw.upper()
 
+    def piece(self, entries: bytes) -> bytes:
+        """The entries as they are."""
+        return entries
+
 
 def pages_of(log: Log) -> ReplayCache:
     """Pages read from it."""

@@ -1,4 +1,4 @@
-"""A stream on a connection of its own: what is written when, and that it lets go of everything, however it ends."""
+"""A stream on a hijacked connection: when each piece is written, and that it releases everything, however it ends."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from typing import Any
 import gevent
 import pytest
 
-from spool.errors import StoreUnavailable
+from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.following.feed import Feed
 from spool.following.reader import Reader
 from spool.following.replay_cache import ReplayCache
+from spool.jobs.entries import Entry, Kind, is_terminal
 from spool.jobs.log import Row
-from tests.by_hand import done, tokens
+from tests.by_hand import AT, done, tokens
+from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, bare, chunk
 from web.delivery.formats.ndjson import FORMATS
+from web.delivery.formats.text import Text
 from web.delivery.live import LiveStream
+from web.folds import Folds
 from web.limits.unsent import Unsent
-from web.server.hijack import Hijack, StreamResponse
+from web.server.hijacked import HijackedConnection
 
 LINES = FORMATS[True, False]
 LAST = b"0\r\n\r\n"
@@ -53,7 +57,14 @@ class NoLink:
 class Streaming:
     """A stream over a pair of sockets, and all that can be seen of it."""
 
-    def __init__(self, *, chunked: bool = True, stall_s: float = 5.0, buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        form: ReaderFormat | None = None,
+        *,
+        chunked: bool = True,
+        stall_s: float = 5.0,
+        buffer: int | None = None,
+    ) -> None:
         self.feed = Feed("j", 0)
         self.feed.ready = True
         self.reader = Reader(StandIn(), ReplayCache(NoLink()), self.feed, 0)  # type: ignore[arg-type]
@@ -61,16 +72,27 @@ class Streaming:
         self.released = 0
         self.given_back: list[_socket.socket] = []
         self.unsent = Unsent(1_000_000)
-        self.stream = LiveStream(
-            self.reader, LINES, b"", self._release, heartbeat_s=1.0, stall_s=stall_s, unsent=self.unsent
-        )
+        self.folds = Folds(None)  # type: ignore[arg-type]
+        frame = chunk if chunked else bare
+        encoding: Encoding = Shared(LINES, frame) if form is None else PerReader(form, frame, self.folds)
+        self.stream = LiveStream(self.reader, encoding, b"", self._release, heartbeat_s=1.0)
         ours, self.client = socket.socketpair()
         if buffer is not None:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         self.client.settimeout(60)
         plain = _socket.socket(ours.family, ours.type, ours.proto, ours.detach())
         plain.setblocking(False)
-        self.stream.begin(plain, chunked=chunked, give_back=self.given_back.append)
+        self.stream.begin(
+            HijackedConnection(
+                plain, chunked=chunked, give_back=self.given_back.append, stall_s=stall_s, unsent=self.unsent
+            )
+        )
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the stream would notice that its client disconnects."""
+        watch = self.stream._connection._watch
+        return bool(watch._watcher.active)
 
     def _release(self) -> None:
         self.released += 1
@@ -102,8 +124,8 @@ def streaming() -> Iterator[Callable[..., Streaming]]:
     """Makes streams, which are gone afterwards."""
     made: list[Streaming] = []
 
-    def make(**options: Any) -> Streaming:
-        made.append(Streaming(**options))
+    def make(form: ReaderFormat | None = None, **options: Any) -> Streaming:
+        made.append(Streaming(form, **options))
         return made[-1]
 
     yield make
@@ -119,13 +141,8 @@ def until(condition: Callable[[], object]) -> None:
         gevent.sleep(0.001)
 
 
-def chunk(data: bytes) -> bytes:
-    """As HTTP/1.1 frames it."""
-    return b"%X\r\n%b\r\n" % (len(data), data)
-
-
-def test_entries_are_sent_by_who_brings_them(streaming: Callable[..., Streaming]) -> None:
-    """What comes is on the wire when the wake-up returns, all that gathered as one chunk; nothing had to run."""
+def test_entries_are_sent_by_the_greenlet_that_brings_them(streaming: Callable[..., Streaming]) -> None:
+    """New entries are on the wire when the wake-up returns, those of one wake-up as one chunk; nothing had to run."""
     one = streaming()
     for texts in (["a"], ["b", "c"]):
         sent = one.say(*texts)
@@ -195,7 +212,7 @@ def test_client_that_asks_on(streaming: Callable[..., Streaming]) -> None:
     """A pipelined request waits for the end of this answer."""
     one = streaming()
     one.client.send(b"GET / HTTP/1.1\r\n\r\n")
-    until(lambda: not one.stream._watcher.active)
+    until(lambda: not one.is_watched)
     sent = one.say("a")
     assert one.client.recv(1000) == chunk(sent)
     one.end()
@@ -250,17 +267,6 @@ def test_bug_ends_this_stream_alone(streaming: Callable[..., Streaming], monkeyp
     assert one.client.recv(1000) == b""
 
 
-class Given:
-    """A worker that keeps what it is told to begin."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[Any, LiveStream, bool]] = []
-
-    def give(self, sock: Any, stream: LiveStream, *, chunked: bool) -> None:
-        """Keep it."""
-        self.begun.append((sock, stream, chunked))
-
-
 def test_stream_that_is_reset_for_others(streaming: Callable[..., Streaming]) -> None:
     """What a stream's client does not take counts; where others need the memory, the stream ends and lets go of all."""
     one = streaming(buffer=4096)
@@ -271,72 +277,155 @@ def test_stream_that_is_reset_for_others(streaming: Callable[..., Streaming]) ->
     assert one.unsent.total == 900_000
 
 
-def stream_of(released: list[int]) -> LiveStream:
-    """One that was not begun."""
-    reader = Reader(StandIn(), ReplayCache(NoLink()), Feed("j", 0), 0)  # type: ignore[arg-type]
-    return LiveStream(
-        reader, LINES, b"opening", lambda: released.append(1), heartbeat_s=1.0, stall_s=1.0, unsent=Unsent(1)
-    )
+class Upper:
+    """A format per reader: the entries in capitals."""
+
+    name = "upper"
+
+    def __init__(self) -> None:
+        self.over = False
+        self.last: bytes | None = b"BROKEN"
+
+    def entries(self, rows: list[Row]) -> bytes:
+        """The entries; the end of the log ends the stream, and so does a text ``stop``."""
+        self.over = any(is_terminal(raw) or b'"stop"' in raw for _id, raw in rows)
+        return b"".join([raw.upper() for _id, raw in rows if b'"nothing"' not in raw])
+
+    def replay(self, reader: Reader) -> None:
+        """Nothing is shared."""
+
+    def heartbeat(self) -> bytes:
+        """A beat."""
+        return b"BEAT"
+
+    def broken_off(self, code: str, message: str) -> bytes | None:  # noqa: ARG002 - the protocol's shape
+        """Whatever the test wants last."""
+        return self.last
 
 
-def test_hand_over() -> None:
-    """The headers and the opening go the way of WSGI, and then the connection changes hands."""
-    released: list[int] = []
-    response, given, written = StreamResponse(stream_of(released), "text/x", {"A": "b"}), Given(), []
-
-    def start_response(status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], object]:
-        written.append((status, dict(headers)))
-        return written.append
-
-    environ = {"gunicorn.socket": "its socket", "SERVER_PROTOCOL": "HTTP/1.1"}
-    Hijack(response, given)(environ, start_response)
-    assert written == [("200 OK", {"Content-Type": "text/x; charset=utf-8", "A": "b"}), b"opening"]
-    assert [(sock, chunked) for sock, _, chunked in given.begun] == [("its socket", True)]
-    assert released == []
+def upper(data: bytes) -> bytes:
+    """The entries of these lines as ``Upper`` sends them."""
+    return data.replace(b"\n", b"").upper()
 
 
-def test_client_that_left_before_the_headers() -> None:
-    """Nothing is held for a stream whose headers cannot be sent."""
-    released: list[int] = []
-
-    def start_response(*_args: object) -> Callable[[bytes], object]:
-        def write(_data: bytes) -> None:
-            raise BrokenPipeError
-
-        return write
-
-    given = Given()
-    with pytest.raises(BrokenPipeError):
-        Hijack(StreamResponse(stream_of(released), "text/x", {}), given)({}, start_response)
-    assert (released, given.begun) == ([1], [])
+def test_translated_entries_are_sent_by_the_greenlet_that_brings_them(streaming: Callable[..., Streaming]) -> None:
+    """A format per reader needs no greenlet either; a translation without bytes sends nothing."""
+    one = streaming(Upper())
+    assert one.say("nothing") + (sent := one.say("a", "b"))
+    assert one.client.recv(1000) == chunk(upper(sent))
+    assert one.reader.cursor == 3
 
 
-def test_connection_that_cannot_be_taken() -> None:
-    """Nothing is held for a stream whose connection cannot change hands."""
-    released: list[int] = []
-
-    class Refusing(Given):
-        def give(self, sock: Any, stream: LiveStream, *, chunked: bool) -> None:  # noqa: ARG002
-            raise BrokenPipeError
-
-    environ = {"gunicorn.socket": None, "SERVER_PROTOCOL": "HTTP/1.1"}
-    with pytest.raises(BrokenPipeError):
-        Hijack(StreamResponse(stream_of(released), "text/x", {}), Refusing())(
-            environ, lambda *_args: lambda _data: None
-        )
-    assert released == [1]
+def test_translated_stream_ends_by_itself(streaming: Callable[..., Streaming]) -> None:
+    """A format may end its stream before the log ends: the body is complete, and later entries are not sent."""
+    one = streaming(Upper())
+    sent = one.say("stop")
+    one.say("later")
+    until(lambda: one.given_back)
+    assert one.client.recv(1000) == chunk(upper(sent)) + LAST
+    assert one.released == 1
 
 
-def test_server_that_takes_no_streams() -> None:
-    """Under another server a stream is an error, and holds nothing."""
-    released: list[int] = []
-    with pytest.raises(RuntimeError, match="need gunicorn"):
-        StreamResponse(stream_of(released), "text/x", {})({}, lambda *_args: None)
-    assert released == [1]
+def test_many_translated_entries_leave_the_follower(streaming: Callable[..., Streaming]) -> None:
+    """Many entries at once are translated in a greenlet of the stream, not in the one that serves all readers."""
+    one = streaming(Upper())
+    sent = one.say(*"x" * 200)
+    assert one.reader.cursor == 0
+    sent += one.end()
+    until(lambda: one.given_back)
+    received = b""
+    while not received.endswith(LAST):
+        received += one.client.recv(1_000_000)
+    assert received == chunk(upper(sent)) + LAST
 
 
-def test_other_answers_pass() -> None:
-    """What is no stream is gunicorn's."""
-    given = Given()
-    assert Hijack(lambda _environ, _start: [b"body"], given)({}, lambda *_args: lambda _data: None) == [b"body"]
-    assert given.begun == []
+@pytest.mark.parametrize("last", [b"BROKEN", None])
+@pytest.mark.parametrize("trouble", ["drain", "Redis", "gap", "undecodable"])
+def test_translated_stream_that_cannot_continue(
+    streaming: Callable[..., Streaming], last: bytes | None, trouble: str
+) -> None:
+    """A drain, Redis away, missing entries and undecodable ones each end the stream with the format's last bytes and a
+    complete body, or cut it where the format has none."""
+    form = Upper()
+    form.last = last
+    one = streaming(form)
+    match trouble:
+        case "drain":
+            one.reader.leave_at = time.monotonic()
+        case "Redis":
+            one.feed.jump(100)
+        case "gap":
+            one.feed.gone = True
+        case "undecodable":
+            one.feed.tail.append(b"{")
+            form.entries = undecodable  # type: ignore[method-assign]
+    one.reader.wake()
+    until(lambda: one.released)
+    assert one.client.recv(1000) == (chunk(last) + LAST if last is not None else b"")
+    assert bool(one.given_back) == (last is not None)
+
+
+def undecodable(rows: list[Row]) -> bytes:  # noqa: ARG001 - the protocol's shape
+    """A translation that fails."""
+    raise UndecodableRecord("entry", b"{")
+
+
+def fails(rows: list[Row]) -> bytes:
+    """A bug."""
+    raise AssertionError(rows)
+
+
+def test_bug_in_a_translation_ends_its_stream_alone(streaming: Callable[..., Streaming]) -> None:
+    """An error in the follower's greenlet ends the stream that it comes from; the wake-up of others goes on."""
+    form = Upper()
+    form.entries = fails  # type: ignore[method-assign]
+    one = streaming(form)
+    one.say("a")
+    assert one.released == 1
+    assert one.client.recv(1000) == b""
+
+
+def test_heartbeats_while_no_turn_is_free(streaming: Callable[..., Streaming]) -> None:
+    """A stream that waits for its turn to translate old entries sends heartbeats meanwhile."""
+    one = streaming(Upper())
+    assert one.folds.enter(0)
+    one.feed.jump(100)
+    one.reader.tick_at = time.monotonic()
+    one.reader.wake()
+    until(lambda: one.reader.tick_at > time.monotonic())
+    assert one.client.recv(1000) == chunk(b"BEAT")
+    one.folds.leave()
+    until(lambda: one.released)
+    assert one.client.recv(1000) == chunk(b"BROKEN") + LAST
+
+
+def test_text_has_no_heartbeat(streaming: Callable[..., Streaming]) -> None:
+    """Nothing is sent in a silence of bare text, and the next beat is due later."""
+    one = streaming(Text(has_text=False))
+    one.reader.tick_at = time.monotonic()
+    one.reader.wake()
+    until(lambda: one.reader.tick_at > time.monotonic())
+    one.say("a")
+    assert one.client.recv(1000) == chunk(b"a")
+
+
+@pytest.mark.parametrize("kind", [Kind.FAILED, Kind.CANCELLED])
+def test_text_that_ends_incomplete_is_cut(streaming: Callable[..., Streaming], kind: Kind) -> None:
+    """The text so far is sent, and the body has no last chunk."""
+    one = streaming(Text(has_text=False))
+    one.feed.add(1, [*tokens(1, "a"), Entry(2, kind, AT, {}).encode()])
+    one.feed.wake()
+    until(lambda: one.released)
+    assert one.client.recv(1000) == chunk(b"a")
+    assert one.client.recv(1000) == b""
+    assert one.given_back == []
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_text_from_the_end_of_an_ended_log(streaming: Callable[..., Streaming], is_complete: bool) -> None:
+    """A text of which the client has everything is complete and empty; one that failed is cut."""
+    one = streaming(Text(has_text=True, is_complete=is_complete))
+    one.feed.ended = True
+    one.feed.wake()
+    until(lambda: one.released)
+    assert one.client.recv(1000) == (LAST if is_complete else b"")

@@ -7,27 +7,43 @@ every HTTP client reports. A reader from the beginning of a restarted job gets t
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-
-from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.following.reader import Reader
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.log import Row
-from web.delivery.peer import Peer
-from web.folds import Folds
+from web.delivery.encoding import Cut
 
 MEDIA_TYPE = "text/plain"
-_ROWS = 500
 
 
-class Cut(Exception):
-    """The text cannot continue."""
+class Text:
+    """One stream. ``has_text``: the client already has text, from before its cursor. ``is_complete``: all of it."""
+
+    __slots__ = ("_has_text", "over")
+
+    def __init__(self, *, has_text: bool, is_complete: bool = False) -> None:
+        self._has_text = has_text
+        self.over = is_complete
+
+    def entries(self, rows: list[Row]) -> bytes:
+        """The rows' text. Raises ``Cut`` if the text cannot continue, or ends incomplete."""
+        data, self.over = text_of(rows, has_text=self._has_text)
+        self._has_text = self._has_text or bool(data)
+        return data
+
+    def replay(self, reader: Reader) -> None:
+        """None: pages of text are not shared."""
+
+    def heartbeat(self) -> bytes:
+        """Empty: anything would be part of the text."""
+        return b""
+
+    def broken_off(self, code: str, message: str) -> None:
+        """None, which cuts the connection."""
 
 
 def text_of(rows: list[Row], *, has_text: bool) -> tuple[bytes, bool]:
     """The rows' text, and whether it completes the answer. ``has_text``: text was sent before. Raises ``Cut`` if the
-    text cannot continue."""
+    text cannot continue, or ends incomplete."""
     parts: list[str] = []
     for entry in decode_all([raw for _entry_id, raw in rows]):
         match entry["kind"]:
@@ -40,44 +56,5 @@ def text_of(rows: list[Row], *, has_text: bool) -> tuple[bytes, bool]:
             case Kind.DONE:
                 return "".join(parts).encode(), True
             case Kind.FAILED | Kind.CANCELLED:
-                raise CutAfter("".join(parts).encode())
+                raise Cut("".join(parts).encode())
     return "".join(parts).encode(), False
-
-
-class CutAfter(Cut):
-    """The text ends incomplete; ``data`` is its last part."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.data = data
-
-
-def stream_text(folds: Folds, reader: Reader, peer: Peer, heartbeat_s: float, *, has_text: bool) -> Iterator[bytes]:
-    """The bytes of a ``text/plain`` stream. ``has_text``: the client already has text, from before its cursor."""
-    # gunicorn sends the headers with the first piece, and a silent job must not delay them.
-    yield b""
-    try:
-        while not peer.gone:
-            rows, gap, ended = folds.take_rows(reader, _ROWS)
-            if gap is not None:
-                raise Cut
-            data, whole = text_of(rows, has_text=has_text)
-            has_moved = bool(rows)
-            # Free the rows, so that a slow client does not keep them in memory beside the text.
-            del rows
-            if data:
-                has_text = True
-                yield data
-            if whole:
-                return
-            if ended or reader.must_leave:
-                raise Cut
-            if not has_moved:
-                reader.tick_at = time.monotonic() + heartbeat_s
-                reader.wait()
-    except CutAfter as cut:
-        if cut.data:
-            yield cut.data
-        peer.cut()
-    except (Cut, StoreUnavailable, UndecodableRecord):
-        peer.cut()

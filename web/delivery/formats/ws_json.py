@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from spool.following.encoder import Encoder
 from spool.jobs.entries import Entry, kind_of
 from spool.jobs.log import Gap
 
@@ -37,7 +38,7 @@ def bare_text(raw: bytes) -> bytes:
     return frame(str(Entry.decode(raw).fields["text"]).encode())
 
 
-class JsonEntries:
+class JsonEntries(Encoder):
     """The messages of one job's socket."""
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
@@ -54,7 +55,7 @@ JSON = JsonEntries()
 
 
 @dataclass(frozen=True, slots=True)
-class JobMessages:
+class JobMessages(Encoder):
     """The messages of one job on ``/ws``. Equal for equal jobs, so that entries are encoded once for all sockets."""
 
     job_id: str
