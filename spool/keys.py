@@ -31,7 +31,7 @@ all get the same expiry, ``ttl_s`` from then.
     job:ID:gone      string  The tombstone: the owner of an ended job. It expires a day after the other keys, so that an
                              expired or deleted job differs from one that never existed
 
-Blocks that jobs of an owner share. Neither key expires (see spool.jobs.conversation_blocks and blocks.lua):
+Blocks that jobs of an owner share. Neither key expires (see spool.jobs.conversation_blocks and lib/blocks.lua):
 
     block:OWNER:DIGEST  hash  A block: before (digest of the previous block, or empty) and messages (JSON list).
                              Written by the first submit that needs it; deleted when no job and no other block uses it

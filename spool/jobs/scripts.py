@@ -1,4 +1,4 @@
-"""The Lua scripts of ``spool/jobs/lua``, each linked with the library definitions that it uses.
+"""The Lua scripts of ``spool/jobs/lua``, each linked with the definitions of ``lua/lib`` that it uses.
 
 Lua creates every function of a script again for each call. A script with the whole library would spend most of its time
 on functions that it does not use. A definition that contains ``--[[LIBRARY]]`` is linked lazily: the definitions that
@@ -17,8 +17,8 @@ from spool.jobs.conversation_blocks import OVERHEAD_BYTES
 from spool.jobs.job import FIELDS, SCHEMA, TRANSITIONS
 from spool.redis.script import Script
 
-LIBRARY = ("indexes", "ledger", "blocks", "queue", "staging", "prelude", "records")
-"""The files of the library, in order: a definition uses only earlier ones. The folder's other files are scripts."""
+LIBRARY = ("shard", "indexes", "server", "ledger", "blocks", "queue", "batches", "log", "job", "records")
+"""The files of ``lua/lib``, in order: a definition uses only earlier ones. The files of ``lua`` itself are scripts."""
 _MARK = "--[[LIBRARY]]"
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
 _VALUE = re.compile(r"^local (?!function)([\w, ]+?)(?: =[^\n]*)?(?:\n[ }][^\n]*)*$", re.MULTILINE)
@@ -121,7 +121,7 @@ def library_names() -> frozenset[str]:
 
 @cache
 def _library(schema: int) -> _Library:
-    text = "\n".join(map(_read, LIBRARY))
+    text = "\n".join(_read(f"lib/{name}") for name in LIBRARY)
     values = {"TRANSITIONS": transitions_as_lua(), "SCHEMA": str(schema), "BLOCK_OVERHEAD": str(OVERHEAD_BYTES)}
     for name, value in values.items():
         text = text.replace(f"--[[{name}]]", value)

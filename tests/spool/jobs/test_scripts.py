@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spool.errors import StoreUnavailable
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import ENDED, TRANSITIONS, Status
-from spool.jobs.scripts import LIBRARY, library_names, linked, script
+from spool.jobs.scripts import library_names, linked, script
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
@@ -24,7 +24,7 @@ from tests.stack import Redis
 NAMES = sorted(
     path.name.removesuffix(".lua")
     for path in (resources.files("spool.jobs") / "lua").iterdir()
-    if path.name.endswith(".lua") and path.name.removesuffix(".lua") not in LIBRARY
+    if path.name.endswith(".lua")
 )
 
 

@@ -213,8 +213,8 @@ def user(redis: Redis, link: RedisLink) -> Iterator[Callable[..., RedisLink]]:
 
 def commands_of_the_scripts() -> set[str]:
     """Every command that a script may run, from their text."""
-    folder = ROOT / "spool" / "scripts"
-    text = "\n".join(path.read_text() for path in folder.glob("*.lua") if path.name != "check.lua")
+    folder = ROOT / "spool" / "jobs" / "lua"
+    text = "\n".join(path.read_text() for path in folder.rglob("*.lua"))
     return set(re.findall(r"(?:call|index|command)\('([A-Z]+)'", text))
 
 

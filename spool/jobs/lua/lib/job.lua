@@ -1,61 +1,5 @@
--- A job's log, its state transitions and its attempts.
+-- A job's state machine: the transitions, the end of a job, and its attempts.
 local TRANSITIONS = {--[[TRANSITIONS]]}
-local TOMBSTONE_MS = 86400000
-
--- The run_id of the server. A record written on an earlier run may have lost its last second.
-local known_run_id
-local function run_id()
-  if not known_run_id then
-    -- Plain search, because a pattern takes as long as the rest of a heartbeat.
-    local server = redis.call('INFO', 'server')
-    local _, at = string.find(server, 'run_id:', 1, true)
-    known_run_id = string.match(server, '^%w+', at + 1)
-  end
-  return known_run_id
-end
-
--- On the first call on a new run of the server, marks all known workers as unconfirmed (`unheard`). A worker counts as
--- confirmed once it reports, on this run, that all its claims are there again.
-local function meet_server()
-  if index('HGET', 'server', 'run_id') ~= run_id() then
-    index('HSET', 'server', 'run_id', run_id(), 'since_ms', NOW)
-    redis.call('DEL', P .. 'unheard')
-    for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
-      index('SADD', 'unheard', worker)
-    end
-  end
-end
-
--- Whether readers may have seen entries of this job that Redis has lost since. Of the record it needs torn, server and
--- status. A running job is torn until its worker confirms the log. A queued job may have been claimed by a worker that
--- is still unconfirmed.
-local function is_torn(record)
-  if record.torn then return true end
-  if not record.server or record.server == run_id() then return false end
-  meet_server()
-  return record.status == 'running' or index('SCARD', 'unheard') > 0
-end
-
--- Encodes JSON as the rest of Spool does: cjson alone would escape slashes.
-local function json(value)
-  return (string.gsub(cjson.encode(value), '\\/', '/'))
-end
-
--- Days to a civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-local function rfc3339(ms)
-  local s = math.floor(ms / 1000)
-  local z = math.floor(s / 86400) + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local day = doy - math.floor((153 * mp + 2) / 5) + 1
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year, month, day,
-    math.floor(s / 3600) % 24, math.floor(s / 60) % 60, s % 60, ms % 1000)
-end
 
 -- Changes a job's state by the transition table, and updates the counts of its batch and its owner's usage.
 -- `record` needs status, batch, owner, model and output_at_most. The extra arguments are names and values of record
@@ -80,39 +24,6 @@ local function move(id, record, to, ...)
   return from
 end
 
--- Appends one encoded entry under the id `n`.
-local function write(id, n, entry)
-  local key = job_key(id)
-  local written = redis.pcall('XADD', key .. ':log', n .. '-0', 'entry', entry)
-  if type(written) == 'table' and written.err then
-    if not string.find(written.err, 'WRONGTYPE', 1, true) then
-      error(written.err)
-    end
-    -- A key of another type is in the log's place. It is deleted, because the job must be able to end; readers see a
-    -- gap.
-    redis.call('DEL', key .. ':log')
-    redis.call('XADD', key .. ':log', n .. '-0', 'entry', entry)
-  end
-  redis.call('HSET', key, 'last', n)
-  redis.call('PUBLISH', key .. ':log', n .. '\n' .. entry)
-end
-
--- Appends one entry made by a script, under `n` or the next id, and answers it. `rest` is JSON: ',"name":value…' or ''.
-local function push(id, kind, rest, n)
-  n = n or tonumber(redis.call('HGET', job_key(id), 'last')) + 1
-  local entry = '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
-  write(id, n, entry)
-  return entry
-end
-
--- The id of the `restarted` entry that follows a torn log: a round number so far ahead that no reader can have seen it.
--- It also grows with the job's age, because a jump itself can be lost. It stays below 10^14, up to which Lua writes
--- integers.
-local function id_after_jump(id, last)
-  local age_ms = math.min(NOW - redis.call('HGET', job_key(id), 'created_ms'), 9e8)
-  return (math.ceil((last + 500000) / 100000) + age_ms) * 100000
-end
-
 -- Appends `restarted` to a torn log before an end that does not come from its worker: the text seen by readers no
 -- longer counts.
 local function mend(id)
@@ -127,25 +38,6 @@ local function mend(id)
   redis.call('HSET', key, 'attempt', attempt, 'attempt_first', first, 'server', run_id())
   redis.call('HDEL', key, 'torn')
   push(id, 'restarted', ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"', first)
-end
-
--- Updates a batch after one of its jobs has ended; after the last one, sets the batch's expiry.
-local function close_in_batch(id, batch)
-  --[[LIBRARY]]
-  local key = P .. 'batch:' .. batch
-  local ended = index('RPUSH', 'batch:' .. batch .. ':ended', id)
-  local record = redis.pcall('HMGET', key, 'total', 'ttl_s', 'idempotency')
-  local total, ttl_s = bounded(record[1], 1, 1e9), bounded(record[2], 1, 1e9)
-  redis.call('PEXPIRE', key .. ':ended', math.max(redis.call('PTTL', key), TOMBSTONE_MS))
-  if total and ttl_s and ended >= total then
-    local ttl_ms = ttl_s * 1000
-    redis.call('PEXPIRE', key, ttl_ms)
-    redis.call('PEXPIRE', key .. ':jobs', ttl_ms)
-    redis.call('PEXPIRE', key .. ':ended', ttl_ms)
-    if record[3] and record[3] ~= '' then
-      redis.call('PEXPIRE', P .. 'idempotency:' .. record[3], ttl_ms)
-    end
-  end
 end
 
 -- Ends a job after its terminal entry was written: sets its state, removes it from every index, and gives all its keys
