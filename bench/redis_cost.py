@@ -48,7 +48,7 @@ def _phase(
     subject.wait_until_ended(workload.seconds + _ENDED_WITHIN_S)
     after = _totals(redis)
     tokens = workload.jobs * workload.tokens
-    entries = sum(redis.link.pipeline([("XLEN", keys.log(0, job_id)) for job_id in ids]))
+    entries = sum(redis.link.pipeline([("XLEN", keys.log(job_id)) for job_id in ids]))
     return {
         "cpu_us": (after["cpu_s"] - before["cpu_s"]) / tokens * 1e6,
         "aof_bytes": (after["aof"] - before["aof"]) / tokens,

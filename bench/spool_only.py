@@ -72,7 +72,7 @@ def flat_out(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
     subject.wait_until_ended(_ENDED_WITHIN_S)
     total = workload.jobs * workload.tokens
     took_s = time.monotonic() - begun
-    entries = sum(redis.link.pipeline([("XLEN", keys.log(0, job_id)) for job_id in ids]))
+    entries = sum(redis.link.pipeline([("XLEN", keys.log(job_id)) for job_id in ids]))
     kept = bytes_kept(redis, ids[:_WEIGHED]) / len(ids[:_WEIGHED]) / workload.tokens
     figures = {"per_second": total / took_s, "entries_per_token": entries / total, "kept_bytes_per_token": kept}
     return Run(figures, usage.us_per(total))
@@ -81,6 +81,6 @@ def flat_out(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
 def bytes_kept(redis: Redis, ids: Sequence[str]) -> int:
     """What Redis holds for these jobs until they expire."""
     suffixes = ("", ":input", ":log", ":text")
-    names = [f"{keys.job(0, job_id)}{suffix}" for job_id in ids for suffix in suffixes]
+    names = [f"{keys.job(job_id)}{suffix}" for job_id in ids for suffix in suffixes]
     sizes = redis.link.pipeline([("MEMORY", "USAGE", name, "SAMPLES", 0) for name in names])
     return int(sum(size or 0 for size in sizes))

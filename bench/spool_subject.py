@@ -127,7 +127,7 @@ class SpoolSubject(Subject):
     def produced(self) -> int:
         """By the length of the texts in Redis."""
         ids = [path.split("/")[2] for path in self._paths]
-        texts = [f"{keys.job(0, job_id)}:text" for job_id in ids]
+        texts = [f"{keys.job(job_id)}:text" for job_id in ids]
         # In one call: this is asked for while the last tokens are on their way.
         return self.tokens_in(self.stack.redis.link.call("EVAL", _LENGTHS, len(texts), *texts))
 

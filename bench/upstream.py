@@ -40,7 +40,7 @@ def upstream(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
     total = workload.jobs * workload.tokens
     cpu_us = usage.us_per(total) | {"stand-in": (cpu_s(subject.stand_in.pid) - stand_in_s) / total * 1e6}
     ids = [path.split("/")[2] for path in paths]
-    lengths = redis.link.pipeline([("STRLEN", f"{keys.job(0, job_id)}:text") for job_id in ids])
+    lengths = redis.link.pipeline([("STRLEN", f"{keys.job(job_id)}:text") for job_id in ids])
     figures = {
         "p50_ms": load.p50_ms,
         "p99_ms": load.p99_ms,

@@ -120,17 +120,23 @@ Only in shard 0:
 
 from __future__ import annotations
 
+from spool.ids import shard_of
+
+HOME = 0
+"""The shard of what exists once in an installation."""
+
 
 def prefix(shard: int) -> str:
     """The prefix of every key of the shard."""
     return f"spool:{{{shard}}}:"
 
 
-def job(shard: int, job_id: str) -> str:
-    """The record's key. The suffixes ``:input``, ``:log``, ``:text`` and ``:gone`` give the job's other keys."""
-    return f"{prefix(shard)}job:{job_id}"
+def job(job_id: str) -> str:
+    """The record's key. The suffixes ``:input``, ``:log``, ``:text`` and ``:gone`` give the job's other keys. Raises
+    ``ValueError`` for an invalid id."""
+    return f"{prefix(shard_of(job_id))}job:{job_id}"
 
 
-def log(shard: int, job_id: str) -> str:
-    """The log's key, which is also its channel."""
-    return f"{prefix(shard)}job:{job_id}:log"
+def log(job_id: str) -> str:
+    """The log's key, which is also its channel. Raises ``ValueError`` for an invalid id."""
+    return f"{job(job_id)}:log"

@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from spool.api_keys import parse_api_keys
 from spool.errors import SettingsError
-from spool.fail_points import VARIABLE as FOR_TESTS
+from spool.fail_points import VARIABLE as FAIL_POINT
+from spool.ids import SHARDS_AT_MOST
 from spool.jobs.coalescing import MS_AT_MOST
 from spool.jobs.owner_limits import OwnerLimits
 from spool.machine_memory import parse_size
@@ -27,6 +28,7 @@ from spool.models.model import DEMO, Model, Upstream
 from spool.redis.urls import check_broker_url, check_redis_url
 
 PREFIX = "SPOOL_"
+_FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
 _SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
 
 
@@ -69,6 +71,8 @@ class Settings(BaseModel):
     """Limit for a job's time from submit to end, unless the job sets another one (at most a week)."""
     max_output_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     """Limit for the text that one attempt produces; a job beyond it fails."""
+    shards: int = Field(1, ge=1, le=SHARDS_AT_MOST)
+    """For tests alone, so the README does not list it: several shards on one server gain nothing."""
 
     @field_validator("upstream_url")
     @classmethod
@@ -232,14 +236,15 @@ class RunSettings(WebSettings, WorkerSettings):
 
 def known_variables() -> dict[str, str]:
     """Every ``SPOOL_`` variable with its default, as in the README's table."""
-    return {PREFIX + name.upper(): _shown(field.default) for name, field in RunSettings.model_fields.items()}
+    defaults = {PREFIX + name.upper(): _shown(field.default) for name, field in RunSettings.model_fields.items()}
+    return {name: default for name, default in defaults.items() if name not in _FOR_TESTS}
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
     """Raise ``SettingsError`` for an unknown variable, so that a misspelt one does not pass for unset."""
     known = known_variables()
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and name != FOR_TESTS:
+        if name.startswith(PREFIX) and name not in known and name not in _FOR_TESTS:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} is not a setting of Spool{hint}")

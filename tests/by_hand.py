@@ -7,10 +7,12 @@ from typing import Any
 
 import orjson
 
+from spool.ids import new_job_id
 from spool.jobs.claims import Claim, Claims, Held, Wanted, new_fence
 from spool.jobs.entries import Entry, Kind
-from spool.jobs.job import Job, NewJob, Status, new_job_id
+from spool.jobs.job import Job, NewJob, Status
 from spool.jobs.scripts import script
+from spool.jobs.shards import Shards
 from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
@@ -27,9 +29,19 @@ def new_job(**fields: Any) -> NewJob:
     return NewJob(**{"id": new_job_id(0), "owner": OWNER, "model": DEMO.name, "input": said, **fields})
 
 
+def shards_of(link: RedisLink) -> Shards:
+    """The shards in this Redis."""
+    return Shards.on(link)
+
+
+def store_of(link: RedisLink) -> JobStore:
+    """The jobs in this Redis."""
+    return JobStore(shards_of(link))
+
+
 def submit(link: RedisLink, **fields: Any) -> Job:
     """Submit such a job."""
-    return JobStore(link).submit(new_job(**fields), max_queued=1_000_000).job
+    return store_of(link).submit(new_job(**fields), max_queued=1_000_000).job
 
 
 def claimed(
@@ -61,13 +73,15 @@ class HandWorker:
 
     def __init__(self, link: RedisLink, *, lease_s: float = 10.0, max_attempts: int = 3, name: str = "hand") -> None:
         self.link = link
-        self.claims = Claims(link, shard=0, worker=name, lease_s=lease_s, max_attempts=max_attempts)
+        self.claims = Claims(shards_of(link), worker=name, lease_s=lease_s, max_attempts=max_attempts)
         self.lease_ms = round(lease_s * 1000)
         self._said: dict[str, dict[int, str]] = {}
 
     def claim(self, *models: Model, fence: str = "", wanted: Wanted = "any") -> Claim | None:
         """The next job of these models; of the demo if none are named."""
-        return self.claims.claim(models or (DEMO,), fence or new_fence(), wanted)
+        fence = fence or new_fence()
+        claims = (self.claims.claim(shard, models or (DEMO,), fence, wanted) for shard in self.claims.in_turn())
+        return next((claim for claim in claims if claim is not None), None)
 
     def take(self, *models: Model) -> Claim:
         """The same, where there is one."""
@@ -88,7 +102,8 @@ class HandWorker:
         """One heartbeat for these claims, with logs that the worker thinks to go up to ``acked`` (or to what the claim
         wrote): what it is told of each."""
         held = [Held(one.job.id, one.fence, one.first - 1 if acked is None else acked, sent) for one in claims]
-        return self.claims.heartbeat(held, free=free, server=server).answers
+        answers = dict(self.claims.heartbeat(held, free=free, server=server).answers)
+        return [answers[one] for one in held]
 
     def append(
         self,
@@ -144,13 +159,13 @@ class HandWorker:
 
 def record(link: RedisLink, job_id: str) -> dict[str, str]:
     """A job's record as it is stored."""
-    raw = link.call("HGETALL", job_key(0, job_id))
+    raw = link.call("HGETALL", job_key(job_id))
     return {raw[n].decode(): raw[n + 1].decode() for n in range(0, len(raw), 2)}
 
 
 def log_of(link: RedisLink, job_id: str) -> list[Entry]:
     """A job's whole log."""
-    rows = link.call("XRANGE", f"{job_key(0, job_id)}:log", "-", "+")
+    rows = link.call("XRANGE", f"{job_key(job_id)}:log", "-", "+")
     return [Entry.decode(fields[1]) for _id, fields in rows]
 
 
@@ -161,13 +176,13 @@ def kinds_of(link: RedisLink, job_id: str) -> list[str]:
 
 def text_of(link: RedisLink, job_id: str) -> str:
     """The text that polls are answered with."""
-    return (link.call("GET", f"{job_key(0, job_id)}:text") or b"").decode()
+    return (link.call("GET", f"{job_key(job_id)}:text") or b"").decode()
 
 
 def age(link: RedisLink, job_id: str, **fields: int) -> None:
     """Move a job's times: its record's fields, and the index that goes by each. The scripts' clock is Redis's own, so
     tests move what is compared to it."""
-    key, model = job_key(0, job_id), record(link, job_id)["model"]
+    key, model = job_key(job_id), record(link, job_id)["model"]
     for name, value in fields.items():
         link.call("HSET", key, name, value)
         if name == "leased_until_ms":

@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import gevent
@@ -19,6 +20,7 @@ from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, S
 from spool.following.follower import Follower
 from spool.jobs.keeper import Keeper
 from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.shards import Shards
 from spool.jobs.store import JobStore
 from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
@@ -44,12 +46,12 @@ class State:
     """The services of one process. Building it does not touch Redis; ``start`` starts the background work."""
 
     settings: WebSettings
-    link: RedisLink
+    shards: Shards
     store: JobStore
     follower: Follower
     bell: Bell
     models: ModelTable
-    keeper: Keeper
+    keepers: list[Keeper]
     slots: StreamSlots
     folds: Folds
     unsent: Unsent
@@ -70,6 +72,7 @@ class State:
         if not redis_url:
             raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
         link = RedisLink(redis_url, connections=6, name="spool-web")
+        shards = Shards.on(link, settings.shards)
         broker_url = settings.broker_url.get_secret_value()
         app = celery_app(broker_url or broker_url_from(redis_url))
         bell = Bell(bell_queue(app, broker_url or redis_url))
@@ -79,14 +82,17 @@ class State:
         conditions = Conditions(show_condition)
         return cls(
             settings=settings,
-            link=link,
-            store=JobStore(link),
+            shards=shards,
+            store=JobStore(shards),
             follower=follower,
             bell=bell,
             models=ModelTable(
                 link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
             ),
-            keeper=Keeper(link, bell.ring, shard=0, lease_s=settings.lease_s, max_attempts=settings.max_attempts),
+            keepers=[
+                Keeper(shard, bell.ring, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
+                for shard in shards
+            ],
             unsent=Unsent(settings.max_unsent_bytes),
             slots=StreamSlots(streams_for(settings.max_streams), limits.streams),
             conditions=conditions,
@@ -100,7 +106,8 @@ class State:
         for name in NAMES:
             show_condition(name, False)
         self.follower.start()
-        spawn_forever(lambda: self.keeper.run(gevent.sleep, lambda: self.draining))
+        for keeper in self.keepers:
+            spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_redis)
         self.bell.start()
 

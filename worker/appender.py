@@ -15,8 +15,8 @@ from gevent.event import Event
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
 from spool.jobs.scripts import script
+from spool.jobs.shards import Shard
 from spool.outage import Outage
-from spool.redis.link import RedisLink
 from worker.attempt_log import AttemptLog
 from worker.batching import AdaptiveDelay
 from worker.timer import PreciseTimer
@@ -30,10 +30,10 @@ _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Appender:
-    """Commits attempt logs. ``link`` is not shared, so that no commit waits behind another kind of call."""
+    """Commits the attempt logs of one shard. Its link is not shared, so that no commit waits behind another kind of
+    call."""
 
-    def __init__(self, link: RedisLink, *, shard: int, lease_s: float, sleep: Callable[[float], object]) -> None:
-        self._link = link
+    def __init__(self, shard: Shard, *, lease_s: float, sleep: Callable[[float], object]) -> None:
         self._shard = shard
         self._lease_ms = round(lease_s * 1000)
         # Read at start, so that the first job does not wait for it.
@@ -77,7 +77,7 @@ class Appender:
         self._not_before = now + 0.8 * self._moderation.gap_s
         reach("append.gathered")
         try:
-            answers = self._link.run(self._script, self._shard, self._lease_ms, *args)
+            answers = self._shard.run(self._script, self._lease_ms, *args)
             reach("append.answered")
         except StoreUnavailable:
             for attempt_log in logs:

@@ -12,6 +12,7 @@ from gevent.lock import BoundedSemaphore
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.fail_points import reach
 from spool.jobs.claims import Claim, Wanted, new_fence
+from spool.jobs.shards import Shard
 from spool.models.model import Model
 from spool.outage import Outage
 
@@ -24,9 +25,10 @@ _AT_A_TIME = 8
 
 
 class Claiming(Protocol):
-    """The claim call; see ``spool.jobs.claims.Claims``."""
+    """The claim calls; see ``spool.jobs.claims.Claims``."""
 
-    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None: ...
+    def in_turn(self) -> Sequence[Shard]: ...
+    def claim(self, shard: Shard, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None: ...
 
 
 class Claimer:
@@ -89,24 +91,35 @@ class Claimer:
             self.going_on -= 1
 
     def _take(self, wanted: Wanted) -> Claim | None:
+        asked_at = self._clock()
+        try:
+            for shard in self._claims.in_turn():
+                claim = self._take_from(shard, wanted)
+                if claim is not None:
+                    self._empty_at = float("-inf")
+                    return claim
+        except StoreUnavailable as exc:
+            self._outage.failed(exc)
+            return None
+        self._empty_at = asked_at if wanted == "any" else float("-inf")
+        return None
+
+    def _take_from(self, shard: Shard, wanted: Wanted) -> Claim | None:
         fence, began = new_fence(), self._clock()
         while not self.stopped:
-            asked_at = self._clock()
             try:
                 reach("claim.before")
-                claim = self._claims.claim(self._served(), fence, wanted)
+                claim = self._claims.claim(shard, self._served(), fence, wanted)
                 reach("claim.answered")
                 self._asked()
                 self._outage.worked()
-                self._empty_at = asked_at if claim is None and wanted == "any" else float("-inf")
                 if claim is not None and self.stopped:
                     self._give_back(claim)
                     return None
                 return claim
-            except StoreUnavailable as exc:
+            except StoreUnavailable:
                 if self._clock() >= began + self._lease_s:
-                    self._outage.failed(exc)
-                    return None
+                    raise
                 self._sleep(_AGAIN_S)
             except UndecodableRecord as exc:
                 self._asked()

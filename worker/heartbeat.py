@@ -95,10 +95,9 @@ class Heartbeat:
         reach("heartbeat.before")
         beat = self._claims.heartbeat(held, free=self._process.reported_free, server=self._server)
         reach("heartbeat.answered")
-        pairs = list(zip(held, beat.answers, strict=True))
         # Complete on the run of Redis that the beat was for, even if a newer run answered.
-        self._process.whole([one for one, answer in pairs if answer == b"whole"], self._server)
-        wrong = [(one, answer) for one, answer in pairs if answer not in (b"whole", b"ok", b"error")]
+        self._process.whole([one for one, answer in beat.answers if answer == b"whole"], self._server)
+        wrong = [(one, answer) for one, answer in beat.answers if answer not in (b"whole", b"ok", b"error")]
         self._process.answered(wrong, beat.apart)
         self._is_new_server = beat.server != self._server
         if self._is_new_server:

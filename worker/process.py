@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import gevent
 from gevent.greenlet import Greenlet
@@ -23,6 +24,7 @@ from spool.errors import StoreUnavailable, UnknownModel
 from spool.fail_points import reach
 from spool.jobs.claims import Claim, Claims, Wanted
 from spool.jobs.keeper import Keeper
+from spool.jobs.shards import Shard, Shards
 from spool.models.model import Model
 from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
@@ -50,7 +52,7 @@ _SWITCH_INTERVAL_S = 0.0005
 
 
 class WorkerProcess:
-    """The state that all jobs of this process share. There is one shard for now; the names allow for more.
+    """The state that all jobs of this process share.
 
     ``bell`` is None in a quarantine process (``worker.quarantine``): it claims quarantined jobs only, and no bell rings
     for it. ``on_apart`` receives the number of jobs that wait in quarantine.
@@ -72,17 +74,24 @@ class WorkerProcess:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         redis_url = settings.redis_url.get_secret_value()
         self._link = RedisLink(redis_url, connections=8, name="spool-worker")
-        self._appends = RedisLink(redis_url, connections=1, name="spool-appender")
-        self._beats = RedisLink(redis_url, connections=1, name="spool-heartbeat")
+        self._shards = Shards.on(self._link, settings.shards)
+        beats = RedisLink(redis_url, connections=1, name="spool-heartbeat")
         upstreams = [upstream.name for upstream in settings.upstreams()]
         self.models = ModelTable(self._link, settings.static_models(), upstreams, settings.default_model)
-        self._claims = self._claims_on(self._link)
-        self._appender = Appender(self._appends, shard=0, lease_s=settings.lease_s, sleep=gevent.sleep)
+        self._claims = self._claims_on(self._shards)
+        self._appenders = [
+            Appender(
+                Shard(number, RedisLink(redis_url, connections=1, name="spool-appender")),
+                lease_s=settings.lease_s,
+                sleep=gevent.sleep,
+            )
+            for number in range(settings.shards)
+        ]
         self._due = DueQueue()
-        self._jobs = OwnedAttempts(self._claims, self._appender.changed)
+        self._jobs = OwnedAttempts(self._claims, lambda changed: self._appenders[changed.claim.shard].changed(changed))
         self._watchdog = Watchdog()
         hub_side = HubSide(self._jobs, lambda: self.free if self._bell is not None else 0, self._notify_quarantine)
-        self._heartbeat = Heartbeat(self._claims_on(self._beats), hub_side, self._watchdog)
+        self._heartbeat = Heartbeat(self._claims_on(Shards.on(beats, settings.shards)), hub_side, self._watchdog)
         self._claimer = Claimer(
             self._claims,
             self._served,
@@ -96,20 +105,21 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start the background work."""
-        spawn_forever(self._appender.run)
+        for appender in self._appenders:
+            spawn_forever(appender.run)
         spawn_forever(self._due.run)
         spawn_forever(self._check_limits)
         if self._bell is not None:
-            keeper = Keeper(
-                self._link,
-                self._bell.ring,
-                shard=0,
-                lease_s=self._settings.lease_s,
-                max_attempts=self._settings.max_attempts,
-            )
             self._bell.start()
             spawn_forever(self._patrol)
-            spawn_forever(lambda: keeper.run(gevent.sleep, lambda: self.draining))
+            for shard in self._shards:
+                keeper = Keeper(
+                    shard,
+                    self._bell.ring,
+                    lease_s=self._settings.lease_s,
+                    max_attempts=self._settings.max_attempts,
+                )
+                spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         # The heartbeat's thread iterates over all jobs: this bounds how long it delays tokens.
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._thread.spawn(self._heartbeat.run)
@@ -217,10 +227,9 @@ class WorkerProcess:
 
     # One job.
 
-    def _claims_on(self, link: RedisLink) -> Claims:
+    def _claims_on(self, shards: Shards) -> Claims:
         return Claims(
-            link,
-            shard=0,
+            shards,
             worker=self.name,
             lease_s=self._settings.lease_s,
             max_attempts=self._settings.max_attempts,
@@ -258,7 +267,7 @@ class WorkerProcess:
             # The drain began while the model was looked up.
             self._give_back(claim)
             return
-        attempt_log = AttemptLog(claim, self._appender.changed)
+        attempt_log = AttemptLog(claim, self._appenders[claim.shard].changed)
         attempt = Attempt(
             claim,
             model,

@@ -24,7 +24,7 @@ from spool.following.feed import Feed, bound_tails
 from spool.following.reader import Reader
 from spool.following.reader_leases import ReaderLeases
 from spool.following.replay_cache import ReplayCache
-from spool.jobs.job import ENDED, Job, OnDisconnect, shard_of
+from spool.jobs.job import ENDED, Job, OnDisconnect
 from spool.jobs.log import PAGE, Row, range_command, rows_of
 from spool.keys import job as job_key
 from spool.keys import log as log_key
@@ -93,13 +93,12 @@ class Follower:
         continues from the last stored entry. Raises ``StoreUnavailable``, also if the feed is no longer followed and
         would miss the resent entries.
         """
-        shard = shard_of(feed.job_id) or 0
-        commands = [("HGET", job_key(shard, feed.job_id), "last"), range_command(feed.job_id, after, PAGE)]
+        commands = [("HGET", job_key(feed.job_id), "last"), range_command(feed.job_id, after, PAGE)]
         last, reply = self._link.pipeline(commands)
         if _number(last) is None or int(last) >= feed.base:
             rows = rows_of(reply)
             return None if not rows and after >= feed.base else rows
-        if self._feeds.get(log_key(shard, feed.job_id).encode()) is not feed:
+        if self._feeds.get(log_key(feed.job_id).encode()) is not feed:
             raise StoreUnavailable("Redis lost the end of this log; its worker resends it")
         self._rewind(feed, int(last))
         return None
@@ -120,7 +119,7 @@ class Follower:
         return now + random.random() * max(0.0, self._draining_until - now)
 
     def _feed_of(self, job: Job) -> Feed:
-        channel = log_key(shard_of(job.id) or 0, job.id).encode()
+        channel = log_key(job.id).encode()
         before = self._feeds.get(channel)
         if before is not None and not before.ended and not before.gone:
             return before
@@ -195,7 +194,7 @@ class Follower:
         known = [feed.last for feed in feeds]
         for feed in feeds:
             # The status first: if the job had ended then, the entries read after it include the terminal entry.
-            commands.append(("HMGET", job_key(shard_of(feed.job_id) or 0, feed.job_id), "status", "last"))
+            commands.append(("HMGET", job_key(feed.job_id), "status", "last"))
             commands.append(range_command(feed.job_id, feed.last, PAGE))
         replies = self._link.pipeline_each(commands)
         for feed, last, record, rows in zip(feeds, known, replies[::2], replies[1::2], strict=True):

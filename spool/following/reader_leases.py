@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from spool.errors import StoreUnavailable
 from spool.following.feed import Feed
-from spool.jobs.job import shard_of
+from spool.ids import shard_of
 from spool.jobs.scripts import script
 from spool.outage import Outage
 from spool.redis.link import RedisLink
@@ -41,7 +41,7 @@ class ReaderLeases:
         for feed in feeds:
             # A poller counts if it was here since the last renewal, even if it is absent now.
             if feed.watched and (feed.readers or feed.left_at >= since):
-                watched.setdefault(shard_of(feed.job_id) or 0, []).append(feed.job_id)
+                watched.setdefault(shard_of(feed.job_id), []).append(feed.job_id)
         for shard, job_ids in watched.items():
             try:
                 self._link.run(script("watch"), shard, round(WATCH_GRACE_S * 1000), *job_ids)

@@ -12,8 +12,8 @@ from spool.jobs.conversation import read_input
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job
 from spool.jobs.scripts import script
+from spool.jobs.shards import Shard, Shards
 from spool.models.model import Model
-from spool.redis.link import RedisLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,15 @@ class Held:
 class Beat:
     """The reply to a heartbeat.
 
-    ``server`` is the run id of the Redis server. ``apart`` is the number of quarantined jobs that wait. ``answers`` has
-    one item per held job: ``b"whole"`` (its log is complete on the server run that the worker knows), ``b"ok"``,
-    ``b"cancelled"``, ``b"lost"``, ``b"unclaimed"`` (Redis lost the claim), ``b"error"``, or the last id of a log that
-    lost entries.
+    ``server`` is the run id of the Redis server; with several shards, that of each. ``apart`` is the number of
+    quarantined jobs that wait. ``answers`` pairs each held job with its answer: ``b"whole"`` (its log is complete on
+    the server run that the worker knows), ``b"ok"``, ``b"cancelled"``, ``b"lost"``, ``b"unclaimed"`` (Redis lost the
+    claim), ``b"error"``, or the last id of a log that lost entries.
     """
 
     server: str
     apart: int
-    answers: list[bytes | int]
+    answers: list[tuple[Held, bytes | int]]
 
 
 def new_fence() -> str:
@@ -84,38 +84,39 @@ def new_fence() -> str:
 
 
 class Claims:
-    """The claims of one worker process on one shard."""
+    """The claims of one worker process, on all shards."""
 
-    def __init__(
-        self, link: RedisLink, *, shard: int, worker: str, lease_s: float, max_attempts: int, slots: int = 0
-    ) -> None:
+    def __init__(self, shards: Shards, *, worker: str, lease_s: float, max_attempts: int, slots: int = 0) -> None:
         """``slots``: how many jobs the worker runs at a time. Owner limits that are shares are computed from it."""
-        self._link = link
-        self._shard = shard
+        self._shards = shards
         self._worker = worker
         self._lease_ms = round(lease_s * 1000)
         self.max_attempts = max_attempts
         self._slots = slots
 
-    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
-        """Claim the next job for these models under this fence; None if there is none.
+    def in_turn(self) -> Sequence[Shard]:
+        """The shards in the order in which the next claim should try them, so that none has to wait for another."""
+        return self._shards.in_turn()
+
+    def claim(self, shard: Shard, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
+        """Claim the shard's next job for these models under this fence; None if there is none.
 
         Idempotent: after a lost answer, the same fence returns the same job. Raises ``UndecodableRecord`` for a job
         that cannot be read. That job has then ended, and the next claim needs another fence.
         """
-        limits = [value for model in models for value in (model.name, model.max_running)]
+        limits = [value for model in models for value in (model.name, self._shards.part(model.max_running))]
         args = (fence, self._lease_ms, self._worker, wanted, *limits)
         for _ in range(_CALLS_AT_MOST):
-            reply = self._link.run(script("claim"), self._shard, *args)
+            reply = shard.run(script("claim"), *args)
             if isinstance(reply, int):
                 # This call has removed as many jobs as one call may.
                 continue
             if reply is None:
                 return None
             try:
-                return read_claim(reply, self._shard, fence)
+                return read_claim(reply, shard.number, fence)
             except UndecodableRecord as exc:
-                self._link.run(script("end_damaged"), self._shard, reply[0], "", exc.reason)
+                shard.run(script("end_damaged"), reply[0], "", exc.reason)
                 raise
         return None
 
@@ -124,12 +125,13 @@ class Claims:
         job, or ``b"cancelled"``."""
         mode = kind_of(claim.opening)
         args = (self._lease_ms, self._worker, claim.job.attempt, mode, claim.first - 1, claim.opening)
-        answer: int | bytes = self._link.run(script("adopt"), self._shard, claim.job.id, claim.fence, *args)
+        shard = self._shards.of_job(claim.job.id)
+        answer: int | bytes = shard.run(script("adopt"), claim.job.id, claim.fence, *args)
         return answer
 
     def disown(self, claim: Claim) -> None:
         """Report that Redis lost an attempt which this worker gave up, so that the job's next entry skips ahead."""
-        self._link.run(script("disown"), self._shard, claim.job.id, claim.job.attempt)
+        self._shards.of_job(claim.job.id).run(script("disown"), claim.job.id, claim.job.attempt)
 
     def heartbeat(self, held: Sequence[Held], *, free: int, server: str) -> Beat:
         """Renew the leases of ``held`` and report the number of free slots (-1: shutting down).
@@ -137,7 +139,26 @@ class Claims:
         ``server`` is the run id of Redis at the last heartbeat. If it is unchanged and no job is unclaimed, this worker
         counts as confirmed.
         """
-        answers: list[bytes | int] = []
+        runs = server.split()
+        if len(runs) != len(self._shards):
+            runs = [""] * len(self._shards)
+        parts = [
+            self._beat(shard, part, free, run)
+            for shard, part, run in zip(self._shards, self._by_shard(held), runs, strict=True)
+        ]
+        return Beat(
+            " ".join(part.server for part in parts),
+            sum(part.apart for part in parts),
+            [pair for part in parts for pair in part.answers],
+        )
+
+    def _by_shard(self, held: Sequence[Held]) -> list[Sequence[Held]]:
+        if len(self._shards) == 1:
+            return [held]
+        return [[one for one in held if self._shards.of_job(one.job_id) is shard] for shard in self._shards]
+
+    def _beat(self, shard: Shard, held: Sequence[Held], free: int, server: str) -> Beat:
+        answers: list[tuple[Held, bytes | int]] = []
         is_settled = True
         for at in range(0, max(1, len(held)), _HELD_AT_ONCE):
             part = held[at : at + _HELD_AT_ONCE]
@@ -145,9 +166,9 @@ class Claims:
             # Only the last call may confirm this worker, because the confirmation must hold for all its jobs.
             may_confirm = is_settled and at + _HELD_AT_ONCE >= len(held)
             args = (self._lease_ms, self._worker, free, server, int(may_confirm), self._slots, *flat)
-            run_id, apart, *part_answers = self._link.run(script("heartbeat"), self._shard, *args)
+            run_id, apart, *part_answers = shard.run(script("heartbeat"), *args)
             is_settled = is_settled and run_id.decode() == server and b"unclaimed" not in part_answers
-            answers += part_answers
+            answers += zip(part, part_answers, strict=True)
         return Beat(run_id.decode(), apart, answers)
 
     def hand_back(
@@ -167,7 +188,7 @@ class Claims:
         of continuing the partial answer. ``reason`` is one word for the log, ``message`` describes what happened.
         """
         args = (job_id, fence, int(counts), self.max_attempts, reason, message, int(anew))
-        answer: bytes = self._link.run(script("hand_back"), self._shard, *args)
+        answer: bytes = self._shards.of_job(job_id).run(script("hand_back"), *args)
         return answer.decode()
 
 

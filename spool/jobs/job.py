@@ -6,8 +6,6 @@ The record is a Redis hash (see ``spool.keys``). Its times are whole millisecond
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -78,23 +76,6 @@ class OnDisconnect(StrEnum):
 
 
 _MS_DIGITS = 14
-_ID = re.compile(r"[jb]([0-9]{1,4})-[0-9a-z]{16,40}")
-
-
-def new_job_id(shard: int) -> str:
-    """A new job id. It contains its shard and cannot be guessed (100 bits)."""
-    return f"j{shard}-{secrets.token_hex(13)}"
-
-
-def new_batch_id(shard: int) -> str:
-    """A new batch id, made like a job id."""
-    return f"b{shard}-{secrets.token_hex(13)}"
-
-
-def shard_of(identifier: str) -> int | None:
-    """The shard in a job or batch id; None if it is not an id of Spool."""
-    match = _ID.fullmatch(identifier)
-    return int(match[1]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +94,11 @@ class NewJob:
     ``instructions`` (for this turn only) and ``request`` (values that their responses must repeat).
     """
 
-    id: str
     owner: str
     model: str
     input: Mapping[str, Any]
+    id: str = ""
+    """Empty until ``Shards.place``."""
     priority: Priority = Priority.INTERACTIVE
     surface: str = "jobs"
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -15,8 +15,8 @@ from spool.errors import SpoolError
 from spool.fail_points import reach
 from spool.jobs.job import SCHEMA
 from spool.jobs.scripts import script
+from spool.jobs.shards import Shard
 from spool.outage import Outage
-from spool.redis.link import RedisLink
 
 BEAT_S = 1.0
 _JOBS_A_CALL = 25
@@ -50,12 +50,9 @@ class Round:
 class Keeper:
     """The keeper of one shard. ``ring`` rings the bell once."""
 
-    def __init__(
-        self, link: RedisLink, ring: Callable[[], None], *, shard: int, lease_s: float, max_attempts: int
-    ) -> None:
-        self._link = link
-        self._ring = ring
+    def __init__(self, shard: Shard, ring: Callable[[], None], *, lease_s: float, max_attempts: int) -> None:
         self._shard = shard
+        self._ring = ring
         self._lease_ms = round(lease_s * 1000)
         self._max_attempts = max_attempts
         self._name = secrets.token_hex(8)
@@ -91,7 +88,7 @@ class Keeper:
     def _call(self, *, is_first: bool) -> tuple[Round, bool] | None:
         args = (self._lease_ms, self._max_attempts, _JOBS_A_CALL, round(BEAT_S * 900), self._name, int(is_first))
         reach("keep.before")
-        reply = self._link.run(script("keep"), self._shard, *args)
+        reply = self._shard.run(script("keep"), *args)
         reach("keep.answered")
         if reply is None:
             return None

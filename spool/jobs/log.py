@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from spool.errors import UndecodableRecord
 from spool.jobs.entries import Kind, decode_all, kind_of
-from spool.jobs.job import shard_of
 from spool.keys import log as log_key
 from spool.redis.link import RedisLink
 
@@ -66,8 +65,7 @@ def run_of(rows: Sequence[Row]) -> Run | None:
 
 def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:
     """The Redis command that reads at most ``count`` entries after ``after``."""
-    shard = shard_of(job_id)
-    return ("XRANGE", log_key(shard or 0, job_id), f"({after}-0", "+", "COUNT", count)
+    return ("XRANGE", log_key(job_id), f"({after}-0", "+", "COUNT", count)
 
 
 def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:

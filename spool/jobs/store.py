@@ -22,14 +22,13 @@ from spool.errors import (
     UndecodableRecord,
 )
 from spool.jobs.conversation import read_input
-from spool.jobs.job import Job, NewJob, Status, StoredInput, shard_of
+from spool.jobs.job import Job, NewJob, Status, StoredInput
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.scripts import script
+from spool.jobs.shards import Shard, Shards
 from spool.jobs.submission import NewBatch, Submitted, batch_args, read_staged, read_submitted, submit_args
 from spool.keys import job as job_key
-from spool.keys import prefix
 from spool.redis.errors import translated
-from spool.redis.link import RedisLink
 from spool.redis.pool import Command
 
 ALL_TEXT = -1
@@ -37,7 +36,8 @@ TEXT_PIECE_BYTES = 64 * 1024
 """Bytes of a long text that are read at a time."""
 _PAGE = 100
 _PAGES_AT_MOST = 20
-_SCORE_AT_MOST = 1e17
+_SCORE_AT_MOST = 9e15
+"""Near the largest whole number that a score keeps exactly; a job's score is its creation in microseconds."""
 _COUNT = re.compile(r"-?[0-9]{1,15}")
 _DIGITS = re.compile(rb"[0-9]{1,15}")
 _EAGER_BLOCK_BYTES = 65_536
@@ -62,10 +62,9 @@ class JobPage:
 
 
 class JobStore:
-    """Jobs as their owners see them. ``shards`` is the number of shards."""
+    """Jobs as their owners see them."""
 
-    def __init__(self, link: RedisLink, *, shards: int = 1) -> None:
-        self._link = link
+    def __init__(self, shards: Shards) -> None:
         # Read at start, so that the first request does not wait for it.
         self._submit_script = script("submit")
         self._shards = shards
@@ -85,13 +84,16 @@ class JobStore:
     ) -> list[Submitted]:
         """Submit several jobs to one shard in one round trip, plus up to two for each conversation that they continue.
         Each is accepted or refused on its own."""
+        if not new:
+            return []
+        shard = self._shards.of_job(new[0].id)
         replies: list[Any] = []
         calls: list[Command] = []
         known: set[str] = set()
 
         def flush() -> None:
             if calls:
-                replies.extend(self._link.run_many(self._submit_script, self._shard(new[0].id), calls))
+                replies.extend(shard.run_many(self._submit_script, calls))
                 calls.clear()
 
         for job in new:
@@ -112,12 +114,12 @@ class JobStore:
     def _submit(self, new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits) -> Any:
         """Run ``submit.lua`` until it has the messages of all blocks that Redis lacks; returns its final reply. For a
         continued conversation Redis usually lacks only the last block."""
-        texts_from = len(stored.blocks)
+        shard, texts_from = self._shards.of_job(new.id), len(stored.blocks)
         if stored.blocks and len(stored.blocks[-1].messages) <= _EAGER_BLOCK_BYTES:
             texts_from -= 1
         while True:
             args = submit_args(new, stored, max_queued, limits, texts_from=texts_from)
-            reply = self._link.run(self._submit_script, self._shard(new.id), *args)
+            reply = shard.run(self._submit_script, *args)
             if reply[0] != b"blocks":
                 return reply
             texts_from = reply[2] - 1
@@ -125,11 +127,13 @@ class JobStore:
     def publish_limits(self, limits: OwnerLimits) -> None:
         """Publish the owner limits and the watermark for claims and the keeper. The last web to publish wins."""
         fields = ("owner_running", limits.running, "owner_share", limits.share, "watermark", limits.watermark)
-        self._link.run(script("publish_limits"), 0, *fields)
+        for shard in self._shards:
+            shard.run(script("publish_limits"), *fields)
 
     def check_writable(self) -> None:
         """Raise ``StoreUnavailable`` if jobs cannot be written now: Redis is unreachable, or is a replica."""
-        self._link.run(script("watch"), 0, 0)
+        for shard in self._shards:
+            shard.run(script("watch"), 0)
 
     def look(self, job_id: str, owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT) -> Job:
         """The job as it is now; ``with_text``, with at most ``text_bytes`` bytes of its text.
@@ -137,41 +141,41 @@ class JobStore:
         Raises ``JobNotFound``, ``JobGone`` (while its tombstone is kept), ``RecordDamaged`` and ``RecordNewer``. A job
         with a damaged record ends as ``failed`` if possible.
         """
-        reply = self._link.run(script("look"), self._shard(job_id), job_id, text_bytes if with_text else 0)
+        reply = self._shards.of_job(job_id).run(script("look"), job_id, text_bytes if with_text else 0)
         try:
             return read_look(reply, job_id, owner)
         except UndecodableRecord as exc:
             return self._look_damaged(job_id, owner, exc, with_text=with_text)
 
     def _look_damaged(self, job_id: str, owner: str, exc: UndecodableRecord, *, with_text: bool = False) -> Job:
-        shard = self._shard(job_id)
-        outcome = self._link.run(script("end_damaged"), shard, job_id, owner, exc.reason)
+        shard = self._shards.of_job(job_id)
+        outcome = shard.run(script("end_damaged"), job_id, owner, exc.reason)
         if outcome == b"missing":
             raise JobNotFound(job_id)
         if outcome == b"newer":
             raise RecordNewer(job_id)
         if outcome != b"set_aside":
             try:
-                return read_look(self._link.run(script("look"), shard, job_id, -int(with_text)), job_id, owner)
+                return read_look(shard.run(script("look"), job_id, -int(with_text)), job_id, owner)
             except UndecodableRecord:
                 pass
         raise RecordDamaged(f"job {job_id}") from exc
 
     def set_aside(self) -> int:
         """The number of jobs that are set aside because their records are damaged."""
-        counts = self._read([("HLEN", f"{prefix(shard)}set-aside") for shard in range(self._shards)])
-        return sum(count or 0 for count in counts)
+        return sum(_read(shard, [("HLEN", shard.key("set-aside"))])[0] or 0 for shard in self._shards)
 
     def rest_of_text(self, job: Job) -> Iterator[str]:
         """The text of a job after ``job.text``, up to the length at the time of the look. Pieces are read lazily.
         Raises ``JobGone`` if that text no longer exists, and ``StoreUnavailable``."""
-        key, decoder = job_key(self._shard(job.id), job.id), getincrementaldecoder("utf-8")("replace")
+        link, key = self._shards.of_job(job.id).link, job_key(job.id)
+        decoder = getincrementaldecoder("utf-8")("replace")
         at = len((job.text or "").encode())
         while at < job.text_bytes:
             end = min(at + TEXT_PIECE_BYTES, job.text_bytes)
             # In this order, to notice an attempt that began in between.
             commands = [("GETRANGE", f"{key}:text", at, end - 1), ("HGET", key, "attempt_first")]
-            piece, first = self._link.pipeline(commands)
+            piece, first = link.pipeline(commands)
             if len(piece) < end - at or (first or b"1") != b"%d" % job.attempt_first:
                 raise JobGone(job.id)
             yield decoder.decode(piece, final=end == job.text_bytes)
@@ -180,15 +184,15 @@ class JobStore:
     def look_many(
         self, job_ids: Sequence[str], owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT
     ) -> list[Job]:
-        """The jobs that still exist, in the given order; all must be of one shard."""
-        if not job_ids:
-            return []
-        calls = [(job_id, text_bytes if with_text else 0) for job_id in job_ids]
+        """The jobs that still exist, in the given order, with one round trip for each shard."""
+        replies: dict[str, Any] = {}
+        for shard, its_ids in self._shards.by_shard(job_ids).items():
+            calls = [(job_id, text_bytes if with_text else 0) for job_id in its_ids]
+            replies |= zip(its_ids, shard.run_each(script("look"), calls), strict=True)
         found = []
-        replies = self._link.run_each(script("look"), self._shard(job_ids[0]), calls)
-        for job_id, reply in zip(job_ids, replies, strict=True):
+        for job_id in filter(replies.__contains__, job_ids):
             try:
-                found.append(read_look(reply, job_id, owner))
+                found.append(read_look(replies[job_id], job_id, owner))
             except JobNotFound:
                 continue
             except UndecodableRecord as exc:
@@ -200,7 +204,7 @@ class JobStore:
     def cancel(self, job_id: str, owner: str, *, text_bytes: int = ALL_TEXT) -> Job:
         """Request the job's cancellation; returns the job afterwards, with at most ``text_bytes`` bytes of its text.
         Idempotent. Raises as ``look`` does."""
-        answer = self._link.run(script("cancel"), self._shard(job_id), job_id, owner)
+        answer = self._shards.of_job(job_id).run(script("cancel"), job_id, owner)
         if answer == b"newer":
             raise RecordNewer(job_id)
         return self.look(job_id, owner, with_text=text_bytes != 0, text_bytes=text_bytes)
@@ -208,11 +212,12 @@ class JobStore:
     def delete(self, job_id: str, owner: str) -> None:
         """Delete a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``, ``RecordDamaged``,
         ``RecordNewer``."""
-        answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
+        shard = self._shards.of_job(job_id)
+        answer = shard.run(script("delete"), job_id, owner)
         if answer == b"damaged":
             # The look ends it now, if it belongs to this owner.
             self.look(job_id, owner)
-            answer = self._link.run(script("delete"), self._shard(job_id), job_id, owner)
+            answer = shard.run(script("delete"), job_id, owner)
         if answer == b"newer":
             raise RecordNewer(job_id)
         if answer == b"running":
@@ -231,8 +236,7 @@ class JobStore:
         for _ in range(_PAGES_AT_MOST):
             page = self._owned(owner, cursor)
             jobs = {job.id: job for job in self.look_many([job_id for job_id, _ in page], owner)}
-            for job_id, score in page:
-                cursor = str(score)
+            for job_id, cursor in page:
                 job = jobs.get(job_id)
                 if job is not None and status in (None, job.status) and batch in (None, job.batch):
                     found.append(job)
@@ -242,58 +246,61 @@ class JobStore:
                 return JobPage(found, None)
         return JobPage(found, cursor)
 
-    def _owned(self, owner: str, cursor: str | None) -> list[tuple[str, int]]:
-        highest = f"({int(cursor)}" if cursor else "+inf"
-        key = f"{prefix(0)}owner:{owner}"
-        (rows,) = self._read([("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)])
-        if rows is None:
-            # The key has another type. The script moves it away, and the keeper rebuilds the list.
-            self._link.run(script("end_damaged"), 0, "", owner, "")
-            rows = []
-        pairs = zip(rows[::2], rows[1::2], strict=True)
-        # Spool never writes an infinite score, so a foreign one is bounded.
-        return [(job_id.decode(errors="replace"), _bounded(score)) for job_id, score in pairs]
+    def _owned(self, owner: str, cursor: str | None) -> list[tuple[str, str]]:
+        """A page of the owner's jobs from all shards, each with the cursor behind it. Jobs are in the order of their
+        scores, and those with the same score in the order of their shards."""
+        count, rows = len(self._shards), []
+        before, last = divmod(int(cursor), count) if cursor else (0, 0)
+        for shard in self._shards:
+            highest = f"{'(' if shard.number <= last else ''}{before}" if cursor else "+inf"
+            key = shard.key(f"owner:{owner}")
+            (reply,) = _read(shard, [("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)])
+            if reply is None:
+                # The key has another type. The script moves it away, and the keeper rebuilds the list.
+                shard.run(script("end_damaged"), "", owner, "")
+                continue
+            pairs = zip(reply[::2], reply[1::2], strict=True)
+            rows += [(-_bounded(score), shard.number, job_id.decode(errors="replace")) for job_id, score in pairs]
+        # A stable sort, because one shard's jobs are in order already.
+        rows.sort(key=lambda row: row[:2])
+        return [(job_id, str(-score * count + number)) for score, number, job_id in rows[:_PAGE]]
 
     def input_of(self, job_id: str) -> dict[str, Any]:
         """The stored prompt, ``{messages, params, …}`` (``NewJob``). Does not check the owner: call ``look`` first.
         Raises ``JobNotFound`` and ``UndecodableRecord``."""
-        (raw,) = self._read([("GET", f"{job_key(self._shard(job_id), job_id)}:input")])
+        shard = self._shards.of_job(job_id)
+        (raw,) = _read(shard, [("GET", f"{job_key(job_id)}:input")])
         if raw is None:
             raise JobNotFound(job_id)
         try:
-            return read_input(raw, lambda: self._link.run(script("conversation"), self._shard(job_id), job_id))
+            return read_input(raw, lambda: shard.run(script("conversation"), job_id))
         except (ValueError, TypeError) as exc:
             raise UndecodableRecord(f"input of {job_id}", raw) from exc
 
     def sizes(self, job_id: str) -> Sizes:
         """The sizes of a job's stored parts, without reading them. A missing part has size 0."""
-        key = job_key(self._shard(job_id), job_id)
+        shard, key = self._shards.of_job(job_id), job_key(job_id)
         commands = [("STRLEN", f"{key}:input"), ("STRLEN", f"{key}:text"), ("XLEN", f"{key}:log")]
-        *sizes, earlier = self._read([*commands, ("HGET", key, "earlier_bytes")])
+        *sizes, earlier = _read(shard, [*commands, ("HGET", key, "earlier_bytes")])
         own, text, entries = (size or 0 for size in sizes)
         return Sizes(own + (int(earlier) if earlier and _DIGITS.fullmatch(earlier) else 0), text, entries)
 
     def newest_of_chat(self, chat: str, owner: str) -> Job | None:
-        """The newest job of the owner's chat (a digest), None if it no longer exists."""
-        (raw,) = self._read([("GET", f"{prefix(0)}chat:{owner}:{chat}")])
-        try:
-            return None if raw is None else self.look(raw.decode(errors="replace"), owner)
-        except JobNotFound:
-            return None
-
-    def _read(self, commands: Sequence[Command]) -> list[Any]:
-        """The commands' replies, with None for a key of the wrong type."""
-        replies = self._link.pipeline_each(commands)
-        for reply in replies:
-            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
-                raise translated(reply) from reply
-        return [None if isinstance(reply, Exception) else reply for reply in replies]
+        """The newest job of the owner's chat (a digest), None if it no longer exists. All shards are asked, because a
+        job of a chat may lie on the shard of its Idempotency-Key."""
+        found = []
+        for shard in self._shards:
+            (raw,) = _read(shard, [("GET", shard.key(f"chat:{owner}:{chat}"))])
+            if raw is not None:
+                with suppress(JobNotFound):
+                    found.append(self.look(raw.decode(errors="replace"), owner))
+        return max(found, key=lambda job: job.created_at, default=None)
 
     def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
         """Open a batch of ``total`` jobs. They end within ``timeout_s`` and are kept for ``ttl_s`` after that. Each of
         its jobs is submitted, and accepted or refused, on its own."""
         args = (batch_id, owner, total, ttl_s, round(timeout_s * 1000), 0, "", "")
-        self._link.run(script("open_batch"), self._batch_shard(batch_id), *args)
+        self._shards.of_batch(batch_id).run(script("open_batch"), *args)
 
     def stage_batch(self, batch: NewBatch, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> str:
         """Reserve room for all jobs of the batch. ``submit_many`` then writes them; no worker claims one before
@@ -303,27 +310,27 @@ class JobStore:
         batch. Raises ``BatchStaging`` if that batch is incomplete, and the errors of ``submit``.
         """
         args = batch_args(batch, max_queued, limits)
-        reply = self._link.run(script("open_batch"), self._batch_shard(batch.id), *args)
+        reply = self._shards.of_batch(batch.id).run(script("open_batch"), *args)
         return read_staged(reply)
 
     def seal_batch(self, batch: NewBatch) -> None:
         """Release the batch to workers, once all its jobs are written. Raises ``BatchNotFound`` if the batch was
         abandoned in the meantime."""
         args = (batch.id, batch.owner, *batch.models)
-        if self._link.run(script("seal_batch"), self._batch_shard(batch.id), *args) != b"sealed":
+        if self._shards.of_batch(batch.id).run(script("seal_batch"), *args) != b"sealed":
             raise BatchNotFound(batch.id)
 
     def drop_batch(self, batch_id: str) -> bool:
         """Delete a staged batch and its jobs. Returns False, and keeps the batch, if it is complete."""
-        left = 1
+        shard, left = self._shards.of_batch(batch_id), 1
         while left > 0:
-            left = self._link.run(script("drop_batch"), self._batch_shard(batch_id), batch_id, _PAGE)
+            left = shard.run(script("drop_batch"), batch_id, _PAGE)
         return bool(left == 0)
 
     def batch(self, batch_id: str, owner: str) -> dict[str, str]:
         """The batch's record. Raises ``BatchNotFound`` and ``RecordDamaged``."""
-        key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}"
-        (raw,) = self._read([("HGETALL", key)])
+        shard = self._shards.of_batch(batch_id)
+        (raw,) = _read(shard, [("HGETALL", shard.key(f"batch:{batch_id}"))])
         if raw is None:
             raise RecordDamaged(f"batch {batch_id}")
         record = {raw[i].decode(errors="replace"): raw[i + 1].decode(errors="replace") for i in range(0, len(raw), 2)}
@@ -337,29 +344,17 @@ class JobStore:
 
     def batch_jobs(self, batch_id: str, *, ended: bool, start: int, count: int) -> list[str]:
         """At most ``count`` ids of the batch's jobs from ``start``, in the order of submit or (``ended``) of ending."""
-        key = f"{prefix(self._batch_shard(batch_id))}batch:{batch_id}:{'ended' if ended else 'jobs'}"
-        (found,) = self._read([("LRANGE", key, start, start + count - 1)])
+        shard = self._shards.of_batch(batch_id)
+        key = shard.key(f"batch:{batch_id}:{'ended' if ended else 'jobs'}")
+        (found,) = _read(shard, [("LRANGE", key, start, start + count - 1)])
         if found is None:
             raise RecordDamaged(f"batch {batch_id}")
         return [raw.decode(errors="replace") for raw in found]
 
     def cancel_many(self, job_ids: Sequence[str], owner: str) -> None:
-        """Request the cancellation of several jobs of one shard in one round trip."""
-        if job_ids:
-            calls = [(job_id, owner) for job_id in job_ids]
-            self._link.run_many(script("cancel"), self._shard(job_ids[0]), calls)
-
-    def _shard(self, job_id: str) -> int:
-        shard = shard_of(job_id)
-        if shard is None or shard >= self._shards or job_id[0] != "j":
-            raise JobNotFound(job_id)
-        return shard
-
-    def _batch_shard(self, batch_id: str) -> int:
-        shard = shard_of(batch_id)
-        if shard is None or shard >= self._shards or batch_id[0] != "b":
-            raise BatchNotFound(batch_id)
-        return shard
+        """Request the cancellation of several jobs, with one round trip for each shard."""
+        for shard, its_ids in self._shards.by_shard(job_ids).items():
+            shard.run_many(script("cancel"), [(job_id, owner) for job_id in its_ids])
 
 
 def read_look(reply: Any, job_id: str, owner: str) -> Job:
@@ -379,6 +374,15 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
     if job.owner != owner:
         raise JobNotFound(job_id)
     return job
+
+
+def _read(shard: Shard, commands: Sequence[Command]) -> list[Any]:
+    """The replies of the shard's server, with None for a key of the wrong type."""
+    replies = shard.link.pipeline_each(commands)
+    for reply in replies:
+        if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+            raise translated(reply) from reply
+    return [None if isinstance(reply, Exception) else reply for reply in replies]
 
 
 def _bounded(score: bytes) -> int:

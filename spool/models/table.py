@@ -14,12 +14,12 @@ import orjson
 from gevent.lock import RLock
 
 from spool.errors import NoModel, StoreUnavailable, UnknownModel
-from spool.keys import prefix
+from spool.keys import HOME, prefix
 from spool.models.model import Model
 from spool.redis.link import RedisLink
 
-_KEY = f"{prefix(0)}model-table"
-_PROVEN_KEY = f"{prefix(0)}proven-models"
+_KEY = f"{prefix(HOME)}model-table"
+_PROVEN_KEY = f"{prefix(HOME)}proven-models"
 _FRESH_S = 5.0
 _NAMED_AT_MOST = 20
 

@@ -11,6 +11,7 @@ from importlib import resources
 
 from spool.conditions import Conditions
 from spool.errors import StoreForbidden, StoreUnavailable, StoreUnfit
+from spool.keys import HOME
 from spool.redis.link import RedisLink
 from spool.redis.script import Script
 
@@ -118,7 +119,7 @@ class FitnessCheck:
     def _may_run_scripts(self) -> bool:
         """Whether the user has all permissions; if not, the condition names the missing ones."""
         try:
-            live, *refused = self._link.run(CHECK, 0)
+            live, *refused = self._link.run(CHECK, HOME)
         except StoreForbidden as exc:
             self._conditions.set(
                 "permission_missing", f"the Redis user may not run Spool's scripts on the keys spool:*: {exc}"

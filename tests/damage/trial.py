@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from spool.errors import SpoolError, StoreUnavailable, UndecodableRecord
+from spool.ids import new_batch_id
 from spool.jobs.claims import Claim
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
-from spool.jobs.job import ENDED, SCHEMA, OnDisconnect, Status, new_batch_id
+from spool.jobs.job import ENDED, SCHEMA, OnDisconnect, Status
 from spool.jobs.scripts import script
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, done, keep, new_job, submit, tokens
+from tests.by_hand import OWNER, HandWorker, age, done, keep, new_job, store_of, submit, tokens
 from tests.damage.mutations import Mutation, P, mutations
 
 STATES = ("queued", "running", "spoken", "cancelling", "handed back", "apart", "succeeded", "cancelled")
@@ -29,7 +29,7 @@ class Trial:
     def __init__(self, link: RedisLink, state: str) -> None:
         link.call("FLUSHALL")
         self.link, self.state = link, state
-        self.store = JobStore(link)
+        self.store = store_of(link)
         self.worker = HandWorker(link, name="one")
         self.other = HandWorker(link, name="other")
         self.worker.beat(free=1)
@@ -186,7 +186,7 @@ class Trial:
 
     def _itself(self) -> list[str]:
         """Past its deadline the job has ended, is set aside, waits for a newer version, or is not there at all."""
-        key = job_key(0, self.job_id)
+        key = job_key(self.job_id)
         if self.link.call("TYPE", key) != b"hash":
             return []
         schema, status = self.link.call("HMGET", key, "schema", "status")

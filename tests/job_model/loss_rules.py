@@ -61,7 +61,7 @@ class LossRules(WorkerRules):
     @rule()
     def redis_settles(self) -> None:
         """Redis has been back for some time: a claim for nothing is what it met first."""
-        self.claims("nobody").claim([], "0" * 16)
+        self.claims("nobody").claim(self.shard, [], "0" * 16)
         self.link.call("HSET", "spool:{0}:server", "since_ms", 1)
         self.settling = False
 

@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from spool.jobs.claims import Claims
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Status
-from spool.jobs.store import JobStore
+from spool.jobs.shards import Shard
 from spool.models.model import DEMO, Model
 from spool.redis.link import RedisLink
+from tests.by_hand import shards_of, store_of
 from tests.job_model.compare import compare
 from tests.job_model.hands import Hand
 from tests.job_model.history import History
@@ -35,7 +36,8 @@ class Frame(RuleBasedStateMachine):
         super().__init__()
         self.ids = 0
         self.link.call("FLUSHALL")
-        self.store = JobStore(self.link)
+        self.store = store_of(self.link)
+        self.shard = Shard(0, self.link)
         self.ledger = Ledger()
         self.hands: list[Hand] = []
         self.seen: dict[str, dict[int, bytes]] = {}
@@ -68,7 +70,7 @@ class Frame(RuleBasedStateMachine):
 
     def claims(self, worker: str) -> Claims:
         """What this worker calls."""
-        return Claims(self.link, shard=0, worker=worker, lease_s=LEASE_S, max_attempts=MAX_ATTEMPTS)
+        return Claims(shards_of(self.link), worker=worker, lease_s=LEASE_S, max_attempts=MAX_ATTEMPTS)
 
     def pick_job(self, number: int) -> ModelJob:
         """One of the jobs, whatever became of it."""

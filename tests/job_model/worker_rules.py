@@ -40,7 +40,7 @@ class WorkerRules(Frame):
         worker, fence = self.worker(number), self.new_fence()
         models = [MODELS[name] for name in names.split()]
         taken = {model.name: self.strays(f"running:{model.name}") for model in models}
-        claim = self.claims(worker).claim(models, fence, wanted)
+        claim = self.claims(worker).claim(self.shard, models, fence, wanted)
         if claim is None and self.settling:
             return
         job = self.ledger.next(models, wanted, taken)
@@ -91,7 +91,7 @@ class WorkerRules(Frame):
             hand.over = True
             return
         models, wanted = hand.asked_for
-        claim = self.claims(hand.worker).claim(models, hand.fence, wanted)
+        claim = self.claims(hand.worker).claim(self.shard, models, hand.fence, wanted)
         if job.forgotten or job.status is not Status.RUNNING or job.fence != hand.fence:
             # One that has ended under this fence may be given out again; its worker learns so with its first append.
             assert claim is None or (claim.job.id == job.id and job.ended)
@@ -210,11 +210,12 @@ class WorkerRules(Frame):
         held += [hand.as_given_up() for hand in asked]
         beat = self.claims(worker).heartbeat(held, free=1, server=self.workers[worker])
         assert beat.apart == len(self.ledger.apart()) + self.strays("apart")
-        for hand, answer in zip(asked, beat.answers[len(mine) :], strict=True):
+        answers = [answer for _held, answer in beat.answers]
+        for hand, answer in zip(asked, answers[len(mine) :], strict=True):
             assert answer == self.beaten(replace(hand, acked=0, sent=SENT_UNKNOWN), beat.server)
             if answer == b"unclaimed" and not answer_is_lost:
                 self.disown(hand)
-        for hand, answer in zip(mine, beat.answers[: len(mine)], strict=True):
+        for hand, answer in zip(mine, answers[: len(mine)], strict=True):
             assert answer == self.beaten(hand, beat.server)
             if not answer_is_lost and not (hand.ending and hand.acked == hand.last and answer == b"lost"):
                 self.hears(hand, answer)

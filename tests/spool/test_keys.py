@@ -6,16 +6,16 @@ import re
 from typing import Any
 
 from spool import keys
+from spool.ids import new_batch_id
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
-from spool.jobs.job import SCHEMA, OnDisconnect, new_batch_id
+from spool.jobs.job import SCHEMA, OnDisconnect
 from spool.jobs.owner_limits import OwnerLimits
-from spool.jobs.store import JobStore
 from spool.jobs.submission import NewBatch
 from spool.models.model import DEMO
 from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
 from spool.redis.server_check import CHECK
-from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, store_of, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
 _BLANKS = {
@@ -45,7 +45,7 @@ def test_map_is_read() -> None:
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
     """After all that can happen to a job, every key matches one line of the map, and every line was met."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     batch = new_batch_id(0)
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)
@@ -66,9 +66,9 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
         age(link, lost, leased_until_ms=1)
         keep(link, lease_ms=60_000)
     submit(link)
-    link.call("HSET", keys.job(0, submit(link).id), "schema", SCHEMA + 1)
+    link.call("HSET", keys.job(submit(link).id), "schema", SCHEMA + 1)
     worker.take()
-    broken = keys.job(0, submit(link).id)
+    broken = keys.job(submit(link).id)
     link.call("SET", broken, "no record")
     assert worker.claim() is None
     link.call("DEL", broken)
@@ -94,12 +94,12 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
 
 def test_every_field_of_the_record_is_in_the_map(link: RedisLink) -> None:
     """What scripts write into a job's record is named in the map."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     said = [{"role": "user", "content": "x" * BLOCK_BYTES}] * 2
     shared: dict[str, Any] = {"input": {"messages": said, "params": {}}, "divided": divide(said[:1])}
     submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True, **shared)
     claim = worker.take()
     store.cancel(claim.job.id, OWNER)
     said = (keys.__doc__ or "").split("job:ID:input")[0]
-    for field in link.call("HKEYS", keys.job(0, claim.job.id)):
+    for field in link.call("HKEYS", keys.job(claim.job.id)):
         assert re.search(rf"\b{field.decode()}\b", said), f"{field.decode()} is not in the map"

@@ -47,7 +47,7 @@ def torn(guarded: Stack, alice: httpx.Client, worker: HandWorker) -> str:
     claim = worker.take_job(alice.post("/jobs", json={"prompt": "x"}).json()["id"])
     worker.say(claim, *"abcdef")
     worker.finish(claim)
-    guarded.redis.link.call("XDEL", f"{job_key(0, claim.job.id)}:log", "1-0", "2-0", "5-0", "6-0")
+    guarded.redis.link.call("XDEL", f"{job_key(claim.job.id)}:log", "1-0", "2-0", "5-0", "6-0")
     return claim.job.id
 
 
@@ -250,7 +250,7 @@ def test_gap_in_bare_text(alice: httpx.Client, torn: str) -> None:
 
 def test_gap_up_to_the_end(guarded: Stack, alice: httpx.Client, torn: str) -> None:
     """Where nothing of an ended log is left, readers are sent to its end, so that they stop coming back."""
-    guarded.redis.link.call("DEL", f"{job_key(0, torn)}:log")
+    guarded.redis.link.call("DEL", f"{job_key(torn)}:log")
     events = sse_events(alice.get(f"/jobs/{torn}/stream?after=2").text)
     assert [(event["event"], event.get("id")) for event in events[1:]] == [("gap", "8")]
     assert json.loads(events[1]["data"]) == {"type": "gap", "requested": 3, "earliest": None, "latest": None}

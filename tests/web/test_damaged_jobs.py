@@ -30,7 +30,7 @@ def submitted(client: httpx.Client) -> str:
 def test_damaged_record(stack: Stack, client: httpx.Client, command: tuple[str, ...]) -> None:
     """Its owner gets the job as ``failed`` with the reason, not a 500, and its log ends."""
     job_id = submitted(client)
-    stack.redis.link.call(command[0], job_key(0, job_id), *command[1:])
+    stack.redis.link.call(command[0], job_key(job_id), *command[1:])
     shown = client.get(f"/jobs/{job_id}")
     assert shown.status_code == 200
     assert (shown.json()["status"], shown.json()["error"]["code"]) == ("failed", "record_damaged")
@@ -42,19 +42,19 @@ def test_damaged_record(stack: Stack, client: httpx.Client, command: tuple[str, 
 def test_damage_where_no_record_is_left(stack: Stack, client: httpx.Client) -> None:
     """A record that is no hash ends likewise once its owner asks, and nobody else is told of it."""
     job_id = submitted(client)
-    stack.redis.link.pipeline([("DEL", job_key(0, job_id)), ("SET", job_key(0, job_id), "no record")])
+    stack.redis.link.pipeline([("DEL", job_key(job_id)), ("SET", job_key(job_id), "no record")])
     assert client.get(f"/jobs/{job_id}").json()["error"]["code"] == "record_damaged"
 
 
 def test_newer_record(stack: Stack, client: httpx.Client) -> None:
     """A job with a state that only a newer version knows is answered with 503 and which version to ask."""
     job_id = submitted(client)
-    stack.redis.link.call("HSET", job_key(0, job_id), "schema", SCHEMA + 1, "status", "paused")
+    stack.redis.link.call("HSET", job_key(job_id), "schema", SCHEMA + 1, "status", "paused")
     for answer in (client.get(f"/jobs/{job_id}"), client.post(f"/jobs/{job_id}/cancel")):
         assert answer.status_code == 503
         assert answer.json()["title"] == "Record newer"
         assert "Retry-After" in answer.headers
-    stack.redis.link.call("HSET", job_key(0, job_id), "schema", 1, "status", "running")
+    stack.redis.link.call("HSET", job_key(job_id), "schema", 1, "status", "running")
     assert client.post(f"/jobs/{job_id}/cancel").status_code == 200
 
 

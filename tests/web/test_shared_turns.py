@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
+from tests.by_hand import store_of
 from tests.stack import Stack, wait_for
 
 TURN = 5000
@@ -72,11 +72,11 @@ def test_conversation_is_stored_once(stack: Stack, make: Callable[[Texts, str], 
     for number in range(TURNS):
         texts.append(f"{make.__name__} {number} ".ljust(TURN, "x"))
         job = asked(client, *make(texts, job))
-        assert link.call("STRLEN", f"{job_key(0, job)}:input") < 2.5 * TURN
-    messages = JobStore(link).input_of(job)["messages"]
+        assert link.call("STRLEN", f"{job_key(job)}:input") < 2.5 * TURN
+    messages = store_of(link).input_of(job)["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant"] * (TURNS - 1) + ["user"]
     assert [_text(message) for message in messages[::2]] == texts
-    assert JobStore(link).sizes(job).input > TURNS * TURN
+    assert store_of(link).sizes(job).input > TURNS * TURN
 
 
 def _text(message: dict[str, Any]) -> str:
@@ -89,7 +89,7 @@ def test_lost_turns_are_said(stack: Stack) -> None:
     client, link = stack.client(), stack.redis.link
     first = asked(client, *native(["lost ".ljust(TURN, "y")], ""))
     job = asked(client, *native(["and?"], first))
-    digest = link.call("HGET", job_key(0, job), "before").decode()
+    digest = link.call("HGET", job_key(job), "before").decode()
     keys = link.call("KEYS", f"spool:{{0}}:block:*:{digest}")
     assert len(keys) == 1
     link.call("DEL", *keys)

@@ -165,7 +165,7 @@ def test_expired_job(guarded: Stack, alice: httpx.Client) -> None:
     """An expired job is gone while its tombstone is kept, and then was never there."""
     job = submit(alice)
     alice.post(f"/jobs/{job}/cancel")
-    key = job_key(0, job)
+    key = job_key(job)
     guarded.redis.link.call("DEL", key, f"{key}:input", f"{key}:log", f"{key}:text")
     assert_problem(alice.get(f"/jobs/{job}"), 410)
     assert job not in [one["id"] for one in alice.get("/jobs").json()["jobs"]]

@@ -13,6 +13,7 @@ from gevent.greenlet import Greenlet
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable
 from spool.jobs.entries import Entry, Kind
+from spool.jobs.shards import Shard
 from spool.redis.link import RedisLink
 from tests.by_hand import claimed
 from worker.appender import Appender
@@ -55,7 +56,7 @@ def link() -> Link:
 @pytest.fixture
 def appender(link: Link) -> Iterator[Appender]:
     """An appender that runs, and does not wait before it tries again."""
-    made = Appender(cast(RedisLink, link), shard=0, lease_s=10, sleep=lambda _s: gevent.sleep(0))
+    made = Appender(Shard(0, cast(RedisLink, link)), lease_s=10, sleep=lambda _s: gevent.sleep(0))
     running: Greenlet[..., None] = gevent.spawn(made.run)
     yield made
     running.kill()

@@ -8,7 +8,9 @@ import gevent
 
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.jobs.claims import Claim, Wanted
+from spool.jobs.shards import Shard, Shards
 from spool.models.model import DEMO, Model
+from spool.redis.link import RedisLink
 from tests.clock import Clock
 from worker.claiming import Claimer
 
@@ -21,7 +23,11 @@ class Queue:
         self.fences: list[str] = []
         self.given_back: list[Claim] = []
 
-    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:  # noqa: ARG002
+    def in_turn(self) -> Sequence[Shard]:
+        """One shard."""
+        return tuple(Shards.on(RedisLink("unix:///nowhere")))
+
+    def claim(self, shard: Shard, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:  # noqa: ARG002
         """The next answer, and nothing after the last."""
         self.fences.append(fence)
         answer = self.answers.pop(0) if self.answers else None
@@ -39,13 +45,13 @@ class SlowQueue(Queue):
         self._asking = 0
         self.most_at_once = 0
 
-    def claim(self, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
+    def claim(self, shard: Shard, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
         self._asking += 1
         self.most_at_once = max(self.most_at_once, self._asking)
         gevent.sleep(0)
         self._asking -= 1
         self._on_answer()
-        return super().claim(models, fence, wanted)
+        return super().claim(shard, models, fence, wanted)
 
 
 def taking(queue: Queue, lease_s: float = 10.0, clock: Clock | None = None) -> Claimer:

@@ -17,6 +17,7 @@ from spool.errors import StoreUnavailable
 from spool.jobs.claims import Claims
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.entries import Entry, Kind
+from spool.jobs.shards import Shards
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
 from tests.by_hand import claimed
@@ -343,7 +344,7 @@ class HandsBack(Claims):
     """Claims that note what the log had when the job was handed back."""
 
     def __init__(self, look: Callable[[], object]) -> None:
-        super().__init__(RedisLink("unix:///nowhere"), shard=0, worker="w", lease_s=10, max_attempts=3)
+        super().__init__(Shards.on(RedisLink("unix:///nowhere")), worker="w", lease_s=10, max_attempts=3)
         self._look = look
         self.found: object = None
 

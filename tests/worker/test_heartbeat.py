@@ -13,7 +13,7 @@ import pytest
 from spool.jobs.claims import Claims, Held
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import HandWorker, age, record, submit
+from tests.by_hand import HandWorker, age, record, shards_of, submit
 from tests.stack import Redis, wait_for
 from worker.heartbeat import INTERVAL_S, Heartbeat
 from worker.watchdog import Watchdog
@@ -78,7 +78,7 @@ class Beating:
         self.process = Process()
         self.watchdog = Looks()
         self.given_up: list[str] = []
-        claims = Claims(link, shard=0, worker="hand", lease_s=LEASE_S, max_attempts=3)
+        claims = Claims(shards_of(link), worker="hand", lease_s=LEASE_S, max_attempts=3)
         self.heartbeat = Heartbeat(claims, self.process, self.watchdog, self.given_up.append)
         self.thread = threading.Thread(target=self.heartbeat.run)
 

@@ -15,7 +15,7 @@ from spool.jobs.entries import Kind
 from spool.jobs.job import Status
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import claimed
+from tests.by_hand import claimed, shards_of
 from tests.clock import Clock
 from worker.attempt import Attempt, HandBack
 from worker.attempt_log import AttemptLog, AttemptOver
@@ -78,7 +78,7 @@ class Bench:
         """An attempt begins, whose greenlet does ``run``."""
         claim = claimed(f"j0-{number:026d}", fence=f"fence{number}")
         log = AttemptLog(claim, self._commit)
-        claims = Claims(RedisLink("unix:///nowhere"), shard=0, worker="w", lease_s=10, max_attempts=3)
+        claims = Claims(shards_of(RedisLink("unix:///nowhere")), worker="w", lease_s=10, max_attempts=3)
         attempt = Attempt(claim, DEMO, backend or Nothing(), log, claims, max_output_bytes=MIB)
         greenlet = Greenlet(run)
         log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)

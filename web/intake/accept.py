@@ -11,7 +11,7 @@ import orjson
 from spool.errors import OutcomeUnknown, UnknownModel
 from spool.fail_points import reach
 from spool.jobs.conversation_blocks import Divided, answered, divide
-from spool.jobs.job import NewJob, OnWorkerLoss, new_job_id
+from spool.jobs.job import NewJob, OnWorkerLoss
 from spool.jobs.submission import Submitted
 from spool.models.demo_params import DemoParams
 from spool.models.model import Model
@@ -54,8 +54,7 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
     job_input = _input(draft, model)
     _check_size(job_input, draft, settings.max_prompt_bytes)
     by_default = OnWorkerLoss.FAIL if draft.streams_text else OnWorkerLoss.RESTART
-    return NewJob(
-        id=new_job_id(shard=0),
+    new = NewJob(
         owner=draft.owner,
         model=model.name,
         input=job_input,
@@ -76,6 +75,7 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
         chat=draft.chat,
         divided=_divided(draft),
     )
+    return services.shards.place(new)
 
 
 def known_model(services: State, name: str | None, place: str = "") -> Model:

@@ -14,7 +14,6 @@ from spool.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from spool.jobs.job import new_batch_id
 from spool.jobs.store import JobStore
 from spool.jobs.submission import NewBatch
 from web import json_text
@@ -87,7 +86,7 @@ def accept_batch(services: State, owner: str, drafts: Iterable[Draft], idempoten
     """Check every draft, reserve room for all jobs, then write them. No job starts before the last one is written.
     Returns the batch's id, and whether an earlier request with the same Idempotency-Key made it. Raises a ``Problem``
     and the errors of ``JobStore.stage_batch``."""
-    batch_id = new_batch_id(shard=0)
+    batch_id = services.shards.place_batch(owner, idempotency.key)
     jobs = [new_job(services, draft, batch=batch_id, batch_index=index) for index, draft in enumerate(drafts)]
     batch = NewBatch(batch_id, owner, jobs, idempotency.key, idempotency.body)
     accepted_id = services.store.stage_batch(batch, max_queued=services.settings.max_queued, limits=services.limits)

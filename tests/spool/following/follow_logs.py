@@ -15,6 +15,7 @@ import gevent  # noqa: E402
 from gevent.fileobject import FileObject  # noqa: E402
 
 from spool.following.follower import Follower  # noqa: E402
+from spool.jobs.shards import Shards  # noqa: E402
 from spool.jobs.store import JobStore  # noqa: E402
 from spool.redis.link import RedisLink  # noqa: E402
 
@@ -39,7 +40,7 @@ def main(url: str) -> None:
     """Follow what stdin names, until it closes."""
     follower = Follower(RedisLink(url, connections=2, name="follower-under-test"), tick_s=0.05)
     follower.start()
-    store = JobStore(RedisLink(url, connections=1, name="store-under-test"))
+    store = JobStore(Shards.on(RedisLink(url, connections=1, name="store-under-test")))
     for line in FileObject(sys.stdin.buffer, "rb"):
         job_id, after = line.decode().split()
         gevent.spawn(follow, follower, store, job_id, int(after))

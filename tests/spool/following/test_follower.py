@@ -15,10 +15,9 @@ import pytest
 
 from spool.following.follower import Follower
 from spool.jobs.claims import Claim
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, done, submit, tokens
+from tests.by_hand import OWNER, HandWorker, done, store_of, submit, tokens
 from tests.stack import ROOT, Redis, wait_for
 
 
@@ -87,7 +86,7 @@ def claim(link: RedisLink, worker: HandWorker) -> Claim:
 
 def subscribed(link: RedisLink, job_id: str) -> bool:
     """Whether somebody hears this log's doorbell."""
-    return link.call("PUBSUB", "NUMSUB", f"{job_key(0, job_id)}:log")[1] > 0  # type: ignore[no-any-return]
+    return link.call("PUBSUB", "NUMSUB", f"{job_key(job_id)}:log")[1] > 0  # type: ignore[no-any-return]
 
 
 def test_follow_what_comes(following: Following, worker: HandWorker, claim: Claim) -> None:
@@ -163,7 +162,7 @@ def test_doorbell_that_is_not_rung(following: Following, link: RedisLink, claim:
     """An entry that no doorbell announces is found by looking."""
     following.follow(claim.job.id)
     wait_for(lambda: subscribed(link, claim.job.id), "it is subscribed")
-    key = job_key(0, claim.job.id)
+    key = job_key(claim.job.id)
     for entry_id, entry in ((2, tokens(2, "a")[0]), (3, done(3))):
         link.call("XADD", f"{key}:log", f"{entry_id}-0", "entry", entry)
     following.sees(claim.job.id, [1, 2, 3, "ended"])
@@ -173,10 +172,10 @@ def test_doorbell_with_a_hole(following: Following, link: RedisLink, worker: Han
     """A doorbell that skips entries makes the follower read the stream."""
     following.follow(claim.job.id)
     wait_for(lambda: subscribed(link, claim.job.id), "it is subscribed")
-    key, quiet = f"{job_key(0, claim.job.id)}:log", tokens(2, "a", "b")
+    key, quiet = f"{job_key(claim.job.id)}:log", tokens(2, "a", "b")
     for entry_id, entry in enumerate(quiet, 2):
         link.call("XADD", key, f"{entry_id}-0", "entry", entry)
-    link.call("HSET", job_key(0, claim.job.id), "last", 3)
+    link.call("HSET", job_key(claim.job.id), "last", 3)
     worker.finish(claim)
     following.sees(claim.job.id, [1, 2, 3, 4, "ended"])
 
@@ -203,7 +202,7 @@ def test_many_readers_few_connections(following: Following, link: RedisLink, wor
 def test_gap_while_following(following: Following, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """Entries that are lost before they were seen are a gap, and what comes after arrives."""
     worker.say(claim, *"abcdef")
-    link.call("XDEL", f"{job_key(0, claim.job.id)}:log", "3-0", "4-0")
+    link.call("XDEL", f"{job_key(claim.job.id)}:log", "3-0", "4-0")
     following.follow(claim.job.id)
     worker.finish(claim)
     following.sees(claim.job.id, [1, 2, "gap", 5, 6, 7, 8, "ended"])
@@ -212,7 +211,7 @@ def test_gap_while_following(following: Following, link: RedisLink, worker: Hand
 def test_log_that_redis_has_cut_back(following: Following, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """Redis came back without entries that this process has seen: a reader that attaches behind them waits until they
     are sent again, as one does that has them, and neither is told of a gap."""
-    job_id, key = claim.job.id, job_key(0, claim.job.id)
+    job_id, key = claim.job.id, job_key(claim.job.id)
     worker.say(claim, "a", "b")
     kept = {part: link.call("DUMP", key + part) for part in ("", ":log", ":text")}
     following.follow(job_id)
@@ -250,7 +249,7 @@ def test_redis_that_refuses_to_read(following: Following, link: RedisLink, worke
 
 def test_job_that_is_there_again(following: Following, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """A job whose record was missing for a moment ends its readers; whoever comes back then reads on."""
-    key = job_key(0, claim.job.id)
+    key = job_key(claim.job.id)
     following.follow(claim.job.id)
     wait_for(lambda: following.seen[claim.job.id] == ["attached", 1], "it has what there is")
     link.call("RENAME", key, "elsewhere")
@@ -267,7 +266,7 @@ def test_job_that_is_there_again(following: Following, link: RedisLink, worker: 
 def test_readers_of_an_end_that_redis_lost(link: RedisLink, claim: Claim) -> None:
     """Where a new reader shows that an end was lost, those who had not taken it yet hear of the next one with it."""
     follower = Follower(link)
-    job = JobStore(link).look(claim.job.id, OWNER)
+    job = store_of(link).look(claim.job.id, OWNER)
     slow = follower.attach(job, 0)
     slow.feed.ended = True
     after_it = follower.attach(job, 0)
@@ -280,7 +279,7 @@ def test_something_else_in_a_logs_place(
     following: Following, link: RedisLink, worker: HandWorker, claim: Claim
 ) -> None:
     """A log that cannot be read is no reason to end: the job's next attempt puts a log there again."""
-    key = f"{job_key(0, claim.job.id)}:log"
+    key = f"{job_key(claim.job.id)}:log"
     following.follow(claim.job.id)
     wait_for(lambda: following.seen[claim.job.id] == ["attached", 1], "it has what there is")
     link.pipeline([("DEL", key), ("SET", key, "no log"), ("CLIENT", "KILL", "TYPE", "pubsub")])

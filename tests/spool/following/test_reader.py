@@ -10,10 +10,9 @@ from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job
 from spool.jobs.log import PAGE, Gap, Row
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.redis.link import RedisLink
-from tests.by_hand import AT, OWNER, HandWorker, submit, tokens
+from tests.by_hand import AT, OWNER, HandWorker, store_of, submit, tokens
 
 
 class NoFollower:
@@ -69,12 +68,12 @@ def job(link: RedisLink) -> Job:
     claim = worker.take()
     worker.say(claim, *"abcdefgh")
     worker.finish(claim)
-    return JobStore(link).look(claim.job.id, OWNER)
+    return store_of(link).look(claim.job.id, OWNER)
 
 
 def lose(link: RedisLink, job: Job, *ids: int) -> None:
     """Entries go missing."""
-    link.call("XDEL", f"{job_key(0, job.id)}:log", *(f"{entry_id}-0" for entry_id in ids))
+    link.call("XDEL", f"{job_key(job.id)}:log", *(f"{entry_id}-0" for entry_id in ids))
 
 
 @pytest.mark.parametrize("after", range(11))
@@ -92,7 +91,7 @@ def test_replay_of_a_long_log(link: RedisLink) -> None:
     for start in range(0, count, PAGE):
         worker.say(claim, *["x"] * min(PAGE, count - start))
     last = worker.finish(claim)
-    assert read_all(reader_of(link, JobStore(link).look(claim.job.id, OWNER), 0)) == list(range(1, last + 1))
+    assert read_all(reader_of(link, store_of(link).look(claim.job.id, OWNER), 0)) == list(range(1, last + 1))
 
 
 def test_replay_of_large_entries(link: RedisLink) -> None:
@@ -103,7 +102,7 @@ def test_replay_of_large_entries(link: RedisLink) -> None:
     for size in (100, 50_000, 300_000, 100):
         worker.say(claim, *["x" * size] * 20)
     last = worker.finish(claim)
-    reader = reader_of(link, JobStore(link).look(claim.job.id, OWNER), 0)
+    reader = reader_of(link, store_of(link).look(claim.job.id, OWNER), 0)
     pieces: list[list[int]] = []
     while not pieces or pieces[-1][-1] < last:
         taken = reader.take(LINES)
@@ -121,7 +120,7 @@ def test_replay_meets_the_tail(link: RedisLink) -> None:
     worker = HandWorker(link)
     claim = worker.take()
     worker.say(claim, *"abc")
-    seen = JobStore(link).look(claim.job.id, OWNER)
+    seen = store_of(link).look(claim.job.id, OWNER)
     feed = Feed(seen.id, seen.last_entry)
     reader = reader_of(link, seen, 0, feed)
     entries = tokens(5, *"defg")
@@ -161,7 +160,7 @@ def test_gap_at_the_end(link: RedisLink, job: Job) -> None:
 
 def test_gap_of_everything(link: RedisLink, job: Job) -> None:
     """Where nothing is left, that is said once."""
-    link.call("DEL", f"{job_key(0, job.id)}:log")
+    link.call("DEL", f"{job_key(job.id)}:log")
     assert read_all(reader_of(link, job, 0)) == [Gap(1, None, None, 10)]
     assert read_all(reader_of(link, job, 10)) == []
 
@@ -172,21 +171,21 @@ def test_gap_up_to_the_tail(link: RedisLink) -> None:
     worker = HandWorker(link)
     claim = worker.take()
     worker.say(claim, "a")
-    seen = JobStore(link).look(claim.job.id, OWNER)
+    seen = store_of(link).look(claim.job.id, OWNER)
     feed = Feed(seen.id, seen.last_entry)
     feed.add(3, tokens(3, "b", "c"))
-    link.call("DEL", f"{job_key(0, seen.id)}:log")
+    link.call("DEL", f"{job_key(seen.id)}:log")
     assert read_all(reader_of(link, seen, 0, feed)) == [Gap(1, 3, 4, 2), 3, 4]
 
 
 def test_jump_to_a_restart_is_no_gap(link: RedisLink) -> None:
     """Where the log says itself that it lost history, that is no gap."""
     job = submit(link)
-    key = f"{job_key(0, job.id)}:log"
+    key = f"{job_key(job.id)}:log"
     for entry_id, kind in [(1, Kind.STARTED), (2, Kind.TOKEN), (1000, Kind.RESTARTED), (1001, Kind.TOKEN)]:
         link.call("XADD", key, f"{entry_id}-0", "entry", Entry(entry_id, kind, AT, {"text": "x"}).encode())
-    link.call("HSET", job_key(0, job.id), "last", 1001)
-    seen = JobStore(link).look(job.id, OWNER)
+    link.call("HSET", job_key(job.id), "last", 1001)
+    seen = store_of(link).look(job.id, OWNER)
     assert read_all(reader_of(link, seen, 0)) == [1, 2, 1000, 1001]
     assert read_all(reader_of(link, seen, 5)) == [1000, 1001]
 

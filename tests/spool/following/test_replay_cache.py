@@ -14,6 +14,8 @@ from spool.jobs.log import PAGE
 from tests.by_hand import tokens
 from tests.clock import Clock
 
+JOB = "j0-" + "0" * 26
+
 
 class Log:
     """A link to a Redis with one log, which answers when it is let and tells how often it was asked."""
@@ -62,13 +64,13 @@ def test_crowd_reads_once() -> None:
     log = Log("a", "b", "c")
     log.may_answer.clear()
     pages = pages_of(log)
-    asking = [gevent.spawn(pages.read, "j0-1", 0, PAGE) for _ in range(50)]
+    asking = [gevent.spawn(pages.read, JOB, 0, PAGE) for _ in range(50)]
     gevent.spawn(log.may_answer.set)
     gevent.joinall(asking, raise_error=True)
     assert {len(one.value.rows) for one in asking} == {3}
-    assert pages.read("j0-1", 0, PAGE) is asking[0].value
+    assert pages.read(JOB, 0, PAGE) is asking[0].value
     assert log.asked == [0]
-    assert len(pages.read("j0-1", 1, PAGE).rows) == 2
+    assert len(pages.read(JOB, 1, PAGE).rows) == 2
     assert log.asked == [0, 1]
 
 
@@ -84,11 +86,11 @@ def test_old_pages_are_read_again() -> None:
     log = Log("a")
     clock = Clock()
     pages = ReplayCache(log, clock)  # type: ignore[arg-type]
-    pages.read("j0-1", 0, PAGE)
+    pages.read(JOB, 0, PAGE)
     log.entries = tokens(1, "a", "b")
-    assert len(pages.read("j0-1", 0, PAGE).rows) == 1
+    assert len(pages.read(JOB, 0, PAGE).rows) == 1
     clock.now += 10
-    assert len(pages.read("j0-1", 0, PAGE).rows) == 2
+    assert len(pages.read(JOB, 0, PAGE).rows) == 2
     clock.now += 10
     pages.drop_old()
     assert pages._kept == {}
@@ -99,9 +101,9 @@ def test_nothing_is_not_kept() -> None:
     """Where there is nothing yet, the next one to ask asks Redis."""
     log = Log()
     pages = pages_of(log)
-    assert pages.read("j0-1", 0, PAGE).rows == []
+    assert pages.read(JOB, 0, PAGE).rows == []
     log.entries = tokens(1, "a")
-    assert len(pages.read("j0-1", 0, PAGE).rows) == 1
+    assert len(pages.read(JOB, 0, PAGE).rows) == 1
 
 
 def test_trouble_is_everybodys_and_not_kept() -> None:
@@ -110,12 +112,12 @@ def test_trouble_is_everybodys_and_not_kept() -> None:
     log.may_answer.clear()
     log.away = True
     pages = pages_of(log)
-    asking = [gevent.spawn(pages.read, "j0-1", 0, PAGE) for _ in range(5)]
+    asking = [gevent.spawn(pages.read, JOB, 0, PAGE) for _ in range(5)]
     gevent.spawn(log.may_answer.set)
     gevent.joinall(asking)
     assert [type(one.exception) for one in asking] == [StoreUnavailable] * 5
     log.away = False
-    assert len(pages.read("j0-1", 0, PAGE).rows) == 1
+    assert len(pages.read(JOB, 0, PAGE).rows) == 1
 
 
 def test_killed_reader_leaves_nobody_waiting() -> None:
@@ -123,12 +125,12 @@ def test_killed_reader_leaves_nobody_waiting() -> None:
     log = Log("a")
     log.may_answer.clear()
     pages = pages_of(log)
-    first, second = (gevent.spawn(pages.read, "j0-1", 0, PAGE) for _ in range(2))
+    first, second = (gevent.spawn(pages.read, JOB, 0, PAGE) for _ in range(2))
     gevent.spawn(first.kill)
     gevent.joinall([first, second])
     assert isinstance(second.exception, StoreUnavailable)
     log.may_answer.set()
-    assert len(pages.read("j0-1", 0, PAGE).rows) == 1
+    assert len(pages.read(JOB, 0, PAGE).rows) == 1
 
 
 def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +140,11 @@ def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log(*(["x" * 100] * 20), "y" * 5000)
     pages = pages_of(log)
     for after in range(20):
-        page = pages.read("j0-1", after, PAGE)
+        page = pages.read(JOB, after, PAGE)
         assert page.full == (after < 17) or page.rows
         assert page.size <= 500
         assert pages._bytes <= 1000
-    assert [len(raw) > 5000 for _id, raw in pages.read("j0-1", 20, PAGE).rows] == [True]
+    assert [len(raw) > 5000 for _id, raw in pages.read(JOB, 20, PAGE).rows] == [True]
 
 
 def test_page_ends_at_a_hole() -> None:

@@ -12,11 +12,24 @@ from hypothesis import strategies as st
 from spool.jobs.claims import Claim
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Status
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import AT, OWNER, SUCCEEDED, HandWorker, age, done, kinds_of, log_of, record, submit, text_of, tokens
+from tests.by_hand import (
+    AT,
+    OWNER,
+    SUCCEEDED,
+    HandWorker,
+    age,
+    done,
+    kinds_of,
+    log_of,
+    record,
+    store_of,
+    submit,
+    text_of,
+    tokens,
+)
 from tests.stack import Redis
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -120,14 +133,14 @@ def test_append_after_the_job_was_taken_over(link: RedisLink, worker: HandWorker
 
 def test_append_to_a_job_that_is_not_there(worker: HandWorker, claim: Claim) -> None:
     """A job that Redis lost is lost to its worker."""
-    worker.link.call("DEL", job_key(0, claim.job.id))
+    worker.link.call("DEL", job_key(claim.job.id))
     assert worker.append(claim, 2, tokens(2, "x")) == b"lost"
 
 
 def test_append_the_end(link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """The terminal entry, the state and what the record keeps of the end come in one step."""
     assert worker.append(claim, 2, [*tokens(2, "a"), done(3)], text="a", ending=SUCCEEDED) == 3
-    job = JobStore(link).look(claim.job.id, OWNER)
+    job = store_of(link).look(claim.job.id, OWNER)
     assert (job.status, job.finish_reason, job.usage) == (Status.SUCCEEDED, "stop", {"output_tokens": 2})
     assert job.ended_at is not None
     assert link.call("ZCARD", f"{prefix(0)}running:demo") == 0
@@ -151,17 +164,17 @@ def test_append_after_the_end(link: RedisLink, worker: HandWorker, claim: Claim)
 
 def test_append_after_a_cancel(link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """Once the cancel is asked for, the end is ``cancelled``, whatever arrives after."""
-    JobStore(link).cancel(claim.job.id, OWNER)
+    store_of(link).cancel(claim.job.id, OWNER)
     assert worker.append(claim, 2, [done(2)], ending=SUCCEEDED) == b"cancelled"
     assert kinds_of(link, claim.job.id) == ["started", "cancelled"]
     assert worker.append(claim, 2, [done(2)], ending=SUCCEEDED) == b"cancelled"
-    assert JobStore(link).look(claim.job.id, OWNER).status == Status.CANCELLED
+    assert store_of(link).look(claim.job.id, OWNER).status == Status.CANCELLED
 
 
 def test_cancel_after_the_end(link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """A cancel that comes after the end changes nothing."""
     worker.append(claim, 2, [done(2)], ending=SUCCEEDED)
-    job = JobStore(link).cancel(claim.job.id, OWNER)
+    job = store_of(link).cancel(claim.job.id, OWNER)
     assert (job.status, job.cancel_requested_at) == (Status.SUCCEEDED, None)
     assert kinds_of(link, claim.job.id) == ["started", "done"]
 
@@ -171,7 +184,7 @@ def test_append_failed_with_its_error(link: RedisLink, worker: HandWorker, claim
     error = {"code": "x", "message": 'say "no"\n', "retryable": True}
     entry = Entry(2, Kind.FAILED, AT, {"error": error}).encode()
     worker.append(claim, 2, [entry], ending=orjson.dumps({"status": "failed", "usage": None, "error": error}))
-    job = JobStore(link).look(claim.job.id, OWNER)
+    job = store_of(link).look(claim.job.id, OWNER)
     assert (job.status, job.error, job.usage) == (Status.FAILED, error, None)
     assert log_of(link, claim.job.id)[-1].fields["error"] == error
 
@@ -181,7 +194,7 @@ def test_append_to_many_where_one_is_broken(link: RedisLink, worker: HandWorker)
     for _ in range(3):
         submit(link)
     claims = [worker.take() for _ in range(3)]
-    link.call("SET", f"{job_key(0, claims[1].job.id)}:log", "no stream")
+    link.call("SET", f"{job_key(claims[1].job.id)}:log", "no stream")
     answers = worker.append_many([worker.commit(claim, 2, tokens(2, "x"), "x") for claim in claims])
     assert answers[0] == answers[2] == 2
     assert answers[1].startswith(b"error WRONGTYPE")
@@ -193,7 +206,7 @@ def test_append_to_many_with_different_outcomes(link: RedisLink, worker: HandWor
     for _ in range(4):
         submit(link)
     going, stolen, cancelled, behind = [worker.take() for _ in range(4)]
-    JobStore(link).cancel(cancelled.job.id, OWNER)
+    store_of(link).cancel(cancelled.job.id, OWNER)
     answers = worker.append_many(
         [
             worker.commit(going, 2, tokens(2, "x", "y"), "xy"),
@@ -225,7 +238,7 @@ def test_append_of_more_than_text_is_remembered(link: RedisLink, worker: HandWor
 
 def test_append_rings_the_doorbell(redis: Redis, link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """What is written is published on the log's channel: the first new id, then the entries, one per line."""
-    channel = f"{job_key(0, claim.job.id)}:log"
+    channel = f"{job_key(claim.job.id)}:log"
     subscription = redis.link.subscription()
     subscription.connect()
     try:
@@ -237,7 +250,7 @@ def test_append_rings_the_doorbell(redis: Redis, link: RedisLink, worker: HandWo
         assert next(messages)[2] == b"2\n" + entries[0]
         worker.append(claim, 2, entries, text="abc")
         assert next(messages)[2] == b"3\n" + entries[1] + b"\n" + entries[2]
-        JobStore(link).cancel(claim.job.id, OWNER)
+        store_of(link).cancel(claim.job.id, OWNER)
         worker.append(claim, 5, tokens(5, "d"), text="d")
         first, entry = next(messages)[2].split(b"\n")
         assert (first, Entry.decode(entry).kind) == (b"5", Kind.CANCELLED)

@@ -10,12 +10,11 @@ from spool.errors import UndecodableRecord
 from spool.jobs.claims import new_fence
 from spool.jobs.entries import Kind
 from spool.jobs.job import OnWorkerLoss, Priority, Status
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO, Model
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, kinds_of, log_of, new_job, record, submit, text_of, tokens
+from tests.by_hand import OWNER, HandWorker, age, kinds_of, log_of, new_job, record, store_of, submit, text_of, tokens
 
 SMALL = Model(name="small", backend="openai", max_running=1)
 
@@ -28,7 +27,7 @@ def test_claim_of_nothing(link: RedisLink) -> None:
 def test_claim_begins_the_attempt(link: RedisLink) -> None:
     """A claim brings the job, its input and the id of the next entry; its log begins with ``started``."""
     new = new_job(timeout_s=60.0)
-    JobStore(link).submit(new, max_queued=1)
+    store_of(link).submit(new, max_queued=1)
     claim = HandWorker(link).take()
     assert (claim.job.id, claim.job.status, claim.job.attempt, claim.first) == (new.id, Status.RUNNING, 1, 2)
     assert (claim.input, claim.prefix) == (new.input, "")
@@ -101,7 +100,7 @@ def test_claim_within_the_limit_of_a_model(link: RedisLink) -> None:
 def test_claim_past_a_cancelled_job(link: RedisLink) -> None:
     """A job that was cancelled while it was queued is never claimed."""
     first, second = submit(link), submit(link)
-    JobStore(link).cancel(first.id, OWNER)
+    store_of(link).cancel(first.id, OWNER)
     assert HandWorker(link).take().job.id == second.id
     assert kinds_of(link, first.id) == ["cancelled"]
 
@@ -109,7 +108,7 @@ def test_claim_past_a_cancelled_job(link: RedisLink) -> None:
 def test_claim_past_stale_entries(link: RedisLink) -> None:
     """Jobs that are in the queue's index and no longer there are cleared away."""
     gone, job = submit(link), submit(link)
-    link.call("DEL", job_key(0, gone.id))
+    link.call("DEL", job_key(gone.id))
     assert HandWorker(link).take().job.id == job.id
     assert link.call("ZCARD", f"{prefix(0)}pending:demo") == 0
 
@@ -119,7 +118,7 @@ def test_claim_of_a_job_past_its_deadline(link: RedisLink) -> None:
     late = submit(link)
     age(link, late.id, deadline_ms=1)
     assert HandWorker(link).claim() is None
-    job = JobStore(link).look(late.id, OWNER)
+    job = store_of(link).look(late.id, OWNER)
     assert job.error is not None
     assert (job.status, job.error["code"]) == (Status.FAILED, "deadline_exceeded")
 
@@ -127,7 +126,7 @@ def test_claim_of_a_job_past_its_deadline(link: RedisLink) -> None:
 def test_claim_of_an_input_that_cannot_be_read(link: RedisLink) -> None:
     """An input that is no JSON is a named error that keeps the bytes, and its job ends."""
     job = submit(link)
-    link.call("SET", f"{job_key(0, job.id)}:input", "nonsense")
+    link.call("SET", f"{job_key(job.id)}:input", "nonsense")
     with pytest.raises(UndecodableRecord) as caught:
         HandWorker(link).claim()
     assert caught.value.raw == b"nonsense"
@@ -202,7 +201,7 @@ def test_hand_back_of_the_last_attempt(link: RedisLink) -> None:
     worker = HandWorker(link, max_attempts=2)
     answers = [worker.claims.hand_back(job.id, worker.take().fence, counts=True) for _ in range(2)]
     assert answers == ["queued", "failed"]
-    found = JobStore(link).look(job.id, OWNER)
+    found = store_of(link).look(job.id, OWNER)
     assert found.error is not None
     assert (found.error["code"], found.error["retryable"]) == ("attempts_exhausted", False)
 
@@ -216,7 +215,7 @@ def test_hand_back_of_a_job_that_may_not_begin_anew(link: RedisLink) -> None:
     claim = worker.take()
     worker.say(claim, "spoken")
     assert worker.claims.hand_back(silent.id, claim.fence, counts=True) == "failed"
-    found = JobStore(link).look(silent.id, OWNER)
+    found = store_of(link).look(silent.id, OWNER)
     assert found.error is not None
     assert (found.error["code"], found.error["retryable"]) == ("worker_lost", True)
 
@@ -236,7 +235,7 @@ def test_hand_back_of_a_cancelled_job(link: RedisLink) -> None:
     job = submit(link)
     worker = HandWorker(link)
     claim = worker.take()
-    JobStore(link).cancel(job.id, OWNER)
+    store_of(link).cancel(job.id, OWNER)
     assert worker.claims.hand_back(job.id, claim.fence, counts=True) == "cancelled"
     assert worker.claims.hand_back(job.id, claim.fence, counts=True) == "cancelled"
     assert kinds_of(link, job.id) == ["started", "cancelled"]
@@ -258,7 +257,7 @@ def test_heartbeat_answers_for_each_job(link: RedisLink) -> None:
     for _ in range(4):
         submit(link)
     held, stolen, cancelled, ended = [worker.take() for _ in range(4)]
-    JobStore(link).cancel(cancelled.job.id, OWNER)
+    store_of(link).cancel(cancelled.job.id, OWNER)
     worker.finish(ended)
     age(link, held.job.id, leased_until_ms=1)
     answers = worker.beat(held, replace(stolen, fence=new_fence()), cancelled, ended, free=7)
@@ -275,7 +274,7 @@ def test_heartbeat_with_one_job_broken(link: RedisLink) -> None:
     submit(link)
     submit(link)
     broken, held = worker.take(), worker.take()
-    link.call("SET", job_key(0, broken.job.id), "no hash")
+    link.call("SET", job_key(broken.job.id), "no hash")
     assert worker.beat(broken, held) == [b"lost", b"ok"]
 
 

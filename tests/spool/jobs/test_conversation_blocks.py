@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from spool.errors import BatchNotFound, JobGone, OwnerBytesFull, UndecodableRecord
+from spool.ids import new_batch_id
 from spool.jobs.conversation_blocks import BLOCK_BYTES, Divided, answered, divide, join
-from spool.jobs.job import Job, NewJob, Status, new_batch_id
+from spool.jobs.job import Job, NewJob, Status
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.scripts import script
 from spool.jobs.store import JobStore
@@ -18,7 +19,7 @@ from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, keep, new_job, record, submit
+from tests.by_hand import OWNER, HandWorker, keep, new_job, record, store_of, submit
 from tests.spool.jobs.test_owner_limits import use
 
 P = prefix(0)
@@ -43,7 +44,7 @@ class Chain:
     """Turns of one conversation, each of which goes on from the one before."""
 
     def __init__(self, link: RedisLink, owner: str = OWNER) -> None:
-        self.store, self.worker, self.owner = JobStore(link), HandWorker(link), owner
+        self.store, self.worker, self.owner = store_of(link), HandWorker(link), owner
         self.messages: list[dict[str, str]] = []
         self.jobs: list[str] = []
 
@@ -73,8 +74,8 @@ def memory(link: RedisLink) -> int:
 
 def forget_now(link: RedisLink, job_id: str) -> None:
     """Let a job that has ended expire, as far as its keys and the keeper are concerned."""
-    before = link.call("HGET", job_key(0, job_id), "before")
-    link.call("DEL", *(job_key(0, job_id) + suffix for suffix in ("", ":input", ":log", ":text")))
+    before = link.call("HGET", job_key(job_id), "before")
+    link.call("DEL", *(job_key(job_id) + suffix for suffix in ("", ":input", ":log", ":text")))
     link.call("ZADD", f"{P}kept", "XX", 1, f"{OWNER} {job_id}")
     if before:
         name = f"{OWNER}:{before.decode()}"
@@ -131,7 +132,7 @@ def test_chain_of_short_turns(link: RedisLink) -> None:
     chain = Chain(link)
     for number in range(120):
         chain.add(f"turn {number}", "word " * 20)
-    inputs = [link.call("STRLEN", f"{job_key(0, job)}:input") for job in chain.jobs]
+    inputs = [link.call("STRLEN", f"{job_key(job)}:input") for job in chain.jobs]
     assert max(inputs) < BLOCK_BYTES + 500
     assert len(blocks_of(link)) < 2 * 120 * 200 / BLOCK_BYTES + 2
 
@@ -182,7 +183,7 @@ def test_delete_frees_what_no_other_job_uses(link: RedisLink) -> None:
 
 def test_blocks_live_as_long_as_their_longest_job(link: RedisLink) -> None:
     """A block is kept until the last expiry of its jobs; one that has not ended holds it beyond its deadline."""
-    store, worker, earlier = JobStore(link), HandWorker(link), [long("a")]
+    store, worker, earlier = store_of(link), HandWorker(link), [long("a")]
     brief = store.submit(turn(earlier, said("user", "b"), ttl_s=60), max_queued=9).job
     lasting = store.submit(turn(earlier, said("user", "c"), ttl_s=5000), max_queued=9).job
     (name,) = (key.removeprefix(P) for key in blocks_of(link) if ":alice" in key and "users" not in key)
@@ -214,7 +215,7 @@ def test_owners_share_nothing(link: RedisLink) -> None:
 
 def test_same_submit_twice(link: RedisLink) -> None:
     """A submit that is sent again, with or without an Idempotency-Key, changes nothing."""
-    store = JobStore(link)
+    store = store_of(link)
     first = turn([long("a"), long("b")], said("user", "c"), idempotency_key="k", body_digest="d")
     store.submit(first, max_queued=9)
     before = {key: link.call("DUMP", key) for key in link.call("KEYS", "*")}
@@ -226,7 +227,7 @@ def test_same_submit_twice(link: RedisLink) -> None:
 
 def test_refused_submit_leaves_nothing(link: RedisLink) -> None:
     """A submit beyond its owner's bytes is refused by what its blocks take, and stores none of them."""
-    store, new = JobStore(link), turn([long("a" * 100_000), long("b" * 100_000)], said("user", "c"))
+    store, new = store_of(link), turn([long("a" * 100_000), long("b" * 100_000)], said("user", "c"))
     with pytest.raises(OwnerBytesFull):
         store.submit(new, max_queued=9, limits=OwnerLimits(bytes=150_000))
     assert link.call("KEYS", f"{P}*lice*") == []
@@ -235,7 +236,7 @@ def test_refused_submit_leaves_nothing(link: RedisLink) -> None:
 
 def test_ledger_counts_a_block_once(link: RedisLink) -> None:
     """What an owner uses has each block once, however many jobs use it, until the last is gone."""
-    store, worker, earlier = JobStore(link), HandWorker(link), [long("a" * 50_000)]
+    store, worker, earlier = store_of(link), HandWorker(link), [long("a" * 50_000)]
     jobs = [store.submit(turn(earlier, said("user", str(number))), max_queued=9).job.id for number in range(3)]
     assert 50_000 < use(link)["bytes"] < 70_000
     for job in jobs:
@@ -249,7 +250,7 @@ def test_ledger_counts_a_block_once(link: RedisLink) -> None:
 
 def staged(link: RedisLink, count: int) -> tuple[JobStore, NewBatch]:
     """A batch that is written but not complete, whose lines all go on from one conversation of a megabyte."""
-    store, batch_id, earlier = JobStore(link), new_batch_id(0), [long("a" * 500_000), long("b" * 500_000)]
+    store, batch_id, earlier = store_of(link), new_batch_id(0), [long("a" * 500_000), long("b" * 500_000)]
     news = [turn(earlier, said("user", str(number)), batch=batch_id, batch_index=number) for number in range(count)]
     batch = NewBatch(batch_id, OWNER, news)
     store.stage_batch(batch, max_queued=1000)
@@ -286,7 +287,7 @@ def test_batch_that_is_dropped_leaves_no_block(link: RedisLink) -> None:
 @pytest.mark.parametrize("damage", ["deleted", "retyped", "changed", "moved", "unnamed"])
 def test_conversation_that_is_not_whole(link: RedisLink, damage: str) -> None:
     """A job whose earlier turns are missing or damaged ends and says so; the job behind it runs."""
-    store, worker, earlier = JobStore(link), HandWorker(link), [long("a"), long("b"), long("c")]
+    store, worker, earlier = store_of(link), HandWorker(link), [long("a"), long("b"), long("c")]
     broken = store.submit(turn(earlier, said("user", "d")), max_queued=9).job
     behind = submit(link)
     middle = f"{P}block:{OWNER}:{divide(earlier).blocks[1].digest}"
@@ -300,7 +301,7 @@ def test_conversation_that_is_not_whole(link: RedisLink, damage: str) -> None:
         case "moved":
             link.call("HSET", middle, "before", middle.rpartition(":")[2])
         case "unnamed":
-            link.call("HDEL", job_key(0, broken.id), "before")
+            link.call("HDEL", job_key(broken.id), "before")
     with pytest.raises(UndecodableRecord):
         store.input_of(broken.id)
     with pytest.raises(UndecodableRecord):
@@ -314,7 +315,7 @@ def test_conversation_that_is_not_whole(link: RedisLink, damage: str) -> None:
 
 def test_lost_block_is_stored_again(link: RedisLink) -> None:
     """A submit that has the text of a block that was lost makes its conversation whole again, for all its jobs."""
-    store, earlier = JobStore(link), [long("a"), long("b"), long("c")]
+    store, earlier = store_of(link), [long("a"), long("b"), long("c")]
     first = store.submit(turn(earlier, said("user", "d")), max_queued=9).job
     link.call("DEL", f"{P}block:{OWNER}:{divide(earlier).blocks[0].digest}")
     store.submit(turn(earlier, said("user", "e")), max_queued=9)
@@ -331,7 +332,7 @@ def test_keeper_finds_blocks_again(link: RedisLink) -> None:
         keep(link, lease_ms=60_000)
     assert use(link)["bytes"] > 10_000
     # The block behind it was deleted by something else.
-    digest = link.call("HGET", job_key(0, chain.jobs[2]), "before").decode()
+    digest = link.call("HGET", job_key(chain.jobs[2]), "before").decode()
     link.call("DEL", f"{P}block:{OWNER}:{digest}")
     for job in chain.jobs:
         chain.store.delete(job, OWNER)
@@ -342,7 +343,7 @@ def test_keeper_finds_blocks_again(link: RedisLink) -> None:
 
 def test_whole_conversation_of_an_older_version(link: RedisLink) -> None:
     """A job whose input has the whole conversation is read as ever, and gone on from."""
-    store, earlier = JobStore(link), [long("a"), long("b")]
+    store, earlier = store_of(link), [long("a"), long("b")]
     old = store.submit(new_job(input={"messages": earlier, "params": {}}), max_queued=9).job
     assert (record(link, old.id)["schema"], blocks_of(link)) == ("1", [])
     assert store.input_of(old.id)["messages"] == earlier
@@ -351,7 +352,7 @@ def test_whole_conversation_of_an_older_version(link: RedisLink) -> None:
 
 def test_older_version_leaves_jobs_with_blocks(link: RedisLink) -> None:
     """A worker that cannot read such a job leaves it, and one of this version runs it with its whole conversation."""
-    store, earlier = JobStore(link), [long("a"), long("b")]
+    store, earlier = store_of(link), [long("a"), long("b")]
     job = store.submit(turn(earlier, said("user", "c")), max_queued=9).job
     plain = submit(link)
     reply = link.run(script("claim", 1), 0, "f1", 1000, "older", "any", DEMO.name, 0)

@@ -11,12 +11,12 @@ from spool.errors import RecordNewer
 from spool.jobs.job import SCHEMA, Status
 from spool.jobs.keeper import Keeper
 from spool.jobs.scripts import script
-from spool.jobs.store import JobStore
+from spool.jobs.shards import Shard
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, log_of, new_job, record, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, log_of, new_job, record, store_of, submit
 from tests.damage.trial import STATES, Trial
 
 SLICE = 6
@@ -36,9 +36,9 @@ def test_anything_wrong_with_one_job_is_its_own(link: RedisLink, state: str) -> 
 def test_damaged_job_ends_and_says_why(link: RedisLink) -> None:
     """A queued job without its last entry's id ends when a claim meets it, and the job behind it is claimed at once."""
     broken, behind = submit(link), submit(link)
-    link.call("HDEL", job_key(0, broken.id), "last")
+    link.call("HDEL", job_key(broken.id), "last")
     assert HandWorker(link).take().job.id == behind.id
-    job = JobStore(link).look(broken.id, OWNER)
+    job = store_of(link).look(broken.id, OWNER)
     assert job.error is not None
     assert (job.status, job.error["code"]) == (Status.FAILED, "record_damaged")
     assert "last is missing" in job.error["message"]
@@ -48,8 +48,8 @@ def test_damaged_job_ends_and_says_why(link: RedisLink) -> None:
 def test_damage_is_said_once(link: RedisLink, caplog: pytest.LogCaptureFixture) -> None:
     """The process that keeps the shard names a damaged job in one line, however often it is met."""
     broken = submit(link)
-    link.call("HSET", job_key(0, broken.id), "attempt", "many")
-    keeper = Keeper(link, lambda: None, shard=0, lease_s=10, max_attempts=3)
+    link.call("HSET", job_key(broken.id), "attempt", "many")
+    keeper = Keeper(Shard(0, link), lambda: None, lease_s=10, max_attempts=3)
     with caplog.at_level(logging.ERROR, "spool.keeper"):
         for _ in range(3):
             HandWorker(link).claim()
@@ -60,7 +60,7 @@ def test_damage_is_said_once(link: RedisLink, caplog: pytest.LogCaptureFixture) 
 def test_many_damaged_jobs_ahead(link: RedisLink) -> None:
     """One claim passes a queue's head of damaged jobs, whatever their number, and gets the job behind them."""
     for _ in range(120):
-        link.call("HDEL", job_key(0, submit(link).id), "status")
+        link.call("HDEL", job_key(submit(link).id), "status")
     behind = submit(link)
     assert HandWorker(link).take().job.id == behind.id
     assert link.call("ZCARD", f"{prefix(0)}deadlines") == 1
@@ -69,9 +69,9 @@ def test_many_damaged_jobs_ahead(link: RedisLink) -> None:
 def test_record_that_is_no_hash_is_set_aside(link: RedisLink) -> None:
     """What cannot even be read as a record leaves every index, is counted, and ends when its owner asks for it."""
     broken = submit(link)
-    link.call("SET", job_key(0, broken.id), "no record")
+    link.call("SET", job_key(broken.id), "no record")
     assert HandWorker(link).claim() is None
-    store = JobStore(link)
+    store = store_of(link)
     assert store.set_aside() == 1
     assert link.call("ZCARD", f"{prefix(0)}deadlines") == 0
     job = store.look(broken.id, OWNER)
@@ -84,7 +84,7 @@ def test_end_that_was_written_counts(link: RedisLink) -> None:
     submit(link)
     worker = HandWorker(link)
     claim = worker.take()
-    link.call("HSET", job_key(0, claim.job.id), "ttl_s", "long")
+    link.call("HSET", job_key(claim.job.id), "ttl_s", "long")
     worker.finish(claim)
     assert kinds_of(link, claim.job.id) == ["started", "done"]
     assert record(link, claim.job.id)["status"] == "succeeded"
@@ -94,23 +94,23 @@ def test_job_of_a_newer_version_is_left_alone(link: RedisLink) -> None:
     """Jobs that a newer version wrote wait for it: they are not ended, hold up no claim, and web says so."""
     newer = [submit(link) for _ in range(120)]
     for job in newer:
-        link.call("HSET", job_key(0, job.id), "schema", SCHEMA + 1, "status", "paused")
+        link.call("HSET", job_key(job.id), "schema", SCHEMA + 1, "status", "paused")
         age(link, job.id, deadline_ms=1)
     behind = submit(link)
     assert HandWorker(link).take().job.id == behind.id
     assert keep(link) == [0, 0, 0, 0, 0, 0]
     assert link.call("ZCARD", f"{prefix(0)}newer:{SCHEMA + 1}:pending:demo") == 120
     with pytest.raises(RecordNewer):
-        JobStore(link).look(newer[0].id, OWNER)
+        store_of(link).look(newer[0].id, OWNER)
     with pytest.raises(RecordNewer):
-        JobStore(link).cancel(newer[0].id, OWNER)
+        store_of(link).cancel(newer[0].id, OWNER)
 
 
 def test_newer_version_claims_what_was_left_for_it(link: RedisLink) -> None:
     """A claim of a version that reads the schema gets such jobs, in their order among the others."""
     jobs = [submit(link) for _ in range(3)]
     for job in jobs[:2]:
-        link.call("HSET", job_key(0, job.id), "schema", SCHEMA + 1)
+        link.call("HSET", job_key(job.id), "schema", SCHEMA + 1)
     assert HandWorker(link).take().job.id == jobs[2].id
     last = submit(link)
     answers = [link.run(script("claim", SCHEMA + 1), 0, f"f{n}", 1000, "newer", "any", DEMO.name, 0) for n in range(3)]
@@ -144,10 +144,10 @@ def test_index_that_was_deleted_is_filled_again(link: RedisLink) -> None:
 
 def test_replay_of_a_damaged_job(link: RedisLink) -> None:
     """An Idempotency-Key leads to its job also where that had to end because its record is damaged."""
-    store = JobStore(link)
+    store = store_of(link)
     new = new_job(idempotency_key="key", body_digest="digest")
     store.submit(new, max_queued=9)
-    link.call("HDEL", job_key(0, new.id), "deadline_ms")
+    link.call("HDEL", job_key(new.id), "deadline_ms")
     again = store.submit(new_job(idempotency_key="key", body_digest="digest"), max_queued=9)
     assert (again.job.id, again.job.status, again.replayed) == (new.id, Status.FAILED, True)
     assert log_of(link, new.id)[-1].fields["error"]["code"] == "record_damaged"

@@ -1,15 +1,13 @@
-"""The job's record: decoded from every version, shown as the API shows it; ids that name their shard."""
+"""The job's record: decoded from every version, shown as the API shows it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spool.errors import UndecodableRecord
-from spool.jobs.job import ENDED, FIELDS, TRANSITIONS, Job, Priority, Status, new_batch_id, new_job_id, shard_of
+from spool.jobs.job import ENDED, FIELDS, TRANSITIONS, Job, Priority, Status
 
 OLDEST = {
     "schema": "1",
@@ -117,23 +115,3 @@ def test_cancel_request_shows_while_the_job_runs() -> None:
     running = Job.decode(raw(status="running", **asked)).public()
     assert running["cancel_requested_at"] == "2026-11-21T09:30:00.500Z"
     assert Job.decode(raw(status="cancelled", **asked)).public()["cancel_requested_at"] is None
-
-
-@given(st.integers(0, 9999))
-def test_id_names_its_shard(shard: int) -> None:
-    """An id tells its shard, and no two are the same."""
-    assert shard_of(new_job_id(shard)) == shard_of(new_batch_id(shard)) == shard
-    assert new_job_id(shard) != new_job_id(shard)
-
-
-@given(st.text())
-def test_id_of_anything_else(text: str) -> None:
-    """What cannot be an id has no shard."""
-    if text[:1] not in ("j", "b"):
-        assert shard_of(text) is None
-
-
-@pytest.mark.parametrize("text", ["", "j", "j0", "j0-", "j٠-" + "0" * 26, "j0-" + "0" * 26 + "\n", "xj0-" + "0" * 26])
-def test_id_that_is_nearly_one(text: str) -> None:
-    """What only looks like an id has no shard."""
-    assert shard_of(text) is None

@@ -6,17 +6,17 @@ from spool.errors import StoreUnavailable
 from spool.jobs.job import OnDisconnect, OnWorkerLoss, Status
 from spool.jobs.keeper import Keeper, Round
 from spool.jobs.scripts import script
-from spool.jobs.store import JobStore
+from spool.jobs.shards import Shard
 from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, record, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, record, store_of, submit
 
 
 def status_and_code(link: RedisLink, job_id: str) -> tuple[Status, str | None]:
     """Where a job is, and the code of its error."""
-    job = JobStore(link).look(job_id, OWNER)
+    job = store_of(link).look(job_id, OWNER)
     return job.status, job.error["code"] if job.error else None
 
 
@@ -49,7 +49,7 @@ def test_lost_leases_end_after_the_last_attempt(link: RedisLink) -> None:
         assert worker.claim(wanted=wanted) is not None
         age(link, job.id, leased_until_ms=1)
         keep(link, max_attempts=3)
-        assert JobStore(link).look(job.id, OWNER).status == expected
+        assert store_of(link).look(job.id, OWNER).status == expected
     assert status_and_code(link, job.id) == (Status.FAILED, "attempts_exhausted")
     assert kinds_of(link, job.id) == ["started", "restarted", "restarted", "failed"]
 
@@ -68,7 +68,7 @@ def test_lost_lease_of_a_cancelled_job(link: RedisLink) -> None:
     """A job whose cancel was asked for ends ``cancelled`` when its worker is dead."""
     job = submit(link)
     HandWorker(link).take()
-    JobStore(link).cancel(job.id, OWNER)
+    store_of(link).cancel(job.id, OWNER)
     age(link, job.id, leased_until_ms=1)
     keep(link)
     assert status_and_code(link, job.id) == (Status.CANCELLED, None)
@@ -108,7 +108,7 @@ def test_deadline_that_a_cancel_comes_before(link: RedisLink) -> None:
     """The cancel was first: the end is ``cancelled``."""
     job = submit(link)
     HandWorker(link).take()
-    JobStore(link).cancel(job.id, OWNER)
+    store_of(link).cancel(job.id, OWNER)
     age(link, job.id, deadline_ms=1)
     keep(link)
     assert status_and_code(link, job.id) == (Status.CANCELLED, None)
@@ -120,7 +120,7 @@ def test_start_timeout(link: RedisLink) -> None:
     created = int(record(link, job.id)["created_ms"])
     age(link, job.id, created_ms=created - 60_000, start_by_ms=created - 55_000)
     keep(link)
-    error = JobStore(link).look(job.id, OWNER).error
+    error = store_of(link).look(job.id, OWNER).error
     assert error is not None
     assert error["code"] == "start_timeout"
     assert "within 5 s, the start_s of its model" in error["message"]
@@ -139,7 +139,7 @@ def test_round_goes_on_while_there_is_more(link: RedisLink) -> None:
     for job in jobs:
         age(link, job.id, deadline_ms=1)
     pauses: list[float] = []
-    found = Keeper(link, lambda: None, shard=0, lease_s=10, max_attempts=3).beat(pauses.append)
+    found = Keeper(Shard(0, link), lambda: None, lease_s=10, max_attempts=3).beat(pauses.append)
     assert found is not None
     assert found.overdue == 120
     assert len(pauses) >= 4
@@ -161,7 +161,7 @@ def test_lock_that_never_ends_stops_no_keeper(link: RedisLink) -> None:
     """A lock without an expiry, which no keeper takes, is no lock."""
     for lock in (("SET", f"{prefix(0)}keeper:lock", "x"), ("RPUSH", f"{prefix(0)}keeper:lock", "x")):
         link.pipeline([("DEL", f"{prefix(0)}keeper:lock"), lock])
-        assert Keeper(link, lambda: None, shard=0, lease_s=10, max_attempts=3).beat() is not None
+        assert Keeper(Shard(0, link), lambda: None, lease_s=10, max_attempts=3).beat() is not None
 
 
 def test_start_timeout_after_the_start(link: RedisLink) -> None:
@@ -237,7 +237,7 @@ def test_read_job_goes_on(link: RedisLink) -> None:
 
 def test_expired_job_leaves_its_owners_list(link: RedisLink) -> None:
     """A job whose keys have expired is taken from its owner's list."""
-    store = JobStore(link)
+    store = store_of(link)
     job, kept = submit(link), submit(link)
     store.cancel(job.id, OWNER)
     store.cancel(kept.id, OWNER)
@@ -253,7 +253,7 @@ def test_stale_indexes_are_cleared(link: RedisLink) -> None:
     HandWorker(link).take()
     age(link, running.id, leased_until_ms=1, deadline_ms=1)
     age(link, queued.id, deadline_ms=1)
-    link.call("DEL", job_key(0, running.id), job_key(0, queued.id))
+    link.call("DEL", job_key(running.id), job_key(queued.id))
     keep(link)
     assert link.call("ZCARD", f"{prefix(0)}running:demo") == 0
     assert link.call("ZCARD", f"{prefix(0)}deadlines") == 0
@@ -276,11 +276,11 @@ def test_bell_rings_once_per_job_and_free_slot(link: RedisLink) -> None:
     for _ in range(5):
         submit(link)
     rung: list[None] = []
-    keeper = Keeper(link, lambda: rung.append(None), shard=0, lease_s=10, max_attempts=3)
+    keeper = Keeper(Shard(0, link), lambda: rung.append(None), lease_s=10, max_attempts=3)
     HandWorker(link).beat(free=3)
     assert keeper.beat() == Round(pending=5, free=3, taken_over=0, overdue=0, broken=0, patient=True)
     assert len(rung) == 3
-    other = Keeper(link, lambda: rung.append(None), shard=0, lease_s=10, max_attempts=3)
+    other = Keeper(Shard(0, link), lambda: rung.append(None), lease_s=10, max_attempts=3)
     assert other.beat() is None
     assert len(rung) == 3
 
@@ -293,7 +293,7 @@ def test_keeper_waits_out_trouble() -> None:
         def run(self, *_: object) -> None:
             raise StoreUnavailable("away")
 
-    keeper = Keeper(Away("unix:///nowhere"), lambda: None, shard=0, lease_s=10, max_attempts=3)
+    keeper = Keeper(Shard(0, Away("unix:///nowhere")), lambda: None, lease_s=10, max_attempts=3)
     keeper.run(beats.append, lambda: len(beats) == 3)
     assert len(beats) == 3
 
@@ -302,7 +302,7 @@ def test_ended_job_keeps_no_place_anywhere(link: RedisLink) -> None:
     """Whatever ended a job, it is in no index of work any more."""
     worker = HandWorker(link)
     ends = [
-        lambda job_id: JobStore(link).cancel(job_id, OWNER),
+        lambda job_id: store_of(link).cancel(job_id, OWNER),
         lambda job_id: (age(link, job_id, deadline_ms=1), keep(link)),
         lambda _job_id: worker.finish(worker.take()),
     ]
@@ -319,7 +319,7 @@ def test_broken_log_stops_no_other_job(link: RedisLink) -> None:
     jobs = [submit(link) for _ in range(3)]
     for job in jobs:
         age(link, job.id, deadline_ms=1)
-    link.call("SET", log_key(0, jobs[0].id), "no log")
+    link.call("SET", log_key(jobs[0].id), "no log")
     keep(link)
     for job in jobs:
         assert status_and_code(link, job.id) == (Status.FAILED, "deadline_exceeded")
@@ -330,7 +330,7 @@ def test_broken_record_ends_alone(link: RedisLink) -> None:
     broken, sound = submit(link), submit(link)
     for job in (broken, sound):
         age(link, job.id, deadline_ms=1)
-    link.call("HDEL", job_key(0, broken.id), "last")
+    link.call("HDEL", job_key(broken.id), "last")
     reply = keep(link, lease_ms=60_000, patient=True)
     assert reply is not None
     assert reply[3:5] == [1, 0]

@@ -7,12 +7,11 @@ import pytest
 from spool.errors import OwnerBytesFull, OwnerQueueFull, QueueFull, StoreFull
 from spool.jobs.job import Status
 from spool.jobs.owner_limits import OwnerLimits, output_at_most
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import Model
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, settle, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, settle, store_of, submit
 
 P = prefix(0)
 
@@ -31,7 +30,7 @@ def owners_of(worker: HandWorker, count: int) -> list[str]:
 
 def test_running_jobs_at_the_limit_let_others_pass(link: RedisLink) -> None:
     """The jobs of an owner at its limit wait; those of others, submitted later, begin."""
-    JobStore(link).publish_limits(OwnerLimits(running=2))
+    store_of(link).publish_limits(OwnerLimits(running=2))
     for owner in [OWNER] * 5 + ["bob"] * 3:
         submit(link, owner=owner)
     assert owners_of(HandWorker(link), 9) == [OWNER, OWNER, "bob", "bob"]
@@ -39,14 +38,14 @@ def test_running_jobs_at_the_limit_let_others_pass(link: RedisLink) -> None:
 
 def test_one_begins_when_one_ends(link: RedisLink) -> None:
     """A job that ends, is cancelled or is handed back lets the owner's next one begin, in the order of submit."""
-    JobStore(link).publish_limits(OwnerLimits(running=1))
+    store_of(link).publish_limits(OwnerLimits(running=1))
     worker, jobs = HandWorker(link), [submit(link).id for _ in range(4)]
     claim = worker.take()
     assert worker.claim() is None
     worker.finish(claim)
     claim = worker.take()
     assert (claim.job.id, worker.claim()) == (jobs[1], None)
-    JobStore(link).cancel(claim.job.id, OWNER)
+    store_of(link).cancel(claim.job.id, OWNER)
     worker.beat(claim)
     claim = worker.take()
     assert (claim.job.id, worker.claim()) == (jobs[2], None)
@@ -56,7 +55,7 @@ def test_one_begins_when_one_ends(link: RedisLink) -> None:
 
 def test_share_of_the_slots_that_there_are(link: RedisLink) -> None:
     """Without a number, an owner's limit is its share of the slots of all workers that live, and at least one."""
-    JobStore(link).publish_limits(OwnerLimits(share=0.75))
+    store_of(link).publish_limits(OwnerLimits(share=0.75))
     worker = HandWorker(link)
     worker.claims._slots = 4
     worker.beat(free=4)
@@ -71,7 +70,7 @@ def test_share_of_the_slots_that_there_are(link: RedisLink) -> None:
 
 def test_raised_limit_holds_at_the_next_round(link: RedisLink) -> None:
     """An owner that was met at its limit comes back within a round of the keeper where the limit is raised."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     store.publish_limits(OwnerLimits(running=1))
     for _ in range(3):
         submit(link)
@@ -83,9 +82,9 @@ def test_raised_limit_holds_at_the_next_round(link: RedisLink) -> None:
 
 def test_claim_past_a_crowd_at_its_limit(link: RedisLink) -> None:
     """Behind any number of jobs of one owner at its limit, one claim finds the job of another."""
-    JobStore(link).publish_limits(OwnerLimits(running=1))
+    store_of(link).publish_limits(OwnerLimits(running=1))
     for _ in range(10):
-        JobStore(link).submit_many([new_job() for _ in range(200)], max_queued=10_000)
+        store_of(link).submit_many([new_job() for _ in range(200)], max_queued=10_000)
     other = submit(link, owner="bob")
     worker = HandWorker(link)
     worker.take()
@@ -94,7 +93,7 @@ def test_claim_past_a_crowd_at_its_limit(link: RedisLink) -> None:
 
 def test_many_owners_at_their_limit(link: RedisLink) -> None:
     """Behind any number of owners at their limits, too."""
-    JobStore(link).publish_limits(OwnerLimits(running=1))
+    store_of(link).publish_limits(OwnerLimits(running=1))
     worker = HandWorker(link)
     owners = [f"o{n}" for n in range(50)]
     for owner in owners * 2:
@@ -107,7 +106,7 @@ def test_many_owners_at_their_limit(link: RedisLink) -> None:
 
 def test_queued_jobs_of_an_owner(link: RedisLink) -> None:
     """Beyond its own limit an owner's submit is refused as its own; another's is not; beyond that of all, anybody's."""
-    store, limits = JobStore(link), OwnerLimits(queued=2)
+    store, limits = store_of(link), OwnerLimits(queued=2)
     for _ in range(2):
         store.submit(new_job(), max_queued=3, limits=limits)
     with pytest.raises(OwnerQueueFull):
@@ -121,7 +120,7 @@ def test_queued_jobs_of_an_owner(link: RedisLink) -> None:
 
 def test_bytes_of_an_owner(link: RedisLink) -> None:
     """What an owner's jobs take and will write counts until they are deleted."""
-    store, limits = JobStore(link), OwnerLimits(bytes=60_000)
+    store, limits = store_of(link), OwnerLimits(bytes=60_000)
     big = {"messages": [{"role": "user", "content": "x" * 20_000}], "params": {"max_tokens": 1}}
     job = store.submit(new_job(input=big), max_queued=9, limits=limits).job
     store.submit(new_job(input=big), max_queued=9, limits=limits)
@@ -144,7 +143,7 @@ def test_end_settles_what_was_expected(link: RedisLink) -> None:
     assert (use(link)["expected"], use(link)["writing"] > 0) == (0, True)
     worker.say(claim, "word")
     worker.finish(claim)
-    found, key = use(link), job_key(0, claim.job.id)
+    found, key = use(link), job_key(claim.job.id)
     parts = [int(link.call("MEMORY", "USAGE", f"{key}:{name}")) for name in ("input", "log", "text")]
     assert (found["queued"], found["running"], found["expected"], found["writing"]) == (0, 0, 0, 0)
     assert 0 < found["bytes"] - sum(parts) < 5000
@@ -154,12 +153,12 @@ def test_end_settles_what_was_expected(link: RedisLink) -> None:
 
 def test_nothing_is_left_of_an_owner_without_jobs(link: RedisLink) -> None:
     """Deleted and expired jobs leave the ledger, and an owner without jobs has no key there."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     first, second = submit(link), submit(link)
     for _ in range(2):
         worker.finish(worker.take())
     store.delete(first.id, OWNER)
-    link.call("DEL", job_key(0, second.id))
+    link.call("DEL", job_key(second.id))
     link.call("ZADD", f"{P}kept", 1, f"{OWNER} {second.id}")
     keep(link, lease_ms=60_000)
     assert link.call("EXISTS", f"{P}use", f"{P}use:{OWNER}", f"{P}booked") == 0
@@ -168,7 +167,7 @@ def test_nothing_is_left_of_an_owner_without_jobs(link: RedisLink) -> None:
 def test_record_that_vanished_is_swept_from_the_ledger(link: RedisLink) -> None:
     """A job whose record is gone, although nothing of Spool's has ended it, stops counting against its owner."""
     job = submit(link)
-    link.call("DEL", job_key(0, job.id))
+    link.call("DEL", job_key(job.id))
     keep(link, lease_ms=60_000)
     assert use(link) == {}
     assert HandWorker(link).claim() is None
@@ -189,13 +188,13 @@ def test_job_that_an_older_worker_took(link: RedisLink) -> None:
     """A worker of an older version claims past the flows; the entry that it leaves there stops no claim."""
     job, other = submit(link), submit(link)
     link.call("ZREM", f"{P}pending:demo", job.id)
-    link.call("HSET", job_key(0, job.id), "status", "running")
+    link.call("HSET", job_key(job.id), "status", "running")
     assert HandWorker(link).take().job.id == other.id
 
 
 def test_memory_that_accepted_jobs_will_write(link: RedisLink) -> None:
     """A submit is refused where what is accepted, and this job, would bring Redis above the watermark."""
-    store, limits = JobStore(link), OwnerLimits(watermark=0.5)
+    store, limits = store_of(link), OwnerLimits(watermark=0.5)
     keep(link, lease_ms=60_000)
     used = int(link.call("HGET", f"{P}memory", "used"))
     link.call("HSET", f"{P}memory", "max", 2 * (used + 100_000))
@@ -209,13 +208,13 @@ def test_memory_that_accepted_jobs_will_write(link: RedisLink) -> None:
 
 def test_claims_stop_before_the_memory_is_full(link: RedisLink) -> None:
     """No job begins whose output might not fit below maxmemory; it waits, and begins once there is room."""
-    JobStore(link).publish_limits(OwnerLimits(watermark=0.9))
+    store_of(link).publish_limits(OwnerLimits(watermark=0.9))
     job = submit(link)
     keep(link, lease_ms=60_000)
     used = int(link.call("HGET", f"{P}memory", "used"))
     link.call("HSET", f"{P}memory", "max", used + 2000, "claims_until", used + 1000)
     assert HandWorker(link).claim() is None
-    assert JobStore(link).look(job.id, OWNER).status is Status.QUEUED
+    assert store_of(link).look(job.id, OWNER).status is Status.QUEUED
     link.call("HSET", f"{P}memory", "max", 2 * used + 10_000_000, "claims_until", 2 * used + 9_000_000)
     assert HandWorker(link).take().job.id == job.id
 
@@ -257,7 +256,7 @@ KEYS += [f"parked:{OWNER}", "output-bytes", "staging"]
 @pytest.mark.parametrize("what", ["gone", "a string", "a list"])
 def test_key_of_the_ledger_or_queue_is_damaged(link: RedisLink, name: str, what: str) -> None:
     """Whatever stands in the place of such a key, within some rounds all jobs are found and counted again."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     store.publish_limits(OwnerLimits(running=1))
     jobs = [submit(link).id for _ in range(3)]
     running = worker.take()

@@ -10,7 +10,6 @@ from spool.jobs.claims import SENT_UNKNOWN, Claim
 from spool.jobs.entries import Kind
 from spool.jobs.job import OnWorkerLoss, Status
 from spool.jobs.scripts import script
-from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
@@ -26,6 +25,7 @@ from tests.by_hand import (
     record,
     restart,
     settle,
+    store_of,
     submit,
     text_of,
     tokens,
@@ -132,7 +132,7 @@ def test_lost_claim_of_a_cancelled_job(link: RedisLink, worker: HandWorker) -> N
     saved = Saved(link)
     claim = worker.take()
     saved.restore()
-    JobStore(link).cancel(claim.job.id, OWNER)
+    store_of(link).cancel(claim.job.id, OWNER)
     assert worker.claims.adopt(claim) == b"cancelled"
 
 
@@ -225,7 +225,7 @@ def end_by_deadline(link: RedisLink, job_id: str) -> None:
 
 
 def end_by_cancel(link: RedisLink, job_id: str) -> None:
-    JobStore(link).cancel(job_id, OWNER)
+    store_of(link).cancel(job_id, OWNER)
     age(link, job_id, leased_until_ms=1)
     keep(link)
 
@@ -258,7 +258,7 @@ def test_job_that_may_not_begin_anew_after_lost_history(link: RedisLink, worker:
     restart(link)
     age(link, claim.job.id, leased_until_ms=1)
     keep(link)
-    assert JobStore(link).look(claim.job.id, OWNER).status is Status.FAILED
+    assert store_of(link).look(claim.job.id, OWNER).status is Status.FAILED
 
 
 @pytest.mark.usefixtures("worker")
@@ -266,7 +266,7 @@ def test_jump_is_far_from_every_id(link: RedisLink) -> None:
     """From wherever a log was cut, the jump goes at least half a million ids ahead, to a round number."""
     for last in (0, 57, 499_999, 500_000, 500_001, 1_499_999, 2_000_000):
         job = submit(link)
-        link.call("HSET", job_key(0, job.id), "last", last)
+        link.call("HSET", job_key(job.id), "last", last)
         restart(link)
         keep(link)
         settle(link)
@@ -277,13 +277,13 @@ def test_jump_is_far_from_every_id(link: RedisLink) -> None:
 def test_jump_of_an_old_job(link: RedisLink, worker: HandWorker) -> None:
     """The ids after a jump stay whole numbers that every reader can take, for jobs of any age."""
     job = submit(link)
-    link.call("HSET", job_key(0, job.id), "created_ms", 1)
+    link.call("HSET", job_key(job.id), "created_ms", 1)
     restart(link)
     worker.beat(server=server(link))
     end_by_cancel(link, job.id)
     assert log_of(link, job.id)[-1].kind is Kind.CANCELLED
     new = submit(link)
-    link.call("HSET", job_key(0, new.id), "created_ms", 1, "torn", 1)
+    link.call("HSET", job_key(new.id), "created_ms", 1, "torn", 1)
     claim = worker.take()
     assert claim.first - 1 == 90_000_000_500_000
     assert worker.say(claim, "a") == claim.first
@@ -406,7 +406,7 @@ def test_entry_that_was_sent_and_not_confirmed(link: RedisLink, worker: HandWork
 def test_record_of_a_version_without_server(link: RedisLink, worker: HandWorker) -> None:
     """A job that an earlier version accepted has no ``server``: it is run as it always was."""
     job = submit(link)
-    link.call("HDEL", job_key(0, job.id), "server")
+    link.call("HDEL", job_key(job.id), "server")
     link.call("HSET", f"{prefix(0)}server", "run_id", "an earlier one")
     link.run(script("heartbeat"), 0, 1000, "somebody", 0, "")
     settle(link)

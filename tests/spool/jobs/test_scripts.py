@@ -77,7 +77,7 @@ def test_jobs_can_end_and_not_begin_when_redis_is_full() -> None:
 def test_transition_by_the_table(link: RedisLink, source: Status, target: Status) -> None:
     """A job changes from one state to another if and only if the one table says so."""
     job = submit(link)
-    key = job_key(0, job.id)
+    key = job_key(job.id)
     link.call("HSET", key, "status", source.value)
     text = linked(
         "return move(ARGV[1], fields(ARGV[1], 'status', 'batch', 'owner', 'model', 'output_at_most'), ARGV[2])"

@@ -14,13 +14,14 @@ from spool.errors import (
     QueueFull,
     StoreFull,
 )
-from spool.jobs.job import NewJob, new_batch_id
+from spool.ids import new_batch_id
+from spool.jobs.job import NewJob
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.store import JobStore
 from spool.jobs.submission import NewBatch
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, keep, new_job, submit
+from tests.by_hand import OWNER, HandWorker, keep, new_job, store_of, submit
 from tests.spool.jobs.test_owner_limits import use
 from tests.web.problem_shape import stored
 
@@ -42,7 +43,7 @@ def write(store: JobStore, batch: NewBatch, jobs: list[NewJob] | None = None) ->
 
 def test_no_job_begins_before_the_last_is_written(link: RedisLink) -> None:
     """Workers find a batch's jobs once it is sealed, in the order of submit among all jobs."""
-    store, worker, batch = JobStore(link), HandWorker(link), new_batch(3)
+    store, worker, batch = store_of(link), HandWorker(link), new_batch(3)
     store.stage_batch(batch, max_queued=10)
     write(store, batch)
     later = submit(link)
@@ -56,7 +57,7 @@ def test_no_job_begins_before_the_last_is_written(link: RedisLink) -> None:
 
 def test_room_is_reserved_for_all_lines(link: RedisLink) -> None:
     """Between two lines of a batch no other submit can take its places, and its own lines are refused nothing."""
-    store, batch = JobStore(link), new_batch(3)
+    store, batch = store_of(link), new_batch(3)
     store.stage_batch(batch, max_queued=4)
     assert use(link)["queued"] == 3
     store.submit(new_job(owner="bob"), max_queued=4)
@@ -79,7 +80,7 @@ def test_room_is_reserved_for_all_lines(link: RedisLink) -> None:
 )
 def test_refused_batch_leaves_nothing(link: RedisLink, limits: OwnerLimits, refusal: type[Exception]) -> None:
     """A batch that does not fit is refused before its first line, and no key is there that was not before."""
-    store = JobStore(link)
+    store = store_of(link)
     keep(link, lease_ms=60_000)
     link.call("HSET", f"{P}memory", "max", 2**30)
     before, most = stored(link), 2 if refusal is QueueFull else 9
@@ -92,7 +93,7 @@ def test_refused_batch_leaves_nothing(link: RedisLink, limits: OwnerLimits, refu
 @pytest.mark.parametrize("lines", [0, 2, 3])
 def test_batch_that_is_dropped_leaves_nothing(link: RedisLink, lines: int) -> None:
     """Whatever was written of a batch that is given up is gone, and no more lines of it are accepted."""
-    store, batch = JobStore(link), new_batch(3, key="k", digest="d")
+    store, batch = store_of(link), new_batch(3, key="k", digest="d")
     submit(link, owner="bob", model="other")
     before = stored(link)
     store.stage_batch(batch, max_queued=10)
@@ -111,7 +112,7 @@ def test_batch_that_is_dropped_leaves_nothing(link: RedisLink, lines: int) -> No
 
 def test_batch_whose_web_died(link: RedisLink) -> None:
     """The keeper forgets a batch that got no line for a minute, and what was written of it."""
-    store, batch = JobStore(link), new_batch(3)
+    store, batch = store_of(link), new_batch(3)
     store.stage_batch(batch, max_queued=10)
     write(store, batch, list(batch.jobs[:2]))
     keep(link, lease_ms=60_000)
@@ -125,7 +126,7 @@ def test_batch_whose_web_died(link: RedisLink) -> None:
 
 def test_sealed_batch_is_not_dropped(link: RedisLink) -> None:
     """A web that lost the answer to its seal learns so, and the batch stays."""
-    store, batch = JobStore(link), new_batch(2)
+    store, batch = store_of(link), new_batch(2)
     store.stage_batch(batch, max_queued=10)
     write(store, batch)
     store.seal_batch(batch)
@@ -135,7 +136,7 @@ def test_sealed_batch_is_not_dropped(link: RedisLink) -> None:
 
 def test_batch_with_lines_missing_is_not_sealed(link: RedisLink) -> None:
     """A seal that comes before the last line, or after Redis lost one, is refused."""
-    store, batch = JobStore(link), new_batch(3)
+    store, batch = store_of(link), new_batch(3)
     store.stage_batch(batch, max_queued=10)
     write(store, batch, list(batch.jobs[:2]))
     with pytest.raises(BatchNotFound):
@@ -145,7 +146,7 @@ def test_batch_with_lines_missing_is_not_sealed(link: RedisLink) -> None:
 
 def test_batch_asked_for_again(link: RedisLink) -> None:
     """Under one Idempotency-Key there is one batch: a second call waits for the first, then gets it."""
-    store, batch = JobStore(link), new_batch(2, key="k", digest="d")
+    store, batch = store_of(link), new_batch(2, key="k", digest="d")
     assert store.stage_batch(batch, max_queued=10) == batch.id
     assert store.stage_batch(batch, max_queued=10) == batch.id
     with pytest.raises(BatchStaging):
@@ -161,7 +162,7 @@ def test_batch_asked_for_again(link: RedisLink) -> None:
 
 def test_key_of_a_batch_goes_with_it(link: RedisLink) -> None:
     """The Idempotency-Key of a batch is kept as long as the batch."""
-    store, worker, batch = JobStore(link), HandWorker(link), new_batch(1, key="k", digest="d", ttl_s=60)
+    store, worker, batch = store_of(link), HandWorker(link), new_batch(1, key="k", digest="d", ttl_s=60)
     store.stage_batch(batch, max_queued=10)
     write(store, batch)
     store.seal_batch(batch)
@@ -173,7 +174,7 @@ def test_key_of_a_batch_goes_with_it(link: RedisLink) -> None:
 
 def test_job_of_a_staged_batch_that_ends(link: RedisLink) -> None:
     """A staged job may be cancelled, or pass its deadline, before its batch is sealed; the batch counts it."""
-    store, worker, batch = JobStore(link), HandWorker(link), new_batch(2)
+    store, worker, batch = store_of(link), HandWorker(link), new_batch(2)
     store.stage_batch(batch, max_queued=10)
     write(store, batch)
     store.cancel(batch.jobs[0].id, OWNER)
@@ -186,7 +187,7 @@ def test_job_of_a_staged_batch_that_ends(link: RedisLink) -> None:
 
 def test_batches_of_an_owner_at_its_limit(link: RedisLink) -> None:
     """Batches wait like other jobs for their owner's running ones, and each job is found in its turn."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     store.publish_limits(OwnerLimits(running=1))
     batches = [new_batch(2) for _ in range(2)]
     for batch in batches:

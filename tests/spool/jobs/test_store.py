@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 
 from spool.errors import BatchNotFound, JobGone, JobNotEnded, JobNotFound
-from spool.jobs.job import Status, new_batch_id, new_job_id
+from spool.ids import new_batch_id, new_job_id
+from spool.jobs.job import Status
 from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, new_job, submit
+from tests.by_hand import OWNER, HandWorker, new_job, store_of, submit
 
 
 @pytest.fixture
 def store(link: RedisLink) -> JobStore:
     """A store on an empty Redis."""
-    return JobStore(link)
+    return store_of(link)
 
 
 def all_pages(store: JobStore, limit: int, status: Status | None = None, batch: str | None = None) -> list[str]:
@@ -113,7 +114,7 @@ def test_newest_looks_at_a_bounded_number(store: JobStore) -> None:
 def test_newest_without_expired_jobs(link: RedisLink, store: JobStore) -> None:
     """A job whose record has expired is not listed, before the keeper has come by as well."""
     kept, expired = submit(link), submit(link)
-    link.call("DEL", job_key(0, expired.id))
+    link.call("DEL", job_key(expired.id))
     assert all_pages(store, 10) == [kept.id]
 
 
@@ -148,7 +149,7 @@ def test_delete_leaves_a_tombstone_alone(link: RedisLink, store: JobStore) -> No
     store.cancel(job.id, OWNER)
     store.delete(job.id, OWNER)
     keys = {key.decode() for key in link.call("KEYS", "*")}
-    assert keys == {f"{job_key(0, job.id)}:gone", f"{prefix(0)}seq", f"{prefix(0)}models"}
+    assert keys == {f"{job_key(job.id)}:gone", f"{prefix(0)}seq", f"{prefix(0)}models"}
     with pytest.raises(JobGone):
         store.look(job.id, OWNER)
     with pytest.raises(JobGone):

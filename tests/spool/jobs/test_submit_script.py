@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from spool.errors import BatchNotFound, IdempotencyConflict, QueueFull
+from spool.ids import new_batch_id
 from spool.jobs.coalescing import Coalescing
-from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status, new_batch_id
+from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
 from spool.jobs.store import JobStore
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, new_job, record, submit
+from tests.by_hand import OWNER, HandWorker, new_job, record, store_of, submit
 
 
 def everything(link: RedisLink) -> dict[bytes, bytes]:
@@ -25,27 +26,27 @@ def everything(link: RedisLink) -> dict[bytes, bytes]:
 def test_submit_writes_the_record(link: RedisLink) -> None:
     """What was submitted is what is looked up."""
     new = new_job(priority=Priority.BATCH, metadata={"a": "b"}, timeout_s=60.0)
-    job = JobStore(link).submit(new, max_queued=10).job
-    assert job == JobStore(link).submit(new, max_queued=10).job
+    job = store_of(link).submit(new, max_queued=10).job
+    assert job == store_of(link).submit(new, max_queued=10).job
     assert (job.id, job.owner, job.model, job.status) == (new.id, OWNER, "demo", Status.QUEUED)
     assert (job.priority, job.metadata, job.last_entry, job.attempt) == (Priority.BATCH, {"a": "b"}, 0, 0)
     assert job.deadline_at - job.created_at == pytest.approx(60)
-    assert JobStore(link).input_of(new.id) == new.input
+    assert store_of(link).input_of(new.id) == new.input
 
 
 def test_submit_sent_twice(link: RedisLink) -> None:
     """The same submit again, after its answer was lost, changes nothing and is no replay."""
     new = new_job(batch="", idempotency_key="k", body_digest="d")
-    JobStore(link).submit(new, max_queued=10)
+    store_of(link).submit(new, max_queued=10)
     before = everything(link)
-    again = JobStore(link).submit(new, max_queued=10)
+    again = store_of(link).submit(new, max_queued=10)
     assert not again.replayed
     assert everything(link) == before
 
 
 def test_submit_same_key_same_body(link: RedisLink) -> None:
     """The same Idempotency-Key and body give the job that was made first."""
-    store = JobStore(link)
+    store = store_of(link)
     first = store.submit(new_job(idempotency_key="k", body_digest="d"), max_queued=10)
     second = store.submit(new_job(idempotency_key="k", body_digest="d"), max_queued=10)
     assert second.replayed
@@ -55,7 +56,7 @@ def test_submit_same_key_same_body(link: RedisLink) -> None:
 
 def test_submit_same_key_other_body(link: RedisLink) -> None:
     """The same Idempotency-Key with another body is a conflict that names the job, and writes nothing."""
-    store = JobStore(link)
+    store = store_of(link)
     first = store.submit(new_job(idempotency_key="k", body_digest="d"), max_queued=10)
     before = everything(link)
     with pytest.raises(IdempotencyConflict) as caught:
@@ -66,7 +67,7 @@ def test_submit_same_key_other_body(link: RedisLink) -> None:
 
 def test_submit_same_key_other_owner(link: RedisLink) -> None:
     """An Idempotency-Key is its owner's alone."""
-    store = JobStore(link)
+    store = store_of(link)
     first = store.submit(new_job(idempotency_key="k", body_digest="d"), max_queued=10)
     other = store.submit(new_job(idempotency_key="k", body_digest="e", owner="bob"), max_queued=10)
     assert not other.replayed
@@ -79,27 +80,27 @@ def test_submit_when_the_queue_is_full(link: RedisLink) -> None:
     submit(link, model="other")
     before = everything(link)
     with pytest.raises(QueueFull):
-        JobStore(link).submit(new_job(), max_queued=2)
+        store_of(link).submit(new_job(), max_queued=2)
     assert everything(link) == before
 
 
 def test_submit_replayed_when_the_queue_is_full(link: RedisLink) -> None:
     """A job that is there already is answered although the queue is full."""
     submit(link, idempotency_key="k", body_digest="d")
-    assert JobStore(link).submit(new_job(idempotency_key="k", body_digest="d"), max_queued=1).replayed
+    assert store_of(link).submit(new_job(idempotency_key="k", body_digest="d"), max_queued=1).replayed
 
 
 def test_submit_room_after_a_claim(link: RedisLink) -> None:
     """Running jobs do not count against the queue."""
     submit(link)
     HandWorker(link).take()
-    assert JobStore(link).submit(new_job(), max_queued=1).job.status == Status.QUEUED
+    assert store_of(link).submit(new_job(), max_queued=1).job.status == Status.QUEUED
 
 
 def test_submit_to_a_batch_that_is_not_there(link: RedisLink) -> None:
     """A job of a batch that nobody opened is refused and writes nothing."""
     with pytest.raises(BatchNotFound):
-        JobStore(link).submit(new_job(batch=new_batch_id(0)), max_queued=10)
+        store_of(link).submit(new_job(batch=new_batch_id(0)), max_queued=10)
     assert everything(link) == {}
 
 
@@ -119,7 +120,7 @@ def test_submit_starts_by_its_deadline(link: RedisLink) -> None:
 
 def test_batch_counts_its_jobs(link: RedisLink) -> None:
     """A batch's counts follow each job through its states."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     batch = new_batch_id(0)
     store.open_batch(batch, OWNER, 3, ttl_s=60, timeout_s=3600)
     news = [new_job(batch=batch, batch_index=n) for n in range(3)]
@@ -136,7 +137,7 @@ def test_batch_counts_its_jobs(link: RedisLink) -> None:
 
 def test_batch_submitted_twice_counts_once(link: RedisLink) -> None:
     """A batch's job that is sent again after a lost answer counts once."""
-    store = JobStore(link)
+    store = store_of(link)
     batch = new_batch_id(0)
     store.open_batch(batch, OWNER, 1, ttl_s=60, timeout_s=3600)
     store.open_batch(batch, OWNER, 1, ttl_s=60, timeout_s=3600)
@@ -149,7 +150,7 @@ def test_batch_submitted_twice_counts_once(link: RedisLink) -> None:
 
 def test_batch_expires_with_its_last_job(link: RedisLink) -> None:
     """A batch outlives every deadline of its jobs, and has its own expiry when the last one has ended."""
-    store = JobStore(link)
+    store = store_of(link)
     batch = new_batch_id(0)
     key = f"{prefix(0)}batch:{batch}"
     names = (key, f"{key}:jobs", f"{key}:ended")
@@ -165,11 +166,11 @@ def test_batch_expires_with_its_last_job(link: RedisLink) -> None:
 def test_no_key_expires_before_the_end(link: RedisLink) -> None:
     """Nothing of a job that has not ended has an expiry; all of it has one after the end, and a tombstone outlives
     it."""
-    store, worker = JobStore(link), HandWorker(link)
+    store, worker = store_of(link), HandWorker(link)
     job = submit(link, ttl_s=100, idempotency_key="k", body_digest="d")
     claim = worker.take()
     worker.say(claim, "a")
-    key, idempotency = job_key(0, job.id), f"{prefix(0)}idempotency:{OWNER}:k"
+    key, idempotency = job_key(job.id), f"{prefix(0)}idempotency:{OWNER}:k"
     names = [key, f"{key}:input", f"{key}:log", f"{key}:text", idempotency]
     assert [link.call("TTL", name) for name in names] == [-1] * 5
     assert link.call("EXISTS", f"{key}:gone") == 0
@@ -188,7 +189,7 @@ def counts(store: JobStore, batch: str) -> dict[str, int]:
 @pytest.mark.parametrize("batch", ["", new_batch_id(0)], ids=["alone", "in a batch"])
 def test_accepted_job_is_as_its_record(link: RedisLink, batch: str) -> None:
     """What a submit answers is the job as reading it shows it, whatever was asked for."""
-    store = JobStore(link)
+    store = store_of(link)
     if batch:
         store.open_batch(batch, OWNER, 1, ttl_s=60, timeout_s=60)
     new = new_job(

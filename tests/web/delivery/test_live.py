@@ -65,7 +65,7 @@ class Streaming:
         stall_s: float = 5.0,
         buffer: int | None = None,
     ) -> None:
-        self.feed = Feed("j", 0)
+        self.feed = Feed("j0-" + "0" * 26, 0)
         self.feed.ready = True
         self.reader = Reader(StandIn(), ReplayCache(NoLink()), self.feed, 0)  # type: ignore[arg-type]
         self.feed.readers.add(self.reader)

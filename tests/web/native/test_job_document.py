@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from spool.errors import JobGone
-from spool.jobs.store import TEXT_PIECE_BYTES, JobStore
+from spool.jobs.store import TEXT_PIECE_BYTES
 from spool.keys import job as job_key
-from tests.by_hand import HandWorker, submit
+from tests.by_hand import HandWorker, store_of, submit
 from tests.stack import Stack
 from web.native.job_document import job_pieces
 
@@ -56,21 +56,21 @@ def test_results(alice: httpx.Client, worker: HandWorker) -> None:
 @pytest.mark.parametrize("bytes_of_text", range(1, 25))
 def test_beginning_that_ends_anywhere(guarded: Stack, long_job: str, bytes_of_text: int) -> None:
     """Wherever the beginning is cut, also within a character, the document is whole and right."""
-    store = JobStore(guarded.redis.link)
+    store = store_of(guarded.redis.link)
     job = store.look(long_job, "alice", with_text=True, text_bytes=bytes_of_text)
     assert json.loads(b"".join(job_pieces(store, job)))["text"] == LONG
 
 
 def test_pieces_are_read_as_they_are_taken(guarded: Stack, long_job: str) -> None:
     """Not much more than a piece is read before it is asked for; text that is there no more ends the document."""
-    link, store = guarded.redis.link, JobStore(guarded.redis.link)
+    link, store = guarded.redis.link, store_of(guarded.redis.link)
     job = store.look(long_job, "alice", with_text=True, text_bytes=TEXT_PIECE_BYTES)
     pieces = job_pieces(store, job)
     assert len(next(pieces)) < 2 * TEXT_PIECE_BYTES
     assert len(next(pieces)) < 2 * TEXT_PIECE_BYTES
-    link.call("HSET", job_key(0, long_job), "attempt_first", 77)
+    link.call("HSET", job_key(long_job), "attempt_first", 77)
     with pytest.raises(JobGone):
         next(pieces)
-    link.call("DEL", f"{job_key(0, long_job)}:text")
+    link.call("DEL", f"{job_key(long_job)}:text")
     with pytest.raises(JobGone):
         list(job_pieces(store, job))
