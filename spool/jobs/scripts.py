@@ -2,7 +2,8 @@
 
 Lua creates every function of a script again for each call. A script with the whole library would spend most of its time
 on functions that it does not use. A definition that contains ``--[[LIBRARY]]`` is linked lazily: the definitions that
-only it uses are created at that line, when it is called.
+only it uses are created at that line, when it is called. The same mark between the statements of a script divides it:
+what only the part after the mark uses is created when the script gets there.
 """
 
 from __future__ import annotations
@@ -100,18 +101,25 @@ def script(name: str, schema: int = SCHEMA) -> Script:
 
 
 def linked(body: str, schema: int = SCHEMA) -> str:
-    """A script's text, preceded by the definitions that it uses."""
+    """A script's text, with the definitions that it uses before it.
+
+    With a mark on a line of its own, definitions that only the part after the mark uses are created there: a call that
+    returns earlier does not pay for them.
+    """
     library = _library(schema)
     everything = len(library.definitions)
-    lazy = [match for match in _FUNCTION.finditer(body) if _MARK in match[0]]
-    outside = body
-    for match in lazy:
-        outside = outside.replace(match[0], "")
-    definitions, visible = library.link(_words(outside) | library.state_of(_words(body)), frozenset(), everything)
-    for match in lazy:
-        body = body.replace(match[0], library.expand(match[0], _words(match[0]), visible, everything))
+    needed, visible, parts = library.state_of(_words(body)), frozenset[str](), []
+    for part in body.split(f"\n{_MARK}\n"):
+        lazy = [match for match in _FUNCTION.finditer(part) if _MARK in match[0]]
+        outside = part
+        for match in lazy:
+            outside = outside.replace(match[0], "")
+        definitions, visible = library.link(_words(outside) | needed, visible, everything)
+        for match in lazy:
+            part = part.replace(match[0], library.expand(match[0], _words(match[0]), visible, everything))
+        parts += [definitions, part]
     names = ", ".join(f"'{name}'" for name in FIELDS)
-    return f"{definitions}\n{body}".replace("--[[JOB_FIELDS]]", names)
+    return "\n".join(parts).replace("--[[JOB_FIELDS]]", names)
 
 
 def library_names() -> frozenset[str]:

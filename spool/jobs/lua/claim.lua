@@ -20,6 +20,26 @@ local THIS_SCHEMA = tostring(SCHEMA)
 local PARKED_AT_MOST = 1000
 local owner_limit, has_newer
 
+-- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
+local function may_find()
+  local places = {P .. 'newer', P .. 'apart'}
+  for i = MODELS_AT, what == 'apart' and 0 or #ARGV, 2 do
+    places[#places + 1] = P .. 'heads:' .. ARGV[i]
+  end
+  return redis.call('EXISTS', unpack(places)) > 0
+end
+
+local before = index('GET', 'claim:' .. fence)
+if not before then
+  -- Before any other check, and also without a job: the first call after a restart records which workers are
+  -- unconfirmed.
+  meet_server()
+  if not may_find() then
+    return false
+  end
+end
+--[[LIBRARY]]
+
 -- The answer for a claimed job. `opening` is the attempt's first entry, `mode` its kind.
 local function answer(id, mode, opening)
   local key = job_key(id)
@@ -215,25 +235,10 @@ local function try(id, name, who)
   end
 end
 
--- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
-local function may_find()
-  local places = {P .. 'newer', P .. 'apart'}
-  for i = MODELS_AT, what == 'apart' and 0 or #ARGV, 2 do
-    places[#places + 1] = P .. 'heads:' .. ARGV[i]
-  end
-  return redis.call('EXISTS', unpack(places)) > 0
-end
-
-local before = index('GET', 'claim:' .. fence)
 if before then
   local ok, again = pcall(answer_again, before)
   if not ok then end_after(before, again) end
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
-end
--- Before any other check, and also without a job: the first call after a restart records which workers are unconfirmed.
-meet_server()
-if not may_find() then
-  return false
 end
 -- After a restart some workers may be unconfirmed, and older versions may have left jobs for this one. Both are rare.
 local is_odd = redis.call('EXISTS', P .. 'unheard', P .. 'newer') > 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import resources
 from itertools import product
 
@@ -17,8 +18,9 @@ from spool.jobs.job import ENDED, TRANSITIONS, Status
 from spool.jobs.scripts import library_names, linked, script
 from spool.keys import job as job_key
 from spool.keys import prefix
+from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import submit
+from tests.by_hand import HandWorker, keep, submit
 from tests.stack import Redis
 
 NAMES = sorted(
@@ -52,6 +54,13 @@ def test_function_that_is_linked_by_itself() -> None:
     text = linked("local function seldom()\n  --[[LIBRARY]]\n  return json(P)\nend\nreturn P")
     assert text.count("local P") == 1
     assert text.index("local function seldom") < text.index("local function json")
+
+
+def test_script_that_is_divided() -> None:
+    """What only the part after a mark between statements uses is created there; all else before, and once."""
+    text = linked("local early = job_key('j')\n--[[LIBRARY]]\nreturn json(job_key(early))")
+    assert text.count("local function job_key") == 1
+    assert text.index("local function job_key") < text.index("local early") < text.index("local function json")
 
 
 def test_script_has_one_of_each_variable() -> None:
@@ -110,3 +119,37 @@ def test_time_in_lua_around_leap_days(link: RedisLink, ms: int) -> None:
     """The last day of February and the last moment of a year come out right."""
     text = linked("return rfc3339(tonumber(ARGV[1]))")
     assert link.call("EVAL", text, 1, prefix(0), ms).decode() == rfc3339(ms / 1000)
+
+
+def commands(link: RedisLink) -> int:
+    """The number of commands since the last look, those of scripts included."""
+    stats = link.call("INFO", "commandstats").decode()
+    link.call("CONFIG", "RESETSTAT")
+    return sum(int(calls) for calls in re.findall(r"calls=(\d+)", stats))
+
+
+def costs(link: RedisLink) -> tuple[int, int]:
+    """The commands of one submit, and of one round of the keeper after it."""
+    commands(link)
+    submit(link)
+    of_submit = commands(link)
+    keep(link, lease_ms=60_000)
+    return of_submit, commands(link)
+
+
+def test_models_of_earlier_jobs_cost_nothing(link: RedisLink) -> None:
+    """A submit and a round of the keeper cost the same with 1 and with 1,000 models that jobs were submitted for."""
+    worker = HandWorker(link)
+    submit(link)
+    keep(link, lease_ms=60_000)
+    with_one = costs(link)
+    models = [replace(DEMO, name=f"model-{n}") for n in range(1000)]
+    for model in models:
+        submit(link, model=model.name)
+        worker.finish(worker.take(model))
+    # The first round notices that they have no jobs any more.
+    keep(link, lease_ms=60_000)
+    costs(link)
+    with_many = costs(link)
+    assert with_many[0] == with_one[0]
+    assert with_many[1] <= with_one[1] + 30  # the ledger's sweep looks at a bounded number of jobs per round

@@ -98,9 +98,13 @@ end
 -- and attempt_first.
 local function begin_attempt(id, record, a)
   local key, is_continued = job_key(id), a.mode == 'continued'
-  local attempts = record.attempts and cjson.decode(record.attempts) or {}
-  attempts[#attempts + 1] = {attempt = a.attempt, first = a.first, at_ms = NOW}
-  move(id, record, 'running', 'attempt', a.attempt, 'attempts', json(attempts), 'fence', a.fence, 'worker', a.worker,
+  local attempts = string.format('[{"attempt":%d,"first":%d,"at_ms":%d}]', a.attempt, a.first, NOW)
+  if record.attempts then
+    local list = cjson.decode(record.attempts)
+    list[#list + 1] = cjson.decode(attempts)[1]
+    attempts = json(list)
+  end
+  move(id, record, 'running', 'attempt', a.attempt, 'attempts', attempts, 'fence', a.fence, 'worker', a.worker,
     'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or run_id(),
     'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first)
   if is_continued then
