@@ -17,6 +17,8 @@ from web.checkpoints import Checkpoint, Checkpoints, Translation
 
 APART_BYTES = 16 * 1024
 """The least encoded entries between two checkpoints of a log."""
+_PIECE_BYTES = 64 * 1024
+"""Small pages are sent together up to this size."""
 REPLAYED = Counter("spool_replayed_entries", "Entries read from a log and translated for streams on /v1 and /ai")
 
 
@@ -49,20 +51,26 @@ class TranslatedStream:
         return self._translation.opening()
 
     def replay(self, reader: Reader) -> bytes | None:
-        """The bytes of the next page, which moves the reader past it; empty if none of it is sent. None: nothing was
-        read, and the page must go through ``entries``. Called in turn."""
+        """The bytes of the next pages, which moves the reader past them; empty if none of them is sent. None: nothing
+        was read, and the next page must go through ``entries``. Called in turn."""
         if self._translation.number <= self._after:
             ahead = self._checkpoints.furthest(self._key, self._after + 1)
             if ahead is not None and ahead.cursor > reader.cursor:
                 self._move_to(ahead, reader)
                 return b""
-        page = self._checkpoints.page(self._key, reader.cursor)
-        if page is None:
+        pieces: list[bytes] = []
+        size = 0
+        while (page := self._checkpoints.page(self._key, reader.cursor)) is not None:
+            if pieces and size + len(page.data) > _PIECE_BYTES:
+                break
+            is_whole = self._translation.number > self._after
+            self._move_to(page.end, reader)
+            pieces.append(page.data if is_whole else self._own().rest(page.data))
+            size += len(pieces[-1])
+        if not pieces:
             self._page_after = reader.cursor
             return None
-        is_whole = self._translation.number > self._after
-        self._move_to(page.end, reader)
-        return page.data if is_whole else self._own().rest(page.data)
+        return b"".join(pieces)
 
     def entries(self, rows: list[Row]) -> bytes:
         """The bytes of these entries; may be empty. A terminal entry also adds the end of the stream."""
@@ -93,7 +101,7 @@ class TranslatedStream:
         # A page before ``after`` is only folded. It is encoded if an event of it may be sent; most entries are one.
         is_encoded = first + len(rows) > self._after
         own.after = -1 if is_encoded else self._after
-        data = own.entries(rows)
+        data = own.page(rows)
         own.after = self._after
         rest = own.rest(data) if is_encoded and first <= self._after else data
         is_large = sum([len(raw) for _entry_id, raw in rows]) >= self._apart_bytes

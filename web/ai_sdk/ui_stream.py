@@ -19,6 +19,7 @@ from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Row
 from web.ai_sdk.ui_parts import Chunk, chunks_of
+from web.joined_text import joined
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 DONE = b"data: [DONE]\n\n"
@@ -37,13 +38,14 @@ class UiMessageStream:
     """One stream. ``continued`` is the message that the answer continues: its ``message_id`` and its ``parts``. A
     resume (``again``) replays the parts."""
 
-    name = format = "ai"
+    name = "ai"
     after = -1
     number = 0
 
     def __init__(self, job: Job, continued: Mapping[str, Any], *, again: bool) -> None:
         self._job = job
         self._message_id = message_id_of(job.id, continued)
+        self._again = again
         self._before = continued.get("parts", ()) if again else ()
         self._parts = 0
         self._open: str | None = None
@@ -52,6 +54,11 @@ class UiMessageStream:
         self._calls: dict[int, ToolCall] = {}
         self._has_answer = False
         self.over = False
+
+    @property
+    def format(self) -> tuple[str, bool]:
+        """Its format: the protocol, and whether adjacent texts are joined."""
+        return self.name, self._again
 
     @property
     def size(self) -> int:
@@ -80,8 +87,13 @@ class UiMessageStream:
 
     def entries(self, rows: list[Row]) -> bytes:
         """The chunks of these entries. A terminal entry also adds the end of the stream."""
+        return self._entries(decode_all([raw for _entry_id, raw in rows]))
+
+    def page(self, rows: list[Row]) -> bytes:
+        """The chunks of these entries; on a resume, with one delta for adjacent texts. A request with a known
+        ``Idempotency-Key`` gets the bytes of the first one."""
         entries = decode_all([raw for _entry_id, raw in rows])
-        return b"".join([self._entry(entry) for entry in entries if not self.over])
+        return self._entries(joined(entries) if self._again else entries)
 
     def heartbeat(self) -> bytes:
         """A comment line."""
@@ -89,6 +101,9 @@ class UiMessageStream:
 
     def broken_off(self, code: str, message: str) -> None:
         """None, which cuts the connection: the client then resumes. An error chunk would end its answer for good."""
+
+    def _entries(self, entries: list[dict[str, Any]]) -> bytes:
+        return b"".join([self._entry(entry) for entry in entries if not self.over])
 
     def _entry(self, entry: dict[str, Any]) -> bytes:
         match entry["kind"]:

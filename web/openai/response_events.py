@@ -69,6 +69,10 @@ class ResponseStream:
         data = [self._entry(entry) for entry in decode_all([raw for _entry_id, raw in rows])]
         return b"".join([*data, DONE] if self.over else data)
 
+    def page(self, rows: list[Row]) -> bytes:
+        """The same: each text is an event with a number of its own."""
+        return self.entries(rows)
+
     def heartbeat(self) -> bytes:
         """A comment and a repeated ``response.in_progress``, because some clients' timeouts ignore comments. The
         comment alone while the client already has the event with that number."""
