@@ -1,14 +1,74 @@
-"""Query arguments that several routes share: whole numbers and cursors."""
+"""Query arguments: checked with a pydantic model, which is also their documentation."""
 
 from __future__ import annotations
 
 import re
+from typing import Annotated, Any, TypeVar
 
 from flask import request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
+from web.contract import Parameter
 from web.problems import field_problem
 
 _CURSOR = re.compile(r"[0-9]{1,18}")
+_CURSOR_ERROR = "cursor"
+
+
+def _digits(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError("must be a whole number")
+    return int(value)
+
+
+def _entry_id(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value:
+        return 0
+    if not _CURSOR.fullmatch(value):
+        raise PydanticCustomError(_CURSOR_ERROR, "must be an entry's id, or 0")
+    return int(value)
+
+
+DIGITS = BeforeValidator(_digits)
+"""Of an ``int``: text of up to nine digits. It stands after the limits, which are not described otherwise."""
+Cursor = Annotated[int, Field(ge=0, lt=10**18, examples=[7]), BeforeValidator(_entry_id)]
+"""The place of a reader in a log: the id of the last entry that it has. Empty means 0."""
+
+
+class Query(BaseModel):
+    """The query of a call. Unknown names are ignored; of a repeated name the first value counts."""
+
+    model_config = ConfigDict(extra="ignore", validate_by_name=True, frozen=True)
+
+
+class After(Query):
+    """The place from which entries are wanted."""
+
+    after: Cursor = Field(0, description="The id of the last entry that the client has; 0 for all.")
+
+
+LAST_EVENT_ID = Parameter(
+    "Last-Event-ID", Annotated[str, Field(max_length=18, pattern="^[0-9]*$")], "As `after`, which it overrides."
+)
+
+Shape = TypeVar("Shape", bound=Query)
+
+
+def query(shape: type[Shape]) -> Shape:
+    """The checked query of this request. Raises a 422 ``Problem`` that names the argument; 400 for a cursor."""
+    names = [field.alias or name for name, field in shape.model_fields.items()]
+    try:
+        return shape.model_validate({name: request.args[name] for name in names if name in request.args})
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_input=False)[0]
+        detail = error["msg"].removeprefix("Value error, ")
+        status = 400 if error["type"] == _CURSOR_ERROR else 422
+        raise field_problem(str(error["loc"][0]), detail, status=status) from exc
 
 
 def cursor_of(value: str | None, name: str) -> int:
@@ -22,17 +82,7 @@ def cursor_of(value: str | None, name: str) -> int:
 
 def requested_cursor() -> int:
     """The request's cursor. A non-empty ``Last-Event-ID`` overrides ``after``."""
-    last_event_id = request.headers.get("Last-Event-ID", "").strip()
+    last_event_id = request.headers.get(LAST_EVENT_ID.name, "").strip()
     if last_event_id:
-        return cursor_of(last_event_id, "Last-Event-ID")
-    return cursor_of(request.args.get("after"), "after")
-
-
-def int_arg(name: str, *, default: int, low: int, high: int) -> int:
-    """A whole number from the query. Raises a 422 ``Problem``."""
-    value = request.args.get(name)
-    if value is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
-        raise field_problem(name, f"must be a whole number from {low} to {high}")
-    return int(value)
+        return cursor_of(last_event_id, LAST_EVENT_ID.name)
+    return query(After).after

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from flask import request
 from werkzeug.http import parse_list_header
 
+from web.contract import Parameter
+
 _WAIT = re.compile(r"""wait\s*=\s*(?:([0-9]{1,9})|"([0-9]{1,9})")\s*(?:;.*)?""", re.IGNORECASE | re.DOTALL)
 _WAIT_NAME = re.compile(r"wait\s*(?:[=;]|$)", re.IGNORECASE)
+PREFER = Parameter("Prefer", str, "`wait=N`: answer with the finished job if it ends within N seconds, at most 55.")
+PREFERENCE_APPLIED = Parameter("Preference-Applied", str, "`wait=N`, if the answer is the finished job.")
 _ANYTHING = "*/*"
 _PLAIN = "text/plain"
 
@@ -51,7 +55,7 @@ def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
 
 def preferred_wait_s() -> int | None:
     """The whole seconds of the first ``Prefer: wait``; None if it is absent or malformed."""
-    for preference in parse_list_header(request.headers.get("Prefer", "")):
+    for preference in parse_list_header(request.headers.get(PREFER.name, "")):
         if _WAIT_NAME.match(preference.strip()):
             match = _WAIT.fullmatch(preference.strip())
             return int(match[1] or match[2]) if match is not None else None

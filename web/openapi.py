@@ -1,41 +1,57 @@
-"""``/openapi.json`` and ``/docs``: the API's description, generated from its routes."""
+"""``/openapi.json`` and ``/docs``: the API's description, made from the contracts of its views."""
 
 from __future__ import annotations
 
-import inspect
 import re
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+import orjson
+from flask import Blueprint, Flask, Response, current_app
+from gevent.lock import BoundedSemaphore
 
-import spool
 from web.auth import scope
-from web.json_response import json_response
-from web.native.submission import Submission
+from web.contract import Answer, Content, Contract, json_content
+from web.openapi_document import Document
+from web.problem_kinds import KINDS
 
 blueprint = Blueprint("openapi", __name__)
 
-_PARAMETER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 _HIDDEN = frozenset({"/static/<path:name>"})
+"""Files of the console; not an API."""
+_EXTENSION = "openapi"
+_MAKING = BoundedSemaphore(1)
 
 
 @blueprint.get("/openapi.json")
 @scope("public")
+@Contract(answers={200: Answer("This description, in OpenAPI 3.1.", [json_content(dict[str, Any])])})
 def openapi_json() -> Response:
     """This API as OpenAPI 3.1."""
-    return json_response(document())
+    with _MAKING:
+        # Made once, since it takes a third of a second, and on demand, since most processes are never asked for it.
+        if _EXTENSION not in current_app.extensions:
+            current_app.extensions[_EXTENSION] = orjson.dumps(document(current_app))
+    return Response(
+        current_app.extensions[_EXTENSION], mimetype="application/json", headers={"Cache-Control": "no-store"}
+    )
 
 
 @blueprint.get("/docs")
 @scope("public")
+@Contract(answers={200: Answer("The page.", [Content("text/html")])})
 def docs() -> Response:
-    """This API as a page: every call with its effect and its scope."""
+    """This API as a page: every call with its effect and its scope, and every kind of problem."""
     rows = "\n".join(
-        f"<tr><td><code>{method.upper()} {escape(path)}</code></td><td>{_prose(call['summary'])}</td>"
-        f"<td><code>{escape(call['x-scope'])}</code></td></tr>"
-        for path, calls in document()["paths"].items()
-        for method, call in calls.items()
+        f"<tr><td><code>{method} {escape(rule)}</code></td><td>{_prose(summary_of(view))}</td>"
+        f"<td><code>{escape(view.scope)}</code></td></tr>"
+        for rule, method, view in calls(current_app)
+    )
+    problems = "\n".join(
+        f'<tr id="{escape(kind.problem().kind)}"><td>{kind.status}</td><td>{escape(kind.title)}</td>'
+        f"<td>{escape(kind.detail)}</td></tr>"
+        for kind in KINDS
     )
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Spool API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -43,78 +59,32 @@ def docs() -> Response:
 <link rel="stylesheet" href="/static/docs.css">
 <h1>Spool API</h1><p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. Errors are
 <code>application/problem+json</code> (RFC 9457).</p>
-<table><thead><tr><th>Call</th><th>Does</th><th>Scope</th></tr></thead><tbody>{rows}</tbody></table></html>"""
+<table><thead><tr><th>Call</th><th>Does</th><th>Scope</th></tr></thead><tbody>{rows}</tbody></table>
+<h2>Problems</h2>
+<table><thead><tr><th>Status</th><th>Title</th><th>Example</th></tr></thead><tbody>{problems}</tbody></table></html>"""
     return Response(page, mimetype="text/html")
+
+
+def document(app: Flask) -> dict[str, Any]:
+    """The OpenAPI document."""
+    made = Document()
+    for rule, method, view in calls(app):
+        made.add(rule, method, view, summary_of(view))
+    return made.as_dict()
+
+
+def calls(app: Flask) -> Iterator[tuple[str, str, Any]]:
+    """Every call: its rule, its method and its view."""
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        if rule.rule not in _HIDDEN:
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield rule.rule, method, app.view_functions[rule.endpoint]
+
+
+def summary_of(view: Any) -> str:
+    """The view's docstring in one line."""
+    return " ".join((view.__doc__ or "").split())
 
 
 def _prose(summary: str) -> str:
     return re.sub(r"``(.+?)``", r"<code>\1</code>", escape(summary))
-
-
-def document() -> dict[str, Any]:
-    """The OpenAPI document, generated from the routes and their docstrings."""
-    paths: dict[str, dict[str, Any]] = {}
-    for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if rule.rule in _HIDDEN:
-            continue
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            path = _PARAMETER.sub(r"{\1}", rule.rule)
-            paths.setdefault(path, {})[method.lower()] = _call(rule.endpoint, rule.rule, method)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Spool", "version": spool.__version__, "license": {"name": "Apache-2.0"}},
-        "paths": paths,
-        "components": {
-            "schemas": {"Submission": _schema(), "Problem": _PROBLEM},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        },
-    }
-
-
-def _call(endpoint: str, path: str, method: str) -> dict[str, Any]:
-    view = current_app.view_functions[endpoint]
-    needed = getattr(view, "scope", "public")
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    call: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{method.lower()}_{path}").strip("_"),
-        "summary": " ".join((inspect.getdoc(view) or "").split()),
-        "x-scope": needed,
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in _PARAMETER.findall(path)
-        ],
-        "responses": {
-            "2XX": {"description": "see the summary"},
-            "4XX": {"description": "invalid request", "content": problem},
-            "503": {"description": "retry later (Retry-After)", "content": problem},
-        },
-    }
-    if needed != "public":
-        call["security"] = [{"key": []}]
-    if (method, path) == ("POST", "/jobs"):
-        schema = {"$ref": "#/components/schemas/Submission"}
-        call["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    return call
-
-
-def _schema() -> dict[str, Any]:
-    return Submission.model_json_schema(ref_template="#/components/schemas/Submission/$defs/{model}")
-
-
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
-}

@@ -4,32 +4,71 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import NotRequired, cast
 
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from typing_extensions import TypedDict
 
 import spool
 from spool.errors import Draining, StoreUnavailable
 from web.auth import scope
+from web.contract import Answer, Content, Contract, json_content
 from web.problems import problem_of
 from web.services import state
 
 blueprint = Blueprint("operations", __name__)
 
 
+class Alive(TypedDict):
+    """The process answers."""
+
+    status: str
+
+
+class Check(TypedDict):
+    """One condition; ``message`` says what is wrong."""
+
+    ok: bool
+    message: NotRequired[str]
+
+
+class Ready(TypedDict):
+    """The process takes requests; the conditions by name."""
+
+    status: str
+    checks: dict[str, Check]
+
+
+class Version(TypedDict):
+    """The server's name and version."""
+
+    name: str
+    version: str
+
+
 @blueprint.get("/livez")
 @scope("public")
-def livez() -> dict[str, str]:
+@Contract(answers={200: Answer("The process answers.", [json_content(Alive, lambda: {"status": "ok"})])})
+def livez() -> Alive:
     """Liveness: the process answers. Does not check Redis, because restarting this process would not repair it."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
 @scope("public")
-def readyz() -> dict[str, Any]:
+@Contract(
+    answers={
+        200: Answer(
+            "The process takes requests.",
+            [json_content(Ready, lambda: {"status": "ok", "checks": {"redis_unfit": {"ok": True}}})],
+        )
+    },
+    errors=[503],
+)
+def readyz() -> Ready:
     """Readiness, for load balancers: 503 while this process drains, while Redis does not answer, and in every other
     condition that refuses a submit. ``checks`` lists all conditions by name. Conditions that only warn (no worker,
     persistence off) keep 200, because routing callers elsewhere would not help."""
@@ -43,18 +82,31 @@ def readyz() -> dict[str, Any]:
         problem = problem_of(exc)
         problem.extra["checks"] = services.conditions.as_checks()
         raise problem from exc
-    return {"status": "ok", "checks": services.conditions.as_checks()}
+    return {"status": "ok", "checks": cast(dict[str, Check], services.conditions.as_checks())}
 
 
 @blueprint.get("/version")
 @scope("public")
-def version() -> dict[str, Any]:
+@Contract(
+    answers={
+        200: Answer("The version.", [json_content(Version, lambda: {"name": "spool", "version": spool.__version__})])
+    }
+)
+def version() -> Version:
     """The name and version of the server."""
     return {"name": "spool", "version": spool.__version__}
 
 
 @blueprint.get("/metrics")
 @scope("operations:read")
+@Contract(
+    answers={
+        200: Answer(
+            "The metrics.",
+            [Content("text/plain", example=lambda: 'spool_streams{media_type="text/event-stream"} 3.0\n')],
+        )
+    }
+)
 def metrics() -> Response:
     """Prometheus metrics, summed over the web processes of this machine."""
     registry = REGISTRY

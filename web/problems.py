@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol
 
 import orjson
 from flask import Flask, Response, request
+from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
@@ -20,7 +21,10 @@ log = logging.getLogger("spool.web")
 class ErrorShape(Protocol):
     """The error shape that clients of another protocol read."""
 
-    def document(self, problem: Problem) -> dict[str, Any]:
+    schema: Any
+    """The ``TypedDict`` of its documents."""
+
+    def document(self, problem: Problem) -> Mapping[str, Any]:
         """The problem as a JSON document."""
         ...
 
@@ -43,12 +47,44 @@ def answer_at(endpoint: str, answer: Callable[[Problem], Response | None]) -> No
     _AT_ENDPOINTS[endpoint] = answer
 
 
-def document_at(path: str, problem: Problem) -> tuple[str, dict[str, Any]]:
+def document_at(path: str, problem: Problem) -> tuple[str, Mapping[str, Any]]:
     """The media type and the document of a problem at this path."""
     for prefix, shape in _SHAPES.items():
         if path.startswith(prefix):
             return "application/json", shape.document(problem)
     return "application/problem+json", problem.document()
+
+
+def schema_at(path: str) -> Any:
+    """The ``TypedDict`` of the documents of problems at this path."""
+    return next((shape.schema for prefix, shape in _SHAPES.items() if path.startswith(prefix)), ProblemDocument)
+
+
+def response_at(path: str, problem: Problem) -> Response:
+    """The HTTP response of a problem at this path."""
+    shape = next((shape for prefix, shape in _SHAPES.items() if path.startswith(prefix)), None)
+    return shape.response(problem) if shape is not None else problem.response()
+
+
+class FieldError(TypedDict):
+    """A wrong field: its path, and what is wrong with it."""
+
+    field: str
+    detail: str
+
+
+class ProblemDocument(TypedDict):
+    """A problem (RFC 9457). Some kinds have further members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: NotRequired[list[FieldError]]
+    job: NotRequired[str]
+    batch: NotRequired[str]
+    known_models: NotRequired[list[str]]
+    checks: NotRequired[dict[str, Any]]
 
 
 class Problem(Exception):
@@ -70,11 +106,15 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.extra = extra
 
+    @property
+    def kind(self) -> str:
+        """The kind of problem, as its ``type`` names it."""
+        return self.title.lower().replace(" ", "-")
+
     def document(self) -> dict[str, Any]:
         """The problem document."""
-        kind = self.title.lower().replace(" ", "-")
         return {
-            "type": f"/docs#{kind}",
+            "type": f"/docs#{self.kind}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -181,11 +221,8 @@ def install(app: Flask) -> None:
     """Answer every error of this application as a problem."""
 
     def answer(problem: Problem) -> Response:
-        for prefix, shape in _SHAPES.items():
-            if request.path.startswith(prefix):
-                return shape.response(problem)
         special = _AT_ENDPOINTS.get(request.endpoint or "")
-        return (special and special(problem)) or problem.response()
+        return (special and special(problem)) or response_at(request.path, problem)
 
     def on_spool_error(exc: errors.SpoolError) -> Response:
         problem = problem_of(exc)

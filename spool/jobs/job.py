@@ -16,7 +16,6 @@ import orjson
 from spool.errors import UndecodableRecord
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.conversation_blocks import UNDIVIDED, Block, Divided
-from spool.jobs.entries import rfc3339
 
 SCHEMA = 2
 """The newest version of the record that this code reads and writes: 2 for a job whose conversation begins with blocks,
@@ -252,41 +251,6 @@ class Job:
             text_bytes=text_bytes,
         )
 
-    def public(self, *, with_text: bool = True) -> dict[str, Any]:
-        """The job as the native API shows it."""
-        shown: dict[str, Any] = {
-            "id": self.id,
-            "status": self.status.value,
-            "model": self.model,
-            "owner": self.owner,
-            "priority": self.priority.value,
-            "created_at": rfc3339(self.created_at),
-            "started_at": _shown(self.started_at),
-            "ended_at": _shown(self.ended_at),
-            "deadline_at": rfc3339(self.deadline_at),
-            "attempt": self.attempt,
-            "last_entry": self.last_entry,
-            "queue_position": self.queue_position,
-            "cancel_requested_at": None if self.ended else _shown(self.cancel_requested_at),
-            "finish_reason": self.finish_reason,
-            "usage": self.usage,
-            "error": self.error,
-            "metadata": self.metadata,
-            "coalesce": self.coalesce.public() if self.coalesce else None,
-            "batch": self.batch,
-            "batch_index": self.batch_index,
-            "urls": {
-                "self": f"/jobs/{self.id}",
-                "entries": f"/jobs/{self.id}/entries",
-                "stream": f"/jobs/{self.id}/stream",
-                "ws": f"/jobs/{self.id}/ws",
-                "cancel": f"/jobs/{self.id}/cancel",
-            },
-        }
-        if with_text:
-            shown["text"] = self.text or ""
-        return shown
-
 
 def _seconds(ms: str | None) -> float | None:
     if not ms:
@@ -294,10 +258,6 @@ def _seconds(ms: str | None) -> float | None:
     if len(ms) > _MS_DIGITS:
         raise ValueError("the time is out of range")
     return int(ms) / 1000
-
-
-def _shown(epoch_s: float | None) -> str | None:
-    return None if epoch_s is None else rfc3339(epoch_s)
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

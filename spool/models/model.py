@@ -44,21 +44,6 @@ class Model:
     between_tokens_s: float = 60.0
     alive_s: float = 600.0
 
-    def public(self) -> dict[str, Any]:
-        """The model as ``GET /models`` shows it, without the upstream's location."""
-        return {
-            "name": self.name,
-            "backend": self.backend,
-            "continues": self.continues,
-            "limits": {
-                "max_running": self.max_running or None,
-                "start_s": self.start_s,
-                "first_token_s": self.first_token_s,
-                "between_tokens_s": self.between_tokens_s,
-                "alive_s": self.alive_s,
-            },
-        }
-
     def to_dict(self) -> dict[str, Any]:
         """All fields, for publishing in Redis."""
         return asdict(self)

@@ -13,7 +13,7 @@ from tests.fuzz.target import fuzzed_stack
 from tests.stack import ROOT
 
 _PROGRAM = ROOT / ".venv-fuzz/bin/schemathesis"
-_CHECKS = "not_a_server_error"
+_CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 _AT_MOST_S = 900
 
 

@@ -9,17 +9,20 @@ from typing import Annotated, Any, ClassVar, Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from typing_extensions import TypedDict
 
 from spool.jobs.job import Job
 from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
 from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of
 from web.auth import scope
+from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.streaming import translated
+from web.examples import JOB, ROWS
 from web.intake.accept import accept
 from web.intake.body import job_body, json_body, parse_json
 from web.intake.draft import Draft
-from web.intake.idempotency import Idempotency, idempotency_of
+from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.messages import MESSAGES_AT_MOST
 from web.intake.shapes import Metadata, Pieces, Some, checked
 from web.json_response import json_response
@@ -39,7 +42,7 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
 
 
-class ChatRequest(_Asked):
+class UiChatRequest(_Asked):
     """The body of ``DefaultChatTransport``; ``model`` and the fields after it come from the application's ``body``."""
 
     PIECES: ClassVar[Pieces] = {"messages": (UiMessage, MESSAGES_AT_MOST)}
@@ -89,12 +92,40 @@ class StopRequest(_Asked):
         return self.active_stream_id or self.stream_id or self.message_id or message
 
 
+class Chunk(TypedDict):
+    """One chunk of a UI message stream; its other fields depend on its type. ``data: [DONE]`` follows the last."""
+
+    type: str
+
+
+class Stopped(TypedDict):
+    """The stop is done, whether or not an answer was running."""
+
+    success: bool
+
+
+def _example() -> bytes:
+    stream = UiMessageStream(JOB, {}, again=False)
+    return stream.opening() + stream.entries(ROWS)
+
+
+_MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Why is the sky blue?"}]}
+_STREAM = Content("text/event-stream", item=Chunk, example=_example)
+_STOPPED: Stopped = {"success": True}
+
+
 @blueprint.post("/ai/chat")
 @scope("jobs:write")
+@Contract(
+    body=[json_content(UiChatRequest, lambda: {"id": "chat-1", "messages": [_MESSAGE]})],
+    headers=[IDEMPOTENCY_KEY],
+    answers={200: Answer("The answer as a UI message stream.", [_STREAM], [LOCATION, SPOOL_JOB, REPLAYED])},
+    errors=[409, 413, 415, 422, 429, 503],
+)
 def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It continues if the client disconnects."""
     services, data = state(), json_body()
-    asked = checked(ChatRequest, data)
+    asked = checked(UiChatRequest, data)
     draft = _draft(asked, idempotency_of(data))
     with ExitStack() as place:
         submitted = accept(services, draft, place)
@@ -107,6 +138,13 @@ def create() -> Response:
 
 @blueprint.get("/ai/chat/<path:chat_id>/stream")
 @scope("jobs:read")
+@Contract(
+    answers={
+        200: Answer("The answer again from its start.", [_STREAM], [LOCATION, SPOOL_JOB]),
+        204: Answer("No answer of this chat is running."),
+    },
+    errors=[409, 410, 429, 503],
+)
 def resume(chat_id: str) -> Response:
     """The AI SDK's resume: streams the chat's newest answer again from its start, on any instance; 204 if none runs."""
     services = state()
@@ -118,6 +156,12 @@ def resume(chat_id: str) -> Response:
 
 @blueprint.post("/ai/chat/<path:chat_id>/stop")
 @scope("jobs:write")
+@Contract(
+    body=[json_content(StopRequest, dict)],
+    body_required=False,
+    answers={200: Answer("Done.", [json_content(Stopped, lambda: _STOPPED)])},
+    errors=[409, 410, 413, 415, 422, 503],
+)
 def stop(chat_id: str) -> Response:
     """Stop the chat's newest answer for all readers. The body may be empty or name a stream (``activeStreamId``,
     ``streamId``, ``messageId`` or ``assistantMessage``); an older stream is not stopped. Answers ``{"success": true}``
@@ -129,10 +173,10 @@ def stop(chat_id: str) -> Response:
     named = asked.named()
     if job is not None and (named is None or named in _names(services, job)):
         services.store.cancel(job.id, job.owner)
-    return json_response({"success": True})
+    return json_response(_STOPPED)
 
 
-def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
+def _draft(asked: UiChatRequest, idempotency: Idempotency) -> Draft:
     messages = messages_of(asked.messages)
     if not messages:
         raise field_problem("messages", "have no content for the model to answer")

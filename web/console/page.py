@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Blueprint, Response, send_from_directory
 
 from web.auth import scope
+from web.contract import Answer, Content, Contract
 
 blueprint = Blueprint("page", __name__)
 _STATIC = Path(__file__).parent / "static"
@@ -26,6 +27,7 @@ def _file(name: str) -> Response:
 
 @blueprint.get("/")
 @scope("public")
+@Contract(answers={200: Answer("The page.", [Content("text/html")])})
 def index() -> Response:
     """The console page."""
     return _file("index.html")
@@ -33,6 +35,13 @@ def index() -> Response:
 
 @blueprint.get("/static/<path:name>")
 @scope("public")
+@Contract(
+    answers={
+        200: Answer("The file.", [Content(name) for name in ("text/javascript", "text/css", "image/svg+xml")]),
+        304: Answer("Nothing has changed."),
+    },
+    errors=[404],
+)
 def static_file(name: str) -> Response:
     """The console's scripts and styles."""
     return _file(name)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from flask import request
+from pydantic import Field
 
+from web.contract import Parameter
 from web.problems import field_problem
 
-KEY_CHARACTERS = 255
-"""The most characters of an Idempotency-Key."""
+_CHARACTERS = 255
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    Annotated[str, Field(min_length=1, max_length=_CHARACTERS)],
+    "Makes a retry safe: the same key with the same body gives the same job, with another body 422. One owner's, as "
+    "long as the job is stored.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,11 @@ def idempotency_of_lines(lines: Iterable[memoryview]) -> Idempotency:
 
 def _key() -> str:
     """The digest of the Idempotency-Key header; empty without the header."""
-    value = request.headers.get("Idempotency-Key")
+    value = request.headers.get(IDEMPOTENCY_KEY.name)
     if value is None:
         return ""
-    if not 1 <= len(value) <= KEY_CHARACTERS or not value.isprintable():
-        raise field_problem("Idempotency-Key", f"must be 1 to {KEY_CHARACTERS} printable characters")
+    if not 1 <= len(value) <= _CHARACTERS or not value.isprintable():
+        raise field_problem(IDEMPOTENCY_KEY.name, f"must be 1 to {_CHARACTERS} printable characters")
     return _digest([value.encode()])
 
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, Any
 
+import orjson
 from flask import Blueprint, Response, request
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from spool.errors import JobGone, StoreUnavailable
 from spool.jobs.entries import rfc3339
-from spool.jobs.job import Priority, Status
+from spool.jobs.job import ENDED, Priority, Status
 from spool.jobs.store import JobStore
 from web import auth
-from web.arguments import cursor_of
+from web.arguments import Cursor, Query, query
 from web.auth import scope
+from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Content, Contract, json_content
 from web.delivery.formats import ndjson
-from web.intake.batch import accept_batch, submission_texts
+from web.examples import BATCH_ID, JOB
+from web.intake.batch import JSONL, accept_batch, submission_texts
 from web.intake.body import parse_json
 from web.intake.draft import Draft
-from web.intake.idempotency import idempotency_of_lines
+from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of_lines
 from web.intake.references import References
 from web.json_response import json_response
 from web.metrics import STREAMS
-from web.native.job_document import job_pieces
-from web.native.submission import draft_of
+from web.native.job_document import JobDocument, job_document, job_pieces
+from web.native.submission import Submission, draft_of
 from web.server.peer import cut
 from web.services import State, state
 from web.slices import in_slices
@@ -37,8 +42,52 @@ _TEXT_BYTES = 16 * 1024
 """Bytes of each job's text read with its record; the rest is read when it is sent."""
 
 
+class BatchUrls(TypedDict):
+    """The paths of a batch's calls."""
+
+    self: str
+    results: str
+    cancel: str
+
+
+class BatchDocument(TypedDict):
+    """A batch, and how many of its jobs are in each state."""
+
+    id: str
+    owner: str
+    created_at: str
+    total: int
+    counts: dict[str, int]
+    ended: bool
+    urls: BatchUrls
+
+
+class Results(Query):
+    """Which results to answer with."""
+
+    after: Cursor = Field(0, description="The number of results that the client has; 0 for all.")
+
+
+_EXAMPLE: list[dict[str, object]] = [{"prompt": "Why is the sky blue?"}, {"prompt": "Why is grass green?"}]
+_BATCH = json_content(
+    BatchDocument, lambda: _document({"total": 2, "created_ms": 1795253400123, "queued": 2}, BATCH_ID, JOB.owner)
+)
+
+
 @blueprint.post("/batches")
 @scope("jobs:write")
+@Contract(
+    body=[
+        json_content(Annotated[list[Submission], Field(min_length=1)], lambda: _EXAMPLE),
+        *(Content(name, item=Submission, example=lambda: b"\n".join(map(orjson.dumps, _EXAMPLE))) for name in JSONL),
+    ],
+    headers=[IDEMPOTENCY_KEY],
+    answers={
+        202: Answer("The batch is accepted.", [_BATCH], [LOCATION]),
+        200: Answer("The batch that an earlier request made.", [_BATCH], [LOCATION, REPLAYED]),
+    },
+    errors=[404, 409, 410, 413, 415, 422, 429, 503],
+)
 def submit() -> Response:
     """Accept a batch, all or nothing. Every line is checked and room for all jobs is reserved before the first job is
     written. No job starts before the last one is written."""
@@ -48,7 +97,7 @@ def submit() -> Response:
     idempotency = idempotency_of_lines(text for _place, text in texts)
     batch_id, replayed = accept_batch(services, owner, _drafts(services, owner, texts), idempotency)
     headers = {"Location": f"/batches/{batch_id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
-    return json_response(_document(services, batch_id, owner), 200 if replayed else 202, headers)
+    return json_response(_batch(services, batch_id, owner), 200 if replayed else 202, headers)
 
 
 def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) -> Iterator[Draft]:
@@ -67,19 +116,29 @@ def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) ->
 
 @blueprint.get("/batches/<batch_id>")
 @scope("jobs:read")
+@Contract(answers={200: Answer("The batch.", [_BATCH], [RETRY_AFTER])}, errors=[404, 409, 503])
 def show(batch_id: str) -> Response:
     """The batch with the number of its jobs in each state."""
-    document = _document(state(), batch_id, auth.owner())
+    document = _batch(state(), batch_id, auth.owner())
     return json_response(document, 200, {} if document["ended"] else {"Retry-After": "1"})
 
 
 @blueprint.get("/batches/<batch_id>/results")
 @scope("jobs:read")
+@Contract(
+    query=Results,
+    answers={
+        200: Answer(
+            "The jobs that have ended, one per line.",
+            [Content(ndjson.MEDIA_TYPE, item=JobDocument, example=lambda: orjson.dumps(job_document(JOB)) + b"\n")],
+        )
+    },
+    errors=[404, 409, 429, 503],
+)
 def results(batch_id: str) -> Response:
     """The ended jobs, one per line, in the order of their ends. ``after`` skips that many, so that a client can fetch
     only new results. Takes a stream slot. The connection is cut if Redis fails."""
-    services, owner = state(), auth.owner()
-    after = cursor_of(request.args.get("after"), "after")
+    services, owner, after = state(), auth.owner(), query(Results).after
     services.refuse_streams(owner)
     services.store.batch(batch_id, owner)
     with ExitStack() as entering:
@@ -94,6 +153,7 @@ def results(batch_id: str) -> Response:
 
 @blueprint.post("/batches/<batch_id>/cancel")
 @scope("jobs:write")
+@Contract(answers={200: Answer("The batch.", [_BATCH])}, errors=[404, 409, 503])
 def cancel(batch_id: str) -> Response:
     """Cancel the batch's jobs that have not ended. Ended jobs do not change."""
     services, owner = state(), auth.owner()
@@ -102,14 +162,16 @@ def cancel(batch_id: str) -> Response:
     while job_ids := services.store.batch_jobs(batch_id, ended=False, start=start, count=_AT_ONCE):
         services.store.cancel_many(job_ids, owner)
         start += len(job_ids)
-    return json_response(_document(services, batch_id, owner))
+    return json_response(_batch(services, batch_id, owner))
 
 
-def _document(services: State, batch_id: str, owner: str) -> dict[str, Any]:
-    record = services.store.batch(batch_id, owner)
+def _batch(services: State, batch_id: str, owner: str) -> BatchDocument:
+    return _document(services.store.batch(batch_id, owner), batch_id, owner)
+
+
+def _document(record: Mapping[str, Any], batch_id: str, owner: str) -> BatchDocument:
     counts = {status.value: int(record.get(status.value, 0)) for status in Status}
-    total = int(record["total"])
-    ended = counts["succeeded"] + counts["failed"] + counts["cancelled"]
+    total, ended = int(record["total"]), sum(counts[status.value] for status in ENDED)
     return {
         "id": batch_id,
         "owner": owner,

@@ -3,48 +3,81 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Annotated, Any
 
 import orjson
 from flask import Blueprint, Response, request
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from spool.deadline import Deadline
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Gap, Row
 from web import auth
-from web.arguments import cursor_of, int_arg
+from web.arguments import DIGITS, After, query
 from web.auth import scope
+from web.contract import Answer, Contract, json_content
 from web.delivery.waiting import collect
+from web.examples import JOB, ROWS
+from web.native.entry_document import EntryDocument, GapDocument
 from web.services import state
 
 blueprint = Blueprint("long_polling", __name__)
 
-_WAIT_S = 25
 _WAIT_AT_MOST_S = 55
-_LIMIT = 500
-_LINGER_MS = 50
 _ENDS = {b"done": Status.SUCCEEDED, b"failed": Status.FAILED, b"cancelled": Status.CANCELLED}
+
+
+class EntriesQuery(After):
+    """Which entries to answer with, and how long to wait for them."""
+
+    wait_s: Annotated[int, Field(ge=0), DIGITS] = Field(
+        25, alias="wait", description=f"Seconds to wait for the first entry; more than {_WAIT_AT_MOST_S} count as that."
+    )
+    limit: Annotated[int, Field(ge=1, le=1000), DIGITS] = Field(500, description="The most entries.")
+    linger_ms: Annotated[int, Field(ge=0, le=1000), DIGITS] = Field(
+        50, description="Milliseconds to collect more entries after a wait for the first."
+    )
+
+
+class EntryList(TypedDict):
+    """Entries, and the cursor for the next request. ``ended``: the log has no more."""
+
+    entries: list[EntryDocument]
+    next: int
+    ended: bool
+    status: Status
+    gap: GapDocument | None
 
 
 @blueprint.get("/jobs/<job_id>/entries")
 @scope("jobs:read")
+@Contract(
+    query=EntriesQuery,
+    answers={
+        200: Answer(
+            "The entries after `after`, perhaps none.",
+            [json_content(EntryList, lambda: _example())],
+        )
+    },
+    errors=[404, 409, 410, 422, 429, 503],
+)
 def entries(job_id: str) -> Response:
     """Long polling: the entries after ``after``, at once if there are any, otherwise once one comes within ``wait``
     seconds."""
-    after = cursor_of(request.args.get("after"), "after")
-    wait_s = min(int_arg("wait", default=_WAIT_S, low=0, high=10**9 - 1), _WAIT_AT_MOST_S)
-    limit = int_arg("limit", default=_LIMIT, low=1, high=1000)
-    linger_ms = int_arg("linger_ms", default=_LINGER_MS, low=0, high=1000)
-    services = state()
+    asked, services = query(EntriesQuery), state()
+    wait_s = min(asked.wait_s, _WAIT_AT_MOST_S)
     job = services.store.look(job_id, auth.owner())
     # A request that does not wait needs no stream slot.
     place = services.slots.one(job.owner) if wait_s > 0 else nullcontext()
-    found = _Found(limit)
-    with place, services.follower.attach(job, after, follow=wait_s > 0) as reader:
+    found = _Found(asked.limit)
+    with place, services.follower.attach(job, asked.after, follow=wait_s > 0) as reader:
         collect(reader, request.environ, Deadline.after(wait_s), found.add)
         if found.has_waited and found.rows and not found.ended:
-            collect(reader, request.environ, Deadline.after(linger_ms / 1000), found.add_more)
-    return _answer(job, after, found)
+            collect(reader, request.environ, Deadline.after(asked.linger_ms / 1000), found.add_more)
+    body = _body(job, asked.after, found)
+    return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
 class _Found:
@@ -84,7 +117,13 @@ class _Found:
         self.ended = ended and len(rows) <= room
 
 
-def _answer(job: Job, after: int, found: _Found) -> Response:
+def _example() -> Any:
+    found = _Found(len(ROWS))
+    found.add(ROWS, None, True)
+    return orjson.loads(_body(JOB, 0, found))
+
+
+def _body(job: Job, after: int, found: _Found) -> bytes:
     rows, gap, following = found.rows, found.gap, after
     if rows:
         following = rows[-1][0]
@@ -97,8 +136,7 @@ def _answer(job: Job, after: int, found: _Found) -> Response:
         "gap": gap.public() if gap is not None else None,
     }
     # The stored bytes go out unchanged, without decoding and encoding.
-    body = b'{"entries":[' + b",".join([raw for _id, raw in rows]) + b"]," + orjson.dumps(tail)[1:]
-    return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
+    return b'{"entries":[' + b",".join([raw for _id, raw in rows]) + b"]," + orjson.dumps(tail)[1:]
 
 
 def _status_after(job: Job, rows: list[Row]) -> str:

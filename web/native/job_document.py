@@ -3,23 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NotRequired, cast
 
 import orjson
 from flask import Response, request
+from typing_extensions import TypedDict
 
 from spool.errors import JobGone, StoreUnavailable
-from spool.jobs.job import Job
+from spool.jobs.entries import rfc3339
+from spool.jobs.job import Job, Priority, Status
 from spool.jobs.store import JobStore
 from web.json_response import json_response
 from web.server.peer import cut
+
+
+class JobError(TypedDict):
+    """The reason why a job failed."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class JobUrls(TypedDict):
+    """The paths of a job's calls."""
+
+    self: str
+    entries: str
+    stream: str
+    ws: str
+    cancel: str
+
+
+class JobDocument(TypedDict):
+    """A job. Times are RFC 3339 in UTC; what is not yet known is null."""
+
+    id: str
+    status: Status
+    model: str
+    owner: str
+    priority: Priority
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    deadline_at: str
+    attempt: int
+    last_entry: int
+    queue_position: int | None
+    cancel_requested_at: str | None
+    finish_reason: str | None
+    usage: Mapping[str, Any] | None
+    error: JobError | None
+    metadata: Mapping[str, Any]
+    coalesce: Mapping[str, Any] | None
+    batch: str | None
+    batch_index: int | None
+    urls: JobUrls
+    text: NotRequired[str]
+    """The text so far; not in lists."""
+
+
+def job_document(job: Job, *, with_text: bool = True) -> JobDocument:
+    """The job as the API shows it."""
+    path = f"/jobs/{job.id}"
+    document: JobDocument = {
+        "id": job.id,
+        "status": job.status,
+        "model": job.model,
+        "owner": job.owner,
+        "priority": job.priority,
+        "created_at": rfc3339(job.created_at),
+        "started_at": _time(job.started_at),
+        "ended_at": _time(job.ended_at),
+        "deadline_at": rfc3339(job.deadline_at),
+        "attempt": job.attempt,
+        "last_entry": job.last_entry,
+        "queue_position": job.queue_position,
+        "cancel_requested_at": None if job.ended else _time(job.cancel_requested_at),
+        "finish_reason": job.finish_reason,
+        "usage": job.usage,
+        "error": cast(JobError | None, job.error),
+        "metadata": job.metadata,
+        "coalesce": job.coalesce.public() if job.coalesce else None,
+        "batch": job.batch,
+        "batch_index": job.batch_index,
+        "urls": {
+            "self": path,
+            "entries": f"{path}/entries",
+            "stream": f"{path}/stream",
+            "ws": f"{path}/ws",
+            "cancel": f"{path}/cancel",
+        },
+    }
+    if with_text:
+        document["text"] = job.text or ""
+    return document
+
+
+def _time(epoch_s: float | None) -> str | None:
+    return None if epoch_s is None else rfc3339(epoch_s)
 
 
 def job_response(store: JobStore, job: Job, headers: Mapping[str, str] | None = None) -> Response:
     """The HTTP response. A job that was read with only the beginning of its text is sent in pieces. If the rest is
     gone, because the job was restarted or deleted, the connection is cut."""
     if not job.text_bytes:
-        return json_response(job.public(), 200, headers)
+        return json_response(job_document(job), 200, headers)
     pieces = _until_gone(job_pieces(store, job), request.environ)
     response = Response(pieces, mimetype="application/json", headers={"Cache-Control": "no-store"})
     response.headers.update(headers or {})
@@ -28,7 +117,7 @@ def job_response(store: JobStore, job: Job, headers: Mapping[str, str] | None = 
 
 def job_pieces(store: JobStore, job: Job) -> Iterator[bytes]:
     """The job's JSON document. Raises like ``rest_of_text``."""
-    document = orjson.dumps(job.public())
+    document = orjson.dumps(job_document(job))
     if not job.text_bytes:
         yield document
         return

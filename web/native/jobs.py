@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack, suppress
+from typing import Annotated
 
 from flask import Blueprint, Response, request
+from pydantic import Field
+from typing_extensions import TypedDict
 from werkzeug.http import is_resource_modified
 
 from spool.errors import Draining, StoreUnavailable, TooManyStreams
@@ -13,21 +15,23 @@ from spool.jobs.job import Status
 from spool.jobs.store import TEXT_PIECE_BYTES, JobPage
 from spool.jobs.submission import Submitted
 from web import auth
-from web.arguments import int_arg
+from web.arguments import DIGITS, Query, query
 from web.auth import scope
+from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Contract, Parameter, json_content
 from web.delivery.formats import text
 from web.delivery.streaming import streamed, wanted_by_submit
 from web.delivery.waiting import wait_for_end
+from web.examples import JOB
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.body import json_body
-from web.intake.idempotency import idempotency_of
+from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of
 from web.intake.references import References
 from web.json_response import json_response
-from web.native.job_document import job_response
-from web.native.submission import draft_of
-from web.negotiation import preferred_wait_s
-from web.problems import field_problem
+from web.native.job_document import JobDocument, job_document, job_response
+from web.native.log_streams import LOG_STREAMS
+from web.native.submission import Submission, draft_of
+from web.negotiation import PREFER, PREFERENCE_APPLIED, preferred_wait_s
 from web.server.peer import presence
 from web.services import State, state
 
@@ -35,10 +39,44 @@ blueprint = Blueprint("jobs", __name__)
 
 _WAIT_AT_MOST_S = 55
 _POLL_AGAIN_S = "1"
+_ETAG = Parameter("ETag", str, "The job's version, for `If-None-Match`.")
+_JOB = json_content(JobDocument, lambda: job_document(JOB))
+
+
+class Listing(Query):
+    """Which of the caller's jobs to list."""
+
+    status: Status | None = Field(None, description="Only jobs in this state.")
+    batch: str | None = Field(None, description="Only jobs of this batch.")
+    limit: Annotated[int, Field(ge=1, le=200), DIGITS] = Field(50, description="The most jobs.")
+    cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(
+        None, description="The `cursor` of the page before."
+    )
+
+
+class JobList(TypedDict):
+    """Jobs without their text, newest first. ``cursor`` leads to the next page; null on the last."""
+
+    jobs: list[JobDocument]
+    cursor: str | None
+    limit: int
 
 
 @blueprint.post("/jobs")
 @scope("jobs:write")
+@Contract(
+    body=[json_content(Submission, lambda: {"prompt": "Why is the sky blue?", "params": {"tokens": 20}})],
+    headers=[IDEMPOTENCY_KEY, PREFER],
+    answers={
+        202: Answer("The job is accepted.", [_JOB], [LOCATION, RETRY_AFTER]),
+        200: Answer(
+            "The job, if it ended within `Prefer: wait` or an earlier request made it. By `Accept`, its stream.",
+            [_JOB, *LOG_STREAMS],
+            [LOCATION, REPLAYED, PREFERENCE_APPLIED],
+        ),
+    },
+    errors=[404, 409, 410, 413, 415, 422, 429, 503],
+)
 def submit() -> Response:
     """Accept a prompt. Answers 202 and the job at once, its stream, or (``Prefer: wait=N``) the finished job."""
     services, owner, data, media_type = state(), auth.owner(), json_body(), wanted_by_submit()
@@ -87,11 +125,16 @@ def _answer(services: State, submitted: Submitted) -> Response:
 
 def _accepted(submitted: Submitted) -> Response:
     job, status = submitted.job, 200 if submitted.replayed else 202
-    return json_response(job.public(), status, {"Location": f"/jobs/{job.id}", "Retry-After": _POLL_AGAIN_S})
+    return json_response(job_document(job), status, {"Location": f"/jobs/{job.id}", "Retry-After": _POLL_AGAIN_S})
 
 
 @blueprint.get("/jobs/<job_id>")
 @scope("jobs:read")
+@Contract(
+    headers=[Parameter("If-None-Match", str, "The `ETag` of an earlier answer.")],
+    answers={200: Answer("The job.", [_JOB], [_ETAG, RETRY_AFTER]), 304: Answer("Nothing has changed.", (), [_ETAG])},
+    errors=[404, 409, 410, 503],
+)
 def show(job_id: str) -> Response:
     """Short polling: the job with its text so far; 304 if nothing has changed."""
     services = state()
@@ -107,6 +150,7 @@ def show(job_id: str) -> Response:
 
 @blueprint.post("/jobs/<job_id>/cancel")
 @scope("jobs:write")
+@Contract(answers={200: Answer("The job.", [_JOB])}, errors=[404, 409, 410, 503])
 def cancel(job_id: str) -> Response:
     """Request the job's cancellation. Works in any state, on any instance, any number of times."""
     store = state().store
@@ -115,6 +159,7 @@ def cancel(job_id: str) -> Response:
 
 @blueprint.delete("/jobs/<job_id>")
 @scope("jobs:write")
+@Contract(answers={204: Answer("The job is deleted.")}, errors=[404, 409, 410, 503])
 def delete(job_id: str) -> Response:
     """Delete an ended job."""
     state().store.delete(job_id, auth.owner())
@@ -123,34 +168,23 @@ def delete(job_id: str) -> Response:
 
 @blueprint.get("/jobs")
 @scope("jobs:read")
+@Contract(
+    query=Listing,
+    answers={200: Answer("A page of jobs.", [json_content(JobList, lambda: _list(JobPage([JOB], None), 50))])},
+    errors=[409, 422, 503],
+)
 def listing() -> Response:
     """List the caller's own jobs, newest first, without their text."""
-    limit, status, cursor = int_arg("limit", default=50, low=1, high=200), _status_arg(), _cursor_arg()
-    services, owner, batch = state(), auth.owner(), request.args.get("batch")
+    services, owner, asked = state(), auth.owner(), query(Listing)
     # A page of large records takes several MB to make, so only a few are made at a time.
     with services.folds.whole(presence(request.environ)) as is_wanted:
         if not is_wanted:
             return Response(status=CLIENT_LEFT)
-        page = services.store.newest(owner, status=status, batch=batch, limit=limit, cursor=cursor)
-        return _page(page, limit)
+        page = services.store.newest(
+            owner, status=asked.status, batch=asked.batch, limit=asked.limit, cursor=asked.cursor
+        )
+        return json_response(_list(page, asked.limit))
 
 
-def _page(page: JobPage, limit: int) -> Response:
-    return json_response(
-        {"jobs": [job.public(with_text=False) for job in page.jobs], "cursor": page.cursor, "limit": limit}
-    )
-
-
-def _status_arg() -> Status | None:
-    value = request.args.get("status")
-    try:
-        return Status(value) if value is not None else None
-    except ValueError:
-        raise field_problem("status", f"must be one of {', '.join(Status)}") from None
-
-
-def _cursor_arg() -> str | None:
-    value = request.args.get("cursor")
-    if value is not None and not re.fullmatch(r"[0-9]{1,18}", value):
-        raise field_problem("cursor", "invalid cursor")
-    return value
+def _list(page: JobPage, limit: int) -> JobList:
+    return {"jobs": [job_document(job, with_text=False) for job in page.jobs], "cursor": page.cursor, "limit": limit}

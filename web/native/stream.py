@@ -5,10 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from web import auth
-from web.arguments import requested_cursor
+from web.arguments import LAST_EVENT_ID, requested_cursor
 from web.auth import scope
+from web.contract import LOCATION, Answer, Contract
 from web.delivery.formats import sse
 from web.delivery.streaming import MEDIA_TYPES, streamed
+from web.native.log_streams import LOG_STREAMS, StreamQuery
 from web.negotiation import best_media_type
 from web.problems import Problem, answer_at
 from web.services import state
@@ -30,6 +32,15 @@ answer_at("stream.stream", _unavailable)
 
 @blueprint.get("/jobs/<job_id>/stream")
 @scope("jobs:read")
+@Contract(
+    query=StreamQuery,
+    headers=[LAST_EVENT_ID],
+    answers={
+        200: Answer("The entries after the cursor, until the log ends; by `Accept`.", LOG_STREAMS, [LOCATION]),
+        204: Answer("Server-sent events: the log has ended, and the client has all of it."),
+    },
+    errors=[404, 406, 409, 410, 429, 503],
+)
 def stream(job_id: str) -> Response:
     """Stream a job's log until its end. Reconnects resume after ``Last-Event-ID`` or ``after``."""
     after = requested_cursor()

@@ -16,11 +16,13 @@ from spool.following.reader import Reader
 from spool.jobs.entries import is_terminal, kind_of
 from spool.jobs.log import Row
 from web import auth
-from web.arguments import cursor_of
+from web.arguments import After, cursor_of
+from web.contract import Contract
 from web.delivery.formats import ws_json
 from web.delivery.websocket import received, socket_route
 from web.delivery.websocket_input import PING_S
 from web.delivery.websocket_messages import Closed
+from web.native.socket_messages import SOCKET_RECEIVES, SOCKET_SENDS, SUBPROTOCOL, UPGRADED
 from web.problems import Problem
 from web.services import State
 
@@ -32,6 +34,14 @@ def install(app: Flask) -> None:
     socket_route(app, "/jobs/<job_id>/ws", "jobs:read", follow_job)
 
 
+@Contract(
+    query=After,
+    headers=[SUBPROTOCOL],
+    answers=UPGRADED,
+    errors=[426, 429, 503],
+    receives=SOCKET_RECEIVES,
+    sends=SOCKET_SENDS,
+)
 def follow_job(services: State, ws: Any, job_id: str) -> None:
     """Serve one job's log and accept ``{"type": "cancel"}``. Raises ``Closed`` and the errors of the store."""
     try:

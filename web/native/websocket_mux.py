@@ -19,10 +19,12 @@ from flask import Flask
 
 from spool.errors import SpoolError
 from web import auth
+from web.contract import Contract
 from web.delivery.websocket import received, socket_route
 from web.delivery.websocket_messages import Closed
 from web.intake.accept import accept
 from web.intake.references import References
+from web.native.socket_messages import MUX_RECEIVES, MUX_SENDS, UPGRADED
 from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
 from web.problems import Problem, field_problem, problem_of
@@ -93,6 +95,7 @@ class _Caller:
         self.followed.follow(self.services.store.look(_job_of(message), self.owner), after)
 
 
+@Contract(answers=UPGRADED, errors=[426, 429, 503], receives=MUX_RECEIVES, sends=MUX_SENDS)
 def serve(services: State, ws: Any) -> None:
     """Answer messages until the client disconnects or this process drains. Raises ``Closed``."""
     caller, leave_at = _Caller(services, ws, auth.owner()), float("inf")

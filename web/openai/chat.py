@@ -8,19 +8,21 @@ from typing import Any, ClassVar
 
 from flask import Blueprint, Response
 
-from spool.jobs.conversation import Answer
+from spool.jobs import conversation
 from web import auth
 from web.auth import scope
+from web.contract import LOCATION, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all
+from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.draft import Draft
-from web.intake.idempotency import Idempotency
+from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.shapes import Pieces, Some
 from web.json_response import json_response
-from web.openai.chat_chunks import ChatChunks, completion
+from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
 from web.openai.fields import Asked, accepted, parse, refuse
 from web.problems import Problem
 from web.services import state
@@ -65,8 +67,34 @@ class ChatRequest(Asked):
             refuse("functions", "are not supported: use tools")
 
 
+def _example_answer() -> conversation.Answer:
+    answer = conversation.Answer(JOB.id)
+    answer.add_all([raw for _entry_id, raw in ROWS])
+    return answer
+
+
+def _example_stream() -> bytes:
+    chunks = ChatChunks(JOB, wants_usage=False)
+    return chunks.opening() + chunks.entries(ROWS)
+
+
 @blueprint.post("/v1/chat/completions")
 @scope("jobs:write")
+@Contract(
+    body=[json_content(ChatRequest, lambda: {"model": "demo", "messages": [{"role": "user", "content": "Why?"}]})],
+    headers=[IDEMPOTENCY_KEY],
+    answers={
+        200: Answer(
+            "The chat completion; with `stream`, its chunks.",
+            [
+                json_content(ChatCompletion, lambda: completion(JOB, _example_answer())),
+                Content("text/event-stream", item=ChatChunk, example=_example_stream),
+            ],
+            [LOCATION, SPOOL_JOB],
+        )
+    },
+    errors=[409, 413, 415, 422, 429, 502, 503, 504],
+)
 def create() -> Response:
     """OpenAI's chat completion, whole or as a stream. It continues if the client disconnects."""
     services = state()
@@ -74,7 +102,7 @@ def create() -> Response:
     asked.check()
     with ExitStack() as place:
         job = accept(services, _draft(asked, idempotency), place).job
-        answer = Answer(job.id)
+        answer = conversation.Answer(job.id)
         with accepted(job) as headers:
             if asked.stream:
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))
@@ -102,7 +130,7 @@ def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
     )
 
 
-def _failed(answer: Answer, headers: Mapping[str, str]) -> Problem:
+def _failed(answer: conversation.Answer, headers: Mapping[str, str]) -> Problem:
     """The problem for a client that waits for a whole answer, if its job failed or was cancelled. The SDK should not
     retry, because Spool already has."""
     error = answer.error or {"code": "cancelled", "message": "the job was cancelled"}

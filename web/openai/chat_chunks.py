@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, Self
+from typing import Any, Literal, NotRequired, Self
 
 import orjson
+from typing_extensions import TypedDict
 
 from spool.jobs.conversation import Answer, call_id_of
 from spool.jobs.entries import Kind, decode_all
@@ -23,6 +24,48 @@ PING = b": ping\n"
 _CALL_BYTES = 64
 
 
+class Choice(TypedDict):
+    """The answer."""
+
+    index: int
+    message: Mapping[str, Any]
+    logprobs: None
+    finish_reason: str | None
+
+
+class ChatCompletion(TypedDict):
+    """A whole chat completion. The usage is null if the upstream does not report it."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[Choice]
+    usage: Mapping[str, Any] | None
+
+
+class ChunkChoice(TypedDict):
+    """The next piece of the answer."""
+
+    index: int
+    delta: Mapping[str, Any]
+    logprobs: None
+    finish_reason: str | None
+
+
+class ChatChunk(TypedDict):
+    """One event of a stream; ``data: [DONE]`` follows the last."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[ChunkChoice]
+    usage: NotRequired[Mapping[str, Any] | None]
+
+
 class ChatChunks:
     """One stream. ``wants_usage``: a last chunk reports the token usage."""
 
@@ -32,7 +75,7 @@ class ChatChunks:
 
     def __init__(self, job: Job, *, wants_usage: bool) -> None:
         self._job = job
-        self._head = b"data: " + orjson.dumps(_head(job, "chat.completion.chunk"))[:-1] + b',"choices":['
+        self._head = b"data: " + orjson.dumps(_head(job))[:-1] + b',"choices":['
         self._tail = b'],"usage":null}\n\n' if wants_usage else b"]}\n\n"
         self._wants_usage = wants_usage
         self._usage: Mapping[str, Any] | None = None
@@ -132,15 +175,23 @@ class ChatChunks:
         return b"data: " + orjson.dumps(error_body(error["message"], "server_error", error["code"])) + b"\n\n"
 
 
-def completion(job: Job, answer: Answer) -> dict[str, Any]:
+def completion(job: Job, answer: Answer) -> ChatCompletion:
     """The whole chat completion of a finished answer."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, **(answer.message() or {})}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
     if not answer.calls:
         message["content"] = answer.text
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-    return {**_head(job, "chat.completion"), "choices": [choice], "usage": usage_of(answer.usage)}
+    choice: Choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+    return {
+        "id": f"chatcmpl-{job.id}",
+        "object": "chat.completion",
+        "created": int(job.created_at),
+        "model": job.model,
+        "system_fingerprint": None,
+        "choices": [choice],
+        "usage": usage_of(answer.usage),
+    }
 
 
 def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -156,10 +207,10 @@ def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _head(job: Job, kind: str) -> dict[str, Any]:
+def _head(job: Job) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{job.id}",
-        "object": kind,
+        "object": "chat.completion.chunk",
         "created": int(job.created_at),
         "model": job.model,
         "system_fingerprint": None,

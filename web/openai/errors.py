@@ -7,10 +7,10 @@ https://platform.openai.com/docs/guides/error-codes. The SDKs retry after 408, 4
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 import orjson
 from flask import Flask, Response, request
+from typing_extensions import TypedDict
 
 from web.problems import Problem, use_shape
 
@@ -29,10 +29,27 @@ def install(app: Flask) -> None:
     app.after_request(name_it)
 
 
+class ErrorObject(TypedDict):
+    """What went wrong. ``param`` is the wrong field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorDocument(TypedDict):
+    """An error."""
+
+    error: ErrorObject
+
+
 class OpenAIErrors:
     """The ``web.problems.ErrorShape`` of ``/v1``."""
 
-    def document(self, problem: Problem) -> dict[str, Any]:
+    schema = ErrorDocument
+
+    def document(self, problem: Problem) -> ErrorDocument:
         """The problem as an error object."""
         return error_document(problem)
 
@@ -41,12 +58,12 @@ class OpenAIErrors:
         return error_response(problem)
 
 
-def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> dict[str, Any]:
+def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> ErrorDocument:
     """The error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def error_document(problem: Problem) -> dict[str, Any]:
+def error_document(problem: Problem) -> ErrorDocument:
     """A problem as an error object."""
     fields = problem.extra.get("errors") or [{}]
     status, code = _status_and_code(problem)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from flask import Blueprint, Response
+from typing_extensions import TypedDict
 
-from spool.models.model import Model
+from spool.models.model import DEMO, Model
 from web.auth import scope
+from web.contract import Answer, Contract, json_content
 from web.intake.accept import known_model
 from web.json_response import json_response
 from web.services import state
@@ -15,21 +17,43 @@ from web.services import state
 blueprint = Blueprint("openai_models", __name__)
 
 
+class ModelObject(TypedDict):
+    """A model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelObjects(TypedDict):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[ModelObject]
+    has_more: bool
+
+
 @blueprint.get("/v1/models")
 @scope("models:read")
+@Contract(answers={200: Answer("The models.", [json_content(ModelObjects, lambda: _list([DEMO]))])}, errors=[503])
 def models() -> Response:
     """List all models."""
-    data = [_shown(model) for model in state().models.all()]
-    return json_response({"object": "list", "data": data, "has_more": False})
+    return json_response(_list(state().models.all()))
 
 
 @blueprint.get("/v1/models/<path:name>")
 @scope("models:read")
+@Contract(answers={200: Answer("The model.", [json_content(ModelObject, lambda: _shown(DEMO))])}, errors=[422, 503])
 def model(name: str) -> Response:
     """Show one model; its name may contain slashes."""
     return json_response(_shown(known_model(state(), name)))
 
 
-def _shown(model: Model) -> dict[str, Any]:
+def _list(models: list[Model]) -> ModelObjects:
+    return {"object": "list", "data": [_shown(model) for model in models], "has_more": False}
+
+
+def _shown(model: Model) -> ModelObject:
     # The creation time is unknown, but the field is required.
     return {"id": model.name, "object": "model", "created": 0, "owned_by": model.upstream or "spool"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 from spool.jobs.job import Job
 
@@ -30,6 +32,43 @@ _DEFAULTS: Mapping[str, Any] = {
     "truncation": "disabled",
 }
 _UNFINISHED = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+class ResponseDocument(TypedDict):
+    """A response. Its request fields are repeated; the defaults are those of the specification."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: str
+    error: Mapping[str, Any] | None
+    incomplete_details: Mapping[str, Any] | None
+    model: str
+    output: Sequence[Mapping[str, Any]]
+    usage: Mapping[str, Any] | None
+    metadata: Mapping[str, Any]
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    previous_response_id: str | None
+    prompt_cache_key: str | None
+    safety_identifier: str | None
+    user: str | None
+    background: bool
+    store: bool
+    parallel_tool_calls: bool
+    temperature: float
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    service_tier: str
+    tool_choice: str | Mapping[str, Any]
+    tools: list[Mapping[str, Any]]
+    top_logprobs: int
+    truncation: str
+    reasoning: Mapping[str, Any]
+    text: Mapping[str, Any]
 
 
 @dataclass(slots=True)

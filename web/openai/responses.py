@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
+from pydantic import BeforeValidator, Field
+from typing_extensions import TypedDict
 
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
 from spool.jobs.job import Job, Status
 from web import auth
+from web.arguments import DIGITS, Query, query
 from web.auth import scope
+from web.contract import LOCATION, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all, wait_for_end
+from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.draft import Draft
-from web.intake.idempotency import Idempotency
+from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.references import NO_TURNS, References
 from web.json_response import json_response
 from web.openai.fields import accepted, job_id_of, parse
@@ -27,7 +32,7 @@ from web.openai.response_fold import ResponseFold
 from web.openai.response_items import items_of, messages_of
 from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
-from web.openai.response_resource import Outcome, resource
+from web.openai.response_resource import Outcome, ResponseDocument, resource
 from web.problems import field_problem
 from web.server.peer import presence
 from web.services import State, state
@@ -36,14 +41,82 @@ from web.translated_stream import TranslatedStream
 blueprint = Blueprint("openai_responses", __name__)
 
 _PREFIX = "resp_"
-_NUMBER = re.compile(r"[0-9]{1,12}")
 _CANCEL_S = 2.0
-_ITEMS = 20
-_ITEMS_AT_MOST = 100
+
+
+def _sequence_number(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,12}", value):
+        raise ValueError("must be the sequence_number of an event")
+    return int(value)
+
+
+class Retrieval(Query):
+    """How to read a response."""
+
+    stream: Annotated[bool, BeforeValidator(lambda value: str(value).lower() in ("true", "1"))] = Field(
+        False, description="`true`: answer with its events."
+    )
+    starting_after: Annotated[int, Field(ge=0), BeforeValidator(_sequence_number)] | None = Field(
+        None, description="With `stream`: the `sequence_number` after which events are wanted."
+    )
+
+
+class ItemsQuery(Query):
+    """Which input items to list."""
+
+    order: str = Field("desc", description="`asc`: oldest first.")
+    after: str | None = Field(None, description="The id of the last item of the page before.")
+    limit: Annotated[int, Field(ge=1, le=100), DIGITS] = Field(20, description="The most items.")
+
+
+class ItemList(TypedDict):
+    """Items of a response's input."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(TypedDict):
+    """The response is deleted."""
+
+    id: str
+    object: Literal["response"]
+    deleted: bool
+
+
+class ResponseEvent(TypedDict):
+    """One event of a stream. Its other fields depend on its type."""
+
+    type: str
+    sequence_number: int
+
+
+_RESPONSE = json_content(ResponseDocument, lambda: _example_fold().resource())
+_EVENTS = Content("text/event-stream", item=ResponseEvent, example=lambda: _example_stream())
+
+
+def _example_fold() -> ResponseFold:
+    fold = ResponseFold(JOB, {})
+    fold.add_all([raw for _entry_id, raw in ROWS])
+    return fold
+
+
+def _example_stream() -> bytes:
+    stream = ResponseStream(JOB, {})
+    return stream.opening() + stream.entries(ROWS)
 
 
 @blueprint.post("/v1/responses")
 @scope("jobs:write")
+@Contract(
+    body=[json_content(ResponsesRequest, lambda: {"model": "demo", "input": "Why is the sky blue?"})],
+    headers=[IDEMPOTENCY_KEY],
+    answers={200: Answer("The response; with `stream`, its events.", [_RESPONSE, _EVENTS], [LOCATION, SPOOL_JOB])},
+    errors=[404, 409, 410, 413, 415, 422, 429, 503],
+)
 def create() -> Response:
     """OpenAI's response: whole, as a stream, or in the background. It continues if the client disconnects."""
     services = state()
@@ -100,16 +173,19 @@ def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -
 
 @blueprint.get("/v1/responses/<response_id>")
 @scope("jobs:read")
+@Contract(
+    query=Retrieval,
+    answers={200: Answer("The response; with `stream`, its events.", [_RESPONSE, _EVENTS], [LOCATION, SPOOL_JOB])},
+    errors=[404, 409, 410, 422, 429, 503],
+)
 def retrieve(response_id: str) -> Response:
     """The current response; with ``stream=true``, its events after ``starting_after``."""
     services = state()
-    after = request.args.get("starting_after")
-    if after is not None and not _NUMBER.fullmatch(after):
-        raise field_problem("starting_after", "must be the sequence_number of an event", status=400)
+    asked = query(Retrieval)
     job = services.store.look(job_id_of(response_id, _PREFIX), auth.owner())
     echo = _echo_of(services, job)
-    if request.args.get("stream", "").lower() in ("true", "1"):
-        translation = ResponseStream(job, echo, after=-1 if after is None else int(after))
+    if asked.stream:
+        translation = ResponseStream(job, echo, after=-1 if asked.starting_after is None else asked.starting_after)
         stream = TranslatedStream(services.checkpoints, job, translation)
         return translated(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
     return json_response(_now(services, job, echo))
@@ -117,6 +193,7 @@ def retrieve(response_id: str) -> Response:
 
 @blueprint.post("/v1/responses/<response_id>/cancel")
 @scope("jobs:write")
+@Contract(answers={200: Answer("The response.", [_RESPONSE])}, errors=[404, 409, 410, 503])
 def cancel(response_id: str) -> Response:
     """Cancel the response, in any state, any number of times. Waits up to 2 s for its end, then answers it."""
     services = state()
@@ -130,14 +207,27 @@ def cancel(response_id: str) -> Response:
 
 @blueprint.delete("/v1/responses/<response_id>")
 @scope("jobs:write")
+@Contract(
+    answers={200: Answer("The response is deleted.", [json_content(Deleted, lambda: _deleted(f"resp_{JOB.id}"))])},
+    errors=[404, 409, 410, 503],
+)
 def delete(response_id: str) -> Response:
     """Delete an ended response."""
     state().store.delete(job_id_of(response_id, _PREFIX), auth.owner())
-    return json_response({"id": response_id, "object": "response", "deleted": True})
+    return json_response(_deleted(response_id))
+
+
+def _deleted(response_id: str) -> Deleted:
+    return {"id": response_id, "object": "response", "deleted": True}
 
 
 @blueprint.get("/v1/responses/<response_id>/input_items")
 @scope("jobs:read")
+@Contract(
+    query=ItemsQuery,
+    answers={200: Answer("The items.", [json_content(ItemList, lambda: _page([], has_more=False))])},
+    errors=[404, 409, 410, 422, 503],
+)
 def input_items(response_id: str) -> Response:
     """The input items of this turn, newest first unless ``order=asc``."""
     services = state()
@@ -147,30 +237,24 @@ def input_items(response_id: str) -> Response:
 
 
 def _input_items(services: State, job: Job) -> Response:
-    stored = services.store.input_of(job.id)
+    stored, asked = services.store.input_of(job.id), query(ItemsQuery)
     items = items_of(stored["messages"][stored.get("request", {}).get("turn", 0) :], job.id)
-    if request.args.get("order", "desc") != "asc":
+    if asked.order != "asc":
         items.reverse()
     ids = [item["id"] for item in items]
-    after = request.args.get("after")
-    start = ids.index(after) + 1 if after in ids else 0
-    page = items[start : start + _limit()]
-    return json_response(
-        {
-            "object": "list",
-            "data": page,
-            "first_id": page[0]["id"] if page else None,
-            "last_id": page[-1]["id"] if page else None,
-            "has_more": start + len(page) < len(items),
-        }
-    )
+    start = ids.index(asked.after) + 1 if asked.after in ids else 0
+    page = items[start : start + asked.limit]
+    return json_response(_page(page, has_more=start + len(page) < len(items)))
 
 
-def _limit() -> int:
-    value = request.args.get("limit", str(_ITEMS))
-    if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= _ITEMS_AT_MOST:
-        raise field_problem("limit", f"must be a number from 1 to {_ITEMS_AT_MOST}", status=400)
-    return int(value)
+def _page(items: list[dict[str, Any]], *, has_more: bool) -> ItemList:
+    return {
+        "object": "list",
+        "data": items,
+        "first_id": items[0]["id"] if items else None,
+        "last_id": items[-1]["id"] if items else None,
+        "has_more": has_more,
+    }
 
 
 def _echo_of(services: State, job: Job) -> Mapping[str, Any]:

@@ -92,26 +92,3 @@ def test_record_that_is_damaged(name: str, value: str) -> None:
 def test_job_has_ended(status: Status) -> None:
     """A job has ended in the states that nothing follows."""
     assert Job.decode(raw(status=status.value)).ended == (status in ENDED) == (not TRANSITIONS[status])
-
-
-def test_job_as_the_api_shows_it() -> None:
-    """The contract's fields are there, null where not yet known, times as RFC 3339."""
-    shown = Job.decode(raw(), queue_position=3, text="so far").public()
-    assert (shown["created_at"], shown["started_at"], shown["error"]) == ("2026-11-21T09:30:00.123Z", None, None)
-    assert (shown["queue_position"], shown["text"]) == (3, "so far")
-    assert shown["urls"]["stream"] == f"/jobs/{OLDEST['id']}/stream"
-    contract = {"id", "status", "model", "owner", "created_at", "started_at", "ended_at", "attempt", "last_entry"}
-    assert contract | {"queue_position", "text", "usage", "error", "metadata", "urls"} <= shown.keys()
-
-
-def test_job_without_its_text() -> None:
-    """In lists a job has no text."""
-    assert "text" not in Job.decode(raw()).public(with_text=False)
-
-
-def test_cancel_request_shows_while_the_job_runs() -> None:
-    """When the cancel was asked for is shown until the job has ended."""
-    asked = {"cancel_ms": "1795253400500"}
-    running = Job.decode(raw(status="running", **asked)).public()
-    assert running["cancel_requested_at"] == "2026-11-21T09:30:00.500Z"
-    assert Job.decode(raw(status="cancelled", **asked)).public()["cancel_requested_at"] is None

@@ -25,15 +25,6 @@ def test_model_of_a_later_version() -> None:
     assert Model.from_dict({**SMALL.to_dict(), "colour": "blue"}) == SMALL
 
 
-def test_model_as_the_api_shows_it() -> None:
-    """Callers see a model's limits, and nothing of where it is."""
-    shown = SMALL.public()
-    assert (shown["name"], shown["limits"]["max_running"]) == ("small", 3)
-    assert "gpu" not in str(shown)
-    assert "org/" not in str(shown)
-    assert DEMO.public()["limits"]["max_running"] is None
-
-
 def test_upstream_hides_its_key() -> None:
     """An upstream shows no key."""
     upstream = Upstream(name="gpu", url="http://x", api_key="very-secret")
@@ -111,7 +102,7 @@ def test_proof_reaches_every_table(link: RedisLink) -> None:
     assert [model.continues for model in worker.all()] == [False, False, True]
     worker.publish_proof(worker.get("talker"), joins=True)
     assert [model.continues for model in web.all()] == [True, False, True]
-    assert web.get("talker").public()["continues"]
+    assert web.get("talker").continues
     assert web.get("talker") == worker.get("talker")
     worker.publish_proof(worker.get("talker"), joins=False)
     assert not worker.get("talker").continues

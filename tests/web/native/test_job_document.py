@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from spool.errors import JobGone
+from spool.jobs.job import Job, Status
 from spool.jobs.store import TEXT_PIECE_BYTES
 from spool.keys import job as job_key
 from tests.by_hand import HandWorker, store_of, submit
 from tests.stack import Stack
-from web.native.job_document import job_pieces
+from web.native.job_document import job_document, job_pieces
 
+QUEUED = Job("j0-00000000000000000000000000", Status.QUEUED, "alice", "demo", 1795253400.123, 1795257000.123)
 LONG = 'a"\\\n\u0007ä€😀' * 20_000
 
 
@@ -74,3 +77,26 @@ def test_pieces_are_read_as_they_are_taken(guarded: Stack, long_job: str) -> Non
     link.call("DEL", f"{job_key(long_job)}:text")
     with pytest.raises(JobGone):
         list(job_pieces(store, job))
+
+
+def test_job_as_the_api_shows_it() -> None:
+    """The contract's fields are there, null where not yet known, times as RFC 3339."""
+    shown = job_document(replace(QUEUED, queue_position=3, text="so far"))
+    assert (shown["created_at"], shown["started_at"], shown["error"]) == ("2026-11-21T09:30:00.123Z", None, None)
+    assert (shown["queue_position"], shown["text"]) == (3, "so far")
+    assert shown["urls"]["stream"] == f"/jobs/{QUEUED.id}/stream"
+    contract = {"id", "status", "model", "owner", "created_at", "started_at", "ended_at", "attempt", "last_entry"}
+    assert contract | {"queue_position", "text", "usage", "error", "metadata", "urls"} <= shown.keys()
+
+
+def test_job_without_its_text() -> None:
+    """In lists a job has no text."""
+    assert "text" not in job_document(QUEUED, with_text=False)
+
+
+def test_cancel_request_shows_while_the_job_runs() -> None:
+    """When the cancel was asked for is shown until the job has ended."""
+    cancelled = replace(QUEUED, status=Status.CANCELLED, cancel_requested_at=1795253400.5)
+    running = job_document(replace(cancelled, status=Status.RUNNING))
+    assert running["cancel_requested_at"] == "2026-11-21T09:30:00.500Z"
+    assert job_document(cancelled)["cancel_requested_at"] is None

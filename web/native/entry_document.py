@@ -1,0 +1,144 @@
+"""The entries of a log as clients read them: one shape for each kind (``spool.jobs.entries.Kind``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from web.native.job_document import JobError
+
+
+class _Entry(TypedDict):
+    id: Annotated[int, Field(ge=1)]
+    at: str
+
+
+class Started(_Entry):
+    """The first attempt began."""
+
+    kind: Literal["started"]
+    attempt: int
+    model: str
+
+
+class Piece(_Entry):
+    """A piece of the answer's text, or of the model's reasoning."""
+
+    kind: Literal["token", "reasoning"]
+    text: str
+
+
+class ToolCallPiece(_Entry):
+    """A piece of a tool call; its ``arguments`` join those of the pieces before it."""
+
+    kind: Literal["tool_call"]
+    index: int
+    call_id: str | None
+    name: str | None
+    arguments: str
+
+
+class Usage(_Entry):
+    """The tokens used. The first two counts include the last two."""
+
+    kind: Literal["usage"]
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: NotRequired[int | None]
+    reasoning_tokens: NotRequired[int | None]
+
+
+class Attempt(_Entry):
+    """Another attempt began: ``restarted``, the text before no longer counts; ``continued``, it does."""
+
+    kind: Literal["restarted", "continued"]
+    attempt: int
+    reason: str
+
+
+class Waiting(_Entry):
+    """The upstream refuses temporarily."""
+
+    kind: Literal["waiting"]
+    reason: str
+    retry_at: str
+
+
+class Done(_Entry):
+    """The job succeeded. The last entry."""
+
+    kind: Literal["done"]
+    finish_reason: str
+
+
+class Failed(_Entry):
+    """The job failed. The last entry."""
+
+    kind: Literal["failed"]
+    error: JobError
+
+
+class Cancelled(_Entry):
+    """The job was cancelled. The last entry."""
+
+    kind: Literal["cancelled"]
+
+
+EntryDocument = Annotated[
+    Started | Piece | ToolCallPiece | Usage | Attempt | Waiting | Done | Failed | Cancelled,
+    Field(discriminator="kind"),
+]
+"""One entry of a log."""
+
+
+class GapDocument(TypedDict):
+    """Entries that are missing; null where nothing is left."""
+
+    requested: int
+    earliest: int | None
+    latest: int | None
+
+
+class GapMessage(GapDocument):
+    """The report of a gap in a stream."""
+
+    type: Literal["gap"]
+
+
+class Attached(TypedDict):
+    """The first event of a stream."""
+
+    type: Literal["attached"]
+    job: str
+    status: str
+    after: int
+    last: int
+
+
+class Reconnect(TypedDict):
+    """The process drains; connect again with the last id."""
+
+    type: Literal["reconnect"]
+
+
+class Unavailable(TypedDict):
+    """A temporary refusal; connect again later."""
+
+    type: Literal["unavailable"]
+    reason: str
+    detail: str
+
+
+class Gone(TypedDict):
+    """The rest of the log is gone; there is nothing to come back for."""
+
+    type: Literal["gone"]
+
+
+class Ping(TypedDict):
+    """A heartbeat with the last id."""
+
+    type: Literal["ping"]
+    last: int

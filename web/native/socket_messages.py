@@ -1,0 +1,97 @@
+"""The messages of the WebSockets, as their contracts declare them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from web.contract import Answer, Parameter
+from web.native.entry_document import EntryDocument, GapMessage
+from web.native.submission import Submission
+
+SUBPROTOCOL = Parameter(
+    "Sec-WebSocket-Protocol",
+    str,
+    "`spool.json`, the default: a frame is an entry. `spool.text`: a frame is the bare text of a token.",
+)
+UPGRADED = {101: Answer("The WebSocket. Its messages are in `x-websocket`.")}
+"""The answer to an upgrade."""
+
+
+class CancelMessage(TypedDict):
+    """Cancels the job of this socket."""
+
+    type: Literal["cancel"]
+
+
+class Submit(Submission):
+    """Submits a job and follows it. ``ref`` is repeated in the answer."""
+
+    type: Literal["submit"]
+    ref: str | None = None
+
+
+class Follow(TypedDict):
+    """Follows a job from the entry after ``after``."""
+
+    type: Literal["follow"]
+    job: str
+    after: NotRequired[Annotated[int, Field(ge=0, lt=10**18)]]
+
+
+class JobCommand(TypedDict):
+    """Stops following a job, or cancels it."""
+
+    type: Literal["unfollow", "cancel"]
+    job: str
+
+
+class Accepted(TypedDict):
+    """The job of a submit."""
+
+    type: Literal["accepted"]
+    job: str
+    ref: NotRequired[str]
+    status: str
+
+
+class EntryMessage(TypedDict):
+    """An entry of a followed job."""
+
+    type: Literal["entry"]
+    job: str
+    entry: EntryDocument
+
+
+class Ended(TypedDict):
+    """All of a followed job's log is sent."""
+
+    type: Literal["ended"]
+    job: str
+    last: int
+
+
+class JobGap(GapMessage):
+    """Entries of a followed job are missing."""
+
+    job: str
+
+
+class ErrorMessage(TypedDict):
+    """A message was refused, or a followed job cannot be read. With ``job`` after ``accepted``: the job runs."""
+
+    type: Literal["error"]
+    status: int
+    detail: str
+    title: NotRequired[str]
+    problem: NotRequired[str]
+    job: NotRequired[str]
+    ref: NotRequired[str]
+
+
+SOCKET_RECEIVES = (CancelMessage,)
+SOCKET_SENDS = (EntryDocument, GapMessage)
+MUX_RECEIVES = (Submit, Follow, JobCommand)
+MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, ErrorMessage)
