@@ -112,6 +112,8 @@ Lists of jobs, idempotency, chats and batches:
 
 Only in shard 0:
 
+    shards           string  The number of shards. The first process writes it; a process that uses another number takes
+                             no jobs
     model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: the models that workers
                              discovered there
     proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": workers have verified that it continues a partial

@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from spool.ids import new_job_id
+from spool.ids import new_job_id, shard_of
 from spool.jobs.claims import Claim, Claims, Held, Wanted, new_fence
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job, NewJob, Status
 from spool.jobs.scripts import script
-from spool.jobs.shards import Shards
+from spool.jobs.shards import Shard, Shards
 from spool.jobs.store import JobStore
+from spool.keys import HOME, prefix
 from spool.keys import job as job_key
-from spool.keys import prefix
 from spool.models.model import DEMO, Model
 from spool.redis.link import RedisLink
 
@@ -30,8 +30,8 @@ def new_job(**fields: Any) -> NewJob:
 
 
 def shards_of(link: RedisLink) -> Shards:
-    """The shards in this Redis."""
-    return Shards.on(link)
+    """The shards in this Redis: as many as it says, or one."""
+    return Shards.on(link, int(link.call("GET", f"{prefix(HOME)}shards") or 1), first=0)
 
 
 def store_of(link: RedisLink) -> JobStore:
@@ -40,8 +40,13 @@ def store_of(link: RedisLink) -> JobStore:
 
 
 def submit(link: RedisLink, **fields: Any) -> Job:
-    """Submit such a job."""
-    return store_of(link).submit(new_job(**fields), max_queued=1_000_000).job
+    """Submit such a job; shards take turns."""
+    shards, new = shards_of(link), new_job(**fields)
+    if "id" not in fields:
+        # The last shard has the first job, so that a test of one job does not use the first shard alone.
+        submits = sum(int(link.call("GET", shard.key("seq")) or 0) for shard in shards)
+        new = Shards.on(link, len(shards), first=len(shards) - 1 + submits).place(new)
+    return JobStore(shards).submit(new, max_queued=1_000_000).job
 
 
 def claimed(
@@ -73,7 +78,8 @@ class HandWorker:
 
     def __init__(self, link: RedisLink, *, lease_s: float = 10.0, max_attempts: int = 3, name: str = "hand") -> None:
         self.link = link
-        self.claims = Claims(shards_of(link), worker=name, lease_s=lease_s, max_attempts=max_attempts)
+        self.shards = shards_of(link)
+        self.claims = Claims(self.shards, worker=name, lease_s=lease_s, max_attempts=max_attempts)
         self.lease_ms = round(lease_s * 1000)
         self._said: dict[str, dict[int, str]] = {}
 
@@ -139,10 +145,13 @@ class HandWorker:
         return [*head, *entries]
 
     def append_many(self, commits: Sequence[Sequence[object]]) -> list[Any]:
-        """Several logs' commits in one call."""
-        flat = [arg for commit in commits for arg in commit]
-        answers: list[Any] = self.link.run(script("append"), 0, self.lease_ms, *flat)
-        return answers
+        """Several logs' commits, in one call for each shard."""
+        answers: dict[int, Any] = {}
+        for shard in self.shards:
+            places = [at for at, commit in enumerate(commits) if shard_of(str(commit[0])) == shard.number]
+            flat = [arg for at in places for arg in commits[at]]
+            answers |= zip(places, shard.run(script("append"), self.lease_ms, *flat) if flat else (), strict=True)
+        return [answers[at] for at in range(len(commits))]
 
     def say(self, claim: Claim, *texts: str) -> int:
         """Append tokens behind what is there; the log's last id."""
@@ -186,29 +195,36 @@ def age(link: RedisLink, job_id: str, **fields: int) -> None:
     for name, value in fields.items():
         link.call("HSET", key, name, value)
         if name == "leased_until_ms":
-            link.call("ZADD", f"{prefix(0)}running:{model}", "XX", value, job_id)
+            link.call("ZADD", f"{prefix(shard_of(job_id))}running:{model}", "XX", value, job_id)
         if name in ("deadline_ms", "start_by_ms"):
-            link.call("ZADD", f"{prefix(0)}deadlines", "XX", value, job_id)
+            link.call("ZADD", f"{prefix(shard_of(job_id))}deadlines", "XX", value, job_id)
 
 
 def restart(link: RedisLink) -> None:
     """As if Redis had been restarted: all that it holds was written on an earlier run of it."""
-    link.call("HSET", f"{prefix(0)}server", "run_id", "an earlier one", "since_ms", 0)
-    for key in link.call("KEYS", f"{prefix(0)}job:*"):
+    for shard in shards_of(link):
+        link.call("HSET", shard.key("server"), "run_id", "an earlier one", "since_ms", 0)
+    for key in link.call("KEYS", "spool:*:job:*"):
         if link.call("TYPE", key) == b"hash":
             link.call("HSET", key, "server", "an earlier one")
 
 
 def settle(link: RedisLink) -> None:
     """The moment is over in which claims wait for workers to be heard after a restart."""
-    link.call("HSET", f"{prefix(0)}server", "since_ms", 1)
+    for shard in shards_of(link):
+        link.call("HSET", shard.key("server"), "since_ms", 1)
 
 
 def keep(link: RedisLink, *, lease_ms: int = 1, max_attempts: int = 3, patient: bool = False) -> list[int] | None:
-    """One round of the keeper, past its lock; where it need not be patient, with its patience over."""
-    link.call("DEL", f"{prefix(0)}keeper:lock")
-    reply: list[int] | None = link.run(script("keep"), 0, lease_ms, max_attempts, 200, 60_000, "hand", 1)
+    """One round of each keeper, past its lock; where it need not be patient, with its patience over. The sums."""
+    replies = [_keep(shard, lease_ms, max_attempts, patient) for shard in shards_of(link)]
+    return None if None in replies else [sum(figures) for figures in zip(*map(list, replies), strict=True)]  # type: ignore[arg-type]
+
+
+def _keep(shard: Shard, lease_ms: int, max_attempts: int, patient: bool) -> list[int] | None:
+    shard.link.call("DEL", shard.key("keeper:lock"))
+    reply: list[int] | None = shard.run(script("keep"), lease_ms, max_attempts, 200, 60_000, "hand", 1)
     if not patient and reply is not None and reply[5]:
-        link.call("HSET", f"{prefix(0)}keeper", "patient_until_ms", 0)
-        return keep(link, lease_ms=lease_ms, max_attempts=max_attempts)
+        shard.link.call("HSET", shard.key("keeper"), "patient_until_ms", 0)
+        return _keep(shard, lease_ms, max_attempts, patient)
     return reply and reply[:6]

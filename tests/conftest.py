@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
 from tests.stack import Redis, Stack, running_stack, wait_for
 
@@ -59,9 +60,17 @@ def redis(short_dir: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def link(redis: Redis) -> RedisLink:
-    """An empty Redis. It is ours alone."""
+def shard_count() -> int:
+    """The number of shards of ``link``; ``tests.by_hand`` goes by it."""
+    return 1
+
+
+@pytest.fixture
+def link(redis: Redis, shard_count: int) -> RedisLink:
+    """A Redis without jobs. It is ours alone."""
     redis.link.call("FLUSHALL")
+    if shard_count > 1:
+        redis.link.call("SET", f"{prefix(HOME)}shards", shard_count)
     return redis.link
 
 

@@ -96,7 +96,9 @@ class State:
             unsent=Unsent(settings.max_unsent_bytes),
             slots=StreamSlots(streams_for(settings.max_streams), limits.streams),
             conditions=conditions,
-            fitness=FitnessCheck(link, conditions, watermark=settings.memory_watermark, counts_workers=True),
+            fitness=FitnessCheck(
+                link, conditions, watermark=settings.memory_watermark, counts_workers=True, shards=len(shards)
+            ),
             folds=Folds(follower),
             limits=limits,
         )

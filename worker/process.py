@@ -100,7 +100,7 @@ class WorkerProcess:
             lease_s=settings.lease_s,
             sleep=gevent.sleep,
         )
-        self._fitness = FitnessCheck(self._link, Conditions())
+        self._fitness = FitnessCheck(self._link, Conditions(), shards=len(self._shards))
         self._thread = ThreadPool(1)
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spool.jobs.coalescing import Coalescing
@@ -31,6 +31,13 @@ class OwnerLimits:
     bytes: int = 0
     share: float = 0.0
     watermark: float = 0.0
+
+    def part(self, shards: int) -> OwnerLimits:
+        """One shard's part of the limits, rounded up. The watermark is the server's, and is not divided."""
+        if shards == 1:
+            return self
+        queued, running, size = (-(-limit // shards) for limit in (self.queued, self.running, self.bytes))
+        return replace(self, queued=queued, running=running, bytes=size, share=self.share / shards)
 
 
 NO_LIMITS = OwnerLimits()

@@ -47,17 +47,17 @@ class Shard:
 
 
 class Shards:
-    """The shards of an installation, by number."""
+    """The shards of an installation, by number. ``first`` has the first turn; by default it is random, because each of
+    many processes begins with its own."""
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
+    def __init__(self, shards: Sequence[Shard], first: int | None = None) -> None:
         self._shards = tuple(shards)
-        # A random start, because each of many processes places its first job on the first shard of its own turns.
-        self._turns = itertools.count(secrets.randbelow(len(self._shards)))
+        self._turns = itertools.count(secrets.randbelow(len(self._shards)) if first is None else first)
 
     @classmethod
-    def on(cls, link: RedisLink, count: int = 1) -> Self:
+    def on(cls, link: RedisLink, count: int = 1, first: int | None = None) -> Self:
         """``count`` shards on one server."""
-        return cls([Shard(number, link) for number in range(count)])
+        return cls([Shard(number, link) for number in range(count)], first)
 
     def __iter__(self) -> Iterator[Shard]:
         return iter(self._shards)

@@ -72,7 +72,7 @@ class JobStore:
     def submit(self, new: NewJob, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> Submitted:
         """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``OwnerQueueFull``, ``OwnerBytesFull``,
         ``StoreUnavailable``. After ``OutcomeUnknown`` the same ``new`` may be submitted again."""
-        reply = self._submit(new, new.stored(), max_queued, limits)
+        reply = self._submit(new, new.stored(), self._shards.part(max_queued), limits.part(len(self._shards)))
         try:
             return read_submitted(reply, new)
         except UndecodableRecord as exc:
@@ -87,6 +87,7 @@ class JobStore:
         if not new:
             return []
         shard = self._shards.of_job(new[0].id)
+        max_queued, limits = self._shards.part(max_queued), limits.part(len(self._shards))
         replies: list[Any] = []
         calls: list[Command] = []
         known: set[str] = set()
@@ -126,6 +127,7 @@ class JobStore:
 
     def publish_limits(self, limits: OwnerLimits) -> None:
         """Publish the owner limits and the watermark for claims and the keeper. The last web to publish wins."""
+        limits = limits.part(len(self._shards))
         fields = ("owner_running", limits.running, "owner_share", limits.share, "watermark", limits.watermark)
         for shard in self._shards:
             shard.run(script("publish_limits"), *fields)
@@ -309,7 +311,7 @@ class JobStore:
         Returns the batch's id. It is an earlier batch's id if an earlier call with this Idempotency-Key made a complete
         batch. Raises ``BatchStaging`` if that batch is incomplete, and the errors of ``submit``.
         """
-        args = batch_args(batch, max_queued, limits)
+        args = batch_args(batch, self._shards.part(max_queued), limits.part(len(self._shards)))
         reply = self._shards.of_batch(batch.id).run(script("open_batch"), *args)
         return read_staged(reply)
 

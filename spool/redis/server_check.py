@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import resources
 
 from spool.conditions import Conditions
-from spool.errors import StoreForbidden, StoreUnavailable, StoreUnfit
-from spool.keys import HOME
+from spool.errors import StoreForbidden, StoreFull, StoreUnavailable, StoreUnfit
+from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
 from spool.redis.script import Script
 
@@ -80,7 +81,8 @@ class FitnessCheck:
     """Sets the conditions of one process that concern Redis; ``look`` runs periodically.
 
     ``watermark`` is the fraction of maxmemory above which no job is accepted. With ``counts_workers``, a lack of live
-    workers is a condition too.
+    workers is a condition too. ``shards`` is the number of shards that this process uses. The first process writes it
+    to Redis, and one with another number finds the server unfit: it would look for jobs where they are not.
     """
 
     def __init__(
@@ -90,12 +92,14 @@ class FitnessCheck:
         *,
         watermark: float | None = None,
         counts_workers: bool = False,
+        shards: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link
         self._conditions = conditions
         self._watermark = watermark
         self._counts_workers = counts_workers
+        self._shards = shards
         self._clock = clock
         self._worker_at = clock()
         self._was_answered = False
@@ -136,6 +140,23 @@ class FitnessCheck:
             self._count(int(live))
         return not names
 
+    def _check_shards(self) -> str | None:
+        """The message for a server whose jobs lie in another number of shards than this process uses; else None."""
+        key = f"{prefix(HOME)}shards"
+        stored = self._link.call("GET", key)
+        if stored is None:
+            # A server without memory gets it at a later check: its jobs must still run.
+            with suppress(StoreFull):
+                self._link.call("SET", key, self._shards, "NX")
+            stored = self._link.call("GET", key)
+        if stored in (None, b"%d" % self._shards):
+            return None
+        number = stored.decode(errors="replace")
+        return (
+            f"the jobs in Redis lie in {number} shards (key {key}), and this process uses {self._shards}: "
+            "start all processes with the same number, which cannot be changed while there are jobs"
+        )
+
     def _count(self, live: int) -> None:
         if live:
             self._worker_at = self._clock()
@@ -144,7 +165,7 @@ class FitnessCheck:
 
     def _look_at_server(self) -> None:
         server, memory, persistence = (read_info(self._link, name) for name in ("server", "memory", "persistence"))
-        unfit, warning = None, None
+        unfit, warning = self._check_shards(), None
         try:
             warning = check_server(server, memory)
         except StoreUnfit as exc:

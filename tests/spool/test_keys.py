@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from spool import keys
+from spool.conditions import Conditions
 from spool.ids import new_batch_id
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
 from spool.jobs.job import SCHEMA, OnDisconnect
@@ -14,7 +15,7 @@ from spool.jobs.submission import NewBatch
 from spool.models.model import DEMO
 from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
-from spool.redis.server_check import CHECK
+from spool.redis.server_check import FitnessCheck
 from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, store_of, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
@@ -40,7 +41,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 49
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 50
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -81,7 +82,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")
     worker.beat(free=1)
     link.call("DEL", f"{keys.prefix(0)}displaced:slots")
-    link.run(CHECK, 0)
+    FitnessCheck(link, Conditions()).look()
     met = set()
     for raw in link.call("KEYS", "*"):
         key = raw.decode()

@@ -167,3 +167,49 @@ def test_stopped() -> None:
     one.stopped = True
     assert one.take("any") is None
     assert queue.fences == []
+
+
+class TwoShards(Queue):
+    """A queue on each of two shards: the answers of both, and the shards and fences that were asked."""
+
+    def __init__(self, *answers: Sequence[object]) -> None:
+        super().__init__()
+        self.shards = Shards.on(RedisLink("unix:///nowhere"), 2, first=0)
+        self.answers_of = [list(part) for part in answers]
+        self.asked: list[tuple[int, str]] = []
+
+    def in_turn(self) -> Sequence[Shard]:
+        return self.shards.in_turn()
+
+    def claim(self, shard: Shard, models: Sequence[Model], fence: str, wanted: Wanted = "any") -> Claim | None:
+        self.asked.append((shard.number, fence))
+        self.answers = self.answers_of[shard.number]
+        return super().claim(shard, models, fence, wanted)
+
+
+def test_shards_are_claimed_from_in_turn() -> None:
+    """No shard has to wait until another one is empty."""
+    queue = TwoShards(["a", "b", "c"], ["d", "e", "f"])
+    one = taking(queue)
+    assert [one.take("any") for _ in range(6)] == ["a", "d", "b", "e", "c", "f"]
+    assert len(queue.asked) == 6
+
+
+def test_job_on_the_other_shard() -> None:
+    """An empty shard is passed over; only when all are empty is the next claim skipped."""
+    queue = TwoShards([], ["d"])
+    one = taking(queue)
+    assert one.take("any") == "d"
+    assert not one.has_just_looked
+    assert one.take("any") is None
+    assert one.has_just_looked
+    assert [number for number, _fence in queue.asked] == [0, 1, 1, 0]
+    assert len({fence for _number, fence in queue.asked}) == 4
+
+
+def test_lost_answer_is_asked_for_on_its_shard() -> None:
+    """A claim whose answer was lost is repeated under its fence on the same shard, although another has jobs."""
+    queue = TwoShards([StoreUnavailable("away"), "a"], ["d"])
+    assert taking(queue).take("any") == "a"
+    assert [number for number, _fence in queue.asked] == [0, 0]
+    assert len({fence for _number, fence in queue.asked}) == 1

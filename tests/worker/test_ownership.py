@@ -13,9 +13,10 @@ from spool.errors import StoreUnavailable
 from spool.jobs.claims import SENT_UNKNOWN, Claim, Claims, Held
 from spool.jobs.entries import Kind
 from spool.jobs.job import Status
+from spool.jobs.shards import Shards
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import claimed, shards_of
+from tests.by_hand import claimed
 from tests.clock import Clock
 from worker.attempt import Attempt, HandBack
 from worker.attempt_log import AttemptLog, AttemptOver
@@ -78,7 +79,7 @@ class Bench:
         """An attempt begins, whose greenlet does ``run``."""
         claim = claimed(f"j0-{number:026d}", fence=f"fence{number}")
         log = AttemptLog(claim, self._commit)
-        claims = Claims(shards_of(RedisLink("unix:///nowhere")), worker="w", lease_s=10, max_attempts=3)
+        claims = Claims(Shards.on(RedisLink("unix:///nowhere")), worker="w", lease_s=10, max_attempts=3)
         attempt = Attempt(claim, DEMO, backend or Nothing(), log, claims, max_output_bytes=MIB)
         greenlet = Greenlet(run)
         log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)

@@ -218,6 +218,7 @@ def test_append_to_many_with_different_outcomes(link: RedisLink, worker: HandWor
     assert answers == [3, b"lost", b"cancelled", 1]
 
 
+@pytest.mark.one_shard
 def test_append_renews_a_lease_that_is_partly_over(link: RedisLink, worker: HandWorker, claim: Claim) -> None:
     """An append renews the lease once a quarter of it has passed, and leaves a fresh one alone."""
     fresh = record(link, claim.job.id)["leased_until_ms"]

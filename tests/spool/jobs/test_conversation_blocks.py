@@ -225,6 +225,7 @@ def test_same_submit_twice(link: RedisLink) -> None:
     assert {key: link.call("DUMP", key) for key in link.call("KEYS", "*")} == before
 
 
+@pytest.mark.one_shard
 def test_refused_submit_leaves_nothing(link: RedisLink) -> None:
     """A submit beyond its owner's bytes is refused by what its blocks take, and stores none of them."""
     store, new = store_of(link), turn([long("a" * 100_000), long("b" * 100_000)], said("user", "c"))
@@ -350,6 +351,7 @@ def test_whole_conversation_of_an_older_version(link: RedisLink) -> None:
     assert HandWorker(link).take().input["messages"] == earlier
 
 
+@pytest.mark.one_shard
 def test_older_version_leaves_jobs_with_blocks(link: RedisLink) -> None:
     """A worker that cannot read such a job leaves it, and one of this version runs it with its whole conversation."""
     store, earlier = store_of(link), [long("a"), long("b")]

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from spool.errors import BatchNotFound, JobNotFound
+from spool.errors import BatchNotFound, JobNotFound, OwnerQueueFull, QueueFull
 from spool.ids import new_batch_id, new_job_id, shard_of
+from spool.jobs.claims import Claims, Held, new_fence
 from spool.jobs.conversation_blocks import divide
 from spool.jobs.job import Status
-from spool.jobs.owner_limits import NO_LIMITS
+from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.shards import Shards
 from spool.jobs.store import JobPage, JobStore
+from spool.models.model import DEMO
 from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, new_job
 
@@ -143,3 +145,49 @@ def test_newest_job_of_a_chat_on_any_shard(link: RedisLink) -> None:
     store.delete(job.id, OWNER)
     newest = store.newest_of_chat("chat", OWNER)
     assert newest is None or newest.status is Status.QUEUED
+
+
+def test_limits_are_divided(link: RedisLink) -> None:
+    """Each shard gets its part of every limit: of queued jobs, of an owner's, and of a model's running jobs."""
+    shards = Shards.on(link, 2, first=0)
+    store, claims = JobStore(shards), Claims(shards, worker="w", lease_s=10, max_attempts=3)
+    for _ in range(4):
+        store.submit(shards.place(new_job()), max_queued=4)
+    for _ in range(2):
+        with pytest.raises(QueueFull):
+            store.submit(shards.place(new_job()), max_queued=4)
+    with pytest.raises(OwnerQueueFull):
+        store.submit(shards.place(new_job()), max_queued=9, limits=OwnerLimits(queued=4))
+    store.publish_limits(OwnerLimits(running=4, share=0.5, watermark=0.9))
+    for shard in shards:
+        stored = link.call("HMGET", shard.key("limits"), "owner_running", "owner_share", "watermark")
+        assert stored == [b"2", b"0.25", b"0.9"]
+        claimed = [claims.claim(shard, [replace(DEMO, max_running=2)], new_fence()) for _ in range(2)]
+        assert [claim is not None for claim in claimed] == [True, False]
+
+
+def test_beat_for_jobs_of_all_shards(link: RedisLink) -> None:
+    """One beat renews the leases on every shard, reports the worker to each, and pairs each job with its answer."""
+    shards = Shards.on(link, 2, first=0)
+    store, claims = JobStore(shards), Claims(shards, worker="w", lease_s=10, max_attempts=3)
+    for _ in range(4):
+        store.submit(shards.place(new_job()), max_queued=9)
+    held = []
+    for shard in [*shards, *shards]:
+        claim = claims.claim(shard, [DEMO], new_fence())
+        assert claim is not None
+        held.append(Held(claim.job.id, claim.fence, claim.first - 1))
+    store.cancel(held[1].job_id, OWNER)
+    beat = claims.heartbeat(held, free=3, server="")
+    assert dict(beat.answers) == {held[0]: b"ok", held[1]: b"cancelled", held[2]: b"ok", held[3]: b"ok"}
+    assert [link.call("HGET", shard.key("slots"), "w") for shard in shards] == [b"3", b"3"]
+    again = claims.heartbeat(held, free=3, server=beat.server)
+    assert (again.server, again.answers[0][1]) == (beat.server, b"whole")
+
+
+def test_set_aside_jobs_are_summed(link: RedisLink) -> None:
+    """The number of jobs that are set aside is that of all shards."""
+    shards = Shards.on(link, 2)
+    for number, shard in enumerate(shards):
+        link.call("HSET", shard.key("set-aside"), *(f"job {n}" for n in range(2 * (number + 1))))
+    assert JobStore(shards).set_aside() == 3

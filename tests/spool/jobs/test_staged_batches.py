@@ -55,6 +55,7 @@ def test_no_job_begins_before_the_last_is_written(link: RedisLink) -> None:
     assert link.call("EXISTS", f"{P}staging") == 0
 
 
+@pytest.mark.one_shard
 def test_room_is_reserved_for_all_lines(link: RedisLink) -> None:
     """Between two lines of a batch no other submit can take its places, and its own lines are refused nothing."""
     store, batch = store_of(link), new_batch(3)

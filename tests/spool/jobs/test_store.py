@@ -33,6 +33,7 @@ def all_pages(store: JobStore, limit: int, status: Status | None = None, batch: 
             return seen
 
 
+@pytest.mark.one_shard
 def test_look_with_position_and_text(link: RedisLink, store: JobStore) -> None:
     """A queued job shows its place among those of its model, a running one its text."""
     first, second = submit(link), submit(link)
@@ -143,6 +144,7 @@ def test_cancel_another_owners_job(link: RedisLink, store: JobStore) -> None:
     assert store.look(theirs.id, "bob").status == Status.QUEUED
 
 
+@pytest.mark.one_shard
 def test_delete_leaves_a_tombstone_alone(link: RedisLink, store: JobStore) -> None:
     """Of a deleted job nothing is left but its tombstone."""
     job = submit(link, idempotency_key="k", body_digest="d")

@@ -74,6 +74,7 @@ def test_submit_same_key_other_owner(link: RedisLink) -> None:
     assert other.job.id != first.job.id
 
 
+@pytest.mark.one_shard
 def test_submit_when_the_queue_is_full(link: RedisLink) -> None:
     """A submit beyond the limit, over all models, is refused and writes nothing."""
     submit(link)
@@ -84,6 +85,7 @@ def test_submit_when_the_queue_is_full(link: RedisLink) -> None:
     assert everything(link) == before
 
 
+@pytest.mark.one_shard
 def test_submit_replayed_when_the_queue_is_full(link: RedisLink) -> None:
     """A job that is there already is answered although the queue is full."""
     submit(link, idempotency_key="k", body_digest="d")
@@ -97,6 +99,7 @@ def test_submit_room_after_a_claim(link: RedisLink) -> None:
     assert store_of(link).submit(new_job(), max_queued=1).job.status == Status.QUEUED
 
 
+@pytest.mark.one_shard
 def test_submit_to_a_batch_that_is_not_there(link: RedisLink) -> None:
     """A job of a batch that nobody opened is refused and writes nothing."""
     with pytest.raises(BatchNotFound):
@@ -104,6 +107,7 @@ def test_submit_to_a_batch_that_is_not_there(link: RedisLink) -> None:
     assert everything(link) == {}
 
 
+@pytest.mark.one_shard
 def test_submit_of_a_watched_job(link: RedisLink) -> None:
     """Only a job that is to end with its last reader is watched."""
     submit(link)
@@ -163,6 +167,7 @@ def test_batch_expires_with_its_last_job(link: RedisLink) -> None:
     assert all(0 < link.call("TTL", name) <= 60 for name in names)
 
 
+@pytest.mark.one_shard
 def test_no_key_expires_before_the_end(link: RedisLink) -> None:
     """Nothing of a job that has not ended has an expiry; all of it has one after the end, and a tombstone outlives
     it."""

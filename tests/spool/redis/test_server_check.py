@@ -169,6 +169,35 @@ def test_memory_over_the_watermark(link: RedisLink) -> None:
     assert conditions.message("memory_over_watermark") is None
 
 
+def test_number_of_shards(link: RedisLink) -> None:
+    """The first process writes the number of shards; a process with another one is refused, and told both."""
+    first, other, conditions = Conditions(), Conditions(), Conditions()
+    FitnessCheck(link, first, shards=2).look()
+    FitnessCheck(link, other, shards=2).look()
+    wrong = FitnessCheck(link, conditions, shards=1)
+    wrong.look()
+    assert first.message("redis_unfit") is other.message("redis_unfit") is None
+    message = conditions.message("redis_unfit") or ""
+    assert "in 2 shards (key spool:{0}:shards), and this process uses 1" in message
+    assert not wrong.is_fit
+    link.call("DEL", "spool:{0}:shards")
+    wrong.look()
+    assert wrong.is_fit
+
+
+def test_number_of_shards_on_a_full_server(link: RedisLink) -> None:
+    """Where Redis has no memory left for the number, a process goes on without it."""
+    conditions = Conditions()
+    link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        fitness = FitnessCheck(link, conditions, shards=1)
+        fitness.look()
+    finally:
+        link.call("CONFIG", "SET", "maxmemory", 0)
+    assert fitness.is_fit
+    assert link.call("EXISTS", "spool:{0}:shards") == 0
+
+
 def test_no_worker_is_heard(link: RedisLink) -> None:
     """It is said once none was heard for its time, and over with the first that is."""
     clock, conditions = Clock(), Conditions()
@@ -257,7 +286,7 @@ def test_user_that_may_do_what_is_documented(user: Callable[..., RedisLink], lin
         fitness.look()
     assert conditions.message("permission_missing") is None
     assert conditions.message("redis_away") is None
-    assert link.call("KEYS", "*") == [b"spool:{0}:probe"]
+    assert sorted(link.call("KEYS", "*")) == [b"spool:{0}:probe", b"spool:{0}:shards"]
 
 
 def test_check_writes_nothing_anew(link: RedisLink) -> None:
