@@ -11,7 +11,7 @@ from spool.errors import UndecodableRecord
 from spool.jobs.conversation import read_input
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job
-from spool.jobs.scripts import script
+from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
 from spool.models.model import Model
 
@@ -105,7 +105,7 @@ class Claims:
         that cannot be read. That job has then ended, and the next claim needs another fence.
         """
         limits = [value for model in models for value in (model.name, self._shards.part(model.max_running))]
-        args = (fence, self._lease_ms, self._worker, wanted, *limits)
+        args = arguments("claim", limits, fence=fence, lease_ms=self._lease_ms, worker=self._worker, what=wanted)
         for _ in range(_CALLS_AT_MOST):
             reply = shard.run(script("claim"), *args)
             if isinstance(reply, int):
@@ -123,10 +123,18 @@ class Claims:
     def adopt(self, claim: Claim) -> int | bytes:
         """Reclaim the job after Redis lost the claim. Returns the log's last id, ``b"lost"`` if another worker has the
         job, or ``b"cancelled"``."""
-        mode = kind_of(claim.opening)
-        args = (self._lease_ms, self._worker, claim.job.attempt, mode, claim.first - 1, claim.opening)
-        shard = self._shards.of_job(claim.job.id)
-        answer: int | bytes = shard.run(script("adopt"), claim.job.id, claim.fence, *args)
+        args = arguments(
+            "adopt",
+            id=claim.job.id,
+            fence=claim.fence,
+            lease_ms=self._lease_ms,
+            worker=self._worker,
+            attempt=claim.job.attempt,
+            mode=kind_of(claim.opening),
+            first=claim.first - 1,
+            opening=claim.opening,
+        )
+        answer: int | bytes = self._shards.of_job(claim.job.id).run(script("adopt"), *args)
         return answer
 
     def disown(self, claim: Claim) -> None:
@@ -165,7 +173,16 @@ class Claims:
             flat = [value for job in part for value in (job.job_id, job.fence, job.acked, job.sent)]
             # Only the last call may confirm this worker, because the confirmation must hold for all its jobs.
             may_confirm = is_settled and at + _HELD_AT_ONCE >= len(held)
-            args = (self._lease_ms, self._worker, free, server, int(may_confirm), self._slots, *flat)
+            args = arguments(
+                "heartbeat",
+                flat,
+                lease_ms=self._lease_ms,
+                worker=self._worker,
+                free=free,
+                known_run=server,
+                is_last=int(may_confirm),
+                slots=self._slots,
+            )
             run_id, apart, *part_answers = shard.run(script("heartbeat"), *args)
             is_settled = is_settled and run_id.decode() == server and b"unclaimed" not in part_answers
             answers += zip(part, part_answers, strict=True)
@@ -187,7 +204,16 @@ class Claims:
         ``counts``: this attempt counts against the job's limit. ``anew``: the next attempt starts from scratch instead
         of continuing the partial answer. ``reason`` is one word for the log, ``message`` describes what happened.
         """
-        args = (job_id, fence, int(counts), self.max_attempts, reason, message, int(anew))
+        args = arguments(
+            "hand_back",
+            id=job_id,
+            fence=fence,
+            costs=int(counts),
+            max_attempts=self.max_attempts,
+            reason=reason,
+            message=message,
+            restarts=int(anew),
+        )
         answer: bytes = self._shards.of_job(job_id).run(script("hand_back"), *args)
         return answer.decode()
 

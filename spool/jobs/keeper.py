@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from spool.errors import SpoolError
 from spool.fail_points import reach
 from spool.jobs.job import SCHEMA
-from spool.jobs.scripts import script
+from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard
 from spool.outage import Outage
 
@@ -86,7 +86,15 @@ class Keeper:
         return total
 
     def _call(self, *, is_first: bool) -> tuple[Round, bool] | None:
-        args = (self._lease_ms, self._max_attempts, _JOBS_A_CALL, round(BEAT_S * 900), self._name, int(is_first))
+        args = arguments(
+            "keep",
+            lease_ms=self._lease_ms,
+            max_attempts=self._max_attempts,
+            most=_JOBS_A_CALL,
+            beat_ms=round(BEAT_S * 900),
+            keeper_name=self._name,
+            is_first=int(is_first),
+        )
         reach("keep.before")
         reply = self._shard.run(script("keep"), *args)
         reach("keep.answered")

@@ -4,6 +4,10 @@ Lua creates every function of a script again for each call. A script with the wh
 on functions that it does not use. A definition that contains ``--[[LIBRARY]]`` is linked lazily: the definitions that
 only it uses are created at that line, when it is called. The same mark between the statements of a script divides it:
 what only the part after the mark uses is created when the script gets there.
+
+A script declares its arguments once, by name: ``--[[ARGUMENTS id limit:number is_last:flag jobs...]]`` becomes one
+local each, and ``jobs_at``, the place in ``ARGV`` at which the list of the remaining arguments begins. Python passes
+them by name, too (``arguments``).
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ _MARK = "--[[LIBRARY]]"
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
 _VALUE = re.compile(r"^local (?!function)([\w, ]+?)(?: =[^\n]*)?(?:\n[ }][^\n]*)*$", re.MULTILINE)
 _VARIABLE = re.compile(r"local \w+(?: = \{\})?")
+_ARGUMENTS = re.compile(r"--\[\[ARGUMENTS ([^\]]+)\]\]")
+_CONVERSIONS = {"": "ARGV[{}]", "number": "tonumber(ARGV[{}])", "flag": "ARGV[{}] == '1'"}
 _NOT_CODE = re.compile(r"""'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|--[^\n]*""")
 _WORD = re.compile(r"(?:(?<![\w.])|(?<=\.\.))[A-Za-z_]\w*")
 
@@ -108,6 +114,7 @@ def linked(body: str, schema: int = SCHEMA) -> str:
     """
     library = _library(schema)
     everything = len(library.definitions)
+    body = _ARGUMENTS.sub(_locals, body)
     needed, visible, parts = library.state_of(_words(body)), frozenset[str](), []
     for part in body.split(f"\n{_MARK}\n"):
         lazy = [match for match in _FUNCTION.finditer(part) if _MARK in match[0]]
@@ -120,6 +127,30 @@ def linked(body: str, schema: int = SCHEMA) -> str:
         parts += [definitions, part]
     names = ", ".join(f"'{name}'" for name in FIELDS)
     return "\n".join(parts).replace("--[[JOB_FIELDS]]", names)
+
+
+def arguments(name: str, rest: Iterable[object] = (), /, **values: object) -> list[object]:
+    """A script's arguments in its order, by the names that it declares. ``rest`` is its list, if it has one. Raises
+    ``TypeError`` for a missing or unknown name."""
+    names = _declared(name)
+    if values.keys() != set(names):
+        raise TypeError(f"{name}.lua declares {', '.join(names)}; got {', '.join(values)}")
+    return [*(values[each] for each in names), *rest]
+
+
+@cache
+def _declared(name: str) -> tuple[str, ...]:
+    declared = _ARGUMENTS.search(_read(name))
+    words = declared[1].split() if declared else []
+    return tuple(word.partition(":")[0] for word in words if not word.endswith("..."))
+
+
+def _locals(declared: re.Match[str]) -> str:
+    words = declared[1].split()
+    rest = words.pop().removesuffix("...") if words[-1].endswith("...") else None
+    names, kinds = zip(*((word.partition(":")[0], word.partition(":")[2]) for word in words), strict=True)
+    values = ", ".join(_CONVERSIONS[kind].format(place) for place, kind in enumerate(kinds, 1))
+    return f"local {', '.join(names)} = {values}" + (f"\nlocal {rest}_at = {len(words) + 1}" if rest else "")
 
 
 def library_names() -> frozenset[str]:

@@ -26,7 +26,15 @@ from spool.jobs.job import Job, NewJob, Status, StoredInput
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shard, Shards
-from spool.jobs.submission import NewBatch, Submitted, batch_args, read_staged, read_submitted, submit_args
+from spool.jobs.submission import (
+    NewBatch,
+    Submitted,
+    batch_args,
+    read_staged,
+    read_submitted,
+    submit_args,
+    unstaged_batch_args,
+)
 from spool.keys import job as job_key
 from spool.redis.errors import translated
 from spool.redis.pool import Command
@@ -301,7 +309,7 @@ class JobStore:
     def open_batch(self, batch_id: str, owner: str, total: int, *, ttl_s: int, timeout_s: float) -> None:
         """Open a batch of ``total`` jobs. They end within ``timeout_s`` and are kept for ``ttl_s`` after that. Each of
         its jobs is submitted, and accepted or refused, on its own."""
-        args = (batch_id, owner, total, ttl_s, round(timeout_s * 1000), 0, "", "")
+        args = unstaged_batch_args(batch_id, owner, total, ttl_s, timeout_s)
         self._shards.of_batch(batch_id).run(script("open_batch"), *args)
 
     def stage_batch(self, batch: NewBatch, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> str:

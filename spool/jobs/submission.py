@@ -20,7 +20,8 @@ from spool.errors import (
     StoreFull,
 )
 from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
-from spool.jobs.owner_limits import OwnerLimits, output_at_most
+from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits, output_at_most
+from spool.jobs.scripts import arguments
 
 RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
 """The order of claims; 0 is a retry."""
@@ -60,43 +61,65 @@ def submit_args(
     """The arguments of ``submit.lua``. Blocks from number ``texts_from`` on include their messages, earlier ones only
     their digests."""
     blocks = stored.blocks
-    return [
-        new.id,
-        new.owner,
-        new.model,
-        RANKS[new.priority],
-        new.ttl_s,
-        round(new.timeout_s * 1000),
-        round((new.timeout_s if new.start_s is None else new.start_s) * 1000),
-        max_queued,
-        f"{new.owner}:{new.idempotency_key}" if new.idempotency_key else "",
-        new.body_digest,
-        new.batch,
-        new.batch_index,
-        stored.own,
-        FIRST_READER_MS if new.on_disconnect is OnDisconnect.CANCEL else 0,
-        *(limits.queued, limits.bytes, limits.share, limits.watermark),
-        output_at_most(new.input.get("params", {}), new.coalesce),
-        len(blocks),
-        *(
-            value
-            for number, block in enumerate(blocks)
-            for value in (block.digest, block.messages if number >= texts_from else b"")
-        ),
-        *("priority", new.priority.value),
-        *("surface", new.surface),
-        *("metadata", orjson.dumps(dict(new.metadata))),
-        *("on_disconnect", new.on_disconnect.value),
-        *("on_worker_loss", new.on_worker_loss.value),
-        *("continuable", int(new.continuable)),
-        *(("coalesce", new.coalesce.encode()) if new.coalesce else ()),
-        *(("chat", new.chat) if new.chat else ()),
-        *(
-            ("before", blocks[-1].digest, "earlier_bytes", sum(len(block.messages) for block in blocks))
-            if blocks
-            else ()
-        ),
+    path = [
+        value
+        for number, block in enumerate(blocks)
+        for value in (block.digest, block.messages if number >= texts_from else b"")
     ]
+    return arguments(
+        "submit",
+        [*path, *_fields_of(new, stored)],
+        id=new.id,
+        owner=new.owner,
+        model=new.model,
+        rank=RANKS[new.priority],
+        ttl_s=new.ttl_s,
+        timeout_ms=round(new.timeout_s * 1000),
+        start_ms=round((new.timeout_s if new.start_s is None else new.start_s) * 1000),
+        max_queued=max_queued,
+        idempotency=_idempotency(new),
+        digest=new.body_digest,
+        batch=new.batch,
+        batch_index=new.batch_index,
+        input=stored.own,
+        watch_ms=FIRST_READER_MS if new.on_disconnect is OnDisconnect.CANCEL else 0,
+        output_at_most=output_at_most(new.input.get("params", {}), new.coalesce),
+        block_count=len(blocks),
+        **_own(limits),
+    )
+
+
+def _fields_of(new: NewJob, stored: StoredInput) -> list[Any]:
+    """The names and values of the record's fields that ``submit.lua`` only stores."""
+    fields: dict[str, Any] = {
+        "priority": new.priority.value,
+        "surface": new.surface,
+        "metadata": orjson.dumps(dict(new.metadata)),
+        "on_disconnect": new.on_disconnect.value,
+        "on_worker_loss": new.on_worker_loss.value,
+        "continuable": int(new.continuable),
+    }
+    if new.coalesce:
+        fields["coalesce"] = new.coalesce.encode()
+    if new.chat:
+        fields["chat"] = new.chat
+    if stored.blocks:
+        fields["before"] = stored.blocks[-1].digest
+        fields["earlier_bytes"] = sum(len(block.messages) for block in stored.blocks)
+    return [value for pair in fields.items() for value in pair]
+
+
+def _idempotency(new: NewJob | NewBatch) -> str:
+    return f"{new.owner}:{new.idempotency_key}" if new.idempotency_key else ""
+
+
+def _own(limits: OwnerLimits) -> dict[str, Any]:
+    return {
+        "owner_queued": limits.queued,
+        "owner_bytes": limits.bytes,
+        "share": limits.share,
+        "watermark": limits.watermark,
+    }
 
 
 def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[Any]:
@@ -104,20 +127,39 @@ def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[An
     kinds = Counter((job.model, output_at_most(job.input.get("params", {}), job.coalesce)) for job in batch.jobs)
     inputs = [job.stored() for job in batch.jobs]
     blocks = {block.digest: block.size for stored in inputs for block in stored.blocks}
-    return [
-        batch.id,
-        batch.owner,
-        len(batch.jobs),
-        max(job.ttl_s for job in batch.jobs),
-        round(max(job.timeout_s for job in batch.jobs) * 1000),
-        1,
-        f"{batch.owner}:{batch.idempotency_key}" if batch.idempotency_key else "",
-        batch.body_digest,
-        max_queued,
-        *(limits.queued, limits.bytes, limits.share, limits.watermark),
-        sum(len(stored.own) for stored in inputs) + sum(blocks.values()),
-        *(value for (model, at_most), count in kinds.items() for value in (model, at_most, count)),
-    ]
+    return arguments(
+        "open_batch",
+        [value for (model, at_most), count in kinds.items() for value in (model, at_most, count)],
+        id=batch.id,
+        owner=batch.owner,
+        total=len(batch.jobs),
+        ttl_s=max(job.ttl_s for job in batch.jobs),
+        timeout_ms=round(max(job.timeout_s for job in batch.jobs) * 1000),
+        is_staged=1,
+        idempotency=_idempotency(batch),
+        digest=batch.body_digest,
+        max_queued=max_queued,
+        input_bytes=sum(len(stored.own) for stored in inputs) + sum(blocks.values()),
+        **_own(limits),
+    )
+
+
+def unstaged_batch_args(batch_id: str, owner: str, total: int, ttl_s: int, timeout_s: float) -> list[Any]:
+    """The arguments of ``open_batch.lua`` for a batch whose jobs are accepted or refused one by one."""
+    return arguments(
+        "open_batch",
+        id=batch_id,
+        owner=owner,
+        total=total,
+        ttl_s=ttl_s,
+        timeout_ms=round(timeout_s * 1000),
+        is_staged=0,
+        idempotency="",
+        digest="",
+        max_queued=0,
+        input_bytes=0,
+        **_own(NO_LIMITS),
+    )
 
 
 def read_staged(reply: list[Any]) -> str:

@@ -1,10 +1,9 @@
 #!lua flags=allow-oom
 -- Restores a running worker's claim that Redis has lost, unless another worker has claimed the job since.
 -- The fence stays the same. The worker resends all other lost entries under the same ids.
--- ARGV: id, fence, lease_ms, worker, attempt, mode, id of the attempt's first entry, that entry.
+-- Arguments: first is the id of the attempt's first entry, opening that entry.
 -- Answers the log's last id, or 'lost' or 'cancelled'.
-local id, fence, attempt, first = ARGV[1], ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[7])
-local key = job_key(id)
+--[[ARGUMENTS id fence lease_ms:number worker attempt:number mode first:number opening]]
 local verdict, fault, record = judge(id)
 if verdict == 'damaged' then
   end_damaged(id, fault)
@@ -23,9 +22,9 @@ if record.status ~= 'queued' or tonumber(record.attempt) ~= attempt - 1 or tonum
   return 'lost'
 end
 begin_attempt(id, record, {
-  attempt = attempt, mode = ARGV[6], first = first, fence = fence, worker = ARGV[4], lease_ms = tonumber(ARGV[3]),
+  attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
   -- The entries after the first one are still missing. A heartbeat reports when the log is complete again.
   server = record.server,
 })
-write(id, first, ARGV[8])
+write(id, first, opening)
 return first

@@ -2,20 +2,19 @@
 -- Claims the next job for a worker: retries first, then interactive before batch, first come first served, within
 -- each model's limit of running jobs. The worker chooses the fence, so that it can safely repeat a claim after a lost
 -- answer.
--- ARGV: fence, lease_ms, worker,
---   what: any; retries (only retries, for a worker without a free slot); apart (only quarantined jobs, which need a
+-- Arguments:
+--   what    any; retries (only retries, for a worker without a free slot); apart (only quarantined jobs, which need a
 --   process of their own);
---   then each model that the worker serves and its limit (0: none).
+--   models  each model that the worker serves and its limit (0: none)
 -- Answers:
 --   {id, text to continue from, input, NOW, the attempt's first entry, record…}; with blocks, input is a list: the
 --   job's own input, then the messages of its blocks, last block first
 --   nothing  there is no job to claim
 --   1        this call has removed as many jobs as one call may; call again
-local fence, lease_ms, worker, what = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+--[[ARGUMENTS fence lease_ms:number worker what models...]]
 local RANK = 1e15
 local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
-local MODELS_AT = 5
 local THIS_SCHEMA = tostring(SCHEMA)
 local PARKED_AT_MOST = 1000
 local owner_limit, has_newer
@@ -23,7 +22,7 @@ local owner_limit, has_newer
 -- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
 local function may_find()
   local places = {P .. 'newer', P .. 'apart'}
-  for i = MODELS_AT, what == 'apart' and 0 or #ARGV, 2 do
+  for i = models_at, what == 'apart' and 0 or #ARGV, 2 do
     places[#places + 1] = P .. 'heads:' .. ARGV[i]
   end
   return redis.call('EXISTS', unpack(places)) > 0
@@ -73,7 +72,7 @@ end
 -- Maps each model that the worker serves to whether it has room for another running job.
 local function models_with_room()
   local models = {}
-  for i = MODELS_AT, #ARGV, 2 do
+  for i = models_at, #ARGV, 2 do
     local model, limit = ARGV[i], tonumber(ARGV[i + 1])
     models[model] = limit == 0 or index('ZCARD', 'running:' .. model) < limit
   end
@@ -87,11 +86,11 @@ local function take_back(model)
   for schema = 2, SCHEMA do
     local name = 'newer:' .. schema .. ':' .. base
     for _, id in ipairs(index('ZRANGE', name, 0, CLEARED_AT_MOST - 1)) do
-      local record = redis.pcall('HMGET', job_key(id), 'owner', 'batch')
+      local record = fields_if_any(job_key(id), 'owner', 'batch')
       local score = redis.call('ZSCORE', P .. name, id)
       index('ZREM', name, id)
-      if not error_of(record) and record[1] then
-        enqueue(id, {owner = record[1], batch = record[2] or '', model = model}, score)
+      if record.owner then
+        enqueue(id, {owner = record.owner, batch = record.batch or '', model = model}, score)
       end
     end
   end

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
 -- One call of the keeper's round: handles lost leases, passed deadlines and expired jobs, and counts jobs to ring for.
--- ARGV:
---   lease_ms, max_attempts, maximum number of jobs in this call,
---   beat_ms (the interval of rounds),
---   the keeper's name (it may continue a round that it has begun),
---   1 in the first call of a round.
+-- Arguments:
+--   most         maximum number of jobs in this call
+--   beat_ms      the interval of rounds
+--   keeper_name  a keeper may continue a round that it has begun
+--   is_first     1 in the first call of a round
 -- Answers nothing if another process keeps this shard, else:
 --   {pending jobs, free slots, jobs taken over from lost workers, jobs ended as overdue, jobs that could not be handled,
 --   patient (1: leases are not judged yet), more (1: there is more to do now),
 --   jobs set aside, jobs that a newer version wrote, notices…}
-local lease_ms, max_attempts, most, beat_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+--[[ARGUMENTS lease_ms:number max_attempts:number most:number beat_ms:number keeper_name is_first:flag]]
 local NEWER_AGAIN_MS = 10000
 local NOTICES_A_ROUND = 20
 local LEASE_AT_MOST_MS = 3600000
@@ -18,11 +18,10 @@ local ADOPT_AGAIN_MS = 60000
 -- Small, because Redis does nothing else during a call, and these run at each beat.
 local KEYS_A_BEAT = 20
 local ENTRIES_A_BEAT = 10
-local is_first = ARGV[6] == '1'
 local more = false
 
 local function is_mine()
-  local key, name = P .. 'keeper:lock', ARGV[5]
+  local key, name = P .. 'keeper:lock', keeper_name
   if redis.call('SET', key, name, 'NX', 'PX', beat_ms) then return true end
   local held_by = redis.pcall('GET', key)
   -- Spool never sets a lock without expiry, so a foreign one is overwritten.
@@ -34,10 +33,10 @@ end
 -- Whether leases are not judged yet. After a restart of Redis, or a gap in the beat (Redis paused, or no keeper ran),
 -- workers could not renew their leases either. They get one lease's time to do so.
 local function is_patient()
-  local record = index('HMGET', 'keeper', 'beat_ms', 'patient_until_ms', 'run_id')
-  local patient_until = bounded(record[2], 0, NOW + lease_ms, 0)
-  local gap = NOW - bounded(record[1], 0, NOW, 0)
-  if run_id() ~= record[3] or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
+  local record = index_fields('keeper', 'beat_ms', 'patient_until_ms', 'run_id')
+  local patient_until = bounded(record.patient_until_ms, 0, NOW + lease_ms, 0)
+  local gap = NOW - bounded(record.beat_ms, 0, NOW, 0)
+  if run_id() ~= record.run_id or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
     patient_until = NOW + lease_ms
   end
   index('HSET', 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id())
@@ -184,10 +183,9 @@ local function book_again(id, who, record)
 end
 
 local function check_booked(id, entry)
-  local found = redis.pcall('HMGET', job_key(id), 'status', 'output_at_most')
-  if error_of(found) then return end
-  local record, figures, who = {status = found[1], output_at_most = found[2]}, read_entry(entry)
-  if not who then return end
+  local record, is_other = fields_if_any(job_key(id), 'status', 'output_at_most')
+  local figures, who = read_entry(entry)
+  if is_other or not who then return end
   if not record.status then
     dequeue_booked(id)
     unbook(id)
@@ -265,8 +263,7 @@ end
 -- Starts a rebuild for jobs that claims do not find, or that the ledger does not count: an older version queued them,
 -- or a key was lost. `is_hidden`: some jobs wait for a model that has no owner in its queue.
 local function adopt_queued(waiting, is_hidden)
-  local use = ledger('HMGET', 'use', 'queued', 'running')
-  local queued, running = tonumber(use[1]) or 0, tonumber(use[2]) or 0
+  local queued, running = unpack(sums_of('use'))
   local is_staging = redis.call('EXISTS', P .. 'staging') == 1
   local is_uncounted = waiting > queued or not is_staging and queued + running > ledger('HLEN', 'booked')
   is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'parked') == 0

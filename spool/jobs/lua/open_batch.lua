@@ -1,15 +1,15 @@
 #!lua
 -- Opens a batch; does nothing if it is already open. For a staged batch, reserves the room for all of its jobs, and
 -- hides them from claims until the batch is sealed.
--- ARGV: id, owner, total, ttl_s, timeout_ms, staged (1 or 0), idempotency ('' or OWNER:DIGEST), body digest;
---   then for a staged batch max_queued, the owner's own limits of queued jobs and of bytes, share, watermark (as for
---   submit), bytes of all inputs;
---   then for each kind of job the model, output_at_most and the number of jobs.
+-- Arguments: as for submit, and
+--   is_staged    1 or 0; what follows digest is needed for a staged batch only
+--   input_bytes  bytes of all inputs
+--   kinds        for each kind of job the model, output_at_most and the number of jobs
 -- The batch gets an expiry at once, after that of its last job, so that a batch that is never filled does not stay.
 -- Answers {outcome, id}: opened, replayed (the batch of an earlier call), staging (that batch is not complete),
 -- conflict, full, owner_full, owner_bytes, no_memory.
-local id, owner, total, is_staged = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[6] == '1'
-local idempotency, digest = ARGV[7], ARGV[8]
+--[[ARGUMENTS id owner total:number ttl_s timeout_ms is_staged:flag idempotency digest max_queued:number
+  owner_queued:number owner_bytes:number share:number watermark:number input_bytes:number kinds...]]
 local key = P .. 'batch:' .. id
 
 -- The answer if another call has used the same idempotency key; nil if none has.
@@ -27,13 +27,13 @@ local function earlier()
 end
 
 local function reserve()
-  local bytes, expected = total * JOB_BYTES + tonumber(ARGV[14]), 0
-  for i = 15, #ARGV, 3 do
-    expected = expected + ARGV[i + 2] * expected_output(ARGV[i], tonumber(ARGV[i + 1]))
+  local bytes, expected = total * JOB_BYTES + input_bytes, 0
+  for i = kinds_at, #ARGV, 3 do
+    local model, at_most, count = unpack(ARGV, i, i + 2)
+    expected = expected + count * expected_output(model, tonumber(at_most))
   end
   local refusal = refusal_of(owner, {queued = total, bytes = bytes, expected = expected}, {
-    queued = tonumber(ARGV[9]), owner_queued = tonumber(ARGV[10]), owner_bytes = tonumber(ARGV[11]),
-    share = tonumber(ARGV[12]), watermark = tonumber(ARGV[13]),
+    queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
   })
   if not refusal then
     book(id, {owner = owner, batch = '', model = '-'}, NOTHING, {total, 0, bytes, expected, 0})
@@ -53,8 +53,8 @@ local refusal = is_staged and reserve()
 if refusal then
   return {refusal, id}
 end
-local ttl_ms = ARGV[5] + ARGV[4] * 1000 + TOMBSTONE_MS
-redis.call('HSET', key, 'id', id, 'owner', owner, 'total', total, 'ttl_s', ARGV[4], 'created_ms', NOW)
+local ttl_ms = timeout_ms + ttl_s * 1000 + TOMBSTONE_MS
+redis.call('HSET', key, 'id', id, 'owner', owner, 'total', total, 'ttl_s', ttl_s, 'created_ms', NOW)
 if is_staged then
   redis.call('HSET', key, 'staging', 'open', 'idempotency', idempotency)
 end

@@ -1,16 +1,17 @@
 #!lua
 -- Accepts a job, all or nothing: checks idempotency, the limits of the queue and of its owner, and memory; writes
 -- record, input and indexes. It fails when Redis is out of memory (no allow-oom).
--- ARGV: id, owner, model, rank, ttl_s, timeout_ms, start_ms, max_queued,
---   idempotency ('' or OWNER:DIGEST), body digest, batch ('' or id), batch index, input,
---   watch_ms (how long it may be without a reader; 0: any time),
---   the owner's own limits of queued jobs and of bytes (0: none),
---   share (fraction of the memory that is an owner's limit of bytes; 0: none),
---   watermark (0: memory is not checked),
---   output_at_most (bytes; 0: unknown),
---   the number of blocks at the beginning of its conversation;
---   then the digest and the messages of each block ('' if the block should be stored already);
---   then names and values of further fields.
+-- Arguments:
+--   idempotency     '' or OWNER:DIGEST; with digest, the digest of the body
+--   batch           '' or id
+--   watch_ms        how long it may be without a reader; 0: any time
+--   owner_queued, owner_bytes  the owner's own limits of queued jobs and of bytes; 0: none
+--   share           fraction of the memory that is an owner's limit of bytes; 0: none
+--   watermark       0: memory is not checked
+--   output_at_most  bytes; 0: unknown
+--   block_count     the number of blocks at the beginning of its conversation
+--   rest            the digest and the messages of each block ('' if the block should be stored already), then names
+--                   and values of further fields
 -- Answers one of:
 --   {created, id, queue position, created_ms, deadline_ms}
 --   {again, id, queue position or false, the record's values}: this same submit, whose answer was lost
@@ -18,8 +19,9 @@
 --   {outcome, id}: conflict, full, owner_full, owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is
 --   damaged)
 --   {blocks, id, N}: the messages of block N are needed, and perhaps those of later blocks
-local id, owner, model = ARGV[1], ARGV[2], ARGV[3]
-local idempotency, digest, batch = ARGV[9], ARGV[10], ARGV[11]
+--[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest batch batch_index input
+  watch_ms owner_queued:number owner_bytes:number share:number watermark:number output_at_most:number block_count
+  rest...]]
 local key = job_key(id)
 
 local function position_of(job, its_model)
@@ -63,12 +65,9 @@ local staging = staging_of(batch)
 if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then
   return {'no_batch', id}
 end
-local who, at_most = {owner = owner, batch = batch, model = model}, tonumber(ARGV[19])
-local fields_at = 21 + 2 * ARGV[20]
-local path = fields_at > 21 and {}
-for i = 21, fields_at - 1 do
-  path[i - 20] = ARGV[i]
-end
+local who = {owner = owner, batch = batch, model = model}
+local fields_at = rest_at + 2 * block_count
+local path = fields_at > rest_at and {unpack(ARGV, rest_at, fields_at - 1)}
 local missing, shared = nil, 0
 if path then
   missing, shared = missing_blocks(owner, path)
@@ -76,11 +75,10 @@ if path then
     return {'blocks', id, shared}
   end
 end
-local bytes, expected = JOB_BYTES + #ARGV[13], expected_output(model, at_most)
+local bytes, expected = JOB_BYTES + #input, expected_output(model, output_at_most)
 -- A job of a staged batch is not checked, because its room is already reserved.
 local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes + shared, expected = expected}, {
-  queued = tonumber(ARGV[8]), owner_queued = tonumber(ARGV[15]), owner_bytes = tonumber(ARGV[16]),
-  share = tonumber(ARGV[17]), watermark = tonumber(ARGV[18]),
+  queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
 })
 if refusal then
   return {refusal, id}
@@ -107,25 +105,25 @@ local function use_reservation()
 end
 
 local function list_in_batch()
-  redis.call('HSET', key, 'batch', batch, 'batch_index', ARGV[12])
+  redis.call('HSET', key, 'batch', batch, 'batch_index', batch_index)
   redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'queued', 1)
   index('RPUSH', 'batch:' .. batch .. ':jobs', id)
   redis.call('PEXPIRE', P .. 'batch:' .. batch .. ':jobs', redis.call('PTTL', P .. 'batch:' .. batch))
 end
 
 local seq = next_seq()
-local deadline = NOW + ARGV[6]
-local start_by = math.min(deadline, NOW + ARGV[7])
+local deadline = NOW + timeout_ms
+local start_by = math.min(deadline, NOW + start_ms)
 redis.call('HSET', key, 'schema', path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
-  'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ARGV[5], 'attempt', 0,
-  'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, 'output_at_most', at_most,
+  'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ttl_s, 'attempt', 0,
+  'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, 'output_at_most', output_at_most,
   unpack(ARGV, fields_at))
-redis.call('SET', key .. ':input', ARGV[13])
+redis.call('SET', key .. ':input', input)
 if path then
-  store_blocks(owner, path, missing, id, deadline + ARGV[5] * 1000 + TOMBSTONE_MS)
+  store_blocks(owner, path, missing, id, deadline + ttl_s * 1000 + TOMBSTONE_MS)
 end
 index('SADD', 'models', model)
-enqueue(id, who, ARGV[4] * 1e15 + seq, staging)
+enqueue(id, who, rank * 1e15 + seq, staging)
 book(id, who, NOTHING, {1, 0, bytes, expected, 0})
 if staging then
   use_reservation()
@@ -137,8 +135,8 @@ for i = fields_at, #ARGV, 2 do
     redis.call('SET', P .. 'chat:' .. owner .. ':' .. ARGV[i + 1], id)
   end
 end
-if ARGV[14] ~= '0' then
-  index('ZADD', 'watched', NOW + ARGV[14], id)
+if watch_ms ~= '0' then
+  index('ZADD', 'watched', NOW + watch_ms, id)
 end
 if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Renews the reader leases of jobs that end with their last reader. ARGV: grace_ms, ids.
-for i = 2, #ARGV do
-  index('ZADD', 'watched', 'XX', NOW + ARGV[1], ARGV[i])
+-- Renews the reader leases of jobs that end with their last reader.
+--[[ARGUMENTS grace_ms jobs...]]
+for i = jobs_at, #ARGV do
+  index('ZADD', 'watched', 'XX', NOW + grace_ms, ARGV[i])
 end
 return 1

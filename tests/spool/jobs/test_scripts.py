@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from spool.errors import StoreUnavailable
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import ENDED, TRANSITIONS, Status
-from spool.jobs.scripts import library_names, linked, script
+from spool.jobs.scripts import arguments, library_names, linked, script
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO
@@ -61,6 +61,34 @@ def test_script_that_is_divided() -> None:
     text = linked("local early = job_key('j')\n--[[LIBRARY]]\nreturn json(job_key(early))")
     assert text.count("local function job_key") == 1
     assert text.index("local function job_key") < text.index("local early") < text.index("local function json")
+
+
+def test_arguments_by_name(link: RedisLink) -> None:
+    """A script gets its declared arguments as locals, as text, number or flag, and the place of its list."""
+    text = linked(
+        "--[[ARGUMENTS id limit:number is_last:flag\n  jobs...]]\nreturn {id, limit + 1, is_last, ARGV[jobs_at]}"
+    )
+    assert link.call("EVAL", text, 1, prefix(0), "j", 3, 1, "a", "b") == [b"j", 4, 1, b"a"]
+
+
+def test_arguments_of_a_script_from_python() -> None:
+    """Arguments are ordered as the script declares them, whatever the order in the call."""
+    assert arguments("watch", ["a", "b"], grace_ms=7) == [7, "a", "b"]
+    assert arguments("cancel", owner="alice", id="j") == ["j", "alice"]
+
+
+@pytest.mark.parametrize("names", [{"id": "j"}, {"id": "j", "owner": "alice", "other": 1}])
+def test_arguments_that_a_script_does_not_declare(names: dict[str, object]) -> None:
+    """A missing or unknown argument is an error before the call."""
+    with pytest.raises(TypeError, match=r"cancel\.lua declares id, owner"):
+        arguments("cancel", **names)
+
+
+def test_scripts_address_nothing_by_number() -> None:
+    """Arguments and fields have names in every script but ``append``, which runs for every token."""
+    for path in (resources.files("spool.jobs") / "lua").iterdir():
+        if path.name.endswith(".lua") and path.name != "append.lua":
+            assert not re.findall(r"(?:ARGV|record)\[\d+\]", path.read_text(encoding="utf-8")), path.name
 
 
 def test_script_has_one_of_each_variable() -> None:

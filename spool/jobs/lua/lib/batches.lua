@@ -58,16 +58,16 @@ local function close_in_batch(id, batch)
   --[[LIBRARY]]
   local key = P .. 'batch:' .. batch
   local ended = index('RPUSH', 'batch:' .. batch .. ':ended', id)
-  local record = redis.pcall('HMGET', key, 'total', 'ttl_s', 'idempotency')
-  local total, ttl_s = bounded(record[1], 1, 1e9), bounded(record[2], 1, 1e9)
+  local record = fields_if_any(key, 'total', 'ttl_s', 'idempotency')
+  local total, ttl_s = bounded(record.total, 1, 1e9), bounded(record.ttl_s, 1, 1e9)
   redis.call('PEXPIRE', key .. ':ended', math.max(redis.call('PTTL', key), TOMBSTONE_MS))
   if total and ttl_s and ended >= total then
     local ttl_ms = ttl_s * 1000
     redis.call('PEXPIRE', key, ttl_ms)
     redis.call('PEXPIRE', key .. ':jobs', ttl_ms)
     redis.call('PEXPIRE', key .. ':ended', ttl_ms)
-    if record[3] and record[3] ~= '' then
-      redis.call('PEXPIRE', P .. 'idempotency:' .. record[3], ttl_ms)
+    if record.idempotency and record.idempotency ~= '' then
+      redis.call('PEXPIRE', P .. 'idempotency:' .. record.idempotency, ttl_ms)
     end
   end
 end

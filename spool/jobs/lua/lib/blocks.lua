@@ -124,9 +124,9 @@ local function read_blocks(owner, digest)
   --[[LIBRARY]]
   local found, seen = {}, {}
   while is_digest(digest) and not seen[digest] do
-    local block = redis.pcall('HMGET', P .. block_name(owner, digest), 'before', 'messages')
-    if error_of(block) or not block[2] then break end
-    found[#found + 1], seen[digest], digest = block[2], true, block[1]
+    local block = fields_if_any(P .. block_name(owner, digest), 'before', 'messages')
+    if not block.messages then break end
+    found[#found + 1], seen[digest], digest = block.messages, true, block.before
   end
   return found
 end

@@ -33,6 +33,11 @@ local function index(command, name, ...)
   return redis.call(command, P .. name, ...)
 end
 
+-- The named fields of an index that is a hash.
+local function index_fields(name, ...)
+  return named(index('HMGET', name, ...), ...)
+end
+
 -- Removes a member from an index, or from the part that a process of an older version left for this one. Answers
 -- whether it was there.
 local function unindex(name, member)

@@ -173,13 +173,13 @@ end
 -- An estimate of memory now, from the keeper's last beat and the ledger's changes since: max, claims_until, used,
 -- expected and writing. Nil if there is no limit, or the figures are missing or too old.
 local function memory_now()
-  local found = index('HMGET', 'memory', 'used', 'max', 'claims_until', 'bytes', 'at_ms')
-  local used, max = bounded(found[1], 0, 1e15), bounded(found[2], 0, 1e15, 0)
-  if not used or max == 0 or math.abs(NOW - bounded(found[5], 0, 1e15, 0)) > MEMORY_KNOWN_MS then return nil end
+  local found = index_fields('memory', 'used', 'max', 'claims_until', 'bytes', 'at_ms')
+  local used, max = bounded(found.used, 0, 1e15), bounded(found.max, 0, 1e15, 0)
+  if not used or max == 0 or math.abs(NOW - bounded(found.at_ms, 0, 1e15, 0)) > MEMORY_KNOWN_MS then return nil end
   local use = sums_of('use')
   local bytes = use[3]
   return {
-    max = max, claims_until = bounded(found[3], 0, 1e15, max), used = used + bytes - bounded(found[4], 0, 1e15, bytes),
+    max = max, claims_until = bounded(found.claims_until, 0, 1e15, max), used = used + bytes - bounded(found.bytes, 0, 1e15, bytes),
     expected = use[4], writing = use[5],
   }
 end
@@ -210,8 +210,8 @@ end
 
 -- The limit of running jobs of one owner; nil without a limit. Webs write `limits`, workers report their slots.
 local function running_limit()
-  local set = index('HMGET', 'limits', 'owner_running', 'owner_share')
-  local most, share = bounded(set[1], 1, 1e9), bounded(set[2], 0, 1, 0)
+  local set = index_fields('limits', 'owner_running', 'owner_share')
+  local most, share = bounded(set.owner_running, 1, 1e9), bounded(set.owner_share, 0, 1, 0)
   if most then return most end
   if share <= 0 or share >= 1 then return nil end
   local slots = 0

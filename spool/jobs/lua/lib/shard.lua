@@ -24,18 +24,25 @@ local function is_refusal(text)
   return false
 end
 
--- The named fields of a hash; a missing field is nil.
-local function fields_of(key, ...)
-  local found, record = redis.call('HMGET', key, ...), {}
-  for i, name in ipairs({...}) do
-    record[name] = found[i] or nil
+-- Values of fields as a record: by name, a missing one nil.
+local function named(values, ...)
+  local record, names = {}, {...}
+  for i = 1, #names do
+    record[names[i]] = values[i] or nil
   end
   return record
 end
 
+-- The named fields of a hash; none, and true, if a key of another type is in its place.
+local function fields_if_any(key, ...)
+  local values = redis.pcall('HMGET', key, ...)
+  if error_of(values) then return {}, true end
+  return named(values, ...)
+end
+
 -- The named fields of a job's record.
 local function fields(id, ...)
-  return fields_of(job_key(id), ...)
+  return named(redis.call('HMGET', job_key(id), ...), ...)
 end
 
 -- A stored number within bounds; `otherwise` for any other value.
