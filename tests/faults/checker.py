@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from spool import keys
 from tests.faults.following import Following
 from tests.stack import Stack
 from worker.backends.demo.backend import answer
@@ -50,7 +51,7 @@ def golden(prompt: str, params: Mapping[str, Any]) -> str:
 
 def read_log(stack: Stack, job: str) -> list[tuple[int, bytes]]:
     """A job's log, from Redis itself."""
-    rows = stack.redis.link.call("XRANGE", f"{PREFIX}job:{job}:log", "-", "+")
+    rows = stack.redis.link.call("XRANGE", keys.log(job), "-", "+")
     return [(int(stream_id.partition(b"-")[0]), fields[1]) for stream_id, fields in rows]
 
 
@@ -192,11 +193,11 @@ def check_record(record: Mapping[str, str], text: str, log: Log, *, lost_history
 def check_job(stack: Stack, job: Accepted, *, lost_history: bool = False) -> tuple[list[tuple[int, bytes]], list[str]]:
     """One accepted job in Redis: its log, and what is wrong with it."""
     log = read_log(stack, job.id)
-    raw = stack.redis.link.call("HGETALL", f"{PREFIX}job:{job.id}")
+    raw = stack.redis.link.call("HGETALL", keys.job(job.id))
     record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
     if not record:
         return log, [f"{job.id}: it was accepted, and is not there"]
-    text = (stack.redis.link.call("GET", f"{PREFIX}job:{job.id}:text") or b"").decode()
+    text = (stack.redis.link.call("GET", f"{keys.job(job.id)}:text") or b"").decode()
     found = check_log(log) + check_record(record, text, log, lost_history=lost_history)
     if log and job.demo:
         found += check_text(log, job)
@@ -206,10 +207,9 @@ def check_job(stack: Stack, job: Accepted, *, lost_history: bool = False) -> tup
 def check_indexes(stack: Stack, ended: Iterable[str]) -> list[str]:
     """No index that orders the work still holds a job that has ended."""
     link, gone, found = stack.redis.link, set(ended), []
-    keys = [f"{PREFIX}deadlines".encode(), f"{PREFIX}watched".encode()]
-    for family in ("pending", "running", "apart"):
-        keys += link.call("KEYS", f"{PREFIX}{family}:*")
-    for key in keys:
+    names = [name for part in ("deadlines", "watched", "*:*") for name in link.call("KEYS", f"spool:*:{part}")]
+    families = ("deadlines", "watched", "pending", "running", "apart")
+    for key in (name for name in names if name.decode().split(":")[2] in families):
         members = [member.decode() for member in link.call("ZRANGE", key, 0, -1)]
         found += [f"{job} has ended, and is in {key.decode()}" for job in members if job in gone]
     return found

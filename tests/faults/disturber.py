@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spool.errors import StoreUnavailable
-from tests.faults.checker import PREFIX
+from spool.keys import job as job_key
 from tests.stack import Process, Stack, wait_for
 
 _END_WITHIN_S = 25.0
@@ -115,10 +115,9 @@ class Disturber:
         """Which jobs a worker runs, before something is done to it."""
         name, link = f":{self._stack.workers[number].pid}:", self._stack.redis.link
         try:
-            for key in link.call("KEYS", f"{PREFIX}running:*"):
+            for key in link.call("KEYS", "spool:*:running:*"):
                 for job in link.call("ZRANGE", key, 0, -1):
-                    record = f"{PREFIX}job:{job.decode()}"
-                    worker, attempt = link.call("HMGET", record, "worker", "attempt")
+                    worker, attempt = link.call("HMGET", job_key(job.decode()), "worker", "attempt")
                     if worker and name in worker.decode():
                         self.losses.append(Loss(kind, job.decode(), int(attempt), time.time()))
         except StoreUnavailable:

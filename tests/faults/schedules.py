@@ -1,6 +1,6 @@
 """Random schedules: jobs on all transports while workers, webs, Redis and connections die, each from a seed.
 
-    python -m tests.faults.schedules --seeds 200 [--first N]
+    python -m tests.faults.schedules --seeds 200 [--first N] [--shards N]
 
 One stack serves one schedule after the other. Each ends healed: every job has ended and every reader is done, and
 the checker has looked at all of it. What it finds is printed with the seed and its plan; ``--first N --seeds 1`` runs
@@ -50,9 +50,10 @@ class Job:
 
 
 @contextmanager
-def grounds(directory: Path) -> Iterator[Stack]:
+def grounds(directory: Path, shards: int = 1) -> Iterator[Stack]:
     """The stack that the schedules run on."""
     options: dict[str, Any] = {
+        "SHARDS": shards,
         "LEASE_S": LEASE_S,
         "MAX_ATTEMPTS": 50,
         "DRAIN_S": 1,
@@ -208,9 +209,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--shards", type=int, default=1)
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="spool-") as name, grounds(Path(name)) as stack:
+    with tempfile.TemporaryDirectory(prefix="spool-") as name, grounds(Path(name), options.shards) as stack:
         total = run_seeds(stack, range(options.first, options.first + options.seeds), lambda s: print(s, flush=True))
     print(f"{options.seeds} schedules in {time.monotonic() - began:.0f} s\n{total}")
     sys.exit(bool(total.violations))

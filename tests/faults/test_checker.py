@@ -23,7 +23,7 @@ from tests.faults.following import Following
 from tests.stack import Redis, Stack
 from worker.backends.demo.backend import answer
 
-JOB = Accepted("j0-1", "hello", {"tokens": 6})
+JOB = Accepted("j0-" + "0" * 26, "hello", {"tokens": 6})
 FAR = 10 * JUMP
 Rows = list[tuple[int, bytes]]
 

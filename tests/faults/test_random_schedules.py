@@ -38,3 +38,9 @@ def test_schedules_of_the_day(ground: Stack) -> None:
     outcome = run_seeds(ground, [secrets.randbelow(10**9) for _ in range(4)])
     print(outcome)
     assert outcome.violations == []
+
+
+def test_schedules_on_two_shards(directory: Path) -> None:
+    """The same holds where jobs lie on two shards."""
+    with grounds(directory, shards=2) as stack:
+        assert run_seeds(stack, FIXED[:2]).violations == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from spool.keys import log as log_key
 from tests.readers import READERS, Reading, read_plain_answer, read_text, read_text_websocket
 from tests.stack import Stack
 
@@ -23,7 +24,7 @@ def submit(stack: Stack, web: int = 0, **params: Any) -> str:
 
 def stored(stack: Stack, job: str) -> list[bytes]:
     """The log as it is in Redis."""
-    rows = stack.redis.link.call("XRANGE", f"spool:{{0}}:job:{job}:log", "-", "+")
+    rows = stack.redis.link.call("XRANGE", log_key(job), "-", "+")
     return [fields[1] for _id, fields in rows]
 
 
