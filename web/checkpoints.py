@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -16,8 +16,13 @@ from spool.jobs.log import Row
 
 KEPT_BYTES = 32 * 1024 * 1024
 """Bytes of all checkpoints and translated pages of a process, with the text that checkpoints share."""
+PIECE_BYTES = 64 * 1024
+"""Smaller pages are sent together up to this size."""
 _CHECKPOINT_BYTES = 1024
 _PART_BYTES = 512
+
+
+Frame = Callable[[bytes], bytes]
 
 
 class Translation(Protocol):
@@ -77,12 +82,32 @@ class Checkpoint:
     translation: Translation
 
 
-@dataclass(frozen=True, slots=True)
 class Page:
     """The complete bytes of some entries, and the state after them."""
 
-    data: bytes
-    end: Checkpoint
+    __slots__ = ("_framed", "data", "end")
+
+    def __init__(self, data: bytes, end: Checkpoint) -> None:
+        self.data = data
+        self.end = end
+        self._framed: dict[Frame, bytes] = {}
+
+    @property
+    def size(self) -> int:
+        """Its bytes in memory, in one frame as well if it is large."""
+        return len(self.data) * (2 if self.is_large else 1)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is worth a frame of its own."""
+        return len(self.data) > PIECE_BYTES
+
+    def framed(self, frame: Frame) -> bytes:
+        """The bytes in that frame, as one object for all readers: the end of an answer repeats it whole."""
+        data = self._framed.get(frame)
+        if data is None:
+            data = self._framed[frame] = frame(self.data)
+        return data
 
 
 @dataclass(slots=True)
@@ -108,13 +133,13 @@ class _Log:
             self.state_bytes += _CHECKPOINT_BYTES + _PART_BYTES * translation.parts
         if data is not None and cursor not in self.pages:
             self.pages[cursor] = Page(data, end)
-            self.page_bytes += len(data)
+            self.page_bytes += self.pages[cursor].size
         self.text_bytes = max(self.text_bytes, translation.size)
 
     def drop_page(self) -> None:
         """Drop the least recently used page."""
         _cursor, page = self.pages.popitem(last=False)
-        self.page_bytes -= len(page.data)
+        self.page_bytes -= page.size
 
 
 def _cursor(checkpoint: Checkpoint) -> int:

@@ -13,12 +13,10 @@ from spool.following.reader import Reader
 from spool.jobs.entries import is_terminal
 from spool.jobs.job import Job
 from spool.jobs.log import Row
-from web.checkpoints import Checkpoint, Checkpoints, Translation
+from web.checkpoints import PIECE_BYTES, Checkpoint, Checkpoints, Frame, Translation
 
 APART_BYTES = 16 * 1024
 """The least encoded entries between two checkpoints of a log."""
-_PIECE_BYTES = 64 * 1024
-"""Small pages are sent together up to this size."""
 REPLAYED = Counter("spool_replayed_entries", "Entries read from a log and translated for streams on /v1 and /ai")
 
 
@@ -50,9 +48,9 @@ class TranslatedStream:
         """The bytes before the log's first entry."""
         return self._translation.opening()
 
-    def replay(self, reader: Reader) -> bytes | None:
-        """The bytes of the next pages, which moves the reader past them; empty if none of them is sent. None: nothing
-        was read, and the next page must go through ``entries``. Called in turn."""
+    def replay(self, reader: Reader, frame: Frame) -> bytes | None:
+        """The framed bytes of the next pages, which moves the reader past them; empty if none of them is sent. None:
+        nothing was read, and the next page must go through ``entries``. Called in turn."""
         if self._translation.number <= self._after:
             ahead = self._checkpoints.furthest(self._key, self._after + 1)
             if ahead is not None and ahead.cursor > reader.cursor:
@@ -61,16 +59,18 @@ class TranslatedStream:
         pieces: list[bytes] = []
         size = 0
         while (page := self._checkpoints.page(self._key, reader.cursor)) is not None:
-            if pieces and size + len(page.data) > _PIECE_BYTES:
+            if pieces and size + len(page.data) > PIECE_BYTES:
                 break
             is_whole = self._translation.number > self._after
             self._move_to(page.end, reader)
+            if is_whole and page.is_large:
+                return page.framed(frame)
             pieces.append(page.data if is_whole else self._own().rest(page.data))
             size += len(pieces[-1])
         if not pieces:
             self._page_after = reader.cursor
             return None
-        return b"".join(pieces)
+        return frame(b"".join(pieces))
 
     def entries(self, rows: list[Row]) -> bytes:
         """The bytes of these entries; may be empty. A terminal entry also adds the end of the stream."""

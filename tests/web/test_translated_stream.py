@@ -34,7 +34,7 @@ FORMATS: dict[str, Callable[[Job], Translation]] = {
 
 def step(stream: TranslatedStream, reader: Reader, rows: int = ROWS) -> bytes | None:
     """The stream's next piece; None at the end of the log."""
-    if reader.is_behind and (known := stream.replay(reader)) is not None:
+    if reader.is_behind and (known := stream.replay(reader, bytes)) is not None:
         return known
     taken, gap, ended = reader.take_rows(rows)
     assert gap is None
@@ -225,7 +225,7 @@ def test_another_attempt_shares_nothing() -> None:
 
 def test_logs_used_last_are_kept() -> None:
     """Where there is no room, the log that was not used for the longest goes, and all of them are counted."""
-    logs, checkpoints, follower = Logs(entries_of(1000)), Checkpoints(1 << 20), Followed(Logs(entries_of(1000)))
+    logs, checkpoints, follower = Logs(entries_of(1000)), Checkpoints(1 << 21), Followed(Logs(entries_of(1000)))
     jobs = [job_of(logs, f"j0-{n:026}") for n in range(20)]
 
     def read(job: Job) -> float:
@@ -236,7 +236,7 @@ def test_logs_used_last_are_kept() -> None:
     for job in jobs:
         assert read(job) == len(logs.rows)
         assert read(jobs[0]) == 0
-        assert checkpoints.size <= 1 << 20
+        assert checkpoints.size <= 1 << 21
     assert [read(job) for job in (jobs[-1], jobs[0], jobs[1])] == [0, 0, len(logs.rows)]
 
 

@@ -7,20 +7,18 @@ translates the entries for one stream, and may depend on all entries before.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from spool.errors import UndecodableRecord
 from spool.following.encoder import Encoder
 from spool.following.reader import Reader
 from spool.jobs.log import Gap, Row
+from web.checkpoints import Frame
 from web.folds import Folds
 
 _ROWS = 500
 _LIVE_ROWS = 50
 """More are translated in a greenlet, because the follower's serves all readers."""
-
-Frame = Callable[[bytes], bytes]
 
 
 class Trouble(enum.Enum):
@@ -155,9 +153,9 @@ class ReaderFormat(Protocol):
         continue; neither may have changed the format."""
         ...
 
-    def replay(self, reader: Reader) -> bytes | None:
-        """The bytes of the next page if they are known, which moves the reader past it; empty if none of it is sent.
-        None: nothing was read, and the page must go through ``entries``. Called in a turn of ``Folds``."""
+    def replay(self, reader: Reader, frame: Frame) -> bytes | None:
+        """The framed bytes of the next pages that are known, which moves the reader past them; empty if none of them is
+        sent. None: nothing was read, and the page must go through ``entries``. Called in a turn of ``Folds``."""
         ...
 
     def heartbeat(self) -> bytes:
@@ -207,9 +205,9 @@ class PerReader:
         if not self._folds.enter(within_s):
             return Piece()
         try:
-            while (data := self._form.replay(reader)) is not None:
+            while (data := self._form.replay(reader, self._frame)) is not None:
                 if data or self._form.over or self._folds.is_spent:
-                    return Piece(self._frame(data), End.WHOLE if self._form.over else None)
+                    return Piece(data, End.WHOLE if self._form.over else None)
             return self._translated(reader)
         finally:
             self._folds.leave()

@@ -10,7 +10,8 @@ from flask import Response, request
 
 from spool.errors import Draining
 from spool.jobs.job import Job, Status
-from web.delivery.encoding import Encoding, Frame, PerReader, ReaderFormat, Shared, SharedFormat, bare, chunk
+from web.checkpoints import Frame
+from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, SharedFormat, bare, chunk
 from web.delivery.formats import ndjson, sse, text
 from web.delivery.live import LiveStream
 from web.metrics import STREAMS

@@ -75,7 +75,13 @@ class HijackedConnection:
 
     def finish(self, data: bytes) -> None:
         """Send the last piece, which completes the body, and let go of the connection. Raises ``OSError``."""
-        self.send(data + _LAST_CHUNK if self._chunked else data)
+        end = _LAST_CHUNK if self._chunked else b""
+        if len(data) > PIECE_BYTES:
+            # Not copied, because other connections may share it.
+            self.send(data)
+            self.send(end)
+        else:
+            self.send(data + end)
         self._unwatch()
         if self._give_back is not None:
             self._give_back(self._sock)

@@ -19,6 +19,7 @@ from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind, is_terminal
 from spool.jobs.log import Row
 from tests.by_hand import AT, done, tokens
+from web.checkpoints import Frame
 from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, bare, chunk
 from web.delivery.formats.ndjson import FORMATS
 from web.delivery.formats.text import Text
@@ -291,7 +292,7 @@ class Upper:
         self.over = any(is_terminal(raw) or b'"stop"' in raw for _id, raw in rows)
         return b"".join([raw.upper() for _id, raw in rows if b'"nothing"' not in raw])
 
-    def replay(self, reader: Reader) -> None:
+    def replay(self, reader: Reader, frame: Frame) -> None:
         """Nothing is shared."""
 
     def heartbeat(self) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from spool.following.reader import Reader
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.log import Row
+from web.checkpoints import Frame
 from web.delivery.encoding import Cut
 
 MEDIA_TYPE = "text/plain"
@@ -30,7 +31,7 @@ class Text:
         self._has_text = self._has_text or bool(data)
         return data
 
-    def replay(self, reader: Reader) -> None:
+    def replay(self, reader: Reader, frame: Frame) -> None:
         """None: pages of text are not shared."""
 
     def heartbeat(self) -> bytes:
