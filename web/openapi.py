@@ -49,7 +49,7 @@ def docs() -> Response:
         for rule, method, view in calls(current_app)
     )
     problems = "\n".join(
-        f'<tr id="{escape(kind.problem().kind)}"><td>{kind.status}</td><td>{escape(kind.title)}</td>'
+        f'<tr id="{escape(kind.name)}"><td>{kind.status}</td><td>{escape(kind.title)}</td>'
         f"<td>{escape(kind.detail)}</td></tr>"
         for kind in KINDS
     )

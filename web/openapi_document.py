@@ -111,8 +111,12 @@ class Document:
         if content.shape is not None:
             described["schema"] = self._schema(content.shape, mode)
         if content.item is not None:
-            # OpenAPI 3.1 has no word for the items of a stream; 3.2 calls it itemSchema.
-            described["x-itemSchema"] = self._schema(content.item, mode)
+            item = self._schema(content.item, mode)
+            if content.media_type == "text/event-stream":
+                described["schema"] = _event(item)
+            else:
+                # OpenAPI 3.1 has no word for the items of a stream; 3.2 calls it itemSchema.
+                described["x-itemSchema"] = item
         if content.example is not None:
             example = content.example()
             described["example"] = example.decode() if isinstance(example, bytes) else example
@@ -128,7 +132,7 @@ class Document:
                 problem = kind.problem()
                 response = response_at(path, problem)
                 media_type = response.mimetype or ""
-                examples[response.status_code][problem.kind] = {"value": response.get_json(force=True)}
+                examples[response.status_code][kind.name] = {"value": response.get_json(force=True)}
         return {
             str(status): self._problem(path, status, media_type, of_status)
             for status, of_status in sorted(examples.items())
@@ -176,3 +180,17 @@ class Document:
         if self._schemas.setdefault(name, schema) != schema:
             raise ValueError(f"two shapes are named {name}: {self._schemas[name]} and {schema}")
         return name
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a server-sent event, which stands for each event of a stream."""
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            "event": {"type": "string"},
+            "id": {"type": "string"},
+            "retry": {"type": "integer"},
+        },
+    }

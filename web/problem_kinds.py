@@ -16,6 +16,11 @@ class ProblemKind:
     title: str
     detail: str
     extra: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    """Of its example. Empty: that of its type."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.problem().kind)
 
     def problem(self) -> Problem:
         """An example."""
@@ -24,11 +29,12 @@ class ProblemKind:
 
 
 _FIELD = field_problem("prompt", "is empty")
+_MODEL = field_problem("model", "no model 'x'")
 
 KINDS = (
     ProblemKind(400, "Bad request", "not an HTTP request"),
     ProblemKind(400, "Bad handshake", "Sec-WebSocket-Key must be 16 bytes in base64"),
-    ProblemKind(400, "Invalid input", "after: must be an entry's id, or 0", _FIELD.extra),
+    ProblemKind(400, "Invalid input", "after: must be an entry's id, or 0", _FIELD.extra, name="invalid-cursor"),
     ProblemKind(401, "Not authenticated", "send a valid key as 'Authorization: Bearer …'"),
     ProblemKind(403, "Not allowed", "this key lacks the scope jobs:write"),
     ProblemKind(404, "Not found", "no such job"),
@@ -45,6 +51,9 @@ KINDS = (
     ProblemKind(415, "Wrong content coding", "send the body without Content-Encoding"),
     ProblemKind(417, "Expectation failed", "only the expectation 100-continue is supported"),
     ProblemKind(422, "Invalid input", _FIELD.detail, _FIELD.extra),
+    ProblemKind(
+        422, "Invalid input", "model: no model 'x'", {**_MODEL.extra, "known_models": ["demo"]}, name="unknown-model"
+    ),
     ProblemKind(422, "Idempotency conflict", "this Idempotency-Key was used with another body"),
     ProblemKind(426, "Upgrade required", "this endpoint is a WebSocket"),
     ProblemKind(429, "Owner queue full", "you have as many jobs queued as one owner may"),

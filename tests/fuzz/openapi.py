@@ -1,9 +1,11 @@
-"""schemathesis over ``/openapi.json``, in ``.venv-fuzz``: ``python -m tests.fuzz.openapi --seed 1``. Fails for what it
-finds itself, what the web logs, and what the probe measures."""
+"""schemathesis over ``/openapi.json``, in ``.venv-fuzz``: ``python -m tests.fuzz.openapi --seed 1``. Fails for server
+errors, for answers that the description does not have (status, media type, schema), for what the web logs, and for what
+the probe measures."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,14 +23,15 @@ def main() -> int:
     """Run it; 1 if anything was wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--examples", type=int, default=50, help="of each call")
+    parser.add_argument("--examples", type=int, default=20, help="of each call")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, fuzzed_stack(Path(directory)) as (stack, target):
         target.prepare(stack)
         argv = [str(_PROGRAM), "run", f"{stack.webs[0].url}/openapi.json", "--checks", _CHECKS, "--no-color"]
         argv += ["--seed", str(asked.seed), "--max-examples", str(asked.examples), "--request-timeout", "10"]
         argv += ["--warnings", "off", "--exclude-path-regex", "/ws$"]
-        status = subprocess.run(argv, cwd=directory, check=False, timeout=_AT_MOST_S).returncode
+        environ = {**os.environ, "SCHEMATHESIS_HOOKS": str(ROOT / "tests/fuzz/schemathesis_hooks.py")}
+        status = subprocess.run(argv, cwd=directory, env=environ, check=False, timeout=_AT_MOST_S).returncode
         wrong = target.noticed()
     for line in wrong:
         print(f"FAILED {line}")

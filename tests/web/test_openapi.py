@@ -152,7 +152,8 @@ def test_streams_are_described(described: dict[str, Any]) -> None:
     for path in ("/v1/chat/completions", "/v1/responses", "/ai/chat"):
         content = call(described, "post", path)["responses"]["200"]["content"]["text/event-stream"]
         assert "Blue" in content["example"]
-        assert content["x-itemSchema"]["$ref"].startswith("#/components/schemas/")
+        data = content["schema"]["properties"]["data"]
+        assert data["contentSchema"]["$ref"].startswith("#/components/schemas/")
 
 
 def test_problems_have_the_shape_of_their_surface(described: dict[str, Any]) -> None:
@@ -162,6 +163,7 @@ def test_problems_have_the_shape_of_their_surface(described: dict[str, Any]) -> 
     assert native["422"] == {"$ref": "#/components/responses/ProblemDocument422"}
     assert v1["400"] == {"$ref": "#/components/responses/ErrorDocument400"}
     examples = described["components"]["responses"]["ErrorDocument400"]["content"]["application/json"]["examples"]
+    assert "404" in call(described, "get", "/v1/models/{name}")["responses"]
     assert examples["invalid-input"]["value"]["error"]["type"] == "invalid_request_error"
 
 
