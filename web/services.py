@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,7 +62,6 @@ class State:
     draining: bool = False
     set_aside: int | None = None
     """Jobs whose damaged records cannot end, at the last look; None while Redis does not answer."""
-    beaten_at: float = field(default_factory=time.monotonic)
 
     @classmethod
     def build(cls, settings: WebSettings) -> State:

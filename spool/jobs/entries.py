@@ -109,11 +109,6 @@ def kind_of(raw: bytes) -> bytes:
     return raw[at : raw.index(b'"', at)]
 
 
-def id_of(raw: bytes) -> int:
-    """The id of an encoded entry, from its fixed head."""
-    return int(raw[6 : raw.index(b",", 6)])
-
-
 def is_terminal(raw: bytes) -> bool:
     """Whether this encoded entry ends its log."""
     return kind_of(raw) in _TERMINAL_KINDS

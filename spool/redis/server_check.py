@@ -58,11 +58,6 @@ def check_server(server: Mapping[str, str], memory: Mapping[str, str]) -> str | 
     return None
 
 
-def check_link(link: RedisLink) -> str | None:
-    """``check_server`` for the link's server. Raises ``StoreUnfit`` or ``StoreUnavailable``."""
-    return check_server(read_info(link, "server"), read_info(link, "memory"))
-
-
 def check_persistence(persistence: Mapping[str, str]) -> dict[str, str | None]:
     """The persistence conditions from ``INFO persistence``; None for each that does not hold."""
     failing = [

@@ -14,7 +14,6 @@ from spool.redis.link import RedisLink
 from spool.redis.server_check import (
     NO_WORKER_S,
     FitnessCheck,
-    check_link,
     check_persistence,
     check_server,
     read_info,
@@ -100,7 +99,7 @@ def evicting(link: RedisLink) -> Iterator[RedisLink]:
 
 def test_real_server(link: RedisLink) -> None:
     """The server that the tests run on says all that is asked of it."""
-    assert check_link(link) is None
+    assert check_server(read_info(link, "server"), read_info(link, "memory")) is None
     assert read_info(link, "server")["redis_version"]
     assert read_info(link, "memory")["maxmemory_policy"] == "noeviction"
 
@@ -108,9 +107,9 @@ def test_real_server(link: RedisLink) -> None:
 def test_real_server_that_evicts(evicting: RedisLink) -> None:
     """It is refused as soon as it is set so, and taken when it is not any more."""
     with pytest.raises(StoreUnfit, match="allkeys-lru"):
-        check_link(evicting)
+        check_server(read_info(evicting, "server"), read_info(evicting, "memory"))
     evicting.call("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
-    assert "volatile-ttl" in str(check_link(evicting))
+    assert "volatile-ttl" in str(check_server(read_info(evicting, "server"), read_info(evicting, "memory")))
 
 
 def test_looks_again_and_again(evicting: RedisLink, caplog: pytest.LogCaptureFixture) -> None:
