@@ -32,6 +32,7 @@ from web.folds import Folds
 from web.limits.streams import StreamSlots, streams_for
 from web.limits.unsent import Unsent
 from web.limits.uploads import Uploads
+from web.ticker import Ticker
 
 log = logging.getLogger("spool.web")
 
@@ -59,6 +60,7 @@ class State:
     fitness: FitnessCheck
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
+    ticker: Ticker = field(default_factory=Ticker)
     draining: bool = False
     set_aside: int | None = None
     """Jobs whose damaged records cannot end, at the last look; None while Redis does not answer."""
@@ -109,6 +111,7 @@ class State:
         for keeper in self.keepers:
             spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_redis)
+        spawn_forever(self.ticker.run)
         self.bell.start()
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import gevent
@@ -24,6 +25,16 @@ log = logging.getLogger("spool.web")
 
 class Connection(Protocol):
     """The way to one client: a hijacked HTTP connection, or a WebSocket. It owns stalls and the bytes unsent."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether another stream on this connection has its turn; then ``send_now`` must not be called."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Hold the right to send blocking, from the read of a page until it is sent: so a stalled client keeps one page
+        in memory, not one for each stream on its connection."""
+        ...
 
     def watch(self, on_gone: Callable[[], object]) -> None:
         """Call ``on_gone`` once the client disconnects."""
@@ -102,7 +113,7 @@ class LiveStream:
             self._has_changed = True
             return True
         try:
-            data = self._encoding.live(reader)
+            data = None if self._connection.is_taken else self._encoding.live(reader)
         except Exception:
             # The boundary of this stream: the caller serves all others.
             log.exception("stream failed")
@@ -161,28 +172,36 @@ class LiveStream:
             self.abandon()
 
     def _send_pending(self) -> None:
-        reader = self._reader
-        while not self._is_gone:
-            self._has_changed = False
-            piece = self._take()
-            if piece is not None and piece.end is not None:
-                self._end(piece)
-                return
-            data, is_silent = piece.data if piece is not None else b"", piece is None
-            # Free the page, so that a slow client does not keep it in memory.
-            del piece
-            if not data and time.monotonic() >= reader.tick_at:
-                data = self._encoding.heartbeat(reader)
-                self._schedule_heartbeat()
-            if data:
-                self._send(data)
-            if reader.must_leave:
-                self._end(self._encoding.broken(Trouble.DRAINING))
-                return
-            if is_silent and not self._has_changed and not reader.has_news():
-                self._busy = False
+        while True:
+            with self._connection.turn():
+                if self._is_gone:
+                    break
+                is_done = self._send_page()
+            if is_done:
                 return
         self.abandon()
+
+    def _send_page(self) -> bool:
+        """Send the next page, or a due heartbeat. Returns whether the stream is live again or over."""
+        reader = self._reader
+        self._has_changed = False
+        piece = self._take()
+        if piece is not None and piece.end is not None:
+            self._end(piece)
+            return True
+        data, is_silent = piece.data if piece is not None else b"", piece is None
+        # Free the page, so that a slow client does not keep it in memory.
+        del piece
+        if not data and time.monotonic() >= reader.tick_at:
+            data = self._encoding.heartbeat(reader)
+            self._schedule_heartbeat()
+        if data:
+            self._send(data)
+        if reader.must_leave:
+            self._end(self._encoding.broken(Trouble.DRAINING))
+            return True
+        self._busy = not is_silent or self._has_changed or reader.has_news()
+        return not self._busy
 
     def _take(self) -> Piece | None:
         reader = self._reader

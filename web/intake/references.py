@@ -54,11 +54,18 @@ class References:
     """The jobs of ``owner`` that one request refers to. ``items`` builds a job's output items, on surfaces that have
     them."""
 
-    def __init__(self, services: State, owner: str, items: Callable[[Job], Items] | None = None) -> None:
+    def __init__(
+        self,
+        services: State,
+        owner: str,
+        items: Callable[[Job], Items] | None = None,
+        *,
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> None:
         self._services = services
         self._owner = owner
         self._items = items
-        self._is_wanted = presence(request.environ)
+        self._is_wanted = is_wanted or presence(request.environ)
         self._turns: dict[str, Turns] = {}
         self._answers: dict[str, Items | None] = {}
         most = services.settings.max_prompt_bytes

@@ -52,13 +52,21 @@ class StreamSlots:
     @contextmanager
     def one(self, owner: str) -> Iterator[None]:
         """Hold a slot. Raises ``TooManyStreams`` or ``OwnerStreamsFull`` at once if none is free."""
-        self.refuse_when_full(owner)
-        self.taken += 1
-        self._by_owner[owner] += 1
+        self.take(owner)
         try:
             yield
         finally:
-            self.taken -= 1
-            self._by_owner[owner] -= 1
-            if not self._by_owner[owner]:
-                del self._by_owner[owner]
+            self.give_back(owner)
+
+    def take(self, owner: str) -> None:
+        """Take a slot, until ``give_back``. Raises like ``one``."""
+        self.refuse_when_full(owner)
+        self.taken += 1
+        self._by_owner[owner] += 1
+
+    def give_back(self, owner: str) -> None:
+        """Free a slot that was taken."""
+        self.taken -= 1
+        self._by_owner[owner] -= 1
+        if not self._by_owner[owner]:
+            del self._by_owner[owner]

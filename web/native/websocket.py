@@ -7,26 +7,28 @@ socket with 1011. If the job failed or was cancelled, the close reason says so.
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from functools import partial
 
 from flask import Flask, request
 
-from spool.following.reader import Reader
-from spool.jobs.entries import is_terminal, kind_of
-from spool.jobs.log import Row
-from web import auth
+from spool.errors import SpoolError
+from spool.jobs.job import Job
+from web import auth, json_text
 from web.arguments import After, cursor_of
 from web.contract import Contract
-from web.delivery.formats import ws_json
-from web.delivery.websocket import received, socket_route
-from web.delivery.websocket_input import PING_S
-from web.delivery.websocket_messages import Closed
+from web.delivery.encoding import Encoding, Shared, bare
+from web.delivery.formats.ws_json import JsonEntries
+from web.delivery.formats.ws_text import TextSocket
+from web.delivery.live import LiveStream
+from web.delivery.websocket import closed_by, json_object, socket_route
 from web.native.socket_messages import SOCKET_RECEIVES, SOCKET_SENDS, SUBPROTOCOL, UPGRADED
-from web.problems import Problem
+from web.problems import Problem, field_problem
+from web.server.websocket import PING_S, WebSocket
+from web.server.websocket_protocol import Closed
 from web.services import State
 
-_ROWS = 500
+_JSON = Shared(JsonEntries(), bare)
+"""One object, so that entries are encoded once for all sockets."""
 
 
 def install(app: Flask) -> None:
@@ -42,114 +44,52 @@ def install(app: Flask) -> None:
     receives=SOCKET_RECEIVES,
     sends=SOCKET_SENDS,
 )
-def follow_job(services: State, ws: Any, job_id: str) -> None:
+def follow_job(services: State, subprotocol: str | None, job_id: str) -> JobSession:
     """Serve one job's log and accept ``{"type": "cancel"}``. Raises ``Closed`` and the errors of the store."""
     try:
         after = cursor_of(request.args.get("after"), "after")
     except Problem as problem:
         raise Closed(1008, problem.detail) from problem
-    owner = auth.owner()
-    job = services.store.look(job_id, owner)
-    with services.follower.attach(job, after) as reader:
-        live = LiveFrames(ws, reader)
-        send = live.send
-        if ws.subprotocol == "spool.text":
-            if after == 0:
-                # A reader from the beginning starts at the current attempt.
-                reader.cursor = job.attempt_first - 1
-            send = TextSender(ws, reader, has_text=after > 0).send
-        ws.event.on_set = reader.wake
-        while ws.connected:
-            for message in received(ws, _refuse):
-                if message.get("type") != "cancel":
-                    raise Closed(1008, 'the only valid message is {"type": "cancel"}')
-                services.store.cancel(job_id, owner, text_bytes=0)
-            ended = send()
-            if ended:
-                return
-            if ended is None:
-                _wait(reader)
+    job = services.store.look(job_id, auth.owner())
+    if subprotocol != "spool.text":
+        return JobSession(services, job, after, _JSON)
+    # A reader from the beginning starts at the current attempt.
+    return JobSession(services, job, after or job.attempt_first - 1, TextSocket(services.folds, has_text=after > 0))
 
 
-def _refuse(problem: Problem) -> None:
-    raise Closed(1007, problem.detail)
+class JobSession:
+    """A socket that serves one job's log, and accepts ``{"type": "cancel"}``."""
 
+    __slots__ = ("_encoding", "_job_id", "_owner", "_services", "_start")
 
-class LiveFrames:
-    """Sends entries as JSON. While its greenlet only waits for the next entry, the greenlet that delivers the entry
-    also sends it."""
+    def __init__(self, services: State, job: Job, after: int, encoding: Encoding) -> None:
+        self._services = services
+        self._job_id = job.id
+        self._owner = job.owner
+        self._encoding = encoding
+        self._start: tuple[Job, int] | None = (job, after)
 
-    def __init__(self, ws: Any, reader: Reader) -> None:
-        self._ws = ws
-        self._reader = reader
-        self._left: bytes | memoryview = b""
+    def begin(self, socket: WebSocket) -> None:
+        """Send the log."""
+        if self._start is None:
+            return
+        follower = self._services.follower
+        reader = follower.attach(*self._start)
+        # Free the record, which is larger than all the rest of a socket.
+        self._start = None
+        release = partial(follower.leave, reader)
+        LiveStream(reader, self._encoding, b"", release, heartbeat_s=PING_S).begin(socket)
 
-    def send(self) -> bool | None:
-        """Send what is pending. Returns like ``send_entries``."""
-        self._reader.on_wake = None
-        if left := self._left:
-            self._left = b""
-            self._ws.sock.send(left)
-        ended = send_entries(self._ws, self._reader)
-        if ended is None:
-            self._reader.on_wake = self._look
-        return ended
+    def message(self, raw: bytes) -> None:
+        """Cancel the job. Raises ``Closed``."""
+        try:
+            if json_object(raw).get("type") != "cancel":
+                raise Closed(1008, 'the only valid message is {"type": "cancel"}')
+            self._services.store.cancel(self._job_id, self._owner, text_bytes=0)
+        except json_text.Refused as exc:
+            raise Closed(1007, field_problem("body", str(exc)).detail) from exc
+        except SpoolError as exc:
+            raise closed_by(exc) from exc
 
-    def _look(self) -> bool:
-        if self._left or self._ws.input_buffer or not self._ws.connected or self._reader.feed.ended:
-            return False
-        data = self._reader.take_live(ws_json.JSON)
-        if data is None:
-            return False
-        self._left = self._ws.sock.send_now(data)
-        return not self._left
-
-
-def _wait(reader: Reader) -> None:
-    if reader.must_leave:
-        raise Closed(1001, "this instance is draining; reconnect")
-    reader.tick_at = time.monotonic() + PING_S
-    reader.wait()
-
-
-def send_entries(ws: Any, reader: Reader) -> bool | None:
-    """Send the pending entries. Returns whether the log ends with them, or None if there were none. Raises ``Closed``
-    if the log is gone."""
-    taken = reader.take(ws_json.JSON)
-    if taken is None:
-        return None
-    if taken.gap is not None:
-        ws.sock.send(ws_json.JSON.gap(taken.gap))
-    if taken.data:
-        ws.sock.send(taken.data)
-    if taken.gone:
-        raise Closed(4410, "gone")
-    return taken.ended
-
-
-class TextSender:
-    """Sends tokens as bare text. ``has_text``: the client already has text, from before its cursor."""
-
-    def __init__(self, ws: Any, reader: Reader, *, has_text: bool) -> None:
-        self._ws = ws
-        self._reader = reader
-        self._has_text = has_text
-
-    def send(self) -> bool | None:
-        """Like ``send_entries``. Raises ``Closed`` if the text cannot continue, or did not end with ``done``."""
-        rows, gap, ended = self._reader.take_rows(_ROWS)
-        if gap is not None:
-            raise Closed(4410, "gone") if gap.earliest is None and ended else Closed(1011, "entries are missing")
-        frames = b"".join([self._frame(row) for row in rows])
-        if frames:
-            self._ws.sock.send(frames)
-        if rows and is_terminal(rows[-1][1]) and kind_of(rows[-1][1]) != b"done":
-            raise Closed(1000, f"the job ended: {kind_of(rows[-1][1]).decode()}")
-        return ended if rows or ended else None
-
-    def _frame(self, row: Row) -> bytes:
-        if self._has_text and kind_of(row[1]) == b"restarted":
-            raise Closed(1011, "generation was interrupted and restarted")
-        data = ws_json.bare_text(row[1])
-        self._has_text = self._has_text or bool(data)
-        return data
+    def tick(self, now: float) -> None:
+        """The stream has its own deadlines."""

@@ -1,49 +1,47 @@
-"""The jobs that one ``/ws`` socket follows: at most a hundred, one greenlet each, one page in memory for all.
+"""The jobs that one ``/ws`` socket follows: at most a hundred, each a stream of its own on the shared connection.
 
 Each job takes a stream slot, because it costs as much as a stream; the first uses the socket's own slot.
 """
 
 from __future__ import annotations
 
-import logging
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from weakref import WeakValueDictionary
 
-import gevent
-from gevent.lock import RLock
+from gevent.event import Event
 
-from spool.errors import StoreUnavailable
 from spool.following.reader import Reader
 from spool.jobs.job import Job
-from web import auth
-from web.delivery.formats import ws_json
+from web.delivery.encoding import Shared, bare
 from web.delivery.formats.ws_json import JobMessages
+from web.delivery.live import LiveStream
 from web.problems import Problem
+from web.server.websocket import WebSocket
 from web.services import State
 
-log = logging.getLogger("spool.web")
-
 FOLLOWED_AT_MOST = 100
+
+_encodings: WeakValueDictionary[str, Shared] = WeakValueDictionary()
+"""One object per followed job, so that its entries are encoded once for all sockets."""
 
 
 class Followed:
     """All jobs that one socket follows."""
 
-    def __init__(self, services: State, ws: Any) -> None:
+    def __init__(self, services: State, socket: WebSocket, owner: str) -> None:
+        self.socket = socket
         self._services = services
-        self._ws = ws
-        self._jobs: dict[str, _Following] = {}
-        self.turn = RLock()
-        """Held from the read of a page until it is sent, so that a stalled client keeps one page in memory, not one for
-        each job."""
+        self._owner = owner
+        self._jobs: dict[str, _Channel] = {}
+        self._is_over = False
+        self._freed: Event | None = None
+        socket.watch(self._end)
 
-    def say(self, document: dict[str, Any]) -> None:
-        """Send one message."""
-        self.send(ws_json.message(document))
-
-    def send(self, frames: bytes) -> None:
-        """Send whole frames."""
-        self._ws.sock.send(frames)
+    def is_wanted(self) -> bool:
+        """Whether the socket is still open."""
+        return not self._is_over
 
     def refuse_when_full(self) -> None:
         """Raise a 429 ``Problem`` or ``TooManyStreams`` if another job cannot be followed. An unfollowed job counts
@@ -53,99 +51,97 @@ class Followed:
                 429, "Too many requests", f"a socket can follow at most {FOLLOWED_AT_MOST} jobs; unfollow some"
             )
         if self._jobs:
-            self._services.slots.refuse_when_full(auth.owner())
+            self._services.slots.refuse_when_full(self._owner)
 
     def follow(self, job: Job, after: int) -> None:
-        """Follow a job from ``after``. An already followed job restarts there. Raises like ``refuse_when_full``."""
-        if following := self._jobs.get(job.id):
-            following.move(self._services.follower.attach(job, after))
+        """Follow a job from ``after``. An already followed job restarts there, after its current page. Raises like
+        ``refuse_when_full``."""
+        while job.id in self._jobs:
+            self.unfollow(job.id)
+            if job.id in self._jobs:
+                self._freed = Event()
+                self._freed.wait()
+        if self._is_over:
             return
         self.refuse_when_full()
-        with ExitStack() as entering:
-            if self._jobs:
-                entering.enter_context(self._services.slots.one(job.owner))
-            reader = self._services.follower.attach(job, after)
-            self._jobs[job.id] = _Following(self, job.id, reader, entering.pop_all())
+        # Patient, because the socket itself closes during a drain.
+        reader = self._services.follower.attach(job, after, patient=True)
+        release = partial(self._release, reader, bool(self._jobs))
+        if self._jobs:
+            self._services.slots.take(self._owner)
+        encoding = _encodings.get(job.id)
+        if encoding is None:
+            encoding = _encodings[job.id] = Shared(JobMessages(job.id), bare)
+        channel = self._jobs[job.id] = _Channel(self, job.id)
+        LiveStream(reader, encoding, b"", release, heartbeat_s=float("inf")).begin(channel)
 
     def unfollow(self, job_id: str) -> None:
         """Stop following the job."""
-        if following := self._jobs.get(job_id):
-            following.move(None)
-
-    def close(self) -> None:
-        """Stop following all jobs. The socket is closed or closing, so no send blocks for long."""
-        for following in list(self._jobs.values()):
-            following.move(None)
-
-    def leave(self, reader: Reader) -> None:
-        """Detach the reader."""
-        self._services.follower.leave(reader)
+        if channel := self._jobs.get(job_id):
+            channel.leave()
 
     def forget(self, job_id: str) -> None:
-        """Drop the job, whose greenlet has ended."""
-        del self._jobs[job_id]
+        """Drop the job, whose stream has ended."""
+        self._jobs.pop(job_id, None)
+        if self._freed is not None:
+            self._freed.set()
 
-    def broke(self) -> None:
-        """Mark the connection as broken."""
-        self._ws.connected = False
+    def _release(self, reader: Reader, has_slot: bool) -> None:
+        self._services.follower.leave(reader)
+        if has_slot:
+            self._services.slots.give_back(self._owner)
+
+    def _end(self) -> None:
+        self._is_over = True
+        for job_id in list(self._jobs):
+            self.unfollow(job_id)
 
 
-class _Following:
-    """One followed job in its own greenlet, which is never killed: that could truncate a frame."""
+class _Channel:
+    """One job's share of the socket: the connection of its ``LiveStream``."""
 
-    def __init__(self, socket: Followed, job_id: str, reader: Reader, place: ExitStack) -> None:
-        self._socket = socket
-        self._messages = JobMessages(job_id)
-        self._reader: Reader | None = reader
-        self._place = place
-        gevent.spawn(self._run)
+    __slots__ = ("_followed", "_is_leaving", "_job_id", "_on_gone")
 
-    def move(self, reader: Reader | None) -> None:
-        """Continue with another reader, or end if None."""
-        before, self._reader = self._reader, reader
-        if before is not None:
-            self._socket.leave(before)
-            before.wake()
+    def __init__(self, followed: Followed, job_id: str) -> None:
+        self._followed = followed
+        self._job_id = job_id
+        self._is_leaving = False
+        self._on_gone: Callable[[], object]
 
-    def _run(self) -> None:
-        try:
-            self._follow()
-        except OSError:
-            # The client disconnected or stalled.
-            self._socket.broke()
-        except Exception:
-            # The greenlet's boundary: without this the socket would stay silent for the job.
-            log.exception("following job %s on a WebSocket failed", self._messages.job_id)
-            self._socket.broke()
-        finally:
-            self.move(None)
-            self._socket.forget(self._messages.job_id)
-            self._place.close()
+    def watch(self, on_gone: Callable[[], object]) -> None:
+        """Call ``on_gone`` once the job is unfollowed, or the socket closes."""
+        self._on_gone = on_gone
 
-    def _follow(self) -> None:
-        try:
-            while (reader := self._reader) is not None:
-                with self._socket.turn:
-                    # The reader may have been replaced while this waited for its turn.
-                    has_sent, has_ended = self._send(reader) if self._reader is reader else (True, False)
-                if has_ended and self._reader is reader:
-                    return
-                if not has_sent:
-                    reader.wait()
-        except StoreUnavailable:
-            self._socket.send(self._messages.error(503, "Redis is unreachable; retry"))
+    def leave(self) -> None:
+        """End the stream, after the page that it sends."""
+        self._is_leaving = True
+        self._on_gone()
 
-    def _send(self, reader: Reader) -> tuple[bool, bool]:
-        """Send the pending entries. Returns whether there were any, and whether the log has ended."""
-        taken = reader.take(self._messages)
-        if taken is None:
-            return False, False
-        if taken.gap is not None:
-            self._socket.send(self._messages.gap(taken.gap))
-        if taken.data:
-            self._socket.send(taken.data)
-        if taken.gone:
-            self._socket.send(self._messages.error(410, "the log has expired or was deleted"))
-        elif taken.ended:
-            self._socket.send(self._messages.ended(taken.last))
-        return True, taken.ended
+    @property
+    def is_taken(self) -> bool:
+        """Whether a sender has its turn."""
+        return self._followed.socket.is_taken
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Hold the right to send. It is held from the read of a page until it is sent, so that a stalled client keeps
+        one page in memory, not one for each job."""
+        return self._followed.socket.turn()
+
+    def send_now(self, data: bytes | memoryview) -> None:
+        """Send without blocking. Raises ``OSError``."""
+        self._followed.socket.send_now(data)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send everything. Raises ``OSError``."""
+        self._followed.socket.send(data)
+
+    def finish(self, data: bytes) -> None:
+        """Send the last messages of the job. Raises ``OSError``."""
+        self._followed.socket.send(data)
+        self._followed.forget(self._job_id)
+
+    def close(self) -> None:
+        """The stream has ended early. Unless the job was unfollowed, the socket is broken, too."""
+        self._followed.forget(self._job_id)
+        if not self._is_leaving:
+            self._followed.socket.close()

@@ -9,25 +9,24 @@ created. After ``accepted``, an ``error`` with the job's id means that the job r
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import gevent
 from flask import Flask
 
 from spool.errors import SpoolError
-from web import auth
+from web import auth, json_text
 from web.contract import Contract
-from web.delivery.websocket import received, socket_route
-from web.delivery.websocket_messages import Closed
+from web.delivery.formats.ws_json import message_frame
+from web.delivery.websocket import json_object, socket_route
 from web.intake.accept import accept
 from web.intake.references import References
 from web.native.socket_messages import MUX_RECEIVES, MUX_SENDS, UPGRADED
 from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
 from web.problems import Problem, field_problem, problem_of
+from web.server.websocket import WebSocket
 from web.services import State
 
 
@@ -36,28 +35,58 @@ def install(app: Flask) -> None:
     socket_route(app, "/ws", "jobs:write", serve, takes_prompts=True)
 
 
-class _Caller:
+@Contract(answers=UPGRADED, errors=[426, 429, 503], receives=MUX_RECEIVES, sends=MUX_SENDS)
+def serve(services: State, subprotocol: str | None) -> MuxSession:  # noqa: ARG001 - there is one only
+    """Answer messages until the client disconnects or this process drains."""
+    return MuxSession(services, auth.owner())
+
+
+class MuxSession:
     """One client's socket and the jobs that it follows."""
 
-    def __init__(self, services: State, ws: Any, owner: str) -> None:
-        self.services = services
-        self.owner = owner
-        self.followed = Followed(services, ws)
+    __slots__ = ("_followed", "_leave_at", "_owner", "_services")
 
-    def answer(self, message: dict[str, Any]) -> None:
-        """Execute a message; answer errors with an ``error`` message."""
-        context = {name: message[name] for name in ("ref", "job") if isinstance(message.get(name), str)}
+    def __init__(self, services: State, owner: str) -> None:
+        self._services = services
+        self._owner = owner
+        self._leave_at: float | None = None
+        self._followed: Followed
+
+    def begin(self, socket: WebSocket) -> None:
+        """Wait for messages."""
+        self._followed = Followed(self._services, socket, self._owner)
+
+    def tick(self, now: float) -> None:
+        """Close the socket when this process drains."""
+        if self._leave_at is not None:
+            if now >= self._leave_at:
+                self._followed.socket.close_with(1001, "this instance is draining; reconnect")
+        elif self._services.draining:
+            # Spread over the drain, like the ends of streams.
+            self._leave_at = now + random.random() * self._services.spread_s
+
+    def message(self, raw: bytes) -> None:
+        """Execute a message; answer errors with an ``error`` message. Raises ``Closed`` and ``OSError``."""
+        context: dict[str, Any] = {}
         try:
+            message = json_object(raw)
+            context |= {name: message[name] for name in ("ref", "job") if isinstance(message.get(name), str)}
             self._do(message, context)
+        except json_text.Refused as exc:
+            self._refuse(field_problem("body", str(exc)))
         except Problem as problem:
-            self.refuse(problem, context)
+            self._refuse(problem, context)
         except SpoolError as exc:
-            self.refuse(problem_of(exc), context)
+            self._refuse(problem_of(exc), context)
 
-    def refuse(self, problem: Problem, context: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Answer a message with an ``error``."""
+    def _refuse(self, problem: Problem, context: Mapping[str, Any] = MappingProxyType({})) -> None:
         document = problem.document()
-        self.followed.say({**context, **document, "problem": document["type"], "type": "error"})
+        self._say({**context, **document, "problem": document["type"], "type": "error"})
+
+    def _say(self, document: dict[str, Any]) -> None:
+        socket = self._followed.socket
+        with socket.turn():
+            socket.send(message_frame(document))
 
     def _do(self, message: dict[str, Any], context: dict[str, Any]) -> None:
         match message.get("type"):
@@ -66,55 +95,33 @@ class _Caller:
             case "follow":
                 self._follow(message)
             case "unfollow":
-                self.followed.unfollow(_job_of(message))
+                self._followed.unfollow(_job_of(message))
             case "cancel":
-                self.services.store.cancel(_job_of(message), self.owner, text_bytes=0)
+                self._services.store.cancel(_job_of(message), self._owner, text_bytes=0)
             case _:
                 raise field_problem("type", "must be submit, follow, unfollow or cancel")
 
     def _submit(self, message: dict[str, Any], context: dict[str, Any]) -> None:
         # Checked before the job is written: an error then means that no job exists.
-        self.followed.refuse_when_full()
+        self._followed.refuse_when_full()
         fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
         draft = draft_of(
             fields,
-            self.owner,
-            References(self.services, self.owner),
+            self._owner,
+            References(self._services, self._owner, is_wanted=self._followed.is_wanted),
             surface="ws",
-            coalesce_ms=self.services.settings.coalesce_ms,
+            coalesce_ms=self._services.settings.coalesce_ms,
         )
-        job = accept(self.services, draft).job
+        job = accept(self._services, draft).job
         context["job"] = job.id
-        self.followed.say({"type": "accepted", **context, "status": job.status})
-        self.followed.follow(job, 0)
+        self._say({"type": "accepted", **context, "status": job.status})
+        self._followed.follow(job, 0)
 
     def _follow(self, message: dict[str, Any]) -> None:
         after = message.get("after", 0)
         if type(after) is not int or not 0 <= after < 10**18:
             raise field_problem("after", "must be an entry's id, or 0")
-        self.followed.follow(self.services.store.look(_job_of(message), self.owner), after)
-
-
-@Contract(answers=UPGRADED, errors=[426, 429, 503], receives=MUX_RECEIVES, sends=MUX_SENDS)
-def serve(services: State, ws: Any) -> None:
-    """Answer messages until the client disconnects or this process drains. Raises ``Closed``."""
-    caller, leave_at = _Caller(services, ws, auth.owner()), float("inf")
-    try:
-        while ws.connected:
-            if services.draining and leave_at == float("inf"):
-                # Spread over the drain, like the ends of streams.
-                leave_at = time.monotonic() + random.random() * services.spread_s
-            if time.monotonic() >= leave_at:
-                raise Closed(1001, "this instance is draining; reconnect")
-            if not ws.input_buffer:
-                ws.event.wait(1.0)
-                ws.event.clear()
-            for message in received(ws, caller.refuse):
-                caller.answer(message)
-                # Yield, so that one client's messages do not delay others.
-                gevent.sleep(0)
-    finally:
-        caller.followed.close()
+        self._followed.follow(self._services.store.look(_job_of(message), self._owner), after)
 
 
 def _job_of(message: dict[str, Any]) -> str:

@@ -68,6 +68,18 @@ class StreamResponse(Response):
         return ()
 
 
+class UpgradeResponse(StreamResponse):
+    """The response after a handshake, which has been sent: its stream gets the connection."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream, "", {})
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG002 - WSGI's
+        """Leave the stream to ``Hijack``, which has checked that the request had no body."""
+        environ[_STREAM] = self._stream
+        return ()
+
+
 class Hijack:
     """The WSGI middleware. ``connections`` is the gunicorn worker."""
 
@@ -93,8 +105,9 @@ class Hijack:
         if stream is None:
             return body
         try:
-            # Written even if empty, because it sends the headers, and a silent job must not delay them.
-            writes[-1](stream.opening)
+            if writes:
+                # Written even if empty, because it sends the headers, and a silent job must not delay them.
+                writes[-1](stream.opening)
             self._connections.give(environ["gunicorn.socket"], stream, chunked=environ["SERVER_PROTOCOL"] == "HTTP/1.1")
         except BaseException:
             stream.abandon()

@@ -6,7 +6,7 @@ import _socket
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from gevent.socket import wait_write
 
@@ -18,6 +18,7 @@ from web.server.sockets import reset_on_close
 log = logging.getLogger("spool.web")
 
 _LAST_CHUNK = b"0\r\n\r\n"
+_FREE = nullcontext()
 
 
 class HijackedConnection:
@@ -25,6 +26,8 @@ class HijackedConnection:
     sender of a piece adds; without it the end of the connection ends the body. ``give_back`` takes the socket after a
     complete body, for another request; without it, the socket is closed."""
 
+    is_taken = False
+    """It has one stream only."""
     __slots__ = ("_chunked", "_give_back", "_sock", "_stall_s", "_unsent", "_watch")
 
     def __init__(
@@ -42,6 +45,28 @@ class HijackedConnection:
         self._stall_s = stall_s
         self._unsent = unsent
         self._watch: PeerWatch | None = None
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Nothing to wait for."""
+        return _FREE
+
+    def fileno(self) -> int:
+        """The descriptor, to watch it."""
+        return self._sock.fileno()
+
+    def receive(self, count: int) -> bytes | None:
+        """Received bytes, at most ``count``; None if there are none, and ``b""`` if the client disconnected."""
+        try:
+            return self._sock.recv(count)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def end_sending(self) -> None:
+        """Tell the client that nothing more will be sent."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     def watch(self, on_gone: Callable[[], object]) -> None:
         """Call ``on_gone`` once the client disconnects."""
@@ -61,14 +86,14 @@ class HijackedConnection:
         if not data or (left := self.send_now(data)) is None:
             return
         # Count all of it, not only the rest, because it is one object in memory.
-        waiting = self._unsent.begin(len(data), self._reset)
+        waiting = self._unsent.begin(len(data), self.reset)
         try:
             for at in range(0, len(left), PIECE_BYTES):
                 self._send_piece(left[at : at + PIECE_BYTES])
                 self._unsent.proceed(waiting)
         except TimeoutError:
             log.info("client stalled for %g s; resetting its connection", self._stall_s)
-            self._reset()
+            self.reset()
             raise
         finally:
             self._unsent.end(waiting)
@@ -99,7 +124,7 @@ class HijackedConnection:
             wait_write(self._sock.fileno(), timeout=max(0.001, deadline.left_s))
             left = self.send_now(left)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Reset the connection, possibly from another greenlet; the sender gets an error."""
         with suppress(OSError):
             reset_on_close(self._sock)

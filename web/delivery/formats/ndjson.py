@@ -37,9 +37,9 @@ class Ndjson:
         """The line that reports missing entries."""
         return orjson.dumps({"type": "gap", **gap.public()}) + b"\n"
 
-    def gone(self) -> bytes:
-        """The line that ends a log without a terminal entry: nothing follows the gap, and a reconnect is useless."""
-        return b'{"type":"gone"}\n'
+    def end(self, last: int, *, is_gone: bool) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """Of a log without a terminal entry, a line: nothing follows the gap, and a reconnect is useless."""
+        return b'{"type":"gone"}\n' if is_gone else b""
 
     def heartbeat(self, last: int) -> bytes:
         """A ping line with ``pings``; otherwise a space."""

@@ -42,7 +42,7 @@ class Sse:
         continues there; with none remaining, it is the log's end."""
         return b"id: %d\n%b" % (gap.before, _event("gap", {"type": "gap", **gap.public()}))
 
-    def gone(self) -> bytes:
+    def end(self, last: int, *, is_gone: bool) -> bytes:  # noqa: ARG002 - the protocol's shape
         """Empty: the gap's id is the log's end, and a reconnect from there gets 204 or 410."""
         return b""
 

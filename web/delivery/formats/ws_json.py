@@ -1,77 +1,84 @@
 """WebSocket messages (RFC 6455): entries in, text frames out, one frame per entry.
 
-``JSON`` is the format of ``/jobs/{id}/ws``: a frame is an entry. On ``/ws``, which carries many jobs, a message names
-its job (``JobMessages``). ``bare_text`` is the frame of the subprotocol ``spool.text``.
+``JsonEntries`` is the format of ``/jobs/{id}/ws``: a frame is an entry. On ``/ws``, which carries many jobs, a message
+names its job (``JobMessages``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from spool.following.encoder import Encoder
-from spool.jobs.entries import Entry, kind_of
 from spool.jobs.log import Gap
+from web.server.websocket_frames import close_frame, text_frame
 
 
-def frame(payload: bytes) -> bytes:
-    """One unmasked text frame, RFC 6455 section 5.2."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + bytes((size,)) + payload
-    if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2) + payload
-    return b"\x81\x7f" + size.to_bytes(8) + payload
-
-
-def message(document: dict[str, Any]) -> bytes:
+def message_frame(document: dict[str, Any]) -> bytes:
     """One JSON message."""
-    return frame(orjson.dumps(document))
+    return text_frame(orjson.dumps(document))
 
 
-def bare_text(raw: bytes) -> bytes:
-    """A token's text as a frame; empty for other entries."""
-    if kind_of(raw) != b"token":
-        return b""
-    return frame(str(Entry.decode(raw).fields["text"]).encode())
-
-
-class JsonEntries(Encoder):
+class JsonEntries:
     """The messages of one job's socket."""
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
         """One entry, one frame."""
-        return frame(raw)
+        return text_frame(raw)
 
     def gap(self, gap: Gap) -> bytes:
         """The message that reports missing entries."""
-        return message({"type": "gap", **gap.public()})
+        return message_frame({"type": "gap", **gap.public()})
+
+    def end(self, last: int, *, is_gone: bool) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """The close frame after the log's last entry."""
+        return close_frame(4410, "gone") if is_gone else close_frame(1000)
+
+    def heartbeat(self, last: int) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """Empty: the socket pings its client."""
+        return b""
+
+    def reconnect(self) -> bytes:
+        """The close frame of a draining process."""
+        return close_frame(1001, "this instance is draining; reconnect")
+
+    def unavailable(self, reason: str, detail: str) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """The close frame of a temporary failure."""
+        return close_frame(1013, "StoreUnavailable")
 
 
-JSON = JsonEntries()
-"""One object, so that entries are encoded once for all sockets."""
+class JobMessages:
+    """The messages of one job on ``/ws``."""
 
-
-@dataclass(frozen=True, slots=True)
-class JobMessages(Encoder):
-    """The messages of one job on ``/ws``. Equal for equal jobs, so that entries are encoded once for all sockets."""
-
-    job_id: str
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._head = b'{"type":"entry","job":"%b","entry":' % job_id.encode()
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
         """One entry, one frame."""
-        return frame(b'{"type":"entry","job":"%b","entry":%b}' % (self.job_id.encode(), raw))
+        return text_frame(self._head + raw + b"}")
 
     def gap(self, gap: Gap) -> bytes:
         """The message that reports missing entries."""
-        return message({"type": "gap", "job": self.job_id, **gap.public()})
+        return message_frame({"type": "gap", "job": self._job_id, **gap.public()})
 
-    def ended(self, last: int) -> bytes:
+    def end(self, last: int, *, is_gone: bool) -> bytes:
         """The message after the log's last entry."""
-        return message({"type": "ended", "job": self.job_id, "last": last})
+        if is_gone:
+            return self._error(410, "the log has expired or was deleted")
+        return message_frame({"type": "ended", "job": self._job_id, "last": last})
 
-    def error(self, status: int, detail: str) -> bytes:
+    def heartbeat(self, last: int) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """Empty: the socket pings its client."""
+        return b""
+
+    def reconnect(self) -> bytes:
+        """Empty: the socket closes with the code of a draining process."""
+        return b""
+
+    def unavailable(self, reason: str, detail: str) -> bytes:  # noqa: ARG002 - the protocol's shape
         """The message that ends the job's entries early."""
-        return message({"type": "error", "job": self.job_id, "status": status, "detail": detail})
+        return self._error(503, "Redis is unreachable; retry")
+
+    def _error(self, status: int, detail: str) -> bytes:
+        return message_frame({"type": "error", "job": self._job_id, "status": status, "detail": detail})

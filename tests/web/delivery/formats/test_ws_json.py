@@ -8,16 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import TextMessage
+from wsproto.events import CloseConnection, TextMessage
 
-from spool.following.feed import Feed
-from spool.jobs.entries import Entry, Kind
 from spool.jobs.log import Gap
-from tests.by_hand import AT, done, tokens
-from web.delivery.formats.ws_json import JSON, JobMessages, bare_text, frame
+from tests.by_hand import done, tokens
+from web.delivery.formats.ws_json import JobMessages, JsonEntries
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-JOB = JobMessages("j0-a")
+JSON, JOB = JsonEntries(), JobMessages("j0-a")
 
 
 def read(data: bytes) -> list[str]:
@@ -32,12 +30,6 @@ def read(data: bytes) -> list[str]:
             messages.append(parts)
             parts = ""
     return messages
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 200_000])
-def test_frame_of_any_size(size: int) -> None:
-    """A frame of any size is one whole message: the length's three forms are right."""
-    assert read(frame(b"x" * size)) == ["x" * size]
 
 
 @given(st.lists(TEXT, max_size=10))
@@ -57,30 +49,39 @@ def test_entries_of_one_job_of_many_are_read_back(texts: list[str]) -> None:
     assert [json.loads(message) for message in read(data)] == expected
 
 
-@given(st.lists(TEXT, max_size=10))
-def test_bare_text_is_read_back(texts: list[str]) -> None:
-    """A token is its bare text; other entries send nothing."""
-    started = Entry(1, Kind.STARTED, AT, {"attempt": 1}).encode()
-    thought = Entry(2, Kind.REASONING, AT, {"text": "hmm"}).encode()
-    entries = [started, thought, *tokens(3, *texts), done(len(texts) + 3)]
-    assert read(b"".join(bare_text(raw) for raw in entries)) == texts
-
-
 def test_messages_beside_entries() -> None:
     """A gap, a log's end and an error are messages of their own; on a socket of many jobs they name the job."""
     gap = Gap(3, 5, 9, 4)
     shown = {"type": "gap", "requested": 3, "earliest": 5, "latest": 9}
-    data = JSON.gap(gap) + JOB.gap(gap) + JOB.ended(9) + JOB.error(503, "away")
+    data = JSON.gap(gap) + JOB.gap(gap) + JOB.end(9, is_gone=False) + JOB.end(9, is_gone=True)
+    data += JOB.unavailable("Store unavailable", "x")
     assert [json.loads(message) for message in read(data)] == [
         shown,
         {**shown, "job": "j0-a"},
         {"type": "ended", "job": "j0-a", "last": 9},
-        {"type": "error", "job": "j0-a", "status": 503, "detail": "away"},
+        {"type": "error", "job": "j0-a", "status": 410, "detail": "the log has expired or was deleted"},
+        {"type": "error", "job": "j0-a", "status": 503, "detail": "Redis is unreachable; retry"},
     ]
 
 
-def test_sockets_of_a_job_share_its_frames() -> None:
-    """Two sockets that follow one job get the identical bytes, encoded once."""
-    feed = Feed("j0-a", 0)
-    feed.add(1, tokens(1, "a"))
-    assert feed.encoded(JobMessages("j0-a"), 0) is feed.encoded(JobMessages("j0-a"), 0)
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (JSON.end(9, is_gone=False), 1000),
+        (JSON.end(9, is_gone=True), 4410),
+        (JSON.reconnect(), 1001),
+        (JSON.unavailable("Store unavailable", "x"), 1013),
+    ],
+)
+def test_close_codes_of_one_job(frame: bytes, code: int) -> None:
+    """The socket of one job ends with the code for the reason."""
+    client = Connection(ConnectionType.CLIENT)
+    client.receive_data(frame)
+    (event,) = client.events()
+    assert isinstance(event, CloseConnection)
+    assert event.code == code
+
+
+def test_the_socket_itself_pings_and_drains() -> None:
+    """A heartbeat has no message, and neither has a drain on a socket of many jobs."""
+    assert JSON.heartbeat(1) == JOB.heartbeat(1) == JOB.reconnect() == b""

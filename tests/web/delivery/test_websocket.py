@@ -14,7 +14,6 @@ from tests.faults.wire import CLOSE, PING, PONG, TEXT, Frames, client_frame, req
 from tests.stack import Stack
 from tests.web.conftest import ALICE
 from tests.web.problem_shape import stored
-from web.delivery.websocket_messages import Assembly, Closed, Inbox
 
 CONTINUATION = 0
 MOST = 65_536
@@ -230,33 +229,3 @@ def test_submit_beyond_the_jobs_that_a_socket_follows(guarded: Stack, alice: htt
         assert client.message()["type"] == "accepted"
     for batch in batches:
         alice.post(f"/batches/{batch}/cancel")
-
-
-def test_assembly_of_a_message() -> None:
-    """Pieces are put together; the time of the first one counts until the message is whole."""
-    now = 7.0
-    assembly = Assembly(10, clock=lambda: now)
-    assert assembly.add(b"whole", finished=True) == b"whole"
-    assert assembly.began_at is None
-    assert assembly.add(b"", finished=False) is None
-    assert assembly.add(b"ab", finished=False) is None
-    assert (assembly.began_at, len(assembly)) == (7.0, 2)
-    assert assembly.add(b"c", finished=True) == b"abc"
-    assert (assembly.began_at, len(assembly)) == (None, 0)
-    assembly.add(b"x" * 10, finished=False)
-    with pytest.raises(Closed) as closed:
-        assembly.add(b"x", finished=True)
-    assert closed.value.code == 1009
-
-
-@pytest.mark.parametrize("messages", [[b"x"] * 32, [b"x" * 65_536]], ids=["many", "large"])
-def test_inbox_is_full(messages: list[bytes]) -> None:
-    """Many small messages fill an inbox, and few large ones; taking one makes room and says so."""
-    taken: list[bool] = []
-    inbox = Inbox(lambda: taken.append(inbox.is_full))
-    for message in messages:
-        assert not inbox.is_full
-        inbox.put(message)
-    assert inbox.is_full
-    assert inbox.take() == messages[0]
-    assert taken == [False]
