@@ -9,7 +9,7 @@
 #   make fuzz      wrong requests of every kind, from a seed                    (CASES=10000 SEED=1)
 #   make browser   the page, in a real Chromium
 #   make upstream  against real model servers
-#   make clients   clients and applications that exist, at Spool's compatible surfaces
+#   make clients   clients and applications that exist, at Spool's compatible surfaces, and Spool's own
 #   make bench     measures it
 #   make lock      renews requirements/*.txt from pyproject.toml
 #   make clean     removes what these made; never data/
@@ -108,7 +108,7 @@ upstream: $(TEST_STAMP) .venv-upstream/installed
 	@touch $@
 
 clients: $(TEST_STAMP) install-clients
-	@$(PY) -m pytest tests/compatible $(PYTEST_ARGS)
+	@$(PY) -m pytest tests/compatible tests/clients $(PYTEST_ARGS)
 
 # What `make test` and `make clients` run against Spool and is not ours: Python's in an environment of its own, Node's
 # only where npm is. Tests whose client is missing are skipped, and say so.

@@ -1,0 +1,153 @@
+export type Status = "queued" | "running" | "succeeded" | "failed" | "cancelled";
+export type Transport = "sse" | "websocket" | "long" | "short" | "answer";
+export type Connection =
+  | "idle" | "connecting" | "live" | "waiting" | "offline" | "stopped" | "refused" | "ended";
+
+/** A string, or a function that is asked before each request, and with `refresh: true` after a 401. */
+export type Token = string | ((why: { refresh: boolean }) => string | null | Promise<string | null>) | null;
+
+export interface Failure { code: string; message: string; retryable: boolean }
+
+/** A job's record, as `GET /jobs/{id}` answers it. */
+export interface Job {
+  id: string;
+  status: Status;
+  model: string;
+  owner: string;
+  attempt: number;
+  last_entry: number;
+  queue_position: number | null;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  cancel_requested_at: string | null;
+  finish_reason: string | null;
+  usage: Record<string, number> | null;
+  error: Failure | null;
+  metadata: Record<string, unknown> | null;
+  /** Of a job that has ended; a view has the text of one that runs. */
+  text?: string;
+  [field: string]: unknown;
+}
+
+/** The fields of `POST /jobs`. */
+export interface Submission {
+  prompt?: string;
+  messages?: unknown[];
+  model?: string;
+  params?: Record<string, unknown>;
+  metadata?: Record<string, unknown>;
+  [field: string]: unknown;
+}
+
+export interface Entry { id: number; kind: string; at: string; text?: string; [field: string]: unknown }
+export interface Message { type: string; kind?: undefined; [field: string]: unknown }
+
+export interface ToolCall { index: number; id: string; name: string; arguments: string }
+
+/** What a user interface shows. A new object after each change. */
+export interface View {
+  readonly job: Job | null;
+  readonly text: string;
+  readonly reasoning: string;
+  readonly toolCalls: readonly ToolCall[];
+  readonly status: Status;
+  readonly attempt: number;
+  readonly queue: { position?: number | null; [field: string]: unknown } | null;
+  readonly position: number | null;
+  readonly waiting: { reason: string; retryAt: string } | null;
+  readonly notice: Message | null;
+  readonly usage: Record<string, number> | null;
+  readonly finishReason: string | null;
+  readonly lastEntry: number;
+  /** Whether entries are missing here: reasoning and tool calls may have holes, the text does not once it has ended. */
+  readonly incomplete: boolean;
+  readonly isEnded: boolean;
+  /** How the job failed, or what the server refuses the reader. */
+  readonly error: Failure | SpoolError | null;
+  /** Why the last connection ended, while the client comes back. */
+  readonly trouble: SpoolError | null;
+  readonly connection: Connection;
+  readonly transport: Transport | null;
+  readonly connections: number;
+}
+
+export interface FollowOptions {
+  /** Begin after this entry. */
+  from?: number;
+  /** Keep what was read in sessionStorage, so that a reload goes on from there. Default true. */
+  keep?: boolean;
+  /** Show text at a steady pace. Default false. */
+  paced?: boolean;
+  throttleMs?: number;
+  /** Only these transports, best first. Default: all. */
+  transports?: Transport[];
+  signal?: AbortSignal;
+  onEntry?(document: Entry | Message): void;
+  onChange?(view: View): void;
+  onEnd?(view: View): void;
+}
+
+export interface Follow extends AsyncIterable<Entry | Message> {
+  readonly id: string;
+  readonly view: View;
+  start(): Follow;
+  stop(): void;
+  cancel(): Promise<Job>;
+  subscribe(listener: (view: View) => void): () => void;
+}
+
+export interface RequestOptions { signal?: AbortSignal; timeoutMs?: number }
+export interface SubmitOptions { idempotencyKey?: string; withinMs?: number; signal?: AbortSignal }
+
+export interface Batch {
+  id: string;
+  total: number;
+  counts: Record<Status, number>;
+  ended: boolean;
+  [field: string]: unknown;
+}
+
+export interface Batches {
+  submit(submissions: Submission[], options?: SubmitOptions): Promise<Batch>;
+  get(id: string, options?: RequestOptions): Promise<Batch>;
+  cancel(id: string, options?: RequestOptions): Promise<Batch>;
+  wait(id: string, options?: { onProgress?(batch: Batch): void; signal?: AbortSignal }): Promise<Batch>;
+  results(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<Job, void>;
+}
+
+export interface ClientOptions {
+  /** Default: the page's origin. */
+  baseUrl?: string;
+  token?: Token;
+  transports?: Transport[];
+  fetch?: typeof fetch;
+  WebSocket?: typeof WebSocket;
+  timing?: Record<string, number>;
+}
+
+export class Client {
+  constructor(options?: ClientOptions);
+  readonly batches: Batches;
+  submit(submission: string | Submission, options?: SubmitOptions): Promise<Job>;
+  follow(job: string | Job, options?: FollowOptions): Follow;
+  job(job: string | Job, options?: RequestOptions): Promise<Job>;
+  wait(job: string | Job, options?: FollowOptions): Promise<Job>;
+  cancel(job: string | Job, options?: RequestOptions): Promise<Job>;
+}
+
+export class SpoolError extends Error {
+  readonly status: number;
+  readonly problem: Record<string, unknown> | null;
+  readonly retryAfterMs: number;
+  readonly idempotencyKey: string | null;
+  readonly isTemporary: boolean;
+}
+
+export class Pacer {
+  constructor(options?: { lagMs?: number; now?: () => number });
+  shown(text: string, isWhole?: boolean): string;
+  skipTo(length: number): void;
+}
+
+export const TRANSPORTS: Record<Transport, unknown>;

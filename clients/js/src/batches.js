@@ -1,0 +1,93 @@
+/** Batches: many prompts in one request, results as they come. */
+
+import { Backoff } from "./backoff.js";
+import { isRefusal, SpoolError } from "./errors.js";
+import { pause } from "./pause.js";
+import { post } from "./submit.js";
+
+export class Batches {
+  constructor(http) {
+    this.http = http;
+  }
+
+  /** Submit an array of submissions: all of them are accepted, or none. Resolves to the batch. */
+  submit(submissions, options = {}) {
+    return post(this.http, "/batches", submissions, options);
+  }
+
+  get(id, options) {
+    return this.http.json(path(id), options);
+  }
+
+  cancel(id, options) {
+    return this.http.json(`${path(id)}/cancel`, { ...options, method: "POST" });
+  }
+
+  /** Wait for the end of all jobs. `onProgress(batch)` is called whenever the counts change. */
+  async wait(id, { onProgress, signal } = {}) {
+    let seen = "";
+    for await (const batch of this.#looks(id, signal)) {
+      const counts = JSON.stringify(batch.counts);
+      if (counts !== seen) onProgress?.(batch);
+      seen = counts;
+      if (batch.ended) return batch;
+    }
+    throw signal.reason;
+  }
+
+  /** The ended jobs in the order of their ends, each once, until all have ended. Survives lost connections. */
+  async *results(id, { after = 0, signal } = {}) {
+    for await (const batch of this.#looks(id, signal)) {
+      const { succeeded, failed, cancelled } = batch.counts;
+      const ended = succeeded + failed + cancelled;
+      try {
+        if (ended > after) {
+          for await (const job of this.#lines(`${path(id)}/results?after=${after}`, signal)) {
+            after += 1;
+            yield job;
+          }
+        }
+      } catch (error) {
+        if (isRefusal(error) || !(error instanceof SpoolError)) throw error;
+      }
+      if (batch.ended && after >= ended) return;
+    }
+  }
+
+  /** The batch, again and again. A server that is away is waited for. */
+  async *#looks(id, signal) {
+    const backoff = new Backoff(this.http.timing);
+    while (!signal?.aborted) {
+      try {
+        yield await this.get(id, { signal });
+        backoff.reset();
+        await pause(this.http.timing.pollMs, signal);
+      } catch (error) {
+        if (!(error instanceof SpoolError) || !error.isTemporary) throw error;
+        await pause(backoff.next(error.retryAfterMs), signal);
+      }
+    }
+  }
+
+  async *#lines(address, signal) {
+    const response = await this.http.open(address, { signal });
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let rest = "";
+    try {
+      for (;;) {
+        const { done, value } = await reader.read().catch((cause) => {
+          throw new SpoolError("The connection was lost", { cause });
+        });
+        if (done) return;
+        const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
+        rest = lines.pop();
+        for (const line of lines) if (line.trim()) yield JSON.parse(line);
+      }
+    } finally {
+      reader.cancel().catch(() => {});
+    }
+  }
+}
+
+const path = (id) => `/batches/${encodeURIComponent(id)}`;

@@ -1,0 +1,190 @@
+/**
+ * Follows one job's log to its end, over any number of connections, one at a time.
+ *
+ * The cursor is all that a new connection needs. When it is unclear why one ended, the job's record is asked: it tells
+ * a lost server from a blocked transport, and an ended job from a broken stream.
+ */
+
+import { Attempt, HELD_BACK, LEFT, SILENT } from "./attempt.js";
+import { Backoff } from "./backoff.js";
+import { isRefusal } from "./errors.js";
+import { Ladder } from "./ladder.js";
+import { Alarm, pause } from "./pause.js";
+import { isEnd } from "./state.js";
+import { Storage } from "./storage.js";
+import { TRANSPORTS, usable } from "./transports/index.js";
+
+const NOWHERE = new Storage(null);
+
+/** What a follower does now. It can be started from `stopped` and `refused`, and hurried from the others. */
+export const IDLE = "idle";
+export const CONNECTING = "connecting";
+export const LIVE = "live";
+export const WAITING = "waiting";
+export const OFFLINE = "offline";
+export const STOPPED = "stopped";
+export const REFUSED = "refused";
+export const ENDED = "ended";
+
+export class Follower {
+  connection = IDLE;
+  transport = null;
+  /** Of `refused` what the server said, of `waiting` why the last connection ended, else null. */
+  error = null;
+  connections = 0;
+  #abort = null;
+  #alarm = new Alarm();
+  /** The record as it was last seen, and its ETag: while nothing changes, a look costs a 304. */
+  #seen = { tag: "", job: null };
+
+  /** `changed()` is called after every change that is not an entry. */
+  constructor({ http, id, log, transports, ladder, slots, changed }) {
+    Object.assign(this, { http, log, slots, changed });
+    this.path = `/jobs/${encodeURIComponent(id)}`;
+    this.ladder = ladder ?? new Ladder(usable(http, transports), http.origin, http.timing);
+    this.backoff = new Backoff(http.timing);
+  }
+
+  /** Begin, begin again, or come back at once. */
+  start() {
+    if (this.log.isEnded) return this.#be(ENDED);
+    if (this.#abort) return this.#alarm.ring();
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
+    this.#alarm.listen();
+    this.backoff.reset();
+    this.#run(signal)
+      .catch((error) => signal.aborted || this.#be(REFUSED, error))
+      .finally(() => this.#abort?.signal === signal && this.#close());
+  }
+
+  stop() {
+    if (!this.#abort) return;
+    this.#abort.abort(new Error("stopped"));
+    this.#close();
+    this.#be(STOPPED);
+  }
+
+  async #run(signal) {
+    this.#look(signal).catch(() => {});
+    while (!signal.aborted) {
+      const { depth } = this.ladder;
+      const outcome = await this.#connect(signal);
+      if (!this.log.isEnded) await this.#settle(outcome, signal);
+      if (this.log.isEnded && this.log.state.incomplete) await this.#complete(signal);
+      if (signal.aborted) return;
+      if (this.log.isEnded) return this.#be(ENDED);
+      if (outcome.how !== LEFT && !this.#hasStepped(depth)) await this.#wait(outcome, signal);
+    }
+  }
+
+  /** Whether another transport is to be tried, which needs no pause. */
+  #hasStepped(depth) {
+    if (this.ladder.depth <= depth) return false;
+    this.backoff.reset();
+    return true;
+  }
+
+  async #connect(signal) {
+    this.place = await this.#choose();
+    const { name, release, ladder, leaveInMs } = this.place;
+    this.transport = name;
+    this.#be(CONNECTING);
+    try {
+      return await new Attempt({
+        transport: TRANSPORTS[name],
+        http: this.http,
+        path: this.path,
+        log: this.log,
+        alarm: this.#alarm,
+        look: () => this.#look(signal),
+        onOpen: () => this.#opened(),
+        onFirstEntry: () => ladder.works(),
+        leaveInMs,
+      }).run(signal);
+    } finally {
+      release();
+    }
+  }
+
+  /** The transport that the ladder names, or another where this browser's connections to the host are taken. */
+  async #choose() {
+    const name = this.ladder.next();
+    const needsPlace = name === "sse" || name === "long";
+    const release = needsPlace ? await this.slots.take() : () => {};
+    if (release) return { name, release, ladder: this.ladder, leaveInMs: this.ladder.climbInMs };
+    const others = this.ladder.names.filter((other) => other !== "sse" && other !== "long");
+    this.substitutes ??= new Ladder(others.length ? others : ["short"], "", this.http.timing, { store: NOWHERE });
+    const ladder = this.substitutes;
+    return { name: ladder.next(), release: () => {}, ladder, leaveInMs: this.http.timing.climbMs };
+  }
+
+  #opened() {
+    this.connections += 1;
+    this.#be(LIVE);
+  }
+
+  /** What the end of a connection means. Throws what the server refuses. */
+  async #settle(outcome, signal) {
+    const { how, error, brought } = outcome;
+    if (error && isRefusal(error)) throw error;
+    if (brought) this.backoff.reset();
+    if (how === SILENT) return brought || this.place.ladder.sidestep();
+    // After a cut in the middle of an answer there is no doubt: come back.
+    const isClear = brought > 0 && !error?.status && how !== HELD_BACK;
+    if (how === LEFT && outcome.hasOpened) this.place.ladder.works();
+    if (how === LEFT || (isClear && !this.log.state.incomplete)) return;
+    const record = await this.#look(signal);
+    // Without a record the server is away, which is no transport's fault.
+    if (!record) return;
+    const { state } = this.log;
+    if (isEnd(record.status) && (record.last_entry <= state.cursor || state.incomplete)) return this.log.finish(record);
+    if (state.incomplete) this.log.adopt(record);
+    if (!isClear && !error?.problem) this.#judge(outcome, record.last_entry > state.cursor);
+  }
+
+  #judge({ how, error, brought, hasOpened }, isBehind) {
+    const { ladder } = this.place;
+    if (how === HELD_BACK) ladder.strike(!brought);
+    else if (!hasOpened || error?.status || isBehind) ladder.strike();
+    else ladder.works();
+  }
+
+  async #complete(signal) {
+    const record = await this.#look(signal);
+    if (record && isEnd(record.status)) this.log.finish(record);
+  }
+
+  /** The record, or null if it cannot be had now. Throws what the server refuses. */
+  async #look(signal) {
+    const { tag, job } = this.#seen;
+    try {
+      const headers = tag ? { "If-None-Match": tag } : {};
+      const options = { headers, signal, timeoutMs: this.http.timing.lookMs };
+      const { response, document } = await this.http.exchange(this.path, options);
+      this.#seen = { tag: response.headers.get("ETag"), job: document ?? job };
+      this.log.record(this.#seen.job);
+      this.changed();
+      return this.#seen.job;
+    } catch (error) {
+      if (signal.aborted || isRefusal(error)) throw error;
+      return null;
+    }
+  }
+
+  async #wait({ error, retryMs }, signal) {
+    this.#be(globalThis.navigator?.onLine === false ? OFFLINE : WAITING, error);
+    await pause(this.backoff.next(error?.retryAfterMs || retryMs), signal, this.#alarm);
+  }
+
+  #close() {
+    this.#abort = null;
+    this.#alarm.close();
+  }
+
+  #be(connection, error = null) {
+    this.connection = connection;
+    this.error = error;
+    this.changed();
+  }
+}

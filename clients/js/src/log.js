@@ -1,0 +1,90 @@
+/** One job's log as this reader has it: the cursor, the state, and what the record adds. Nothing is counted twice. */
+
+import { apply, applySnapshot, isEnd, isTerminal, newState } from "./state.js";
+
+export class JobLog {
+  /** `tell(document)` gets every entry once and in order, and the messages `gap`, `snapshot`, `queued`, `notice`. */
+  constructor(state, tell) {
+    this.state = state;
+    this.tell = tell;
+    this.job = null;
+    this.isEnded = false;
+  }
+
+  get cursor() {
+    return this.state.cursor;
+  }
+
+  /** One document of a stream. Returns whether it was a new entry. */
+  document(document) {
+    if (document.kind) return this.#entry(document);
+    if (document.type === "gap") this.#gap(document);
+    else if (document.type === "snapshot") this.snapshot(document);
+    else if (document.type === "queued") this.state.queue = document;
+    else if (document.type === "notice") this.state.notice = document;
+    else return false;
+    if (document.type !== "snapshot") this.tell(document);
+    return false;
+  }
+
+  /** The text that counts, in one piece. Ignored if this reader is already as far and misses nothing. */
+  snapshot(document, isMissing = false) {
+    if (document.last < this.cursor || (document.last === this.cursor && !isMissing)) return;
+    applySnapshot(this.state, document);
+    this.tell({ type: "snapshot", ...document });
+  }
+
+  /** The job's record. It knows what no entry does, and the status while the log is silent. */
+  record(job) {
+    const { text, ...rest } = job;
+    this.job = { ...rest, text: isEnd(job.status) ? text : undefined };
+    // Only a record as new as the log: for example the job's worker died, and it waits for the next.
+    if (!this.isEnded && !isEnd(job.status) && job.last_entry <= this.cursor) this.state.status = job.status;
+    if (job.status !== "queued") this.state.queue = null;
+    else if (job.queue_position !== null && this.state.queue?.type !== "queued") {
+      this.state.queue = { position: job.queue_position };
+    }
+  }
+
+  /** The record as the only source: its text so far, and its end. */
+  plain(job) {
+    if (isEnd(job.status)) return this.finish(job);
+    this.record(job);
+    this.adopt(job);
+    if (job.started_at) this.state.status = job.status;
+  }
+
+  /** End by the record: the log itself has nothing more for this reader. */
+  finish(job) {
+    this.record(job);
+    if (job.last_entry > this.cursor || this.state.incomplete) this.adopt(job);
+    Object.assign(this.state, { status: job.status, failure: job.error, finishReason: job.finish_reason ?? null });
+    if (job.usage) this.state.usage = job.usage;
+    this.isEnded = true;
+  }
+
+  /** Take the text from the record, as a snapshot. */
+  adopt(job) {
+    const last = Math.max(job.last_entry, this.cursor);
+    this.snapshot({ last, text: job.text, attempt: job.attempt }, this.state.incomplete);
+  }
+
+  /** Begin again from entry 0, for a log that is not the one of the stored state. */
+  forget() {
+    Object.assign(this.state, newState());
+  }
+
+  #entry(entry) {
+    if (entry.id <= this.cursor) return false;
+    apply(this.state, entry);
+    this.isEnded = isTerminal(entry);
+    this.tell(entry);
+    return true;
+  }
+
+  #gap({ requested, earliest, latest }) {
+    const next = earliest ?? (latest !== null && latest <= this.cursor ? latest : requested);
+    this.state.cursor = next - 1;
+    this.state.incomplete = true;
+  }
+}

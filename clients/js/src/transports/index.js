@@ -1,0 +1,32 @@
+/**
+ * The transports, best first. Each reads the log after an entry until its connection ends:
+ *
+ *     read({ http, path, after, signal, sink }) → Promise<{ retryMs? }>
+ *
+ * The sink gets `opened()` at every sign of life, `document(document)` for what the server sends, and `record(job)`.
+ * The promise resolves when the server ended the connection, and rejects with a `SpoolError` when it broke, or with
+ * the reason of `signal`.
+ */
+
+import * as answer from "./answer.js";
+import { readLong, readShort } from "./polling.js";
+import * as sse from "./sse.js";
+import * as websocket from "./websocket.js";
+
+const isStream = true;
+
+export const TRANSPORTS = {
+  sse: { read: sse.read, isStream },
+  websocket: { read: websocket.read, isStream },
+  long: { read: readLong, extraMs: 2000 },
+  short: { read: readShort },
+  answer: { read: answer.read },
+};
+
+/** The names of those that work here: a WebSocket cannot carry a key, and older runtimes have none. */
+export function usable(http, wanted = Object.keys(TRANSPORTS)) {
+  for (const name of wanted) if (!(name in TRANSPORTS)) throw new TypeError(`unknown transport: ${name}`);
+  const names = wanted.filter((name) => name !== "websocket" || (http.WebSocket && !http.token));
+  if (!names.length) throw new TypeError(`none of these transports works here: ${wanted.join(", ")}`);
+  return names;
+}
