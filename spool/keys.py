@@ -128,6 +128,19 @@ HOME = 0
 """The shard of what exists once in an installation."""
 
 
+STORED_NAMES = {
+    "history_lost": "torn",
+    "retry_reason": "again",
+    "text_only": "plain",
+    "unconfirmed_workers": "unheard",
+    "expiring": "kept",
+    "reader_leases": "watched",
+    "quarantine": "apart",
+}
+"""Fields and keys whose name in the scripts differs from the name in Redis. The linker of the scripts replaces them, so
+that records and indexes stay the same for processes of an older version (docs/design.md)."""
+
+
 def prefix(shard: int) -> str:
     """The prefix of every key of the shard."""
     return f"spool:{{{shard}}}:"

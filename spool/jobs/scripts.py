@@ -20,6 +20,7 @@ from importlib import resources
 
 from spool.jobs.conversation_blocks import OVERHEAD_BYTES
 from spool.jobs.job import FIELDS, SCHEMA, TRANSITIONS
+from spool.keys import STORED_NAMES
 from spool.redis.script import Script
 
 LIBRARY = ("shard", "indexes", "server", "ledger", "blocks", "queue", "batches", "log", "job", "records")
@@ -28,6 +29,7 @@ _MARK = "--[[LIBRARY]]"
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
 _VALUE = re.compile(r"^local (?!function)([\w, ]+?)(?: =[^\n]*)?(?:\n[ }][^\n]*)*$", re.MULTILINE)
 _VARIABLE = re.compile(r"local \w+(?: = \{\})?")
+_STORED = re.compile(rf"((?<=')(?:{'|'.join(STORED_NAMES)})(?=')|(?<=\w\.)(?:{'|'.join(STORED_NAMES)})\b)")
 _ARGUMENTS = re.compile(r"--\[\[ARGUMENTS ([^\]]+)\]\]")
 _CONVERSIONS = {"": "ARGV[{}]", "number": "tonumber(ARGV[{}])", "flag": "ARGV[{}] == '1'"}
 _NOT_CODE = re.compile(r"""'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|--[^\n]*""")
@@ -126,7 +128,7 @@ def linked(body: str, schema: int = SCHEMA) -> str:
             part = part.replace(match[0], library.expand(match[0], _words(match[0]), visible, everything))
         parts += [definitions, part]
     names = ", ".join(f"'{name}'" for name in FIELDS)
-    return "\n".join(parts).replace("--[[JOB_FIELDS]]", names)
+    return _STORED.sub(_stored, "\n".join(parts).replace("--[[JOB_FIELDS]]", names))
 
 
 def arguments(name: str, rest: Iterable[object] = (), /, **values: object) -> list[object]:
@@ -143,6 +145,10 @@ def _declared(name: str) -> tuple[str, ...]:
     declared = _ARGUMENTS.search(_read(name))
     words = declared[1].split() if declared else []
     return tuple(word.partition(":")[0] for word in words if not word.endswith("..."))
+
+
+def _stored(name: re.Match[str]) -> str:
+    return name[0].replace(name[1], STORED_NAMES[name[1]])
 
 
 def _locals(declared: re.Match[str]) -> str:

@@ -96,7 +96,7 @@ local function commit(at, count, to)
     call('SETRANGE', key .. ':text', text_at, text)
   end
   if ARGV[at + 5] == '0' then
-    call('HSET', key, 'plain', 0)
+    call('HSET', key, 'text_only', 0)
   end
   if ending ~= '' then
     end_job(id, ending)

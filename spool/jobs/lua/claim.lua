@@ -21,8 +21,8 @@ local owner_limit, has_newer
 
 -- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
 local function may_find()
-  local places = {P .. 'newer', P .. 'apart'}
-  for i = models_at, what == 'apart' and 0 or #ARGV, 2 do
+  local places = {P .. 'newer', P .. 'quarantine'}
+  for i = models_at, what == 'quarantine' and 0 or #ARGV, 2 do
     places[#places + 1] = P .. 'heads:' .. ARGV[i]
   end
   return redis.call('EXISTS', unpack(places)) > 0
@@ -132,8 +132,8 @@ local function first_pending(models)
 end
 
 -- The first quarantined job. Checks up to a hundred jobs, so that models without room do not delay others for long.
-local function first_apart(models)
-  for _, name in ipairs(parts_of('apart')) do
+local function first_quarantined(models)
+  for _, name in ipairs(parts_of('quarantine')) do
     for _, id in ipairs(index('ZRANGE', name, 0, 99)) do
       local model = redis.pcall('HGET', job_key(id), 'model')
       if not model or models[model] or type(model) == 'table' then
@@ -157,14 +157,14 @@ local function begin(id, record)
   local key = job_key(id)
   local attempt, first = tonumber(record.attempt) + 1, tonumber(record.last) + 1
   local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. json(record.model)
-  local torn = is_torn(record)
-  if torn then
+  local is_lost = has_lost_history(record)
+  if is_lost then
     mode, first = 'restarted', id_after_jump(id, first - 1)
     rest = ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"'
   elseif attempt > 1 then
-    local plain = record.continuable == '1' and record.plain ~= '0'
+    local plain = record.continuable == '1' and record.text_only ~= '0'
     mode = plain and redis.call('STRLEN', key .. ':text') > 0 and 'continued' or 'restarted'
-    rest = ',"attempt":' .. attempt .. ',"reason":' .. json(record.again or 'worker_lost')
+    rest = ',"attempt":' .. attempt .. ',"reason":' .. json(record.retry_reason or 'worker_lost')
   end
   begin_attempt(id, record, {
     attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
@@ -176,7 +176,7 @@ end
 -- judged then.
 local function glance(id)
   local is_there, record = pcall(fields, id, 'status', 'schema', 'owner', 'model', 'attempt', 'last', 'deadline_ms', 'created_ms',
-    'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'torn', 'server')
+    'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'history_lost', 'server')
   -- A job that has run before needs more fields than these.
   if not is_there or record.status ~= 'queued' or record.attempt ~= '0' or not (record.owner and record.model)
     or record.schema ~= '1' and record.schema ~= THIS_SCHEMA then
@@ -240,9 +240,9 @@ if before then
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
 end
 -- After a restart some workers may be unconfirmed, and older versions may have left jobs for this one. Both are rare.
-local is_odd = redis.call('EXISTS', P .. 'unheard', P .. 'newer') > 0
+local is_odd = redis.call('EXISTS', P .. 'unconfirmed_workers', P .. 'newer') > 0
 has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
-if is_odd and redis.call('EXISTS', P .. 'unheard') == 1
+if is_odd and redis.call('EXISTS', P .. 'unconfirmed_workers') == 1
   and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
   -- Redis has just restarted: workers report lost claims within a moment.
   return false
@@ -250,7 +250,7 @@ end
 local models = models_with_room()
 owner_limit = running_limit()
 for _ = 1, CLEARED_AT_MOST do
-  local id, name, who = (what == 'apart' and first_apart or first_pending)(models)
+  local id, name, who = (what == 'quarantine' and first_quarantined or first_pending)(models)
   if not id then
     return false
   end

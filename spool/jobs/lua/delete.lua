@@ -21,7 +21,7 @@ end
 unbook(id)
 redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text')
 index('ZREM', 'owner:' .. owner, id)
-index('ZREM', 'kept', owner .. ' ' .. id)
+index('ZREM', 'expiring', owner .. ' ' .. id)
 if state.before then
   hold_blocks(owner, state.before, id)
 end

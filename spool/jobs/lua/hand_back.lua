@@ -13,7 +13,7 @@ if verdict == 'missing' or record.fence ~= fence or record.status ~= 'running' t
   return record and record.status == 'cancelled' and 'cancelled' or 'lost'
 end
 if restarts then
-  redis.call('HSET', job_key(id), 'plain', 0)
+  redis.call('HSET', job_key(id), 'text_only', 0)
 end
 local loss = {costs = costs, reason = reason, message = message}
 local ok, became = pcall(retry, id, max_attempts, loss)

@@ -70,13 +70,13 @@ else
   index('HSET', 'slots', worker, free)
   index('HSET', 'capacity', worker, slots or 0)
 end
-local answers, is_settled = {run_id(), index('ZCARD', 'apart')}, has_met and is_last
+local answers, is_settled = {run_id(), index('ZCARD', 'quarantine')}, has_met and is_last
 for i = jobs_at, #ARGV, 4 do
   local answer = beat_or_end(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
   is_settled = is_settled and answer ~= 'unclaimed'
   answers[#answers + 1] = answer
 end
 if is_settled then
-  index('SREM', 'unheard', worker)
+  index('SREM', 'unconfirmed_workers', worker)
 end
 return answers

@@ -123,9 +123,9 @@ end
 
 -- Ends a job that must end with its last reader, when no instance has a reader of it.
 local function end_unwatched(id)
-  local record = due_record(id, 'watched')
+  local record = due_record(id, 'reader_leases')
   if not record then return end
-  index('ZREM', 'watched', id)
+  index('ZREM', 'reader_leases', id)
   if record.status == 'queued' then
     end_cancelled(id)
   elseif record.status == 'running' then
@@ -135,11 +135,11 @@ end
 
 -- Removes expired jobs from the indexes, and expired blocks; five times as many per call, because they are cheap.
 local function forget_expired()
-  local due = index('ZRANGEBYSCORE', 'kept', '-inf', NOW, 'LIMIT', 0, most * 5)
+  local due = index('ZRANGEBYSCORE', 'expiring', '-inf', NOW, 'LIMIT', 0, most * 5)
   local looked = 0
   for _, kept in ipairs(due) do
     local owner, id = string.match(kept, '^(.-) (.*)$')
-    index('ZREM', 'kept', kept)
+    index('ZREM', 'expiring', kept)
     if owner and string.sub(id, 1, 6) == 'block:' then
       looked = looked + check_block(id, math.max(most * 5 - looked, 1))
     elseif owner then
@@ -214,18 +214,18 @@ local function put_back(id, all)
   local who = {owner = record.owner, batch = record.batch or '', model = record.model}
   book_again(id, who, record)
   if has_ended then
-    index('ZADD', 'kept', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
+    index('ZADD', 'expiring', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
     return
   end
   index('ZADD', 'deadlines', 'NX', record.deadline_ms, id)
   index('SADD', 'models', record.model)
   if record.on_disconnect == 'cancel' and not record.cancel_ms then
-    index('ZADD', 'watched', 'NX', NOW + FIRST_READER_MS, id)
+    index('ZADD', 'reader_leases', 'NX', NOW + FIRST_READER_MS, id)
   end
   if record.status == 'running' then
     index('ZADD', 'running:' .. record.model, 'NX', record.leased_until_ms, id)
   elseif tonumber(record.deaths or 0) >= 2 then
-    index('ZADD', 'apart', 'NX', record.seq, id)
+    index('ZADD', 'quarantine', 'NX', record.seq, id)
   elseif all or not is_queued(id, who) then
     local rank = record.attempt ~= '0' and 0 or record.priority == 'batch' and 2 or 1
     enqueue(id, who, rank * 1e15 + record.seq, staging_of(who.batch))
@@ -364,7 +364,7 @@ local done, errors = each_due('deadlines', end_overdue)
 overdue, broken = done, broken + errors
 if not patient then
   -- While patient, readers could not renew their leases either.
-  done, errors = each_due('watched', end_unwatched)
+  done, errors = each_due('reader_leases', end_unwatched)
   broken = broken + errors
 end
 forget_expired()

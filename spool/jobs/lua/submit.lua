@@ -136,7 +136,7 @@ for i = fields_at, #ARGV, 2 do
   end
 end
 if watch_ms ~= '0' then
-  index('ZADD', 'watched', NOW + watch_ms, id)
+  index('ZADD', 'reader_leases', NOW + watch_ms, id)
 end
 if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)

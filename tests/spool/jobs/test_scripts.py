@@ -91,6 +91,12 @@ def test_scripts_address_nothing_by_number() -> None:
             assert not re.findall(r"(?:ARGV|record)\[\d+\]", path.read_text(encoding="utf-8")), path.name
 
 
+def test_names_that_redis_has_from_before() -> None:
+    """A field or key with another name in Redis is written and read under that name, as text and as a property."""
+    text = linked("local record = {}\nrecord.history_lost = P .. 'expiring'\nreturn record['history_lost'] -- expiring")
+    assert text.endswith("record.torn = P .. 'kept'\nreturn record['torn'] -- expiring")
+
+
 def test_script_has_one_of_each_variable() -> None:
     """A variable of the library is one, whichever functions of a script use it."""
     for name in NAMES:

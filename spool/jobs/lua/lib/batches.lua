@@ -14,11 +14,11 @@ local function erase(id)
   local before = redis.pcall('HGET', key, 'before')
   redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text', key .. ':gone')
   index('ZREM', 'deadlines', id)
-  index('ZREM', 'watched', id)
+  index('ZREM', 'reader_leases', id)
   if who then
     dequeue(id, who)
     index('ZREM', 'owner:' .. who.owner, id)
-    index('ZREM', 'kept', who.owner .. ' ' .. id)
+    index('ZREM', 'expiring', who.owner .. ' ' .. id)
     unbook(id)
     if type(before) == 'string' then
       hold_blocks(who.owner, before, id)

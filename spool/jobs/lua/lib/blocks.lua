@@ -46,9 +46,9 @@ local function settle(owner, digest, most)
       until_ms = last_use(owner, digest)
     end
     if until_ms and until_ms < math.huge then
-      index('ZADD', 'kept', until_ms, owner .. ' ' .. name)
+      index('ZADD', 'expiring', until_ms, owner .. ' ' .. name)
     else
-      index('ZREM', 'kept', owner .. ' ' .. name)
+      index('ZREM', 'expiring', owner .. ' ' .. name)
     end
     if until_ms then break end
     looked = looked + 1

@@ -24,19 +24,19 @@ local function move(id, record, to, ...)
   return from
 end
 
--- Appends `restarted` to a torn log before an end that does not come from its worker: the text seen by readers no
+-- Appends `restarted` to a log that lost history, before an end that does not come from its worker: the text seen by readers no
 -- longer counts.
-local function mend(id)
+local function announce_loss(id)
   --[[LIBRARY]]
-  local record = fields(id, 'torn', 'server', 'status', 'last', 'attempt')
-  if not is_torn(record) then return end
+  local record = fields(id, 'history_lost', 'server', 'status', 'last', 'attempt')
+  if not has_lost_history(record) then return end
   local key = job_key(id)
   local first = id_after_jump(id, tonumber(record.last))
   -- At least 1: a job without a known attempt may have had one on an unconfirmed worker.
   local attempt = math.max(1, record.attempt)
   redis.call('DEL', key .. ':text')
   redis.call('HSET', key, 'attempt', attempt, 'attempt_first', first, 'server', run_id())
-  redis.call('HDEL', key, 'torn')
+  redis.call('HDEL', key, 'history_lost')
   push(id, 'restarted', ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"', first)
 end
 
@@ -56,14 +56,14 @@ local function close(id, status, ...)
   end
   index('ZREM', 'deadlines', id)
   if record.on_disconnect ~= 'continue' then
-    index('ZREM', 'watched', id)
+    index('ZREM', 'reader_leases', id)
   end
   redis.call('PEXPIRE', key, ttl_ms)
   redis.call('PEXPIRE', key .. ':input', ttl_ms)
   redis.call('PEXPIRE', key .. ':log', ttl_ms)
   redis.call('PEXPIRE', key .. ':text', ttl_ms)
   redis.call('SET', key .. ':gone', owner, 'PX', ttl_ms + TOMBSTONE_MS)
-  index('ZADD', 'kept', NOW + ttl_ms, owner .. ' ' .. id)
+  index('ZADD', 'expiring', NOW + ttl_ms, owner .. ' ' .. id)
   if record.before then
     hold_blocks(owner, record.before, id, NOW + ttl_ms)
   end
@@ -81,13 +81,13 @@ end
 
 local function fail(id, code, message, retryable)
   local problem = json({code = code, message = message, retryable = retryable})
-  mend(id)
+  announce_loss(id)
   push(id, 'failed', ',"error":' .. problem)
   close(id, 'failed', 'error', problem)
 end
 
 local function end_cancelled(id)
-  mend(id)
+  announce_loss(id)
   push(id, 'cancelled', '')
   close(id, 'cancelled')
 end
@@ -108,9 +108,9 @@ local function begin_attempt(id, record, a)
     'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or run_id(),
     'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first)
   if is_continued then
-    redis.call('HDEL', key, 'torn')
+    redis.call('HDEL', key, 'history_lost')
   else
-    redis.call('HDEL', key, 'torn', 'plain')
+    redis.call('HDEL', key, 'history_lost', 'text_only')
     redis.call('DEL', key .. ':text')
   end
   dequeue(id, {owner = record.owner, batch = record.batch or '', model = record.model})
@@ -126,7 +126,7 @@ end
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
-    'deaths', 'on_worker_loss', 'continuable', 'plain', 'torn', 'server')
+    'deaths', 'on_worker_loss', 'continuable', 'text_only', 'history_lost', 'server')
   local losses = tonumber(record.losses) + loss.costs
   local deaths = tonumber(record.deaths or 0) + (loss.died and 1 or 0)
   if record.cancel_ms then
@@ -138,23 +138,23 @@ local function retry(id, max_attempts, loss)
     fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. loss.message, false)
     return 'failed'
   end
-  local torn = is_torn(record)
-  local said = record.plain == '0' or redis.call('STRLEN', key .. ':text') > 0
-  local can_continue = record.continuable == '1' and record.plain ~= '0' and not torn
-  if (said or torn) and record.on_worker_loss == 'fail' and not can_continue then
+  local is_lost = has_lost_history(record)
+  local said = record.text_only == '0' or redis.call('STRLEN', key .. ':text') > 0
+  local can_continue = record.continuable == '1' and record.text_only ~= '0' and not is_lost
+  if (said or is_lost) and record.on_worker_loss == 'fail' and not can_continue then
     fail(id, loss.reason == 'handed_back' and 'worker_lost' or loss.reason, 'the answer broke off: ' .. loss.message,
       true)
     return 'failed'
   end
-  move(id, record, 'queued', 'again', loss.reason, 'deaths', deaths)
-  if torn then
-    redis.call('HSET', key, 'torn', 1)
+  move(id, record, 'queued', 'retry_reason', loss.reason, 'deaths', deaths)
+  if is_lost then
+    redis.call('HSET', key, 'history_lost', 1)
   end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
   index('ZREM', 'running:' .. record.model, id)
   -- A job whose process died twice may have killed it. Its next attempt runs quarantined, in a process of its own.
   if deaths >= 2 then
-    index('ZADD', 'apart', record.seq, id)
+    index('ZADD', 'quarantine', record.seq, id)
   else
     enqueue(id, {owner = record.owner, batch = record.batch or '', model = record.model}, record.seq)
   end

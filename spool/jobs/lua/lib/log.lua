@@ -1,13 +1,13 @@
 -- A job's log: the entries that scripts append, and whether Redis may have lost some.
 
--- Whether readers may have seen entries of this job that Redis has lost since. Of the record it needs torn, server and
--- status. A running job is torn until its worker confirms the log. A queued job may have been claimed by a worker that
+-- Whether readers may have seen entries of this job that Redis has lost since. Of the record it needs history_lost, server and
+-- status. A running job has lost history until its worker confirms the log. A queued job may have been claimed by a worker that
 -- is still unconfirmed.
-local function is_torn(record)
-  if record.torn then return true end
+local function has_lost_history(record)
+  if record.history_lost then return true end
   if not record.server or record.server == run_id() then return false end
   meet_server()
-  return record.status == 'running' or index('SCARD', 'unheard') > 0
+  return record.status == 'running' or index('SCARD', 'unconfirmed_workers') > 0
 end
 
 -- Encodes JSON as the rest of Spool does: cjson alone would escape slashes.
@@ -56,7 +56,7 @@ local function push(id, kind, rest, n)
   return entry
 end
 
--- The id of the `restarted` entry that follows a torn log: a round number so far ahead that no reader can have seen it.
+-- The id of the `restarted` entry that follows lost history: a round number so far ahead that no reader can have seen it.
 -- It also grows with the job's age, because a jump itself can be lost. It stays below 10^14, up to which Lua writes
 -- integers.
 local function id_after_jump(id, last)

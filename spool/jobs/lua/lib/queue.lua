@@ -36,7 +36,7 @@ end
 local function dequeue(id, who)
   local flow = flow_of(who.owner, who.model)
   if not unindex('pending:' .. who.model, id) then
-    unindex('apart', id)
+    unindex('quarantine', id)
   end
   if who.batch == '' then
     index('ZREM', flow, id)

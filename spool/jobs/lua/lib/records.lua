@@ -73,9 +73,9 @@ local function leave_indexes(id)
     unindex('pending:' .. model, id)
     index('ZREM', 'running:' .. model, id)
   end
-  unindex('apart', id)
+  unindex('quarantine', id)
   index('ZREM', 'deadlines', id)
-  index('ZREM', 'watched', id)
+  index('ZREM', 'reader_leases', id)
 end
 
 local function owner_of(record)

@@ -11,14 +11,14 @@ local function run_id()
   return known_run_id
 end
 
--- On the first call on a new run of the server, marks all known workers as unconfirmed (`unheard`). A worker counts as
+-- On the first call on a new run of the server, marks all known workers as unconfirmed (`unconfirmed_workers`). A worker counts as
 -- confirmed once it reports, on this run, that all its claims are there again.
 local function meet_server()
   if index('HGET', 'server', 'run_id') ~= run_id() then
     index('HSET', 'server', 'run_id', run_id(), 'since_ms', NOW)
-    redis.call('DEL', P .. 'unheard')
+    redis.call('DEL', P .. 'unconfirmed_workers')
     for _, worker in ipairs(index('ZRANGE', 'workers', 0, -1)) do
-      index('SADD', 'unheard', worker)
+      index('SADD', 'unconfirmed_workers', worker)
     end
   end
 end
