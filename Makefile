@@ -30,7 +30,7 @@ AT ?= 1,450,1e5,1e9
 BUSY ?= $(shell getconf _NPROCESSORS_ONLN)
 
 VENV := .venv
-NODE_MODULES := tests/compatible/node/node_modules
+NODE_MODULES := tests/compatible/node/node_modules tests/clients/js/node_modules
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes
 
@@ -112,7 +112,7 @@ clients: $(TEST_STAMP) install-clients
 
 # What `make test` and `make clients` run against Spool and is not ours: Python's in an environment of its own, Node's
 # only where npm is. Tests whose client is missing are skipped, and say so.
-install-clients: .venv-clients/installed $(NODE_MODULES)/.installed
+install-clients: .venv-clients/installed $(NODE_MODULES:%=%/.installed)
 
 .venv-clients/installed: tests/compatible/requirements.txt
 	@echo "installing $< into .venv-clients"
@@ -120,9 +120,9 @@ install-clients: .venv-clients/installed $(NODE_MODULES)/.installed
 	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 
-$(NODE_MODULES)/.installed: tests/compatible/node/package.json
+$(NODE_MODULES:%=%/.installed): %/node_modules/.installed: %/package.json
 	@if command -v npm >/dev/null 2>&1; then \
-	  echo "installing $< into $(NODE_MODULES)"; cd $(<D) && \
+	  echo "installing $< into $(@D)"; cd $(<D) && \
 	  npm install --loglevel=error --no-package-lock --ignore-scripts --no-audit --no-fund && \
 	  touch node_modules/.installed; \
 	else echo "there is no npm: tests of clients for Node will be skipped"; fi

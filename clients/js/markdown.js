@@ -1,0 +1,67 @@
+/**
+ * Markdown as document nodes, while it grows. `marked` and DOMPurify come from the caller.
+ *
+ * What a model says is not to be trusted: HTML in it is shown as text, DOMPurify rebuilds the result from a short list
+ * of elements, and images, which would tell their server about the reader, become links. Only changed blocks are made
+ * again.
+ */
+
+import { closed } from "./src/half_open.js";
+
+const ALLOWED = {
+  ALLOWED_TAGS: (
+    "a blockquote br code del em h1 h2 h3 h4 h5 h6 hr input li ol p pre span strong table tbody td th thead tr ul"
+  ).split(" "),
+  ALLOWED_ATTR: ["href", "title", "align", "start", "type", "checked", "disabled", "class"],
+  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|#)/i,
+  // The expression above is applied to every attribute that is not listed here.
+  ADD_URI_SAFE_ATTR: ["title", "align", "start", "type", "checked", "disabled", "class"],
+  RETURN_DOM_FRAGMENT: true,
+};
+const DIRECTED = new Set("P LI H1 H2 H3 H4 H5 H6 BLOCKQUOTE TD TH UL OL TABLE".split(" "));
+
+export class MarkdownView {
+  #blocks = [];
+
+  /** `Marked`: the class of the package marked. `DOMPurify`: its factory or instance. */
+  constructor(target, { Marked, DOMPurify }) {
+    this.target = target;
+    this.marked = new Marked({ gfm: true, renderer: RENDERER });
+    this.purifier = DOMPurify(window);
+    this.purifier.addHook("afterSanitizeAttributes", finish);
+  }
+
+  /** Show `text`. `isWhole`: nothing more comes, so nothing is closed or held back. */
+  show(text, isWhole = false) {
+    const tokens = this.marked.lexer(isWhole ? text : closed(text)).filter(({ type }) => type !== "space");
+    let same = 0;
+    while (same < tokens.length && this.#blocks[same]?.raw === tokens[same].raw) same += 1;
+    for (const { node } of this.#blocks.splice(same)) node.remove();
+    for (const token of tokens.slice(same)) {
+      const node = document.createElement("div");
+      node.append(this.purifier.sanitize(this.marked.parser(Object.assign([token], { links: tokens.links })), ALLOWED));
+      this.target.append(node);
+      this.#blocks.push({ raw: token.raw, node });
+    }
+  }
+}
+
+const escaped = (text) =>
+  text.replace(/[&<>"]/g, (found) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[found]);
+
+const RENDERER = {
+  html: ({ text }) => (/^<br\s*\/?>\s*$/i.test(text) ? "<br>" : escaped(text)),
+  image: ({ href, text }) => `<a href="${escaped(href)}">${escaped(text || href)}</a>`,
+};
+
+function finish(node) {
+  if (DIRECTED.has(node.tagName)) node.setAttribute("dir", "auto");
+  if (node.tagName === "PRE") node.setAttribute("dir", "ltr");
+  // The only inputs are those of task lists. Classes name a block of code's language, and nothing else.
+  if (node.tagName === "INPUT" && node.getAttribute("type") !== "checkbox") node.remove();
+  if (node.hasAttribute("class") && !/^language-[\w+#-]+$/.test(node.className)) node.removeAttribute("class");
+  if (node.tagName === "A") {
+    node.setAttribute("rel", "noopener noreferrer nofollow");
+    node.setAttribute("target", "_blank");
+  }
+}
