@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -29,7 +28,7 @@ from spool.settings import WebSettings
 from web.checkpoints import Checkpoints
 from web.condition_gauge import show_condition
 from web.folds import Folds
-from web.limits.streams import StreamSlots, streams_for
+from web.limits.streams import Slot, StreamSlots, streams_for
 from web.limits.unsent import Unsent
 from web.limits.uploads import Uploads
 from web.ticker import Ticker
@@ -144,11 +143,11 @@ class State:
             raise Draining
         self.slots.refuse_when_full(owner)
 
-    def hold_stream(self, owner: str, held: ExitStack) -> None:
+    def hold_stream(self, owner: str, slot: Slot) -> None:
         """Acquire a stream slot before its job is written, so that a refusal leaves no job. Raises ``Draining`` or
         ``TooManyStreams``."""
         self.refuse_streams(owner)
-        held.enter_context(self.slots.one(owner))
+        slot.take(owner)
 
     def _watch_redis(self) -> None:
         """Check Redis periodically: the server can be reconfigured or replaced at any time."""

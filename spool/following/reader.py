@@ -93,6 +93,10 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach from the feed."""
         self._follower.leave(self)
 
     @property

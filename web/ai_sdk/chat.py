@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
 from typing import Annotated, Any, ClassVar, Literal
 
 from flask import Blueprint, Response
@@ -26,6 +25,7 @@ from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.messages import MESSAGES_AT_MOST
 from web.intake.shapes import Metadata, Pieces, Some, checked
 from web.json_response import json_response
+from web.limits.streams import Slot
 from web.problems import field_problem
 from web.services import State, state
 from web.slices import in_slices
@@ -127,10 +127,10 @@ def create() -> Response:
     services, data = state(), json_body()
     asked = checked(UiChatRequest, data)
     draft = _draft(asked, idempotency_of(data))
-    with ExitStack() as place:
-        submitted = accept(services, draft, place)
+    with Slot(services.slots) as slot:
+        submitted = accept(services, draft, slot)
         stream = UiMessageStream(submitted.job, draft.request or {}, again=False)
-        response = _streamed(submitted.job, stream, place)
+        response = _streamed(submitted.job, stream, slot)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -217,6 +217,6 @@ def _names(services: State, job: Job) -> set[str]:
     return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _request_fields(services, job))}
 
 
-def _streamed(job: Job, stream: UiMessageStream, place: ExitStack | None = None) -> Response:
+def _streamed(job: Job, stream: UiMessageStream, slot: Slot | None = None) -> Response:
     headers = {**HEADERS, "Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
-    return translated(job, TranslatedStream(state().checkpoints, job, stream), headers, place)
+    return translated(job, TranslatedStream(state().checkpoints, job, stream), headers, slot)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import orjson
@@ -17,20 +16,21 @@ from spool.models.demo_params import DemoParams
 from spool.models.model import Model
 from web.intake.draft import Draft
 from web.intake.shapes import checked
+from web.limits.streams import Slot
 from web.metrics import SUBMITTED
 from web.problems import field_problem, model_problem
 from web.services import State
 from web.slices import in_slices
 
 
-def accept(services: State, draft: Draft, place: ExitStack | None = None) -> Submitted:
-    """Check the draft, write its job and ring the bell. ``place`` gets a stream slot before the job is written, so that
-    a refusal means that nothing was done. Raises a ``Problem``, ``Draining``, ``TooManyStreams``, ``StoreFull``,
+def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted:
+    """Check the draft, write its job and ring the bell. A stream's ``slot`` is taken before the job is written: then a
+    refusal means that nothing was done. Raises a ``Problem``, ``Draining``, ``TooManyStreams``, ``StoreFull``,
     ``StoreUnfit``, ``StoreUnavailable`` and the errors of ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id
     if the write's answer was lost."""
     new = new_job(services, draft)
-    if place is not None:
-        services.hold_stream(new.owner, place)
+    if slot is not None:
+        services.hold_stream(new.owner, slot)
     services.refuse_when_full()
     reach("submit.before")
     try:

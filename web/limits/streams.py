@@ -5,8 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from spool.errors import OwnerStreamsFull, TooManyStreams
 
@@ -49,14 +48,11 @@ class StreamSlots:
             detail = f"you have {self.owner_limit} streams open in this process, the limit of one owner; close some"
             raise OwnerStreamsFull(detail, retry_after_s=2.0)
 
-    @contextmanager
-    def one(self, owner: str) -> Iterator[None]:
-        """Hold a slot. Raises ``TooManyStreams`` or ``OwnerStreamsFull`` at once if none is free."""
-        self.take(owner)
-        try:
-            yield
-        finally:
-            self.give_back(owner)
+    def one(self, owner: str) -> Slot:
+        """Take a slot. Raises ``TooManyStreams`` or ``OwnerStreamsFull`` at once if none is free."""
+        slot = Slot(self)
+        slot.take(owner)
+        return slot
 
     def take(self, owner: str) -> None:
         """Take a slot, until ``give_back``. Raises like ``one``."""
@@ -70,3 +66,37 @@ class StreamSlots:
         self._by_owner[owner] -= 1
         if not self._by_owner[owner]:
             del self._by_owner[owner]
+
+
+class Slot:
+    """At most one slot, given back once: by ``give_back``, or at the end of a ``with`` statement. Each open stream has
+    one, so it is small."""
+
+    __slots__ = ("_owner", "_slots")
+
+    def __init__(self, slots: StreamSlots) -> None:
+        self._slots = slots
+        self._owner: str | None = None
+
+    def take(self, owner: str) -> None:
+        """Take the slot. Raises like ``StreamSlots.one``."""
+        self._slots.take(owner)
+        self._owner = owner
+
+    def move(self) -> Slot:
+        """A new object that has the slot instead of this one."""
+        moved = Slot(self._slots)
+        moved._owner, self._owner = self._owner, None
+        return moved
+
+    def give_back(self) -> None:
+        """Free the slot, if it was taken."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            self._slots.give_back(owner)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Annotated
 
 from flask import Blueprint, Response, request
@@ -28,6 +28,7 @@ from web.intake.body import json_body
 from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of
 from web.intake.references import References
 from web.json_response import json_response
+from web.limits.streams import Slot
 from web.native.job_document import JobDocument, job_document, job_response
 from web.native.log_streams import LOG_STREAMS
 from web.native.submission import Submission, draft_of
@@ -93,17 +94,17 @@ def submit() -> Response:
         submitted = accept(services, draft)
         response = _answer(services, submitted)
     else:
-        with ExitStack() as place:
-            submitted = accept(services, draft, place)
-            response = _streamed(submitted, media_type, place)
+        with Slot(services.slots) as slot:
+            submitted = accept(services, draft, slot)
+            response = _streamed(submitted, media_type, slot)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
 
 
-def _streamed(submitted: Submitted, media_type: str, place: ExitStack) -> Response:
+def _streamed(submitted: Submitted, media_type: str, slot: Slot) -> Response:
     try:
-        return streamed(submitted.job, 0, media_type, submitted=True, place=place)
+        return streamed(submitted.job, 0, media_type, submitted=True, slot=slot)
     except Draining:
         # The drain began while the job was written. The job is accepted; another process can stream it.
         return _accepted(submitted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any, ClassVar
 
 from flask import Blueprint, Response
@@ -22,6 +21,7 @@ from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.shapes import Pieces, Some
 from web.json_response import json_response
+from web.limits.streams import Slot
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
 from web.openai.fields import Asked, accepted, parse, refuse
 from web.problems import Problem
@@ -100,14 +100,14 @@ def create() -> Response:
     services = state()
     asked, idempotency = parse(ChatRequest)
     asked.check()
-    with ExitStack() as place:
-        job = accept(services, _draft(asked, idempotency), place).job
+    with Slot(services.slots) as slot:
+        job = accept(services, _draft(asked, idempotency), slot).job
         answer = conversation.Answer(job.id)
         with accepted(job) as headers:
             if asked.stream:
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))
                 chunks = ChatChunks(job, wants_usage=wants_usage)
-                return translated(job, TranslatedStream(services.checkpoints, job, chunks), headers, place)
+                return translated(job, TranslatedStream(services.checkpoints, job, chunks), headers, slot)
             if not wait_for_all(services, job, answer):
                 return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
@@ -26,6 +26,7 @@ from web.intake.draft import Draft
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.references import NO_TURNS, References
 from web.json_response import json_response
+from web.limits.streams import Slot
 from web.openai.fields import accepted, job_id_of, parse
 from web.openai.response_events import ResponseStream
 from web.openai.response_fold import ResponseFold
@@ -123,13 +124,13 @@ def create() -> Response:
     asked, idempotency = parse(ResponsesRequest)
     asked.check()
     draft, echo = _draft(services, asked, idempotency)
-    with ExitStack() as place:
-        job = accept(services, draft, place if asked.stream or not asked.background else None).job
+    with Slot(services.slots) as slot:
+        job = accept(services, draft, slot if asked.stream or not asked.background else None).job
         fold = ResponseFold(job, echo)
         with accepted(job) as headers:
             if asked.stream:
                 stream = TranslatedStream(services.checkpoints, job, ResponseStream(job, echo))
-                return translated(job, stream, headers, place)
+                return translated(job, stream, headers, slot)
             if asked.background:
                 return json_response(_now(services, job, echo), 200, headers)
             if not wait_for_all(services, job, fold):

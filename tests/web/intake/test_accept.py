@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from spool.settings import WebSettings
 from web.intake.accept import accept, new_job
 from web.intake.draft import Draft
 from web.intake.references import Turns
+from web.limits.streams import Slot
 from web.problems import Problem
 from web.services import State
 
@@ -105,9 +105,9 @@ def test_earlier_turns_are_shared(services: State) -> None:
 
 def test_stream_slot_comes_before_the_write(services: State) -> None:
     """Without a free slot nothing is written: the refusal comes although Redis does not answer."""
-    with ExitStack() as place:
+    with Slot(services.slots) as slot:
         with pytest.raises(StoreUnavailable):
-            accept(services, draft(), place)
+            accept(services, draft(), slot)
         with pytest.raises(TooManyStreams):
-            accept(services, draft(), ExitStack())
+            accept(services, draft(), Slot(services.slots))
     assert services.slots.taken == 0
