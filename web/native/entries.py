@@ -71,16 +71,16 @@ def entries(job_id: str) -> Response:
     job = services.store.look(job_id, auth.owner())
     # A request that does not wait needs no stream slot.
     place = services.slots.one(job.owner) if wait_s > 0 else nullcontext()
-    found = _Found(asked.limit)
+    found = Found(asked.limit)
     with place, services.follower.attach(job, asked.after, follow=wait_s > 0) as reader:
         collect(reader, request.environ, Deadline.after(wait_s), found.add)
-        if found.has_waited and found.rows and not found.ended:
+        if found.may_grow:
             collect(reader, request.environ, Deadline.after(asked.linger_ms / 1000), found.add_more)
     body = _body(job, asked.after, found)
     return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
-class _Found:
+class Found:
     """The entries of the answer, at most ``limit``. If it had to wait for the first, it also gets those of the linger
     time."""
 
@@ -92,9 +92,10 @@ class _Found:
         self.ended = False
 
     @property
-    def has_waited(self) -> bool:
-        """Whether there was nothing at first."""
-        return self._looks > 1
+    def may_grow(self) -> bool:
+        """Whether the first entries had to be waited for, and there is room for more. A full answer takes nothing more:
+        its reader is past entries that were left out, so a later end is not the answer's."""
+        return self._looks > 1 and 0 < len(self.rows) < self._limit and not self.ended
 
     def add(self, rows: list[Row], gap: Gap | None, ended: bool) -> bool:
         """Add the first entries. Returns whether there is anything to answer."""
@@ -109,7 +110,7 @@ class _Found:
             # The next request starts before the gap and reports it.
             return True
         self._extend(rows, ended)
-        return ended or len(self.rows) >= self._limit
+        return not self.may_grow
 
     def _extend(self, rows: list[Row], ended: bool) -> None:
         room = self._limit - len(self.rows)
@@ -118,12 +119,12 @@ class _Found:
 
 
 def _example() -> Any:
-    found = _Found(len(ROWS))
+    found = Found(len(ROWS))
     found.add(ROWS, None, True)
     return orjson.loads(_body(JOB, 0, found))
 
 
-def _body(job: Job, after: int, found: _Found) -> bytes:
+def _body(job: Job, after: int, found: Found) -> bytes:
     rows, gap, following = found.rows, found.gap, after
     if rows:
         following = rows[-1][0]
