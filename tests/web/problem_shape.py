@@ -31,7 +31,19 @@ def assert_problem(response: httpx.Response, status: int, field: str | None = No
 
 def stored(link: RedisLink) -> dict[bytes, bytes]:
     """Everything in Redis that jobs consist of: all but what comes and goes by the clock."""
-    passing = ("keeper", "workers", "slots", "capacity", "claim:", "limits", "memory", "server", "probe", "models")
+    passing = (
+        "keeper",
+        "workers",
+        "slots",
+        "capacity",
+        "claim:",
+        "limits",
+        "memory",
+        "server",
+        "probe",
+        "models",
+        "shards",
+    )
     skip = tuple((prefix(0) + name).encode() for name in passing)
     keys = [key for key in sorted(link.call("KEYS", f"{prefix(0)}*")) if not key.startswith(skip)]
     return dict(zip(keys, link.pipeline([("DUMP", key) for key in keys]), strict=True))
