@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable
 
 import gevent
-from gevent.hub import Waiter, get_hub
+from gevent.hub import Waiter
+
+from spool import hub
 
 ROUND_S = 0.005
 """The computing time of a round, over all requests. Further requests wait for the next round."""
@@ -21,9 +23,8 @@ _LOOKS = 2
 
 def look_around() -> None:
     """Run all ready greenlets and let the hub poll all connections, without blocking."""
-    hub = get_hub()
     for _ in range(_LOOKS):
-        timer = hub.loop.timer(0)
+        timer = hub.timer(0)
         try:
             hub.wait(timer)
         finally:
@@ -52,7 +53,7 @@ class Rounds:
         elif self._until is None:
             self._until = self._clock() + ROUND_S
             # The hub calls this after it has polled all connections.
-            timer = get_hub().loop.timer(0)
+            timer = hub.timer(0)
             timer.start(self._over, timer)
         elif self._clock() >= self._until:
             self._wait()
@@ -65,8 +66,8 @@ class Rounds:
             gevent.spawn(self._admit)
         admitted.get()
 
-    def _over(self, timer: object) -> None:
-        timer.close()  # type: ignore[attr-defined]
+    def _over(self, timer: hub.Watcher) -> None:
+        timer.close()
         if not self._admits:
             self._until = None
 
@@ -75,7 +76,7 @@ class Rounds:
         while self._waiting:
             self._until = self._clock() + ROUND_S
             while self._waiting and self._clock() < self._until:
-                get_hub().loop.run_callback(self._waiting.popleft().switch, None)
+                hub.soon(self._waiting.popleft().switch, None)
                 # The admitted greenlet runs now, until it waits for something.
                 gevent.sleep(0)
             self._rest()

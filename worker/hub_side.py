@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import gevent
-from gevent.hub import get_hub
 
+from spool.hub import from_threads
 from spool.jobs.claims import Held
 from worker.ownership import OwnedAttempts
 
@@ -19,7 +19,7 @@ class HubSide:
         self._jobs = jobs
         self._free = free
         self._on_apart = on_apart
-        self._loop = get_hub().loop
+        self._in_hub = from_threads()
 
     @property
     def reported_free(self) -> int:
@@ -37,11 +37,11 @@ class HubSide:
     def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
         """Pass Redis's answers on to the hub; ``apart`` jobs wait in quarantine."""
         if answers or apart:
-            self._loop.run_callback_threadsafe(self._answered, answers, apart)
+            self._in_hub(self._answered, answers, apart)
 
     def settled(self, began: float) -> None:
         """Record that Redis had lost nothing at ``began`` (monotonic)."""
-        self._loop.run_callback_threadsafe(self._jobs.forget, began)
+        self._in_hub(self._jobs.forget, began)
 
     def _answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
         for held, answer in answers:

@@ -15,15 +15,14 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Protocol
 
-from gevent.hub import Hub, get_hub
 from greenlet import getcurrent
 
+from spool import hub
 from worker.batching import AdaptiveDelay
 
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
-_READ = 1
 
 
 class _Alarm(Protocol):
@@ -38,7 +37,7 @@ class PreciseTimer:
 
     def __init__(
         self,
-        alarm: Callable[[Hub, Callable[[], None]], _Alarm] | None = None,
+        alarm: Callable[[Callable[[], None]], _Alarm] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._new_alarm = alarm or (TimerFd if sys.platform == "linux" else LoopTimer)
@@ -50,20 +49,20 @@ class PreciseTimer:
         self._moderation = AdaptiveDelay()
         self._not_before = float("-inf")
         """Earliest next callback: under load, waiters that are due within a short time are woken together."""
-        self._hub: Hub | None = None
+        self._switch: Callable[[], Any] | None = None
         self._alarm: _Alarm = _NoAlarm()
 
     def wait_until(self, due: float) -> bool:
         """Switch to the hub until the clock shows ``due``. Returns False at once if that has passed."""
         if due <= self._clock():
             return False
-        hub = self._hub or self._open()
+        switch = self._switch or self._open()
         whose = [getcurrent()]
         heappush(self._waiters, (due, next(self._numbers), whose))
         if due < self._set_for > self._not_before:
             self._set(due)
         try:
-            hub.switch()
+            switch()
         finally:
             # If an exception ended the wait, nothing must be woken. The heap drops the empty item when it is due.
             whose.clear()
@@ -75,13 +74,13 @@ class PreciseTimer:
     def close(self) -> None:
         """Close the kernel timer; the next wait opens a new one."""
         self._alarm.close()
-        self._alarm, self._hub = _NoAlarm(), None
+        self._alarm, self._switch = _NoAlarm(), None
         self._set_for = float("inf")
 
-    def _open(self) -> Hub:
-        self._hub = hub = get_hub()
-        self._alarm = self._new_alarm(hub, self._wake)
-        return hub
+    def _open(self) -> Callable[[], Any]:
+        self._switch = hub.switcher()
+        self._alarm = self._new_alarm(self._wake)
+        return self._switch
 
     def _set(self, due: float) -> None:
         self._set_for = max(due, self._not_before)
@@ -130,7 +129,7 @@ class _Itimerspec(ctypes.Structure):
 class TimerFd:
     """Linux's timerfd. It is never read: setting it to another time, or disarming it, clears its readiness."""
 
-    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._settime = libc.timerfd_settime
         self._fd: int = libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
@@ -138,7 +137,7 @@ class TimerFd:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         self._spec = _Itimerspec()
         self._by_reference = ctypes.byref(self._spec)
-        self._watcher = hub.loop.io(self._fd, _READ)
+        self._watcher = hub.readable(self._fd)
         self._watcher.start(wake)
 
     def set(self, at: float | None) -> None:
@@ -156,15 +155,14 @@ class TimerFd:
 class LoopTimer:
     """The event loop's own timer, for other systems."""
 
-    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
-        self._hub = hub
+    def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._timer: Any = None
+        self._timer: hub.Watcher | None = None
 
     def set(self, at: float | None) -> None:
         self.close()
         if at is not None:
-            self._timer = self._hub.loop.timer(max(0.0, at - time.monotonic()))
+            self._timer = hub.timer(max(0.0, at - time.monotonic()))
             self._timer.start(self._wake)
 
     def close(self) -> None:

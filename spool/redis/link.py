@@ -25,9 +25,8 @@ from spool.fail_points import reach
 from spool.keys import prefix
 from spool.redis.errors import away, translated
 from spool.redis.pool import Call, Command, Connections
+from spool.redis.raw import read_batches, wait_for_ever, write
 from spool.redis.script import Script
-
-_RECEIVE_BYTES = 64 * 1024
 
 
 class RedisLink:
@@ -146,7 +145,7 @@ class RedisLink:
             packed = b"".join(map(pack_command, commands))
             for call in batch:
                 call.sent = True
-            self._write(connection, packed)
+            write(connection, packed)
             reach("link.sent")
             replies = self._replies(connection, len(commands)) if commands else []
             self._connections.answered()
@@ -158,18 +157,6 @@ class RedisLink:
             raise
         finally:
             self._connections.give(connection)
-
-    @staticmethod
-    def _write(connection: Any, packed: bytes) -> None:
-        # Bypasses redis-py and gevent's sendall, which queries the size of the socket's buffer each time.
-        try:
-            sent = connection._sock.send(packed)
-            if sent < len(packed):
-                connection._sock.sendall(memoryview(packed)[sent:])
-        except TimeoutError as exc:
-            raise theirs.TimeoutError("Timeout writing to socket") from exc
-        except OSError as exc:
-            raise theirs.ConnectionError(f"Error while writing to socket: {exc.strerror}") from exc
 
     @staticmethod
     def _replies(connection: Any, count: int) -> list[Any]:
@@ -205,8 +192,7 @@ class Subscription:
         peer with PING."""
         with _translating():
             self._connection.connect()
-            self._connection.socket_timeout = None
-            self._connection._sock.settimeout(None)
+            wait_for_ever(self._connection)
 
     def send(self, *command: Any) -> None:
         """Send SUBSCRIBE, UNSUBSCRIBE or PING. The reply is among the ``messages``."""
@@ -216,19 +202,13 @@ class Subscription:
     def messages(self) -> Iterator[list[Any]]:
         """Yield the messages of each read as one list. A message is ``[b"message", channel, data]``,
         ``[b"subscribe", channel, count]`` or a pong."""
-        sock, parser = self._connection._sock, hiredis.Reader()
         with _translating():
-            while True:
-                # Not redis-py's parser, which returns one message at a time: the reader handles a whole read at once.
-                data = sock.recv(_RECEIVE_BYTES)
-                if not data:
-                    raise StoreUnavailable("Redis: connection closed")
-                parser.feed(data)
-                if gathered := list(iter(parser.gets, False)):
-                    for message in gathered:
-                        if isinstance(message, hiredis.ReplyError):
-                            raise StoreUnavailable(f"Redis: {message}")
-                    yield gathered
+            for messages in read_batches(self._connection):
+                for message in messages:
+                    if isinstance(message, hiredis.ReplyError):
+                        raise StoreUnavailable(f"Redis: {message}")
+                yield messages
+        raise StoreUnavailable("Redis: connection closed")
 
     def close(self) -> None:
         """Close the connection; a wait for ``messages`` then raises."""

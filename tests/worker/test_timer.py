@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 
+from spool import hub
 from tests.clock import Clock
 from worker.timer import LoopTimer, PreciseTimer, TimerFd
 
@@ -31,7 +32,7 @@ class HeldAlarm:
         self.clock = Clock()
         self.at: float | None = None
 
-    def __call__(self, _hub: object, wake: Callable[[], None]) -> HeldAlarm:
+    def __call__(self, wake: Callable[[], None]) -> HeldAlarm:
         self._wake = wake
         return self
 
@@ -45,7 +46,7 @@ class HeldAlarm:
         """Put the clock forward to its time, and ring in the hub, as timers do."""
         assert self.at is not None
         self.clock.now, self.at = max(self.clock.now, self.at), None
-        gevent.get_hub().loop.run_callback(self._wake)
+        hub.soon(self._wake)
         gevent.sleep(0)
 
 

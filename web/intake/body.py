@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 from flask import request
-from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
 from web import json_text
 from web.limits.bodies import job_bytes
 from web.problems import Problem, field_problem
+from web.server.body import MalformedBody
 from web.services import state
 from web.slices import pause
 
@@ -69,7 +69,7 @@ def _received(most: float) -> bytes:
             data += stream.read(_PIECE_BYTES)
             if len(data) > most:
                 raise RequestEntityTooLarge
-    except (OSError, ParseException) as exc:
+    except (OSError, MalformedBody) as exc:
         raise ClientDisconnected from exc
     return bytes(data)
 

@@ -24,6 +24,8 @@ from web.limits.uploads import Uploads
 from web.problems import Problem
 from web.server.source import Source, TooSlow
 
+MalformedBody = ParseException
+"""What ``wsgi.input`` raises for a body that is not HTTP/1.1."""
 DRAIN_BYTES = 64 * 1024
 """The largest rest of an unread body that is drained. Beyond it, the connection closes."""
 DRAIN_S = 2.0

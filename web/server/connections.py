@@ -7,13 +7,14 @@ first, then those with incomplete requests, then those whose client does not rea
 
 from __future__ import annotations
 
-import _socket
 import logging
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+from web.server.sockets import PlainSocket
 
 log = logging.getLogger("spool.web")
 
@@ -159,7 +160,7 @@ class ConnectionTable:
 
 def _is_silent(sock: Any) -> bool:
     # A plain socket on the same descriptor, because gevent's would block.
-    plain = _socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    plain = PlainSocket(sock.family, sock.type, sock.proto, sock.fileno())
     try:
         return not plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:

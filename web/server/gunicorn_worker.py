@@ -8,9 +8,9 @@ connection for ever.
 
 from __future__ import annotations
 
-import _socket
 import logging
 import socket
+import sys
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -35,7 +35,7 @@ from web.server.hijack import Hijack, Stream
 from web.server.hijacked import HijackedConnection
 from web.server.refusals import refusal
 from web.server.request import BoundedRequest, Limits
-from web.server.sockets import reset_on_close
+from web.server.sockets import PlainSocket, reset_on_close
 from web.server.source import Source, TooSlow
 from web.server.turns import Turns
 from web.services import State
@@ -69,6 +69,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._uploads = Uploads(_UPLOADS * settings.max_body_bytes)
         self._requests: dict[Any, tuple[Any, Any]] = {}
         """The current request of each connection, and the client's address."""
+
+    @classmethod
+    def check_config(cls, cfg: Any, _log: Any) -> None:
+        """Refuse HTTP/2, whose requests gunicorn serves without ``handle_request``. The arbiter calls this first."""
+        if "h2" in cfg.http_protocols:
+            sys.exit("spool web: gunicorn's http_protocols has h2, but Spool serves HTTP/1.1 only: remove h2")
 
     def load_wsgi(self) -> None:
         """Load the application and wrap it in ``Hijack``."""
@@ -116,7 +122,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         request, addr = self._requests[sock]
         # The bytes of a pipelined request are lost, so the connection closes after the stream and its client retries.
         is_reusable = self.cfg.keepalive and not request.should_close() and not request.unreader.take_buffered()
-        plain = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+        plain = PlainSocket(sock.family, sock.type, sock.proto, sock.detach())
         plain.setblocking(False)
         stream.begin(
             HijackedConnection(
@@ -128,7 +134,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             )
         )
 
-    def _take_back(self, addr: Any, plain: _socket.socket) -> None:
+    def _take_back(self, addr: Any, plain: PlainSocket) -> None:
         # Also while the process stops, because the client got no ``Connection: close``.
         client = gevent.socket.socket(plain.family, plain.type, plain.proto, plain.detach())
         gevent.spawn(self.handle, client, client, addr, is_kept=True)

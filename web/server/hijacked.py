@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import logging
 import socket
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from gevent.socket import wait_write
 from spool.deadline import Deadline
 from web.limits.unsent import PIECE_BYTES, Unsent
 from web.server.peer import PeerWatch
-from web.server.sockets import reset_on_close
+from web.server.sockets import PlainSocket, reset_on_close
 
 log = logging.getLogger("spool.web")
 
@@ -32,10 +31,10 @@ class HijackedConnection:
 
     def __init__(
         self,
-        sock: _socket.socket,
+        sock: PlainSocket,
         *,
         chunked: bool,
-        give_back: Callable[[_socket.socket], None] | None,
+        give_back: Callable[[PlainSocket], None] | None,
         stall_s: float,
         unsent: Unsent,
     ) -> None:

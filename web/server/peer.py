@@ -6,13 +6,12 @@ watched for readability, which shows a close at once and costs no greenlet and n
 
 from __future__ import annotations
 
-import _socket
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gevent.hub import get_hub
-
-_READ = 1
+from spool import hub
+from web.server.sockets import PlainSocket
 
 
 def presence(environ: Mapping[str, Any]) -> Callable[[], bool]:
@@ -25,7 +24,7 @@ def cut(environ: Mapping[str, Any]) -> None:
     """Close the connection of this request within its body, the only way to mark a bare body as incomplete."""
     sock = environ.get("gunicorn.socket")
     if sock is not None:
-        sock.shutdown(_socket.SHUT_RDWR)
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 class PeerWatch:
@@ -38,9 +37,9 @@ class PeerWatch:
         self.is_gone = False
         self._sock = sock
         self._on_gone = on_gone
-        self._watcher: Any = None
+        self._watcher: hub.Watcher | None = None
         if sock is not None:
-            self._watcher = get_hub().loop.io(sock.fileno(), _READ)
+            self._watcher = hub.readable(sock.fileno())
             self._watcher.start(self._readable)
 
     def close(self) -> None:
@@ -55,7 +54,8 @@ class PeerWatch:
         if received is None:
             return
         # A pipelined request stays unread, and a disconnect is reported once. Either would fire for ever.
-        self._watcher.stop()
+        if self._watcher is not None:
+            self._watcher.stop()
         if not received:
             self.is_gone = True
             self._on_gone()
@@ -65,11 +65,11 @@ def _peek(sock: Any) -> bytes | None:
     """The client's next byte, left unread; ``b""`` at end of file, None if nothing was received."""
     try:
         # A plain socket on the same descriptor, because gevent's would block.
-        plain = _socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+        plain = PlainSocket(sock.family, sock.type, sock.proto, sock.fileno())
     except OSError:
         return b""
     try:
-        return plain.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        return plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
         return None
     except OSError:

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import gevent
-from gevent.hub import get_hub
 
+from spool import hub
 from web.server.frame_writer import FrameWriter
 from web.server.hijacked import HijackedConnection
 from web.server.websocket_frames import PING, close_frame
@@ -26,7 +26,6 @@ from web.ticker import Ticker
 log = logging.getLogger("spool.web")
 
 PING_S = 25.0
-_READ = 1
 _READ_BYTES = 4096
 _REPLIES_BYTES = 4096
 """The most bytes of unsent replies before reading stops."""
@@ -98,7 +97,7 @@ class WebSocket:
         """Serve the session on this connection, after the handshake."""
         self._connection = connection
         self._writer = FrameWriter(connection, self._settle)
-        self._watcher = get_hub().loop.io(connection.fileno(), _READ)
+        self._watcher = hub.readable(connection.fileno())
         self._ping_at = time.monotonic() + PING_S
         self._ticker.add(self)
         self._read_on()
@@ -192,7 +191,7 @@ class WebSocket:
             self._watcher.stop()
             if not self._is_parsing:
                 self._is_parsing = True
-                get_hub().loop.run_callback(self._parse_more)
+                hub.soon(self._parse_more)
         elif not self._watcher.active:
             self._watcher.start(self._readable)
 

@@ -68,7 +68,8 @@ class TextSocket(PerReader):
     """The encoding of a text socket: its last piece always ends with a close frame."""
 
     def __init__(self, folds: Folds, *, has_text: bool) -> None:
-        super().__init__(TextMessages(has_text=has_text), bare, folds)
+        self._messages = TextMessages(has_text=has_text)
+        super().__init__(self._messages, bare, folds)
 
     def _translated(self, reader: Reader) -> Piece | None:
         rows, gap, ended = reader.take_rows(_ROWS)
@@ -76,10 +77,10 @@ class TextSocket(PerReader):
             return Piece(close_frame(4410, "gone"), End.WHOLE)
         if gap is not None:
             return self.broken(Trouble.ENTRIES_MISSING)
-        data = self._form.entries(rows)
-        if ended and not self._form.over:
+        data = self._messages.entries(rows)
+        if ended and not self._messages.over:
             # The client had the whole log before.
             data += close_frame(1000)
-        if ended or self._form.over:
+        if ended or self._messages.over:
             return Piece(data, End.WHOLE)
         return Piece(data) if rows else None

@@ -14,10 +14,10 @@ from functools import partial
 
 import httpx2
 from gevent import socket as gevent_socket
-from gevent.hub import get_hub
 from greenlet import getcurrent, greenlet
 
-_READ = 1
+from spool import hub
+
 _READ_BYTES = 64 * 1024
 
 Timeouts = Mapping[str, float | None]
@@ -100,8 +100,8 @@ class _Receiver:
 
     def __init__(self, sock: socket.socket) -> None:
         self._recv = sock.recv
-        self._hub = get_hub()
-        self._watcher = self._hub.loop.io(sock.fileno(), _READ)
+        self._switch = hub.switcher()
+        self._watcher = hub.readable(sock.fileno())
         self._watched = False
         self._waiter: greenlet | None = None
 
@@ -112,7 +112,7 @@ class _Receiver:
             if not self._watched:
                 self._watched = True
                 self._watcher.start(self._wake)
-            self._hub.switch()
+            self._switch()
         finally:
             self._waiter = None
         # It blocks by itself if something else switched to this greenlet.

@@ -1,0 +1,50 @@
+"""The worker's grip on Celery and kombu, against the installed versions."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+
+from celery.app.task import Task
+from celery.worker.consumer import Consumer
+from celery.worker.request import Request
+
+from tests.stack import ROOT
+
+PROGRAM = """
+import kombu.utils.functional as functional, time
+assert functional.sleep is time.sleep, functional.sleep
+import gevent, inspect
+import worker.celery as program
+assert functional.sleep is gevent.sleep, functional.sleep
+assert " sleep(" in inspect.getsource(functional.retry_over_time)
+assert program.bell.backend is program.bell.backend is program.app.backend
+assert program.bell.Request is program.Heard
+"""
+
+
+def test_waits_for_a_lost_broker_are_gevents() -> None:
+    """kombu waits by a ``sleep`` of its module, which it imports before gevent patches; the worker replaces it. The
+    task's backend and its class of requests are set."""
+    env = {**os.environ, "SPOOL_REDIS_URL": "redis://127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_request_acknowledges_by_one_method() -> None:
+    """The worker overrides it; renamed, each bell would cost an acknowledgement again."""
+    assert [*inspect.signature(Request.acknowledge).parameters] == ["self"]
+    assert Request.acknowledged is False
+    assert isinstance(inspect.getattr_static(Task, "backend"), property)
+
+
+def test_consumer_has_the_methods_that_back_off() -> None:
+    """``BellConsumer`` overrides them, and Celery calls them with these arguments."""
+    for name, parameters in {
+        "ensure_connected": ["self", "conn"],
+        "on_connection_error_before_connected": ["self", "exc"],
+        "on_connection_error_after_connected": ["self", "exc"],
+    }.items():
+        assert [*inspect.signature(getattr(Consumer, name)).parameters] == parameters, name
