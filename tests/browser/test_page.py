@@ -244,8 +244,8 @@ def test_page_when_a_worker_dies(new_page: Callable[[], Watched], own_stack: Sta
     own_stack.workers[0].kill()
     own_stack.workers[0].start()
     page.check_whole(own_jobs.ended(page.job))
-    assert "Attempt 2 went on" in page.page.inner_text("#notes")
-    assert page.page.get_attribute(".block", "data-mark") == "attempt 2 goes on here"
+    assert "Attempt 2 continued" in page.page.inner_text("#notes")
+    assert page.page.get_attribute(".block", "data-mark") == "attempt 2 continues here"
 
 
 def test_page_for_a_job_that_is_not_there(watched: Watched, stack: Stack) -> None:

@@ -59,7 +59,7 @@ def test_page_when_the_job_is_restarted(watched: Watched, stack: Stack) -> None:
     _until_text(watched, "#answer", "Too early")
     log.until = 5
     _until_text(watched, "#answer", "Just right")
-    _until_text(watched, "#notes", "Attempt 2 began anew (worker_lost)")
+    _until_text(watched, "#notes", "Attempt 2 restarted (worker_lost)")
     assert "Too early" not in watched.page.inner_text("#answer")
 
 
@@ -113,7 +113,7 @@ def test_page_when_entries_are_gone(watched: Watched, stack: Stack) -> None:
     _open(watched, stack)
     _until_text(watched, "#answer", "left")
     _until_text(watched, "#irregular", "4")
-    _until_text(watched, "#reader-note", "4 came twice or not at all")
+    _until_text(watched, "#reader-note", "4 duplicate or missing")
 
 
 def test_page_when_an_attempt_jumps_ahead(watched: Watched, stack: Stack) -> None:

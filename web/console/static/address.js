@@ -1,6 +1,6 @@
-/** The page's address: which job is open, and over which transport. A reload goes on from there. */
+/** The page's address: the open job and its transport. A reload restores both. */
 
-/** `{ job, transport }`, each empty if the address does not say. */
+/** `{ job, transport }`, each empty if it is not in the address. */
 export function read() {
   const parts = new URLSearchParams(location.hash.slice(1));
   const job = parts.get("job") || "";

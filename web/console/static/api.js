@@ -1,9 +1,9 @@
-/** The HTTP API: one function per call, and one error for whatever it refuses. */
+/** The HTTP API: one function per call, and one error class for all refusals. */
 
 const KEY = "spool.key";
 const SUBMIT_TRIES = 4;
 
-/** What the API said no with: RFC 9457. `status` is 0 if it could not be reached. */
+/** A refusal of the API, RFC 9457. `status` is 0 if the API could not be reached. */
 export class ApiProblem extends Error {
   constructor(status, document, retryAfterS = 0) {
     super(document.detail || document.title || `The server answered ${status}`);
@@ -16,13 +16,13 @@ export class ApiProblem extends Error {
 export const storedKey = () => sessionStorage.getItem(KEY) || "";
 export const storeKey = (key) => sessionStorage.setItem(KEY, key.trim());
 
-/** The headers that say who calls. */
+/** The headers that authenticate the caller. */
 export function credentials() {
   const key = storedKey();
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
-/** The answer to a request, if it is a good one. Throws `ApiProblem`. */
+/** The successful response to a request. Throws `ApiProblem`. */
 export async function request(path, { headers = {}, ...options } = {}) {
   let response;
   try {
@@ -45,7 +45,7 @@ export const cancel = (id) => json(`/jobs/${id}/cancel`, { method: "POST" });
 export const entries = (id, after, waitS, signal) =>
   json(`/jobs/${id}/entries?after=${after}&wait=${waitS}`, { signal });
 
-/** Submit a job. What may or may not have arrived is sent again under the same key, so it can never become two jobs. */
+/** Submits a job. Retries use the same idempotency key, so they never create a second job. */
 export async function submit(submission) {
   const headers = { "Content-Type": "application/json", "Idempotency-Key": randomKey() };
   const body = JSON.stringify(submission);

@@ -1,4 +1,4 @@
-/** The page: what it is made of, and what happens when. */
+/** The page: its parts and its events. */
 
 import { read, hashOf } from "./address.js";
 import { storedKey, storeKey } from "./api.js";
@@ -18,7 +18,7 @@ byId("copy-curl").addEventListener("click", copyCurl);
 byId("key-form").addEventListener("submit", useKey);
 addEventListener("hashchange", openAddressed);
 addEventListener("online", () => session?.follower.hurry());
-// Out of the back/forward cache: the connection is gone, whatever the page believes.
+// From the back/forward cache: the connection is closed, though the page does not know it.
 addEventListener("pageshow", (event) => event.persisted && session?.follower.cut());
 begin();
 
@@ -73,7 +73,7 @@ function refreshJobs() {
   showJobs(session?.state.jobId).catch(refused);
 }
 
-/** A key is missing or wrong: ask for one. A job is not there: say so. */
+/** Asks for a key if it is missing or wrong. Reports a missing job. */
 function refused(problem) {
   if (problem.status === 401) {
     byId("key-form").hidden = false;

@@ -1,4 +1,4 @@
-/** The form that submits a prompt, and says beside each field what was wrong with it. */
+/** The form that submits a prompt, and shows the error of each field beside it. */
 
 import { models, submit } from "./api.js";
 import { byId, element, setText } from "./dom.js";
@@ -8,7 +8,7 @@ const TITLE_LENGTH = 200;
 export class Composer {
   #backends = new Map();
 
-  /** `submitted(job)` is called with each job; `problem(problem)` with what is not about a field. */
+  /** Calls `submitted(job)` with each job, and `refused(problem)` with each problem. */
   constructor({ submitted, refused }) {
     this.form = byId("composer");
     this.submitted = submitted;
@@ -26,7 +26,7 @@ export class Composer {
     }
   }
 
-  /** Ask which models there are. Throws `ApiProblem`. */
+  /** Loads the models. Throws `ApiProblem`. */
   async load() {
     const { models: known, default: chosen } = await models();
     this.#backends = new Map(known.map((model) => [model.id ?? model.name, model.backend]));
@@ -72,7 +72,7 @@ export class Composer {
     return submission;
   }
 
-  /** What was typed, as numbers where it is some; what is none, the server names. */
+  /** The typed values, as numbers if they are numbers. The server names invalid ones. */
   #params() {
     const typed = [...this.form.querySelectorAll("[data-param]")].filter((input) => input.value.trim());
     return Object.fromEntries(

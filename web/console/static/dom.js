@@ -1,4 +1,4 @@
-/** The few things that every view does to the document. Nothing here takes HTML. */
+/** Functions that every view uses on the document. None takes HTML. */
 
 export const byId = (id) => document.getElementById(id);
 
@@ -13,7 +13,7 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Set text only where it changes, so that nothing is laid out or announced for the same words again. */
+/** Sets text only if it changes, so that equal text causes no layout and no announcement. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -1,9 +1,8 @@
 /**
- * Follows one job's log, over whichever transport, across any number of connections.
+ * Follows one job's log over any transport, across any number of connections.
  *
- * The cursor, the id of the last entry, is all that has to be remembered: a new reader that starts after it goes on
- * where the last one stopped, whichever transport either was. What the reader is told is checked here: an entry that
- * was already there is dropped and counted, and so is one that is missing.
+ * Its only state is the cursor, the id of the last entry. A new reader on any transport continues after it. The follower
+ * checks the ids of the entries: it drops duplicates, and counts duplicate and missing entries.
  */
 
 import { job as lookUp, pause } from "./api.js";
@@ -24,7 +23,7 @@ export class Follower {
     this.reconnects = 0;
     this.irregular = 0;
     this.note = "";
-    /** Which connection brought which entries: `{ transport, from, to }`, `from` 0 while it has brought none. */
+    /** The entries of each connection: `{ transport, from, to }`; `from` is 0 until the first entry. */
     this.stretches = [];
     this.tell = tell;
     this.failures = 0;
@@ -36,22 +35,22 @@ export class Follower {
     this.#attach();
   }
 
-  /** Go on over another transport, from the entry where this one stops. */
+  /** Continues over another transport, after the last entry of this one. */
   switchTo(transport) {
     this.transport = transport;
     if (this.connection === "ended" || this.connection === "stopped") return;
-    this.note = `${TRANSPORTS[transport].name} goes on after entry ${this.cursor}.`;
+    this.note = `Continuing over ${TRANSPORTS[transport].name} after entry ${this.cursor}.`;
     this.connection = "connecting";
     this.#attach();
   }
 
-  /** Drop the connection, as a tunnel or a deploy would, and come back a moment later. */
+  /** Drops the connection, as a tunnel or a deploy would, and reconnects after CUT_MS. */
   cut() {
-    this.#leave("reconnecting", `Cut after entry ${this.cursor}. The job goes on.`);
+    this.#leave("reconnecting", `Cut after entry ${this.cursor}. The job continues.`);
     this.#attachIn(CUT_MS);
   }
 
-  /** Come back at once, if there is something to come back to. */
+  /** Reconnects at once, if a reconnect is due. */
   hurry() {
     if (this.connection === "reconnecting") this.#attach();
   }
@@ -83,7 +82,7 @@ export class Follower {
     if (number === this.number) this.#attach();
   }
 
-  /** What a reader tells, as long as it is the one in use. */
+  /** Events of the current reader; those of earlier readers are ignored. */
   #listener(number) {
     const ifCurrent = (act) => (value) => number === this.number && act(value);
     return {
@@ -103,7 +102,7 @@ export class Follower {
   #opened() {
     if (this.connection === "reconnecting") {
       this.reconnects += 1;
-      this.note = `Back, going on after entry ${this.cursor}.`;
+      this.note = `Reconnected. Continuing after entry ${this.cursor}.`;
       this.#newStretch();
     }
     this.connection = "connected";
@@ -129,13 +128,13 @@ export class Follower {
   #summary() {
     const used = this.stretches.filter(({ from }) => from).length;
     const over = `${this.cursor} entries over ${used === 1 ? "one connection" : `${used} connections`}`;
-    return this.irregular ? `${over}; ${this.irregular} came twice or not at all.` : `${over}: each once, in order.`;
+    return this.irregular ? `${over}; ${this.irregular} duplicate or missing.` : `${over}: each once, in order.`;
   }
 
   #notice(document) {
     if (document.type === "gap") this.#gap(document);
-    if (document.type === "reconnect") this.#expectReturn("This server is going away; another one goes on.");
-    if (document.type === "unavailable") this.#expectReturn(`${document.detail}. Trying again.`);
+    if (document.type === "reconnect") this.#expectReturn("This server is stopping. Reconnecting to another one.");
+    if (document.type === "unavailable") this.#expectReturn(`${document.detail}. Retrying.`);
     this.tell.notice(document);
   }
 
@@ -144,7 +143,7 @@ export class Follower {
     const next = earliest ?? (latest !== null && latest <= this.cursor ? latest : requested);
     this.irregular += Math.max(0, next - this.cursor - 1);
     this.cursor = next - 1;
-    this.note = `Entries from ${requested} on are gone; going on with ${next}.`;
+    this.note = `Entries from ${requested} on are missing. Continuing at ${next}.`;
     this.tell.changed();
   }
 
@@ -154,9 +153,13 @@ export class Follower {
     this.tell.changed();
   }
 
+  #lostNote() {
+    return `Connection lost after entry ${this.cursor}. Reconnecting.`;
+  }
+
   async #lost({ comesBack, status, problem }) {
     if (comesBack) {
-      if (this.connection !== "reconnecting") this.#expectReturn(`Lost after entry ${this.cursor}. Coming back.`);
+      if (this.connection !== "reconnecting") this.#expectReturn(this.#lostNote());
       return;
     }
     const { number } = this;
@@ -167,14 +170,14 @@ export class Follower {
       this.tell.refused(why);
       return;
     }
-    this.#leave("reconnecting", this.note || `Lost after entry ${this.cursor}. Coming back.`);
+    this.#leave("reconnecting", this.note || this.#lostNote());
     const backoff = BACKOFF_MS[Math.min(this.failures, BACKOFF_MS.length - 1)];
     this.failures += 1;
-    // Not all readers of a lost server at the same moment.
+    // Jitter: the readers of a lost server must not all reconnect at the same moment.
     this.#attachIn(Math.max((why?.retryAfterS || 0) * 1000, backoff * (0.75 + Math.random() / 2)));
   }
 
-  /** An EventSource and a WebSocket do not say why they were refused; the job's own address does. */
+  /** An EventSource and a WebSocket do not report why they were refused; a request for the job does. */
   async #whyLost(status) {
     try {
       const job = await lookUp(this.jobId);

@@ -1,4 +1,4 @@
-/** What a job's entries add up to. No document, no network: entries in, state out. */
+/** The state of a job, computed from its entries. Pure: no document, no network. */
 
 const TERMINAL = { done: "succeeded", failed: "failed", cancelled: "cancelled" };
 
@@ -22,7 +22,7 @@ export function newState(jobId) {
     waiting: null,
     startedAt: 0,
     endedAt: 0,
-    /** Where attempts changed: `{ kind, attempt, reason, offset }`, the offset into the text. */
+    /** The starts of later attempts: `{ kind, attempt, reason, offset }`, the offset into the text. */
     marks: [],
   };
 }
@@ -73,7 +73,7 @@ const APPLY = {
   cancelled() {},
 };
 
-/** Change `state` as one entry says. A kind that this page does not know changes nothing. */
+/** Applies one entry to `state`. An unknown kind changes nothing but the status. */
 export function apply(state, entry) {
   if (entry.kind !== "waiting") state.waiting = null;
   state.status = TERMINAL[entry.kind] || "running";
@@ -81,9 +81,9 @@ export function apply(state, entry) {
   if (isTerminal(entry)) state.endedAt = Date.parse(entry.at);
 }
 
-/** Change `state` as the job's record says, which knows what no entry does. `cursor`: the last entry applied. */
+/** Applies the job's record to `state`: it has fields that no entry has. `cursor`: the last entry applied. */
 export function applyRecord(state, job, cursor) {
-  // A record that is as new as the log: it has the word on a job whose worker died, and which waits for the next.
+  // A record as new as the log decides the status: after its worker died, the job is queued again.
   if (!state.endedAt && job.last_entry === cursor && !job.ended_at) state.status = job.status;
   state.model ||= job.model;
   state.prompt = job.metadata?.prompt || state.prompt;

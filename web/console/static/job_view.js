@@ -1,4 +1,4 @@
-/** Shows one job: what it says, how it stands, how it ended. Draws at most once per frame, Markdown less often. */
+/** Shows one job: its text, status and result. Draws at most once per frame, Markdown less often. */
 
 import { byId, element, setText } from "./dom.js";
 import { isTerminal } from "./job_state.js";
@@ -18,7 +18,7 @@ export class JobView {
 
   constructor(state, extras) {
     this.state = state;
-    /** Further things to draw in the same frame. */
+    /** Draws other views in the same frame. */
     this.extras = extras;
     this.box = byId("answer-box");
     this.box.onscroll = () => {
@@ -63,7 +63,7 @@ export class JobView {
       state.model,
       state.attempt ? `attempt ${state.attempt}` : "",
       state.status === "queued" ? place(state.queuePosition) : "",
-      state.cancelling && !state.endedAt ? "asked to stop" : "",
+      state.cancelling && !state.endedAt ? "cancelling" : "",
       state.endedAt && state.startedAt ? `${((state.endedAt - state.startedAt) / 1000).toFixed(1)} s` : "",
     ];
     setText(byId("job-detail"), details.filter(Boolean).join(" · "));
@@ -75,8 +75,8 @@ export class JobView {
   #drawNotes() {
     const notes = this.state.marks.map(({ kind, attempt, reason }) =>
       kind === "restarted"
-        ? `Attempt ${attempt} began anew (${reason}). What the one before had said no longer counts.`
-        : `Attempt ${attempt} went on where the one before stopped (${reason}).`,
+        ? `Attempt ${attempt} restarted (${reason}). The text of the earlier attempt no longer counts.`
+        : `Attempt ${attempt} continued the text of the earlier attempt (${reason}).`,
     );
     const { waiting } = this.state;
     if (waiting) notes.push(`Waiting until ${new Date(waiting.retryAt).toLocaleTimeString()}: ${waiting.reason}`);
@@ -116,7 +116,7 @@ export class JobView {
     }
     const labels = marks
       .filter(({ kind }) => kind === "continued")
-      .map(({ offset, attempt }) => ({ offset, label: `attempt ${attempt} goes on here` }));
+      .map(({ offset, attempt }) => ({ offset, label: `attempt ${attempt} continues here` }));
     const began = performance.now();
     this.#markdown.show(text, labels);
     this.#costMs = performance.now() - began;
@@ -127,9 +127,9 @@ export class JobView {
 
   #whyNoText() {
     const { status, reasoning } = this.state;
-    if (status === "queued") return "Queued. A worker will take it.";
-    if (status === "running") return reasoning ? "Thinking …" : "A worker has it. The first words are on their way.";
-    return status === "succeeded" ? "An empty answer." : "";
+    if (status === "queued") return "Queued. Waiting for a worker.";
+    if (status === "running") return reasoning ? "Thinking …" : "Running. Waiting for the first token.";
+    return status === "succeeded" ? "The answer is empty." : "";
   }
 
   #drawEnd() {
@@ -137,8 +137,8 @@ export class JobView {
     const failure = byId("failure");
     failure.hidden = !error && status !== "cancelled";
     failure.dataset.status = status;
-    if (error) setText(failure, `${error.message} (${error.code}${error.retryable ? ", worth another try" : ""})`);
-    if (status === "cancelled") setText(failure, "Cancelled. What had been said until then is kept.");
+    if (error) setText(failure, `${error.message} (${error.code}${error.retryable ? ", retryable" : ""})`);
+    if (status === "cancelled") setText(failure, "Cancelled. The text generated so far is kept.");
     const counted = usage ? `${usage.input_tokens} tokens in, ${usage.output_tokens} out` : "";
     setText(byId("usage"), [counted, endedAt && finishReason].filter(Boolean).join(" · "));
   }
@@ -146,16 +146,16 @@ export class JobView {
 
 function place(position) {
   if (position === null) return "";
-  return position ? `${position} ahead of it in the queue` : "next in the queue";
+  return position ? `${position} ahead in the queue` : "next in the queue";
 }
 
 const toolCall = () =>
   element("div", { className: "tool-call" }, element("strong"), element("pre", {}, element("code")));
 
-/** What a screen reader is told of an entry, if anything: how things stand, not every token. */
+/** The screen reader's announcement of an entry, or an empty string: status changes, not tokens. */
 export function announcement(entry) {
   if (entry.kind === "started") return "The job is running.";
-  if (entry.kind === "restarted") return `Attempt ${entry.attempt} begins anew.`;
-  if (entry.kind === "waiting") return "The model refuses for now; waiting.";
+  if (entry.kind === "restarted") return `Attempt ${entry.attempt} restarted.`;
+  if (entry.kind === "waiting") return "The model is temporarily unavailable. Waiting.";
   return isTerminal(entry) ? `The job has ended: ${entry.kind}.` : "";
 }

@@ -1,4 +1,4 @@
-/** How fast entries came into the log, by the log's own clock, so that a replay shows the same as the first time. */
+/** The rate of entries by the log's own clock, so a replay shows the same rate. */
 
 const BUCKET_MS = 500;
 const BUCKETS = 40;
@@ -21,7 +21,7 @@ export class Pace {
     return Array.from({ length: this.#last - from }, (_, n) => ((this.#counts.get(from + n) || 0) * 1000) / BUCKET_MS);
   }
 
-  /** Entries per second, over the last whole two seconds or what there is of them. */
+  /** Entries per second, over at most the last two whole seconds. */
   get perSecond() {
     const whole = [1, 2, 3, 4].map((back) => this.#counts.get(this.#last - back)).filter((n) => n !== undefined);
     if (!whole.length) return this.#counts.get(this.#last) || 0;

@@ -1,4 +1,4 @@
-/** The last entries as they came, one line each. Draws only while somebody looks. */
+/** The last entries as received, one line each. Draws only while it is open. */
 
 import { element, setText } from "./dom.js";
 

@@ -1,4 +1,4 @@
-/** Shows the reader: its transport, how its connection stands, and whether anything came twice or not at all. */
+/** Shows the reader: its transport, its connection, and the number of duplicate or missing entries. */
 
 import { storedKey } from "./api.js";
 import { byId, element, setText } from "./dom.js";
@@ -24,17 +24,17 @@ export function buildTransports(chosen, choose) {
   showHint(chosen);
 }
 
-/** The transport to use: the one wanted, unless it cannot carry the key. */
+/** The wanted transport, or NDJSON if that one cannot carry the key. */
 export function usable(wanted) {
   const known = wanted in TRANSPORTS ? wanted : "sse";
   return storedKey() && TRANSPORTS[known].keyed ? "ndjson" : known;
 }
 
-/** Say what the chosen transport is, and why others cannot be chosen. */
+/** Describes the chosen transport, and why others are disabled. */
 export function showHint(name) {
   const refused = Object.values(TRANSPORTS).filter((transport) => transport.keyed);
   const why = storedKey()
-    ? ` ${refused.map((transport) => transport.name).join(" and ")}: a browser cannot send a key with those.`
+    ? ` ${refused.map((transport) => transport.name).join(" and ")}: browsers cannot send a key with these transports.`
     : "";
   setText(byId("transport-hint"), TRANSPORTS[name].hint + why);
 }
@@ -58,13 +58,13 @@ export function drawReader(follower, pace) {
 
 function drawCurl({ jobId, transport, cursor, connection }) {
   byId("curl-box").hidden = false;
-  // After the end, the whole log again: from the end there would be nothing to see.
+  // After the end, show the whole log: a reader at the cursor would get nothing.
   const after = connection === "ended" ? 0 : cursor;
   const key = storedKey() ? `-H "Authorization: Bearer $SPOOL_KEY" ` : "";
   setText(byId("curl"), `curl -sN ${key}${TRANSPORTS[transport].curl(`${location.origin}/jobs/${jobId}`, after)}`);
 }
 
-/** Copy the curl command, or select it where the clipboard is not ours to use. */
+/** Copies the curl command, or selects it if the clipboard is not available. */
 export async function copyCurl() {
   const button = byId("copy-curl");
   try {
@@ -72,7 +72,7 @@ export async function copyCurl() {
     setText(button, "Copied");
   } catch {
     getSelection().selectAllChildren(byId("curl"));
-    setText(button, "Selected: copy it now");
+    setText(button, "Selected. Copy it now");
   }
   setTimeout(() => setText(button, "Copy curl"), 2000);
 }

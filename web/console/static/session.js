@@ -66,11 +66,11 @@ export class Session {
   }
 
   #notice(document) {
-    if (document.type === "gap") setText(byId("announcer"), "Part of this job's log is gone.");
+    if (document.type === "gap") setText(byId("announcer"), "Part of this job's log is missing.");
     this.view.schedule();
   }
 
-  /** What only the record knows: the prompt, and while the log is silent, whether the job is queued and where. */
+  /** Polls the record for the prompt and, while the log is silent, for the status and the place in the queue. */
   async #look() {
     let seen = -1;
     while (this.#open && !this.state.endedAt && this.follower.connection !== "stopped") {
@@ -85,7 +85,7 @@ export class Session {
       const job = await api.job(this.state.jobId);
       if (this.#open) this.#applyRecord(job);
     } catch {
-      // The follower says what is wrong; this is a detail.
+      // The follower reports the error.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Which connection brought which entries: a thread with a knot wherever a reader came back or changed transport. */
+/** The entries of each connection: a thread with a knot at each reconnect or change of transport. */
 
 import { element } from "./dom.js";
 import { TRANSPORTS } from "./readers.js";
@@ -18,7 +18,7 @@ export class ThreadView {
     while (this.target.children.length > read.length) this.target.lastChild.remove();
     while (this.target.children.length < read.length) this.target.append(element("span", { className: "stretch" }));
     read.forEach((stretch, index) => draw(this.target.children[index], stretch));
-    this.target.setAttribute("aria-label", read.map(words).join("; ") || "Nothing read yet");
+    this.target.setAttribute("aria-label", read.map(words).join("; ") || "No entries read yet");
   }
 }
 

@@ -1,4 +1,4 @@
-/** SSE by the browser's own EventSource, which comes back by itself with the id of the last event. */
+/** SSE over the browser's EventSource, which reconnects by itself with the id of the last event. */
 
 const KINDS = ["started", "token", "reasoning", "tool_call", "usage", "restarted", "continued", "waiting"];
 const TERMINAL = ["done", "failed", "cancelled"];

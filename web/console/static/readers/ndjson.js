@@ -1,8 +1,8 @@
-/** NDJSON by fetch: an entry per line. The one to use where a header must be sent. */
+/** NDJSON over fetch: one entry per line. Use it if a header must be sent. */
 
 import { request } from "../api.js";
 
-// The server says something at least every 15 s; silence beyond this is a connection that died without a word.
+// The server sends at least one byte every 15 s; after this silence the connection is dead.
 const SILENCE_MS = 40_000;
 
 export function open(job, after, listener) {
@@ -20,7 +20,7 @@ async function read(job, after, listener, abort) {
   const lines = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const watchdog = setTimeout(() => abort.abort(new Error("The connection went silent.")), SILENCE_MS);
+    const watchdog = setTimeout(() => abort.abort(new Error("The connection is silent.")), SILENCE_MS);
     const { done, value } = await lines.read().finally(() => clearTimeout(watchdog));
     if (done) break;
     const whole = (rest + value).split("\n");

@@ -1,4 +1,4 @@
-/** Polling: ask for the entries after the last one, again and again. Long: the server waits for one. Short: we do. */
+/** Polling for the entries after the last one. In long polling the server waits, in short polling the client. */
 
 import { entries, pause } from "../api.js";
 
@@ -17,7 +17,7 @@ function open(job, after, listener, waitS, pauseMs) {
 }
 
 async function poll(job, after, listener, waitS, pauseMs, signal) {
-  // The first one does not wait: its answer shows that the server is there.
+  // The first request does not wait: its answer shows that the server is reachable.
   let page = await entries(job, after, 0, signal);
   listener.opened();
   for (;;) {

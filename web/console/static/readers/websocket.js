@@ -1,4 +1,4 @@
-/** A WebSocket: an entry per text frame. */
+/** A WebSocket: one entry per text frame. */
 
 const REFUSED = { 1008: 400, 4401: 401, 4404: 404, 4410: 410 };
 
