@@ -1,24 +1,24 @@
-# What one does with a checkout. Works with GNU make 3.81 (macOS) and any POSIX shell.
+# The commands for a checkout. Works with GNU make 3.81 (macOS) and any POSIX shell.
 #
-#   make run       start Spool: web, workers and a Redis server of its own     (settings: SPOOL_*, see README)
-#   make test      the tests, but for the slow ones below                      (PYTEST_ARGS="-k name")
+#   make run       starts Spool: webs, workers and an embedded Redis server (settings: SPOOL_*, see README)
+#   make test      the tests, except the slow ones below                    (PYTEST_ARGS="-k name")
 #   make lint types format
-#   make clocks    the tests at other uptimes, and beside busy loops           (AT=1,450 BUSY=0)
-#   make faults    kills, pauses and cuts things while it runs, for real      (about half an hour)
-#   make schedules random kills, from seeds; make soak: mixed load with kills  (SEEDS=200, MINUTES=10)
-#   make fuzz      wrong requests of every kind, from a seed                    (CASES=10000 SEED=1)
+#   make clocks    the tests at other uptimes, beside busy loops            (AT=1,450 BUSY=0)
+#   make faults    kills, pauses and cuts real processes and connections    (about half an hour)
+#   make schedules random kills, from seeds; make soak: mixed load with kills (SEEDS=200, MINUTES=10)
+#   make fuzz      invalid requests of every kind, from a seed              (CASES=10000 SEED=1)
 #   make browser   the page, in a real Chromium
-#   make upstream  against real model servers
-#   make clients   clients and applications that exist, at Spool's compatible surfaces, and Spool's own
-#   make bench     measures it
+#   make upstream  the tests against real model servers
+#   make clients   third-party clients and applications at Spool's compatible surfaces, and Spool's own clients
+#   make bench     measures Spool and its peers
 #   make lock      renews requirements/*.txt from pyproject.toml
-#   make clean     removes what these made; never data/
+#   make clean     removes everything that these commands created, except data/
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# More than two cores: half of a test's time is waiting.
+# More workers than cores, because tests wait for half of their time.
 PYTEST_WORKERS ?= 4
 BENCH_ARGS ?=
 SEEDS ?= 200
@@ -34,13 +34,13 @@ NODE_MODULES := tests/compatible/node/node_modules tests/clients/js/node_modules
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes
 
-# A stamp's name holds the lock file's content and where the checkout is, so that a changed lock or a moved
-# checkout installs again, and anything else needs neither pip nor the network.
+# A stamp's name is a checksum of the lock file and the checkout's path. So a changed lock or a moved checkout installs
+# again, and any other run needs neither pip nor the network.
 stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '0-9').stamp
 RUN_STAMP := $(call stamp,run)
 TEST_STAMP := $(call stamp,test)
 
-# Python keeps compiled modules even where the environment says not to: the tests start hundreds of interpreters.
+# Python caches compiled modules even if the environment disables it, because the tests start hundreds of interpreters.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test clocks lint types format faults schedules soak fuzz bench browser upstream clients lock clean \
@@ -53,7 +53,7 @@ run: $(RUN_STAMP)
 test: $(TEST_STAMP)
 	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
-# What the monotonic clock shows depends on when the machine was started, and how fast a test runs on what else it does.
+# The monotonic clock depends on the machine's uptime, and a test's speed on the machine's load.
 clocks: $(TEST_STAMP)
 	@$(PY) -m tests.uptimes --at "$(AT)" --busy $(BUSY) -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
@@ -68,14 +68,14 @@ format: $(TEST_STAMP)
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-# These run one after the other: they use up the machine, and time is part of what they check. What they measure goes
-# into build/faults.jsonl.
+# These tests run one after the other, because they use the whole machine and check times. They write their measurements
+# to build/faults.jsonl.
 faults: $(TEST_STAMP)
 	@mkdir -p build && rm -f build/faults.jsonl
 	@SPOOL_FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(PY) -m pytest tests/faults tests/system/test_continuing.py \
 	  tests/spool/jobs/test_job_model.py $(PYTEST_ARGS)
 
-# A seed says what dies and when; the same seed again: FIRST_SEED=n SEEDS=1.
+# A seed determines the faults and their times. To repeat a seed: FIRST_SEED=n SEEDS=1.
 schedules: $(TEST_STAMP)
 	@$(PY) -m tests.faults.schedules --seeds $(SEEDS) --first $(FIRST_SEED)
 	@$(PY) -m tests.faults.fail_point_seeds --seeds $(SEEDS) --first $(FIRST_SEED)
@@ -83,7 +83,7 @@ schedules: $(TEST_STAMP)
 soak: $(TEST_STAMP)
 	@$(PY) -m tests.faults.soak --minutes $(MINUTES)
 
-# A case comes again with SEED and the arguments that its failure prints.
+# SEED and the arguments that a failure prints repeat a case.
 fuzz: $(TEST_STAMP) .venv-fuzz/installed
 	@$(PY) -m tests.fuzz --seed $(SEED) --cases $(CASES)
 	@$(PY) -m tests.fuzz.openapi --seed $(SEED)
@@ -100,7 +100,7 @@ browser: $(TEST_STAMP)
 upstream: $(TEST_STAMP) .venv-upstream/installed
 	@$(PY) -m pytest tests/real_upstream $(PYTEST_ARGS)
 
-# A model server that is not ours. torch first: a CPU build is enough where your index has one.
+# A third-party model server. torch comes first: a CPU build is enough if your index has one.
 .venv-upstream/installed: tests/real_upstream/requirements.txt
 	@test -d .venv-upstream || $(PYTHON) -m venv .venv-upstream
 	.venv-upstream/bin/pip --disable-pip-version-check install --quiet torch==2.13.0
@@ -110,8 +110,8 @@ upstream: $(TEST_STAMP) .venv-upstream/installed
 clients: $(TEST_STAMP) install-clients
 	@$(PY) -m pytest tests/compatible tests/clients $(PYTEST_ARGS)
 
-# What `make test` and `make clients` run against Spool and is not ours: Python's in an environment of its own, Node's
-# only where npm is. Tests whose client is missing are skipped, and say so.
+# Third-party clients for `make test` and `make clients`: Python's in a virtual environment of their own, Node's only if
+# there is an npm. Tests without their client are skipped with a message.
 install-clients: .venv-clients/installed $(NODE_MODULES:%=%/.installed)
 
 .venv-clients/installed: tests/compatible/requirements.txt
@@ -125,9 +125,9 @@ $(NODE_MODULES:%=%/.installed): %/node_modules/.installed: %/package.json
 	  echo "installing $< into $(@D)"; cd $(<D) && \
 	  npm install --loglevel=error --no-package-lock --ignore-scripts --no-audit --no-fund && \
 	  touch node_modules/.installed; \
-	else echo "there is no npm: tests of clients for Node will be skipped"; fi
+	else echo "npm not found: tests of clients for Node will be skipped"; fi
 
-# How much memory a job keeps: python -m bench.sizing.
+# Memory of a job: python -m bench.sizing.
 # BENCH_ARGS="--profile full --subjects spool,nchan"; the peers are fetched into build/peers/.
 bench: $(TEST_STAMP)
 	@$(PY) -m bench $(BENCH_ARGS)
@@ -148,20 +148,20 @@ $(TEST_STAMP): $(PY)
 	@$(call link_checkout)
 	@rm -f $(VENV)/test-*.stamp && touch $@
 
-# Not an editable install: that would fetch and run a build backend. A .pth file that names the checkout makes
-# `import spool` work just as well, from any directory.
+# Not an editable install, which would fetch and run a build backend. A .pth file with the checkout's path makes
+# `import spool` work from any directory.
 link_checkout = $(PY) -c 'import os, sysconfig; \
 	open(sysconfig.get_path("purelib") + "/spool-checkout.pth", "w").write(os.getcwd() + "\n")'
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Spool needs Python 3.11 or newer, and $(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 1; }
+	  echo "Spool needs Python 3.11 or newer; $(PYTHON) is older: try make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; \
 	  exit 1; }
 
-# Universal: one file for Linux and macOS, x86-64 and arm64. No registry's address gets into it. Versions that
-# are there stay, unless LOCK_ARGS=--upgrade.
+# Universal: one file for Linux and macOS, x86-64 and arm64, without a registry's address. Locked versions stay, unless
+# LOCK_ARGS=--upgrade.
 LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)-lock/bin/uv pip compile --quiet --universal \
 	--generate-hashes --python-version 3.11 --no-emit-index-url $(LOCK_ARGS)
 
