@@ -55,7 +55,7 @@ end
 local function refused(id, fence, record, first, count, ending)
   --[[LIBRARY]]
   local last, status = tonumber(record[2]), record[3]
-  if status and not TRANSITIONS[status] then error('status is no state of a job') end
+  if status and not TRANSITIONS[status] then error('status is not a state of a job') end
   if record[1] ~= fence then
     return (status == 'cancelled' and 'cancelled') or (status == 'queued' and 'unclaimed') or 'lost'
   end

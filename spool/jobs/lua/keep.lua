@@ -113,7 +113,7 @@ local function end_overdue(id)
     fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
   elseif start_by and start_by <= NOW then
     local seconds = math.max(0, math.floor((start_by - tonumber(record.created_ms)) / 1000 + 0.5))
-    fail(id, 'start_timeout', 'no worker began the job within ' .. seconds .. ' s, the start_s of its model', true)
+    fail(id, 'start_timeout', 'no worker started the job within ' .. seconds .. ' s, the start_s of its model', true)
   else
     index('ZADD', 'deadlines', math.min(start_by or math.huge, tonumber(record.deadline_ms)), id)
     return false

@@ -142,7 +142,7 @@ local function retry(id, max_attempts, loss)
   local said = record.text_only == '0' or redis.call('STRLEN', key .. ':text') > 0
   local can_continue = record.continuable == '1' and record.text_only ~= '0' and not is_lost
   if (said or is_lost) and record.on_worker_loss == 'fail' and not can_continue then
-    fail(id, loss.reason == 'handed_back' and 'worker_lost' or loss.reason, 'the answer broke off: ' .. loss.message,
+    fail(id, loss.reason == 'handed_back' and 'worker_lost' or loss.reason, 'generation was interrupted: ' .. loss.message,
       true)
     return 'failed'
   end

@@ -26,7 +26,7 @@ local function reset_ledger()
   sums = {}
   redis.call('DEL', P .. 'booked')
   redis.call('SET', P .. 'reindex', 0)
-  notice('the ledger of what owners use was damaged; it is filled again from the jobs')
+  notice('the ledger of the owners was damaged; it is rebuilt from the jobs')
 end
 
 local function ledger(command, name, ...)

@@ -54,7 +54,7 @@ local function judge(id)
   local text = error_of(raw)
   if text then
     if not string.find(text, 'WRONGTYPE', 1, true) then error(text) end
-    return 'damaged', 'the record is no hash'
+    return 'damaged', 'the record is not a hash'
   end
   if #raw == 0 then return 'missing' end
   local record = {}
@@ -128,7 +128,7 @@ local function end_repaired(id, fault)
     close(id, ENDS[kind])
     return
   end
-  fail(id, 'record_damaged', 'the record of this job was damaged: ' .. fault, false)
+  fail(id, 'record_damaged', 'the record of this job is damaged: ' .. fault, false)
 end
 
 -- Sets aside a job that cannot even end: it leaves every index, and its keys stay for a week.
