@@ -1,9 +1,11 @@
 /**
- * Markdown as document nodes, while it grows.
+ * Renders growing Markdown as document nodes. The model's output is untrusted:
  *
- * What a model says is not to be trusted: HTML in it is shown, not obeyed; what `marked` makes is built anew by
- * DOMPurify from a short list of elements; images, which would tell their server who reads, become links. Only the
- * blocks that changed since the last time are made again.
+ * - HTML in it is shown as text.
+ * - DOMPurify rebuilds the output of `marked` from a short list of elements.
+ * - Images become links, because loading one would reveal the reader to its server.
+ *
+ * Only blocks that changed since the last call are rendered again.
  */
 
 import createPurifier from "./vendor/dompurify.js";
