@@ -55,11 +55,11 @@ class Scene:
     def start_workers(self) -> float:
         """Start those that were killed, and wait until they take jobs; how many seconds that took."""
         workers = self.stack.workers
-        before, began = [worker.output.read_text().count("takes up to") for worker in workers], time.monotonic()
+        before, began = [worker.output.read_text().count("runs up to") for worker in workers], time.monotonic()
         for worker in workers:
             worker.start()
         for worker, times in zip(workers, before, strict=True):
-            wait_for(lambda w=worker, n=times: w.output.read_text().count("takes up to") > n, f"{worker.name} runs", 40)
+            wait_for(lambda w=worker, n=times: w.output.read_text().count("runs up to") > n, f"{worker.name} runs", 40)
         return time.monotonic() - began
 
     def end(self, within_s: float = 40) -> None:
