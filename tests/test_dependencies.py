@@ -1,0 +1,46 @@
+"""The dependencies that the product imports are the ones that it declares, and each has its reason."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+
+from tests.test_architecture import ROOT
+
+OWN = {"spool", "web", "worker"}
+NOT_IMPORTED = {"packaging"}
+"""Declared for libraries that do not declare it themselves."""
+
+
+def imported() -> Iterator[str]:
+    """The distribution of each module that the product imports."""
+    for package in OWN:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names = [node.module]
+                for name in names:
+                    top = name.split(".")[0]
+                    if top not in sys.stdlib_module_names and top not in OWN:
+                        yield top.replace("_", "-")
+
+
+def declared() -> set[str]:
+    """The names of the dependencies in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {re.split(r"[^\w-]", line)[0].lower() for line in project["dependencies"]}
+
+
+def test_imports_are_declared() -> None:
+    """No module is imported that only another library brings, and none is declared that nothing imports."""
+    assert set(imported()) == declared() - NOT_IMPORTED
+
+
+def test_each_dependency_has_its_reason() -> None:
+    """CONTRIBUTING's table has exactly the declared dependencies."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Dependencies")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| ([a-z][\w-]+) \|", text, re.MULTILINE)) - {"package"} == declared()
