@@ -32,7 +32,8 @@ BUSY ?= $(shell getconf _NPROCESSORS_ONLN)
 VENV := .venv
 NODE_MODULES := tests/compatible/node/node_modules tests/clients/js/node_modules
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes
+# Twice quiet: errors are shown, warnings about an index are not.
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --quiet --no-deps --require-hashes
 
 # A stamp's name is a checksum of the lock file and the checkout's path. So a changed lock or a moved checkout installs
 # again, and any other run needs neither pip nor the network.
@@ -91,7 +92,7 @@ fuzz: $(TEST_STAMP) .venv-fuzz/installed
 .venv-fuzz/installed: tests/fuzz/requirements.txt
 	@echo "installing $< into .venv-fuzz"
 	@test -d .venv-fuzz || $(PYTHON) -m venv .venv-fuzz
-	@.venv-fuzz/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@.venv-fuzz/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r $<
 	@touch $@
 
 browser: $(TEST_STAMP)
@@ -117,7 +118,7 @@ install-clients: .venv-clients/installed $(NODE_MODULES:%=%/.installed)
 .venv-clients/installed: tests/compatible/requirements.txt
 	@echo "installing $< into .venv-clients"
 	@test -d .venv-clients || $(PYTHON) -m venv .venv-clients
-	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r $<
 	@touch $@
 
 $(NODE_MODULES:%=%/.installed): %/node_modules/.installed: %/package.json
