@@ -16,6 +16,8 @@ from spool.settings import WorkerSettings
 from worker.backends import Backend
 from worker.backends.demo.backend import Demo
 
+_SWITCH_INTERVAL_S = 0.0005
+
 
 def read_settings() -> WorkerSettings:
     """The worker's settings; exits with an error line if they are invalid."""
@@ -25,8 +27,9 @@ def read_settings() -> WorkerSettings:
             raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
     except SettingsError as exc:
         sys.exit(f"spool worker: {exc}")
-    # The heartbeat's thread must not delay the hub: by default a thread keeps the interpreter for 5 ms at a time.
-    sys.setswitchinterval(0.0005)
+    # The heartbeat's thread iterates over all jobs and must not delay tokens. By default a thread keeps the interpreter
+    # for 5 ms at a time.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     return settings
 
 

@@ -88,7 +88,7 @@ class Attempt:
             self._fail("output_too_long", str(exc), retryable=False)
         except backends.CannotContinue as exc:
             log.warning("job %s: %s", self.claim.job.id, exc.message)
-            self._hand_back(counts=False, anew=True, reason=exc.code, message=exc.message)
+            self._hand_back(counts=False, restarts=True, reason=exc.code, message=exc.message)
         except backends.BackendError as exc:
             if exc.interrupted:
                 self._hand_back(counts=True, reason=exc.code, message=exc.message)
@@ -216,14 +216,14 @@ class Attempt:
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
 
-    def _hand_back(self, *, counts: bool, reason: str, message: str, anew: bool = False) -> None:
+    def _hand_back(self, *, counts: bool, reason: str, message: str, restarts: bool = False) -> None:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
         try:
             self._output.flush(deadline)
             self.log.give_up()
             reach("hand_back.before")
             answer = self._claims.hand_back(
-                job_id, self.claim.fence, counts=counts, anew=anew, reason=reason, message=message
+                job_id, self.claim.fence, counts=counts, restarts=restarts, reason=reason, message=message
             )
             reach("hand_back.answered")
             log.info("job %s handed back: %s", job_id, answer)

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -48,7 +47,6 @@ _PATROL_S = 1.0
 _HAND_BACK_S = 6.0
 _LEAVE_S = 2.0
 _MOMENT_S = 0.01
-_SWITCH_INTERVAL_S = 0.0005
 
 
 class WorkerProcess:
@@ -120,8 +118,6 @@ class WorkerProcess:
                     max_attempts=self._settings.max_attempts,
                 )
                 spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
-        # The heartbeat's thread iterates over all jobs: this bounds how long it delays tokens.
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._thread.spawn(self._heartbeat.run)
         log.info("worker %s runs up to %d jobs at a time", self.name, self._concurrency)
 

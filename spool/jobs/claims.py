@@ -194,15 +194,15 @@ class Claims:
         fence: str,
         *,
         counts: bool,
-        anew: bool = False,
+        restarts: bool = False,
         reason: str = "handed_back",
         message: str = "given up",
     ) -> str:
         """Hand the job back, so that another worker can claim it. Returns ``queued``, ``failed``, ``cancelled`` or
         ``lost``.
 
-        ``counts``: this attempt counts against the job's limit. ``anew``: the next attempt starts from scratch instead
-        of continuing the partial answer. ``reason`` is one word for the log, ``message`` describes what happened.
+        ``counts``: this attempt counts against the job's limit. ``restarts``: the next attempt starts from scratch, and
+        does not continue the partial answer. ``reason`` is one word for the log, ``message`` describes what happened.
         """
         args = arguments(
             "hand_back",
@@ -212,7 +212,7 @@ class Claims:
             max_attempts=self.max_attempts,
             reason=reason,
             message=message,
-            restarts=int(anew),
+            restarts=int(restarts),
         )
         answer: bytes = self._shards.of_job(job_id).run(script("hand_back"), *args)
         return answer.decode()

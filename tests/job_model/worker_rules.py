@@ -296,10 +296,10 @@ class WorkerRules(Frame):
     @rule(
         number=NUMBER,
         counts=st.booleans(),
-        anew=st.sampled_from([False, False, True]),
+        restarts=st.sampled_from([False, False, True]),
         answer_is_lost=st.sampled_from([False, False, True]),
     )
-    def hand_back(self, number: int, counts: bool, anew: bool, answer_is_lost: bool) -> None:
+    def hand_back(self, number: int, counts: bool, restarts: bool, answer_is_lost: bool) -> None:
         """A worker gives its job up; or tries to, when it is no longer its own."""
         hand = by_number([hand for hand in self.hands if hand.holds and not hand.unclaimed], number)
         job = self.ledger.jobs.get(hand.job_id)
@@ -307,12 +307,14 @@ class WorkerRules(Frame):
             return
         reason = "upstream_lost" if counts else "handed_back"
         hand.sent = SENT_UNKNOWN
-        answer = self.claims(hand.worker).hand_back(hand.job_id, hand.fence, counts=counts, anew=anew, reason=reason)
+        answer = self.claims(hand.worker).hand_back(
+            hand.job_id, hand.fence, counts=counts, restarts=restarts, reason=reason
+        )
         told = "lost"
         if job is not None and not job.forgotten and job.status is Status.CANCELLED:
             told = "cancelled"
         elif job is not None and job.status is Status.RUNNING and job.fence == hand.fence:
-            job.plain = job.plain and not anew
+            job.plain = job.plain and not restarts
             told, code = job.lose(costs=counts, died=False, reason=reason, max_attempts=MAX_ATTEMPTS)
             if told == "cancelled":
                 self.is_cancelled(job)

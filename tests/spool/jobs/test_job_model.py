@@ -95,7 +95,7 @@ def test_job_apart(redis: Redis) -> None:
 
 
 def test_torn_job_that_may_not_begin_anew(redis: Redis) -> None:
-    """What has spoken, may not begin anew, and may have been read further than it is now, ends."""
+    """What has spoken, may not restart, and may have been read further than it is now, ends."""
     job = {"model": "demo", "priority": Priority.INTERACTIVE, "on_disconnect": OnDisconnect.CONTINUE}
     job |= {"on_worker_loss": OnWorkerLoss.FAIL, "key": "", "body": "d1", "in_batch": False}
     play(
@@ -113,7 +113,7 @@ def test_hand_back_that_is_lost(redis: Redis) -> None:
     play(
         redis,
         ("begin", {"jobs": 1, "claims": 1}),
-        ("hand_back", {"number": 0, "counts": False, "anew": False, "answer_is_lost": False}),
+        ("hand_back", {"number": 0, "counts": False, "restarts": False, "answer_is_lost": False}),
         ("redis_loses_steps", {"steps": 1, "beats": 2}),
         ("time_passes", {"number": 0, "what": "lease", "keep": True}),
         ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False}),
@@ -126,7 +126,7 @@ def test_hand_back_that_is_lost_with_the_next_claim(redis: Redis) -> None:
     play(
         redis,
         ("begin", {"jobs": 1, "claims": 1}),
-        ("hand_back", {"number": 0, "counts": False, "anew": False, "answer_is_lost": False}),
+        ("hand_back", {"number": 0, "counts": False, "restarts": False, "answer_is_lost": False}),
         ("claim", {"number": 1, "wanted": "any", "names": "demo", "answer_is_lost": False}),
         ("redis_loses_steps", {"steps": 2, "beats": 2}),
         ("time_passes", {"number": 0, "what": "deadline", "keep": True}),
@@ -182,6 +182,6 @@ def test_jump_that_is_lost_itself(redis: Redis) -> None:
 def test_claim_that_is_lost_with_its_end(redis: Redis) -> None:
     """A worker gave a job up, and Redis lost all of it: the next attempt does not take the ids of the first."""
     claim = ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False})
-    hand_back = ("hand_back", {"number": 0, "counts": False, "anew": False, "answer_is_lost": False})
+    hand_back = ("hand_back", {"number": 0, "counts": False, "restarts": False, "answer_is_lost": False})
     lose = ("redis_loses_steps", {"steps": 2, "beats": 2})
     play(redis, ("begin", {"jobs": 1, "claims": 0}), claim, hand_back, lose, claim)
