@@ -18,7 +18,7 @@ from tests.stack import Redis, Stack, running_stack, wait_for
 settings.register_profile("spool", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("spool")
 
-_FIRST = ("tests/browser/", "tests/compatible/", "tests/system/", "tests/worker/")
+_FIRST = ("tests/browser/", "tests/clients/", "tests/compatible/", "tests/faults/", "tests/system/", "tests/worker/")
 _LAST = ("tests/web/",)
 
 
