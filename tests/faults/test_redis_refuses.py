@@ -116,7 +116,7 @@ def test_refuses(directory: Path, fault: Fault) -> None:
         jobs.wait_for_end([late], within_s=15)
         runs_s = time.monotonic() - back
         assert not_refused(refused) == []
-        assert slower_than(refused + served, BOUND_S) + slower_than(alive, 1) == []
+        assert slower_than(refused + served, BOUND_S) + slower_than(alive, 4) == []
         assert {one.status for one in served + alive} == {200}
         assert left == set(ids), "what was refused is there"
         jobs.wait_for_end()
