@@ -19,6 +19,8 @@ all get the same expiry, ``ttl_s`` from then.
                              continuable (1: the model can continue a partial answer), plain (0: its output is more
                              than text), coalesce (JSON, see spool.jobs.coalescing; without it every piece of text is
                              an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
+                             fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
+                             conversation and on_busy (see spool.jobs.scheduling; missing if not submitted),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
                              with it, schema is 2) and earlier_bytes (total length of its blocks, in bytes)

@@ -16,6 +16,8 @@ import orjson
 from spool.errors import UndecodableRecord
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.conversation_blocks import UNDIVIDED, Block, Divided
+from spool.jobs.scheduling import FIELDS as SCHEDULING_FIELDS
+from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 
 SCHEMA = 2
 """The newest version of the record that this code reads and writes: 2 for a job whose conversation begins with blocks,
@@ -47,6 +49,7 @@ FIELDS = (
     *("id", "status", "owner", "model", "created_ms", "deadline_ms", "started_ms", "ended_ms", "priority", "surface"),
     *("attempt", "attempt_first", "losses", "on_worker_loss", "last", "plain", "cancel_ms", "usage", "error"),
     *("finish_reason", "metadata", "on_disconnect", "coalesce", "batch", "batch_index"),
+    *SCHEDULING_FIELDS,
 )
 """The record's fields that ``Job.decode`` reads. Scripts return their values alone, in this order."""
 
@@ -118,6 +121,7 @@ class NewJob:
     """A digest of the chat of which this becomes the newest job; empty: none."""
     divided: Divided = UNDIVIDED
     """The blocks at the beginning of its messages; jobs of the owner share them."""
+    scheduling: Scheduling = UNSCHEDULED
 
     def encode_input(self) -> bytes:
         """The whole input as JSON."""
@@ -164,6 +168,7 @@ class Job:
     """How pieces of its text are merged; None: each is an entry."""
     batch: str | None = None
     batch_index: int | None = None
+    scheduling: Scheduling = UNSCHEDULED
     queue_position: int | None = None
     text: str | None = None
     text_bytes: int = 0
@@ -192,6 +197,7 @@ class Job:
             coalesce=new.coalesce,
             batch=new.batch or None,
             batch_index=new.batch_index if new.batch else None,
+            scheduling=new.scheduling,
             queue_position=queue_position,
         )
 
@@ -246,6 +252,7 @@ class Job:
             coalesce=Coalescing.decode(record.get("coalesce")),
             batch=record.get("batch") or None,
             batch_index=int(record["batch_index"]) if record.get("batch") else None,
+            scheduling=Scheduling.decode(record),
             queue_position=queue_position,
             text=text,
             text_bytes=text_bytes,

@@ -98,6 +98,7 @@ def _fields_of(new: NewJob, stored: StoredInput) -> list[Any]:
         "on_disconnect": new.on_disconnect.value,
         "on_worker_loss": new.on_worker_loss.value,
         "continuable": int(new.continuable),
+        **new.scheduling.encode(),
     }
     if new.coalesce:
         fields["coalesce"] = new.coalesce.encode()

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
 from spool.jobs.job import Job
+from spool.jobs.scheduling import UNSCHEDULED
 from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
 from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of
@@ -23,6 +24,7 @@ from web.intake.body import job_body, json_body, parse_json
 from web.intake.draft import Draft
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.messages import MESSAGES_AT_MOST
+from web.intake.scheduling import SchedulingFields, scheduling_of
 from web.intake.shapes import Metadata, Pieces, Some, checked
 from web.json_response import json_response
 from web.limits.streams import Slot
@@ -58,6 +60,7 @@ class UiChatRequest(_Asked):
     tools: Annotated[Some[dict[str, Any]], Field(max_length=_TOOLS_AT_MOST)] | None = None
     tool_choice: str | dict[str, Any] | None = Field(None, alias="tool_choice")
     metadata: Metadata | None = None
+    spool: Annotated[SchedulingFields | None, Field(description="Spool's own fields, as in `POST /jobs`")] = None
 
     def all_params(self) -> dict[str, Any]:
         """The model's parameters, with the tools."""
@@ -194,6 +197,7 @@ def _draft(asked: UiChatRequest, idempotency: Idempotency) -> Draft:
         else None,
         metadata=asked.metadata or {},
         streams_text=True,
+        scheduling=scheduling_of(asked.spool, "spool.") if asked.spool else UNSCHEDULED,
         chat=_chat(asked.id),
         idempotency=idempotency,
     )

@@ -74,6 +74,7 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
         batch_index=batch_index,
         chat=draft.chat,
         divided=_divided(draft),
+        scheduling=draft.scheduling,
     )
     return services.shards.place(new)
 

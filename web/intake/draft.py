@@ -8,6 +8,7 @@ from typing import Any
 
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.job import OnDisconnect, OnWorkerLoss, Priority
+from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 from web.intake.idempotency import NO_KEY, Idempotency
 from web.intake.references import NO_TURNS, Turns
 
@@ -46,6 +47,7 @@ class Draft:
     streams_text: bool = False
     """Its first reader cannot retract text: by default it then continues or fails after a loss, and never restarts."""
     coalesce: Coalescing | None = None
+    scheduling: Scheduling = UNSCHEDULED
     chat: str = ""
     """A digest of the chat of which this becomes the newest job; empty: none."""
     idempotency: Idempotency = NO_KEY

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from spool.errors import JobGone, StoreUnavailable
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job, Priority, Status
+from spool.jobs.scheduling import OnBusy
 from spool.jobs.store import JobStore
 from web.json_response import json_response
 from web.server.peer import cut
@@ -23,6 +24,13 @@ class JobError(TypedDict):
     code: str
     message: str
     retryable: bool
+
+
+class JobConversation(TypedDict):
+    """The conversation of a job, and what its submit does while an earlier job of it has not ended."""
+
+    id: str
+    on_busy: OnBusy
 
 
 class JobUrls(TypedDict):
@@ -58,6 +66,11 @@ class JobDocument(TypedDict):
     coalesce: Mapping[str, Any] | None
     batch: str | None
     batch_index: int | None
+    fairness_key: str | None
+    fairness_weight: float | None
+    start_within_s: float | None
+    not_before: str | None
+    conversation: JobConversation | None
     urls: JobUrls
     text: NotRequired[str]
     """The text so far; not in lists."""
@@ -65,7 +78,7 @@ class JobDocument(TypedDict):
 
 def job_document(job: Job, *, with_text: bool = True) -> JobDocument:
     """The job as the API shows it."""
-    path = f"/jobs/{job.id}"
+    path, scheduling, conversation = f"/jobs/{job.id}", job.scheduling, job.scheduling.conversation
     document: JobDocument = {
         "id": job.id,
         "status": job.status,
@@ -87,6 +100,11 @@ def job_document(job: Job, *, with_text: bool = True) -> JobDocument:
         "coalesce": job.coalesce.public() if job.coalesce else None,
         "batch": job.batch,
         "batch_index": job.batch_index,
+        "fairness_key": scheduling.fairness_key or None,
+        "fairness_weight": scheduling.fairness_weight,
+        "start_within_s": scheduling.start_within_s,
+        "not_before": _time(scheduling.not_before),
+        "conversation": {"id": conversation.id, "on_busy": conversation.on_busy} if conversation else None,
         "urls": {
             "self": path,
             "entries": f"{path}/entries",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from spool.jobs.job import OnDisconnect, OnWorkerLoss, Priority
 from web.intake.coalescing import CoalesceField, coalescing
@@ -12,6 +12,7 @@ from web.intake.draft import Draft
 from web.intake.idempotency import NO_KEY, Idempotency
 from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.references import NO_TURNS, References
+from web.intake.scheduling import SchedulingFields, scheduling_of
 from web.intake.shapes import Metadata, Pieces, checked
 
 
@@ -21,10 +22,8 @@ def _not_blank(prompt: str) -> str:
     return prompt
 
 
-class Submission(BaseModel):
+class Submission(SchedulingFields):
     """A prompt and how it is to be run."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
 
@@ -47,7 +46,7 @@ class Submission(BaseModel):
             raise ValueError("give either prompt or messages")
         return self
 
-    def conversation(self) -> list[dict[str, Any]]:
+    def as_messages(self) -> list[dict[str, Any]]:
         """The messages; a prompt becomes one user message."""
         return [{"role": "user", "content": self.prompt}] if self.messages is None else as_received(self.messages)
 
@@ -77,7 +76,7 @@ def draft_of(
     return Draft(
         surface=surface,
         owner=owner,
-        messages=submission.conversation(),
+        messages=submission.as_messages(),
         messages_field="prompt" if submission.messages is None else "messages",
         place=place,
         earlier=earlier,
@@ -90,6 +89,7 @@ def draft_of(
         on_disconnect=submission.on_disconnect,
         on_worker_loss=submission.on_worker_loss,
         streams_text=streams_text,
+        scheduling=scheduling_of(submission, place),
         coalesce=coalescing(submission.coalesce, is_set=submission.is_set("coalesce"), default_ms=coalesce_ms),
         idempotency=idempotency,
     )

@@ -126,6 +126,7 @@ def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
         params_field="",
         metadata=asked.metadata or {},
         streams_text=True,
+        scheduling=asked.scheduling(),
         idempotency=idempotency,
     )
 

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spool.errors import Draining, LimitExceeded, StoreUnavailable
 from spool.jobs.job import Job
+from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 from web.intake.body import json_body
 from web.intake.idempotency import Idempotency, idempotency_of
+from web.intake.scheduling import SchedulingFields, scheduling_of
 from web.intake.shapes import Metadata, checked
 from web.problems import Problem, field_problem, problem_of
 
@@ -26,10 +28,15 @@ class Asked(BaseModel):
     stream: bool | None = None
     store: bool | None = None
     metadata: Metadata | None = None
+    spool: Annotated[SchedulingFields | None, Field(description="Spool's own fields, as in `POST /jobs`")] = None
 
     def extras(self) -> dict[str, Any]:
         """The fields that the shape does not name, without nulls, which mean "not set"."""
         return {name: value for name, value in (self.model_extra or {}).items() if value is not None}
+
+    def scheduling(self) -> Scheduling:
+        """The scheduling that ``spool`` asks for. Raises a 422 ``Problem``."""
+        return scheduling_of(self.spool, "spool.") if self.spool else UNSCHEDULED
 
 
 Request = TypeVar("Request", bound=Asked)

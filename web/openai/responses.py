@@ -167,6 +167,7 @@ def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -
         metadata=asked.metadata or {},
         ttl_s=asked.ttl_s,
         streams_text=True,
+        scheduling=asked.scheduling(),
         idempotency=idempotency,
     )
     return draft, echo

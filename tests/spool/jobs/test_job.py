@@ -55,7 +55,7 @@ class Asked(dict[str, str]):
 
 def test_fields_are_what_a_job_is_read_from() -> None:
     """Scripts answer each field that a job is read from, and no other."""
-    asked = Asked({**OLDEST, "batch": "b0x", "batch_index": "1"})
+    asked = Asked({**OLDEST, "batch": "b0x", "batch_index": "1", "conversation": "c"})
     Job._from_record(asked, None, None, 0)
     assert asked.names == set(FIELDS)
     assert len(FIELDS) == len(set(FIELDS))
