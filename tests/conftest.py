@@ -6,12 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
+from tests.distribution import ByGroup
 from tests.stack import Redis, Stack, running_stack, wait_for
 
 # How fast the machine is decides nothing.
@@ -37,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules begin in this order, in every process: those that wait long first, many short ones last, so that no
     process is left alone with a long one."""
     items.sort(key=lambda item: (not item.nodeid.startswith(_FIRST), item.nodeid.startswith(_LAST), str(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup | None:
+    """Distribute by groups where ``--dist loadscope`` is asked for."""
+    return ByGroup(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")
