@@ -6,14 +6,20 @@ import re
 from typing import Annotated, Any, TypeVar
 
 from flask import request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from web.contract import Parameter
 from web.problems import field_problem
 
 _CURSOR = re.compile(r"[0-9]{1,18}")
+_BACK = re.compile(r"-[1-9][0-9]{0,3}")
+BACK_AT_MOST = 1000
 _CURSOR_ERROR = "cursor"
+LATEST = 10**18
+"""A place: the end of the log as it is now."""
+
+PLACE_ERROR = f"must be an entry's id, 0, latest, or -N for the last N entries (at most {BACK_AT_MOST})"
 
 
 def _digits(value: Any) -> Any:
@@ -34,10 +40,31 @@ def _entry_id(value: Any) -> Any:
     return int(value)
 
 
+def _place(value: Any) -> Any:
+    if value == "latest":
+        return LATEST
+    if isinstance(value, str) and _BACK.fullmatch(value):
+        if int(value) < -BACK_AT_MOST:
+            raise PydanticCustomError(_CURSOR_ERROR, PLACE_ERROR)
+        return int(value)
+    try:
+        return _entry_id(value)
+    except PydanticCustomError:
+        raise PydanticCustomError(_CURSOR_ERROR, PLACE_ERROR) from None
+
+
 DIGITS = BeforeValidator(_digits)
 """Of an ``int``: text of up to nine digits. It stands after the limits, which are not described otherwise."""
 Cursor = Annotated[int, Field(ge=0, lt=10**18, examples=[7]), BeforeValidator(_entry_id)]
 """The place of a reader in a log: the id of the last entry that it has. Empty means 0."""
+
+Place = Annotated[
+    int,
+    Field(ge=-BACK_AT_MOST, le=LATEST, examples=[7]),
+    BeforeValidator(_place),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": -BACK_AT_MOST}, {"const": "latest"}]}),
+]
+"""A cursor, the number of the last entries as a negative number, or ``LATEST``."""
 
 
 class Query(BaseModel):
@@ -47,9 +74,13 @@ class Query(BaseModel):
 
 
 class After(Query):
-    """The place from which entries are wanted."""
+    """The place from which entries are wanted. ``web.native.beginning`` finds its entry in a job's log."""
 
-    after: Cursor = Field(0, description="The id of the last entry that the client has; 0 for all.")
+    after: Place = Field(
+        0,
+        description="The id of the last entry that the client has; 0 for all. `latest` begins at the end of the log, "
+        f"`-N` with its last N entries (at most {BACK_AT_MOST}).",
+    )
 
 
 LAST_EVENT_ID = Parameter(
@@ -80,8 +111,8 @@ def cursor_of(value: str | None, name: str) -> int:
     return int(value)
 
 
-def requested_cursor() -> int:
-    """The request's cursor. A non-empty ``Last-Event-ID`` overrides ``after``."""
+def requested_place() -> int:
+    """The place at which the request's reader begins. A non-empty ``Last-Event-ID`` overrides ``after``."""
     last_event_id = request.headers.get(LAST_EVENT_ID.name, "").strip()
     if last_event_id:
         return cursor_of(last_event_id, LAST_EVENT_ID.name)

@@ -82,6 +82,14 @@ def read(link: RedisLink, job_id: str, after: int, limit: int = PAGE) -> list[Ro
     return rows_of(link.call(*range_command(job_id, after, limit)))
 
 
+def before_last(link: RedisLink, job_id: str, count: int) -> int:
+    """The cursor before the last ``count`` entries, or before the first. Raises ``StoreUnavailable``."""
+    rows = rows_of(link.call("XREVRANGE", log_key(job_id), "+", "-", "COUNT", count + 1))
+    if len(rows) > count:
+        return rows[count][0]
+    return rows[-1][0] - 1 if rows else 0
+
+
 def gap_before(rows: Sequence[Row], after: int, last: int) -> Gap | None:
     """The gap between ``after`` and the first of ``rows``, in a log with the last id ``last``; None without one.
 

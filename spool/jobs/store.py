@@ -23,6 +23,7 @@ from spool.errors import (
 )
 from spool.jobs.conversation import read_input
 from spool.jobs.job import Job, NewJob, Status, StoredInput
+from spool.jobs.log import before_last
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shard, Shards
@@ -190,6 +191,10 @@ class JobStore:
                 raise JobGone(job.id)
             yield decoder.decode(piece, final=end == job.text_bytes)
             at = end
+
+    def before_last(self, job_id: str, count: int) -> int:
+        """The cursor before the last ``count`` entries of a job's log. Raises ``StoreUnavailable``."""
+        return before_last(self._shards.of_job(job_id).link, job_id, count)
 
     def look_many(
         self, job_ids: Sequence[str], owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT

@@ -15,7 +15,25 @@ from tests.stack import Stack
 from tests.web.conftest import ALICE
 from tests.web.problem_shape import assert_problem
 
-BAD_CURSORS = ["x", "-1", "1.5", "1e3", "+1", " ", "1 ", "0x1", "1-0", "٣", "NaN", "null", "9" * 19, "9" * 400, "1,2"]
+BAD_CURSORS = [
+    "x",
+    "-0",
+    "-1001",
+    "last",
+    "1.5",
+    "1e3",
+    "+1",
+    " ",
+    "1 ",
+    "0x1",
+    "1-0",
+    "٣",
+    "NaN",
+    "null",
+    "9" * 19,
+    "9" * 400,
+    "1,2",
+]
 
 
 def sse_events(text: str) -> list[dict[str, str]]:
@@ -72,7 +90,7 @@ def test_cursor_that_is_none_when_polling(alice: httpx.Client, running: str, cur
     assert_problem(alice.get(f"/batches/{batch}/results", params={"after": cursor}), 400, "after")
 
 
-@pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 19])
+@pytest.mark.parametrize("cursor", ["x", "-0", "1.5", "9" * 19])
 def test_cursor_that_is_none_over_websocket(guarded: Stack, running: str, cursor: str) -> None:
     """A WebSocket with such a cursor closes with 1008."""
     opcode, data = follow(guarded, f"/jobs/{running}/ws?after={cursor}")[-1]

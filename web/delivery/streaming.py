@@ -28,7 +28,8 @@ MEDIA_TYPES = (sse.MEDIA_TYPE, ndjson.MEDIA_TYPE, text.MEDIA_TYPE)
 class Opened(SharedFormat, Protocol):
     """A shared format that begins with the document of the stream."""
 
-    def opening(self, attached: dict[str, Any]) -> bytes: ...
+    def opening(self, attached: Mapping[str, Any], *, is_relative: bool = False) -> bytes: ...
+    def snapshot(self, document: Mapping[str, Any]) -> bytes: ...
 
 
 class Translated(ReaderFormat, Protocol):
@@ -43,7 +44,7 @@ class Translated(ReaderFormat, Protocol):
         ...
 
 
-_FORMATS: tuple[Opened, ...] = (sse.SSE, *ndjson.FORMATS.values())
+_FORMATS: tuple[Opened, ...] = (*sse.FORMATS.values(), *ndjson.FORMATS.values())
 _SHARED: dict[tuple[Opened, Frame], Shared] = {
     (form, frame): Shared(form, frame) for form in _FORMATS for frame in (chunk, bare)
 }
@@ -56,9 +57,21 @@ def wanted_by_submit() -> str | None:
     return wanted if wanted != "application/json" else None
 
 
-def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False, slot: Slot | None = None) -> Response:
-    """The job's log after an entry, in one of ``MEDIA_TYPES``. ``slot`` is one that is already taken. Raises
-    ``Draining``, ``TooManyStreams``."""
+def streamed(
+    job: Job,
+    after: int,
+    media_type: str,
+    *,
+    heartbeat: str = "",
+    snapshot: Mapping[str, Any] | None = None,
+    is_relative: bool = False,
+    submitted: bool = False,
+    slot: Slot | None = None,
+) -> Response:
+    """The job's log after an entry, in one of ``MEDIA_TYPES``. ``heartbeat`` names the visible form of heartbeats.
+    ``snapshot`` is sent before the entries, and stands for those before ``after``. ``is_relative``: the request named
+    its place from the log's end. ``slot`` is one that is already
+    taken. Raises ``Draining``, ``TooManyStreams``."""
     headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}
     frame = _frame()
     if media_type == text.MEDIA_TYPE:
@@ -67,11 +80,16 @@ def streamed(job: Job, after: int, media_type: str, *, submitted: bool = False, 
         # A reader from the beginning starts at the current attempt.
         start = after or job.attempt_first - 1
         return _started(job, start, encoding, b"", media_type, headers, slot)
-    form: Opened = sse.SSE
+    form: Opened
     if media_type == ndjson.MEDIA_TYPE:
-        form = ndjson.FORMATS[request.args.get("ping") == "1", submitted]
+        form = ndjson.FORMATS["heartbeat" if heartbeat == "event" else heartbeat, submitted]
+    else:
+        form = sse.FORMATS["event" if heartbeat == "event" else ""]
     attached = {"type": "attached", "job": job.id, "status": job.status, "after": after, "last": job.last_entry}
-    return _started(job, after, _SHARED[form, frame], form.opening(attached), media_type, headers, slot)
+    opening = form.opening(attached, is_relative=is_relative) + (
+        form.snapshot(snapshot) if snapshot is not None else b""
+    )
+    return _started(job, after, _SHARED[form, frame], opening, media_type, headers, slot)
 
 
 def translated(job: Job, form: Translated, headers: Mapping[str, str], slot: Slot | None = None) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import orjson
 from flask import Blueprint, Response, request
@@ -15,12 +15,14 @@ from spool.jobs.entries import kind_of
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Gap, Row
 from web import auth
-from web.arguments import DIGITS, After, query
+from web.arguments import DIGITS, query
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
 from web.delivery.waiting import collect
 from web.examples import JOB, ROWS
+from web.native.beginning import Beginning, SnapshotDocument, beginning
 from web.native.entry_document import EntryDocument, GapDocument
+from web.server.peer import presence
 from web.services import state
 
 blueprint = Blueprint("long_polling", __name__)
@@ -29,7 +31,7 @@ _WAIT_AT_MOST_S = 55
 _ENDS = {b"done": Status.SUCCEEDED, b"failed": Status.FAILED, b"cancelled": Status.CANCELLED}
 
 
-class EntriesQuery(After):
+class EntriesQuery(Beginning):
     """Which entries to answer with, and how long to wait for them."""
 
     wait_s: Annotated[int, Field(ge=0), DIGITS] = Field(
@@ -49,6 +51,7 @@ class EntryList(TypedDict):
     ended: bool
     status: Status
     gap: GapDocument | None
+    snapshot: NotRequired[SnapshotDocument]
 
 
 @blueprint.get("/jobs/<job_id>/entries")
@@ -69,14 +72,19 @@ def entries(job_id: str) -> Response:
     asked, services = query(EntriesQuery), state()
     wait_s = min(asked.wait_s, _WAIT_AT_MOST_S)
     job = services.store.look(job_id, auth.owner())
+    wants, is_wanted = asked.snapshot == "1", presence(request.environ)
+    after, snapshot = beginning(services, job, asked.after, snapshot=wants, is_wanted=is_wanted)
+    if snapshot is not None:
+        # It is an answer by itself, and the client has something to show.
+        wait_s = 0
     # A request that does not wait needs no stream slot.
     place = services.slots.one(job.owner) if wait_s > 0 else nullcontext()
     found = Found(asked.limit)
-    with place, services.follower.attach(job, asked.after, follow=wait_s > 0) as reader:
+    with place, services.follower.attach(job, after, follow=wait_s > 0) as reader:
         collect(reader, request.environ, Deadline.after(wait_s), found.add)
         if found.may_grow:
             collect(reader, request.environ, Deadline.after(asked.linger_ms / 1000), found.add_more)
-    body = _body(job, asked.after, found)
+    body = _body(job, after, found, snapshot)
     return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -124,18 +132,20 @@ def _example() -> Any:
     return orjson.loads(_body(JOB, 0, found))
 
 
-def _body(job: Job, after: int, found: Found) -> bytes:
+def _body(job: Job, after: int, found: Found, snapshot: SnapshotDocument | None = None) -> bytes:
     rows, gap, following = found.rows, found.gap, after
     if rows:
         following = rows[-1][0]
     elif gap is not None:
         following = max(after, gap.before)
-    tail = {
+    tail: dict[str, Any] = {
         "next": following,
         "ended": found.ended,
         "status": _status_after(job, rows),
         "gap": gap.public() if gap is not None else None,
     }
+    if snapshot is not None:
+        tail["snapshot"] = snapshot
     # The stored bytes go out unchanged, without decoding and encoding.
     return b'{"entries":[' + b",".join([raw for _id, raw in rows]) + b"]," + orjson.dumps(tail)[1:]
 

@@ -137,8 +137,16 @@ class Gone(TypedDict):
     type: Literal["gone"]
 
 
+class Heartbeat(TypedDict):
+    """A heartbeat with the id of the last entry sent. ``job`` on ``/ws``."""
+
+    type: Literal["heartbeat"]
+    last: int
+    job: NotRequired[str]
+
+
 class Ping(TypedDict):
-    """A heartbeat with the last id."""
+    """A heartbeat of NDJSON with the id of the last entry sent."""
 
     type: Literal["ping"]
     last: int

@@ -7,8 +7,10 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from web.arguments import BACK_AT_MOST, LATEST
 from web.contract import Answer, Parameter
-from web.native.entry_document import EntryDocument, GapMessage
+from web.native.beginning import SnapshotDocument
+from web.native.entry_document import EntryDocument, GapMessage, Heartbeat
 from web.native.submission import Submission
 
 SUBPROTOCOL = Parameter(
@@ -34,11 +36,13 @@ class Submit(Submission):
 
 
 class Follow(TypedDict):
-    """Follows a job from the entry after ``after``."""
+    """Follows a job from the entry after ``after``: a cursor, ``latest``, or -N for the last N entries. ``snapshot``:
+    begin with the answer so far, if there is no cursor."""
 
     type: Literal["follow"]
     job: str
-    after: NotRequired[Annotated[int, Field(ge=0, lt=10**18)]]
+    after: NotRequired[Annotated[int, Field(ge=-BACK_AT_MOST, lt=LATEST)] | Literal["latest"]]
+    snapshot: NotRequired[bool]
 
 
 class JobCommand(TypedDict):
@@ -79,6 +83,12 @@ class JobGap(GapMessage):
     job: str
 
 
+class JobSnapshot(SnapshotDocument):
+    """The answer of a followed job so far."""
+
+    job: str
+
+
 class ErrorMessage(TypedDict):
     """A message was refused, or a followed job cannot be read. With ``job`` after ``accepted``: the job runs."""
 
@@ -92,6 +102,6 @@ class ErrorMessage(TypedDict):
 
 
 SOCKET_RECEIVES = (CancelMessage,)
-SOCKET_SENDS = (EntryDocument, GapMessage)
+SOCKET_SENDS = (EntryDocument, GapMessage, Heartbeat, SnapshotDocument)
 MUX_RECEIVES = (Submit, Follow, JobCommand)
-MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, ErrorMessage)
+MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, Heartbeat, JobSnapshot, ErrorMessage)

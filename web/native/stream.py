@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from web import auth
-from web.arguments import LAST_EVENT_ID, requested_cursor
+from web.arguments import LAST_EVENT_ID, LATEST, query, requested_place
 from web.auth import scope
 from web.contract import LOCATION, Answer, Contract
-from web.delivery.formats import sse
+from web.delivery.formats import sse, text
 from web.delivery.streaming import MEDIA_TYPES, streamed
+from web.native.beginning import beginning
 from web.native.log_streams import LOG_STREAMS, StreamQuery
 from web.negotiation import best_media_type
 from web.problems import Problem, answer_at
+from web.server.peer import presence
 from web.services import state
 
 blueprint = Blueprint("stream", __name__)
@@ -42,13 +44,23 @@ answer_at("stream.stream", _unavailable)
     errors=[404, 406, 409, 410, 429, 503],
 )
 def stream(job_id: str) -> Response:
-    """Stream a job's log until its end. Reconnects resume after ``Last-Event-ID`` or ``after``."""
-    after = requested_cursor()
+    """Stream a job's log until its end. Reconnects resume after ``Last-Event-ID`` or ``after``. ``snapshot=1`` begins
+    with the answer so far, for a client without a cursor."""
+    place, asked = requested_place(), query(StreamQuery)
     job = state().store.look(job_id, auth.owner())
     media_type = best_media_type(MEDIA_TYPES)
     if media_type is None:
         raise Problem(406, "Not acceptable", f"accept one of {', '.join(MEDIA_TYPES)}, or send no Accept")
+    wants_snapshot = asked.snapshot == "1" and media_type != text.MEDIA_TYPE
+    after, snapshot = beginning(state(), job, place, snapshot=wants_snapshot, is_wanted=presence(request.environ))
     if media_type == sse.MEDIA_TYPE and job.ended and after == job.last_entry:
         # 204 stops an EventSource for good.
         return Response(status=204, headers={"Cache-Control": "no-store"})
-    return streamed(job, after, media_type)
+    return streamed(
+        job,
+        after,
+        media_type,
+        heartbeat=asked.visible_heartbeat,
+        snapshot=snapshot,
+        is_relative=place < 0 or place == LATEST,
+    )

@@ -14,21 +14,26 @@ from flask import Flask, request
 from spool.errors import SpoolError
 from spool.jobs.job import Job
 from web import auth, json_text
-from web.arguments import After, cursor_of
+from web.arguments import query
 from web.contract import Contract
 from web.delivery.encoding import Encoding, Shared, bare
-from web.delivery.formats.ws_json import JsonEntries
+from web.delivery.formats.ws_json import JsonEntries, message_frame
 from web.delivery.formats.ws_text import TextSocket
 from web.delivery.live import LiveStream
 from web.delivery.websocket import closed_by, json_object, socket_route
+from web.native.beginning import StreamBeginning, beginning
 from web.native.socket_messages import SOCKET_RECEIVES, SOCKET_SENDS, SUBPROTOCOL, UPGRADED
 from web.problems import Problem, field_problem
+from web.server.peer import presence
 from web.server.websocket import PING_S, WebSocket
 from web.server.websocket_protocol import Closed
 from web.services import State
 
-_JSON = Shared(JsonEntries(), bare)
-"""One object, so that entries are encoded once for all sockets."""
+_JSON = {
+    heartbeat: Shared(JsonEntries(has_visible_heartbeats=heartbeat == "event"), bare)
+    for heartbeat in ("comment", "event")
+}
+"""One object for each form of heartbeats, so that entries are encoded once for all sockets."""
 
 
 def install(app: Flask) -> None:
@@ -37,7 +42,7 @@ def install(app: Flask) -> None:
 
 
 @Contract(
-    query=After,
+    query=StreamBeginning,
     headers=[SUBPROTOCOL],
     answers=UPGRADED,
     errors=[426, 429, 503],
@@ -47,20 +52,30 @@ def install(app: Flask) -> None:
 def follow_job(services: State, subprotocol: str | None, job_id: str) -> JobSession:
     """Serve one job's log and accept ``{"type": "cancel"}``. Raises ``Closed`` and the errors of the store."""
     try:
-        after = cursor_of(request.args.get("after"), "after")
+        asked = query(StreamBeginning)
     except Problem as problem:
         raise Closed(1008, problem.detail) from problem
     job = services.store.look(job_id, auth.owner())
-    if subprotocol != "spool.text":
-        return JobSession(services, job, after, _JSON)
-    # A reader from the beginning starts at the current attempt.
-    return JobSession(services, job, after or job.attempt_first - 1, TextSocket(services.folds, has_text=after > 0))
+    is_text = subprotocol == "spool.text"
+    wants_snapshot = asked.snapshot == "1" and not is_text
+    is_wanted = presence(request.environ)
+    after, snapshot = beginning(services, job, asked.after, snapshot=wants_snapshot, is_wanted=is_wanted)
+    if is_text:
+        # A reader from the beginning starts at the current attempt.
+        encoding: Encoding = TextSocket(services.folds, has_text=after > 0)
+        return JobSession(services, job, after or job.attempt_first - 1, encoding)
+    session = JobSession(services, job, after, _JSON[asked.heartbeat])
+    if asked.heartbeat == "event":
+        session.heartbeat_s = services.settings.heartbeat_s
+    if snapshot is not None:
+        session.opening = message_frame(snapshot)
+    return session
 
 
 class JobSession:
     """A socket that serves one job's log, and accepts ``{"type": "cancel"}``."""
 
-    __slots__ = ("_encoding", "_job_id", "_owner", "_services", "_start")
+    __slots__ = ("_encoding", "_job_id", "_owner", "_services", "_start", "heartbeat_s", "opening")
 
     def __init__(self, services: State, job: Job, after: int, encoding: Encoding) -> None:
         self._services = services
@@ -68,6 +83,9 @@ class JobSession:
         self._owner = job.owner
         self._encoding = encoding
         self._start: tuple[Job, int] | None = (job, after)
+        self.heartbeat_s = PING_S
+        self.opening = b""
+        """The frames before the entries."""
 
     def begin(self, socket: WebSocket) -> None:
         """Send the log."""
@@ -78,7 +96,10 @@ class JobSession:
         # Free the record, which is larger than all the rest of a socket.
         self._start = None
         release = partial(follower.leave, reader)
-        LiveStream(reader, self._encoding, b"", release, heartbeat_s=PING_S).begin(socket)
+        opening, self.opening = self.opening, b""
+        if opening:
+            socket.send_now(opening)
+        LiveStream(reader, self._encoding, b"", release, heartbeat_s=self.heartbeat_s).begin(socket)
 
     def message(self, raw: bytes) -> None:
         """Cancel the job. Raises ``Closed``."""

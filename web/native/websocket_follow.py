@@ -23,15 +23,17 @@ from web.services import State
 
 FOLLOWED_AT_MOST = 100
 
-_encodings: WeakValueDictionary[str, Shared] = WeakValueDictionary()
-"""One object per followed job, so that its entries are encoded once for all sockets."""
+_encodings: WeakValueDictionary[tuple[str, bool], Shared] = WeakValueDictionary()
+"""One object per followed job and form of heartbeats, so that its entries are encoded once for all sockets."""
 
 
 class Followed:
     """All jobs that one socket follows."""
 
-    def __init__(self, services: State, socket: WebSocket, owner: str) -> None:
+    def __init__(self, services: State, socket: WebSocket, owner: str, *, has_visible_heartbeats: bool) -> None:
         self.socket = socket
+        self._has_visible_heartbeats = has_visible_heartbeats
+        self._heartbeat_s = services.settings.heartbeat_s if has_visible_heartbeats else float("inf")
         self._services = services
         self._owner = owner
         self._jobs: dict[str, _Channel] = {}
@@ -53,9 +55,9 @@ class Followed:
         if self._jobs:
             self._services.slots.refuse_when_full(self._owner)
 
-    def follow(self, job: Job, after: int) -> None:
-        """Follow a job from ``after``. An already followed job restarts there, after its current page. Raises like
-        ``refuse_when_full``."""
+    def follow(self, job: Job, after: int, opening: bytes = b"") -> None:
+        """Follow a job from ``after``; ``opening`` are the frames before its entries. An already followed job restarts
+        there, after its current page. Raises like ``refuse_when_full``, and ``OSError``."""
         while job.id in self._jobs:
             self.unfollow(job.id)
             if job.id in self._jobs:
@@ -64,16 +66,21 @@ class Followed:
         if self._is_over:
             return
         self.refuse_when_full()
+        if opening:
+            with self.socket.turn():
+                self.socket.send(opening)
         # Patient, because the socket itself closes during a drain.
         reader = self._services.follower.attach(job, after, patient=True)
         release = partial(self._release, reader, bool(self._jobs))
         if self._jobs:
             self._services.slots.take(self._owner)
-        encoding = _encodings.get(job.id)
+        key = job.id, self._has_visible_heartbeats
+        encoding = _encodings.get(key)
         if encoding is None:
-            encoding = _encodings[job.id] = Shared(JobMessages(job.id), bare)
+            form = JobMessages(job.id, has_visible_heartbeats=self._has_visible_heartbeats)
+            encoding = _encodings[key] = Shared(form, bare)
         channel = self._jobs[job.id] = _Channel(self, job.id)
-        LiveStream(reader, encoding, b"", release, heartbeat_s=float("inf")).begin(channel)
+        LiveStream(reader, encoding, b"", release, heartbeat_s=self._heartbeat_s).begin(channel)
 
     def unfollow(self, job_id: str) -> None:
         """Stop following the job."""

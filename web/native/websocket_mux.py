@@ -1,9 +1,10 @@
 """``GET /ws``: many jobs on one WebSocket.
 
 In: ``{"type":"submit", …}`` (the fields of ``POST /jobs``, and ``ref``, which the answer repeats),
-``{"type":"follow","job","after"}``, ``unfollow``, ``cancel``.
-Out: ``accepted``, ``entry``, ``ended``, ``gap``, ``error``. An ``error`` in answer to a submit means that no job was
-created. After ``accepted``, an ``error`` with the job's id means that the job runs but is not followed here.
+``{"type":"follow","job","after","snapshot"}``, ``unfollow``, ``cancel``.
+Out: ``accepted``, ``snapshot``, ``entry``, ``ended``, ``gap``, ``heartbeat``, ``error``. An ``error`` in answer to a
+submit means that no job was created. After ``accepted``, an ``error`` with the job's id means that the job runs but is
+not followed here.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from flask import Flask
 
 from spool.errors import SpoolError
 from web import auth, json_text
+from web.arguments import BACK_AT_MOST, LATEST, PLACE_ERROR, query
 from web.contract import Contract
 from web.delivery.formats.ws_json import message_frame
 from web.delivery.websocket import json_object, socket_route
 from web.intake.accept import accept
 from web.intake.references import References
+from web.native.beginning import Heartbeats, beginning
 from web.native.socket_messages import MUX_RECEIVES, MUX_SENDS, UPGRADED
 from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
 from web.problems import Problem, field_problem, problem_of
 from web.server.websocket import WebSocket
+from web.server.websocket_protocol import Closed
 from web.services import State
 
 
@@ -35,18 +39,23 @@ def install(app: Flask) -> None:
     socket_route(app, "/ws", "jobs:write", serve, takes_prompts=True)
 
 
-@Contract(answers=UPGRADED, errors=[426, 429, 503], receives=MUX_RECEIVES, sends=MUX_SENDS)
+@Contract(query=Heartbeats, answers=UPGRADED, errors=[426, 429, 503], receives=MUX_RECEIVES, sends=MUX_SENDS)
 def serve(services: State, subprotocol: str | None) -> MuxSession:  # noqa: ARG001 - there is one only
     """Answer messages until the client disconnects or this process drains."""
-    return MuxSession(services, auth.owner())
+    try:
+        asked = query(Heartbeats)
+    except Problem as problem:
+        raise Closed(1008, problem.detail) from problem
+    return MuxSession(services, auth.owner(), has_visible_heartbeats=asked.heartbeat == "event")
 
 
 class MuxSession:
     """One client's socket and the jobs that it follows."""
 
-    __slots__ = ("_followed", "_leave_at", "_owner", "_services")
+    __slots__ = ("_followed", "_has_visible_heartbeats", "_leave_at", "_owner", "_services")
 
-    def __init__(self, services: State, owner: str) -> None:
+    def __init__(self, services: State, owner: str, *, has_visible_heartbeats: bool) -> None:
+        self._has_visible_heartbeats = has_visible_heartbeats
         self._services = services
         self._owner = owner
         self._leave_at: float | None = None
@@ -54,7 +63,8 @@ class MuxSession:
 
     def begin(self, socket: WebSocket) -> None:
         """Wait for messages."""
-        self._followed = Followed(self._services, socket, self._owner)
+        shows = self._has_visible_heartbeats
+        self._followed = Followed(self._services, socket, self._owner, has_visible_heartbeats=shows)
 
     def tick(self, now: float) -> None:
         """Close the socket when this process drains."""
@@ -118,10 +128,23 @@ class MuxSession:
         self._followed.follow(job, 0)
 
     def _follow(self, message: dict[str, Any]) -> None:
-        after = message.get("after", 0)
-        if type(after) is not int or not 0 <= after < 10**18:
-            raise field_problem("after", "must be an entry's id, or 0")
-        self._followed.follow(self._services.store.look(_job_of(message), self._owner), after)
+        place, wants_snapshot = _place_of(message), message.get("snapshot", False)
+        if not isinstance(wants_snapshot, bool):
+            raise field_problem("snapshot", "must be true or false")
+        job = self._services.store.look(_job_of(message), self._owner)
+        is_wanted = self._followed.is_wanted
+        after, snapshot = beginning(self._services, job, place, snapshot=wants_snapshot, is_wanted=is_wanted)
+        opening = message_frame({**snapshot, "job": job.id}) if snapshot is not None else b""
+        self._followed.follow(job, after, opening)
+
+
+def _place_of(message: dict[str, Any]) -> int:
+    after = message.get("after", 0)
+    if after == "latest":
+        return LATEST
+    if type(after) is not int or not -BACK_AT_MOST <= after < LATEST:
+        raise field_problem("after", PLACE_ERROR)
+    return after
 
 
 def _job_of(message: dict[str, Any]) -> str:

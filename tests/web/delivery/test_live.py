@@ -28,7 +28,7 @@ from web.folds import Folds
 from web.limits.unsent import Unsent
 from web.server.hijacked import HijackedConnection
 
-LINES = FORMATS[True, False]
+LINES = FORMATS["ping", False]
 LAST = b"0\r\n\r\n"
 
 

@@ -6,6 +6,7 @@ JSON allows it (RFC 8259 section 2). An empty line would also do, but many line 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -16,22 +17,26 @@ MEDIA_TYPE = "application/x-ndjson"
 
 
 class Ndjson:
-    """The format. ``pings``: the heartbeat is a line, for clients that want to see it. ``announced``: the first line
-    names the job, for a stream that answers a submit."""
+    """The format. ``heartbeat`` is the type of the line that a heartbeat is, for clients that want to see it; empty for
+    a space. ``announced``: the first line names the job, for a stream that answers a submit."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, *, pings: bool = False, announced: bool = False) -> None:
-        self._pings = pings
+    def __init__(self, *, heartbeat: str = "", announced: bool = False) -> None:
+        self._heartbeat = heartbeat
         self._announced = announced
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
         """One entry, one line."""
         return raw + b"\n"
 
-    def opening(self, attached: dict[str, Any]) -> bytes:
+    def opening(self, attached: Mapping[str, Any], *, is_relative: bool = False) -> bytes:  # noqa: ARG002 - SSE's
         """The line that names the job; empty unless ``announced``."""
         return orjson.dumps(attached) + b"\n" if self._announced else b""
+
+    def snapshot(self, document: Mapping[str, Any]) -> bytes:
+        """The line with the answer so far."""
+        return orjson.dumps(document) + b"\n"
 
     def gap(self, gap: Gap) -> bytes:
         """The line that reports missing entries."""
@@ -42,8 +47,8 @@ class Ndjson:
         return b'{"type":"gone"}\n' if is_gone else b""
 
     def heartbeat(self, last: int) -> bytes:
-        """A ping line with ``pings``; otherwise a space."""
-        return orjson.dumps({"type": "ping", "last": last}) + b"\n" if self._pings else b" "
+        """A line, or a space."""
+        return orjson.dumps({"type": self._heartbeat, "last": last}) + b"\n" if self._heartbeat else b" "
 
     def reconnect(self) -> bytes:
         """The line that ends the stream of a draining process; the client reconnects."""
@@ -55,8 +60,8 @@ class Ndjson:
 
 
 FORMATS = {
-    (pings, announced): Ndjson(pings=pings, announced=announced)
-    for pings in (False, True)
+    (heartbeat, announced): Ndjson(heartbeat=heartbeat, announced=announced)
+    for heartbeat in ("", "ping", "heartbeat")
     for announced in (False, True)
 }
 """One object per variant, so that entries are encoded once for all its streams."""

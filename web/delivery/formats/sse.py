@@ -2,13 +2,15 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 
-Spool's conventions: the first event is ``attached`` (not ``open``, which EventSource fires itself) and has no id.
-``id:`` is the cursor. ``retry:`` is random per connection, so that the readers of a lost server reconnect spread out.
+Spool's conventions: the first event is ``attached`` (not ``open``, which EventSource fires itself). It has no id,
+unless the request named its place from the end of the log. ``id:`` is the cursor. ``retry:`` is random per connection,
+so that the readers of a lost server reconnect spread out.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -25,17 +27,27 @@ HEADERS = {
 
 
 class Sse:
-    """The format. Stateless: one object serves all streams of a process."""
+    """The format. Stateless: one object serves all streams of a process. ``has_visible_heartbeats``: a heartbeat is an
+    event, because EventSource shows no comments to its page."""
 
     media_type = MEDIA_TYPE
+
+    def __init__(self, *, has_visible_heartbeats: bool = False) -> None:
+        self._has_visible_heartbeats = has_visible_heartbeats
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:
         """One entry, one event."""
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (entry_id, kind_of(raw), raw)
 
-    def opening(self, attached: dict[str, Any]) -> bytes:
-        """The first event, sent at once, so that a buffering proxy is noticed."""
-        return b"retry: %d\n%b" % (random.randint(600, 1800), _event("attached", attached))
+    def opening(self, attached: Mapping[str, Any], *, is_relative: bool = False) -> bytes:
+        """The first event, sent at once, so that a buffering proxy is noticed. ``is_relative``: the request named its
+        place from the log's end, so the event has an id, from which a reconnect continues."""
+        cursor = b"id: %d\n" % attached["after"] if is_relative else b""
+        return b"retry: %d\n%b%b" % (random.randint(600, 1800), cursor, _event("attached", attached))
+
+    def snapshot(self, document: Mapping[str, Any]) -> bytes:
+        """The event with the answer so far. Its id is the cursor of the entries that follow."""
+        return b"id: %d\n%b" % (document["last"], _event("snapshot", document))
 
     def gap(self, gap: Gap) -> bytes:
         """The event that reports missing entries. Its id is just before the first remaining entry, so that a reconnect
@@ -47,7 +59,9 @@ class Sse:
         return b""
 
     def heartbeat(self, last: int) -> bytes:
-        """A comment, which proxies see and clients ignore."""
+        """A comment, which proxies see and clients ignore; or an event."""
+        if self._has_visible_heartbeats:
+            return _event("heartbeat", {"type": "heartbeat", "last": last})
         return b": %d\n\n" % last
 
     def reconnect(self) -> bytes:
@@ -61,6 +75,8 @@ class Sse:
 
 
 SSE = Sse()
+FORMATS = {"": SSE, "event": Sse(has_visible_heartbeats=True)}
+"""One object for each ``heartbeat`` argument, so that entries are encoded once for all its streams."""
 
 
 def unavailable_response(reason: str, detail: str) -> Response:
@@ -68,5 +84,5 @@ def unavailable_response(reason: str, detail: str) -> Response:
     return Response(SSE.unavailable(reason, detail), mimetype=MEDIA_TYPE, headers=HEADERS)
 
 
-def _event(name: str, document: dict[str, Any]) -> bytes:
+def _event(name: str, document: Mapping[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(document))

@@ -6,6 +6,7 @@ names its job (``JobMessages``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,13 +15,17 @@ from spool.jobs.log import Gap
 from web.server.websocket_frames import close_frame, text_frame
 
 
-def message_frame(document: dict[str, Any]) -> bytes:
+def message_frame(document: Mapping[str, Any]) -> bytes:
     """One JSON message."""
     return text_frame(orjson.dumps(document))
 
 
 class JsonEntries:
-    """The messages of one job's socket."""
+    """The messages of one job's socket. ``has_visible_heartbeats``: a heartbeat is a message, because JavaScript sees
+    no pings."""
+
+    def __init__(self, *, has_visible_heartbeats: bool = False) -> None:
+        self._has_visible_heartbeats = has_visible_heartbeats
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
         """One entry, one frame."""
@@ -34,9 +39,9 @@ class JsonEntries:
         """The close frame after the log's last entry."""
         return close_frame(4410, "gone") if is_gone else close_frame(1000)
 
-    def heartbeat(self, last: int) -> bytes:  # noqa: ARG002 - the protocol's shape
-        """Empty: the socket pings its client."""
-        return b""
+    def heartbeat(self, last: int) -> bytes:
+        """Empty, since the socket pings its client; or a message."""
+        return message_frame({"type": "heartbeat", "last": last}) if self._has_visible_heartbeats else b""
 
     def reconnect(self) -> bytes:
         """The close frame of a draining process."""
@@ -50,8 +55,9 @@ class JsonEntries:
 class JobMessages:
     """The messages of one job on ``/ws``."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, *, has_visible_heartbeats: bool = False) -> None:
         self._job_id = job_id
+        self._has_visible_heartbeats = has_visible_heartbeats
         self._head = b'{"type":"entry","job":"%b","entry":' % job_id.encode()
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
@@ -68,9 +74,11 @@ class JobMessages:
             return self._error(410, "the log has expired or was deleted")
         return message_frame({"type": "ended", "job": self._job_id, "last": last})
 
-    def heartbeat(self, last: int) -> bytes:  # noqa: ARG002 - the protocol's shape
-        """Empty: the socket pings its client."""
-        return b""
+    def heartbeat(self, last: int) -> bytes:
+        """Empty, since the socket pings its client; or a message."""
+        if not self._has_visible_heartbeats:
+            return b""
+        return message_frame({"type": "heartbeat", "job": self._job_id, "last": last})
 
     def reconnect(self) -> bytes:
         """Empty: the socket closes with the code of a draining process."""

@@ -14,7 +14,7 @@ from tests.by_hand import done, tokens
 from web.delivery.formats.ndjson import FORMATS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-PLAIN = FORMATS[False, False]
+PLAIN = FORMATS["", False]
 
 
 def lines(stream: bytes) -> list[Any]:
@@ -51,7 +51,7 @@ def test_gap() -> None:
 def test_ping_for_those_who_ask() -> None:
     """A ping is a line with the last id, for those who asked; for others it is white space before the next line, which
     stays one line of JSON."""
-    assert lines(FORMATS[True, False].heartbeat(41)) == [{"type": "ping", "last": 41}]
+    assert lines(FORMATS["ping", False].heartbeat(41)) == [{"type": "ping", "last": 41}]
     silence = PLAIN.heartbeat(41)
     assert silence
     entry = PLAIN.entry(42, b'{"id":42}')
@@ -62,5 +62,5 @@ def test_ping_for_those_who_ask() -> None:
 def test_opening_for_those_who_submitted() -> None:
     """Who submitted with the same request is told first which job it is; others know."""
     attached = {"type": "attached", "job": "j"}
-    assert lines(FORMATS[False, True].opening(attached)) == [attached]
+    assert lines(FORMATS["", True].opening(attached)) == [attached]
     assert PLAIN.opening(attached) == b""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.log import Gap
 from tests.by_hand import AT, done, tokens
-from web.delivery.formats.sse import SSE, Sse
+from web.delivery.formats.sse import FORMATS, SSE
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -146,5 +146,13 @@ def test_unavailable_waits_longer_than_reconnect() -> None:
 
 
 def test_one_object_serves_all_streams() -> None:
-    """The format has no state, so that entries are encoded once for all of its streams."""
-    assert vars(Sse()) == {}
+    """The format keeps nothing of a stream, so its encoded entries are the same for all."""
+    before = dict(vars(SSE))
+    SSE.entry(1, b'{"id":1,"kind":"token"}')
+    SSE.heartbeat(1)
+    assert vars(SSE) == before
+
+
+def test_visible_heartbeat_is_an_event_without_an_id() -> None:
+    """A heartbeat moves no cursor: its id would count as an entry's."""
+    assert FORMATS["event"].heartbeat(7) == b'event: heartbeat\ndata: {"type":"heartbeat","last":7}\n\n'
