@@ -131,7 +131,7 @@ def test_message_cancel_on_one_job(connect: Connect, job: str, alice: httpx.Clie
         ({"type": "follow"}, 422, "job"),
         ({"type": "follow", "job": 7}, 422, "job"),
         ({"type": "follow", "job": None, "after": 0}, 422, "job"),
-        ({"type": "follow", "job": NOBODYS, "after": -1}, 422, "after"),
+        ({"type": "follow", "job": NOBODYS, "after": -1001}, 422, "after"),
         ({"type": "follow", "job": NOBODYS, "after": "0"}, 422, "after"),
         ({"type": "follow", "job": NOBODYS, "after": True}, 422, "after"),
         ({"type": "follow", "job": NOBODYS, "after": 1.5}, 422, "after"),
