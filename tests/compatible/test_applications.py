@@ -99,6 +99,7 @@ def test_llm_models(llm: Llm) -> None:
     assert "demo" in llm("openai", "endpoint", llm.url, "--models").stdout.split()
 
 
+@pytest.mark.slow
 def test_llm_conversation(llm: Llm, stack: Stack) -> None:
     """A streamed answer is printed, and ``-c`` goes on from it, whole: Spool got both turns and the answer between."""
     first = llm("-m", "chat", "What is a spool?", "-o", "max_tokens", "12").stdout

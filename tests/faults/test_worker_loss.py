@@ -22,7 +22,8 @@ def started(worker: Process) -> int:
     return worker.output.read_bytes().count(b"runs up to")
 
 
-@pytest.mark.parametrize("programs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("programs", [1, 2])
 def test_every_worker_killed_mid_answer(directory: Path, programs: int) -> None:
     """After SIGKILL of every worker, attached readers on every transport go on within the lease and 5 s, counted from
     when there is a worker again, and end with the text that an unbroken run gives."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from tests.faults.checker import golden
 from tests.faults.jobs import Jobs
 from tests.readers import READERS, read_plain_answer, read_text, read_text_websocket
-from tests.stack import Stack, running_stack
+from tests.stack import Stack
 
 HELD_LONG = {"ms": 10_000, "chars": 8192}
 HOLDS = {"tokens": 30, "rate": 2, "first_token_s": 0, "reasoning": 1}
@@ -124,19 +123,3 @@ def test_batch_coalesces_unless_it_says_otherwise(stack: Stack, jobs: Jobs) -> N
     lengths = [len(jobs.log(job)) for job in ids]
     assert max(lengths[:3]) < 10
     assert lengths[3] == 203
-
-
-def test_worker_that_goes(directory: Path) -> None:
-    """A worker that is stopped writes what it holds before it hands the job back, and the next one goes on from there.
-    What one that was killed held is generated again. The answer is whole either way."""
-    with running_stack(directory, webs=1, workers=1, WORKER_DRAIN_S=0) as stack:
-        jobs, worker = Jobs(stack), stack.workers[0]
-        for ends, left, goes_on in ((worker.stop, ["token"], "continued"), (worker.kill, [], "restarted")):
-            job = jobs.submit(fields={"coalesce": HELD_LONG}, **HOLDS | {"rate": 4, "tokens": 12})
-            jobs.wait_for_entries([job], 2)
-            ends()
-            assert jobs.kinds(job) == ["started", "reasoning", *left]
-            worker.start()
-            jobs.wait_for_end()
-            assert jobs.violations() == []
-            assert goes_on in jobs.kinds(job)

@@ -49,20 +49,6 @@ def gauge(client: httpx.Client, name: str) -> float:
     return float(found[0].split()[-1])
 
 
-def test_warnings_leave_it_ready(watched: Stack, client: httpx.Client) -> None:
-    """Without a worker and without files it is ready, and says both; with a worker it says one."""
-    wait_for(lambda: "no_live_worker" in checks(client), "the web says that no worker is heard")
-    assert client.get("/readyz").status_code == 200
-    assert set(checks(client)) == {"no_live_worker", "persistence_off"}
-    assert gauge(client, "no_live_worker") == gauge(client, "persistence_off") == 1
-    assert gauge(client, "redis_away") == 0
-    wait_for(
-        lambda: HandWorker(watched.redis.link).beat(free=1) == [] and "no_live_worker" not in checks(client), "heard"
-    )
-    assert gauge(client, "no_live_worker") == 0
-    assert len(lines(watched, "no_live_worker")) == 2
-
-
 def test_memory_over_the_watermark(watched: Stack, client: httpx.Client) -> None:
     """It is not ready while every submit would be refused, and names the reason."""
     before = len(lines(watched, "memory_over_watermark"))
@@ -78,7 +64,7 @@ def test_memory_over_the_watermark(watched: Stack, client: httpx.Client) -> None
     assert len(lines(watched, "memory_over_watermark")) == before + 2
 
 
-@pytest.mark.parametrize("command", ["INFO", "XADD", "PUBLISH", "EVALSHA"])
+@pytest.mark.parametrize("command", ["INFO", "XADD"])
 def test_permission_that_is_missing(watched: Stack, client: httpx.Client, command: str) -> None:
     """The command is named in /readyz, in every refused submit and in one line of the log, not in a line each."""
     link = watched.redis.link
@@ -99,6 +85,21 @@ def test_permission_that_is_missing(watched: Stack, client: httpx.Client, comman
     said = watched.webs[0].output.read_text().splitlines()[before:]
     assert len([line for line in said if "permission_missing" in line]) == 2
     assert len(said) < 12, said
+
+
+def test_warnings_leave_it_ready(watched: Stack, client: httpx.Client) -> None:
+    """Without a worker and without files it is ready, and says both; with a worker it says one."""
+    # A web says so ten seconds after its start, most of which the tests above have taken.
+    wait_for(lambda: "no_live_worker" in checks(client), "the web says that no worker is heard")
+    assert client.get("/readyz").status_code == 200
+    assert set(checks(client)) == {"no_live_worker", "persistence_off"}
+    assert gauge(client, "no_live_worker") == gauge(client, "persistence_off") == 1
+    assert gauge(client, "redis_away") == 0
+    wait_for(
+        lambda: HandWorker(watched.redis.link).beat(free=1) == [] and "no_live_worker" not in checks(client), "heard"
+    )
+    assert gauge(client, "no_live_worker") == 0
+    assert len(lines(watched, "no_live_worker")) == 2
 
 
 def test_redis_that_is_away(short_dir: Path) -> None:

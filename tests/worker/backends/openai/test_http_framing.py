@@ -43,14 +43,14 @@ def every_split(raw: bytes) -> list[list[bytes]]:
 # Bodies
 
 
-@pytest.mark.parametrize("parts", every_split(CHUNKS), ids=len)
-def test_chunked_body_split_anywhere_is_whole(parts: list[bytes]) -> None:
+def test_chunked_body_split_anywhere_is_whole() -> None:
     """Chunks, extensions and trailers are distinguished wherever a read ended; trailers are no fields."""
-    parser = parsed(CODED)
-    assert read(parser, *parts) == b"Hello world!"
-    assert (parser.ended, parser.reusable) == (True, True)
-    assert parser.head is not None
-    assert parser.head.fields == [(b"Transfer-Encoding", b"chunked")]
+    for parts in every_split(CHUNKS):
+        parser = parsed(CODED)
+        assert read(parser, *parts) == b"Hello world!", parts
+        assert (parser.ended, parser.reusable) == (True, True), parts
+        assert parser.head is not None
+        assert parser.head.fields == [(b"Transfer-Encoding", b"chunked")], parts
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 400)))
@@ -150,11 +150,11 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
 HEAD = HINTS + b"HTTP/1.1 200 All right\r\nA:  b c \r\nlong: one  two\t\r\nEmpty:\r\n\r\nbody"
 
 
-@pytest.mark.parametrize("parts", every_split(HEAD[:-4]), ids=len)
-def test_head_split_anywhere_is_whole(parts: list[bytes]) -> None:
+def test_head_split_anywhere_is_whole() -> None:
     """Interim answers are dropped, and so is white space around values."""
     fields = [(b"A", b"b c"), (b"long", b"one  two"), (b"Empty", b"")]
-    assert parsed(*parts).head == Head("1.1", 200, b"All right", fields)
+    for parts in every_split(HEAD[:-4]):
+        assert parsed(*parts).head == Head("1.1", 200, b"All right", fields), parts
 
 
 def test_content_that_arrives_with_the_head_is_content() -> None:
