@@ -1,0 +1,114 @@
+"""``python -m bench.fair``: who begins when, and how many tokens each owner is given.
+
+Spool's own scripts decide on a real Redis; slots and jobs are on a virtual clock, so the figures do not depend on the
+machine. The same workload in the order of arrival (a list, such as a Celery queue on Redis) and with turns by job
+stand beside it, simulated. ``--real`` runs real processes: webs, workers and the demo, beside Celery with a Redis list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.fair.disciplines import ByTurns, Discipline, FirstCome, Spool
+from bench.fair.figures import fair_end_s, jain, tokens_by_weight
+from bench.fair.slots import TOKENS_A_S, Slots
+from bench.fair.trace import backlog, late_comer
+from spool.redis.link import RedisLink
+from tests.stack import Redis, wait_for
+
+_LATE_SLOTS = 4
+_LATE_TOKENS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Owners that all have a backlog: how many, tokens due to each, slots, workers, and seconds between two kills."""
+
+    name: str
+    owners: int
+    tokens_each: int
+    slots: int
+    weights: Sequence[float] = (1.0,)
+    workers: int = 1
+    kill_every_s: float = 0.0
+
+
+_CASES = (
+    Case("2 owners", 2, 60_000, 4),
+    Case("10 owners", 10, 30_000, 8),
+    Case("10 owners, weights 1, 2 and 5", 10, 15_000, 8, weights=(1.0, 2.0, 5.0)),
+    Case("10 owners, a worker of 4 killed every 60 s", 10, 30_000, 8, workers=4, kill_every_s=60.0),
+    Case("1,000 owners", 1000, 5_000, 64),
+)
+_Make = Callable[[int], Discipline]
+
+
+def main() -> None:
+    """Run every case with every discipline, and print a table."""
+    parser = argparse.ArgumentParser(prog="bench.fair", description=__doc__)
+    parser.add_argument("--ahead", type=int, default=10_000, help="jobs of A that are queued when B comes")
+    parser.add_argument("--only", default="", help="cases whose names begin so")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="spool-") as directory:
+        redis = Redis(Path(directory), aof=False)
+        redis.start()
+        try:
+            wait_for(redis.is_ready, "Redis answers")
+            _print(_makers(redis.link), options)
+        finally:
+            redis.close()
+            redis.link.close()
+
+
+def _makers(link: RedisLink) -> Mapping[str, _Make]:
+    def spool(workers: int) -> Discipline:
+        link.call("FLUSHALL")
+        return Spool(link, workers)
+
+    return {"Spool": spool, "first come": lambda _workers: FirstCome(), "turns by job": lambda _workers: ByTurns()}
+
+
+def _print(makers: Mapping[str, _Make], options: argparse.Namespace) -> None:
+    print(f"{'':46}" + "".join(f"{name:>22}" for name in makers))
+    if "B after A".startswith(options.only):
+        _print_row(f"A has {options.ahead:,} jobs, then B 10", makers, lambda make: _late(make, options.ahead))
+    for case in _CASES:
+        if case.name.startswith(options.only):
+            _print_row(case.name, makers, lambda make, case=case: _jain(make, case))  # type: ignore[misc]
+
+
+def _print_row(name: str, makers: Mapping[str, _Make], run: Callable[[_Make], str]) -> None:
+    began = time.monotonic()
+    cells = [run(make) for make in makers.values()]
+    print(
+        f"{name:46}" + "".join(f"{cell:>22}" for cell in cells) + f"   ({time.monotonic() - began:.0f} s)", flush=True
+    )
+
+
+def _late(make: _Make, ahead: int) -> str:
+    """B's first begins so long after its submit, its last ends at so many times its fair share."""
+    works = late_comer(ahead, 10, _LATE_TOKENS)
+    mine = [work for work in works if work.owner == "b"]
+    services = Slots(make(1), _LATE_SLOTS).run(works, float("inf"))
+    arrived_s = mine[0].at_s
+    given = [service for service in services if service.work.owner == "b"]
+    first_s = min(service.begin_s for service in given) - arrived_s
+    fair_s = fair_end_s(mine, _LATE_SLOTS / 2) - arrived_s
+    return f"{first_s:.1f} s, {(max(service.end_s for service in given) - arrived_s) / fair_s:.2f} x"
+
+
+def _jain(make: _Make, case: Case) -> str:
+    works = backlog(case.owners, case.tokens_each, case.weights)
+    due = sum({work.owner: work.weight for work in works}.values()) * case.tokens_each
+    until_s = due / (case.slots * TOKENS_A_S)
+    services = Slots(make(case.workers), case.slots, case.workers, case.kill_every_s).run(works, until_s)
+    return f"{jain(tokens_by_weight(works, services, until_s)):.3f}"
+
+
+if __name__ == "__main__":
+    main()
