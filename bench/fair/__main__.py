@@ -11,17 +11,20 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.fair.disciplines import ByTurns, Discipline, FirstCome, Spool
-from bench.fair.figures import fair_end_s, jain, tokens_by_weight
+from bench.fair.figures import jain, late, tokens_by_weight
+from bench.fair.real import Processes, celery_list, run, spool_processes
 from bench.fair.slots import TOKENS_A_S, Slots
 from bench.fair.trace import backlog, late_comer
 from spool.redis.link import RedisLink
 from tests.stack import Redis, wait_for
 
 _LATE_SLOTS = 4
+_LATE_JOBS = 10
 _LATE_TOKENS = 100
 
 
@@ -46,6 +49,7 @@ _CASES = (
     Case("1,000 owners", 1000, 5_000, 64),
 )
 _Make = Callable[[int], Discipline]
+_Start = Callable[[Sequence[str], int, int], AbstractContextManager[Processes]]
 
 
 def main() -> None:
@@ -53,7 +57,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.fair", description=__doc__)
     parser.add_argument("--ahead", type=int, default=10_000, help="jobs of A that are queued when B comes")
     parser.add_argument("--only", default="", help="cases whose names begin so")
+    parser.add_argument("--real", type=int, metavar="AHEAD", help="on real processes; with so many jobs of A before B")
     options = parser.parse_args()
+    if options.real:
+        _print_real(options.real)
+        return
     with tempfile.TemporaryDirectory(prefix="spool-") as directory:
         redis = Redis(Path(directory), aof=False)
         redis.start()
@@ -91,15 +99,10 @@ def _print_row(name: str, makers: Mapping[str, _Make], run: Callable[[_Make], st
 
 
 def _late(make: _Make, ahead: int) -> str:
-    """B's first begins so long after its submit, its last ends at so many times its fair share."""
-    works = late_comer(ahead, 10, _LATE_TOKENS)
-    mine = [work for work in works if work.owner == "b"]
+    works = late_comer(ahead, _LATE_JOBS, _LATE_TOKENS)
+    mine = works[ahead:]
     services = Slots(make(1), _LATE_SLOTS).run(works, float("inf"))
-    arrived_s = mine[0].at_s
-    given = [service for service in services if service.work.owner == "b"]
-    first_s = min(service.begin_s for service in given) - arrived_s
-    fair_s = fair_end_s(mine, _LATE_SLOTS / 2) - arrived_s
-    return f"{first_s:.1f} s, {(max(service.end_s for service in given) - arrived_s) / fair_s:.2f} x"
+    return str(late(mine, services, _LATE_SLOTS / 2, mine[0].at_s))
 
 
 def _jain(make: _Make, case: Case) -> str:
@@ -108,6 +111,39 @@ def _jain(make: _Make, case: Case) -> str:
     until_s = due / (case.slots * TOKENS_A_S)
     services = Slots(make(case.workers), case.slots, case.workers, case.kill_every_s).run(works, until_s)
     return f"{jain(tokens_by_weight(works, services, until_s)):.3f}"
+
+
+_REAL_SECONDS = 20.0
+_REAL_SCALE = 0.2
+_REAL_SLOTS = 8
+
+
+def _print_real(ahead: int) -> None:
+    makers = {"Spool": spool_processes, "Celery, Redis list": celery_list}
+    print(f"{'processes':46}" + "".join(f"{name:>22}" for name in makers))
+    cells = [_late_on(make, ahead) for make in makers.values()]
+    print(f"{f'A has {ahead:,} jobs, then B {_LATE_JOBS}':46}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+    for kill_every_s in (0.0, 5.0):
+        name = f"4 owners{f', a worker of 2 killed every {kill_every_s:.0f} s' if kill_every_s else ''}"
+        cells = [_jain_on(make, kill_every_s) for make in makers.values()]
+        print(f"{name:46}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+
+
+def _late_on(make: _Start, ahead: int) -> str:
+    works = late_comer(ahead, _LATE_JOBS, round(_LATE_TOKENS * _REAL_SCALE))
+    mine = works[ahead:]
+    with make(["a", "b"], _LATE_SLOTS, 1) as subject:
+        measured = run(subject, works, _REAL_SECONDS)
+    return str(late(mine, measured.services, _LATE_SLOTS / 2, measured.arrivals_s["b"]))
+
+
+def _jain_on(make: _Start, kill_every_s: float) -> str:
+    # Twice what the slots can run, so that the order decides which owners are served.
+    works = backlog(4, round(2 * _REAL_SLOTS * TOKENS_A_S * _REAL_SECONDS / 4), scale=_REAL_SCALE)
+    with make(sorted({work.owner for work in works}), _REAL_SLOTS, 2) as subject:
+        measured = run(subject, works, _REAL_SECONDS, kill_every_s)
+    from_s = max(measured.arrivals_s.values())
+    return f"{jain(tokens_by_weight(works, measured.services, from_s + _REAL_SECONDS, from_s)):.3f}"
 
 
 if __name__ == "__main__":

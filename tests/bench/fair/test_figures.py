@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.fair.figures import fair_end_s, jain, tokens_by_weight
+from bench.fair.figures import jain, late, tokens_by_weight
 from bench.fair.slots import Service
 from bench.fair.trace import Work
 
@@ -26,6 +26,15 @@ def test_tokens_by_weight_count_what_was_generated_until_then() -> None:
     assert tokens_by_weight([heavy, light, idle], services, 1.0) == [25.0, 50.0, 0.0]
 
 
-def test_fair_end_is_the_end_on_a_part_of_the_slots() -> None:
-    """200 tokens at 50 a second end after 2 s on two slots."""
-    assert fair_end_s([Work("b", 100, at_s=1.0)] * 2, 2.0) == pytest.approx(3.0)
+def test_late_owner_is_compared_with_its_part_of_the_slots() -> None:
+    """200 tokens on two slots take 2 s; an end after 3 s is one and a half times that."""
+    works = [Work("b", 100)] * 2
+    found = late(works, [Service(works[0], 1.5, 3.5), Service(works[1], 2.0, 4.0)], 2.0, arrived_s=1.0)
+    assert (found.first_s, found.last_s / found.fair_s) == (0.5, 1.5)
+
+
+def test_late_owner_without_an_end_has_none() -> None:
+    """As long as one of its jobs has not begun, its last end is infinite."""
+    works = [Work("b", 100)] * 2
+    found = late(works, [Service(works[0], 1.5, 3.5)], 2.0, arrived_s=1.0)
+    assert (found.first_s, found.last_s) == (0.5, float("inf"))
