@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from spool.run.console import Console, wants_colour
-from spool.run.process import BACKOFF_MAX_S, STEADY_S, Backoff, Child, Lines, Program, describe
 
 ROOT = Path(__file__).parents[3]
 
@@ -242,126 +237,3 @@ def test_child_that_closes_its_output_does_not_busy_the_supervisor(tree: Callabl
     os.kill(started.pids("mute")[0], signal.SIGKILL)
     started.wait_for(r"mute started", 2)
     assert started.stop() == 0
-
-
-def test_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    """An executable that is not there is an OSError of start, which the supervisor reports."""
-    child = Child(Program(name="x", argv=[str(tmp_path / "none")]))
-    with pytest.raises(FileNotFoundError):
-        child.start()
-    assert not child.running
-
-
-def test_backoff_doubles_to_its_bound_and_is_reset_by_a_long_life() -> None:
-    """0.2, 0.4, … 10, 10; and 0.2 again after 30 s of life."""
-    backoff = Backoff()
-    assert [backoff.after(0.1) for _ in range(8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, BACKOFF_MAX_S, BACKOFF_MAX_S]
-    assert backoff.after(STEADY_S) == 0.2
-
-
-def test_lines_of_any_split_are_the_same() -> None:
-    """However the bytes are cut, the lines are the same; an endless one is given out in parts."""
-    data = "één\r\ntwo\n\nthree".encode()
-    for cut in range(len(data)):
-        lines = Lines()
-        got = lines.feed(data[:cut]) + lines.feed(data[cut:]) + lines.flush()
-        assert got == ["één".encode(), b"two", b"", b"three"]
-    assert Lines().feed(b"x" * 70_000) == [b"x" * 70_000]
-
-
-def test_describe_of_each_end() -> None:
-    """Exit statuses and signals in words."""
-    assert [describe(code) for code in (0, 3, -9, -15)] == ["exit status 0", "exit status 3", "SIGKILL", "SIGTERM"]
-
-
-def test_console_with_colour_paints_the_name_alone() -> None:
-    """The line itself is passed on as it is."""
-    out = io.BytesIO()
-    Console(out, ["web"], colour=True).write("web", [b"\xffline"])
-    assert out.getvalue() == b"\033[36mweb | \033[0m\xffline\n"
-
-
-def test_console_whose_reader_left_drops_the_output() -> None:
-    """`spool run | head` ends the output, not Spool."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "wb", buffering=0) as out:
-        console = Console(out, ["web"], colour=False)
-        console.say("web", "one")
-        console.say("web", "two")
-
-
-def test_colour_only_where_it_is_wanted() -> None:
-    """A file gets none; NO_COLOR and a dumb terminal get none."""
-
-    class Terminal(io.BytesIO):
-        def isatty(self) -> bool:
-            return True
-
-    assert wants_colour(Terminal(), {})
-    assert not wants_colour(Terminal(), {"NO_COLOR": "1"})
-    assert not wants_colour(Terminal(), {"TERM": "dumb"})
-    assert not wants_colour(io.BytesIO(), {})
-
-
-def run_cli(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """``spool`` with these arguments and settings, and no others."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("SPOOL_")}
-    return subprocess.run(
-        [sys.executable, "-m", "spool", *args],
-        cwd=ROOT,
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_run_on_a_taken_port_names_spool_port(tmp_path: Path) -> None:
-    """A port that is taken is said at once, in one line, before anything is started."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ended = run_cli("run", SPOOL_PORT=port, SPOOL_DATA_DIR=str(tmp_path))
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.fullmatch(rf"spool: SPOOL_PORT={port} is taken on 127\.0\.0\.1; .*\n", ended.stderr)
-
-
-def test_web_on_a_taken_port_names_spool_port(tmp_path: Path) -> None:
-    """A single web says it likewise, once, and leaves gunicorn's tries out."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ended = run_cli("web", SPOOL_PORT=port, SPOOL_REDIS_URL=f"unix://{tmp_path}/redis.sock")
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.fullmatch(rf"spool: SPOOL_PORT={port} is taken on 127\.0\.0\.1; .*\n", ended.stderr)
-
-
-@pytest.mark.parametrize("command", ["run", "web", "worker"])
-def test_url_that_is_not_supported_ends_every_program(tmp_path: Path, command: str) -> None:
-    """One line that names the variable, no traceback, and no password."""
-    ended = run_cli(command, SPOOL_DATA_DIR=str(tmp_path), SPOOL_REDIS_URL="redis://:hunter2@a/0?no_such_option=1")
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.fullmatch(r"spool: SPOOL_REDIS_URL: .*'no_such_option' is unknown.*\n", ended.stderr)
-    assert "hunter2" not in ended.stderr
-
-
-def test_run_beyond_loopback_without_keys_is_refused(tmp_path: Path) -> None:
-    """Nobody opens Spool to the network by accident; web refuses just the same."""
-    for command in ("run", "web"):
-        ended = run_cli(command, SPOOL_HOST="0.0.0.0", SPOOL_DATA_DIR=str(tmp_path))
-        assert ended.returncode == 2
-        assert re.search(r"SPOOL_HOST='0\.0\.0\.0'.*SPOOL_API_KEYS.*SPOOL_ALLOW_ANONYMOUS=1", ended.stderr)
-
-
-def test_worker_without_any_redis_names_the_variable(tmp_path: Path) -> None:
-    """A single program brings no server of its own."""
-    ended = run_cli("worker", SPOOL_DATA_DIR=str(tmp_path))
-    assert ended.returncode == 2
-    assert "SPOOL_REDIS_URL is not set" in ended.stderr
-
-
-def test_version_is_the_packages() -> None:
-    """``spool --version``."""
-    from spool import __version__
-
-    assert run_cli("--version").stdout == f"spool, version {__version__}\n"
