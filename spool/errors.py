@@ -114,6 +114,14 @@ class JobNotEnded(SpoolError):
         self.job_id = job_id
 
 
+class ConversationBusy(SpoolError):
+    """The job ``job_id`` of the same conversation has not ended, and ``on_busy`` is ``reject``."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} of this conversation has not ended; wait for its end, or use another on_busy")
+        self.job_id = job_id
+
+
 class IdempotencyConflict(SpoolError):
     """The Idempotency-Key was used before with another body, for the job ``job_id``."""
 
@@ -146,6 +154,13 @@ class LimitExceeded(SpoolError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ConversationFull(LimitExceeded):
+    """As many jobs of one conversation wait as may."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("100 jobs of this conversation have not ended; wait until some have", retry_after_s)
 
 
 class QueueFull(LimitExceeded):

@@ -23,7 +23,7 @@ all get the same expiry, ``ttl_s`` from then.
                              conversation and on_busy (see spool.jobs.scheduling; missing if not submitted),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
-                             with it, schema is 2) and earlier_bytes (total length of its blocks, in bytes)
+                             with it, schema is at least 2) and earlier_bytes (total length of its blocks, in bytes)
     job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request and before
                              (as in the record). messages are those after its blocks. Written by submit; read by the
                              claim, by a turn that continues the conversation, and by /v1
@@ -54,6 +54,9 @@ The queue, leases and workers:
     parked:OWNER     set     Models from whose heads the owner was removed; it returns when one of its jobs ends
     apart            zset    Quarantine: queued jobs, of all models, whose process died twice. Each runs next in a
                              process of its own. Score: seq
+    scheduled        zset    Queued jobs before their not_before, in ms, which is the score. The keeper queues them then
+    turns:OWNER:DIGEST  zset  Jobs of a conversation (SHA-1 of its name) that have not ended and whose not_before has
+                             come. Score: 0 for the one that is queued or runs, seq for the others, which wait for it
     running:MODEL    zset    Running jobs; score: when the lease expires, ms
     deadlines        zset    All jobs that have not ended; score: the next time at which the keeper must end it, ms
     watched          zset    Jobs that end with their last reader; score: until when a reader is known, ms. Web

@@ -167,6 +167,10 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(409, "Record damaged", f"{exc}; submit the job again")
         case errors.RecordNewer():
             return Problem(503, "Record newer", str(exc), headers=retry_after(exc.retry_after_s), job=exc.job_id)
+        case errors.ConversationBusy():
+            return Problem(409, "Conversation busy", str(exc), job=exc.job_id)
+        case errors.ConversationFull():
+            return Problem(429, "Conversation full", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.IdempotencyConflict():
             problem = Problem(422, "Idempotency conflict", str(exc))
             problem.extra["batch" if exc.job_id.startswith("b") else "job"] = exc.job_id

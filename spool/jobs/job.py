@@ -19,10 +19,11 @@ from spool.jobs.conversation_blocks import UNDIVIDED, Block, Divided
 from spool.jobs.scheduling import FIELDS as SCHEDULING_FIELDS
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 
-SCHEMA = 2
-"""The newest version of the record that this code reads and writes: 2 for a job whose conversation begins with blocks,
-1 for any other. Jobs of a newer version are left unchanged. A new kind of value in an existing field, such as another
-status, needs a new version. A new field does not."""
+SCHEMA = 3
+"""The newest version of the record that this code reads and writes: 3 for a job that can be held (``not_before``,
+``conversation``), which older versions would queue at once; 2 for a job whose conversation begins with blocks; 1 for
+any other. Jobs of a newer version are left unchanged. A new kind of value in an existing field, such as another status,
+needs a new version. A new field does not."""
 
 
 class Status(StrEnum):

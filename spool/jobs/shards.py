@@ -100,13 +100,14 @@ class Shards:
         return self._shards[at:] + self._shards[:at]
 
     def place(self, new: NewJob) -> NewJob:
-        """The job with a new id, on the shard of its batch; or that of its Idempotency-Key, its chat, or the beginning
-        of its conversation, whose blocks it shares; or else on the next shard."""
+        """The job with a new id, on the shard of its batch; or that of its conversation, its Idempotency-Key, its chat,
+        or its first block, which it shares; or else on the next shard."""
         if new.batch:
             shard = self.of_batch(new.batch)
         else:
-            blocks = new.divided.blocks
-            key = new.idempotency_key or new.chat or (blocks[0].digest if blocks else "")
+            blocks, conversation = new.divided.blocks, new.scheduling.conversation
+            turns = f"conversation {conversation.id}" if conversation else ""
+            key = turns or new.idempotency_key or new.chat or (blocks[0].digest if blocks else "")
             shard = self._for_key(new.owner, key)
         return replace(new, id=new_job_id(shard.number))
 

@@ -80,7 +80,8 @@ class JobStore:
 
     def submit(self, new: NewJob, *, max_queued: int, limits: OwnerLimits = NO_LIMITS) -> Submitted:
         """Write the job. Raises ``IdempotencyConflict``, ``QueueFull``, ``OwnerQueueFull``, ``OwnerBytesFull``,
-        ``StoreUnavailable``. After ``OutcomeUnknown`` the same ``new`` may be submitted again."""
+        ``ConversationBusy``, ``ConversationFull``, ``StoreUnavailable``. After ``OutcomeUnknown`` the same ``new`` may
+        be submitted again."""
         reply = self._submit(new, new.stored(), self._shards.part(max_queued), limits.part(len(self._shards)))
         try:
             return read_submitted(reply, new)

@@ -12,6 +12,8 @@ import orjson
 from spool.errors import (
     BatchNotFound,
     BatchStaging,
+    ConversationBusy,
+    ConversationFull,
     IdempotencyConflict,
     OwnerBytesFull,
     OwnerQueueFull,
@@ -21,6 +23,7 @@ from spool.errors import (
 )
 from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits, output_at_most
+from spool.jobs.scheduling import NOT_BEFORE_AT_MOST_S
 from spool.jobs.scripts import arguments
 
 RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
@@ -135,7 +138,7 @@ def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[An
         owner=batch.owner,
         total=len(batch.jobs),
         ttl_s=max(job.ttl_s for job in batch.jobs),
-        timeout_ms=round(max(job.timeout_s for job in batch.jobs) * 1000),
+        timeout_ms=round(max(job.timeout_s + _delay_s(job) for job in batch.jobs) * 1000),
         is_staged=1,
         idempotency=_idempotency(batch),
         digest=batch.body_digest,
@@ -143,6 +146,11 @@ def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[An
         input_bytes=sum(len(stored.own) for stored in inputs) + sum(blocks.values()),
         **_own(limits),
     )
+
+
+def _delay_s(job: NewJob) -> float:
+    """The longest time before the job's timeout begins to count, in seconds."""
+    return 0 if job.scheduling.not_before is None else NOT_BEFORE_AT_MOST_S
 
 
 def unstaged_batch_args(batch_id: str, owner: str, total: int, ttl_s: int, timeout_s: float) -> list[Any]:
@@ -185,14 +193,18 @@ def raise_refusal(outcome: bytes, identifier: str) -> None:
 
 
 def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
-    """Decode a reply of ``submit.lua``. Raises as ``raise_refusal`` does, ``BatchNotFound``, ``RecordDamaged``, and
-    ``UndecodableRecord`` for an unreadable record of an earlier job."""
+    """Decode a reply of ``submit.lua``. Raises as ``raise_refusal`` does, ``BatchNotFound``, ``ConversationBusy``,
+    ``ConversationFull``, ``RecordDamaged``, and ``UndecodableRecord`` for an unreadable record of an earlier job."""
     outcome, job_id = reply[0], reply[1].decode()
     raise_refusal(outcome, job_id)
     if outcome == b"set_aside":
         raise RecordDamaged(f"job {job_id}")
     if outcome == b"no_batch":
         raise BatchNotFound(new.batch)
+    if outcome == b"busy":
+        raise ConversationBusy(reply[2].decode())
+    if outcome == b"conversation_full":
+        raise ConversationFull(retry_after_s=5.0)
     position, *rest = reply[2:]
     if outcome == b"created":
         created_ms, deadline_ms = rest

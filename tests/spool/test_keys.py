@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from spool import keys
@@ -11,6 +12,7 @@ from spool.ids import new_batch_id
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
 from spool.jobs.job import SCHEMA, OnDisconnect
 from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.scheduling import Conversation, Scheduling
 from spool.jobs.submission import NewBatch
 from spool.models.model import DEMO
 from spool.models.table import ModelTable
@@ -41,7 +43,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 50
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 52
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -77,6 +79,8 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store.publish_limits(OwnerLimits(running=1))
     assert worker.claim() is None
     store.submit(new_job(owner="bob", batch=batch), max_queued=9)
+    submit(link, scheduling=Scheduling(conversation=Conversation("c")))
+    submit(link, scheduling=Scheduling(not_before=time.time() + 3600))
     restart(link)
     keep(link, lease_ms=60_000)
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")

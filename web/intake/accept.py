@@ -11,6 +11,7 @@ from spool.errors import OutcomeUnknown, UnknownModel
 from spool.fail_points import reach
 from spool.jobs.conversation_blocks import Divided, answered, divide
 from spool.jobs.job import NewJob, OnWorkerLoss
+from spool.jobs.scheduling import OnBusy
 from spool.jobs.submission import Submitted
 from spool.models.demo_params import DemoParams
 from spool.models.model import Model
@@ -53,6 +54,11 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
     model, settings = known_model(services, draft.model, draft.place), services.settings
     job_input = _input(draft, model)
     _check_size(job_input, draft, settings.max_prompt_bytes)
+    conversation = draft.scheduling.conversation
+    if batch and conversation and conversation.on_busy is not OnBusy.ENQUEUE:
+        # A batch is accepted all or none, so no line of it may refuse or cancel a job.
+        detail = f"must be enqueue in a batch, not {conversation.on_busy.value}"
+        raise field_problem(f"{draft.place}conversation.on_busy", detail)
     by_default = OnWorkerLoss.FAIL if draft.streams_text else OnWorkerLoss.RESTART
     new = NewJob(
         owner=draft.owner,

@@ -88,6 +88,6 @@ def scheduling_of(fields: SchedulingFields, place: str = "", clock: Callable[[],
         fairness_weight=fields.fairness_weight,
         start_within_s=fields.start_within_s,
         # A time that has passed is no condition.
-        not_before=fields.not_before.timestamp() if fields.not_before and ahead_s > 0 else None,
+        not_before=round(fields.not_before.timestamp(), 3) if fields.not_before and ahead_s > 0 else None,
         conversation=Conversation(conversation.id, conversation.on_busy) if conversation else None,
     )

@@ -36,6 +36,7 @@ _OF_JOBS = {
     "upstream_unavailable": 504,
     "deadline_exceeded": 504,
     "start_timeout": 504,
+    "start_deadline_exceeded": 504,
     "first_token_timeout": 504,
     "token_timeout": 504,
 }

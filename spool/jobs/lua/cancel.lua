@@ -13,10 +13,7 @@ elseif verdict == 'newer' or verdict == 'damaged' and not (record and record.own
   return verdict
 elseif verdict == 'damaged' then
   end_damaged(id, fault)
-elseif record.status == 'queued' then
-  redis.call('HSETNX', key, 'cancel_ms', NOW)
-  end_cancelled(id)
-elseif record.status == 'running' then
-  redis.call('HSETNX', key, 'cancel_ms', NOW)
+else
+  request_cancel(id, record)
 end
 return redis.call('HGET', key, 'status')

@@ -15,7 +15,6 @@
 local RANK = 1e15
 local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
-local THIS_SCHEMA = tostring(SCHEMA)
 local PARKED_AT_MOST = 1000
 local owner_limit, has_newer
 
@@ -176,10 +175,11 @@ end
 -- judged then.
 local function glance(id)
   local is_there, record = pcall(fields, id, 'status', 'schema', 'owner', 'model', 'attempt', 'last', 'deadline_ms', 'created_ms',
-    'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'history_lost', 'server')
+    'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'history_lost', 'server', 'start_by_ms', 'not_before_ms',
+    'start_within_s')
   -- A job that has run before needs more fields than these.
   if not is_there or record.status ~= 'queued' or record.attempt ~= '0' or not (record.owner and record.model)
-    or record.schema ~= '1' and record.schema ~= THIS_SCHEMA then
+    or not bounded(record.schema, 1, SCHEMA) then
     return nil
   end
   for _, name in ipairs({'last', 'deadline_ms', 'created_ms', 'ttl_s', 'seq', 'losses'}) do
@@ -205,11 +205,6 @@ local function clear_away(id, name, who)
   end
 end
 
-local function end_overdue(id)
-  --[[LIBRARY]]
-  fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
-end
-
 -- Begins this job's attempt and answers as the script does (false: no job can start now), or removes the job from its
 -- index.
 local function try(id, name, who)
@@ -224,8 +219,7 @@ local function try(id, name, who)
   elseif verdict == 'damaged' then
     end_damaged(id, fault)
     clear_away(id, name, who)
-  elseif tonumber(record.deadline_ms) <= NOW then
-    end_overdue(id)
+  elseif (tonumber(record.deadline_ms) <= NOW or (start_by_of(record) or NOW + 1) <= NOW) and end_if_overdue(id, record) then
     clear_away(id, name, who)
   elseif not fits_memory(record) then
     return false

@@ -103,22 +103,26 @@ end
 local function end_overdue(id)
   local record = due_record(id, 'deadlines')
   if not record then return false end
-  local start_by = record.attempt == '0' and record.status == 'queued' and tonumber(record.start_by_ms)
   if not next(TRANSITIONS[record.status]) then
     index('ZREM', 'deadlines', id)
     return false
   elseif record.cancel_ms then
     end_cancelled(id)
-  elseif tonumber(record.deadline_ms) <= NOW then
-    fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
-  elseif start_by and start_by <= NOW then
-    local seconds = math.max(0, math.floor((start_by - tonumber(record.created_ms)) / 1000 + 0.5))
-    fail(id, 'start_timeout', 'no worker started the job within ' .. seconds .. ' s, the start_s of its model', true)
-  else
-    index('ZADD', 'deadlines', math.min(start_by or math.huge, tonumber(record.deadline_ms)), id)
+  elseif not end_if_overdue(id, record) then
+    index('ZADD', 'deadlines', math.min(start_by_of(record) or math.huge, tonumber(record.deadline_ms)), id)
     return false
   end
   return true
+end
+
+-- Queues a job whose not_before has come, if its conversation is free.
+local function admit_due(id)
+  local record = due_record(id, 'scheduled')
+  if not record then return end
+  index('ZREM', 'scheduled', id)
+  if record.status == 'queued' then
+    admit(id, record)
+  end
 end
 
 -- Ends a job that must end with its last reader, when no instance has a reader of it.
@@ -201,6 +205,19 @@ local function is_queued(id, who)
   return index('ZSCORE', 'pending:' .. who.model, id) and index('ZSCORE', flow, id)
 end
 
+-- Gives running jobs the turns of their conversations, because the queued ones must not overtake them. For lost turns
+-- only, since it looks at every running job.
+local function restore_turns()
+  for _, model in ipairs(index('SMEMBERS', 'models')) do
+    for _, id in ipairs(index('ZRANGE', 'running:' .. model, 0, -1)) do
+      local record = fields_if_any(job_key(id), 'owner', 'conversation')
+      if record.owner and record.conversation then
+        index('ZADD', turns_of(record.owner, record.conversation), 0, id)
+      end
+    end
+  end
+end
+
 -- Adds a job to every index that its record requires. `all`: also for ended jobs, and a queued job is enqueued in any
 -- case.
 local function put_back(id, all)
@@ -217,18 +234,23 @@ local function put_back(id, all)
     index('ZADD', 'expiring', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
     return
   end
-  index('ZADD', 'deadlines', 'NX', record.deadline_ms, id)
+  index('ZADD', 'deadlines', 'NX', math.min(start_by_of(record) or math.huge, tonumber(record.deadline_ms)), id)
   index('SADD', 'models', record.model)
   if record.on_disconnect == 'cancel' and not record.cancel_ms then
     index('ZADD', 'reader_leases', 'NX', NOW + FIRST_READER_MS, id)
   end
   if record.status == 'running' then
     index('ZADD', 'running:' .. record.model, 'NX', record.leased_until_ms, id)
+    if record.conversation then
+      index('ZADD', turns_of(record.owner, record.conversation), 0, id)
+    end
   elseif tonumber(record.deaths or 0) >= 2 then
     index('ZADD', 'quarantine', 'NX', record.seq, id)
   elseif all or not is_queued(id, who) then
-    local rank = record.attempt ~= '0' and 0 or record.priority == 'batch' and 2 or 1
-    enqueue(id, who, rank * 1e15 + record.seq, staging_of(who.batch))
+    if record.conversation and index('ZCARD', turns_of(record.owner, record.conversation)) == 0 then
+      restore_turns()
+    end
+    admit(id, record)
   end
 end
 
@@ -345,6 +367,8 @@ if is_first or redis.call('EXISTS', P .. 'reindex') == 1 then
   reindex()
 end
 local patient = is_patient()
+-- Before the jobs are counted, so that the bell rings for these.
+each_due('scheduled', admit_due)
 local pending, taken_over, overdue, broken, is_hidden = 0, 0, 0, 0, false
 for _, model in ipairs(index('SMEMBERS', 'models')) do
   if not patient then

@@ -17,11 +17,14 @@
 --   {again, id, queue position or false, the record's values}: this same submit, whose answer was lost
 --   {replayed, id, queue position or false, the record's values}: the job of an earlier submit
 --   {outcome, id}: conflict, full, owner_full, owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is
---   damaged)
+--   damaged), conversation_full
+--   {busy, id, job}: another job of its conversation has not ended, and on_busy is reject
 --   {blocks, id, N}: the messages of block N are needed, and perhaps those of later blocks
 --[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest batch batch_index input
   watch_ms owner_queued:number owner_bytes:number share:number watermark:number output_at_most:number block_count
   rest...]]
+local NOT_BEFORE_AT_MOST_MS = 8 * 86400000
+local TURNS_AT_MOST = 100
 local key = job_key(id)
 
 local function position_of(job, its_model)
@@ -75,6 +78,12 @@ if path then
     return {'blocks', id, shared}
   end
 end
+-- The further fields, by name.
+local given = {}
+for i = fields_at, #ARGV, 2 do
+  given[ARGV[i]] = ARGV[i + 1]
+end
+local is_held = given.not_before_ms or given.conversation
 local bytes, expected = JOB_BYTES + #input, expected_output(model, output_at_most)
 -- A job of a staged batch is not checked, because its room is already reserved.
 local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes + shared, expected = expected}, {
@@ -82,6 +91,23 @@ local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes + s
 })
 if refusal then
   return {refusal, id}
+end
+
+-- The jobs of its conversation that have not ended.
+local function jobs_before()
+  --[[LIBRARY]]
+  local turns, found = turns_of(owner, given.conversation), {}
+  for _, job in ipairs(index('ZRANGE', turns, 0, -1)) do
+    if waiting_record(job) then found[#found + 1] = job else index('ZREM', turns, job) end
+  end
+  return found
+end
+
+local before = given.conversation and jobs_before() or {}
+if given.on_busy == 'reject' and before[1] then
+  return {'busy', id, before[1]}
+elseif #before >= TURNS_AT_MOST then
+  return {'conversation_full', id}
 end
 
 -- The next sequence number, which orders jobs. If the stored value is not a number, continues above every earlier one.
@@ -111,10 +137,31 @@ local function list_in_batch()
   redis.call('PEXPIRE', P .. 'batch:' .. batch .. ':jobs', redis.call('PTTL', P .. 'batch:' .. batch))
 end
 
+-- Queues or holds the job.
+local function admit_new(seq)
+  --[[LIBRARY]]
+  admit(id, {
+    owner = owner, model = model, batch = batch, priority = given.priority, attempt = '0', seq = seq,
+    not_before_ms = given.not_before_ms, conversation = given.conversation,
+  })
+end
+
+-- Cancels the earlier jobs of its conversation, the last one first, so that none of them gets the turn.
+local function interrupt()
+  --[[LIBRARY]]
+  for i = #before, 1, -1 do
+    local ok, problem = pcall(request_cancel, before[i], fields(before[i], 'status'))
+    if not ok then end_after(before[i], problem) end
+  end
+end
+
 local seq = next_seq()
-local deadline = NOW + timeout_ms
-local start_by = math.min(deadline, NOW + start_ms)
-redis.call('HSET', key, 'schema', path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
+-- Its times count from its not_before.
+local from = math.max(NOW, bounded(given.not_before_ms, 0, NOW + NOT_BEFORE_AT_MOST_MS, 0))
+local deadline = from + timeout_ms
+local within_ms = given.start_within_s and math.floor(given.start_within_s * 1000 + 0.5) or math.huge
+local start_by = math.min(deadline, from + start_ms, from + within_ms)
+redis.call('HSET', key, 'schema', is_held and 3 or path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ttl_s, 'attempt', 0,
   'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, 'output_at_most', output_at_most,
   unpack(ARGV, fields_at))
@@ -122,18 +169,23 @@ redis.call('SET', key .. ':input', input)
 if path then
   store_blocks(owner, path, missing, id, deadline + ttl_s * 1000 + TOMBSTONE_MS)
 end
+if batch ~= '' then
+  list_in_batch()
+end
 index('SADD', 'models', model)
-enqueue(id, who, rank * 1e15 + seq, staging)
+if is_held then
+  admit_new(seq)
+else
+  enqueue(id, who, rank * 1e15 + seq, staging)
+end
 book(id, who, NOTHING, {1, 0, bytes, expected, 0})
 if staging then
   use_reservation()
 end
 index('ZADD', 'deadlines', start_by, id)
 index('ZADD', 'owner:' .. owner, NOW * 1000 + seq % 1000, id)
-for i = fields_at, #ARGV, 2 do
-  if ARGV[i] == 'chat' then
-    redis.call('SET', P .. 'chat:' .. owner .. ':' .. ARGV[i + 1], id)
-  end
+if given.chat then
+  redis.call('SET', P .. 'chat:' .. owner .. ':' .. given.chat, id)
 end
 if watch_ms ~= '0' then
   index('ZADD', 'reader_leases', NOW + watch_ms, id)
@@ -141,7 +193,7 @@ end
 if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)
 end
-if batch ~= '' then
-  list_in_batch()
+if given.on_busy == 'interrupt' then
+  interrupt()
 end
 return {'created', id, position_of(id, model), NOW, deadline}

@@ -166,9 +166,10 @@ def test_lock_that_never_ends_stops_no_keeper(link: RedisLink) -> None:
 
 def test_start_timeout_after_the_start(link: RedisLink) -> None:
     """The time to begin no longer counts once a job has begun, nor when it is queued again."""
-    job = submit(link, start_s=0.001)
+    job = submit(link, start_s=5.0)
     worker = HandWorker(link)
     claim = worker.take()
+    age(link, job.id, start_by_ms=1)
     keep(link)
     worker.claims.hand_back(job.id, claim.fence, counts=False)
     keep(link)

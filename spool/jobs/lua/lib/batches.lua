@@ -1,17 +1,9 @@
 -- Batches whose jobs are being written: no claim finds one of their jobs before the last one is written.
--- The time without another line after which such a batch counts as abandoned.
-local STAGING_MS = 60000
-
-local function staging_of(batch)
-  local state = batch ~= '' and redis.pcall('HGET', P .. 'batch:' .. batch, 'staging')
-  return type(state) == 'string' and state or nil
-end
-
 -- Deletes a job in any state, without a tombstone. The counts of its batch do not change.
 local function erase(id)
   local key = job_key(id)
   local _, who = booked(id)
-  local before = redis.pcall('HGET', key, 'before')
+  local record = fields_if_any(key, 'before', 'conversation')
   redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text', key .. ':gone')
   index('ZREM', 'deadlines', id)
   index('ZREM', 'reader_leases', id)
@@ -20,9 +12,10 @@ local function erase(id)
     index('ZREM', 'owner:' .. who.owner, id)
     index('ZREM', 'expiring', who.owner .. ' ' .. id)
     unbook(id)
-    if type(before) == 'string' then
-      hold_blocks(who.owner, before, id)
+    if record.before then
+      hold_blocks(who.owner, record.before, id)
     end
+    release(id, {owner = who.owner, conversation = record.conversation})
   end
 end
 

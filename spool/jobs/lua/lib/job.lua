@@ -46,13 +46,16 @@ end
 local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
-    'on_disconnect', 'before')
+    'on_disconnect', 'before', 'not_before_ms', 'conversation')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
   if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
     dequeue(id, {owner = owner, batch = batch or '', model = record.model})
   else
     index('ZREM', 'running:' .. record.model, id)
+  end
+  if record.not_before_ms or record.conversation then
+    release(id, record)
   end
   index('ZREM', 'deadlines', id)
   if record.on_disconnect ~= 'continue' then
@@ -90,6 +93,47 @@ local function end_cancelled(id)
   announce_loss(id)
   push(id, 'cancelled', '')
   close(id, 'cancelled')
+end
+
+-- Requests the cancellation of a job. A queued job ends at once; a running one is flagged, and ends at its worker's next
+-- append or heartbeat.
+local function request_cancel(id, record)
+  if record.status ~= 'queued' and record.status ~= 'running' then return end
+  redis.call('HSETNX', job_key(id), 'cancel_ms', NOW)
+  if record.status == 'queued' then
+    end_cancelled(id)
+  end
+end
+
+-- The time by which a job must begin; nil if it has begun.
+local function start_by_of(record)
+  return record.attempt == '0' and record.status == 'queued' and tonumber(record.start_by_ms) or nil
+end
+
+-- Ends a job that has not begun in time. `record` needs created_ms, start_by_ms, not_before_ms and start_within_s.
+local function end_unstarted(id, record)
+  local from = math.max(tonumber(record.created_ms), tonumber(record.not_before_ms) or 0)
+  local within = tonumber(record.start_within_s)
+  local seconds = math.max(0, (tonumber(record.start_by_ms) - from) / 1000)
+  if within and within <= seconds + 0.001 then
+    fail(id, 'start_deadline_exceeded', string.format('the job did not begin within its start_within_s, %g s', within), true)
+  else
+    fail(id, 'start_timeout', string.format('no worker started the job within %d s, the start_s of its model', seconds + 0.5), true)
+  end
+end
+
+-- Ends a job whose deadline, or time to begin, has passed. Answers whether it did.
+local function end_if_overdue(id, record)
+  --[[LIBRARY]]
+  local start_by = start_by_of(record)
+  if tonumber(record.deadline_ms) <= NOW then
+    fail(id, 'deadline_exceeded', 'the job did not end before its deadline', true)
+  elseif start_by and start_by <= NOW then
+    end_unstarted(id, record)
+  else
+    return false
+  end
+  return true
 end
 
 -- Begins a worker's attempt at a queued job. The caller writes the attempt's first entry.

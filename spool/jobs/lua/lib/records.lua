@@ -3,10 +3,11 @@ local SET_ASIDE_AT_MOST = 10000
 local REASON_BYTES = 200
 local NUMBERS = {'seq', 'created_ms', 'deadline_ms', 'ttl_s', 'attempt', 'losses', 'last'}
 local NUMBERS_IF_THERE = {'start_by_ms', 'started_ms', 'ended_ms', 'cancel_ms', 'attempt_first', 'deaths', 'batch_index',
-  'leased_until_ms'}
+  'leased_until_ms', 'not_before_ms'}
+local DECIMALS = {'fairness_weight', 'start_within_s'}
 local LISTS = {'attempts', 'usage', 'error', 'metadata', 'coalesce'}
 local WORDS = {priority = {interactive = true, batch = true}, on_disconnect = {continue = true, cancel = true},
-  on_worker_loss = {restart = true, fail = true}}
+  on_worker_loss = {restart = true, fail = true}, on_busy = {enqueue = true, reject = true, interrupt = true}}
 local ENDS = {done = 'succeeded', failed = 'failed', cancelled = 'cancelled'}
 
 -- Lua and Redis write integers of up to fifteen digits; times before the year 5138 have at most fourteen.
@@ -76,6 +77,8 @@ local function leave_indexes(id)
   unindex('quarantine', id)
   index('ZREM', 'deadlines', id)
   index('ZREM', 'reader_leases', id)
+  local record = fields_if_any(job_key(id), 'owner', 'conversation')
+  release(id, {owner = record.owner or '', conversation = record.conversation})
 end
 
 local function owner_of(record)
@@ -103,7 +106,8 @@ end
 local function repair(id, record, owner)
   local key, last = job_key(id), (end_of_log(id))
   local usual = {seq = 1, created_ms = NOW, deadline_ms = NOW, ttl_s = 86400, attempt = 0, losses = 0, last = last}
-  redis.call('HSET', key, 'schema', record.before and 2 or 1, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
+  local schema = (record.conversation or record.not_before_ms) and 3 or record.before and 2 or 1
+  redis.call('HSET', key, 'schema', schema, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
   for _, name in ipairs(NUMBERS) do
     if not is_whole(record[name], name) then redis.call('HSET', key, name, usual[name]) end
   end
@@ -113,6 +117,9 @@ local function repair(id, record, owner)
   if is_whole(record.last) and tonumber(record.last) < last then redis.call('HSET', key, 'last', last) end
   for _, name in ipairs(LISTS) do
     if record[name] and not is_list(record[name]) then redis.call('HDEL', key, name) end
+  end
+  for _, name in ipairs(DECIMALS) do
+    if record[name] and not string.find(record[name], '^%d+%.?%d*$') then redis.call('HDEL', key, name) end
   end
   for name, words in pairs(WORDS) do
     if record[name] and not words[record[name]] then redis.call('HDEL', key, name) end
