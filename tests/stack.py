@@ -97,7 +97,7 @@ class Process:
     def kill(self) -> None:
         """SIGKILL, and wait."""
         self.signal(signal.SIGKILL)
-        self.wait(5)
+        self.wait(60)
 
     def stop(self, within_s: float = 60.0) -> int:
         """SIGTERM, and wait; its exit status."""
@@ -112,7 +112,7 @@ class Process:
             return self._popen.wait(within_s)
         except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
-            self._popen.wait(5)
+            self._popen.wait(60)
             raise AssertionError(f"{self.name} did not end within {within_s:g} s; see {self.output}") from None
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Process:
         if self.running:
             self.signal(signal.SIGKILL)
             assert self._popen is not None
-            self._popen.wait(5)
+            self._popen.wait(60)
 
 
 class Web(Process):
@@ -240,9 +240,9 @@ class Stack:
         """Wait until every web serves and every worker that runs takes jobs."""
         for web in self.webs:
             if web.running:
-                wait_for(web.is_ready, f"{web.name} is ready", 30)
+                wait_for(web.is_ready, f"{web.name} is ready")
         expected = sum(worker.running for worker in self.workers)
-        wait_for(lambda: self.worker_count() >= expected, f"{expected} workers are ready", 30)
+        wait_for(lambda: self.worker_count() >= expected, f"{expected} workers are ready")
 
     def worker_count(self) -> int:
         """How many workers say that they take jobs."""

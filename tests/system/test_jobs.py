@@ -151,7 +151,7 @@ def test_on_disconnect_cancel(stack: Stack) -> None:
         stack.redis.link.call("ZADD", key, "XX", 0, job)
         return bool(client.get(f"/jobs/{job}").json()["status"] == "cancelled")
 
-    wait_for(is_cancelled, "it is cancelled", 10)
+    wait_for(is_cancelled, "it is cancelled")
 
 
 def test_log_of_the_wrong_type_harms_no_other(stack: Stack) -> None:

@@ -183,7 +183,7 @@ def test_bodies_beyond_the_bytes_that_may_be_held(pair: Pair) -> None:
         waiting = gevent.spawn(_status_of, older)
         gevent.idle()
         assert _read(newer, len(sent)) == sent
-        waiting.join(5)
+        waiting.join(60)
         assert waiting.value == 503
         assert not older.can_be_left
         assert pair.uploads.counted == 6_000

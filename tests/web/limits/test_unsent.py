@@ -92,7 +92,7 @@ def test_socket_counts_what_waits(pair: tuple[ClientSocket, socket.socket, Unsen
             gevent.sleep(0)
             with suppress(BlockingIOError):
                 received += theirs.recv(65_536)
-        sender.get(timeout=5)
+        sender.get(timeout=60)
         assert (bytes(received), unsent.total) == (b"x" + b"y" * 500_000, 0)
 
 
@@ -103,5 +103,5 @@ def test_socket_that_is_reset(pair: tuple[ClientSocket, socket.socket, Unsent]) 
         sender = sending(lambda: ours.sendall(b"y" * 500_000))
         unsent.begin(600_000, lambda: None)
         with pytest.raises(OSError, match="closed"):
-            sender.get(timeout=5)
+            sender.get(timeout=60)
         assert unsent.total == 600_000

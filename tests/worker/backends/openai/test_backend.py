@@ -486,10 +486,10 @@ def test_upstream_that_breaks_off_each_answer_is_asked_one_at_a_time() -> None:
     ):
         jobs = [Job(backend, job_id=f"j{n}", deadline=Deadline.after(2)) for n in range(3)]
         for job in jobs:
-            job.thread.join(10)
+            job.thread.join(60)
         later = [Job(backend, job_id=f"later {n}", deadline=Deadline.after(0.5)) for n in range(50)]
         for job in later:
-            job.thread.join(10)
+            job.thread.join(60)
     assert len(upstream.calls) == 3
     assert {getattr(job.error, "code", None) for job in jobs} == {"upstream_interrupted"}
     assert {getattr(job.error, "code", None) for job in later} == {"upstream_unavailable"}

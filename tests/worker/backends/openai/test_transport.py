@@ -176,7 +176,7 @@ def test_answer_that_is_encoded_is_decoded_by_httpx2(transport: Transport) -> No
 def test_content_comes_before_its_end(transport: Transport) -> None:
     """A token is handed on while the server thinks about the next."""
     go_on = threading.Event()
-    parts = [CHUNKED, b"2\r\nHe\r\n", lambda _: go_on.wait(10), b"3\r\nllo\r\n0\r\n\r\n"]
+    parts = [CHUNKED, b"2\r\nHe\r\n", lambda _: go_on.wait(60), b"3\r\nllo\r\n0\r\n\r\n"]
     with Server(parts) as server, client(transport()) as one, one.stream("POST", server.url) as answer:
         content = answer.iter_raw()
         assert next(content) == b"He"
@@ -192,7 +192,7 @@ def test_content_that_comes_while_the_reader_is_busy_waits(transport: Transport)
     with Server(parts) as server, client(transport()) as one, one.stream("POST", server.url) as answer:
         content = answer.iter_raw()
         first = next(content)
-        assert done.wait(10)
+        assert done.wait(60)
         assert first + b"".join(content) == b"x" + b"0123456789" * 100
 
 
@@ -204,7 +204,7 @@ def test_many_answers_at_once_are_kept_apart(transport: Transport) -> None:
     def ask() -> None:
         contents.append(one.post(server.url).content)
 
-    with Server([CHUNKED, lambda _: everybody.wait(10), b"5\r\nHello\r\n0\r\n\r\n"]) as server, client(shared) as one:
+    with Server([CHUNKED, lambda _: everybody.wait(60), b"5\r\nHello\r\n0\r\n\r\n"]) as server, client(shared) as one:
         threads = [threading.Thread(target=ask) for _ in range(20)]
         for thread in threads:
             thread.start()
@@ -293,7 +293,7 @@ def test_server_that_does_not_shake_hands_is_told(transport: Transport) -> None:
 def test_server_that_takes_nothing_is_told(transport: Transport) -> None:
     """A request that does not go out is bounded."""
     told, content = threading.Event(), b"x" * 50_000_000
-    with Server([lambda _: told.wait(10), reset], reads_bodies=False) as server:
+    with Server([lambda _: told.wait(60), reset], reads_bodies=False) as server:
         with client(transport(), write=0.2) as one, pytest.raises(httpx2.WriteTimeout):
             one.post(server.url, content=content)
         told.set()
