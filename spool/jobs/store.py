@@ -25,8 +25,9 @@ from spool.jobs.conversation import read_input
 from spool.jobs.job import Job, NewJob, Status, StoredInput
 from spool.jobs.log import before_last
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
+from spool.jobs.owner_list import JobPage, Wanted, newest, read
 from spool.jobs.scripts import script
-from spool.jobs.shards import Shard, Shards
+from spool.jobs.shards import Shards
 from spool.jobs.submission import (
     NewBatch,
     Submitted,
@@ -44,9 +45,6 @@ ALL_TEXT = -1
 TEXT_PIECE_BYTES = 64 * 1024
 """Bytes of a long text that are read at a time."""
 _PAGE = 100
-_PAGES_AT_MOST = 20
-_SCORE_AT_MOST = 9e15
-"""Near the largest whole number that a score keeps exactly; a job's score is its creation in microseconds."""
 _COUNT = re.compile(r"-?[0-9]{1,15}")
 _DIGITS = re.compile(rb"[0-9]{1,15}")
 _EAGER_BLOCK_BYTES = 65_536
@@ -60,14 +58,6 @@ class Sizes:
     input: int
     text: int
     entries: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """Some jobs of an owner, newest first. ``cursor`` is the start of the next page, None at the end."""
-
-    jobs: list[Job]
-    cursor: str | None
 
 
 class JobStore:
@@ -175,7 +165,7 @@ class JobStore:
 
     def set_aside(self) -> int:
         """The number of jobs that are set aside because their records are damaged."""
-        return sum(_read(shard, [("HLEN", shard.key("set-aside"))])[0] or 0 for shard in self._shards)
+        return sum(read(shard, [("HLEN", shard.key("set-aside"))])[0] or 0 for shard in self._shards)
 
     def rest_of_text(self, job: Job) -> Iterator[str]:
         """The text of a job after ``job.text``, up to the length at the time of the look. Pieces are read lazily.
@@ -248,44 +238,13 @@ class JobStore:
     ) -> JobPage:
         """The owner's jobs, newest first. A page examines a bounded number of jobs: with ``status`` or ``batch`` it may
         contain fewer than ``limit`` and still have a ``cursor``."""
-        found: list[Job] = []
-        for _ in range(_PAGES_AT_MOST):
-            page = self._owned(owner, cursor)
-            jobs = {job.id: job for job in self.look_many([job_id for job_id, _ in page], owner)}
-            for job_id, cursor in page:
-                job = jobs.get(job_id)
-                if job is not None and status in (None, job.status) and batch in (None, job.batch):
-                    found.append(job)
-                    if len(found) == limit:
-                        return JobPage(found, cursor)
-            if len(page) < _PAGE:
-                return JobPage(found, None)
-        return JobPage(found, cursor)
-
-    def _owned(self, owner: str, cursor: str | None) -> list[tuple[str, str]]:
-        """A page of the owner's jobs from all shards, each with the cursor behind it. Jobs are in the order of their
-        scores, and those with the same score in the order of their shards."""
-        count, rows = len(self._shards), []
-        before, last = divmod(int(cursor), count) if cursor else (0, 0)
-        for shard in self._shards:
-            highest = f"{'(' if shard.number <= last else ''}{before}" if cursor else "+inf"
-            key = shard.key(f"owner:{owner}")
-            (reply,) = _read(shard, [("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, _PAGE)])
-            if reply is None:
-                # The key has another type. The script moves it away, and the keeper rebuilds the list.
-                shard.run(script("end_damaged"), "", owner, "")
-                continue
-            pairs = zip(reply[::2], reply[1::2], strict=True)
-            rows += [(-_bounded(score), shard.number, job_id.decode(errors="replace")) for job_id, score in pairs]
-        # A stable sort, because one shard's jobs are in order already.
-        rows.sort(key=lambda row: row[:2])
-        return [(job_id, str(-score * count + number)) for score, number, job_id in rows[:_PAGE]]
+        return newest(self._shards, self.look_many, owner, Wanted(status, batch), limit=limit, cursor=cursor)
 
     def input_of(self, job_id: str) -> dict[str, Any]:
         """The stored prompt, ``{messages, params, …}`` (``NewJob``). Does not check the owner: call ``look`` first.
         Raises ``JobNotFound`` and ``UndecodableRecord``."""
         shard = self._shards.of_job(job_id)
-        (raw,) = _read(shard, [("GET", f"{job_key(job_id)}:input")])
+        (raw,) = read(shard, [("GET", f"{job_key(job_id)}:input")])
         if raw is None:
             raise JobNotFound(job_id)
         try:
@@ -297,7 +256,7 @@ class JobStore:
         """The sizes of a job's stored parts, without reading them. A missing part has size 0."""
         shard, key = self._shards.of_job(job_id), job_key(job_id)
         commands = [("STRLEN", f"{key}:input"), ("STRLEN", f"{key}:text"), ("XLEN", f"{key}:log")]
-        *sizes, earlier = _read(shard, [*commands, ("HGET", key, "earlier_bytes")])
+        *sizes, earlier = read(shard, [*commands, ("HGET", key, "earlier_bytes")])
         own, text, entries = (size or 0 for size in sizes)
         return Sizes(own + (int(earlier) if earlier and _DIGITS.fullmatch(earlier) else 0), text, entries)
 
@@ -306,7 +265,7 @@ class JobStore:
         job of a chat may lie on the shard of its Idempotency-Key."""
         found = []
         for shard in self._shards:
-            (raw,) = _read(shard, [("GET", shard.key(f"chat:{owner}:{chat}"))])
+            (raw,) = read(shard, [("GET", shard.key(f"chat:{owner}:{chat}"))])
             if raw is not None:
                 with suppress(JobNotFound):
                     found.append(self.look(raw.decode(errors="replace"), owner))
@@ -346,7 +305,7 @@ class JobStore:
     def batch(self, batch_id: str, owner: str) -> dict[str, str]:
         """The batch's record. Raises ``BatchNotFound`` and ``RecordDamaged``."""
         shard = self._shards.of_batch(batch_id)
-        (raw,) = _read(shard, [("HGETALL", shard.key(f"batch:{batch_id}"))])
+        (raw,) = read(shard, [("HGETALL", shard.key(f"batch:{batch_id}"))])
         if raw is None:
             raise RecordDamaged(f"batch {batch_id}")
         record = {raw[i].decode(errors="replace"): raw[i + 1].decode(errors="replace") for i in range(0, len(raw), 2)}
@@ -362,7 +321,7 @@ class JobStore:
         """At most ``count`` ids of the batch's jobs from ``start``, in the order of submit or (``ended``) of ending."""
         shard = self._shards.of_batch(batch_id)
         key = shard.key(f"batch:{batch_id}:{'ended' if ended else 'jobs'}")
-        (found,) = _read(shard, [("LRANGE", key, start, start + count - 1)])
+        (found,) = read(shard, [("LRANGE", key, start, start + count - 1)])
         if found is None:
             raise RecordDamaged(f"batch {batch_id}")
         return [raw.decode(errors="replace") for raw in found]
@@ -390,16 +349,3 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
     if job.owner != owner:
         raise JobNotFound(job_id)
     return job
-
-
-def _read(shard: Shard, commands: Sequence[Command]) -> list[Any]:
-    """The replies of the shard's server, with None for a key of the wrong type."""
-    replies = shard.link.pipeline_each(commands)
-    for reply in replies:
-        if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
-            raise translated(reply) from reply
-    return [None if isinstance(reply, Exception) else reply for reply in replies]
-
-
-def _bounded(score: bytes) -> int:
-    return int(max(0.0, min(float(score), _SCORE_AT_MOST)))

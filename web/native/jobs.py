@@ -12,7 +12,8 @@ from werkzeug.http import is_resource_modified
 
 from spool.errors import Draining, StoreUnavailable, TooManyStreams
 from spool.jobs.job import Status
-from spool.jobs.store import TEXT_PIECE_BYTES, JobPage
+from spool.jobs.owner_list import JobPage
+from spool.jobs.store import TEXT_PIECE_BYTES
 from spool.jobs.submission import Submitted
 from web import auth
 from web.arguments import DIGITS, Query, query

@@ -13,8 +13,9 @@ from spool.jobs.claims import Claims, Held, new_fence
 from spool.jobs.conversation_blocks import divide
 from spool.jobs.job import Status
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
+from spool.jobs.owner_list import JobPage
 from spool.jobs.shards import Shards
-from spool.jobs.store import JobPage, JobStore
+from spool.jobs.store import JobStore
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, new_job

@@ -1,0 +1,50 @@
+"""Which jobs a list reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spool.jobs.job import Job, Status
+from spool.jobs.owner_list import Wanted, newest
+from spool.jobs.store import JobStore
+from spool.keys import job as job_key
+from spool.redis.link import RedisLink
+from tests.by_hand import OWNER, new_job, shards_of, store_of, submit
+
+
+def read_by(link: RedisLink, store: JobStore, wanted: Wanted, limit: int) -> tuple[list[str], list[str]]:
+    """The ids on a page, and those whose records were read for it."""
+    read: list[str] = []
+
+    def look_many(ids: Sequence[str], owner: str) -> list[Job]:
+        read.extend(ids)
+        return store.look_many(ids, owner)
+
+    page = newest(shards_of(link), look_many, OWNER, wanted, limit=limit, cursor=None)
+    return [job.id for job in page.jobs], read
+
+
+def test_list_of_a_status_reads_the_jobs_that_match(link: RedisLink) -> None:
+    """Of many jobs with another status, a list reads none."""
+    store = store_of(link)
+    ended = submit(link).id
+    store.cancel(ended, OWNER)
+    store.submit_many([new_job() for _ in range(300)], max_queued=1000)
+    assert read_by(link, store, Wanted(Status.CANCELLED), limit=10) == ([ended], [ended])
+
+
+def test_list_reads_no_more_than_its_limit(link: RedisLink) -> None:
+    """A short page of a long list reads as many jobs as it shows."""
+    store = store_of(link)
+    jobs = [new_job() for _ in range(30)]
+    store.submit_many(jobs, max_queued=1000)
+    expected = [job.id for job in reversed(jobs)][:20]
+    for wanted in (Wanted(), Wanted(Status.QUEUED)):
+        assert read_by(link, store, wanted, limit=20) == (expected, expected)
+
+
+def test_list_of_a_status_reads_a_record_without_one(link: RedisLink) -> None:
+    """A damaged record may have any status, so its look ends the job."""
+    store, job = store_of(link), submit(link).id
+    link.call("HSET", job_key(job), "status", "?")
+    assert read_by(link, store, Wanted(Status.FAILED), limit=10) == ([job], [job])
