@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.browser.conftest import Jobs, Watched, forgive_lost_connections
-from tests.clients.js.http_proxy import STREAM, HttpProxy
+from tests.clients.http_proxy import STREAM, HttpProxy
 from tests.stack import ROOT, Stack
 
 HERE = ROOT / "tests" / "clients" / "js"

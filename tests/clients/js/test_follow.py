@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser.cutting_proxy import CuttingProxy
-from tests.clients.js.conftest import Follow, Jobs
-from tests.clients.js.http_proxy import ENTRIES, LONG_POLL, SOCKET, STREAM, HttpProxy
+from tests.clients.conftest import Jobs
+from tests.clients.http_proxy import ENTRIES, LONG_POLL, SOCKET, STREAM, HttpProxy
+from tests.clients.js.conftest import Follow
 from tests.stack import Stack
 
 ALL = ["sse", "websocket", "long", "short", "answer"]

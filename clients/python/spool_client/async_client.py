@@ -1,0 +1,164 @@
+"""The client for ``asyncio``: ``client.py`` with ``await``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from spool_client import batch_steps, calls
+from spool_client.asynchronous import AsyncDriver
+from spool_client.batch_steps import Progress
+from spool_client.documents import Batch, Document, Job
+from spool_client.follower import Follower
+from spool_client.http import Token, options
+from spool_client.ladder import TRANSPORTS, Memory
+from spool_client.steps import batch_path
+from spool_client.timing import Timing
+from spool_client.view import View
+
+JobRef = str | Job
+BatchRef = str | Batch
+
+
+class AsyncFollow(View):
+    """A job's log as an asynchronous iterator of its entries and messages, each once. It ends after the terminal entry.
+    After a ``break`` another loop goes on where the first stopped."""
+
+    def __init__(
+        self, driver: AsyncDriver, follower: Follower, on_change: Callable[[AsyncFollow], None] | None, timeout_s: float
+    ) -> None:
+        super().__init__(follower)
+        self._driver = driver
+        self._on_change = on_change
+        self._timeout_s = timeout_s
+
+    def __aiter__(self) -> AsyncIterator[Document]:
+        return self._driver.items(self._follower.steps(), self._changed, self._timeout_s)
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change(self)
+
+
+class AsyncClient:
+    """One server and one credential. Close it, or use it in an ``async with``."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: Token = None,
+        *,
+        transports: Sequence[str] = TRANSPORTS,
+        timing: Timing | None = None,
+        http_transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._timing = timing or Timing()
+        self._http = httpx.AsyncClient(**options(base_url, token), transport=http_transport)
+        self._driver = AsyncDriver(self._http, self._timing)
+        self._transports = transports
+        self._memory = Memory()
+        self.batches = AsyncBatches(self._driver, self._timing)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def submit(self, submission: str | Mapping[str, Any], *, idempotency_key: str = "", **fields: Any) -> Job:
+        """Submit a prompt, or the fields of ``POST /jobs``. A lost answer is asked for again under the same key."""
+        return await self._driver.run(calls.submit(self._timing, submission, fields, idempotency_key))
+
+    def follow(
+        self,
+        job: JobRef,
+        *,
+        after: int = 0,
+        transports: Sequence[str] | None = None,
+        on_change: Callable[[AsyncFollow], None] | None = None,
+        timeout_s: float = math.inf,
+    ) -> AsyncFollow:
+        """Follow a job's log after the entry ``after``. ``on_change(follow)`` is called when the connection changes.
+        The loop raises only what the server refuses (400, 401, 403, 404, 410, 422), and ``TimeoutError``."""
+        names = transports or self._transports
+        follower = Follower(job, self._timing, after=after, transports=names, memory=self._memory)
+        return AsyncFollow(self._driver, follower, on_change, timeout_s)
+
+    async def wait(self, job: JobRef, *, timeout_s: float = math.inf) -> Job:
+        """The record with its text, once the job has ended, whatever its end is."""
+        async for _ in self.follow(job, timeout_s=timeout_s):
+            pass
+        return await self.job(job)
+
+    async def job(self, job: JobRef) -> Job:
+        """The record now, with the text so far."""
+        return await self._driver.run(calls.on_job(self._timing, "GET", job))
+
+    async def cancel(self, job: JobRef) -> Job:
+        """Request the job's end."""
+        return await self._driver.run(calls.on_job(self._timing, "POST", job, "/cancel"))
+
+    async def delete(self, job: JobRef) -> None:
+        """Delete an ended job."""
+        await self._driver.run(calls.on_job(self._timing, "DELETE", job))
+
+    def jobs(self, *, status: str = "", batch: str = "", limit: int = 0) -> AsyncIterator[Job]:
+        """The caller's jobs without their text, newest first; at most ``limit`` unless it is 0."""
+        return self._driver.items(calls.each_job(self._timing, status=status, batch=batch, limit=limit))
+
+    async def models(self) -> dict[str, Any]:
+        """``GET /models``."""
+        return await self._driver.run(calls.document(self._timing, "/models"))
+
+    async def readiness(self) -> dict[str, Any]:
+        """``GET /readyz``, also if the answer is 503. Not repeated."""
+        return await self._driver.run(calls.readiness(self._timing))
+
+    async def version(self) -> dict[str, Any]:
+        """``GET /version``."""
+        return await self._driver.run(calls.document(self._timing, "/version"))
+
+    async def metrics(self) -> str:
+        """``GET /metrics``, in Prometheus's text format. Not repeated."""
+        return await self._driver.run(calls.text_of(self._timing, "/metrics"))
+
+
+class AsyncBatches:
+    """``client.batches``."""
+
+    def __init__(self, driver: AsyncDriver, timing: Timing) -> None:
+        self._driver = driver
+        self._timing = timing
+
+    async def submit(
+        self, submissions: Iterable[str | Mapping[str, Any]] | bytes, *, idempotency_key: str = ""
+    ) -> Batch:
+        """Submit prompts, submissions, or JSON lines: all of them are accepted, or none."""
+        return await self._driver.run(calls.submit_batch(self._timing, submissions, idempotency_key))
+
+    async def get(self, batch: BatchRef) -> Batch:
+        """The batch with the number of its jobs in each state."""
+        return await self._driver.run(calls.on_batch(self._timing, "GET", batch))
+
+    async def cancel(self, batch: BatchRef) -> Batch:
+        """Request the end of its jobs."""
+        return await self._driver.run(calls.on_batch(self._timing, "POST", batch, "/cancel"))
+
+    async def wait(self, batch: BatchRef, *, on_progress: Progress | None = None, timeout_s: float = math.inf) -> Batch:
+        """The batch, once all its jobs have ended. ``on_progress(batch)`` is called when the counts change."""
+        return await self._driver.run(batch_steps.wait(self._timing, batch_path(batch), on_progress), timeout_s)
+
+    def results(
+        self, batch: BatchRef, *, after: int = 0, follow: bool = True, on_progress: Progress | None = None
+    ) -> AsyncIterator[Job]:
+        """The ended jobs with their text, in the order of their ends, each once. ``after`` skips the first results.
+        Without ``follow`` it stops at those that have ended now."""
+        steps = batch_steps.results(self._timing, batch_path(batch), after, on_progress, follow=follow)
+        return self._driver.items(steps)
