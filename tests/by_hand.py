@@ -18,6 +18,7 @@ from spool.keys import HOME, prefix
 from spool.keys import job as job_key
 from spool.models.model import DEMO, Model
 from spool.redis.link import RedisLink
+from worker.attempt_log import AttemptLog
 
 AT = "2026-11-21T09:30:00.123Z"
 OWNER = "alice"
@@ -59,6 +60,21 @@ def claimed(
     job = Job(job_id, Status.RUNNING, OWNER, DEMO.name, 0.0, 60.0, **said)
     opening = Entry(first - 1, Kind.STARTED, AT, {"attempt": 1, "model": DEMO.name}).encode()
     return Claim(job, 0, fence, {"messages": []}, prefix, opening, first, 60.0)
+
+
+class OwnAttempts:
+    """The attempts of a process as a log uses them: all that it said of its attempt."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def over(self, attempt_log: AttemptLog, outcome: str) -> None:  # noqa: ARG002
+        """The attempt is over."""
+        self.said.append(outcome)
+
+    def unclaimed(self, attempt_log: AttemptLog) -> None:  # noqa: ARG002
+        """Redis has lost the claim."""
+        self.said.append("unclaimed")
 
 
 def tokens(first: int, *texts: str) -> list[bytes]:

@@ -20,7 +20,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         *("native", "openai", "ai_sdk", "console", "openapi", "app", "gunicorn"),
     ),
     "worker": (
-        *("backends", "models", "attempt", "ownership", "hub_side", "process", "assembly", "quarantine", "celery"),
+        *("backends", "models", "attempt", "ownership", "runner", "slots", "process", "assembly"),
+        *("quarantine", "celery"),
     ),
 }
 """The rooms of each package, and the modules beside them that use rooms: each may import those before it. What is not

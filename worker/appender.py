@@ -88,8 +88,6 @@ class Appender:
                 log.error("append to %s failed: %s", attempt_log.job_id, answer.decode(errors="replace"))
                 attempt_log.over("lost")
             attempt_log.answered(answer)
-            if attempt_log.behind:
-                self.changed(attempt_log)
 
     def _gather(self) -> tuple[list[AttemptLog], list[object]]:
         logs: list[AttemptLog] = []

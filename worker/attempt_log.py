@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from gevent.event import Event
@@ -36,10 +36,18 @@ class AttemptOver(BaseException):
         self.outcome = outcome
 
 
-class AttemptLog:
-    """The log of one attempt. ``changed`` is called whenever there are entries to commit."""
+class Attempts(Protocol):
+    """The attempts of a process, as their logs use them; see ``worker.ownership.OwnedAttempts``."""
 
-    def __init__(self, claim: Claim, changed: Callable[[AttemptLog], None]) -> None:
+    def over(self, attempt_log: AttemptLog, outcome: str) -> None: ...
+    def unclaimed(self, attempt_log: AttemptLog) -> None: ...
+
+
+class AttemptLog:
+    """The log of one attempt. ``changed`` is called whenever there are entries to commit. ``attempts``
+    interrupt the attempt if it is over for an external reason, and adopt a claim that Redis has lost."""
+
+    def __init__(self, claim: Claim, changed: Callable[[AttemptLog], None], attempts: Attempts) -> None:
         self.job_id = claim.job.id
         self.fence = claim.fence
         self.claim = claim
@@ -60,6 +68,7 @@ class AttemptLog:
         self.unclaimed = False
         """Redis lost the claim; nothing can be written until the claim is adopted again."""
         self._changed = changed
+        self._attempts = attempts
         self._entries: list[bytes] = [claim.opening]
         self._texts: list[bytes] = [b""]
         """The bytes that each entry adds to the answer."""
@@ -70,8 +79,6 @@ class AttemptLog:
         self.committing = 0
         """Bytes of the entries in the last ``pending``."""
         self._progress = Event()
-        self.on_over: Callable[[str], None] = lambda _outcome: None
-        self.on_unclaimed: Callable[[AttemptLog], None] = lambda _log: None
 
     @property
     def ending(self) -> bool:
@@ -175,10 +182,12 @@ class AttemptLog:
         elif answer == b"unclaimed":
             if self.outcome in (None, "ended") and not self.unclaimed:
                 self.unclaimed = True
-                self.on_unclaimed(self)
+                self._attempts.unclaimed(self)
         elif answer in (b"lost", b"cancelled"):
             self.over(answer.decode())
         self._progress.set()
+        if self.behind:
+            self._changed(self)
 
     def give_up(self) -> None:
         """Release the log. Call it before the hand-back is sent: from then on another worker may append to the log,
@@ -190,17 +199,12 @@ class AttemptLog:
         self.unclaimed = False
         self.answered(answer)
 
-    def forget_job(self) -> None:
-        """Break the reference cycle between the log and its job's greenlet. Otherwise both stay until Python collects
-        cycles, which a quiet process does rarely."""
-        self.on_over = lambda _outcome: None
-
     def over(self, outcome: str) -> None:
-        """End the attempt for an external reason, and notify its greenlet."""
+        """End the attempt for an external reason: it is ``lost`` or ``cancelled``."""
         if self.outcome is None:
             self.outcome = outcome
             self._progress.set()
-            self.on_over(outcome)
+            self._attempts.over(self, outcome)
 
     def _moved(self, acked: int) -> None:
         # Forward: committed. Backward: Redis lost its last second, and the entries are resent under the same ids.

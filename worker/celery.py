@@ -19,11 +19,11 @@ from spool.bell_queue import TASK, bell_queue
 from spool.errors import SpoolError
 from spool.logs import configure as configure_logs
 from spool.outage import Outage
-from worker.assembly import build_app, build_backends, read_settings
+from worker.assembly import build_app, build_backends, build_process, read_settings
 from worker.backends import BackendError
 from worker.models.continuation import spawn_proving
 from worker.process import WorkerProcess
-from worker.quarantine.pool import Annexes
+from worker.quarantine.pool import QuarantinePool
 
 log = logging.getLogger("spool.worker")
 
@@ -39,7 +39,7 @@ settings = read_settings()
 raise_file_limit()
 app = build_app(settings)
 upstreams = settings.upstreams()
-annexes = Annexes()
+quarantine = QuarantinePool()
 process: WorkerProcess | None = None
 draining: Greenlet[..., None] | None = None
 app.conf.worker_consumer = "worker.bell_consumer:BellConsumer"
@@ -58,7 +58,7 @@ class Heard(Request):
 def bell(job_id: str = "") -> None:  # noqa: ARG001 - for message tracing
     """Handle a bell: claim jobs while there are any."""
     if process is not None:
-        process.bell()
+        process.rung()
 
 
 # Set once: otherwise the app creates one for each greenlet that reads it after a task, a third of a job end's cost.
@@ -119,8 +119,9 @@ def start() -> None:
     global process
     backends = build_backends(settings)
     broker_url = settings.broker_url.get_secret_value() or settings.redis_url.get_secret_value()
-    process = WorkerProcess(settings, Bell(bell_queue(app, broker_url)), backends, annexes.want)
+    process = build_process(settings, backends, Bell(bell_queue(app, broker_url)), quarantine)
     process.start()
+    log.info("worker %s runs up to %d jobs at a time", process.name, settings.worker_concurrency)
     collect_rarely(lambda: process is None or process.is_quiet)
     spawn_forever(partial(discover_models, process))
     spawn_proving(settings.static_models(), backends, process.models)
@@ -128,7 +129,7 @@ def start() -> None:
 
 def leave_in_order(leaving: WorkerProcess) -> None:
     """Drain this process and its quarantine processes at the same time, each within its drain time."""
-    stopping = gevent.spawn(annexes.stop)
+    stopping = gevent.spawn(quarantine.stop)
     leaving.drain()
     stopping.join()
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from spool.errors import StoreUnavailable, UndecodableRecord
@@ -15,6 +16,7 @@ from spool.jobs.claims import Claim, Wanted, new_fence
 from spool.jobs.shards import Shard
 from spool.models.model import Model
 from spool.outage import Outage
+from worker.watchdog import Watchdog
 
 log = logging.getLogger("spool.worker")
 
@@ -32,16 +34,15 @@ class Claiming(Protocol):
 
 
 class Claimer:
-    """Claims jobs for one process. ``served`` returns the models that it can run. ``asked`` is called after each answer
-    of Redis. ``give_back`` receives a claim that arrived after ``stopped`` was set. ``sleep`` and ``clock`` are in
-    seconds."""
+    """Claims jobs for one process. ``served`` returns the models that it can run. Once ``draining`` is set, no claim
+    begins; an outstanding one may still bring a job. ``sleep`` and ``clock`` are in seconds."""
 
     def __init__(
         self,
         claims: Claiming,
         served: Callable[[], Sequence[Model]],
-        asked: Callable[[], None],
-        give_back: Callable[[Claim], None],
+        watchdog: Watchdog,
+        draining: Event,
         *,
         lease_s: float,
         sleep: Callable[[float], object],
@@ -49,8 +50,8 @@ class Claimer:
     ) -> None:
         self._claims = claims
         self._served = served
-        self._asked = asked
-        self._give_back = give_back
+        self._watchdog = watchdog
+        self._draining = draining
         self._lease_s = lease_s
         self._sleep = sleep
         self._clock = clock
@@ -59,9 +60,6 @@ class Claimer:
         self._turns = BoundedSemaphore(_AT_A_TIME)
         self.rung_at = self._clock()
         """Time of the last bell (monotonic)."""
-        self.going_on = 0
-        """Outstanding claims, which wait for their turn or their answer: each may bring a job."""
-        self.stopped = False
 
     def rung(self) -> None:
         """Record a bell: there may be jobs."""
@@ -80,15 +78,11 @@ class Claimer:
     def take(self, wanted: Wanted) -> Claim | None:
         """Claim the next job; None if there is none. After a lost answer it retries with the same fence, so that no
         job stays claimed by an answer that never arrived."""
-        self.going_on += 1
-        try:
-            has_to_wait = self._turns.locked()
-            with self._turns:
-                if has_to_wait and wanted == "any" and self.has_just_looked:
-                    return None
-                return self._take(wanted)
-        finally:
-            self.going_on -= 1
+        has_to_wait = self._turns.locked()
+        with self._turns:
+            if has_to_wait and wanted == "any" and self.has_just_looked:
+                return None
+            return self._take(wanted)
 
     def _take(self, wanted: Wanted) -> Claim | None:
         asked_at = self._clock()
@@ -106,23 +100,20 @@ class Claimer:
 
     def _take_from(self, shard: Shard, wanted: Wanted) -> Claim | None:
         fence, began = new_fence(), self._clock()
-        while not self.stopped:
+        while not self._draining.is_set():
             try:
                 reach("claim.before")
                 claim = self._claims.claim(shard, self._served(), fence, wanted)
                 reach("claim.answered")
-                self._asked()
+                self._watchdog.asked()
                 self._outage.worked()
-                if claim is not None and self.stopped:
-                    self._give_back(claim)
-                    return None
                 return claim
             except StoreUnavailable:
                 if self._clock() >= began + self._lease_s:
                     raise
                 self._sleep(_AGAIN_S)
             except UndecodableRecord as exc:
-                self._asked()
+                self._watchdog.asked()
                 log.error("claimed a job whose record cannot be decoded; the job is ended: %s", exc.reason)
                 fence = new_fence()
         return None

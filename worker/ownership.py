@@ -21,7 +21,7 @@ from spool.fail_points import reach
 from spool.jobs.claims import SENT_UNKNOWN, Claim, Held
 from spool.outage import Outage
 from worker.attempt import Attempt
-from worker.attempt_log import AttemptLog
+from worker.attempt_log import AttemptLog, AttemptOver
 
 log = logging.getLogger("spool.worker")
 
@@ -52,17 +52,11 @@ class Running:
 
 
 class OwnedAttempts:
-    """The attempts of one process. ``changed`` notifies the appender."""
+    """The attempts of one process."""
 
-    def __init__(
-        self,
-        claims: Ownership,
-        changed: Callable[[AttemptLog], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, claims: Ownership, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._claims = claims
-        self._changed = changed
         self.running: dict[Key, Running] = {}
         self._ended: dict[Key, tuple[float, AttemptLog]] = {}
         self._given_up: dict[Key, tuple[float, Claim]] = {}
@@ -71,9 +65,7 @@ class OwnedAttempts:
 
     def begin(self, running: Running) -> None:
         """Register an attempt that begins."""
-        attempt_log = running.attempt.log
-        attempt_log.on_unclaimed = self._spawn_adoption
-        self.running[_key(attempt_log)] = running
+        self.running[_key(running.attempt.log)] = running
 
     def check_limits(self, now: float) -> None:
         """End the attempts that have passed a limit by ``now`` (monotonic), unless they are blocked on Redis."""
@@ -86,7 +78,6 @@ class OwnedAttempts:
         """Unregister an attempt that is over. If Redis has its end, keep its entries for a while; otherwise keep only
         the fact that it existed."""
         attempt_log = running.attempt.log
-        attempt_log.forget_job()
         del self.running[_key(attempt_log)]
         if attempt_log.outcome != "ended":
             self.give_up(attempt_log.claim)
@@ -141,8 +132,16 @@ class OwnedAttempts:
         if isinstance(answer, int):
             log.warning("job %s: Redis lost its entries from %d on; resending them", held.job_id, answer + 1)
         found.answered(answer)
-        if found.behind:
-            self._changed(found)
+
+    def over(self, attempt_log: AttemptLog, outcome: str) -> None:
+        """Interrupt the attempt that writes this log: it is lost or cancelled."""
+        running = self.running.get(_key(attempt_log))
+        if running is not None:
+            running.greenlet.kill(AttemptOver(outcome), block=False)
+
+    def unclaimed(self, attempt_log: AttemptLog) -> None:
+        """Adopt the claim of this log, which Redis has lost."""
+        gevent.spawn(self._adopt_again, attempt_log)
 
     def forget(self, before: float) -> None:
         """Drop the attempts that ended ``KEEP_S`` before ``before`` (monotonic), when Redis still had everything. Never
@@ -172,9 +171,6 @@ class OwnedAttempts:
                 self._disowning.discard(key)
                 return
 
-    def _spawn_adoption(self, attempt_log: AttemptLog) -> None:
-        gevent.spawn(self._adopt_again, attempt_log)
-
     def _adopt_again(self, attempt_log: AttemptLog) -> None:
         answer: int | bytes = b"lost"
         outage = Outage(log, f"job {attempt_log.job_id}", "its claim is not adopted yet")
@@ -190,8 +186,6 @@ class OwnedAttempts:
         if isinstance(answer, int):
             log.warning("job %s: Redis lost its claim; adopted again", attempt_log.job_id)
         attempt_log.adopted(answer)
-        if attempt_log.behind:
-            self._changed(attempt_log)
 
 
 def _key(attempt_log: AttemptLog) -> Key:

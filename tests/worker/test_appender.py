@@ -15,7 +15,7 @@ from spool.errors import StoreUnavailable
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.shards import Shard
 from spool.redis.link import RedisLink
-from tests.by_hand import claimed
+from tests.by_hand import OwnAttempts, claimed
 from worker.appender import Appender
 from worker.attempt_log import AttemptLog
 
@@ -64,7 +64,7 @@ def appender(link: Link) -> Iterator[Appender]:
 
 def log_of(appender: Appender, name: str) -> AttemptLog:
     """The log of an attempt at a job of this name, at entry 1."""
-    return AttemptLog(claimed(name), appender.changed)
+    return AttemptLog(claimed(name), appender.changed, OwnAttempts())
 
 
 def say(log: AttemptLog, *texts: str) -> None:

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from spool.deadline import Deadline
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Status
-from tests.by_hand import claimed
+from tests.by_hand import OwnAttempts, claimed
 from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 
-def attempt_log(first: int = 2, prefix: str = "") -> AttemptLog:
+def attempt_log(first: int = 2, prefix: str = "", attempts: OwnAttempts | None = None) -> AttemptLog:
     """The log of an attempt whose first entry has this id, and which goes on after this text."""
-    return AttemptLog(claimed(first=first, prefix=prefix), lambda _log: None)
+    return AttemptLog(claimed(first=first, prefix=prefix), lambda _log: None, attempts or OwnAttempts())
 
 
 def say(log: AttemptLog, *texts: str) -> None:
@@ -176,14 +176,13 @@ def test_end() -> None:
 @pytest.mark.parametrize("outcome", ["lost", "cancelled"])
 def test_attempt_is_over(outcome: str) -> None:
     """Where the script says that it is over, whoever runs it is told, once, and nothing more is sent."""
-    log = attempt_log()
-    told: list[str] = []
-    log.on_over = told.append
+    attempts = OwnAttempts()
+    log = attempt_log(attempts=attempts)
     say(log, "a")
     log.answered(outcome.encode())
     log.answered(b"lost")
     log.over("lost")
-    assert (told, log.outcome, log.pending()) == ([outcome], outcome, None)
+    assert (attempts.said, log.outcome, log.pending()) == ([outcome], outcome, None)
     with pytest.raises(AttemptOver) as caught:
         say(log, "b")
     assert caught.value.outcome == outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import gevent
+from gevent.event import Event
 
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.jobs.claims import Claim, Wanted
@@ -13,6 +14,7 @@ from spool.models.model import DEMO, Model
 from spool.redis.link import RedisLink
 from tests.clock import Clock
 from worker.claiming import Claimer
+from worker.watchdog import Watchdog
 
 
 class Queue:
@@ -21,7 +23,6 @@ class Queue:
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
         self.fences: list[str] = []
-        self.given_back: list[Claim] = []
 
     def in_turn(self) -> Sequence[Shard]:
         """One shard."""
@@ -54,14 +55,14 @@ class SlowQueue(Queue):
         return super().claim(shard, models, fence, wanted)
 
 
-def taking(queue: Queue, lease_s: float = 10.0, clock: Clock | None = None) -> Claimer:
+def taking(queue: Queue, lease_s: float = 10.0, clock: Clock | None = None, draining: Event | None = None) -> Claimer:
     """One that asks it, created a second ago. Its clock stands still, so that a slow machine changes nothing."""
     clock = clock or Clock()
     one = Claimer(
         queue,
         lambda: [DEMO],
-        lambda: None,
-        queue.given_back.append,
+        Watchdog(),
+        draining or Event(),
         lease_s=lease_s,
         sleep=lambda _seconds: None,
         clock=clock,
@@ -106,7 +107,6 @@ def test_many_slots_that_become_free_at_once() -> None:
         assert queue.most_at_once == 8
         assert len(queue.fences) == (30 if jobs else 8)
         assert [slot.value for slot in slots].count(None) == 30 - jobs
-        assert one.going_on == 0
 
 
 def test_bell_that_rings_while_others_ask() -> None:
@@ -132,7 +132,6 @@ def test_lost_answer_is_asked_for_under_the_same_fence() -> None:
     assert len(queue.fences) == 4
     assert len(set(queue.fences[:3])) == 1
     assert len(set(queue.fences)) == 2
-    assert one.going_on == 0
 
 
 def test_given_up_after_a_lease() -> None:
@@ -148,23 +147,22 @@ def test_broken_record() -> None:
 
 
 def test_stopped_while_an_answer_is_on_its_way() -> None:
-    """A job that comes then is given back while the claim still counts as going on; those who wait ask no more."""
-    queue = SlowQueue(*[f"job {number}" for number in range(30)])
-    one = taking(queue)
+    """A job that comes then is still an answer; the claims that wait for their turn do not begin."""
+    queue, draining = SlowQueue(*[f"job {number}" for number in range(30)]), Event()
+    one = taking(queue, draining=draining)
     slots = [gevent.spawn(one.take, "any") for _ in range(30)]
     gevent.sleep(0)
-    one.stopped = True
+    draining.set()
     gevent.joinall(slots, raise_error=True)
-    assert [slot.value for slot in slots] == [None] * 30
-    assert queue.given_back == [f"job {number}" for number in range(8)]
-    assert one.going_on == 0
+    assert [slot.value for slot in slots] == [*[f"job {number}" for number in range(8)], *[None] * 22]
+    assert len(queue.fences) == 8
 
 
 def test_stopped() -> None:
     """A process that goes away asks for nothing."""
-    queue = Queue("a job")
-    one = taking(queue)
-    one.stopped = True
+    queue, draining = Queue("a job"), Event()
+    draining.set()
+    one = taking(queue, draining=draining)
     assert one.take("any") is None
     assert queue.fences == []
 

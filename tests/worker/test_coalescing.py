@@ -20,7 +20,7 @@ from spool.jobs.entries import Entry, Kind
 from spool.jobs.shards import Shards
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import claimed
+from tests.by_hand import OwnAttempts, claimed
 from worker.attempt import Attempt, HandBack
 from worker.attempt_log import BUFFER_BYTES, AttemptLog, AttemptOver
 from worker.backends import (
@@ -73,7 +73,7 @@ class Scene:
 
 def attempt_log(how: Coalescing | None) -> AttemptLog:
     """The log of an attempt whose job has this in its record."""
-    return AttemptLog(claimed(coalesce=how), lambda _log: None)
+    return AttemptLog(claimed(coalesce=how), lambda _log: None, OwnAttempts())
 
 
 def entries_of(log: AttemptLog) -> list[tuple[Kind, Any]]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import gevent
 import pytest
 
 from spool.jobs.claims import Claims, Held
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import HandWorker, age, record, shards_of, submit
+from tests.by_hand import HandWorker, age, keep, record, shards_of, submit
 from tests.stack import Redis, wait_for
 from worker.heartbeat import INTERVAL_S, Heartbeat
 from worker.watchdog import Watchdog
@@ -23,19 +24,21 @@ LEASE_S = 10
 
 
 class Process:
-    """A worker process as its heartbeat sees it, and all that it was told."""
+    """The attempts and the slots of a process, and all that its heartbeat said to them."""
 
     def __init__(self) -> None:
         self.jobs: list[Held] = []
         self.asked: list[bool] = []
         """For each beat: whether it was about ended jobs, too."""
         self.told: list[tuple[Held, bytes | int]] = []
-        self.apart: list[int] = []
+        self.answered_beats = 0
         self.settled_at: list[float] = []
         self.on_runs: list[str] = []
         """For each beat: the run of Redis that was met last."""
         self.known_whole: list[tuple[Held, str]] = []
         self.on_held: Callable[[bool], None] = lambda _with_ended: None
+        self.wanted: list[int] = []
+        """The numbers of jobs for which quarantine processes were wanted."""
 
     @property
     def reported_free(self) -> int:
@@ -48,14 +51,17 @@ class Process:
         return list(self.jobs)
 
     def whole(self, found: list[Held], server: str) -> None:
+        self.answered_beats += 1
         self.known_whole += [(held, server) for held in found]
 
-    def answered(self, answers: list[tuple[Held, bytes | int]], apart: int) -> None:
-        self.told += answers
-        self.apart.append(apart)
+    def answered(self, held: Held, answer: bytes | int) -> None:
+        self.told.append((held, answer))
 
-    def settled(self, began: float) -> None:
-        self.settled_at.append(began)
+    def forget(self, before: float) -> None:
+        self.settled_at.append(before)
+
+    def want(self, waiting: int) -> None:
+        self.wanted.append(waiting)
 
 
 class Looks(Watchdog):
@@ -79,13 +85,27 @@ class Beating:
         self.watchdog = Looks()
         self.given_up: list[str] = []
         claims = Claims(shards_of(link), worker="hand", lease_s=LEASE_S, max_attempts=3)
-        self.heartbeat = Heartbeat(claims, self.process, self.watchdog, self.given_up.append)
+        self.heartbeat = Heartbeat(
+            claims,
+            self.process,
+            self.process,
+            self.watchdog,
+            self.process,
+            give_up=self.given_up.append,
+            in_hub=self._in_hub,
+        )
         self.thread = threading.Thread(target=self.heartbeat.run)
 
     def wait_for_beats(self, more: int) -> None:
         """So many beats from now on were answered."""
-        wanted = len(self.process.apart) + more
-        wait_for(lambda: len(self.process.apart) >= wanted, f"{more} beats")
+        wanted = self.process.answered_beats + more
+        wait_for(lambda: self.process.answered_beats >= wanted, f"{more} beats")
+
+    @staticmethod
+    def _in_hub(run: Callable[..., object], *args: object) -> None:
+        """Run it, and the greenlets that it starts, in the heartbeat's thread: no hub runs in a test's."""
+        run(*args)
+        gevent.sleep(0)
 
 
 @contextmanager
@@ -148,6 +168,21 @@ def test_beats_tell_what_is_not_as_it_should_be(link: RedisLink) -> None:
     with beating(link, short, theirs, queued) as found:
         found.wait_for_beats(1)
         assert found.process.told[:3] == [(short, 1), (theirs, b"lost"), (queued, b"unclaimed")]
+
+
+def test_quarantine_is_wanted_for_jobs_that_wait_in_it(link: RedisLink) -> None:
+    """A beat says how many jobs wait in quarantine, if any do."""
+    job = submit(link)
+    with beating(link) as found:
+        found.wait_for_beats(1)
+        assert found.process.wanted == []
+        worker = HandWorker(link)
+        for _ in range(2):
+            worker.take_job(job.id)
+            age(link, job.id, leased_until_ms=1)
+            keep(link)
+        wait_for(lambda: found.process.wanted, "quarantine is wanted")
+        assert set(found.process.wanted) == {1}
 
 
 def test_whole_logs_are_known_from_the_second_beat_on(own_redis: Redis) -> None:

@@ -51,11 +51,11 @@ class Bench:
     disowned: list[Claim] = field(default_factory=list)
     changed: list[AttemptLog] = field(default_factory=list)
     commits: bool = True
-    """What is written counts as committed at once."""
+    """What is written counts as committed at once; otherwise the log is added to ``changed``."""
 
     def __post_init__(self) -> None:
         self.clock = Clock()
-        self.jobs = OwnedAttempts(self, self.changed.append, self.clock)
+        self.jobs = OwnedAttempts(self, self.clock)
 
     def adopt(self, claim: Claim) -> int | bytes:
         self.adopted.append(claim)
@@ -78,11 +78,10 @@ class Bench:
     ) -> Running:
         """An attempt begins, whose greenlet does ``run``."""
         claim = claimed(f"j0-{number:026d}", fence=f"fence{number}")
-        log = AttemptLog(claim, self._commit)
+        log = AttemptLog(claim, self._commit, self.jobs)
         claims = Claims(Shards.on(RedisLink("unix:///nowhere")), worker="w", lease_s=10, max_attempts=3)
         attempt = Attempt(claim, DEMO, backend or Nothing(), log, claims, max_output_bytes=MIB)
         greenlet = Greenlet(run)
-        log.on_over = lambda outcome: greenlet.kill(AttemptOver(outcome), block=False)
         running = Running(attempt, greenlet)
         self.jobs.begin(running)
         greenlet.start()
@@ -94,9 +93,11 @@ class Bench:
         self.jobs.end(running)
 
     def _commit(self, log: AttemptLog) -> None:
-        if self.commits:
-            while log.pending() is not None:
-                log.answered(log.sent)
+        if not self.commits:
+            self.changed.append(log)
+            return
+        while log.pending() is not None:
+            log.answered(log.sent)
 
 
 @pytest.fixture
@@ -225,6 +226,7 @@ def test_end_that_redis_lost_is_sent_again(bench: Bench) -> None:
     say(running, "a", "b")
     bench.end(running)
     log = running.attempt.log
+    bench.commits = False
     bench.jobs.answered(held_of(running), 2)
     assert bench.changed == [log]
     assert log.pending() is not None
@@ -240,6 +242,7 @@ def test_entries_that_redis_lost_are_sent_again(bench: Bench) -> None:
     """The same for a job that runs."""
     running = bench.begin()
     say(running, "a", "b")
+    bench.commits = False
     bench.jobs.answered(held_of(running), 1)
     assert bench.changed == [running.attempt.log]
     assert not running.greenlet.dead
@@ -295,6 +298,7 @@ def test_claim_that_redis_lost_is_adopted(bench: Bench) -> None:
     running = bench.begin()
     say(running, "a", "b")
     bench.answers = [1]
+    bench.commits = False
     for _ in range(3):
         bench.jobs.answered(held_of(running), b"unclaimed")
     assert running.attempt.log.pending() is None
@@ -312,6 +316,7 @@ def test_claim_of_an_ended_job_that_redis_lost_is_adopted(bench: Bench) -> None:
     say(running, "a")
     bench.end(running)
     bench.answers = [1]
+    bench.commits = False
     bench.jobs.answered(held_of(running), b"unclaimed")
     gevent.sleep(0)
     pending = running.attempt.log.pending()

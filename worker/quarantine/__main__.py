@@ -15,7 +15,7 @@ import gevent  # noqa: E402
 from gevent.socket import wait_read  # noqa: E402
 
 from spool.logs import configure as configure_logs  # noqa: E402
-from worker.assembly import build_backends, read_settings  # noqa: E402
+from worker.assembly import build_backends, build_process, read_settings  # noqa: E402
 from worker.process import WorkerProcess  # noqa: E402
 
 log = logging.getLogger("spool.worker")
@@ -28,25 +28,26 @@ def main() -> None:
     """Run quarantined jobs until none has waited for ``_IDLE_S``."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    process = WorkerProcess(settings, None, build_backends(settings))
+    process = build_process(settings, build_backends(settings))
     process.start()
+    log.info("worker %s runs up to 1 job at a time", process.name)
     running = gevent.spawn(_run_jobs, process)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        gevent.signal_handler(number, process.take_nothing)
+        gevent.signal_handler(number, process.draining.set)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
     # Standard input is a pipe from the worker that started this program: it becomes readable when that worker ends.
     worker_gone = gevent.spawn(wait_read, 0)
-    while not (running.ready() or process.draining or worker_gone.ready()):
+    while not (running.ready() or process.draining.is_set() or worker_gone.ready()):
         gevent.sleep(_LOOK_S)
     process.drain()
 
 
 def _run_jobs(process: WorkerProcess) -> None:
     idle_since = time.monotonic()
-    while not process.draining and time.monotonic() - idle_since < _IDLE_S:
-        if process.take_one("apart"):
+    while not process.draining.is_set() and time.monotonic() - idle_since < _IDLE_S:
+        if process.slots.run_one("apart"):
             idle_since = time.monotonic()
         else:
             gevent.sleep(_LOOK_S)

@@ -13,6 +13,8 @@ from subprocess import TimeoutExpired
 
 from gevent import subprocess
 
+from spool.deadline import Deadline
+
 log = logging.getLogger("spool.worker")
 
 AT_MOST = 4
@@ -21,18 +23,20 @@ _START_EVERY_S = 1.0
 _STOP_S = 20.0
 
 
-class Annexes:
+class QuarantinePool:
     """The quarantine processes of one worker process."""
 
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "worker.quarantine")) -> None:
         self._command = command
         self._processes: list[subprocess.Popen[bytes]] = []
         self._start_at = float("-inf")
+        self._stopped = False
 
     def want(self, waiting: int) -> None:
-        """Start processes for ``waiting`` quarantined jobs, up to ``AT_MOST``. Call it again while any wait."""
+        """Start processes for ``waiting`` quarantined jobs, up to ``AT_MOST``; none after ``stop``. Call it again while
+        any wait."""
         now = time.monotonic()
-        if now < self._start_at:
+        if self._stopped or now < self._start_at:
             return
         self._start_at = now + _START_EVERY_S
         self._processes = [process for process in self._processes if process.poll() is None]
@@ -44,12 +48,13 @@ class Annexes:
 
     def stop(self) -> None:
         """End the processes: each drains its job for the drain time, then hands it back."""
+        self._stopped = True
         for process in self._processes:
             process.terminate()
-        deadline = time.monotonic() + _STOP_S
+        deadline = Deadline.after(_STOP_S)
         for process in self._processes:
             try:
-                process.wait(max(0.1, deadline - time.monotonic()))
+                process.wait(max(0.1, deadline.left_s))
             except TimeoutExpired:
                 log.warning("process %d did not end in time; killed, its job's lease expires", process.pid)
                 process.kill()

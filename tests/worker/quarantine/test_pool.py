@@ -1,7 +1,7 @@
 """Processes of their own for jobs that lost theirs twice: started when wanted, few at a time, gone with their worker.
 
-Each test drives ``Annexes`` in a Python process of its own: gevent, once it has started a process, reaps all children
-of its own, and those of other tests would be among them.
+Each test drives ``QuarantinePool`` in a Python process of its own: gevent, once it has started a process, reaps all
+children of its own, and those of other tests would be among them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from worker.quarantine.pool import AT_MOST
 _DRIVER = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent
-from worker.quarantine import pool as annexes
-driven = annexes.Annexes(tuple(sys.argv[1:]))
+from worker.quarantine.pool import QuarantinePool
+driven = QuarantinePool(tuple(sys.argv[1:]))
 for line in sys.stdin:
     word, _, number = line.partition(" ")
     if word == "want":
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 
 class Driven:
-    """Annexes of a process of their own, which run ``command``."""
+    """A pool in a process of its own, which runs ``command``."""
 
     def __init__(self, *command: str) -> None:
         self.process = subprocess.Popen(
@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def driving(*command: str) -> Iterator[Driven]:
-    """Such annexes; nothing of them is left."""
+    """Such a pool; nothing of it is left."""
     driven = Driven(*command)
     try:
         yield driven

@@ -1,0 +1,137 @@
+"""The slots of a process: how many are free, and which of them claim."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from spool.jobs.claims import Claim, Wanted
+from spool.redis.server_check import FitnessCheck
+from worker.claiming import Claimer
+from worker.runner import JobRunner
+from worker.slots import Slots
+
+
+class Work:
+    """A claimer and a runner: claims take ``jobs`` in turn, and each job runs until ``ends`` is set."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = [f"job {number}" for number in range(jobs)]
+        self.wanted: list[Wanted] = []
+        self.ran: list[str] = []
+        self.answers = Event()
+        self.answers.set()
+        self.ends = Event()
+        self.has_just_looked = False
+        self.rung_at = float("-inf")
+        self.is_fit = True
+
+    def rung(self) -> None:
+        """Nothing to note."""
+
+    def look(self) -> None:
+        """Always as fit as before."""
+
+    def take(self, wanted: Wanted) -> str | None:
+        """The next job, once ``answers`` is set."""
+        self.wanted.append(wanted)
+        self.answers.wait()
+        return self.jobs.pop(0) if self.jobs else None
+
+    def run(self, claim: Claim) -> None:
+        """A job that ends when all do."""
+        self.ran.append(cast(str, claim))
+        self.ends.wait()
+
+
+class Bench:
+    """Two slots over a queue of ``jobs``."""
+
+    def __init__(self, jobs: int = 0) -> None:
+        self.work = Work(jobs)
+        self.draining = Event()
+        self.slots = Slots(
+            cast(Claimer, self.work),
+            cast(JobRunner, self.work),
+            cast(FitnessCheck, self.work),
+            self.draining,
+            count=2,
+            bells=True,
+        )
+
+
+def test_slot_is_in_use_from_before_the_claim_until_the_job_ends() -> None:
+    """A claim under way may bring a job, so its slot is not free; without a job, and after a job, it is free again."""
+    bench = Bench(jobs=1)
+    bench.work.answers.clear()
+    running = gevent.spawn(bench.slots.run_one, "any")
+    gevent.sleep(0)
+    assert (bench.slots.busy, bench.slots.free, bench.work.ran) == (1, 1, [])
+    bench.work.answers.set()
+    gevent.sleep(0)
+    assert (bench.slots.busy, bench.slots.free, bench.work.ran) == (1, 1, ["job 0"])
+    bench.work.ends.set()
+    running.join()
+    assert (bench.slots.busy, bench.slots.free) == (0, 2)
+    assert not bench.slots.run_one("any")
+    assert bench.slots.busy == 0
+
+
+def test_slot_of_a_claim_or_a_job_that_breaks_is_free_again() -> None:
+    """No error costs a slot."""
+    bench = Bench(jobs=1)
+
+    def breaks(*_: object) -> None:
+        raise RuntimeError("a bug, for the test")
+
+    for name in ("run", "take"):
+        setattr(bench.work, name, breaks)
+        with pytest.raises(RuntimeError):
+            bench.slots.run_one("any")
+        assert bench.slots.busy == 0
+
+
+def test_bell_runs_all_jobs() -> None:
+    """One after the other, until nothing is pending, and none where a claim has just found nothing."""
+    bench = Bench(jobs=3)
+    bench.work.ends.set()
+    bench.work.has_just_looked = True
+    bench.slots.rung()
+    assert bench.work.ran == []
+    bench.work.has_just_looked = False
+    bench.slots.rung()
+    assert bench.work.ran == ["job 0", "job 1", "job 2"]
+
+
+@pytest.mark.parametrize("why", ["draining", "unfit"])
+def test_no_slot_is_free(why: str) -> None:
+    """A process that stops, or whose Redis is unfit, claims nothing and asks for no bell."""
+    bench = Bench(jobs=1)
+    if why == "draining":
+        bench.draining.set()
+    else:
+        bench.work.is_fit = False
+    assert (bench.slots.free, bench.slots.reported_free) == (0, 0)
+    bench.slots.rung()
+    assert bench.work.wanted == []
+
+
+def test_patrol_fills_the_slots_and_claims_retries_beyond() -> None:
+    """Without bells a patrol finds jobs for the free slots, and retries for as many slots again, but no more."""
+    bench = Bench(jobs=9)
+    patrol = gevent.spawn(bench.slots.patrol)
+    with gevent.Timeout(30):
+        while bench.slots.busy < 4:
+            gevent.sleep(0.01)
+    assert bench.work.wanted == ["any", "any", "retries", "retries"]
+    assert bench.slots.free == 0
+    bench.draining.set()
+    bench.work.ends.set()
+    with gevent.Timeout(30):
+        patrol.join()
+        while bench.slots.busy:
+            gevent.sleep(0.01)
+    assert len(bench.work.ran) == 4
