@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -93,7 +93,7 @@ class Attempt:
             if exc.interrupted:
                 self._hand_back(counts=True, reason=exc.code, message=exc.message)
             else:
-                self._fail(exc.code, exc.message, retryable=exc.retryable)
+                self._fail(exc.code, exc.message, retryable=exc.retryable, upstream=exc.upstream)
         except Exception:
             # The boundary: a bug in a backend must end only this job.
             log.exception("job %s: unexpected error in the backend", self.claim.job.id)
@@ -203,8 +203,10 @@ class Attempt:
                 self._output.append(Kind.USAGE, self._usage)
         self.stopwatch.touch()
 
-    def _fail(self, code: str, message: str, *, retryable: bool) -> None:
-        error = {"code": code, "message": message, "retryable": retryable}
+    def _fail(self, code: str, message: str, *, retryable: bool, upstream: Mapping[str, Any] | None = None) -> None:
+        error: dict[str, Any] = {"code": code, "message": message, "retryable": retryable}
+        if upstream:
+            error["upstream"] = upstream
         self._end(Status.FAILED, Kind.FAILED, {"error": error})
 
     def _end(self, status: Status, kind: Kind, fields: dict[str, Any]) -> None:

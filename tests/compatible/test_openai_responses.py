@@ -278,8 +278,11 @@ def test_unknown_model(client: OpenAI) -> None:
 
 
 def test_failure(client: OpenAI) -> None:
-    """A response that failed says so, with what it had said until then."""
-    response = client.responses.create(model="demo", input=PROMPT, extra_body={"fail_after": 4, "rate": 0})
+    """A waiting request whose job fails raises; the response can be read, with what it had said until then."""
+    with pytest.raises(openai.InternalServerError, match="failed after 4 tokens") as raised:
+        client.responses.create(model="demo", input=PROMPT, extra_body={"fail_after": 4, "rate": 0})
+    assert raised.value.code == "demo_failure"
+    response = client.responses.retrieve(f"resp_{raised.value.response.headers['x-spool-job']}")
     assert response.status == "failed"
     assert response.error is not None
     assert response.error.message.startswith("demo_failure: ")

@@ -12,6 +12,7 @@ from flask import request
 from spool.deadline import Deadline
 from spool.errors import Draining, JobGone
 from spool.following.reader import Reader
+from spool.jobs.entries import decode_all, kind_of
 from spool.jobs.job import Job
 from spool.jobs.log import Gap, Row
 from web.folds import Fold
@@ -19,6 +20,8 @@ from web.server.peer import PeerWatch, presence
 from web.services import State
 
 _ROWS = 500
+_BEFORE_OUTPUT = frozenset({b"started", b"restarted", b"continued", b"waiting"})
+_EARLY_ENDS = frozenset({b"failed", b"cancelled"})
 
 Taken = tuple[list[Row], Gap | None, bool]
 """Entries, a gap before them, and whether the log ends with them."""
@@ -64,6 +67,27 @@ def wait_for_end(services: State, job: Job, wait_s: float) -> bool:
     with services.slots.one(job.owner), services.follower.attach(job, job.last_entry) as reader:
         outcome = collect(reader, request.environ, Deadline.after(wait_s), lambda _rows, _gap, ended: ended)
     return outcome is Outcome.ENOUGH
+
+
+def early_end(services: State, job: Job, within_s: float) -> dict[str, Any] | None:
+    """The terminal entry of a job that fails or is cancelled before its first piece of output. None after ``within_s``
+    seconds, and once there is output. Stops early if the client disconnects or this process drains. Raises
+    ``StoreUnavailable``, ``UndecodableRecord``."""
+    ends: list[bytes] = []
+
+    def has_begun(rows: list[Row], gap: Gap | None, ended: bool) -> bool:
+        for _entry_id, raw in rows:
+            kind = kind_of(raw)
+            if kind in _EARLY_ENDS:
+                ends.append(raw)
+            elif kind in _BEFORE_OUTPUT:
+                continue
+            return True
+        return ended or gap is not None
+
+    with services.follower.attach(job, 0, patient=True) as reader:
+        collect(reader, request.environ, Deadline.after(within_s), has_begun)
+    return decode_all(ends)[0] if ends else None
 
 
 def wait_for_all(services: State, job: Job, into: Fold) -> bool:

@@ -18,12 +18,22 @@ from web.json_response import json_response
 from web.server.peer import cut
 
 
+class UpstreamError(TypedDict):
+    """What the upstream's own error named."""
+
+    status: NotRequired[int]
+    code: NotRequired[str]
+    type: NotRequired[str]
+    param: NotRequired[str]
+
+
 class JobError(TypedDict):
-    """The reason why a job failed."""
+    """The reason why a job failed. ``upstream``: the upstream rejected it."""
 
     code: str
     message: str
     retryable: bool
+    upstream: NotRequired[UpstreamError]
 
 
 class JobConversation(TypedDict):

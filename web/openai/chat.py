@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from flask import Blueprint, Response
@@ -23,23 +22,12 @@ from web.intake.shapes import Pieces, Some
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
+from web.openai.failures import CANCELLED, failure_of, refuse_early_failure
 from web.openai.fields import Asked, accepted, parse, refuse
-from web.problems import Problem
 from web.services import state
 from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("openai_chat", __name__)
-
-_OF_JOBS = {
-    "upstream_rejected": 400,
-    "cancelled": 409,
-    "upstream_unavailable": 504,
-    "deadline_exceeded": 504,
-    "start_timeout": 504,
-    "start_deadline_exceeded": 504,
-    "first_token_timeout": 504,
-    "token_timeout": 504,
-}
 
 
 class ChatRequest(Asked):
@@ -106,13 +94,14 @@ def create() -> Response:
         answer = conversation.Answer(job.id)
         with accepted(job) as headers:
             if asked.stream:
+                refuse_early_failure(services, job, headers)
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))
                 chunks = ChatChunks(job, wants_usage=wants_usage)
                 return translated(job, TranslatedStream(services.checkpoints, job, chunks), headers, slot)
             if not wait_for_all(services, job, answer):
                 return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:
-        raise _failed(answer, headers)
+        raise failure_of(answer.error or CANCELLED).problem(headers)
     return json_response(completion(job, answer), 200, headers)
 
 
@@ -130,12 +119,3 @@ def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
         scheduling=asked.scheduling(),
         idempotency=idempotency,
     )
-
-
-def _failed(answer: conversation.Answer, headers: Mapping[str, str]) -> Problem:
-    """The problem for a client that waits for a whole answer, if its job failed or was cancelled. The SDK should not
-    retry, because Spool already has."""
-    error = answer.error or {"code": "cancelled", "message": "the job was cancelled"}
-    status = _OF_JOBS.get(error["code"], 502)
-    title = error["code"].replace("_", " ")
-    return Problem(status, title, error["message"], headers={**headers, "x-should-retry": "false"})

@@ -17,7 +17,7 @@ from spool.jobs.conversation import Answer, call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Row
-from web.openai.errors import error_body
+from web.openai.failures import CANCELLED, RESTARTED, failure_of
 
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n"
@@ -127,7 +127,7 @@ class ChatChunks:
 
     def broken_off(self, code: str, message: str) -> bytes:
         """An error event, on which the SDKs raise."""
-        return self._error({"code": code, "message": message})
+        return self._error({"code": code, "message": message, "retryable": True})
 
     def _entry(self, entry: dict[str, Any]) -> bytes:
         match entry["kind"]:
@@ -142,13 +142,13 @@ class ChatChunks:
             case Kind.USAGE:
                 self._usage = entry
             case Kind.RESTARTED if self._has_answer:
-                return self._error({"code": "restarted", "message": "generation was interrupted and restarted"})
+                return self._error(RESTARTED)
             case Kind.DONE:
                 return self._end(entry["finish_reason"])
             case Kind.FAILED:
                 return self._error(entry["error"])
             case Kind.CANCELLED:
-                return self._error({"code": "cancelled", "message": "the job was cancelled"})
+                return self._error(CANCELLED)
         return b""
 
     def _call(self, entry: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class ChatChunks:
 
     def _error(self, error: Mapping[str, Any]) -> bytes:
         self.over = True
-        return b"data: " + orjson.dumps(error_body(error["message"], "server_error", error["code"])) + b"\n\n"
+        return b"data: " + orjson.dumps(failure_of(error).document()) + b"\n\n"
 
 
 def completion(job: Job, answer: Answer) -> ChatCompletion:

@@ -7,6 +7,8 @@ https://platform.openai.com/docs/guides/error-codes. The SDKs retry after 408, 4
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from typing import NotRequired
 
 import orjson
 from flask import Flask, Response, request
@@ -29,19 +31,35 @@ def install(app: Flask) -> None:
     app.after_request(name_it)
 
 
+class SpoolError(TypedDict):
+    """Spool's own code of a failed job, and whether another submit may succeed."""
+
+    code: str
+    retryable: bool
+
+
 class ErrorObject(TypedDict):
-    """What went wrong. ``param`` is the wrong field."""
+    """What went wrong. ``param`` is the wrong field. ``spool`` only of a failed job."""
 
     message: str
     type: str
     param: str | None
     code: str | None
+    spool: NotRequired[SpoolError]
 
 
 class ErrorDocument(TypedDict):
     """An error."""
 
     error: ErrorObject
+
+
+class OpenAIProblem(Problem):
+    """A problem whose error object is known."""
+
+    def __init__(self, status: int, title: str, body: ErrorDocument, headers: Mapping[str, str]) -> None:
+        super().__init__(status, title, body["error"]["message"], headers=headers)
+        self.body = body
 
 
 class OpenAIErrors:
@@ -65,6 +83,8 @@ def error_body(message: str, kind: str, code: str | None, param: str | None = No
 
 def error_document(problem: Problem) -> ErrorDocument:
     """A problem as an error object."""
+    if isinstance(problem, OpenAIProblem):
+        return problem.body
     fields = problem.extra.get("errors") or [{}]
     status, code = _status_and_code(problem)
     return error_body(problem.detail, _kind(status), code, fields[0].get("field"))

@@ -12,12 +12,12 @@ from spool.jobs.conversation import call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Run
+from web.openai.failures import RESTARTED
 from web.openai.response_output import CallItem, Event, TextItem
 from web.openai.response_resource import Outcome, error_of, incomplete_details, resource, usage_of
 
 _ITEM_BYTES = 1024
 _Closed = tuple["_Closed | None", TextItem]
-_RESTARTED = {"code": "restarted", "message": "generation was interrupted and restarted"}
 
 
 class ResponseFold:
@@ -37,6 +37,8 @@ class ResponseFold:
         self._has_answer = False
         self._closed_size = 0
         self.over = False
+        self.failure: Mapping[str, Any] | None = None
+        """The job's error, once it has failed."""
 
     def fork(self) -> Self:
         """A copy that changes by itself; its text and its closed items are shared."""
@@ -97,7 +99,7 @@ class ResponseFold:
             case Kind.DONE:
                 return self._done(entry)
             case Kind.FAILED:
-                return self._end("response.failed", "failed", entry, error=error_of(entry["error"]))
+                return self._end("response.failed", "failed", entry, error=entry["error"])
             case Kind.CANCELLED:
                 return self._end("response.incomplete", "cancelled", entry)
         return []
@@ -147,7 +149,7 @@ class ResponseFold:
     def _begins(self, entry: Mapping[str, Any]) -> list[Event]:
         if entry["kind"] == Kind.RESTARTED and self._has_answer:
             # Text sent to these clients cannot be retracted, and they do not understand a second start.
-            return self._end("response.failed", "failed", entry, error=error_of(_RESTARTED))
+            return self._end("response.failed", "failed", entry, error=RESTARTED)
         closing = self._close("incomplete") if entry["kind"] == Kind.RESTARTED else []
         if self._outcome.status != "queued":
             return closing
@@ -197,13 +199,16 @@ class ResponseFold:
         self._outcome.incomplete_details = details
         return self._end("response.incomplete", "incomplete", entry)
 
-    def _end(self, kind: str, status: str, entry: Mapping[str, Any], error: Any = None) -> list[Event]:
+    def _end(
+        self, kind: str, status: str, entry: Mapping[str, Any], error: Mapping[str, Any] | None = None
+    ) -> list[Event]:
         self.over = True
         item_status = "completed" if status == "completed" else "incomplete"
         events = self._close(item_status)
         for call in self._calls.values():
             events += call.end(item_status)
-        self._outcome.status, self._outcome.error = status, error
+        self.failure = error
+        self._outcome.status, self._outcome.error = status, error_of(error) if error is not None else None
         if status == "completed":
             self._outcome.completed_at = int(datetime.fromisoformat(entry["at"]).timestamp())
         return [*events, self._response_event(kind)]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from spool.jobs.job import Job
+from web.openai.failures import failure_of
 
 _DEFAULTS: Mapping[str, Any] = {
     "instructions": None,
@@ -115,9 +116,12 @@ def incomplete_details(finish_reason: str) -> dict[str, Any] | None:
 
 
 def error_of(error: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's error with one of the few codes that these clients know; Spool's own code is in the message."""
-    code = "invalid_prompt" if error["code"] == "upstream_rejected" else "server_error"
-    return {"code": code, "message": f"{error['code']}: {error['message']}"}
+    """A job's error. Its code is the upstream's own, or one of those that the API names."""
+    failure = failure_of(error)
+    code = failure.code
+    if code == failure.own_code:
+        code = "server_error" if failure.status >= 500 else "invalid_prompt"
+    return {**failure.document()["error"], "code": code, "message": f"{failure.own_code}: {failure.message}"}
 
 
 def usage_of(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.references import NO_TURNS, References
 from web.json_response import json_response
 from web.limits.streams import Slot
+from web.openai.failures import failure_of, refuse_early_failure
 from web.openai.fields import accepted, job_id_of, parse
 from web.openai.response_events import ResponseStream
 from web.openai.response_fold import ResponseFold
@@ -116,7 +117,7 @@ def _example_stream() -> bytes:
     body=[json_content(ResponsesRequest, lambda: {"model": "demo", "input": "Why is the sky blue?"})],
     headers=[IDEMPOTENCY_KEY],
     answers={200: Answer("The response; with `stream`, its events.", [_RESPONSE, _EVENTS], [LOCATION, SPOOL_JOB])},
-    errors=[404, 409, 410, 413, 415, 422, 429, 503],
+    errors=[404, 409, 410, 413, 415, 422, 429, 502, 503, 504],
 )
 def create() -> Response:
     """OpenAI's response: whole, as a stream, or in the background. It continues if the client disconnects."""
@@ -129,12 +130,17 @@ def create() -> Response:
         fold = ResponseFold(job, echo)
         with accepted(job) as headers:
             if asked.stream:
+                if not asked.background:
+                    # A background response is read by its id, which its stream tells at once.
+                    refuse_early_failure(services, job, headers)
                 stream = TranslatedStream(services.checkpoints, job, ResponseStream(job, echo))
                 return translated(job, stream, headers, slot)
             if asked.background:
                 return json_response(_now(services, job, echo), 200, headers)
             if not wait_for_all(services, job, fold):
                 return Response(status=CLIENT_LEFT)
+    if fold.failure is not None:
+        raise failure_of(fold.failure).problem(headers)
     return json_response(fold.resource(), 200, headers)
 
 

@@ -110,15 +110,25 @@ class BackendError(Exception):
     """The upstream failed. ``code`` is short and stable; ``message`` is shown to the job's owner.
 
     ``interrupted``: the answer stopped in the middle for a reason other than the prompt, so that another attempt may
-    succeed.
+    succeed. ``upstream``: the ``status``, ``code``, ``type`` and ``param`` of the upstream's own error, as far as it
+    named them.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool, interrupted: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        interrupted: bool = False,
+        upstream: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = retryable
         self.interrupted = interrupted
+        self.upstream = upstream
 
 
 class CannotContinue(BackendError):

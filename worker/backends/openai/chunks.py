@@ -58,13 +58,17 @@ class Garbage(ValueError):
 
 class ErrorInStream(Exception):
     """The upstream sent an error with status 200. ``status``: the HTTP status that it names or implies, or 0; ``code``:
-    its own code."""
+    its own code; ``kind`` and ``param``: its type and the parameter at fault, if it names them."""
 
-    def __init__(self, status: int, message: str, code: str = "") -> None:
+    def __init__(
+        self, status: int, message: str, code: str = "", *, kind: str | None = None, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
+        self.kind = kind
+        self.param = param
 
 
 class Answer:
@@ -231,11 +235,13 @@ def error_of(error: Any) -> ErrorInStream:
     message = _first_of(error.get("message") or error.get("type") or "no reason given")
     words = [word for word in (error.get("code"), error.get("type")) if type(word) is str and not word.isdecimal()]
     code = words[0] if words else ""
+    kind, param = (value if type(value) is str else None for value in (error.get("type"), error.get("param")))
     for name in ("code", "status", "status_code", "http_status_code"):
         value = error.get(name)
         if type(value) in (int, str) and re.fullmatch("[1-5][0-9]{2}", str(value)):
-            return ErrorInStream(int(str(value)), message, code)
-    return ErrorInStream(next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 0), message, code)
+            return ErrorInStream(int(str(value)), message, code, kind=kind, param=param)
+    status = next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 0)
+    return ErrorInStream(status, message, code, kind=kind, param=param)
 
 
 def _first_of(value: Any) -> str:

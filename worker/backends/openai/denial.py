@@ -28,7 +28,7 @@ class Denial:
         """Raise the ``BackendError`` of the last call, until the next call is due."""
         if self._found is not None and self._outage.left_s:
             found = self._found
-            raise BackendError(found.code, found.message, retryable=found.retryable)
+            raise BackendError(found.code, found.message, retryable=found.retryable, upstream=found.upstream)
 
     def note(self, exc: Exception, found: BackendError, job: str) -> None:
         """Record the failure of a call of ``job``."""

@@ -42,6 +42,7 @@ FOREIGN = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, ErrorInSt
 
 _MESSAGE_CHARACTERS = 500
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,63}")
+_PARAM = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}")
 _BREAKS_TRIES = 3
 """Tries of a prompt that breaks an upstream which answers others meanwhile."""
 _AWAY_TRIES = 8
@@ -82,7 +83,7 @@ def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | Back
     if began:
         return interrupted(text)
     if isinstance(found, BackendError):
-        return BackendError(found.code, text, retryable=found.retryable)
+        return BackendError(found.code, text, retryable=found.retryable, upstream=_named(exc, scrub))
     return Refused(text, found.retry_after_s, tries=found.tries)
 
 
@@ -155,6 +156,23 @@ def _own_code(exc: Exception) -> str:
         return ""
     body = exc.body if isinstance(exc.body, Mapping) else {}
     return next((str(body[name]) for name in ("code", "type") if isinstance(body.get(name), str)), "")
+
+
+def _named(exc: Exception, scrub: Scrubber) -> dict[str, Any] | None:
+    """The status, and the names in the upstream's error that clients act on; none that contains a secret."""
+    if isinstance(exc, ErrorInStream):
+        named: dict[str, Any] = {"code": exc.code, "type": exc.kind, "param": exc.param}
+        status = exc.status
+    elif isinstance(exc, openai.APIStatusError):
+        named, status = dict(exc.body) if isinstance(exc.body, Mapping) else {}, exc.status_code
+    else:
+        return None
+    found: dict[str, Any] = {"status": status} if status else {}
+    for name, form in (("code", _CODE), ("type", _CODE), ("param", _PARAM)):
+        value = named.get(name)
+        if isinstance(value, str) and form.fullmatch(value) and scrub(value) == value:
+            found[name] = value
+    return found or None
 
 
 def _connection(cause: BaseException | None) -> Refused:
