@@ -87,16 +87,16 @@ Jobs and keys that are damaged, or need another version:
 
 Usage and limits of owners:
 
-    booked           hash    The ledger: job, batch or name of a block → "QUEUED RUNNING BYTES EXPECTED WRITING OWNER
-                             BATCH MODEL" (- for none). QUEUED and RUNNING are 0 or 1, QUEUED of a staged batch the
-                             number of its reserved jobs. BYTES is its size in Redis, EXPECTED the output it will write
-                             once it runs, WRITING the same while it runs. From submit until the job or block is
-                             deleted or expires
-    use              hash    The sums of all entries: queued, running, bytes, expected, writing
-    use:OWNER        hash    The sums of an owner's entries
+    ledger           hash    Job, batch or name of a block → its entry; and the sums of the entries: sum (of all),
+                             sum:OWNER. A packed list (MessagePack): queued, running, bytes, expected, writing; an
+                             entry goes on with owner, batch ('' for none) and model. queued and running are 0 or 1,
+                             queued of a staged batch the number of its reserved jobs. bytes is the size in Redis,
+                             expected the output that a job will write once it runs, writing the same while it runs. An
+                             entry stays from submit until the job or block is deleted or expires
+    booked, use, use:OWNER   The ledger of earlier versions. The keeper moves it to ``ledger``
     output-bytes     hash    Model → moving average of the size in Redis of a job's output
     memory           hash    used, max (maxmemory; 0: none), claims_until (above it, no job starts) and bytes (of
-                             ``use``) at the keeper's last beat, and at_ms
+                             all entries) at the keeper's last beat, and at_ms
     limits           hash    owner_running (0: by share), owner_share (0: one owner may have all) and watermark, from
                              the webs' settings
 

@@ -189,6 +189,26 @@ def record(link: RedisLink, job_id: str) -> dict[str, str]:
     return {raw[n].decode(): raw[n + 1].decode() for n in range(0, len(raw), 2)}
 
 
+_UNPACKED = """
+local values = redis.call('HGETALL', KEYS[1])
+for i = 2, #values, 2 do values[i] = {cmsgpack.unpack(values[i])} end
+return values
+"""
+
+
+def ledger_of(link: RedisLink, shard: int = 0) -> dict[str, list[Any]]:
+    """The ledger's entries and sums, unpacked."""
+    raw = link.call("EVAL", _UNPACKED, 1, f"{prefix(shard)}ledger")
+    return {raw[n].decode(): raw[n + 1] for n in range(0, len(raw), 2)}
+
+
+def use(link: RedisLink, owner: str = OWNER) -> dict[str, int]:
+    """What an owner uses; empty for an owner without jobs."""
+    names = ("queued", "running", "bytes", "expected", "writing")
+    figures = ledger_of(link).get(f"sum:{owner}")
+    return dict(zip(names, figures, strict=True)) if figures else {}
+
+
 def log_of(link: RedisLink, job_id: str) -> list[Entry]:
     """A job's whole log."""
     rows = link.call("XRANGE", f"{job_key(job_id)}:log", "-", "+")

@@ -23,7 +23,20 @@ from spool.jobs.job import FIELDS, SCHEMA, TRANSITIONS
 from spool.keys import STORED_NAMES
 from spool.redis.script import Script
 
-LIBRARY = ("shard", "indexes", "server", "ledger", "blocks", "queue", "holds", "batches", "log", "job", "records")
+LIBRARY = (
+    "shard",
+    "indexes",
+    "server",
+    "ledger",
+    "old_ledger",
+    "blocks",
+    "queue",
+    "holds",
+    "batches",
+    "log",
+    "job",
+    "records",
+)
 """The files of ``lua/lib``, in order: a definition uses only earlier ones. The files of ``lua`` itself are scripts."""
 _MARK = "--[[LIBRARY]]"
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)

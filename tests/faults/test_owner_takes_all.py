@@ -11,6 +11,7 @@ import pytest
 
 from spool.bell import BELLS_AT_MOST
 from spool.bell_queue import QUEUE
+from tests.by_hand import use
 from tests.faults.bystander import Bystander
 from tests.faults.measured import measured
 from tests.stack import Stack, running_stack, wait_for
@@ -62,7 +63,7 @@ def test_one_owner_at_every_limit(directory: Path) -> None:
             during = [first_token_s(bob) for _ in range(20)]
         assert refused >= 10
         assert full == 15
-        assert stack.redis.link.call("HGET", "spool:{0}:use:alice", "running") == b"15"
+        assert use(stack.redis.link, "alice")["running"] == 15
         measured(
             "one owner at the limits of slots, queue and streams",
             others_first_token_ms=f"{median_of(before):.1f}, meanwhile {median_of(during):.1f}",

@@ -9,7 +9,7 @@ from hypothesis.stateful import precondition, rule
 from spool.errors import IdempotencyConflict, JobGone, JobNotEnded, JobNotFound, QueueFull
 from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
 from spool.jobs.scripts import script
-from tests.by_hand import OWNER, age, keep, new_job
+from tests.by_hand import OWNER, age, keep, ledger_of, new_job
 from tests.job_model.ledger import ModelJob
 from tests.job_model.machine import BATCH, BATCH_JOBS, MAX_ATTEMPTS, MODELS, Frame, by_number
 
@@ -95,10 +95,8 @@ class CallerRules(Frame):
     def waiting(self) -> int:
         """Jobs that count as queued."""
         queued = sum(job.status is Status.QUEUED for job in self.ledger.live())
-        entries = [
-            self.link.call("HGET", "spool:{0}:booked", job.id) for job in self.ledger.jobs.values() if job.record_broken
-        ]
-        return queued + sum(int(entry.split()[0]) for entry in entries if entry)
+        entries, broken = ledger_of(self.link), [job.id for job in self.ledger.jobs.values() if job.record_broken]
+        return queued + sum(entries[job_id][0] for job_id in broken if job_id in entries)
 
     @precondition(lambda self: self.ledger.jobs)
     @rule(

@@ -12,6 +12,7 @@ from spool.jobs.entries import TERMINAL, Entry, Kind
 from spool.jobs.job import Status
 from spool.models.model import Model
 from spool.redis.link import RedisLink
+from tests.by_hand import ledger_of
 from tests.job_model.ledger import JUMP, LOST_HISTORY, Ledger, ModelJob
 
 P = "spool:{0}:"
@@ -172,12 +173,11 @@ def _indexes_agree(ledger: Ledger, told: dict[str, list[str]], found: Sequence[S
 
 def _ledger_agrees(link: RedisLink, ledger: Ledger) -> None:
     """What owners use is the sum over their jobs, and each job counts as what it is."""
-    entries, use, owned = link.pipeline([("HGETALL", P + name) for name in ("booked", "use", "use:alice")])
-    figures = {name: [int(word) for word in entry.split()[:5]] for name, entry in as_record(entries).items()}
-    sums = [sum(column) for column in zip(*figures.values(), strict=True)] or [0] * 5
-    names = ("queued", "running", "bytes", "expected", "writing")
-    for found in (use, owned):
-        assert [int(as_record(found).get(name, 0)) for name in names] == sums, "what owners use is not the sum"
+    entries = ledger_of(link)
+    sums = [entries.pop(name, [0] * 5) for name in ("sum", "sum:alice")]
+    figures = {name: entry[:5] for name, entry in entries.items()}
+    added = [sum(column) for column in zip(*figures.values(), strict=True)] or [0] * 5
+    assert sums == [added, added], "what owners use is not the sum"
     for job in ledger.jobs.values():
         if job.record_broken:
             continue

@@ -200,6 +200,25 @@ local function check_booked(id, entry)
   end
 end
 
+-- Moves entries of the old ledger to this version's. Jobs are booked from their records, since both versions may have
+-- changed them.
+local function empty_old_ledger()
+  if redis.call('EXISTS', P .. 'booked') == 0 then return end
+  for id, old in pairs(take_old_entries(most)) do
+    local record = fields_if_any(job_key(id), 'status', 'output_at_most')
+    if string.sub(id, 1, 6) == 'block:' then
+      check_block(id, 1)
+    elseif string.sub(id, 1, 1) == 'b' then
+      book(id, old.who, booked(id), old.figures)
+    elseif record.status then
+      unbook(id)
+      record.model = old.who.model
+      book_again(id, old.who, record)
+    end
+  end
+  more = more or redis.call('EXISTS', P .. 'booked') == 1
+end
+
 local function is_queued(id, who)
   local flow = flow_of(who.batch == '' and who.owner or who.batch, who.model)
   return index('ZSCORE', 'pending:' .. who.model, id) and index('ZSCORE', flow, id)
@@ -285,9 +304,10 @@ end
 -- Starts a rebuild for jobs that claims do not find, or that the ledger does not count: an older version queued them,
 -- or a key was lost. `is_hidden`: some jobs wait for a model that has no owner in its queue.
 local function adopt_queued(waiting, is_hidden)
-  local queued, running = unpack(sums_of('use'))
+  if redis.call('EXISTS', P .. 'booked') == 1 then return end
+  local queued, running = unpack(sum_of_all())
   local is_staging = redis.call('EXISTS', P .. 'staging') == 1
-  local is_uncounted = waiting > queued or not is_staging and queued + running > ledger('HLEN', 'booked')
+  local is_uncounted = waiting > queued or not is_staging and queued + running > ledger('HLEN')
   is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'parked') == 0
   if not is_uncounted and not is_hidden then return end
   if NOW - bounded(index('HGET', 'keeper', 'adopted_ms'), 0, NOW, 0) < ADOPT_AGAIN_MS then return end
@@ -312,7 +332,7 @@ end
 local function sweep_ledger()
   local cursor = index('HGET', 'keeper', 'cursor') or '0'
   if string.find(cursor, '[^0-9]') or #cursor > 19 then cursor = '0' end
-  local page = ledger('HSCAN', 'booked', cursor, 'COUNT', ENTRIES_A_BEAT)
+  local page = ledger('HSCAN', cursor, 'COUNT', ENTRIES_A_BEAT)
   index('HSET', 'keeper', 'cursor', page[1])
   -- HSCAN returns a small hash as a whole, whatever the count. Then each second checks different entries.
   local pairs_in_all = #page[2] / 2
@@ -321,9 +341,9 @@ local function sweep_ledger()
     local id = page[2][i]
     if string.sub(id, 1, 6) == 'block:' then
       if redis.call('EXISTS', P .. id) == 0 then unbook(id) end
-    elseif string.sub(id, 1, 1) ~= 'b' then
+    elseif string.sub(id, 1, 1) == 'j' then
       check_booked(id, page[2][i + 1])
-    elseif not index('ZSCORE', 'staging', id) then
+    elseif string.sub(id, 1, 1) == 'b' and not index('ZSCORE', 'staging', id) then
       unbook(id)
     end
   end
@@ -344,7 +364,7 @@ local function note_memory()
   -- Half-way between the watermark for new jobs and the full memory, because accepted jobs must be able to run.
   local watermark = bounded(index('HGET', 'limits', 'watermark'), 0, 1, 0.9)
   local claims_until = math.floor((1 + watermark) / 2 * (tonumber(max) or 0))
-  local bytes = ledger('HGET', 'use', 'bytes') or 0
+  local bytes = sum_of_all()[3]
   index('HSET', 'memory', 'used', used or 0, 'max', max or 0, 'claims_until', claims_until, 'bytes', bytes, 'at_ms', NOW)
 end
 
@@ -363,6 +383,7 @@ if not is_mine() then
   return false
 end
 meet_server()
+empty_old_ledger()
 if is_first or redis.call('EXISTS', P .. 'reindex') == 1 then
   reindex()
 end

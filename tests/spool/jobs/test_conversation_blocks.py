@@ -19,8 +19,7 @@ from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, keep, new_job, record, store_of, submit
-from tests.spool.jobs.test_owner_limits import use
+from tests.by_hand import OWNER, HandWorker, keep, new_job, record, store_of, submit, use
 
 P = prefix(0)
 
@@ -328,7 +327,7 @@ def test_keeper_finds_blocks_again(link: RedisLink) -> None:
     chain = Chain(link)
     for number in range(3):
         chain.add(f"{number}" + "x" * 5000)
-    link.call("DEL", f"{P}kept", f"{P}booked", f"{P}use", f"{P}use:{OWNER}")
+    link.call("DEL", f"{P}kept", f"{P}ledger")
     for _ in range(3):
         keep(link, lease_ms=60_000)
     assert use(link)["bytes"] > 10_000

@@ -11,15 +11,9 @@ from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import Model
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, settle, store_of, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, settle, store_of, submit, use
 
 P = prefix(0)
-
-
-def use(link: RedisLink, owner: str = OWNER) -> dict[str, int]:
-    """What the owner uses."""
-    raw = link.call("HGETALL", f"{P}use:{owner}")
-    return {raw[n].decode(): int(raw[n + 1]) for n in range(0, len(raw), 2)}
 
 
 def owners_of(worker: HandWorker, count: int) -> list[str]:
@@ -161,7 +155,7 @@ def test_nothing_is_left_of_an_owner_without_jobs(link: RedisLink) -> None:
     link.call("DEL", job_key(second.id))
     link.call("ZADD", f"{P}kept", 1, f"{OWNER} {second.id}")
     keep(link, lease_ms=60_000)
-    assert link.call("EXISTS", f"{P}use", f"{P}use:{OWNER}", f"{P}booked") == 0
+    assert link.call("EXISTS", f"{P}ledger") == 0
 
 
 def test_record_that_vanished_is_swept_from_the_ledger(link: RedisLink) -> None:
@@ -176,7 +170,7 @@ def test_record_that_vanished_is_swept_from_the_ledger(link: RedisLink) -> None:
 def test_queued_jobs_of_an_older_version(link: RedisLink) -> None:
     """Jobs that were queued before there were flows and a ledger are found, and counted, within a few rounds."""
     jobs = [submit(link).id for _ in range(3)]
-    link.call("DEL", f"{P}booked", f"{P}use", f"{P}use:{OWNER}", f"{P}heads:demo", f"{P}flow:{OWNER}:demo")
+    link.call("DEL", f"{P}ledger", f"{P}heads:demo", f"{P}flow:{OWNER}:demo")
     worker = HandWorker(link)
     assert worker.claim() is None
     keep(link, lease_ms=60_000)
@@ -248,7 +242,7 @@ def test_bound_of_an_output_is_bounded() -> None:
 
 
 SMALL = Model(name="other", backend="openai")
-KEYS = ["heads:demo", f"flow:{OWNER}:demo", "booked", "use", f"use:{OWNER}", "limits", "memory", "capacity", "parked"]
+KEYS = ["heads:demo", f"flow:{OWNER}:demo", "ledger", "booked", "use", "limits", "memory", "capacity", "parked"]
 KEYS += [f"parked:{OWNER}", "output-bytes", "staging"]
 
 

@@ -21,8 +21,7 @@ from spool.jobs.store import JobStore
 from spool.jobs.submission import NewBatch
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, keep, new_job, store_of, submit
-from tests.spool.jobs.test_owner_limits import use
+from tests.by_hand import OWNER, HandWorker, keep, new_job, store_of, submit, use
 from tests.web.problem_shape import stored
 
 P = prefix(0)
@@ -67,7 +66,7 @@ def test_room_is_reserved_for_all_lines(link: RedisLink) -> None:
     store.submit_many(batch.jobs, max_queued=4)
     store.seal_batch(batch)
     assert use(link)["queued"] == 3
-    assert link.call("HEXISTS", f"{P}booked", batch.id) == 0
+    assert link.call("HEXISTS", f"{P}ledger", batch.id) == 0
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_batch_whose_web_died(link: RedisLink) -> None:
     keep(link, lease_ms=60_000)
     assert use(link) == {}
     assert link.call("KEYS", f"{P}job:*") == link.call("KEYS", f"{P}batch:*") == []
-    assert link.call("EXISTS", f"{P}pending:demo", f"{P}deadlines", f"{P}owner:{OWNER}", f"{P}booked") == 0
+    assert link.call("EXISTS", f"{P}pending:demo", f"{P}deadlines", f"{P}owner:{OWNER}", f"{P}ledger") == 0
 
 
 def test_sealed_batch_is_not_dropped(link: RedisLink) -> None:

@@ -1,109 +1,131 @@
--- The ledger of the owners' usage. `booked` has one entry per job, per block, and per batch that is being written:
--- "QUEUED RUNNING BYTES EXPECTED WRITING OWNER BATCH MODEL" ('-' for none). `use` and `use:OWNER` are the sums of the
--- entries. Only `book` changes them. Sums are written as absolute values, not by HINCRBY: after a crash within a
--- transaction, Redis may run it twice when it loads its file.
-local FIGURES = {'queued', 'running', 'bytes', 'expected', 'writing'}
+-- The ledger of the owners' usage, one hash: `ledger` has an entry for each job, each block, and each batch that is being
+-- written, and the sums of the entries: `sum` of all, `sum:OWNER` of an owner's. Only `book` changes it.
+-- A value is a packed list: queued, running, bytes, expected, writing, and in an entry owner, batch ('' for none) and
+-- model. As text, it would take Lua as long as the commands. Later versions append values; a missing one counts as 0.
+-- Sums are written as absolute values, not by HINCRBY: after a crash within a transaction, Redis may run it twice when
+-- it loads its file.
+local FIGURES = 5
 local NOTHING = {0, 0, 0, 0, 0}
+local ALL = 'sum'
 local JOB_BYTES = 1400
 local OUTPUT_UNKNOWN = 32768
 local OUTPUT_AT_MOST = 262144
 local MEMORY_KNOWN_MS = 10000
-local ENTRY = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (.+)$'
 
--- Cache of the sums and of the models' average output, as this call has read or written them.
-local sums = {}
+-- Cache of the ledger's values and of the models' average output, as this call has read or written them.
+local known_figures = {}
+local known_whose = {}
 local averages = {}
 
 -- Clears a damaged ledger; the keeper rebuilds it from the jobs' records.
 local function reset_ledger()
   --[[LIBRARY]]
-  local cursor = '0'
-  repeat
-    local page = redis.call('SCAN', cursor, 'MATCH', string.gsub(P, '[%[%]%?%*\\]', '\\%0') .. 'use*', 'COUNT', 1000)
-    cursor = page[1]
-    for _, key in ipairs(page[2]) do redis.call('DEL', key) end
-  until cursor == '0'
-  sums = {}
-  redis.call('DEL', P .. 'booked')
+  known_figures, known_whose = {}, {}
+  redis.call('DEL', P .. 'ledger')
   redis.call('SET', P .. 'reindex', 0)
   notice('the ledger of the owners was damaged; it is rebuilt from the jobs')
 end
 
-local function ledger(command, name, ...)
-  local reply = redis.pcall(command, P .. name, ...)
+local function ledger(command, ...)
+  local reply = redis.pcall(command, P .. 'ledger', ...)
   local text = error_of(reply)
   if not text then return reply end
   if not string.find(text, 'WRONGTYPE', 1, true) then error(text) end
   reset_ledger()
-  return redis.call(command, P .. name, ...)
+  return redis.call(command, P .. 'ledger', ...)
 end
 
--- Decodes a stored entry: its figures, and {owner, batch ('' for none), model}, nil without an entry.
-local function read_entry(entry)
-  local queued, running, bytes, expected, writing, owner, batch, model = string.match(entry, ENTRY)
-  if not owner then return NOTHING, nil end
-  return {tonumber(queued), tonumber(running), tonumber(bytes), tonumber(expected), tonumber(writing)},
-    {owner = owner, batch = batch ~= '-' and batch or '', model = model}
+local function unpacked(value)
+  local queued, running, bytes, expected, writing, owner, batch, model = cmsgpack.unpack(value)
+  -- Additions and concatenations raise for a value of another type.
+  return {queued + 0, running + 0, bytes + 0, expected + 0, writing + 0},
+    owner and {owner = owner .. '', batch = batch .. '', model = model .. ''}
 end
 
--- The entry of a job.
+-- Decodes a stored value: its figures, and {owner, batch, model} of an entry. A missing or damaged value is nothing.
+local function read_entry(value)
+  local ok, figures, whose
+  if value then
+    ok, figures, whose = pcall(unpacked, value)
+  end
+  if ok then return figures, whose end
+  return {0, 0, 0, 0, 0}, nil
+end
+
+-- Reads these fields of the ledger into the cache; those that are not there yet, in one call.
+local function read_ledger(...)
+  local missing = {}
+  for _, name in ipairs({...}) do
+    if not known_figures[name] then missing[#missing + 1] = name end
+  end
+  if not missing[1] then return end
+  local values = ledger('HMGET', unpack(missing))
+  for i, name in ipairs(missing) do
+    known_figures[name], known_whose[name] = read_entry(values[i])
+  end
+end
+
+-- The entry of a job: its figures, and whose it is, nil without an entry.
 local function booked(id)
-  return read_entry(ledger('HGET', 'booked', id) or '')
+  read_ledger(id)
+  return known_figures[id], known_whose[id]
 end
 
--- The sums of all owners (`use`) or of one (`use:OWNER`), in the order of FIGURES.
-local function sums_of(name)
-  if not sums[name] then
-    local found, figures = ledger('HMGET', name, unpack(FIGURES)), {}
-    for i = 1, #FIGURES do
-      figures[i] = tonumber(found[i]) or 0
-    end
-    sums[name] = figures
-  end
-  return sums[name]
+local function sum_of_all()
+  read_ledger(ALL)
+  return known_figures[ALL]
 end
 
--- Adds the difference of two entries to a sum. Answers false if the sum became negative, so that it is not the sum of
--- the entries.
-local function add_up(name, before, after)
-  local figures, values, is_empty, is_whole = sums_of(name), {}, true, true
-  for i = 1, #FIGURES do
-    if after[i] ~= before[i] then
-      figures[i] = figures[i] + after[i] - before[i]
-      is_whole = is_whole and figures[i] >= 0
-      values[#values + 1], values[#values + 2] = FIGURES[i], figures[i]
-    end
-    is_empty = is_empty and figures[i] == 0
-  end
-  if is_empty then
-    redis.call('DEL', P .. name)
-  elseif #values > 0 then
-    ledger('HSET', name, unpack(values))
-  end
-  return is_whole
+-- The sum of an owner's entries. Reads the sum of all as well, since callers need both.
+local function sum_of(owner)
+  local name = ALL .. ':' .. owner
+  read_ledger(name, ALL)
+  return known_figures[name]
 end
 
--- Most figures are 0 or 1, and Lua takes as long to format a number as to run a command.
-local function as_text(figures)
-  local parts = {}
-  for i = 1, #FIGURES do
-    parts[i] = figures[i] == 0 and '0' or figures[i] == 1 and '1' or figures[i]
-  end
-  return table.concat(parts, ' ')
+local function packed(figures, whose)
+  local queued, running, bytes, expected, writing = unpack(figures)
+  if not whose then return cmsgpack.pack(queued, running, bytes, expected, writing) end
+  return cmsgpack.pack(queued, running, bytes, expected, writing, whose.owner, whose.batch, whose.model)
 end
 
--- Replaces a job's entry `before` by `after`; without `after`, deletes the entry.
+-- Adds the difference of two entries to a sum. Answers whether the sum is now empty, and whether it became negative, so
+-- that it is not the sum of the entries.
+local function add_up(figures, before, after)
+  local is_empty, is_negative = true, false
+  for i = 1, FIGURES do
+    local figure = figures[i] + after[i] - before[i]
+    figures[i] = figure
+    is_empty = is_empty and figure == 0
+    is_negative = is_negative or figure < 0
+  end
+  return is_empty, is_negative
+end
+
+-- Replaces a job's entry `before` by `after`, and updates the sums; without `after`, deletes the entry. `who` has owner,
+-- batch and model.
 local function book(id, who, before, after)
+  local own, values, gone, is_damaged = ALL .. ':' .. who.owner, {}, {}, false
+  read_ledger(own, ALL)
   if after then
-    local whose = who.owner .. ' ' .. (who.batch ~= '' and who.batch or '-') .. ' ' .. who.model
-    ledger('HSET', 'booked', id, as_text(after) .. ' ' .. whose)
+    values = {id, packed(after, who)}
   else
-    ledger('HDEL', 'booked', id)
+    gone = {id}
   end
-  local is_whole = add_up('use', before, after or NOTHING)
-  if not add_up('use:' .. who.owner, before, after or NOTHING) or not is_whole then
-    reset_ledger()
+  for _, name in ipairs({ALL, own}) do
+    local figures = known_figures[name]
+    local is_empty, is_negative = add_up(figures, before, after or NOTHING)
+    is_damaged = is_damaged or is_negative
+    if is_empty then
+      gone[#gone + 1] = name
+    else
+      values[#values + 1], values[#values + 2] = name, packed(figures)
+    end
   end
+  if gone[1] then ledger('HDEL', unpack(gone)) end
+  if values[1] then ledger('HSET', unpack(values)) end
+  known_figures[id], known_whose[id] = after or NOTHING, after and who
+  if is_damaged then reset_ledger() end
 end
 
 local function unbook(id)
@@ -154,6 +176,8 @@ end
 
 -- Books a job's new state. `at_most` is the maximum size of its output in bytes; 0: unknown.
 local function book_state(id, who, from, to, at_most)
+  -- One call reads all that `book` will need.
+  read_ledger(id, ALL .. ':' .. who.owner, ALL)
   local before = booked(id)
   local bytes, ahead, figures = before[3], before[4] + before[5], nil
   if to == 'queued' then
@@ -176,7 +200,7 @@ local function memory_now()
   local found = index_fields('memory', 'used', 'max', 'claims_until', 'bytes', 'at_ms')
   local used, max = bounded(found.used, 0, 1e15), bounded(found.max, 0, 1e15, 0)
   if not used or max == 0 or math.abs(NOW - bounded(found.at_ms, 0, 1e15, 0)) > MEMORY_KNOWN_MS then return nil end
-  local use = sums_of('use')
+  local use = sum_of_all()
   local bytes = use[3]
   return {
     max = max, claims_until = bounded(found.claims_until, 0, 1e15, max), used = used + bytes - bounded(found.bytes, 0, 1e15, bytes),
@@ -187,12 +211,12 @@ end
 -- The reason, as one word, for refusing more jobs of an owner; nil to accept. `more` has queued, bytes and expected;
 -- `limits` has queued, owner_queued, owner_bytes, share and watermark. Each limit except queued may be 0 for none.
 local function refusal_of(owner, more, limits)
-  local use = sums_of('use:' .. owner)
+  local use = sum_of(owner)
   local ahead = more.bytes + more.expected
   if limits.owner_queued > 0 and use[1] + more.queued > limits.owner_queued then
     return 'owner_full'
   end
-  if sums_of('use')[1] + more.queued > limits.queued then
+  if sum_of_all()[1] + more.queued > limits.queued then
     return 'full'
   end
   local memory = limits.watermark > 0 and memory_now()
@@ -222,5 +246,5 @@ local function running_limit()
 end
 
 local function is_at_limit(owner, limit)
-  return limit ~= nil and sums_of('use:' .. owner)[2] >= limit
+  return limit ~= nil and sum_of(owner)[2] >= limit
 end
