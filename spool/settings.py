@@ -21,6 +21,7 @@ from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FAIL_POINT
 from spool.ids import SHARDS_AT_MOST
 from spool.jobs.coalescing import MS_AT_MOST
+from spool.jobs.job import OnDisconnect
 from spool.jobs.owner_limits import OwnerLimits
 from spool.machine_memory import parse_size
 from spool.models import file as upstreams
@@ -140,6 +141,8 @@ class WebSettings(Settings):
     """How long a job's text may be buffered into one entry, unless the job sets it; 0: no buffering."""
     batch_coalesce_ms: int = Field(1000, ge=0, le=MS_AT_MOST)
     """The same for the jobs of a batch."""
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    """What happens to a job of ``/v1`` or ``/ai`` when its last reader disconnects, unless its request says so."""
     max_queued: int = Field(100_000, ge=1, le=100_000_000)
     """Limit for queued jobs; a submit beyond it gets 503."""
     max_streams: int = Field(4000, ge=1, le=100_000)

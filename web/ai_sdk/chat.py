@@ -24,8 +24,9 @@ from web.intake.body import job_body, json_body, parse_json
 from web.intake.draft import Draft
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.messages import MESSAGES_AT_MOST
-from web.intake.scheduling import SchedulingFields, scheduling_of
+from web.intake.scheduling import scheduling_of
 from web.intake.shapes import Metadata, Pieces, Some, checked
+from web.intake.spool_fields import ON_DISCONNECT, SpoolFields, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.problems import field_problem
@@ -60,7 +61,7 @@ class UiChatRequest(_Asked):
     tools: Annotated[Some[dict[str, Any]], Field(max_length=_TOOLS_AT_MOST)] | None = None
     tool_choice: str | dict[str, Any] | None = Field(None, alias="tool_choice")
     metadata: Metadata | None = None
-    spool: Annotated[SchedulingFields | None, Field(description="Spool's own fields, as in `POST /jobs`")] = None
+    spool: Annotated[SpoolFields | None, Field(description="Spool's own fields, as in `POST /jobs`")] = None
 
     def all_params(self) -> dict[str, Any]:
         """The model's parameters, with the tools."""
@@ -121,7 +122,7 @@ _STOPPED: Stopped = {"success": True}
 @scope("jobs:write")
 @Contract(
     body=[json_content(UiChatRequest, lambda: {"id": "chat-1", "messages": [_MESSAGE]})],
-    headers=[IDEMPOTENCY_KEY],
+    headers=[IDEMPOTENCY_KEY, ON_DISCONNECT],
     answers={200: Answer("The answer as a UI message stream.", [_STREAM], [LOCATION, SPOOL_JOB, REPLAYED])},
     errors=[409, 413, 415, 422, 429, 503],
 )
@@ -197,6 +198,7 @@ def _draft(asked: UiChatRequest, idempotency: Idempotency) -> Draft:
         else None,
         metadata=asked.metadata or {},
         streams_text=True,
+        on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
         scheduling=scheduling_of(asked.spool, "spool.") if asked.spool else UNSCHEDULED,
         chat=_chat(asked.id),
         idempotency=idempotency,

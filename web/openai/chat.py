@@ -19,6 +19,7 @@ from web.intake.draft import Draft
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.shapes import Pieces, Some
+from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
@@ -71,7 +72,7 @@ def _example_stream() -> bytes:
 @scope("jobs:write")
 @Contract(
     body=[json_content(ChatRequest, lambda: {"model": "demo", "messages": [{"role": "user", "content": "Why?"}]})],
-    headers=[IDEMPOTENCY_KEY],
+    headers=[IDEMPOTENCY_KEY, ON_DISCONNECT],
     answers={
         200: Answer(
             "The chat completion; with `stream`, its chunks.",
@@ -116,6 +117,7 @@ def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
         params_field="",
         metadata=asked.metadata or {},
         streams_text=True,
+        on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
         scheduling=asked.scheduling(),
         idempotency=idempotency,
     )

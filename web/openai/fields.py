@@ -14,8 +14,9 @@ from spool.jobs.job import Job
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 from web.intake.body import json_body
 from web.intake.idempotency import Idempotency, idempotency_of
-from web.intake.scheduling import SchedulingFields, scheduling_of
+from web.intake.scheduling import scheduling_of
 from web.intake.shapes import Metadata, checked
+from web.intake.spool_fields import SpoolFields
 from web.problems import Problem, field_problem, problem_of
 
 
@@ -28,7 +29,7 @@ class Asked(BaseModel):
     stream: bool | None = None
     store: bool | None = None
     metadata: Metadata | None = None
-    spool: Annotated[SchedulingFields | None, Field(description="Spool's own fields, as in `POST /jobs`")] = None
+    spool: Annotated[SpoolFields | None, Field(description="Spool's own fields, as in `POST /jobs`")] = None
 
     def extras(self) -> dict[str, Any]:
         """The fields that the shape does not name, without nulls, which mean "not set"."""

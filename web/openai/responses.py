@@ -25,6 +25,7 @@ from web.intake.accept import accept
 from web.intake.draft import Draft
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.references import NO_TURNS, References
+from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.failures import failure_of, refuse_early_failure
@@ -115,7 +116,7 @@ def _example_stream() -> bytes:
 @scope("jobs:write")
 @Contract(
     body=[json_content(ResponsesRequest, lambda: {"model": "demo", "input": "Why is the sky blue?"})],
-    headers=[IDEMPOTENCY_KEY],
+    headers=[IDEMPOTENCY_KEY, ON_DISCONNECT],
     answers={200: Answer("The response; with `stream`, its events.", [_RESPONSE, _EVENTS], [LOCATION, SPOOL_JOB])},
     errors=[404, 409, 410, 413, 415, 422, 429, 502, 503, 504],
 )
@@ -173,6 +174,7 @@ def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -
         metadata=asked.metadata or {},
         ttl_s=asked.ttl_s,
         streams_text=True,
+        on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect, background=bool(asked.background)),
         scheduling=asked.scheduling(),
         idempotency=idempotency,
     )
