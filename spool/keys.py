@@ -95,6 +95,7 @@ Usage and limits of owners:
                              entry stays from submit until the job or block is deleted or expires
     booked, use, use:OWNER   The ledger of earlier versions. The keeper moves it to ``ledger``
     output-bytes     hash    Model → moving average of the size in Redis of a job's output
+    run-ms           hash    Model → moving average of the time for which a job runs, in ms
     memory           hash    used, max (maxmemory; 0: none), claims_until (above it, no job starts) and bytes (of
                              all entries) at the keeper's last beat, and at_ms
     limits           hash    owner_running (0: by share), owner_share (0: one owner may have all) and watermark, from

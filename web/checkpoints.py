@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 
 KEPT_BYTES = 32 * 1024 * 1024
 """Bytes of all checkpoints and translated pages of a process, with the text that checkpoints share."""
@@ -71,6 +72,7 @@ class Translation(Protocol):
     @property
     def over(self) -> bool: ...
     def heartbeat(self) -> bytes: ...
+    def queued(self, wait: Wait) -> bytes: ...
     def broken_off(self, code: str, message: str) -> bytes | None: ...
 
 

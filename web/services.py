@@ -31,6 +31,7 @@ from web.folds import Folds
 from web.limits.streams import Slot, StreamSlots, streams_for
 from web.limits.unsent import Unsent
 from web.limits.uploads import Uploads
+from web.queue_watch import QueueWatch
 from web.ticker import Ticker
 
 log = logging.getLogger("spool.web")
@@ -57,6 +58,7 @@ class State:
     limits: OwnerLimits
     conditions: Conditions
     fitness: FitnessCheck
+    queue_watch: QueueWatch
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     ticker: Ticker = field(default_factory=Ticker)
@@ -79,15 +81,18 @@ class State:
         follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
         limits = settings.owner_limits(streams_for(settings.max_streams))
         conditions = Conditions(show_condition)
+        store = JobStore(shards)
+        models = ModelTable(
+            link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
+        )
         return cls(
             settings=settings,
             shards=shards,
-            store=JobStore(shards),
+            store=store,
             follower=follower,
             bell=bell,
-            models=ModelTable(
-                link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
-            ),
+            models=models,
+            queue_watch=QueueWatch(store, follower.queued_feeds, models.max_running),
             keepers=[
                 Keeper(shard, bell.ring, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
                 for shard in shards
@@ -110,6 +115,7 @@ class State:
         for keeper in self.keepers:
             spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_redis)
+        self.ticker.add(self.queue_watch)
         spawn_forever(self.ticker.run)
         self.bell.start()
 

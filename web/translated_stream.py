@@ -13,6 +13,7 @@ from spool.following.reader import Reader
 from spool.jobs.entries import is_terminal
 from spool.jobs.job import Job
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 from web.checkpoints import PIECE_BYTES, Checkpoint, Checkpoints, Frame, Translation
 
 APART_BYTES = 16 * 1024
@@ -89,6 +90,10 @@ class TranslatedStream:
     def heartbeat(self) -> bytes:
         """The bytes sent after a silence."""
         return self._own().heartbeat()
+
+    def queued(self, wait: Wait) -> bytes:
+        """The bytes that tell what a queued job waits for."""
+        return self._own().queued(wait)
 
     def broken_off(self, code: str, message: str) -> bytes | None:
         """The last bytes of a stream that cannot continue; None cuts the connection."""

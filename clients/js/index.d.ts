@@ -17,6 +17,9 @@ export interface Job {
   attempt: number;
   last_entry: number;
   queue_position: number | null;
+  position_is?: "exact" | "estimate" | null;
+  estimated_start_at?: string | null;
+  waiting_for?: WaitingFor | null;
   created_at: string;
   started_at: string | null;
   ended_at: string | null;
@@ -45,6 +48,16 @@ export interface Message { type: string; kind?: undefined; [field: string]: unkn
 
 export interface ToolCall { index: number; id: string; name: string; arguments: string }
 
+/** Why a job waits: `turn`, `model_full`, `owner_limit`, `rate_limit`, `upstream`, `no_worker`, `not_before`, `conversation`. */
+export interface WaitingFor { reason: string; [field: string]: unknown }
+export interface Queue {
+  position?: number | null;
+  position_is?: "exact" | "estimate" | null;
+  estimated_start_at?: string | null;
+  waiting_for?: WaitingFor | null;
+  [field: string]: unknown;
+}
+
 /** What a user interface shows. A new object after each change. */
 export interface View {
   readonly job: Job | null;
@@ -53,7 +66,8 @@ export interface View {
   readonly toolCalls: readonly ToolCall[];
   readonly status: Status;
   readonly attempt: number;
-  readonly queue: { position?: number | null; [field: string]: unknown } | null;
+  /** Where the queued job stands, and what it waits for; null once it runs. */
+  readonly queue: Queue | null;
   readonly position: number | null;
   readonly waiting: { reason: string; retryAt: string } | null;
   readonly notice: Message | null;

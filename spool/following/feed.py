@@ -8,6 +8,7 @@ from typing import Protocol
 from spool.following.encoder import Encoder
 from spool.jobs.entries import is_terminal
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 
 _KEEP = 32
 _TRIM_AT = 128
@@ -42,15 +43,19 @@ class Feed:
         "is_heard",
         "job_id",
         "left_at",
+        "model",
+        "queued_at",
         "readers",
         "ready",
         "size",
         "tail",
+        "wait",
         "watched",
     )
 
-    def __init__(self, job_id: str, last: int, *, ended: bool = False) -> None:
+    def __init__(self, job_id: str, last: int, *, ended: bool = False, model: str = "") -> None:
         self.job_id = job_id
+        self.model = model
         self.base = last
         self.tail: list[bytes] = []
         self.size = 0
@@ -62,6 +67,10 @@ class Feed:
         """The subscription is confirmed and the stream was read after it: no entry can be missed."""
         self.watched = False
         """The job is cancelled when it has no reader."""
+        self.queued_at = -1
+        """The last entry when the job was found queued. A later entry means that it has begun."""
+        self.wait: Wait | None = None
+        """The wait of the queued job, as its readers are told it."""
         self.heard_at = float("-inf")
         self.is_heard = False
         """A message arrived since ``heard_at``."""
@@ -75,6 +84,11 @@ class Feed:
     def last(self) -> int:
         """The id of the newest entry seen."""
         return self.base + len(self.tail)
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the job was queued when it was last looked at, and has not begun since."""
+        return self.queued_at == self.last
 
     def add(self, first: int, entries: Sequence[bytes]) -> bool:
         """Add entries with ids from ``first``; known ones are dropped. Returns False and adds nothing if entries before

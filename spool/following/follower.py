@@ -24,7 +24,7 @@ from spool.following.feed import Feed, bound_tails
 from spool.following.reader import Reader
 from spool.following.reader_leases import ReaderLeases
 from spool.following.replay_cache import ReplayCache
-from spool.jobs.job import ENDED, Job, OnDisconnect
+from spool.jobs.job import ENDED, Job, OnDisconnect, Status
 from spool.jobs.log import PAGE, Row, range_command, rows_of
 from spool.keys import job as job_key
 from spool.keys import log as log_key
@@ -49,6 +49,7 @@ class Follower:
         self._tick_s = tick_s
         self._feeds: dict[bytes, Feed] = {}
         self._stale: dict[Feed, None] = {}
+        self._queued: set[Feed] = set()
         self._has_stale = Event()
         self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed, self._wake_rung)
         self._rung_feeds: dict[Feed, None] = {}
@@ -103,6 +104,18 @@ class Follower:
         self._rewind(feed, int(last))
         return None
 
+    def queued_feeds(self) -> list[Feed]:
+        """The feeds with readers whose jobs are queued."""
+        for feed in [feed for feed in self._queued if not feed.is_queued or feed.gone]:
+            self._queued.discard(feed)
+            feed.wait = None
+        return [feed for feed in self._queued if feed.readers]
+
+    def _note_queued(self, feed: Feed, is_queued: bool) -> None:
+        if is_queued:
+            feed.queued_at = feed.last
+            self._queued.add(feed)
+
     def drain(self, spread_s: float) -> None:
         """Ask every reader to leave, spread over ``spread_s`` so that they do not all reconnect at once."""
         self._draining_until = time.monotonic() + spread_s
@@ -125,12 +138,14 @@ class Follower:
             return before
         # If this process has seen an end that the record lacks, Redis may have lost that end. And a job that was
         # looked up exists again.
-        feed = self._feeds[channel] = Feed(job.id, job.last_entry)
+        feed = self._feeds[channel] = Feed(job.id, job.last_entry, model=job.model)
+        self._note_queued(feed, job.status is Status.QUEUED)
         feed.watched = job.on_disconnect is OnDisconnect.CANCEL
         feed.heard_at = time.monotonic()
         if before is not None:
             # Readers that did not take the old end yet must get the new one.
             self._stale.pop(before, None)
+            self._queued.discard(before)
             feed.readers = before.readers
             for reader in feed.readers:
                 reader.feed = feed
@@ -216,6 +231,7 @@ class Follower:
             if not feed.add(entry_id, [raw]):
                 feed.jump(entry_id - 1)
                 feed.add(entry_id, [raw])
+        self._note_queued(feed, status == b"queued")
         over = status is None or status.decode(errors="replace") in ENDED
         # The job is forgotten, or it ended and its terminal entry is unreadable: no more entries will come.
         feed.gone = over and not feed.ended and not reply
@@ -247,6 +263,7 @@ class Follower:
         if not feed.readers and (feed.ended or now - feed.left_at > LINGER_S):
             del self._feeds[channel]
             self._stale.pop(feed, None)
+            self._queued.discard(feed)
             self._doorbell.ignore(channel)
         elif feed.is_heard:
             # A flag instead of a time, so that a token costs no clock call.

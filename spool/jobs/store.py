@@ -37,6 +37,7 @@ from spool.jobs.submission import (
     submit_args,
     unstaged_batch_args,
 )
+from spool.jobs.waits import Place, QueueFacts, read_facts, read_places
 from spool.keys import job as job_key
 from spool.redis.errors import translated
 from spool.redis.pool import Command
@@ -148,6 +149,13 @@ class JobStore:
             return read_look(reply, job_id, owner)
         except UndecodableRecord as exc:
             return self._look_damaged(job_id, owner, exc, with_text=with_text)
+
+    def look_queue(self, model: str, job_ids: Sequence[str]) -> tuple[QueueFacts, dict[str, Place]]:
+        """The facts of a model's queue, and the places of those of these jobs, on one shard, that are queued. Does not
+        check the owner: call ``look`` first. Raises ``StoreUnavailable``."""
+        shard = self._shards.of_job(job_ids[0])
+        reply = shard.run(script("look_queue"), model, *job_ids)
+        return read_facts(reply), read_places(reply, job_ids)
 
     def _look_damaged(self, job_id: str, owner: str, exc: UndecodableRecord, *, with_text: bool = False) -> Job:
         shard = self._shards.of_job(job_id)

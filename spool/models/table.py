@@ -60,6 +60,11 @@ class ModelTable:
             raise UnknownModel(name, [known.name for known in self.all()][:_NAMED_AT_MOST])
         return model
 
+    def max_running(self, name: str) -> int:
+        """The limit of running jobs of a model, as last known; 0 for none. Never reads Redis."""
+        model = self._static.get(name) or self._discovered.get(name)
+        return model.max_running if model else 0
+
     def default(self) -> Model:
         """The model of a job that names none. Raises ``NoModel`` if no model is known yet, and ``UnknownModel``."""
         if self._default:

@@ -210,13 +210,15 @@ def test_page_when_an_answer_holds_html(watched: Watched, stack: Stack) -> None:
 
 
 def test_page_while_the_job_is_queued(new_page: Callable[[], Watched], own_stack: Stack, own_jobs: Jobs) -> None:
-    """A job that nobody runs yet is shown as queued, with its place, to a reader that is already connected."""
+    """A job that nobody runs yet is shown as queued, with its place and its reason, to a connected reader."""
     own_stack.workers[0].stop()
     page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=20, rate=40), "ndjson")
     page.until_status("queued")
     page.until_connection("connected")
     detail = "document.querySelector('#job-detail').textContent"
     page.watched.until(f"{detail}.includes('next in the queue')", "its place in the queue is shown")
+    why = "document.querySelector('#placeholder').textContent"
+    page.watched.until(f"/turn|No worker/.test({why})", "the reason is shown")
     own_stack.workers[0].start()
     page.check_whole(own_jobs.ended(page.job))
 

@@ -144,3 +144,15 @@ def test_tool_call(stack: Stack, size: int | None) -> None:
     assert '{"degrees":18}' in parts_of(after)[3]["text"]
     newest = stack.client(1).get("/jobs", params={"limit": 1}).json()["jobs"][0]["id"]
     assert parts_of(after)[3]["text"] == stack.client(1).get(f"/jobs/{newest}").json()["text"]
+
+
+def test_chat_that_waits_for_its_turn(stack: Stack) -> None:
+    """While its job waits, the chat is told why in transient parts, which its message does not keep."""
+    spool = {"conversation": {"id": "ai node"}}
+    before = stack.client().post("/jobs", json={"prompt": "x", "params": ENDLESS, **spool}).json()["id"]
+    release = f"{stack.webs[0].url}/jobs/{before}/cancel"
+    seen = node(stack, "waits", {"params": FAST, "spool": spool}, release=release)
+    assert (seen["status"], seen.get("error")) == ("ready", None)
+    assert seen["data"][0]["data"]["waiting_for"] == {"reason": "conversation", "job": before}
+    assert [part["type"] for part in parts_of(seen)] == ["step-start", "text"]
+    assert parts_of(seen)[1]["text"] == job_of(stack, seen)["text"]

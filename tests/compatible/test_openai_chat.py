@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def test_whole_completion(client: OpenAI, stack: Stack) -> None:
     assert completion.usage.completion_tokens == job["usage"]["output_tokens"]
     assert completion.id == f"chatcmpl-{job['id']}"
     assert job["status"] == "succeeded"
+
+
+def test_completion_that_waits(client: OpenAI) -> None:
+    """The comments that tell why a job waits do not reach the SDK's user, whose chunks are as ever."""
+    spool = {"not_before": (datetime.now(UTC) + timedelta(seconds=2.5)).isoformat()}
+    asked: Any = {"model": "demo", "messages": ASK, "stream": True}
+    chunks = [
+        list(client.chat.completions.create(**asked, extra_body={**FAST, **extra})) for extra in ({"spool": spool}, {})
+    ]
+    waited, plain = ([chunk.choices[0].model_dump() for chunk in stream] for stream in chunks)
+    assert waited == plain
 
 
 @pytest.mark.parametrize("wants_usage", [False, True])

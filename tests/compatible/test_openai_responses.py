@@ -86,6 +86,24 @@ def test_stream_helper(client: OpenAI) -> None:
     assert min(numbers) == 6
 
 
+def test_stream_of_a_job_that_waits(client: OpenAI, stack: Stack) -> None:
+    """While its job waits for its turn, the SDK's stream repeats its last event with the reason, and then goes on."""
+    spool = {"conversation": {"id": "python responses"}}
+    endless = {"tokens": 5000, "rate": 40, "spool": spool}
+    before = client.responses.create(model="demo", input=PROMPT, background=True, extra_body=endless)
+    told = []
+    with client.responses.stream(model="demo", input=PROMPT, extra_body={"rate": 0, "spool": spool}) as stream:
+        for event in stream:
+            queued = (getattr(event, "model_extra", None) or {}).get("queued")
+            if queued and not told:
+                client.responses.cancel(before.id)
+            told += [queued] if queued else []
+        final = stream.get_final_response()
+    assert told[0]["waiting_for"] == {"reason": "conversation", "job": before.id.removeprefix("resp_")}
+    assert (final.status, bool(final.output_text)) == ("completed", True)
+    assert stack.client().get(f"/jobs/{before.id.removeprefix('resp_')}").json()["status"] == "cancelled"
+
+
 def test_background_then_poll(client: OpenAI, stack: Stack) -> None:
     """A response in the background is there at once, can be polled from any web, and ends by itself."""
     begun = client.responses.create(model="demo", input=PROMPT, background=True, extra_body={"tokens": 30, "rate": 60})

@@ -18,6 +18,7 @@ from spool.jobs.conversation import ToolCall, call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 from web.ai_sdk.ui_parts import Chunk, chunks_of
 from web.joined_text import joined
 
@@ -98,6 +99,10 @@ class UiMessageStream:
     def heartbeat(self) -> bytes:
         """A comment line."""
         return PING
+
+    def queued(self, wait: Wait) -> bytes:
+        """A transient part, which no message keeps."""
+        return _data("queue", {name: value for name, value in wait.message().items() if name != "type"})
 
     def broken_off(self, code: str, message: str) -> None:
         """None, which cuts the connection: the client then resumes. An error chunk would end its answer for good."""

@@ -13,6 +13,7 @@ from spool.errors import UndecodableRecord
 from spool.following.encoder import Encoder
 from spool.following.reader import Reader
 from spool.jobs.log import Gap, Row
+from spool.jobs.waits import Wait
 from web.checkpoints import Frame
 from web.folds import Folds
 
@@ -79,6 +80,10 @@ class Encoding(Protocol):
         """The bytes sent after a silence; may be empty."""
         ...
 
+    def queued(self, wait: Wait) -> bytes:
+        """The bytes that tell what a queued job waits for; may be empty."""
+        ...
+
     def broken(self, trouble: Trouble) -> Piece:
         """The last piece of a stream that cannot continue."""
         ...
@@ -91,6 +96,7 @@ class SharedFormat(Protocol):
     def gap(self, gap: Gap) -> bytes: ...
     def end(self, last: int, *, is_gone: bool) -> bytes: ...
     def heartbeat(self, last: int) -> bytes: ...
+    def queued(self, wait: Wait) -> bytes: ...
     def reconnect(self) -> bytes: ...
     def unavailable(self, reason: str, detail: str) -> bytes: ...
 
@@ -133,6 +139,10 @@ class Shared(Encoder):
         """The format's heartbeat, with the reader's cursor."""
         return self._frame(self._form.heartbeat(reader.cursor))
 
+    def queued(self, wait: Wait) -> bytes:
+        """The format's message, which is no entry."""
+        return self._frame(self._form.queued(wait))
+
     def broken(self, trouble: Trouble) -> Piece:
         """An event after which clients reconnect."""
         if trouble is Trouble.DRAINING:
@@ -160,6 +170,10 @@ class ReaderFormat(Protocol):
 
     def heartbeat(self) -> bytes:
         """The bytes sent after a silence; may be empty."""
+        ...
+
+    def queued(self, wait: Wait) -> bytes:
+        """The bytes that tell what a queued job waits for; may be empty."""
         ...
 
     def broken_off(self, code: str, message: str) -> bytes | None:
@@ -215,6 +229,10 @@ class PerReader:
     def heartbeat(self, reader: Reader) -> bytes:  # noqa: ARG002 - the protocol's shape
         """The format's heartbeat."""
         return self._frame(self._form.heartbeat())
+
+    def queued(self, wait: Wait) -> bytes:
+        """The format's message."""
+        return self._frame(self._form.queued(wait))
 
     def broken(self, trouble: Trouble) -> Piece:
         """The format's last bytes; a cut if it has none."""

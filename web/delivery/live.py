@@ -18,6 +18,7 @@ import gevent
 
 from spool.errors import StoreUnavailable, UndecodableRecord
 from spool.following.reader import Reader
+from spool.jobs.waits import Wait
 from web.delivery.encoding import Encoding, End, Piece, Trouble
 
 log = logging.getLogger("spool.web")
@@ -69,6 +70,7 @@ class LiveStream:
         "_is_gone",
         "_reader",
         "_release",
+        "_told",
         "opening",
     )
 
@@ -87,6 +89,8 @@ class LiveStream:
         self._is_gone = False
         self._busy = False
         self._has_changed = False
+        # The last wait of the queued job that the client was told.
+        self._told: Wait | None = None
 
     def begin(self, connection: Connection) -> None:
         """Continue after the opening, which has been sent."""
@@ -123,7 +127,29 @@ class LiveStream:
             self._send_now(data)
         elif data is None and (reader.has_news() or reader.must_leave or time.monotonic() >= reader.tick_at):
             self._run(None)
+        elif reader.feed.wait is not self._told:
+            self._tell_wait()
         return True
+
+    def _tell_wait(self) -> None:
+        """Tell the client what its queued job waits for, unless another stream has the connection's turn: then the next
+        change or heartbeat tells it."""
+        try:
+            data = b"" if self._connection.is_taken else self._queued()
+        except Exception:
+            # As in ``look``.
+            log.exception("stream failed")
+            self.abandon()
+            return
+        if data:
+            self._send_now(data)
+
+    def _queued(self) -> bytes:
+        feed = self._reader.feed
+        if feed.wait is self._told:
+            return b""
+        self._told = wait = feed.wait
+        return b"" if wait is None or not feed.is_queued else self._encoding.queued(wait)
 
     def _send_now(self, data: bytes) -> None:
         try:
@@ -192,6 +218,8 @@ class LiveStream:
         data, is_silent = piece.data if piece is not None else b"", piece is None
         # Free the page, so that a slow client does not keep it in memory.
         del piece
+        if is_silent:
+            data = self._queued()
         if not data and time.monotonic() >= reader.tick_at:
             data = self._encoding.heartbeat(reader)
             self._schedule_heartbeat()

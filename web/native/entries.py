@@ -14,6 +14,7 @@ from spool.deadline import Deadline
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Gap, Row
+from spool.jobs.waits import Wait
 from web import auth
 from web.arguments import DIGITS, query
 from web.auth import scope
@@ -21,7 +22,7 @@ from web.contract import Answer, Contract, json_content
 from web.delivery.waiting import collect
 from web.examples import JOB, ROWS
 from web.native.beginning import Beginning, SnapshotDocument, beginning
-from web.native.entry_document import EntryDocument, GapDocument
+from web.native.entry_document import EntryDocument, GapDocument, Queued
 from web.server.peer import presence
 from web.services import state
 
@@ -44,13 +45,15 @@ class EntriesQuery(Beginning):
 
 
 class EntryList(TypedDict):
-    """Entries, and the cursor for the next request. ``ended``: the log has no more."""
+    """Entries, and the cursor for the next request. ``ended``: the log has no more. ``queued``: what the job
+    waits for, if it does."""
 
     entries: list[EntryDocument]
     next: int
     ended: bool
     status: Status
     gap: GapDocument | None
+    queued: NotRequired[Queued]
     snapshot: NotRequired[SnapshotDocument]
 
 
@@ -84,7 +87,8 @@ def entries(job_id: str) -> Response:
         collect(reader, request.environ, Deadline.after(wait_s), found.add)
         if found.may_grow:
             collect(reader, request.environ, Deadline.after(asked.linger_ms / 1000), found.add_more)
-    body = _body(job, after, found, snapshot)
+    wait = None if found.rows else services.queue_watch.of(job)
+    body = _body(job, after, found, snapshot, wait)
     return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -132,7 +136,9 @@ def _example() -> Any:
     return orjson.loads(_body(JOB, 0, found))
 
 
-def _body(job: Job, after: int, found: Found, snapshot: SnapshotDocument | None = None) -> bytes:
+def _body(
+    job: Job, after: int, found: Found, snapshot: SnapshotDocument | None = None, wait: Wait | None = None
+) -> bytes:
     rows, gap, following = found.rows, found.gap, after
     if rows:
         following = rows[-1][0]
@@ -144,6 +150,8 @@ def _body(job: Job, after: int, found: Found, snapshot: SnapshotDocument | None 
         "status": _status_after(job, rows),
         "gap": gap.public() if gap is not None else None,
     }
+    if wait is not None:
+        tail["queued"] = wait.message()
     if snapshot is not None:
         tail["snapshot"] = snapshot
     # The stored bytes go out unchanged, without decoding and encoding.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from web.native.job_document import JobError
+from web.native.job_document import JobError, WaitingFor
 
 
 class _Entry(TypedDict):
@@ -143,6 +143,16 @@ class Heartbeat(TypedDict):
     type: Literal["heartbeat"]
     last: int
     job: NotRequired[str]
+
+
+class Queued(TypedDict):
+    """Why the job waits, when that has changed. It is no entry and has no id."""
+
+    type: Literal["queued"]
+    position: int | None
+    position_is: Literal["exact", "estimate"] | None
+    estimated_start_at: str | None
+    waiting_for: WaitingFor
 
 
 class Ping(TypedDict):

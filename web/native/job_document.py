@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NotRequired, cast
+from typing import Any, Literal, NotRequired, cast
 
 import orjson
 from flask import Response, request
@@ -14,6 +14,7 @@ from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job, Priority, Status
 from spool.jobs.scheduling import OnBusy
 from spool.jobs.store import JobStore
+from spool.jobs.waits import Reason, Wait
 from web.json_response import json_response
 from web.server.peer import cut
 
@@ -43,6 +44,17 @@ class JobConversation(TypedDict):
     on_busy: OnBusy
 
 
+class WaitingFor(TypedDict):
+    """Why a job waits: ``turn``, ``model_full`` or ``owner_limit`` (``running``, ``limit``), ``no_worker``,
+    ``not_before`` (``until``), ``conversation`` (``job``, the one with the turn)."""
+
+    reason: Reason
+    running: NotRequired[int]
+    limit: NotRequired[int]
+    until: NotRequired[str]
+    job: NotRequired[str]
+
+
 class JobUrls(TypedDict):
     """The paths of a job's calls."""
 
@@ -68,6 +80,9 @@ class JobDocument(TypedDict):
     attempt: int
     last_entry: int
     queue_position: int | None
+    position_is: Literal["exact", "estimate"] | None
+    estimated_start_at: str | None
+    waiting_for: WaitingFor | None
     cancel_requested_at: str | None
     finish_reason: str | None
     usage: Mapping[str, Any] | None
@@ -86,8 +101,8 @@ class JobDocument(TypedDict):
     """The text so far; not in lists."""
 
 
-def job_document(job: Job, *, with_text: bool = True) -> JobDocument:
-    """The job as the API shows it."""
+def job_document(job: Job, *, with_text: bool = True, wait: Wait | None = None) -> JobDocument:
+    """The job as the API shows it. ``wait`` is what it waits for, where that was looked up."""
     path, scheduling, conversation = f"/jobs/{job.id}", job.scheduling, job.scheduling.conversation
     document: JobDocument = {
         "id": job.id,
@@ -101,7 +116,10 @@ def job_document(job: Job, *, with_text: bool = True) -> JobDocument:
         "deadline_at": rfc3339(job.deadline_at),
         "attempt": job.attempt,
         "last_entry": job.last_entry,
-        "queue_position": job.queue_position,
+        "queue_position": wait.position if wait else job.queue_position,
+        "position_is": None,
+        "estimated_start_at": None,
+        "waiting_for": None,
         "cancel_requested_at": None if job.ended else _time(job.cancel_requested_at),
         "finish_reason": job.finish_reason,
         "usage": job.usage,
@@ -123,6 +141,8 @@ def job_document(job: Job, *, with_text: bool = True) -> JobDocument:
             "cancel": f"{path}/cancel",
         },
     }
+    if wait:
+        document.update(cast(JobDocument, wait.public()))
     if with_text:
         document["text"] = job.text or ""
     return document
@@ -132,11 +152,13 @@ def _time(epoch_s: float | None) -> str | None:
     return None if epoch_s is None else rfc3339(epoch_s)
 
 
-def job_response(store: JobStore, job: Job, headers: Mapping[str, str] | None = None) -> Response:
+def job_response(
+    store: JobStore, job: Job, headers: Mapping[str, str] | None = None, wait: Wait | None = None
+) -> Response:
     """The HTTP response. A job that was read with only the beginning of its text is sent in pieces. If the rest is
     gone, because the job was restarted or deleted, the connection is cut."""
     if not job.text_bytes:
-        return json_response(job_document(job), 200, headers)
+        return json_response(job_document(job, wait=wait), 200, headers)
     pieces = _until_gone(job_pieces(store, job), request.environ)
     response = Response(pieces, mimetype="application/json", headers={"Cache-Control": "no-store"})
     response.headers.update(headers or {})

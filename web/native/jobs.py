@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from spool.jobs.job import Status
 from spool.jobs.owner_list import JobPage
 from spool.jobs.store import TEXT_PIECE_BYTES
 from spool.jobs.submission import Submitted
+from spool.jobs.waits import Wait
 from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
@@ -34,13 +36,15 @@ from web.native.job_document import JobDocument, job_document, job_response
 from web.native.log_streams import LOG_STREAMS
 from web.native.submission import Submission, draft_of
 from web.negotiation import PREFER, PREFERENCE_APPLIED, preferred_wait_s
+from web.problems import retry_after
 from web.server.peer import presence
 from web.services import State, state
 
 blueprint = Blueprint("jobs", __name__)
 
 _WAIT_AT_MOST_S = 55
-_POLL_AGAIN_S = "1"
+_POLL_AGAIN_S = (1.0, 30.0)
+"""The bounds of ``Retry-After``."""
 _ETAG = Parameter("ETag", str, "The job's version, for `If-None-Match`.")
 _JOB = json_content(JobDocument, lambda: job_document(JOB))
 
@@ -127,7 +131,15 @@ def _answer(services: State, submitted: Submitted) -> Response:
 
 def _accepted(submitted: Submitted) -> Response:
     job, status = submitted.job, 200 if submitted.replayed else 202
-    return json_response(job_document(job), status, {"Location": f"/jobs/{job.id}", "Retry-After": _POLL_AGAIN_S})
+    wait = state().queue_watch.of_new(job)
+    return json_response(job_document(job, wait=wait), status, {"Location": f"/jobs/{job.id}", **_poll_again(wait)})
+
+
+def _poll_again(wait: Wait | None) -> dict[str, str]:
+    """The ``Retry-After`` header: until the job may begin, within bounds."""
+    least, most = _POLL_AGAIN_S
+    left_s = wait.starts_at - time.time() if wait and wait.starts_at else least
+    return retry_after(min(max(left_s, least), most))
 
 
 @blueprint.get("/jobs/<job_id>")
@@ -141,13 +153,19 @@ def show(job_id: str) -> Response:
     """Short polling: the job with its text so far; 304 if nothing has changed."""
     services = state()
     job = services.store.look(job_id, auth.owner(), with_text=True, text_bytes=TEXT_PIECE_BYTES)
-    etag = f"{job.last_entry}-{job.status}-{job.queue_position}-{bool(job.cancel_requested_at)}"
+    wait = services.queue_watch.of(job)
+    etag = f"{job.last_entry}-{job.status}-{_version_of(wait)}-{bool(job.cancel_requested_at)}"
     if not is_resource_modified(request.environ, etag=etag):
         response = Response(status=304, headers={"Cache-Control": "no-store"})
     else:
-        response = job_response(services.store, job, {} if job.ended else {"Retry-After": _POLL_AGAIN_S})
+        response = job_response(services.store, job, {} if job.ended else _poll_again(wait), wait)
     response.set_etag(etag)
     return response
+
+
+def _version_of(wait: Wait | None) -> str:
+    """A wait as a part of the job's version. The estimate is none, because it changes all the time."""
+    return "-".join(map(str, (wait.position, wait.reason, *wait.detail.values()))) if wait else ""
 
 
 @blueprint.post("/jobs/<job_id>/cancel")

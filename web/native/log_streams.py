@@ -8,7 +8,17 @@ from web.contract import Content
 from web.delivery.formats import ndjson, sse, text
 from web.examples import ENTRIES, ROWS
 from web.native.beginning import SnapshotDocument, StreamBeginning
-from web.native.entry_document import Attached, EntryDocument, GapMessage, Gone, Heartbeat, Ping, Reconnect, Unavailable
+from web.native.entry_document import (
+    Attached,
+    EntryDocument,
+    GapMessage,
+    Gone,
+    Heartbeat,
+    Ping,
+    Queued,
+    Reconnect,
+    Unavailable,
+)
 
 
 class StreamQuery(StreamBeginning):
@@ -27,7 +37,7 @@ class StreamQuery(StreamBeginning):
 LOG_STREAMS = (
     Content(
         sse.MEDIA_TYPE,
-        item=EntryDocument | Attached | GapMessage | Heartbeat | Reconnect | SnapshotDocument | Unavailable,
+        item=EntryDocument | Attached | GapMessage | Heartbeat | Queued | Reconnect | SnapshotDocument | Unavailable,
         example=lambda: b"".join(sse.SSE.entry(entry_id, raw) for entry_id, raw in ROWS),
     ),
     Content(
@@ -38,6 +48,7 @@ LOG_STREAMS = (
         | Gone
         | Heartbeat
         | Ping
+        | Queued
         | Reconnect
         | SnapshotDocument
         | Unavailable,

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from web.arguments import BACK_AT_MOST, LATEST
 from web.contract import Answer, Parameter
 from web.native.beginning import SnapshotDocument
-from web.native.entry_document import EntryDocument, GapMessage, Heartbeat
+from web.native.entry_document import EntryDocument, GapMessage, Heartbeat, Queued
 from web.native.submission import Submission
 
 SUBPROTOCOL = Parameter(
@@ -89,6 +89,12 @@ class JobSnapshot(SnapshotDocument):
     job: str
 
 
+class JobQueued(Queued):
+    """Why a followed job waits."""
+
+    job: str
+
+
 class ErrorMessage(TypedDict):
     """A message was refused, or a followed job cannot be read. With ``job`` after ``accepted``: the job runs."""
 
@@ -102,6 +108,6 @@ class ErrorMessage(TypedDict):
 
 
 SOCKET_RECEIVES = (CancelMessage,)
-SOCKET_SENDS = (EntryDocument, GapMessage, Heartbeat, SnapshotDocument)
+SOCKET_SENDS = (EntryDocument, GapMessage, Heartbeat, Queued, SnapshotDocument)
 MUX_RECEIVES = (Submit, Follow, JobCommand)
-MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, Heartbeat, JobSnapshot, ErrorMessage)
+MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, JobQueued, Heartbeat, JobSnapshot, ErrorMessage)

@@ -17,6 +17,7 @@ from spool.jobs.conversation import Answer, call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 from web.openai.failures import CANCELLED, RESTARTED, failure_of
 
 DONE = b"data: [DONE]\n\n"
@@ -124,6 +125,10 @@ class ChatChunks:
     def heartbeat(self) -> bytes:
         """A comment line."""
         return PING
+
+    def queued(self, wait: Wait) -> bytes:
+        """A comment line, because clients take every chunk for a part of the answer."""
+        return b": queued %b\n" % orjson.dumps(wait.message())
 
     def broken_off(self, code: str, message: str) -> bytes:
         """An error event, on which the SDKs raise."""

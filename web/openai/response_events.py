@@ -15,6 +15,7 @@ import orjson
 from spool.jobs.entries import decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 from web.openai.chat_chunks import DONE, PING
 from web.openai.errors import error_body
 from web.openai.response_fold import ResponseFold
@@ -79,6 +80,15 @@ class ResponseStream:
         if self.number - 1 < self.after:
             return PING
         return PING + _encode(self._fold.in_progress(), self.number - 1)
+
+    def queued(self, wait: Wait) -> bytes:
+        """The last event again, with its number, and the wait in an extra field ``queued``; nothing while the client
+        already has the event with that number."""
+        if self.number - 1 < self.after:
+            return b""
+        opening = self._fold.opening()
+        event = opening[-1] if self.number == len(opening) else self._fold.in_progress()
+        return _encode({**event, "queued": wait.message()}, self.number - 1)
 
     def broken_off(self, code: str, message: str) -> bytes:
         """An error event, on which the SDKs raise. The stream can be resumed with ``starting_after``."""

@@ -20,7 +20,7 @@ export class JobLog {
     if (document.kind) return this.#entry(document);
     if (document.type === "gap") this.#gap(document);
     else if (document.type === "snapshot") this.snapshot(document);
-    else if (document.type === "queued") this.state.queue = document;
+    else if (document.type === "queued") return this.#queued(document);
     else if (document.type === "notice") this.state.notice = document;
     else return false;
     if (document.type !== "snapshot") this.tell(document);
@@ -41,8 +41,9 @@ export class JobLog {
     // Only a record as new as the log: for example the job's worker died, and it waits for the next.
     if (!this.isEnded && !isEnd(job.status) && job.last_entry <= this.cursor) this.state.status = job.status;
     if (job.status !== "queued") this.state.queue = null;
-    else if (job.queue_position !== null && this.state.queue?.type !== "queued") {
-      this.state.queue = { position: job.queue_position };
+    else if (this.state.queue?.type !== "queued") {
+      const { queue_position: position, position_is, estimated_start_at, waiting_for } = job;
+      this.state.queue = { position, position_is, estimated_start_at, waiting_for };
     }
   }
 
@@ -80,6 +81,14 @@ export class JobLog {
     this.isEnded = isTerminal(entry);
     this.tell(entry);
     return true;
+  }
+
+  /** Why the job waits. Every poll repeats it; only a change is told. */
+  #queued(document) {
+    const isSame = JSON.stringify(document) === JSON.stringify(this.state.queue);
+    this.state.queue = document;
+    if (!isSame) this.tell(document);
+    return false;
   }
 
   #gap({ requested, earliest, latest }) {

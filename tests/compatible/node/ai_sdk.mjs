@@ -76,6 +76,16 @@ const scenarios = {
     return chat.seen();
   },
 
+  /** A job that waits until another one of its conversation has ended, which `release` cancels. */
+  async waits({ url, body, release }) {
+    const chat = new Chat({ url, body });
+    const sent = chat.sendMessage(PROMPT);
+    while (!chat.data.some(part => part.type === 'data-queue')) await new Promise(done => setTimeout(done, 50));
+    await fetch(release, { method: 'POST' });
+    await sent;
+    return chat.seen();
+  },
+
   /** Nothing runs: in a chat that nobody knows, and in one whose answer has ended. */
   async idle({ url, body }) {
     const chat = new Chat({ url, body });

@@ -86,6 +86,18 @@ export const chat = {
     assert.ok((await raw.text()).split(": ping\n").length > 2);
   },
 
+  async "a completion that waits for its time"({ here }) {
+    const spool = { not_before: new Date(Date.now() + 2500).toISOString() };
+    const waiting = { ...ASK, stream: true, rate: 0, spool };
+    const [chunks, raw] = await Promise.all([
+      here.chat.completions.create(waiting).then(all),
+      here.chat.completions.create(waiting).asResponse(),
+    ]);
+    assert.ok(chunks.filter((chunk) => chunk.choices[0].delta.content).length > 2);
+    assert.equal(chunks.at(-1).choices[0].finish_reason, "stop");
+    assert.ok((await raw.text()).endsWith("data: [DONE]\n\n"));
+  },
+
   async "a completion that fails"({ here }) {
     const failing = { ...ASK, fail_after: 3 };
     const failed = { constructor: OpenAI.InternalServerError, code: "demo_failure" };

@@ -130,6 +130,23 @@ export const responses = {
     assert.equal(final.usage.output_tokens, 2);
   },
 
+  async "a response that waits for its turn"({ here }) {
+    const spool = { conversation: { id: "node responses" } };
+    const before = await here.responses.create({ ...SLOW, tokens: 5000, input: PROMPT, background: true, spool });
+    const runner = here.responses.stream({ ...FAST, input: PROMPT, spool });
+    const told = [];
+    for await (const event of runner) {
+      if (!event.queued) continue;
+      told.push(event);
+      if (told.length === 1) await here.responses.cancel(before.id);
+    }
+    assert.equal(told[0].type, "response.in_progress");
+    assert.deepEqual(told[0].queued.waiting_for, { reason: "conversation", job: before.id.replace("resp_", "") });
+    const final = await runner.finalResponse();
+    assert.equal(final.status, "completed");
+    assert.ok(final.output_text);
+  },
+
   async "a response that fails"({ here }) {
     const final = await here.responses.stream({ ...FAST, input: PROMPT, fail_after: 4 }).finalResponse();
     assert.equal(final.status, "failed");

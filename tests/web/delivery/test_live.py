@@ -18,6 +18,7 @@ from spool.following.reader import Reader
 from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind, is_terminal
 from spool.jobs.log import Row
+from spool.jobs.waits import Reason, Wait
 from tests.by_hand import AT, done, tokens
 from web.checkpoints import Frame
 from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, bare, chunk
@@ -148,6 +149,30 @@ def test_entries_are_sent_by_the_greenlet_that_brings_them(streaming: Callable[.
     for texts in (["a"], ["b", "c"]):
         sent = one.say(*texts)
         assert one.client.recv(1000) == chunk(sent)
+
+
+def test_queued_job_is_told_by_the_greenlet_that_brings_it(streaming: Callable[..., Streaming]) -> None:
+    """A wait is on the wire when the wake-up returns, once; after the job has begun nothing is told."""
+    one = streaming()
+    one.feed.queued_at = 0
+    one.feed.wait = wait = Wait(3, None, Reason.TURN, {})
+    one.feed.wake()
+    one.feed.wake()
+    sent = one.say("a")
+    one.feed.wait = Wait(2, None, Reason.TURN, {})
+    one.feed.wake()
+    sent += one.say("b")
+    assert one.client.recv(1000) == chunk(LINES.queued(wait)) + b"".join(map(chunk, sent.splitlines(keepends=True)))
+
+
+def test_queued_job_in_bare_text(streaming: Callable[..., Streaming]) -> None:
+    """A wait is not part of bare text."""
+    one = streaming(Text(has_text=False))
+    one.feed.queued_at = 0
+    one.feed.wait = Wait(3, None, Reason.TURN, {})
+    one.feed.wake()
+    one.say("a")
+    assert one.client.recv(1000) == chunk(b"a")
 
 
 def test_old_clients_get_bare_bytes(streaming: Callable[..., Streaming]) -> None:

@@ -11,7 +11,8 @@ export function newState(jobId) {
     attempt: 0,
     model: "",
     prompt: "",
-    queuePosition: null,
+    /** What the queued job waits for, as a `queued` message says it; null while unknown. */
+    wait: null,
     cancelling: false,
     text: "",
     reasoning: "",
@@ -76,6 +77,7 @@ const APPLY = {
 /** Applies one entry to `state`. An unknown kind changes nothing but the status. */
 export function apply(state, entry) {
   if (entry.kind !== "waiting") state.waiting = null;
+  state.wait = null;
   state.status = TERMINAL[entry.kind] || "running";
   APPLY[entry.kind]?.(state, entry);
   if (isTerminal(entry)) state.endedAt = Date.parse(entry.at);
@@ -87,7 +89,7 @@ export function applyRecord(state, job, cursor) {
   if (!state.endedAt && job.last_entry === cursor && !job.ended_at) state.status = job.status;
   state.model ||= job.model;
   state.prompt = job.metadata?.prompt || state.prompt;
-  state.queuePosition = job.queue_position;
+  state.wait = job.status === "queued" ? { ...job, position: job.queue_position } : null;
   state.cancelling = Boolean(job.cancel_requested_at);
   if (job.started_at) state.startedAt ||= Date.parse(job.started_at);
 }

@@ -3,6 +3,7 @@
 import { byId, element, setText } from "./dom.js";
 import { isTerminal } from "./job_state.js";
 import { MarkdownView } from "./markdown.js";
+import { placeOf, reasonOf } from "./wait_text.js";
 
 const MARKDOWN_EVERY_MS = 70;
 const NEAR_END_PX = 48;
@@ -62,7 +63,7 @@ export class JobView {
     const details = [
       state.model,
       state.attempt ? `attempt ${state.attempt}` : "",
-      state.status === "queued" ? place(state.queuePosition) : "",
+      state.status === "queued" ? placeOf(state.wait) : "",
       state.cancelling && !state.endedAt ? "cancelling" : "",
       state.endedAt && state.startedAt ? `${((state.endedAt - state.startedAt) / 1000).toFixed(1)} s` : "",
     ];
@@ -126,8 +127,8 @@ export class JobView {
   }
 
   #whyNoText() {
-    const { status, reasoning } = this.state;
-    if (status === "queued") return "Queued. Waiting for a worker.";
+    const { status, reasoning, wait } = this.state;
+    if (status === "queued") return `Queued. ${reasonOf(wait)}`;
     if (status === "running") return reasoning ? "Thinking …" : "Running. Waiting for the first token.";
     return status === "succeeded" ? "The answer is empty." : "";
   }
@@ -142,11 +143,6 @@ export class JobView {
     const counted = usage ? `${usage.input_tokens} tokens in, ${usage.output_tokens} out` : "";
     setText(byId("usage"), [counted, endedAt && finishReason].filter(Boolean).join(" · "));
   }
-}
-
-function place(position) {
-  if (position === null) return "";
-  return position ? `${position} ahead in the queue` : "next in the queue";
 }
 
 const toolCall = () =>

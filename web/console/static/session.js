@@ -66,6 +66,7 @@ export class Session {
   }
 
   #notice(document) {
+    if (document.type === "queued") this.state.wait = document;
     if (document.type === "gap") setText(byId("announcer"), "Part of this job's log is missing.");
     this.view.schedule();
   }

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from spool.jobs.log import Gap
+from spool.jobs.waits import Wait
 
 MEDIA_TYPE = "application/x-ndjson"
 
@@ -49,6 +50,10 @@ class Ndjson:
     def heartbeat(self, last: int) -> bytes:
         """A line, or a space."""
         return orjson.dumps({"type": self._heartbeat, "last": last}) + b"\n" if self._heartbeat else b" "
+
+    def queued(self, wait: Wait) -> bytes:
+        """The line that tells what the job waits for."""
+        return orjson.dumps(wait.message()) + b"\n"
 
     def reconnect(self) -> bytes:
         """The line that ends the stream of a draining process; the client reconnects."""

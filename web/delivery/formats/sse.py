@@ -18,6 +18,7 @@ from flask import Response
 
 from spool.jobs.entries import kind_of
 from spool.jobs.log import Gap
+from spool.jobs.waits import Wait
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {
@@ -63,6 +64,10 @@ class Sse:
         if self._has_visible_heartbeats:
             return _event("heartbeat", {"type": "heartbeat", "last": last})
         return b": %d\n\n" % last
+
+    def queued(self, wait: Wait) -> bytes:
+        """The event that tells what the job waits for. It has no id, so a reconnect is not affected."""
+        return _event("queued", wait.message())
 
     def reconnect(self) -> bytes:
         """The event that ends the stream of a draining process; the client reconnects to another one."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from spool.following.reader import Reader
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 from web.checkpoints import Frame
 from web.delivery.encoding import Cut
 
@@ -35,6 +36,10 @@ class Text:
         """None: pages of text are not shared."""
 
     def heartbeat(self) -> bytes:
+        """Empty: anything would be part of the text."""
+        return b""
+
+    def queued(self, wait: Wait) -> bytes:  # noqa: ARG002 - the protocol's shape
         """Empty: anything would be part of the text."""
         return b""
 

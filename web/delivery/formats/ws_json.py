@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from spool.jobs.log import Gap
+from spool.jobs.waits import Wait
 from web.server.websocket_frames import close_frame, text_frame
 
 
@@ -42,6 +43,10 @@ class JsonEntries:
     def heartbeat(self, last: int) -> bytes:
         """Empty, since the socket pings its client; or a message."""
         return message_frame({"type": "heartbeat", "last": last}) if self._has_visible_heartbeats else b""
+
+    def queued(self, wait: Wait) -> bytes:
+        """The message that tells what the job waits for."""
+        return message_frame(wait.message())
 
     def reconnect(self) -> bytes:
         """The close frame of a draining process."""
@@ -79,6 +84,10 @@ class JobMessages:
         if not self._has_visible_heartbeats:
             return b""
         return message_frame({"type": "heartbeat", "job": self._job_id, "last": last})
+
+    def queued(self, wait: Wait) -> bytes:
+        """The message that tells what the job waits for."""
+        return message_frame({**wait.message(), "job": self._job_id})
 
     def reconnect(self) -> bytes:
         """Empty: the socket closes with the code of a draining process."""

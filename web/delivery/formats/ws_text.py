@@ -9,6 +9,7 @@ from __future__ import annotations
 from spool.following.reader import Reader
 from spool.jobs.entries import Entry, is_terminal, kind_of
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 from web.checkpoints import Frame
 from web.delivery.encoding import End, PerReader, Piece, Trouble, bare
 from web.folds import Folds
@@ -56,6 +57,10 @@ class TextMessages:
 
     def heartbeat(self) -> bytes:
         """Empty: the socket pings its client."""
+        return b""
+
+    def queued(self, wait: Wait) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """Empty: anything would be part of the text."""
         return b""
 
     def broken_off(self, code: str, message: str) -> bytes:  # noqa: ARG002 - the protocol's shape

@@ -29,5 +29,6 @@ function tell(page, sink) {
   sink.opened();
   if (page.gap) sink.document({ type: "gap", ...page.gap });
   for (const entry of page.entries) sink.document(entry);
+  if (page.queued) sink.document(page.queued);
   return page.next;
 }

@@ -40,19 +40,31 @@ local function announce_loss(id)
   push(id, 'restarted', ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"', first)
 end
 
+-- Updates the average time for which a model's jobs run. Skips small changes, which are not worth a write.
+local function note_run(model, ms)
+  local average = bounded(index('HGET', 'run-ms', model), 0, 1e9, ms)
+  local new = math.ceil(average + (ms - average) / 10)
+  if average == ms or math.abs(new - average) > average / 50 then
+    index('HSET', 'run-ms', model, new)
+  end
+end
+
 -- Ends a job after its terminal entry was written: sets its state, removes it from every index, and gives all its keys
 -- the same expiry. The fence stays, so that a worker that resends the end gets a confirmation. The extra arguments are
 -- names and values of record fields.
 local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
-    'on_disconnect', 'before', 'not_before_ms', 'conversation')
+    'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
   if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
     dequeue(id, {owner = owner, batch = batch or '', model = record.model})
   else
     index('ZREM', 'running:' .. record.model, id)
+    if record.attempt == '1' and record.started_ms then
+      note_run(record.model, math.max(0, NOW - record.started_ms))
+    end
   end
   if record.not_before_ms or record.conversation then
     release(id, record)

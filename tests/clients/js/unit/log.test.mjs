@@ -76,6 +76,15 @@ test('only a record as new as the log says the status', () => {
   assert.equal(log.state.status, 'running');
 });
 
+test('what a queued job waits for is told when it changes, and forgotten once it runs', () => {
+  const queued = (position) => ({ type: 'queued', position, waiting_for: { reason: 'turn' } });
+  const { log, told } = logOf(queued(2), queued(2), queued(1));
+  assert.deepEqual(told, [queued(2), queued(1)]);
+  assert.deepEqual([log.cursor, log.state.queue], [0, queued(1)]);
+  log.document(token(1, 'a'));
+  assert.equal(log.state.queue, null);
+});
+
 test('a failure of the job is no error of the reader', () => {
   const error = { code: 'x', message: 'y', retryable: false };
   const { log } = logOf({ id: 1, kind: 'failed', error });

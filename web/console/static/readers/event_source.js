@@ -2,7 +2,7 @@
 
 const KINDS = ["started", "token", "reasoning", "tool_call", "usage", "restarted", "continued", "waiting"];
 const TERMINAL = ["done", "failed", "cancelled"];
-const NOTICES = ["attached", "gap", "reconnect", "unavailable"];
+const NOTICES = ["attached", "gap", "queued", "reconnect", "unavailable"];
 
 export function open(job, after, listener) {
   const source = new EventSource(`/jobs/${job}/stream?after=${after}`);

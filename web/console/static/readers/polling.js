@@ -23,6 +23,7 @@ async function poll(job, after, listener, waitS, pauseMs, signal) {
   for (;;) {
     if (page.gap) listener.notice({ type: "gap", ...page.gap });
     page.entries.forEach(listener.entry);
+    if (page.queued) listener.notice(page.queued);
     if (page.ended) return listener.lost({});
     if (pauseMs) await pause(pauseMs);
     if (signal.aborted) return;

@@ -1,0 +1,152 @@
+"""Waits: how many jobs begin before a queued one, when it may begin, and why it does not begin yet.
+
+``look_queue.lua`` answers the facts of a model's queue and the place of each job; the rest is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from spool.jobs.entries import rfc3339
+from spool.jobs.job import Job
+
+
+class Reason(StrEnum):
+    """Why a job waits."""
+
+    TURN = "turn"
+    """Other jobs begin before it."""
+    MODEL_FULL = "model_full"
+    """As many jobs of its model run as may."""
+    OWNER_LIMIT = "owner_limit"
+    """As many jobs of its owner run as may."""
+    NO_WORKER = "no_worker"
+    """No worker lives."""
+    NOT_BEFORE = "not_before"
+    """Its ``not_before`` has not come."""
+    CONVERSATION = "conversation"
+    """Another job of its conversation has not ended."""
+
+
+_HOLDS = (Reason.NOT_BEFORE, Reason.CONVERSATION)
+_STEADY_S = 1.0
+_STEADY_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """A model's queue ``at`` a time (seconds since the epoch): its ``waiting`` and ``running`` jobs, the live
+    ``workers``, and the time for which a job has lately run, None if unknown."""
+
+    at: float
+    waiting: int
+    running: int
+    workers: int
+    run_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A queued job's place: the number of jobs ``before`` it, None while it is held, and what it waits for itself."""
+
+    before: int | None
+    reason: Reason = Reason.TURN
+    detail: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a queued job shows. ``starts_at`` is an estimate, in seconds since the epoch; None if nothing is known."""
+
+    position: int | None
+    starts_at: float | None
+    reason: Reason
+    detail: Mapping[str, Any]
+    is_exact: bool = True
+
+    @property
+    def position_is(self) -> str | None:
+        """Whether the position is ``exact`` or an ``estimate``; None without one."""
+        if self.position is None:
+            return None
+        return "exact" if self.is_exact else "estimate"
+
+    def public(self) -> dict[str, Any]:
+        """The fields of a job's document, and of a ``queued`` message."""
+        return {
+            "position_is": self.position_is,
+            "estimated_start_at": None if self.starts_at is None else rfc3339(self.starts_at),
+            "waiting_for": {"reason": self.reason.value, **self.detail},
+        }
+
+    def message(self) -> dict[str, Any]:
+        """The ``queued`` message. It is no entry and has no id."""
+        return {"type": "queued", "position": self.position, **self.public()}
+
+    def differs(self, told: Wait | None, now: float) -> bool:
+        """Whether a client that was told another wait must be told this one. Small moves of the estimate do not count,
+        because it changes with every look."""
+        if told is None or (self.position, self.reason, self.detail) != (told.position, told.reason, told.detail):
+            return True
+        if self.starts_at is None or told.starts_at is None:
+            return self.starts_at is not told.starts_at
+        tolerance = max(_STEADY_S, _STEADY_SHARE * (told.starts_at - now))
+        return abs(self.starts_at - told.starts_at) > tolerance
+
+
+def wait_of(facts: QueueFacts, place: Place, max_running: int = 0) -> Wait:
+    """The wait of a job in this place. ``max_running`` is its model's limit of running jobs; 0: none."""
+    reason, detail = place.reason, dict(place.detail or {})
+    if reason in _HOLDS:
+        starts_at = detail.pop("until_s", None)
+        if starts_at is not None:
+            detail["until"] = rfc3339(starts_at)
+        return Wait(None, starts_at, reason, detail)
+    if not facts.workers:
+        return Wait(place.before, None, Reason.NO_WORKER, {})
+    if max_running and facts.running >= max_running:
+        reason, detail = Reason.MODEL_FULL, {"running": facts.running, "limit": max_running}
+    return Wait(place.before, _starts_at(facts, place), reason, detail)
+
+
+def place_of(job: Job) -> Place:
+    """The place of a job as its submit answers it."""
+    if job.queue_position is None and job.scheduling.not_before is not None:
+        return Place(None, Reason.NOT_BEFORE, {"until_s": job.scheduling.not_before})
+    if job.queue_position is None and job.scheduling.conversation is not None:
+        return Place(None, Reason.CONVERSATION)
+    return Place(job.queue_position or 0)
+
+
+def read_facts(reply: Sequence[Any]) -> QueueFacts:
+    """The facts in a reply of ``look_queue.lua``."""
+    now_ms, waiting, running, workers, run_ms = reply[:5]
+    known = run_ms is not None and run_ms.isdigit()
+    return QueueFacts(now_ms / 1000, waiting, running, workers, int(run_ms) / 1000 if known else None)
+
+
+def read_places(reply: Sequence[Any], ids: Sequence[str]) -> dict[str, Place]:
+    """The places in a reply of ``look_queue.lua``, of the jobs that are queued."""
+    return {job_id: _place(row) for job_id, row in zip(ids, reply[5:], strict=True) if row is not None}
+
+
+def _place(row: Sequence[Any]) -> Place:
+    before, reason, *detail = row
+    match Reason(reason.decode()):
+        case Reason.NOT_BEFORE:
+            return Place(None, Reason.NOT_BEFORE, {"until_s": float(detail[0]) / 1000})
+        case Reason.CONVERSATION:
+            return Place(None, Reason.CONVERSATION, {"job": detail[0].decode()})
+        case Reason.OWNER_LIMIT:
+            return Place(before, Reason.OWNER_LIMIT, {"running": detail[0], "limit": detail[1]})
+    return Place(before)
+
+
+def _starts_at(facts: QueueFacts, place: Place) -> float | None:
+    """The running jobs end one after the other, at the pace of the last ones."""
+    if facts.run_s is None or place.before is None:
+        return None
+    return facts.at + (place.before + 1) * facts.run_s / max(1, facts.running)

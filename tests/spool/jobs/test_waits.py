@@ -1,0 +1,148 @@
+"""Waits: the place of a queued job, its reason, and when it may begin."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from spool.jobs.job import Job
+from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.scheduling import Conversation, Scheduling
+from spool.jobs.waits import Place, QueueFacts, Reason, Wait, place_of, wait_of
+from spool.keys import prefix
+from spool.redis.link import RedisLink
+from tests.by_hand import HandWorker, store_of, submit
+
+NOW = 1_795_253_400.0
+FACTS = QueueFacts(NOW, waiting=9, running=4, workers=1, run_s=10.0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "place", "limit", "shown"),
+    [
+        (FACTS, Place(0), 0, (0, 2.5, {"reason": "turn"})),
+        (FACTS, Place(7), 0, (7, 20.0, {"reason": "turn"})),
+        (FACTS, Place(3), 4, (3, 10.0, {"reason": "model_full", "running": 4, "limit": 4})),
+        (FACTS, Place(3), 5, (3, 10.0, {"reason": "turn"})),
+        (replace(FACTS, run_s=None), Place(3), 0, (3, None, {"reason": "turn"})),
+        (replace(FACTS, running=0), Place(1), 0, (1, 20.0, {"reason": "turn"})),
+        (replace(FACTS, workers=0), Place(1), 4, (1, None, {"reason": "no_worker"})),
+        (
+            FACTS,
+            Place(2, Reason.OWNER_LIMIT, {"running": 2, "limit": 2}),
+            0,
+            (2, 7.5, {"reason": "owner_limit", "running": 2, "limit": 2}),
+        ),
+        (
+            replace(FACTS, workers=0),
+            Place(None, Reason.NOT_BEFORE, {"until_s": NOW + 60}),
+            0,
+            (None, 60.0, {"reason": "not_before", "until": "2026-11-21T09:31:00.000Z"}),
+        ),
+        (
+            FACTS,
+            Place(None, Reason.CONVERSATION, {"job": "j"}),
+            0,
+            (None, None, {"reason": "conversation", "job": "j"}),
+        ),
+    ],
+    ids=["first", "turn", "full", "room", "unknown", "idle", "no worker", "owner", "not before", "conversation"],
+)
+def test_wait_of(facts: QueueFacts, place: Place, limit: int, shown: tuple[int | None, float | None, Any]) -> None:
+    """The running jobs end at the pace of the last ones. What keeps all jobs of a model comes before a job's turn."""
+    wait = wait_of(facts, place, limit)
+    starts_in = None if wait.starts_at is None else wait.starts_at - NOW
+    assert (wait.position, starts_in, wait.public()["waiting_for"]) == shown
+
+
+def test_message() -> None:
+    """A ``queued`` message has the fields of the contract, and neither an id nor a kind."""
+    assert wait_of(FACTS, Place(7)).message() == {
+        "type": "queued",
+        "position": 7,
+        "position_is": "exact",
+        "estimated_start_at": "2026-11-21T09:30:20.000Z",
+        "waiting_for": {"reason": "turn"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "differs"),
+    [
+        (None, True),
+        (Wait(7, NOW + 20, Reason.TURN, {}), False),
+        (Wait(7, NOW + 21.5, Reason.TURN, {}), False),
+        (Wait(7, NOW + 40, Reason.TURN, {}), True),
+        (Wait(7, None, Reason.TURN, {}), True),
+        (Wait(8, NOW + 20, Reason.TURN, {}), True),
+        (Wait(7, NOW + 20, Reason.MODEL_FULL, {}), True),
+        (Wait(7, NOW + 20, Reason.TURN, {"running": 1}), True),
+    ],
+    ids=["first", "same", "little", "much", "known", "position", "reason", "detail"],
+)
+def test_differs(told: Wait | None, differs: bool) -> None:
+    """A wait is told again when position or reason change, or the estimate moves by more than a tenth."""
+    assert Wait(7, NOW + 20, Reason.TURN, {}).differs(told, NOW) is differs
+
+
+def places(link: RedisLink, *jobs: Job) -> tuple[QueueFacts, list[Place | None]]:
+    """What the script answers for these jobs."""
+    facts, found = store_of(link).look_queue("demo", [job.id for job in jobs])
+    return facts, [found.get(job.id) for job in jobs]
+
+
+@pytest.mark.one_shard
+def test_places_in_the_queue(link: RedisLink) -> None:
+    """Jobs are counted in the order of claims; a job that runs has no place."""
+    worker = HandWorker(link)
+    worker.beat(free=1)
+    first, second, third = (submit(link) for _ in range(3))
+    facts, found = places(link, first, second, third)
+    assert found == [Place(0), Place(1), Place(2)]
+    assert (facts.waiting, facts.running, facts.workers, facts.run_s) == (3, 0, 1, None)
+    claim = worker.take()
+    facts, found = places(link, first, second, third)
+    assert found == [None, Place(0), Place(1)]
+    assert (facts.waiting, facts.running) == (2, 1)
+    worker.finish(claim)
+    assert places(link, first)[0].run_s is not None
+
+
+@pytest.mark.one_shard
+def test_places_of_held_jobs(link: RedisLink) -> None:
+    """A held job is told what holds it: its time, or the job with the turn."""
+    at = round(time.time() + 3600, 3)
+    later = submit(link, scheduling=Scheduling(not_before=at))
+    first, second = (submit(link, scheduling=Scheduling(conversation=Conversation("c"))) for _ in range(2))
+    _facts, found = places(link, later, first, second)
+    assert found == [
+        Place(None, Reason.NOT_BEFORE, {"until_s": at}),
+        Place(0),
+        Place(None, Reason.CONVERSATION, {"job": first.id}),
+    ]
+    assert [place_of(job).reason for job in (later, first, second)] == ["not_before", "turn", "conversation"]
+
+
+@pytest.mark.one_shard
+def test_place_of_an_owner_at_its_limit(link: RedisLink) -> None:
+    """A job whose owner runs as many as may is told the limit."""
+    store_of(link).publish_limits(OwnerLimits(running=1))
+    submit(link)
+    HandWorker(link).take()
+    _facts, found = places(link, submit(link))
+    assert found == [Place(0, Reason.OWNER_LIMIT, {"running": 1, "limit": 1})]
+
+
+@pytest.mark.one_shard
+def test_places_beside_damaged_indexes(link: RedisLink) -> None:
+    """Keys of another type are no error: the look reads, and the keeper mends."""
+    job = submit(link)
+    for name in ("pending:demo", "limits", "workers", "run-ms", "scheduled"):
+        link.call("DEL", f"{prefix(0)}{name}")
+        link.call("RPUSH", f"{prefix(0)}{name}", "x")
+    facts, found = places(link, job)
+    assert (facts.waiting, facts.workers, facts.run_s) == (0, 0, None)
+    assert found[0] in (None, Place(0))

@@ -1,0 +1,142 @@
+"""The queue watch: what jobs wait for, looked up for all readers of a process together.
+
+A model's queue is looked at once in two seconds, however many streams, polls and submits ask. A stream is told a wait
+when it has changed, by the follower's way of waking readers, so that it has no greenlet of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import gevent
+
+from spool.errors import StoreUnavailable
+from spool.following.feed import Feed
+from spool.ids import shard_of
+from spool.jobs.job import Job, Status
+from spool.jobs.waits import Place, QueueFacts, Wait, place_of, wait_of
+
+log = logging.getLogger("spool.web")
+
+LOOK_S = 2.0
+PATIENCE_S = 1.0
+"""A job that begins within this time shows nothing: most do, and clients are spared the message."""
+_IDS = 500
+"""Jobs in one call, which blocks Redis for about a millisecond."""
+_KNOWN_AT_MOST = 10_000
+_WOKEN_AT_ONCE = 250
+
+
+class Queues(Protocol):
+    """The store, as the watch asks it."""
+
+    def look_queue(self, model: str, job_ids: Sequence[str]) -> tuple[QueueFacts, dict[str, Place]]:
+        """The facts of a model's queue, and the places of the queued ones of these jobs."""
+        ...
+
+
+class QueueWatch:
+    """The waits of one process. ``feeds`` are the logs with readers whose jobs are queued; ``limit_of`` is a model's
+    limit of running jobs, 0 for none."""
+
+    def __init__(
+        self,
+        store: Queues,
+        feeds: Callable[[], Iterable[Feed]],
+        limit_of: Callable[[str], int],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        spawn: Callable[[Callable[[], None]], Any] = gevent.spawn,
+    ) -> None:
+        self._store = store
+        self._feeds = feeds
+        self._limit_of = limit_of
+        self._clock = clock
+        self._spawn = spawn
+        self._facts: dict[str, tuple[float, QueueFacts]] = {}
+        self._known: dict[str, tuple[float, Wait | None]] = {}
+        self._looked_at: dict[str, float] = {}
+        self._is_looking = False
+        self._seen: dict[Feed, float] = {}
+
+    def of(self, job: Job) -> Wait | None:
+        """The wait of a queued job, at most two seconds old. None if it is not queued, or Redis does not answer."""
+        if job.status is not Status.QUEUED:
+            return None
+        known = self._known.get(job.id)
+        if known is None or self._clock() >= known[0] + LOOK_S:
+            try:
+                self._look_at(job.model, [job.id])
+            except StoreUnavailable:
+                return None
+            known = self._known[job.id]
+        return known[1]
+
+    def of_new(self, job: Job) -> Wait | None:
+        """The wait of a job as its submit has answered it, with the last facts of its queue."""
+        facts = self._facts.get(job.model)
+        if job.status is not Status.QUEUED or facts is None or self._clock() >= facts[0] + LOOK_S:
+            return self.of(job)
+        return wait_of(facts[1], place_of(job), self._limit_of(job.model))
+
+    def tick(self, now: float) -> None:
+        """Look at the queues that are due, in a greenlet. It does not block."""
+        self._known = {job_id: known for job_id, known in self._known.items() if now < known[0] + LOOK_S}
+        self._facts = {model: facts for model, facts in self._facts.items() if now < facts[0] + LOOK_S}
+        if self._is_looking:
+            return
+        due: dict[tuple[str, int], list[Feed]] = {}
+        self._seen = {feed: self._seen.get(feed, now) for feed in self._feeds()}
+        for feed, since in self._seen.items():
+            if now >= since + PATIENCE_S and now >= self._looked_at.get(feed.model, float("-inf")) + LOOK_S:
+                due.setdefault((feed.model, shard_of(feed.job_id)), []).append(feed)
+        self._looked_at = {model: at for model, at in self._looked_at.items() if now < at + LOOK_S}
+        if due:
+            self._looked_at |= dict.fromkeys((model for model, _shard in due), now)
+            self._is_looking = True
+            self._spawn(lambda: self._look_for(due))
+
+    def _look_for(self, due: dict[tuple[str, int], list[Feed]]) -> None:
+        try:
+            for (model, _shard), feeds in due.items():
+                for start in range(0, len(feeds), _IDS):
+                    self._tell(model, feeds[start : start + _IDS])
+        except StoreUnavailable:
+            # The streams end by themselves if Redis stays away.
+            pass
+        except Exception:
+            # The greenlet's boundary: the next tick looks again.
+            log.exception("cannot look at the queue")
+        finally:
+            self._is_looking = False
+
+    def _tell(self, model: str, feeds: list[Feed]) -> None:
+        facts = self._look_at(model, [feed.job_id for feed in feeds])
+        woken = 0
+        for feed in feeds:
+            wait = self._known[feed.job_id][1]
+            if wait is None:
+                # It has begun; its first entry is on the way.
+                feed.queued_at = -1
+            elif feed.is_queued and wait.differs(feed.wait, facts.at):
+                feed.wait = wait
+                feed.wake()
+                woken += len(feed.readers)
+            if woken >= _WOKEN_AT_ONCE:
+                gevent.sleep(0)
+                woken = 0
+
+    def _look_at(self, model: str, job_ids: list[str]) -> QueueFacts:
+        """Look at these jobs of one shard. Raises ``StoreUnavailable``."""
+        facts, places = self._store.look_queue(model, job_ids)
+        now, limit = self._clock(), self._limit_of(model)
+        self._facts[model] = now, facts
+        if len(self._known) > _KNOWN_AT_MOST:
+            self._known.clear()
+        for job_id in job_ids:
+            place = places.get(job_id)
+            self._known[job_id] = now, None if place is None else wait_of(facts, place, limit)
+        return facts
