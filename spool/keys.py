@@ -23,7 +23,9 @@ all get the same expiry, ``ttl_s`` from then.
                              conversation and on_busy (see spool.jobs.scheduling; missing if not submitted),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
-                             with it, schema is at least 2) and earlier_bytes (total length of its blocks, in bytes)
+                             with it, schema is at least 2), earlier_bytes (total length of its blocks, in bytes),
+                             max_tokens (limit of its answer) and charge (tokens with which its flow was charged; an end
+                             replaces them by the tokens that it used)
     job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request and before
                              (as in the record). messages are those after its blocks. Written by submit; read by the
                              claim, by a turn that continues the conversation, and by /v1
@@ -46,12 +48,21 @@ The queue, leases and workers:
     seq              string  Counts submits
     models           set     Names of the models that jobs were submitted for
     pending:MODEL    zset    Queued jobs; score: rank (0 retry, 1 interactive, 2 batch) × 10^15 + seq
-    heads:MODEL      zset    Owners with queued jobs of the model, except owners at their limit of running jobs; score:
-                             the score of the owner's first job. A claim starts here
-    flow:OWNER:MODEL zset    Queued jobs of an owner and model, and batches (score: the score of the batch's first job)
-    flow:ID:MODEL    zset    Queued jobs of a batch
-    parked           set     Owners that were at their limit of running jobs during a claim
-    parked:OWNER     set     Models from whose heads the owner was removed; it returns when one of its jobs ends
+    retries:MODEL    zset    Queued jobs that ran before, with the same scores. A claim starts here
+    heads:CLASS:MODEL zset   Flows with queued jobs of the class (interactive, batch) and model, except those of owners
+                             at their limit of running jobs; score: the flow's virtual time at the model. FLOW is
+                             CLASS:OWNER:KEY; KEY is the fairness key, encoded, or empty
+    flow:FLOW:MODEL  zset    Queued jobs of a flow and model, and batches (score: the score of the batch's first job)
+    flow:ID:FLOW:MODEL zset  Queued jobs of a batch
+    virtual:FLOW     hash    The flow's virtual time (tokens × 1000 / weight) at each model, and over all models (field
+                             ''). It expires an hour after its last change
+    clock            hash    Virtual times of the flows that were served last: CLASS:MODEL, and "CLASS:" over all
+                             models; passed: interactive jobs claimed while batch jobs waited, since the last batch job
+    batch-running:MODEL set  Running batch jobs
+    output-tokens    hash    Model → moving average of the tokens of its answers
+    held             set     Owners that were at their limit of running jobs during a claim
+    held:OWNER       set     "CLASS:MODEL" of the queues in which the owner has parked flows
+    held:OWNER:CLASS:MODEL zset  Parked flows, by virtual time. The first returns when one of the owner's jobs ends
     apart            zset    Quarantine: queued jobs, of all models, whose process died twice. Each runs next in a
                              process of its own. Score: seq
     scheduled        zset    Queued jobs before their not_before, in ms, which is the score. The keeper queues them then
@@ -112,6 +123,7 @@ Lists of jobs, idempotency, chats and batches:
                              dropped) until all of its jobs are written
     staging          zset    Batches whose jobs are being written; score: when they count as abandoned, ms. The ledger
                              has an entry for each, which reserves the room for the jobs not yet written
+    batch:ID:flows   set     "FLOW MODEL" of its jobs, until all of them are written
     batch:ID:jobs    list    Its jobs, in the order of submit
     batch:ID:ended   list    Its jobs, in the order in which they ended. All three keys expire ttl_s after the last
                              job's end, and before that only long after the last deadline

@@ -20,6 +20,7 @@ from spool.api_keys import parse_api_keys
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FAIL_POINT
 from spool.ids import SHARDS_AT_MOST
+from spool.jobs.class_shares import ClassShares
 from spool.jobs.coalescing import MS_AT_MOST
 from spool.jobs.job import OnDisconnect
 from spool.jobs.owner_limits import OwnerLimits
@@ -222,6 +223,14 @@ class WorkerSettings(Settings):
     """Jobs that one worker process runs at a time."""
     worker_drain_s: float = Field(10.0, ge=0, le=3600)
     """How long a stopping worker lets its jobs finish before it hands them back."""
+    interactive_reserve: float = Field(0.2, ge=0, lt=1)
+    """The part of each model's limit and of each worker's slots that batch jobs leave free."""
+    batch_share: float = Field(0.05, ge=0, le=0.5)
+    """The part of claims that batch jobs get at least, while they wait."""
+
+    def class_shares(self) -> ClassShares:
+        """The shares of the two classes."""
+        return ClassShares(reserve=self.interactive_reserve, batch=self.batch_share)
 
 
 class RunSettings(WebSettings, WorkerSettings):

@@ -92,6 +92,7 @@ def build_process(
     claims = _claims(settings, shards, name, bell)
     models, appenders = _models(settings, link), _appenders(settings)
     draining, watchdog, due, attempts = Event(), Watchdog(), DueQueue(), OwnedAttempts(claims)
+    claims.batch_running = lambda: attempts.batch_running
 
     def served() -> list[Model]:
         return [model for model in models.all() if model.backend in backends]
@@ -152,6 +153,7 @@ def _claims(settings: WorkerSettings, shards: Shards, worker: str, bell: Bell | 
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
         slots=settings.worker_concurrency if bell is not None else 0,
+        shares=settings.class_shares(),
     )
 
 

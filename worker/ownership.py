@@ -19,6 +19,7 @@ from gevent.greenlet import Greenlet
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
 from spool.jobs.claims import SENT_UNKNOWN, Claim, Held
+from spool.jobs.job import Priority
 from spool.outage import Outage
 from worker.attempt import Attempt
 from worker.attempt_log import AttemptLog, AttemptOver
@@ -62,10 +63,13 @@ class OwnedAttempts:
         self._given_up: dict[Key, tuple[float, Claim]] = {}
         self._disowning: set[Key] = set()
         self._ended_bytes = 0
+        self.batch_running = 0
+        """The number of running batch jobs."""
 
     def begin(self, running: Running) -> None:
         """Register an attempt that begins."""
         self.running[_key(running.attempt.log)] = running
+        self.batch_running += _is_batch(running.attempt.log)
 
     def check_limits(self, now: float) -> None:
         """End the attempts that have passed a limit by ``now`` (monotonic), unless they are blocked on Redis."""
@@ -79,6 +83,7 @@ class OwnedAttempts:
         the fact that it existed."""
         attempt_log = running.attempt.log
         del self.running[_key(attempt_log)]
+        self.batch_running -= _is_batch(attempt_log)
         if attempt_log.outcome != "ended":
             self.give_up(attempt_log.claim)
             return
@@ -186,6 +191,10 @@ class OwnedAttempts:
         if isinstance(answer, int):
             log.warning("job %s: Redis lost its claim; adopted again", attempt_log.job_id)
         attempt_log.adopted(answer)
+
+
+def _is_batch(attempt_log: AttemptLog) -> bool:
+    return attempt_log.claim.job.priority is Priority.BATCH
 
 
 def _key(attempt_log: AttemptLog) -> Key:

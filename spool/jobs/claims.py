@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from spool.errors import UndecodableRecord
+from spool.jobs.class_shares import ClassShares
 from spool.jobs.conversation import read_input
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job
@@ -35,6 +36,7 @@ class Claim:
     left_s: float
 
 
+_SHARES = ClassShares()
 _CALLS_AT_MOST = 1000
 """Calls of one claim; each removes up to 25 jobs that cannot start."""
 _HELD_AT_ONCE = 50
@@ -86,13 +88,27 @@ def new_fence() -> str:
 class Claims:
     """The claims of one worker process, on all shards."""
 
-    def __init__(self, shards: Shards, *, worker: str, lease_s: float, max_attempts: int, slots: int = 0) -> None:
-        """``slots``: how many jobs the worker runs at a time. Owner limits that are shares are computed from it."""
+    def __init__(
+        self,
+        shards: Shards,
+        *,
+        worker: str,
+        lease_s: float,
+        max_attempts: int,
+        slots: int = 0,
+        shares: ClassShares = _SHARES,
+    ) -> None:
+        """``slots``: how many jobs the worker runs at a time; 0: it keeps none free of batch jobs. Owner limits
+        that are shares are computed from it."""
         self._shards = shards
         self._worker = worker
         self._lease_ms = round(lease_s * 1000)
         self.max_attempts = max_attempts
         self._slots = slots
+        self._shares = shares
+        self.batch_running: Callable[[], int] = lambda: 0
+        """Returns the number of batch jobs that the worker runs now."""
+        self._outstanding = 0
 
     def in_turn(self) -> Sequence[Shard]:
         """The shards in the order in which the next claim should try them, so that none has to wait for another."""
@@ -105,11 +121,34 @@ class Claims:
         that cannot be read. That job has then ended, and the next claim needs another fence.
         """
         limits = [value for model in models for value in (model.name, self._shards.part(model.max_running))]
-        args = arguments("claim", limits, fence=fence, lease_ms=self._lease_ms, worker=self._worker, what=wanted)
+        args = arguments(
+            "claim",
+            limits,
+            fence=fence,
+            lease_ms=self._lease_ms,
+            worker=self._worker,
+            what=wanted,
+            takes_batch=int(self._takes_batch()),
+            reserve=self._shares.reserve,
+            batch_every=self._shares.batch_every,
+        )
+        self._outstanding += 1
+        try:
+            return self._claim(shard, args, fence)
+        finally:
+            self._outstanding -= 1
+
+    def _takes_batch(self) -> bool:
+        """Whether another batch job leaves the reserve of slots free. Each outstanding claim may bring one."""
+        if not self._slots:
+            return True
+        return self.batch_running() + self._outstanding < self._shares.batch_slots(self._slots)
+
+    def _claim(self, shard: Shard, args: list[object], fence: str) -> Claim | None:
         for _ in range(_CALLS_AT_MOST):
             reply = shard.run(script("claim"), *args)
             if isinstance(reply, int):
-                # This call has removed as many jobs as one call may.
+                # This call has removed, parked or taken over as many jobs as one call may.
                 continue
             if reply is None:
                 return None

@@ -45,8 +45,10 @@ NO_LIMITS = OwnerLimits()
 
 def output_at_most(params: Mapping[str, Any], coalesce: Coalescing | None) -> int:
     """The maximum size in Redis of an answer to these params, in bytes; 0 if the params do not bound its tokens."""
+    return tokens_at_most(params) * (_COALESCED_BYTES if coalesce else _ENTRY_BYTES)
+
+
+def tokens_at_most(params: Mapping[str, Any]) -> int:
+    """The maximum number of tokens of an answer to these params; 0 if they do not bound it."""
     bounds = [value for name in _TOKEN_LIMITS if type(value := params.get(name)) is int and value >= 0]
-    if not bounds:
-        return 0
-    tokens = max(1, min(_TOKENS_AT_MOST, *bounds))
-    return tokens * (_COALESCED_BYTES if coalesce else _ENTRY_BYTES)
+    return max(1, min(_TOKENS_AT_MOST, *bounds)) if bounds else 0

@@ -299,8 +299,7 @@ class JobStore:
     def seal_batch(self, batch: NewBatch) -> None:
         """Release the batch to workers, once all its jobs are written. Raises ``BatchNotFound`` if the batch was
         abandoned in the meantime."""
-        args = (batch.id, batch.owner, *batch.models)
-        if self._shards.of_batch(batch.id).run(script("seal_batch"), *args) != b"sealed":
+        if self._shards.of_batch(batch.id).run(script("seal_batch"), batch.id) != b"sealed":
             raise BatchNotFound(batch.id)
 
     def drop_batch(self, batch_id: str) -> bool:

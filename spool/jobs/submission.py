@@ -22,7 +22,7 @@ from spool.errors import (
     StoreFull,
 )
 from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
-from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits, output_at_most
+from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits, output_at_most, tokens_at_most
 from spool.jobs.scheduling import NOT_BEFORE_AT_MOST_S
 from spool.jobs.scripts import arguments
 
@@ -51,11 +51,6 @@ class NewBatch:
     idempotency_key: str = ""
     """A digest of the caller's key; empty: none."""
     body_digest: str = ""
-
-    @property
-    def models(self) -> list[str]:
-        """The models of its jobs, sorted."""
-        return sorted({job.model for job in self.jobs})
 
 
 def submit_args(
@@ -107,6 +102,9 @@ def _fields_of(new: NewJob, stored: StoredInput) -> list[Any]:
         fields["coalesce"] = new.coalesce.encode()
     if new.chat:
         fields["chat"] = new.chat
+    most = tokens_at_most(new.input.get("params", {}))
+    if most:
+        fields["max_tokens"] = most
     if stored.blocks:
         fields["before"] = stored.blocks[-1].digest
         fields["earlier_bytes"] = sum(len(block.messages) for block in stored.blocks)

@@ -10,7 +10,7 @@ from spool import keys
 from spool.conditions import Conditions
 from spool.ids import new_batch_id
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
-from spool.jobs.job import SCHEMA, OnDisconnect
+from spool.jobs.job import SCHEMA, OnDisconnect, Priority
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.scheduling import Conversation, Scheduling
 from spool.jobs.submission import NewBatch
@@ -28,6 +28,8 @@ _BLANKS = {
     "MODEL": "[^:]+",
     "FENCE": "[0-9a-f]+",
     "OWNER": "(?![jb]0-)[^:]+",
+    "CLASS": "(?:interactive|batch)",
+    "FLOW": "(?:interactive|batch):[^:]+:[^:]*",
     "DIGEST": ".+",
 }
 
@@ -43,7 +45,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 51
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 58
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -53,7 +55,9 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)
     store.open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)
-    store.stage_batch(NewBatch(new_batch_id(0), OWNER, [new_job()]), max_queued=9)
+    staged = new_batch_id(0)
+    store.stage_batch(NewBatch(staged, OWNER, [new_job(), new_job()]), max_queued=9)
+    store.submit(new_job(batch=staged), max_queued=9)
     store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d", chat="c"), max_queued=9)
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
     submit(link, on_disconnect=OnDisconnect.CANCEL)
@@ -68,6 +72,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
         worker.take_job(lost)
         age(link, lost, leased_until_ms=1)
         keep(link, lease_ms=60_000)
+    worker.take_job(submit(link, priority=Priority.BATCH).id)
     submit(link)
     link.call("HSET", keys.job(submit(link).id), "schema", SCHEMA + 1)
     worker.take()
@@ -79,6 +84,9 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store.publish_limits(OwnerLimits(running=1))
     assert worker.claim() is None
     store.submit(new_job(owner="bob", batch=batch), max_queued=9)
+    retried = worker.take()
+    worker.claims.hand_back(retried.job.id, retried.fence, counts=False)
+    submit(link, owner="bob")
     submit(link, scheduling=Scheduling(conversation=Conversation("c")))
     submit(link, scheduling=Scheduling(not_before=time.time() + 3600))
     restart(link)

@@ -1,28 +1,31 @@
 #!lua flags=allow-oom
--- Claims the next job for a worker: retries first, then interactive before batch, first come first served, within
--- each model's limit of running jobs. The worker chooses the fence, so that it can safely repeat a claim after a lost
+-- Claims the next job for a worker: retries first, then interactive before batch, then of the flow that was given the
+-- fewest tokens for its weight, within each model's limit of running jobs. The worker chooses the fence, so that it can safely repeat a claim after a lost
 -- answer.
 -- Arguments:
 --   what    any; retries (only retries, for a worker without a free slot); apart (only quarantined jobs, which need a
 --   process of their own);
+--   takes_batch  0: the worker keeps its free slots for interactive jobs
+--   reserve      the part of each model's limit that batch jobs leave free
+--   batch_every  batch jobs that wait get at least one claim in this many; 0: none
 --   models  each model that the worker serves and its limit (0: none)
 -- Answers:
 --   {id, text to continue from, input, NOW, the attempt's first entry, record…}; with blocks, input is a list: the
 --   job's own input, then the messages of its blocks, last block first
 --   nothing  there is no job to claim
 --   1        this call has removed as many jobs as one call may; call again
---[[ARGUMENTS fence lease_ms:number worker what models...]]
-local RANK = 1e15
+--[[ARGUMENTS fence lease_ms:number worker what takes_batch:flag reserve:number batch_every:number models...]]
 local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
-local PARKED_AT_MOST = 1000
-local owner_limit, has_newer
+local has_newer
 
 -- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
 local function may_find()
   local places = {P .. 'newer', P .. 'quarantine'}
   for i = models_at, what == 'quarantine' and 0 or #ARGV, 2 do
-    places[#places + 1] = P .. 'heads:' .. ARGV[i]
+    for _, level in ipairs({'retries:', 'heads:interactive:', 'heads:batch:', 'heads:'}) do
+      places[#places + 1] = P .. level .. ARGV[i]
+    end
   end
   return redis.call('EXISTS', unpack(places)) > 0
 end
@@ -68,16 +71,6 @@ local function parts_of(name)
   return parts
 end
 
--- Maps each model that the worker serves to whether it has room for another running job.
-local function models_with_room()
-  local models = {}
-  for i = models_at, #ARGV, 2 do
-    local model, limit = ARGV[i], tonumber(ARGV[i + 1])
-    models[model] = limit == 0 or index('ZCARD', 'running:' .. model) < limit
-  end
-  return models
-end
-
 -- Requeues jobs that older versions have left for this one, a bounded number with each claim.
 local function take_back(model)
   --[[LIBRARY]]
@@ -85,47 +78,32 @@ local function take_back(model)
   for schema = 2, SCHEMA do
     local name = 'newer:' .. schema .. ':' .. base
     for _, id in ipairs(index('ZRANGE', name, 0, CLEARED_AT_MOST - 1)) do
-      local record = fields_if_any(job_key(id), 'owner', 'batch')
+      local record = fields_if_any(job_key(id), 'owner', 'batch', 'priority', 'fairness_key')
       local score = redis.call('ZSCORE', P .. name, id)
       index('ZREM', name, id)
       if record.owner then
-        enqueue(id, {owner = record.owner, batch = record.batch or '', model = model}, score)
+        record.model = model
+        enqueue(id, who_of(record), tonumber(score))
       end
     end
   end
 end
 
--- The first owner in the model's queue that may run one more job, and the score of its first job. Owners at their limit
--- are parked on the way, and return when one of their jobs ends.
-local function first_owner(model)
-  for _ = 1, PARKED_AT_MOST do
-    local head = index('ZRANGE', 'heads:' .. model, 0, 0, 'WITHSCORES')
-    if not head[1] then return nil end
-    if not is_at_limit(head[1], owner_limit) then return head[1], tonumber(head[2]) end
-    park(head[1], model)
-  end
-end
-
--- The first queued job of these models, its index, and its model, owner and batch; nil if there is none.
+-- The first queued job of these models, its index, and its owner, batch, model and flow; nil if there is none.
 local function first_pending(models)
-  local best, best_score
-  for model, has_room in pairs(models) do
-    local owner, score
-    if has_room then
-      if has_newer then take_back(model) end
-      owner, score = first_owner(model)
-    end
-    if owner and (not best_score or score < best_score) then
-      best, best_score = {model = model, owner = owner, batch = ''}, score
-    end
+  local id, name, who = first_retry(models)
+  if id or search.is_cut or what == 'retries' then return id, name, who end
+  local has_batch, is_due = batch_turn(models, batch_every)
+  local best
+  for _, class in ipairs(is_due and {'batch', 'interactive'} or {'interactive', 'batch'}) do
+    best = best or next_of_class(class, models)
   end
-  if not best or (what == 'retries' and best_score >= RANK) then
-    return nil
-  end
-  local id = index('ZRANGE', flow_of(best.owner, best.model), 0, 0)[1] or ''
+  if not best then return nil end
+  best.batch, best.passes_batch = '', has_batch and best.class == 'interactive'
+  id = index('ZRANGE', flow_of(best.flow, best.model), 0, 0)[1] or ''
   if string.sub(id, 1, 1) == 'b' then
     best.batch = id
-    id = index('ZRANGE', flow_of(id, best.model), 0, 0)[1] or ''
+    id = index('ZRANGE', batch_flow_of(best), 0, 0)[1] or ''
   end
   return id, 'pending:' .. best.model, best
 end
@@ -151,8 +129,21 @@ local function leave_to_newer(id, name, schema)
   index('SADD', 'newer', left)
 end
 
+-- After a claim: counts interactive ones that passed waiting batch jobs, and unparks the owner's next flow if its limit
+-- allows another job.
+local function count_turn(who)
+  if who and who.passes_batch then
+    tick('passed')
+  elseif who and who.class == 'batch' then
+    index('HSET', 'clock', 'passed', 0)
+  end
+  if who and who.owner and search.owner_limit and not is_at_limit(who.owner, search.owner_limit) then
+    unpark(who.owner)
+  end
+end
+
 -- Begins the attempt and answers it. The kind of its first entry depends on the previous attempt's output.
-local function begin(id, record)
+local function begin(id, record, who)
   local key = job_key(id)
   local attempt, first = tonumber(record.attempt) + 1, tonumber(record.last) + 1
   local mode, rest = 'started', ',"attempt":' .. attempt .. ',"model":' .. json(record.model)
@@ -165,9 +156,11 @@ local function begin(id, record)
     mode = plain and redis.call('STRLEN', key .. ':text') > 0 and 'continued' or 'restarted'
     rest = ',"attempt":' .. attempt .. ',"reason":' .. json(record.retry_reason or 'worker_lost')
   end
+  if who and who.here then serve(who.flow, who.model, who.here) end
   begin_attempt(id, record, {
     attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
   })
+  count_turn(who)
   return answer(id, mode, push(id, mode, rest, first))
 end
 
@@ -176,7 +169,7 @@ end
 local function glance(id)
   local is_there, record = pcall(fields, id, 'status', 'schema', 'owner', 'model', 'attempt', 'last', 'deadline_ms', 'created_ms',
     'ttl_s', 'seq', 'losses', 'output_at_most', 'batch', 'history_lost', 'server', 'start_by_ms', 'not_before_ms',
-    'start_within_s')
+    'start_within_s', 'priority', 'fairness_key', 'fairness_weight', 'charge', 'max_tokens', 'earlier_bytes')
   -- A job that has run before needs more fields than these.
   if not is_there or record.status ~= 'queued' or record.attempt ~= '0' or not (record.owner and record.model)
     or not bounded(record.schema, 1, SCHEMA) then
@@ -224,8 +217,20 @@ local function try(id, name, who)
   elseif not fits_memory(record) then
     return false
   else
-    return begin(id, record)
+    return begin(id, record, who)
   end
+end
+
+-- Whether processes of an older version have queued jobs for these models.
+local function has_older()
+  local places = {}
+  for i = models_at, what == 'quarantine' and 0 or #ARGV, 2 do places[#places + 1] = P .. 'heads:' .. ARGV[i] end
+  return #places > 0 and redis.call('EXISTS', unpack(places)) > 0
+end
+
+local function take_over_some()
+  --[[LIBRARY]]
+  for i = models_at, #ARGV, 2 do take_over_queue(ARGV[i], CLEARED_AT_MOST) end
 end
 
 if before then
@@ -235,18 +240,25 @@ if before then
 end
 -- After a restart some workers may be unconfirmed, and older versions may have left jobs for this one. Both are rare.
 local is_odd = redis.call('EXISTS', P .. 'unconfirmed_workers', P .. 'newer') > 0
+if has_older() then take_over_some() end
 has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
 if is_odd and redis.call('EXISTS', P .. 'unconfirmed_workers') == 1
   and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
   -- Redis has just restarted: workers report lost claims within a moment.
   return false
 end
-local models = models_with_room()
-owner_limit = running_limit()
+local models = {}
+for i = models_at, #ARGV, 2 do
+  models[ARGV[i]] = room_of(ARGV[i], tonumber(ARGV[i + 1]), takes_batch, reserve)
+end
+if has_newer then
+  for model in pairs(models) do take_back(model) end
+end
+search.owner_limit = running_limit()
 for _ = 1, CLEARED_AT_MOST do
   local id, name, who = (what == 'quarantine' and first_quarantined or first_pending)(models)
   if not id then
-    return false
+    return search.is_cut and 1 or false
   end
   local ok, begun = pcall(try, id, name, who)
   if not ok then

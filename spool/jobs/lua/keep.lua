@@ -220,8 +220,11 @@ local function empty_old_ledger()
 end
 
 local function is_queued(id, who)
-  local flow = flow_of(who.batch == '' and who.owner or who.batch, who.model)
-  return index('ZSCORE', 'pending:' .. who.model, id) and index('ZSCORE', flow, id)
+  if not index('ZSCORE', 'pending:' .. who.model, id) then return false end
+  if index('ZSCORE', 'retries:' .. who.model, id) then return true end
+  local flow = flow_of(who.flow, who.model)
+  if who.batch == '' then return index('ZSCORE', flow, id) end
+  return index('ZSCORE', batch_flow_of(who), id) and (staging_of(who.batch) or index('ZSCORE', flow, who.batch))
 end
 
 -- Gives running jobs the turns of their conversations, because the queued ones must not overtake them. For lost turns
@@ -247,7 +250,7 @@ local function put_back(id, all)
   local has_ended = not next(TRANSITIONS[record.status])
   if has_ended and not all then return end
   index('ZADD', 'owner:' .. record.owner, 'NX', record.created_ms * 1000 + record.seq % 1000, id)
-  local who = {owner = record.owner, batch = record.batch or '', model = record.model}
+  local who = who_of(record)
   book_again(id, who, record)
   if has_ended then
     index('ZADD', 'expiring', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
@@ -260,6 +263,7 @@ local function put_back(id, all)
   end
   if record.status == 'running' then
     index('ZADD', 'running:' .. record.model, 'NX', record.leased_until_ms, id)
+    if class_of(record) == 'batch' then index('SADD', 'batch-running:' .. record.model, id) end
     if record.conversation then
       index('ZADD', turns_of(record.owner, record.conversation), 0, id)
     end
@@ -270,6 +274,7 @@ local function put_back(id, all)
       restore_turns()
     end
     admit(id, record)
+    show(who.flow, who.model)
   end
 end
 
@@ -302,13 +307,13 @@ local function reindex()
 end
 
 -- Starts a rebuild for jobs that claims do not find, or that the ledger does not count: an older version queued them,
--- or a key was lost. `is_hidden`: some jobs wait for a model that has no owner in its queue.
+-- or a key was lost. `is_hidden`: some jobs wait for a model that has no flow in its queue.
 local function adopt_queued(waiting, is_hidden)
   if redis.call('EXISTS', P .. 'booked') == 1 then return end
   local queued, running = unpack(sum_of_all())
   local is_staging = redis.call('EXISTS', P .. 'staging') == 1
   local is_uncounted = waiting > queued or not is_staging and queued + running > ledger('HLEN')
-  is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'parked') == 0
+  is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'held') == 0
   if not is_uncounted and not is_hidden then return end
   if NOW - bounded(index('HGET', 'keeper', 'adopted_ms'), 0, NOW, 0) < ADOPT_AGAIN_MS then return end
   index('HSET', 'keeper', 'adopted_ms', NOW)
@@ -316,14 +321,21 @@ local function adopt_queued(waiting, is_hidden)
   if is_uncounted then reset_ledger() end
 end
 
--- Unparks owners that are no longer at their limit because the limit has changed. Checks a bounded random selection per
--- round, so that no owner waits for long.
+-- Unparks a flow of owners that are no longer at their limit because the limit has changed; claims unpark the next ones.
+-- Checks a bounded random selection per round, so that no owner waits for long.
 local function unpark_some()
   local limit = running_limit()
-  for _, owner in ipairs(index('SRANDMEMBER', 'parked', most)) do
+  for _, owner in ipairs(index('SRANDMEMBER', 'held', most)) do
     if not is_at_limit(owner, limit) then
       unpark(owner)
     end
+  end
+end
+
+-- Corrects the index of running batch jobs, in case a job's record was lost: it must not count for ever.
+local function forget_ended_batch_jobs(model)
+  for _, id in ipairs(index('SRANDMEMBER', 'batch-running:' .. model, ENTRIES_A_BEAT)) do
+    if not index('ZSCORE', 'running:' .. model, id) then index('SREM', 'batch-running:' .. model, id) end
   end
 end
 
@@ -396,12 +408,15 @@ for _, model in ipairs(index('SMEMBERS', 'models')) do
     local done, errors = each_due('running:' .. model, take_over, model)
     taken_over, broken = taken_over + done, broken + errors
   end
+  more = take_over_queue(model, most) >= most or more
+  forget_ended_batch_jobs(model)
   local waiting = index('ZCARD', 'pending:' .. model)
   if waiting == 0 and index('ZCARD', 'running:' .. model) == 0 then
     -- Submit adds it again. So the cost of a round does not grow with every model that was ever used.
     index('SREM', 'models', model)
   end
-  is_hidden = is_hidden or waiting > 0 and index('ZCARD', 'heads:' .. model) == 0
+  is_hidden = is_hidden or waiting > 0 and redis.call('EXISTS', P .. heads_of('interactive', model),
+    P .. heads_of('batch', model), P .. 'retries:' .. model) == 0
   pending = pending + waiting
 end
 adopt_queued(pending, is_hidden)
@@ -415,6 +430,7 @@ end
 forget_expired()
 drop_given_up()
 if is_first then
+  take_over_parked(most)
   unpark_some()
   sweep_ledger()
   note_memory()

@@ -1,7 +1,7 @@
 #!lua
 -- Seals a staged batch after all its lines are written: claims find its jobs from now on.
 -- Answers sealed; or gone (it was abandoned, or lines are missing).
---[[ARGUMENTS id owner models...]]
+--[[ARGUMENTS id]]
 local key = P .. 'batch:' .. id
 local record = index_fields('batch:' .. id, 'staging', 'total')
 if not record.total or record.staging == 'dropped' then
@@ -16,8 +16,11 @@ end
 redis.call('HDEL', key, 'staging')
 index('ZREM', 'staging', id)
 unbook(id)
-for i = models_at, #ARGV do
-  refresh(flow_of(owner, ARGV[i]), id, flow_of(id, ARGV[i]), true)
-  refresh('heads:' .. ARGV[i], owner, flow_of(owner, ARGV[i]), true)
+for _, place in ipairs(index('SMEMBERS', 'batch:' .. id .. ':flows')) do
+  local flow, model = string.match(place, '^(%S+) (.*)$')
+  local who = {batch = id, flow = flow, model = model}
+  local first = flow and index('ZRANGE', batch_flow_of(who), 0, 0, 'WITHSCORES') or {}
+  if first[2] then join(flow, model, id, first[2]) end
 end
+redis.call('DEL', key .. ':flows')
 return 'sealed'

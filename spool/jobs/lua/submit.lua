@@ -68,7 +68,6 @@ local staging = staging_of(batch)
 if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then
   return {'no_batch', id}
 end
-local who = {owner = owner, batch = batch, model = model}
 local fields_at = rest_at + 2 * block_count
 local path = fields_at > rest_at and {unpack(ARGV, rest_at, fields_at - 1)}
 local missing, shared = nil, 0
@@ -83,6 +82,9 @@ local given = {}
 for i = fields_at, #ARGV, 2 do
   given[ARGV[i]] = ARGV[i + 1]
 end
+local who = who_of({
+  owner = owner, batch = batch, model = model, priority = given.priority, fairness_key = given.fairness_key,
+})
 local is_held = given.not_before_ms or given.conversation
 local bytes, expected = JOB_BYTES + #input, expected_output(model, output_at_most)
 -- A job of a staged batch is not checked, because its room is already reserved.
@@ -142,7 +144,7 @@ local function admit_new(seq)
   --[[LIBRARY]]
   admit(id, {
     owner = owner, model = model, batch = batch, priority = given.priority, attempt = '0', seq = seq,
-    not_before_ms = given.not_before_ms, conversation = given.conversation,
+    not_before_ms = given.not_before_ms, conversation = given.conversation, fairness_key = given.fairness_key,
   })
 end
 

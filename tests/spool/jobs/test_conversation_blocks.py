@@ -356,7 +356,7 @@ def test_older_version_leaves_jobs_with_blocks(link: RedisLink) -> None:
     store, earlier = store_of(link), [long("a"), long("b")]
     job = store.submit(turn(earlier, said("user", "c")), max_queued=9).job
     plain = submit(link)
-    reply = link.run(script("claim", 1), 0, "f1", 1000, "older", "any", DEMO.name, 0)
+    reply = link.run(script("claim", 1), 0, "f1", 1000, "older", "any", 1, 0.2, 20, DEMO.name, 0)
     assert reply[0].decode() == plain.id
     claim = HandWorker(link).take()
     assert (claim.job.id, claim.input["messages"][:2]) == (job.id, earlier)

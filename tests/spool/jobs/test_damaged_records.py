@@ -113,7 +113,10 @@ def test_newer_version_claims_what_was_left_for_it(link: RedisLink) -> None:
         link.call("HSET", job_key(job.id), "schema", SCHEMA + 1)
     assert HandWorker(link).take().job.id == jobs[2].id
     last = submit(link)
-    answers = [link.run(script("claim", SCHEMA + 1), 0, f"f{n}", 1000, "newer", "any", DEMO.name, 0) for n in range(3)]
+    answers = [
+        link.run(script("claim", SCHEMA + 1), 0, f"f{n}", 1000, "newer", "any", 1, 0.2, 20, DEMO.name, 0)
+        for n in range(3)
+    ]
     assert [answer[0].decode() for answer in answers] == [jobs[0].id, jobs[1].id, last.id]
     assert link.call("EXISTS", f"{prefix(0)}newer:{SCHEMA + 1}:pending:demo") == 0
 
@@ -121,7 +124,7 @@ def test_newer_version_claims_what_was_left_for_it(link: RedisLink) -> None:
 def test_index_of_another_type_is_filled_again(link: RedisLink) -> None:
     """A queue that something else overwrote is there again after a keeper's rounds, in its order."""
     jobs = [submit(link) for _ in range(5)]
-    for name in ("pending:demo", "heads:demo", f"flow:{OWNER}:demo", "deadlines"):
+    for name in ("pending:demo", "heads:interactive:demo", f"flow:interactive:{OWNER}::demo", "deadlines"):
         link.call("SET", f"{prefix(0)}{name}", "no index")
     worker = HandWorker(link)
     assert worker.claim() is None

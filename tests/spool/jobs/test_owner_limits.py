@@ -14,6 +14,7 @@ from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, settle, store_of, submit, use
 
 P = prefix(0)
+FLOW = f"interactive:{OWNER}:"
 
 
 def owners_of(worker: HandWorker, count: int) -> list[str]:
@@ -27,7 +28,7 @@ def test_running_jobs_at_the_limit_let_others_pass(link: RedisLink) -> None:
     store_of(link).publish_limits(OwnerLimits(running=2))
     for owner in [OWNER] * 5 + ["bob"] * 3:
         submit(link, owner=owner)
-    assert owners_of(HandWorker(link), 9) == [OWNER, OWNER, "bob", "bob"]
+    assert owners_of(HandWorker(link), 9) == [OWNER, "bob", OWNER, "bob"]
 
 
 def test_one_begins_when_one_ends(link: RedisLink) -> None:
@@ -95,7 +96,8 @@ def test_many_owners_at_their_limit(link: RedisLink) -> None:
     other = submit(link, owner="bob")
     assert owners_of(worker, 50) == owners
     assert worker.take().job.id == other.id
-    assert link.call("ZCARD", f"{P}heads:demo") == 0
+    assert worker.claim() is None
+    assert link.call("ZCARD", f"{P}heads:interactive:demo") == 0
 
 
 def test_queued_jobs_of_an_owner(link: RedisLink) -> None:
@@ -170,7 +172,7 @@ def test_record_that_vanished_is_swept_from_the_ledger(link: RedisLink) -> None:
 def test_queued_jobs_of_an_older_version(link: RedisLink) -> None:
     """Jobs that were queued before there were flows and a ledger are found, and counted, within a few rounds."""
     jobs = [submit(link).id for _ in range(3)]
-    link.call("DEL", f"{P}ledger", f"{P}heads:demo", f"{P}flow:{OWNER}:demo")
+    link.call("DEL", f"{P}ledger", f"{P}heads:interactive:demo", f"{P}flow:{FLOW}:demo")
     worker = HandWorker(link)
     assert worker.claim() is None
     keep(link, lease_ms=60_000)
@@ -242,8 +244,9 @@ def test_bound_of_an_output_is_bounded() -> None:
 
 
 SMALL = Model(name="other", backend="openai")
-KEYS = ["heads:demo", f"flow:{OWNER}:demo", "ledger", "booked", "use", "limits", "memory", "capacity", "parked"]
-KEYS += [f"parked:{OWNER}", "output-bytes", "staging"]
+KEYS = ["heads:interactive:demo", f"flow:{FLOW}:demo", f"virtual:{FLOW}", "clock", "output-tokens", "retries:demo"]
+KEYS += ["held", f"held:{OWNER}", f"held:{OWNER}:interactive:demo", "batch-running:demo"]
+KEYS += ["ledger", "booked", "use", "limits", "memory", "capacity", "output-bytes", "staging"]
 
 
 @pytest.mark.parametrize("name", KEYS)

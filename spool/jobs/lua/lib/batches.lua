@@ -1,13 +1,16 @@
 -- Batches whose jobs are being written: no claim finds one of their jobs before the last one is written.
+
 -- Deletes a job in any state, without a tombstone. The counts of its batch do not change.
 local function erase(id)
   local key = job_key(id)
   local _, who = booked(id)
-  local record = fields_if_any(key, 'before', 'conversation')
+  local record = fields_if_any(key, 'before', 'conversation', 'priority', 'fairness_key')
   redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text', key .. ':gone')
   index('ZREM', 'deadlines', id)
   index('ZREM', 'reader_leases', id)
   if who then
+    record.owner = who.owner
+    who.flow = flow_name(record)
     dequeue(id, who)
     index('ZREM', 'owner:' .. who.owner, id)
     index('ZREM', 'expiring', who.owner .. ' ' .. id)
@@ -39,7 +42,7 @@ local function drop_batch(batch, most)
     if idempotency and idempotency ~= '' then
       redis.call('DEL', P .. 'idempotency:' .. idempotency)
     end
-    redis.call('DEL', P .. name, P .. name .. ':ended')
+    redis.call('DEL', P .. name, P .. name .. ':ended', P .. name .. ':flows')
     index('ZREM', 'staging', batch)
     unbook(batch)
   end

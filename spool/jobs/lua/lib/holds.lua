@@ -16,14 +16,15 @@ end
 -- Queues a job by its record, in its order: retries, interactive, batch.
 local function enqueue_record(id, record)
   local rank = record.attempt ~= '0' and 0 or record.priority == 'batch' and 2 or 1
-  local batch = record.batch or ''
+  local who = who_of(record)
   index('SADD', 'models', record.model)
-  enqueue(id, {owner = record.owner, batch = batch, model = record.model}, rank * 1e15 + record.seq, staging_of(batch))
+  enqueue(id, who, rank * 1e15 + record.seq, staging_of(who.batch))
 end
 
 -- The record of a job that has not ended and can be queued; nil for any other.
 local function waiting_record(id)
-  local record = fields_if_any(job_key(id), 'status', 'owner', 'model', 'batch', 'priority', 'attempt', 'seq')
+  local record = fields_if_any(job_key(id), 'status', 'owner', 'model', 'batch', 'priority', 'attempt', 'seq',
+    'fairness_key')
   local has_ended = record.status ~= 'queued' and record.status ~= 'running'
   return not has_ended and record.owner and record.model and tonumber(record.seq) and record or nil
 end

@@ -2,7 +2,7 @@
 local TRANSITIONS = {--[[TRANSITIONS]]}
 
 -- Changes a job's state by the transition table, and updates the counts of its batch and its owner's usage.
--- `record` needs status, batch, owner, model and output_at_most. The extra arguments are names and values of record
+-- `record` needs status, output_at_most and the fields for `who_of`. The extra arguments are names and values of record
 -- fields to set together with the state. Answers the previous state.
 local function move(id, record, to, ...)
   local key = job_key(id)
@@ -16,8 +16,11 @@ local function move(id, record, to, ...)
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, from, -1)
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, to, 1)
   end
-  local who = {owner = record.owner, batch = batch or '', model = record.model}
+  local who = who_of(record)
   book_state(id, who, from, to, bounded(record.output_at_most, 0, 1e12, 0))
+  if class_of(record) == 'batch' and (from == 'running' or to == 'running') then
+    index(to == 'running' and 'SADD' or 'SREM', 'batch-running:' .. who.model, id)
+  end
   if from == 'running' then
     unpark(who.owner)
   end
@@ -55,17 +58,19 @@ end
 local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
-    'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms')
+    'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms', 'priority', 'fairness_key',
+    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
   if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
-    dequeue(id, {owner = owner, batch = batch or '', model = record.model})
+    dequeue(id, who_of(record))
   else
     index('ZREM', 'running:' .. record.model, id)
     if record.attempt == '1' and record.started_ms then
       note_run(record.model, math.max(0, NOW - record.started_ms))
     end
   end
+  settle_charge(id, record, status, redis.call('HGET', key, 'usage'))
   if record.not_before_ms or record.conversation then
     release(id, record)
   end
@@ -150,8 +155,8 @@ end
 
 -- Begins a worker's attempt at a queued job. The caller writes the attempt's first entry.
 -- `a` has attempt, mode (the kind of the first entry), first (its id), fence, worker and lease_ms; and server, if the
--- log is not known to be complete on this run. `record` needs the fields for `move`, deadline_ms, attempts, started_ms
--- and attempt_first.
+-- log is not known to be complete on this run. `record` needs the fields for `move` and `charge`, deadline_ms, attempts,
+-- started_ms and attempt_first.
 local function begin_attempt(id, record, a)
   local key, is_continued = job_key(id), a.mode == 'continued'
   local attempts = string.format('[{"attempt":%d,"first":%d,"at_ms":%d}]', a.attempt, a.first, NOW)
@@ -162,14 +167,15 @@ local function begin_attempt(id, record, a)
   end
   move(id, record, 'running', 'attempt', a.attempt, 'attempts', attempts, 'fence', a.fence, 'worker', a.worker,
     'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or run_id(),
-    'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first)
+    'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first,
+    'charge', record.charge or charge(id, record))
   if is_continued then
     redis.call('HDEL', key, 'history_lost')
   else
     redis.call('HDEL', key, 'history_lost', 'text_only')
     redis.call('DEL', key .. ':text')
   end
-  dequeue(id, {owner = record.owner, batch = record.batch or '', model = record.model})
+  dequeue(id, who_of(record))
   index('SADD', 'models', record.model)
   index('ZADD', 'running:' .. record.model, NOW + a.lease_ms, id)
   index('ZADD', 'deadlines', record.deadline_ms, id)
@@ -182,7 +188,7 @@ end
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
-    'deaths', 'on_worker_loss', 'continuable', 'text_only', 'history_lost', 'server')
+    'deaths', 'on_worker_loss', 'continuable', 'text_only', 'history_lost', 'server', 'priority', 'fairness_key')
   local losses = tonumber(record.losses) + loss.costs
   local deaths = tonumber(record.deaths or 0) + (loss.died and 1 or 0)
   if record.cancel_ms then
@@ -212,7 +218,7 @@ local function retry(id, max_attempts, loss)
   if deaths >= 2 then
     index('ZADD', 'quarantine', record.seq, id)
   else
-    enqueue(id, {owner = record.owner, batch = record.batch or '', model = record.model}, record.seq)
+    enqueue(id, who_of(record), tonumber(record.seq))
   end
   index('ZADD', 'deadlines', record.deadline_ms, id)
   return 'queued'

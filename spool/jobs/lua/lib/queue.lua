@@ -1,73 +1,115 @@
--- The queue of a model, in three levels: heads:MODEL (owners) → flow:OWNER:MODEL (jobs, and batches) → flow:BATCH:MODEL
--- (jobs of a batch). So the cost of a claim does not depend on the number of waiting jobs of an owner at its limit.
--- Each score is the score of the first job below. pending:MODEL has all jobs, for counts and positions.
+-- The queue of a model: retries:MODEL, then for each class heads:CLASS:MODEL (flows by virtual time) → flow:FLOW:MODEL
+-- (jobs, and batches, in the order of submit) → flow:BATCH:FLOW:MODEL (jobs of a batch). So the cost of a claim depends
+-- neither on the number of jobs nor on that of flows at a limit. pending:MODEL has all jobs, for counts and positions.
+-- A job's score is its rank (0 retry, 1 interactive, 2 batch) × 10^15 + its number in the order of submit.
+local RANK = 1e15
+
 local function flow_of(name, model)
   return 'flow:' .. name .. ':' .. model
 end
 
--- Gives `member` of an index the score of the first job in its flow. Without `is_new`, an absent member is not added:
--- the owner is at its limit, or the batch is not complete.
-local function refresh(name, member, flow, is_new)
-  local head = index('ZRANGE', flow, 0, 0, 'WITHSCORES')
-  if not head[2] then
-    index('ZREM', name, member)
-  elseif is_new then
-    index('ZADD', name, head[2], member)
-  else
-    index('ZADD', name, 'XX', head[2], member)
-  end
+-- The jobs of a batch in a flow.
+local function batch_flow_of(who)
+  return flow_of(who.batch .. ':' .. who.flow, who.model)
 end
 
--- Queues a job. `who` has owner, batch ('' for none) and model. `is_staged`: its batch is not complete, and no claim
--- may find the job.
-local function enqueue(id, who, score, is_staged)
-  local flow = flow_of(who.owner, who.model)
-  index('ZADD', 'pending:' .. who.model, score, id)
+-- Adds a job or a batch to a flow, which begins to wait if it was empty.
+local function join(flow, model, member, score)
+  local name = flow_of(flow, model)
+  local is_empty = redis.call('EXISTS', P .. name) == 0
+  index('ZADD', name, 'LT', score, member)
+  if is_empty then activate(flow, model) end
+end
+
+-- Puts a job into its flow. `is_staged`: its batch is not complete, and no claim may find the job.
+local function wait_in_flow(id, who, score, is_staged)
   if who.batch == '' then
-    index('ZADD', flow, score, id)
-  else
-    index('ZADD', flow_of(who.batch, who.model), score, id)
-    if is_staged then return end
-    index('ZADD', flow, 'LT', score, who.batch)
+    join(who.flow, who.model, id, score)
+    return
   end
-  index('ZADD', 'heads:' .. who.model, 'LT', score, who.owner)
+  index('ZADD', batch_flow_of(who), score, id)
+  if is_staged then
+    index('SADD', 'batch:' .. who.batch .. ':flows', who.flow .. ' ' .. who.model)
+  else
+    join(who.flow, who.model, who.batch, score)
+  end
 end
 
-local function dequeue(id, who)
-  local flow = flow_of(who.owner, who.model)
-  if not unindex('pending:' .. who.model, id) then
-    unindex('quarantine', id)
+-- Queues a job. `who` is from `who_of`.
+local function enqueue(id, who, score, is_staged)
+  index('ZADD', 'pending:' .. who.model, score, id)
+  if score < RANK then
+    index('ZADD', 'retries:' .. who.model, score, id)
+  else
+    wait_in_flow(id, who, score, is_staged)
   end
+end
+
+-- Gives a batch the score of its first job; without a job, removes it from the flow.
+local function refresh_batch(who)
+  local flow = flow_of(who.flow, who.model)
+  local first = index('ZRANGE', batch_flow_of(who), 0, 0, 'WITHSCORES')
+  if first[2] then
+    index('ZADD', flow, 'XX', first[2], who.batch)
+  else
+    index('ZREM', flow, who.batch)
+  end
+end
+
+local function leave_flow(id, who)
+  local flow = flow_of(who.flow, who.model)
   if who.batch == '' then
     index('ZREM', flow, id)
   else
-    local below = flow_of(who.batch, who.model)
-    index('ZREM', below, id)
-    refresh(flow, who.batch, below)
+    index('ZREM', batch_flow_of(who), id)
+    refresh_batch(who)
   end
-  refresh('heads:' .. who.model, who.owner, flow)
+  if redis.call('EXISTS', P .. flow) == 0 then
+    index('ZREM', heads_of(class_of_flow(who.flow), who.model), who.flow)
+  end
+end
+
+-- Removes a job from the queue. Without who.flow, the flow keeps it until a claim meets it there.
+local function dequeue(id, who)
+  if not unindex('pending:' .. who.model, id) then
+    unindex('quarantine', id)
+  end
+  if index('ZREM', 'retries:' .. who.model, id) == 0 and who.flow then
+    leave_flow(id, who)
+  end
 end
 
 -- Removes a job with a missing or damaged record from the queue. The ledger has its owner, batch and model.
 local function dequeue_booked(id)
   local _, who = booked(id)
-  if who then
+  if not who then return end
+  local record = fields_if_any(job_key(id), 'priority', 'fairness_key')
+  record.owner = who.owner
+  for _, class in ipairs({'interactive', 'batch'}) do
+    record.priority = class
+    who.flow = flow_name(record)
     dequeue(id, who)
   end
 end
 
--- Parks an owner at its limit: claims skip its jobs of the model until one of its jobs ends.
-local function park(owner, model)
-  index('ZREM', 'heads:' .. model, owner)
-  index('SADD', 'parked', owner)
-  index('SADD', 'parked:' .. owner, model)
+-- Parks a flow whose owner is at its limit: claims skip it until one of the owner's jobs ends.
+local function park(owner, flow, model, here)
+  local class = class_of_flow(flow)
+  local queue = class .. ':' .. model
+  index('ZREM', heads_of(class, model), flow)
+  index('SADD', 'held', owner)
+  index('SADD', 'held:' .. owner, queue)
+  index('ZADD', 'held:' .. owner .. ':' .. queue, here, flow)
 end
 
+-- Unparks one flow of an owner for each class and model: the next one. Others stay, since one job has ended.
 local function unpark(owner)
-  if index('SREM', 'parked', owner) == 0 then return end
-  local models = index('SMEMBERS', 'parked:' .. owner)
-  redis.call('DEL', P .. 'parked:' .. owner)
-  for _, model in ipairs(models) do
-    refresh('heads:' .. model, owner, flow_of(owner, model), true)
+  if index('SISMEMBER', 'held', owner) == 0 then return end
+  for _, queue in ipairs(index('SMEMBERS', 'held:' .. owner)) do
+    local name, model = 'held:' .. owner .. ':' .. queue, string.match(queue, '^%l+:(.*)$')
+    local next_flow = index('ZPOPMIN', name)
+    if next_flow[1] and model then show(next_flow[1], model) end
+    if redis.call('EXISTS', P .. name) == 0 then index('SREM', 'held:' .. owner, queue) end
   end
+  if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
 end

@@ -1,0 +1,93 @@
+-- Whose turn it is: the next flow of a claim, over all models with room.
+local PARKED_AT_MOST = 100
+local RETRIES_AT_MOST = 25
+
+-- State of a claim: `owner_limit`, and `is_cut` if a search stopped at its limit, so that the worker must call again.
+local search = {}
+
+-- Whether another job may begin on a share of a limit that batch jobs leave free; at least one may.
+local function is_below_reserve(count, limit, reserve)
+  return count < math.max(1, limit - math.ceil(limit * reserve - 1e-9))
+end
+
+-- The classes for which a model has room: `any` for both, `interactive`, or false. `limit` is that of its running jobs (0:
+-- none), `reserve` the part that batch jobs leave free.
+local function room_of(model, limit, takes_batch, reserve)
+  if limit == 0 then return takes_batch and 'any' or 'interactive' end
+  if index('ZCARD', 'running:' .. model) >= limit then return false end
+  local is_for_all = takes_batch and is_below_reserve(index('SCARD', 'batch-running:' .. model), limit, reserve)
+  return is_for_all and 'any' or 'interactive'
+end
+
+-- The first job that has run before, of the models with room. A job whose owner is at its limit waits in its flow.
+local function first_retry(models)
+  for _ = 1, RETRIES_AT_MOST do
+    local id, model, score
+    for name, has_room in pairs(models) do
+      local first = has_room and index('ZRANGE', 'retries:' .. name, 0, 0, 'WITHSCORES') or {}
+      local its_score = tonumber(first[2])
+      if its_score and (not score or its_score < score) then
+        id, model, score = first[1], name, its_score
+      end
+    end
+    if not id then return nil end
+    local record = search.owner_limit and fields_if_any(job_key(id), 'owner', 'batch', 'priority', 'fairness_key') or {}
+    if not record.owner or not is_at_limit(record.owner, search.owner_limit) then
+      return id, 'pending:' .. model, {batch = '', model = model}
+    end
+    record.model = model
+    index('ZREM', 'retries:' .. model, id)
+    wait_in_flow(id, who_of(record), score)
+  end
+  search.is_cut = true
+end
+
+-- The first flow of a class in the model's queue whose owner may run one more job, and its virtual time. Flows of owners
+-- at their limit are parked on the way, and return when one of the owner's jobs ends.
+local function first_flow(class, model)
+  for _ = 1, PARKED_AT_MOST do
+    local head = index('ZRANGE', heads_of(class, model), 0, 0, 'WITHSCORES')
+    if not head[1] then return nil end
+    local flow, owner = head[1], string.match(head[1], '^%l+:([^:]*)')
+    if not owner or redis.call('EXISTS', P .. flow_of(flow, model)) == 0 then
+      index('ZREM', heads_of(class, model), flow)
+    elseif not is_at_limit(owner, search.owner_limit) then
+      return {flow = flow, model = model, class = class, owner = owner, here = tonumber(head[2])}
+    else
+      park(owner, flow, model, head[2])
+    end
+  end
+  search.is_cut = true
+end
+
+-- Whether a flow is before another one at a different model: by the virtual time over all models, then by the order of
+-- submit of their first jobs.
+local function is_before(a, b)
+  for _, head in ipairs({a, b}) do
+    head.all = head.all or virtual(index('HGET', 'virtual:' .. head.flow, ''))
+  end
+  if a.all ~= b.all then return a.all < b.all end
+  for _, head in ipairs({a, b}) do
+    head.order = head.order or tonumber(index('ZRANGE', flow_of(head.flow, head.model), 0, 0, 'WITHSCORES')[2]) or 0
+  end
+  return a.order < b.order
+end
+
+-- The flow of a class that is next, over all models with room for the class.
+local function next_of_class(class, models)
+  local best
+  for model, room in pairs(models) do
+    local head = (room == 'any' or room == class) and first_flow(class, model)
+    if head and (not best or is_before(head, best)) then best = head end
+  end
+  return best
+end
+
+-- Whether batch jobs wait, and whether one is due before interactive ones: they get one claim in `batch_every`.
+local function batch_turn(models, batch_every)
+  local places = {}
+  for model in pairs(models) do places[#places + 1] = P .. heads_of('batch', model) end
+  if #places == 0 or redis.call('EXISTS', unpack(places)) == 0 then return false, false end
+  local passed = bounded(index('HGET', 'clock', 'passed'), 0, VIRTUAL_AT_MOST, 0)
+  return true, batch_every > 0 and passed >= batch_every - 1
+end

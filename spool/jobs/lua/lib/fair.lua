@@ -1,0 +1,164 @@
+-- Fairness by tokens. A flow's virtual time is the number of tokens that it was given, divided by its weight; a claim
+-- takes the flow with the smallest one. `virtual:FLOW` has one for each model of the flow, and one over all models under
+-- the name ''. `clock` has those of the flows that were served last: "CLASS:MODEL", and "CLASS:" over all models.
+-- This is start-time fair queueing (Goyal, Vin, Cheng 1996), once for each class and model.
+-- Virtual times are whole numbers, so that they add up exactly: this many for a token at weight 1.
+local UNIT = 1000
+local VIRTUAL_AT_MOST = 1e15
+-- An idle flow's virtual time is forgotten after this time. So the number of flows that Redis knows is bounded.
+local VIRTUAL_MS = 3600000
+local BYTES_A_TOKEN = 4
+-- The estimate for an answer of unknown length, before the first answer of a model ends.
+local ANSWER_TOKENS = 500
+local TOKENS_AT_MOST = 1e7
+-- The use of one model delays a flow at another one by at most this many times what it used. Without a bound, a flow that
+-- uses a fast model would never get a turn at a slow one.
+local DELAY_AT_MOST = 8
+
+local function class_of(record)
+  return record.priority == 'batch' and 'batch' or 'interactive'
+end
+
+-- The name of a job's flow: CLASS:OWNER:KEY. The fairness key is encoded, so that names are unambiguous.
+local function flow_name(record)
+  local key = record.fairness_key or ''
+  if key ~= '' then
+    key = string.gsub(key, '[^%w._-]', function(byte) return string.format('%%%02X', string.byte(byte)) end)
+  end
+  return class_of(record) .. ':' .. record.owner .. ':' .. key
+end
+
+-- What the queue and the ledger need of a job's record: owner, batch ('' for none), model and flow. `record` needs
+-- owner, batch, model, priority and fairness_key.
+local function who_of(record)
+  return {owner = record.owner, batch = record.batch or '', model = record.model, flow = flow_name(record)}
+end
+
+local function class_of_flow(flow)
+  return string.match(flow, '^%l+')
+end
+
+local function heads_of(class, model)
+  return 'heads:' .. class .. ':' .. model
+end
+
+local function virtual(value)
+  return bounded(value, 0, VIRTUAL_AT_MOST, 0)
+end
+
+-- Adds 1 to a number of `clock`, and answers it; a damaged one begins again.
+local function tick(name)
+  local count = redis.pcall('HINCRBY', P .. 'clock', name, 1)
+  if type(count) == 'number' and count >= 0 and count <= VIRTUAL_AT_MOST then return count end
+  if is_refusal(error_of(count) or '') then error(error_of(count)) end
+  index('HSET', 'clock', name, 1)
+  return 1
+end
+
+local function set_virtual(flow, ...)
+  index('HSET', 'virtual:' .. flow, ...)
+  redis.call('PEXPIRE', P .. 'virtual:' .. flow, VIRTUAL_MS)
+end
+
+-- A flow begins to wait for a model: not before the flow that was served last, because credit from idle time does not
+-- count. The clock's tick puts flows that begin at the same time in the order in which they came.
+local function activate(flow, model)
+  local class = class_of_flow(flow)
+  local known = index_fields('virtual:' .. flow, model, '')
+  local here = math.max(virtual(known[model]), tick(class .. ':' .. model))
+  set_virtual(flow, model, here, '', math.max(virtual(known['']), virtual(index('HGET', 'clock', class .. ':'))))
+  index('ZADD', heads_of(class, model), here, flow)
+end
+
+-- A flow that has waiting jobs returns to the heads with the virtual time that it has.
+local function show(flow, model)
+  if redis.call('EXISTS', P .. 'flow:' .. flow .. ':' .. model) == 0 then return end
+  local class = class_of_flow(flow)
+  local here = index('HGET', 'virtual:' .. flow, model) or index('HGET', 'clock', class .. ':' .. model)
+  index('ZADD', heads_of(class, model), 'NX', virtual(here), flow)
+end
+
+-- Sets the clocks to the flow that a claim serves. `here` is its virtual time at the model.
+local function serve(flow, model, here)
+  local class = class_of_flow(flow)
+  index('HSET', 'clock', class .. ':' .. model, here, class .. ':', virtual(index('HGET', 'virtual:' .. flow, '')))
+end
+
+local function weight_of(record)
+  return bounded(record.fairness_weight, 0.1, 10, 1)
+end
+
+local function virtual_of(tokens, record)
+  return math.floor(tokens * UNIT / weight_of(record) + 0.5)
+end
+
+local function length_of(key)
+  local length = redis.pcall('STRLEN', key)
+  return type(length) == 'number' and length or 0
+end
+
+-- The estimated tokens of a job's prompt. `record` needs earlier_bytes.
+local function prompt_tokens(id, record)
+  local bytes = length_of(job_key(id) .. ':input') + bounded(record.earlier_bytes, 0, 1e12, 0)
+  return math.min(TOKENS_AT_MOST, math.ceil(bytes / BYTES_A_TOKEN))
+end
+
+-- Charges a job's flow for its first attempt. `record` needs the fields for `who_of` and `prompt_tokens`,
+-- max_tokens and fairness_weight. Answers the tokens. Later attempts are not charged.
+local function charge(id, record)
+  local flow, model = flow_name(record), record.model
+  local answer = bounded(record.max_tokens, 0, TOKENS_AT_MOST)
+    or bounded(index('HGET', 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
+  local tokens = math.max(1, prompt_tokens(id, record) + answer)
+  local known, more = index_fields('virtual:' .. flow, model, ''), virtual_of(tokens, record)
+  local here = virtual(known[model]) + more
+  set_virtual(flow, model, here, '', virtual(known['']) + more)
+  index('ZADD', heads_of(class_of_flow(flow), model), 'XX', here, flow)
+  return tokens
+end
+
+-- The average number of tokens of a model's answers follows an answer. Skips small changes, which are not worth a write.
+local function note_tokens(model, tokens)
+  local average = bounded(index('HGET', 'output-tokens', model), 0, TOKENS_AT_MOST)
+  local new = math.ceil((average or tokens) + (tokens - (average or tokens)) / 10)
+  if not average or math.abs(new - average) > average / 50 then
+    index('HSET', 'output-tokens', model, new)
+  end
+end
+
+-- The tokens that an ended job has used: as its usage says, else as its prompt and log show. `record` needs
+-- earlier_bytes, last and attempt_first; `usage` is JSON, or nil.
+local function tokens_used(id, record, usage)
+  local ok, said = pcall(cjson.decode, usage or '')
+  said = ok and type(said) == 'table' and said or {}
+  local output = bounded(said.output_tokens, 0, TOKENS_AT_MOST)
+  local input = bounded(said.input_tokens, 0, TOKENS_AT_MOST) or prompt_tokens(id, record)
+  if output then return input + output, output end
+  local entries = bounded(record.last, 0, VIRTUAL_AT_MOST, 0) - bounded(record.attempt_first, 0, VIRTUAL_AT_MOST, 0)
+  local counted = math.max(0, entries, math.ceil(length_of(job_key(id) .. ':text') / BYTES_A_TOKEN))
+  return input + math.min(counted, TOKENS_AT_MOST)
+end
+
+-- Replaces a job's charge by what it has used. At other models the flow is delayed by its use, within a bound. Skips a
+-- flow that is forgotten: it begins at the clock.
+local function settle_charge(id, record, status, usage)
+  local charged = bounded(record.charge, 0, 3 * TOKENS_AT_MOST)
+  if not charged then return end
+  local used, output = tokens_used(id, record, usage)
+  if output and status == 'succeeded' then note_tokens(record.model, output) end
+  local flow, model = flow_name(record), record.model
+  local class, known, new = class_of_flow(flow), index('HGETALL', 'virtual:' .. flow), {}
+  local more, used_here = virtual_of(used, record) - virtual_of(charged, record), virtual_of(used, record)
+  for i = 1, #known, 2 do
+    local name, now = known[i], virtual(known[i + 1])
+    if name == model or name == '' then
+      now = math.max(0, now + more)
+    else
+      local most = virtual(index('HGET', 'clock', class .. ':' .. name)) + DELAY_AT_MOST * used_here
+      now = math.max(now, math.min(now + used_here, most))
+    end
+    new[#new + 1], new[#new + 2] = name, now
+    if name ~= '' then index('ZADD', heads_of(class, name), 'XX', now, flow) end
+  end
+  if #new > 0 then set_virtual(flow, unpack(new)) end
+end
