@@ -53,6 +53,9 @@ def celery_app(broker_url: str) -> Celery:
         accept_content=["json"],
         result_backend=None,
         worker_prefetch_multiplier=1,
+        # Without effect, because bells are not acknowledged late. If it is unset, Celery warns of its future default at
+        # each lost connection.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
         # A worker without a free slot leaves the bell to another worker.
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,

@@ -49,7 +49,7 @@ POINTS: Mapping[str, Point] = {
     "claim.answered": Point(
         "worker/claiming.py", "the job runs in Redis; this process does not know it", OutcomeUnknown
     ),
-    "claim.begun": Point("worker/process.py", "the attempt is registered here; its job has not begun"),
+    "claim.begun": Point("worker/runner.py", "the attempt is registered here; its job has not begun"),
     "piece.written": Point("worker/attempt.py", "a piece is in the attempt's log; it is not sent"),
     "append.gathered": Point("worker/appender.py", "a commit is gathered; it is not sent"),
     "append.answered": Point("worker/appender.py", "a commit is in Redis; its answer is not recorded", OutcomeUnknown),

@@ -11,7 +11,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -28,6 +28,7 @@ from spool.machine_memory import parse_size
 from spool.models import file as upstreams
 from spool.models.model import DEMO, Model, Upstream
 from spool.redis.urls import check_broker_url, check_redis_url
+from spool.validation import explain
 
 PREFIX = "SPOOL_"
 _FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
@@ -56,8 +57,8 @@ class Settings(BaseModel):
     """Celery's broker; empty: the same Redis."""
     data_dir: Path = Path("data")
     """The directory of the embedded server's files."""
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    log_format: str = Field("json", pattern="^(json|text)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
     models_file: Path | None = None
     upstream_url: str = Field("", repr=False)
     upstream_api_key: SecretStr = SecretStr("")
@@ -281,5 +282,5 @@ def _explain(exc: ValidationError, environ: Mapping[str, str]) -> str:
     for error in exc.errors(include_url=False, include_input=False):
         name = PREFIX + str(error["loc"][0]).upper()
         value = "" if name in _SECRETS else f"={environ.get(name, '')!r}"
-        lines.append(f"{name}{value}: {error['msg']}")
+        lines.append(f"{name}{value}: {explain(error)}")
     return "; ".join(lines)

@@ -9,6 +9,7 @@ from flask import request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from spool.validation import explain
 from web.contract import Parameter
 from web.problems import field_problem
 
@@ -97,7 +98,7 @@ def query(shape: type[Shape]) -> Shape:
         return shape.model_validate({name: request.args[name] for name in names if name in request.args})
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_input=False)[0]
-        detail = error["msg"].removeprefix("Value error, ")
+        detail = explain(error)
         status = 400 if error["type"] == _CURSOR_ERROR else 422
         raise field_problem(str(error["loc"][0]), detail, status=status) from exc
 

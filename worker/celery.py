@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
+import warnings
 from functools import partial
 from typing import Any
 
 import gevent
 from celery import bootsteps, signals
+from celery.exceptions import SecurityWarning
 from celery.worker.request import Request
 from gevent.greenlet import Greenlet
 from kombu.utils import functional as kombu_functional
@@ -34,6 +36,8 @@ _DISCOVER_AGAIN_S = 2.0
 # Celery's lazy proxies import this module before gevent patches `time`. Unpatched, its waits for a lost broker would
 # block the hub and every job.
 kombu_functional.sleep = gevent.sleep  # type: ignore[attr-defined]
+# Celery warns of root because of messages that run code (pickle). It accepts only JSON here.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 _IGNORES_HANGUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 settings = read_settings()
 raise_file_limit()

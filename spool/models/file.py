@@ -40,6 +40,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from spool.errors import SettingsError
 from spool.models.model import CONTINUE_STYLES, DEMO, Model, Upstream
+from spool.validation import explain
 
 _Name = Annotated[str, Field(min_length=1)]
 _Seconds = Annotated[FiniteFloat, Field(ge=0)]
@@ -143,7 +144,7 @@ def _explain(error: Any) -> str:
     if error["type"] in _TEXTS:
         return f"{place}: {_TEXTS[error['type']]}"
     is_shown = isinstance(error["input"], (str, int, float)) and last not in _SECRETS
-    return place + (f"={error['input']!r}" if is_shown else "") + f": {error['msg'].removeprefix('Value error, ')}"
+    return place + (f"={error['input']!r}" if is_shown else "") + f": {explain(error)}"
 
 
 def _check_unique(names: list[str], place: str, kind: str) -> None:

@@ -215,7 +215,7 @@ def test_single_upstream_comes_before_the_file(models_file: Path) -> None:
         (
             "max_running = 8",
             'max_running = "8"',
-            r"upstream\[0\]\.model\[0\]\.max_running='8': Input",
+            r"upstream\[0\]\.model\[0\]\.max_running='8': must be a valid integer",
         ),
         ("max_running = 8", "max_running = -8", r"model\[0\]\.max_running=-8"),
         ("continue = true", "continue = 1", r"model\[0\]\.continue=1: must be true"),

@@ -11,6 +11,7 @@ from celery.app.task import Task
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 
+from spool.bell import celery_app
 from tests.stack import ROOT
 
 PROGRAM = """
@@ -22,15 +23,26 @@ assert functional.sleep is gevent.sleep, functional.sleep
 assert " sleep(" in inspect.getsource(functional.retry_over_time)
 assert program.bell.backend is program.bell.backend is program.app.backend
 assert program.bell.Request is program.Heard
+from celery.platforms import check_privileges
+check_privileges(program.app.conf.accept_content)
 """
 
 
 def test_waits_for_a_lost_broker_are_gevents() -> None:
     """kombu waits by a ``sleep`` of its module, which it imports before gevent patches; the worker replaces it. The
-    task's backend and its class of requests are set."""
+    task's backend and its class of requests are set. A worker of root prints no warning."""
     env = {**os.environ, "SPOOL_REDIS_URL": "redis://127.0.0.1:1"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_settings_whose_future_default_celery_warns_of_are_set() -> None:
+    """A consumer that loses its connection logs no warning of a default: both settings say what is wanted."""
+    conf = celery_app("redis://127.0.0.1:1").conf
+    assert conf.worker_cancel_long_running_tasks_on_connection_loss is True
+    assert conf.broker_connection_retry_on_startup is True
+    assert conf.task_acks_late is False
 
 
 def test_request_acknowledges_by_one_method() -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from spool.validation import explain
 from web.problems import Problem, field_problem
 from web.slices import in_slices
 
@@ -84,7 +85,7 @@ def _with_pieces(shape: type[BaseModel], data: dict[str, Any], place: str) -> di
 
 def _invalid(exc: ValidationError, place: str) -> Problem:
     problems = [
-        {"field": path_of(error["loc"], place) or "body", "detail": error["msg"].removeprefix("Value error, ")}
+        {"field": path_of(error["loc"], place) or "body", "detail": explain(error)}
         for error in exc.errors(include_url=False, include_input=False)[:_ERRORS]
     ]
     first = problems[0]

@@ -111,17 +111,17 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
     ("text", "said"),
     [
         ("[[upstream", "Expected"),
-        ("upstream = 7", ": upstream=7: Input should be a valid list"),
+        ("upstream = 7", ": upstream=7: must be a valid list"),
         ("colour = 7", ": colour: unknown; known are upstream"),
         ('upstream = ["x"]', "upstream[0]: must be a table"),
         ('[[upstream]]\nurl = "http://x"', "upstream[0].name: is missing"),
         ('[[upstream]]\nname = "a"', "upstream[0].url: is missing"),
-        ('[[upstream]]\nname = ""\nurl = "http://x"', "upstream[0].name='': String should have at least 1"),
+        ('[[upstream]]\nname = ""\nurl = "http://x"', "upstream[0].name='': must have at least 1"),
         ('[[upstream]]\nname = "a"\nurl = "ftp://x"', "upstream[0].url: must"),
-        ('[[upstream]]\nname = "a"\nurl = 7', "upstream[0].url: Input should be a valid string"),
+        ('[[upstream]]\nname = "a"\nurl = 7', "upstream[0].url: must be a valid string"),
         ('[[upstream]]\nname = "a"\nurl = "http://x"\nkind = "x"', "upstream[0].kind='x'"),
         ('[[upstream]]\nname = "a"\nurl = "http://x"\nmodels = []', "upstream[0].models: unknown; known are name, url"),
-        ("[[upstream]]\nname = 7", "upstream[0].name=7: Input should be a valid string; upstream[0].url: is missing"),
+        ("[[upstream]]\nname = 7", "upstream[0].name=7: must be a valid string; upstream[0].url: is missing"),
         ('[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\n', "model[0].name: is missing"),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\nmax_running = -1',
@@ -129,7 +129,7 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\nmax_running = true',
-            "model[0].max_running=True: Input should be a valid integer",
+            "model[0].max_running=True: must be a valid integer",
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = 1',
@@ -137,7 +137,7 @@ def test_key_from_the_environment(models_file: Path, monkeypatch: pytest.MonkeyP
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\nalive_s = nan',
-            "model[0].alive_s=nan: Input should be a finite number",
+            "model[0].alive_s=nan: must be a finite number",
         ),
         (
             '[[upstream]]\nname = "a"\nurl = "http://x"\n[[upstream.model]]\nname = "m"\ncontinue = ["vllm"]',
