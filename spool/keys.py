@@ -21,7 +21,8 @@ all get the same expiry, ``ttl_s`` from then.
                              an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
                              conversation and on_busy (see spool.jobs.scheduling; missing if not submitted),
-                             output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), idempotency
+                             output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), refusals and
+                             refused_ms (how often its upstream refused it, and when last), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
                              with it, schema is at least 2), earlier_bytes (total length of its blocks, in bytes),
                              max_tokens (limit of its answer) and charge (tokens with which its flow was charged; an end
@@ -73,6 +74,13 @@ The queue, leases and workers:
     watched          zset    Jobs that end with their last reader; score: until when a reader is known, ms. Web
                              processes with a reader renew it; the keeper cancels expired ones
     claim:FENCE      string  The job that a claim under this fence got, for a minute, so that a claim can be repeated
+    closed-models    set     Models for which the next key may exist
+    closed:MODEL     hash    Its upstream refuses it: until_ms (no job of it begins before), since_ms, reason, status
+                             (of the upstream's answer; 0: none), kind (spool.jobs.closed_models), window (how many of
+                             its jobs may be tried at a time), epoch (which closing it is), accepted_ms (when a tried
+                             job was last accepted). Deleted once enough jobs were accepted; expires ten minutes after
+                             until_ms
+    probes:MODEL     zset    Jobs of it that are tried; score: when they no longer count as tried, ms
     workers          zset    Worker processes; score: until when they count as alive, ms
     slots            hash    Worker process → free slots
     capacity         hash    Worker process → total slots

@@ -52,14 +52,20 @@ def submit(link: RedisLink, **fields: Any) -> Job:
 
 
 def claimed(
-    job_id: str = "j0-" + "0" * 26, *, fence: str = "f" * 16, first: int = 2, prefix: str = "", **fields: Any
+    job_id: str = "j0-" + "0" * 26,
+    *,
+    fence: str = "f" * 16,
+    first: int = 2,
+    prefix: str = "",
+    probe: str = "",
+    **fields: Any,
 ) -> Claim:
     """A claim of which no Redis knows: its next entry is ``first``, and it goes on after ``prefix``. ``fields`` are the
     job's."""
     said = {"last_entry": first - 1, "attempt": 1, **fields}
     job = Job(job_id, Status.RUNNING, OWNER, DEMO.name, 0.0, 60.0, **said)
     opening = Entry(first - 1, Kind.STARTED, AT, {"attempt": 1, "model": DEMO.name}).encode()
-    return Claim(job, 0, fence, {"messages": []}, prefix, opening, first, 60.0)
+    return Claim(job, 0, fence, {"messages": []}, prefix, opening, first, 60.0, probe)
 
 
 class OwnAttempts:

@@ -21,6 +21,7 @@ from spool.bell import Bell, celery_app
 from spool.conditions import Conditions
 from spool.errors import SettingsError
 from spool.jobs.claims import Claims
+from spool.jobs.closed_models import ClosedModels
 from spool.jobs.keeper import Keeper
 from spool.jobs.shards import Shard, Shards
 from spool.models.model import Model
@@ -37,6 +38,7 @@ from worker.heartbeat import Heartbeat, Quarantine
 from worker.ownership import OwnedAttempts
 from worker.process import WorkerProcess
 from worker.runner import JobRunner
+from worker.shared_gate import AttemptGate, Reopening
 from worker.slots import Slots
 from worker.watchdog import Watchdog
 
@@ -109,6 +111,7 @@ def build_process(
         bell=bell,
         draining=draining,
         max_output_bytes=settings.max_output_bytes,
+        gate_of=partial(AttemptGate, ClosedModels(shards), reopening=Reopening(lambda: slots.fill())),
     )
     slots = Slots(
         claimer,

@@ -57,8 +57,12 @@ class Attempt:
         *,
         max_output_bytes: int,
         output: Output | None = None,
+        gate: backends.SharedGate | None = None,
     ) -> None:
         self.claim = claim
+        self.is_waiting = False
+        """Whether it waits for its upstream, so that another job may use its slot."""
+        self._gate = gate
         self.log = attempt_log
         self._output = output or attempt_log
         self.stopwatch = AttemptTimeouts(model, claim.left_s)
@@ -89,6 +93,8 @@ class Attempt:
         except backends.CannotContinue as exc:
             log.warning("job %s: %s", self.claim.job.id, exc.message)
             self._hand_back(counts=False, restarts=True, reason=exc.code, message=exc.message)
+        except backends.UpstreamClosed as exc:
+            self._hand_back(counts=False, reason=exc.code, message=exc.message, again_ms=exc.again_ms)
         except backends.BackendError as exc:
             if exc.interrupted:
                 self._hand_back(counts=True, reason=exc.code, message=exc.message)
@@ -100,10 +106,14 @@ class Attempt:
             self._fail("internal", "the backend failed unexpectedly", retryable=True)
 
     def _generate_or_wait(self) -> None:
-        """Generate; after an interrupted answer, back off before the job is handed back for another attempt."""
+        """Generate. After an interrupted answer, back off before the job is handed back for another attempt; if its
+        upstream is closed, the job waits in the queue."""
         try:
             self._generate()
         except backends.CannotContinue:
+            raise
+        except backends.UpstreamClosed as exc:
+            self._write_other(backends.Waiting(exc.message, exc.retry_at))
             raise
         except backends.BackendError as exc:
             if exc.interrupted:
@@ -136,11 +146,13 @@ class Attempt:
             prefix=self.claim.prefix,
             deadline=self._deadline,
             owner=self.claim.job.owner,
+            gate=self._gate,
         )
         finish = "stop"
         with closing(self._backend.generate(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 if type(piece) is backends.Text:
+                    self.is_waiting = False
                     self._write_text(Kind.TOKEN, piece.text)
                     reach("piece.written")
                     # After the write, which may have blocked on Redis: that time does not count against the model.
@@ -176,6 +188,7 @@ class Attempt:
             yield text[at : at + _PIECE_CHARACTERS]
 
     def _write_other(self, piece: backends.Piece) -> None:
+        self.is_waiting = type(piece) is backends.Waiting
         match piece:
             case backends.Waiting(reason, retry_at):
                 self.stopwatch.wait_until(retry_at)
@@ -218,14 +231,20 @@ class Attempt:
         except AttemptOver as over:
             log.info("job %s: %s", self.claim.job.id, over.outcome)
 
-    def _hand_back(self, *, counts: bool, reason: str, message: str, restarts: bool = False) -> None:
+    def _hand_back(self, *, counts: bool, reason: str, message: str, restarts: bool = False, again_ms: int = 0) -> None:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
         try:
             self._output.flush(deadline)
             self.log.give_up()
             reach("hand_back.before")
             answer = self._claims.hand_back(
-                job_id, self.claim.fence, counts=counts, restarts=restarts, reason=reason, message=message
+                job_id,
+                self.claim.fence,
+                counts=counts,
+                restarts=restarts,
+                reason=reason,
+                message=message,
+                again_ms=again_ms,
             )
             reach("hand_back.answered")
             log.info("job %s handed back: %s", job_id, answer)

@@ -71,6 +71,11 @@ class OwnedAttempts:
         self.running[_key(running.attempt.log)] = running
         self.batch_running += _is_batch(running.attempt.log)
 
+    @property
+    def waiting(self) -> int:
+        """Number of running attempts that wait for their upstream."""
+        return sum(one.attempt.is_waiting for one in list(self.running.values()))
+
     def check_limits(self, now: float) -> None:
         """End the attempts that have passed a limit by ``now`` (monotonic), unless they are blocked on Redis."""
         for one in list(self.running.values()):

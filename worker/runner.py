@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import gevent
@@ -20,7 +20,7 @@ from spool.models.table import ModelTable
 from worker.appender import Appender
 from worker.attempt import Attempt, HandBack
 from worker.attempt_log import AttemptLog
-from worker.backends import Backend
+from worker.backends import Backend, SharedGate
 from worker.claiming import Claimer
 from worker.coalescing import DueQueue
 from worker.ownership import OwnedAttempts, Running
@@ -30,7 +30,8 @@ log = logging.getLogger("spool.worker")
 
 class JobRunner:
     """Runs one claimed job for each call of ``run``. ``appenders`` are those of the shards, by number. ``bell`` is None
-    in a quarantine process. Once ``draining`` is set, claimed jobs are handed back."""
+    in a quarantine process. Once ``draining`` is set, claimed jobs are handed back. ``gate_of`` returns the gate to
+    which an attempt reports its upstream's answers."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class JobRunner:
         bell: Bell | None,
         draining: Event,
         max_output_bytes: int,
+        gate_of: Callable[[Claim], SharedGate | None] = lambda _claim: None,
     ) -> None:
         self._claims = claims
         self._claimer = claimer
@@ -56,6 +58,12 @@ class JobRunner:
         self._bell = bell
         self._draining = draining
         self._max_output_bytes = max_output_bytes
+        self._gate_of = gate_of
+
+    @property
+    def waiting(self) -> int:
+        """Number of running attempts that wait for their upstream."""
+        return self._attempts.waiting
 
     def run(self, claim: Claim) -> None:
         """Run the job to its end, or until it is handed back."""
@@ -99,6 +107,7 @@ class JobRunner:
             self._claims,
             max_output_bytes=self._max_output_bytes,
             output=self._due.output(attempt_log),
+            gate=self._gate_of(claim),
         )
         running = Running(attempt, Greenlet(attempt.run))
         self._attempts.begin(running)

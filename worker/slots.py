@@ -17,7 +17,8 @@ _PATROL_S = 1.0
 
 class Slots:
     """The slots of one process: ``count`` of them, and as many again for retries. None is free once ``draining`` is
-    set, or while Redis is unfit. With ``bells``, the process claims when a bell rings."""
+    set, or while Redis is unfit. With ``bells``, the process claims when a bell rings. Attempts that wait for their
+    upstream use no slot, up to ``count`` of them."""
 
     def __init__(
         self, claimer: Claimer, runner: JobRunner, fitness: FitnessCheck, draining: Event, *, count: int, bells: bool
@@ -48,7 +49,9 @@ class Slots:
         return self._room(2 * self._count) > 0
 
     def _room(self, capacity: int) -> int:
-        return 0 if self._draining.is_set() or not self._fitness.is_fit else capacity - self.busy
+        if self._draining.is_set() or not self._fitness.is_fit:
+            return 0
+        return capacity + min(self._runner.waiting, self._count) - self.busy
 
     def rung(self) -> None:
         """Handle a bell: claim and run jobs."""
@@ -78,6 +81,12 @@ class Slots:
                 pass
             while self.free == 0 and self._has_reserve and self._start_one("retries"):
                 pass
+
+    def fill(self) -> None:
+        """Claim jobs for all free slots: a closed model has opened, or more of its jobs may be tried."""
+        self._claimer.make_room()
+        while self.reported_free > 0 and self._start_one("any"):
+            pass
 
     def _start_one(self, wanted: Wanted) -> bool:
         claim = self._claim(wanted)

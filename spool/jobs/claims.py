@@ -23,7 +23,8 @@ class Claim:
 
     ``opening`` is the attempt's first entry; the claim has written it. ``first`` is the id of the next entry.
     ``prefix`` is the text to continue from, empty for an attempt that starts from scratch. ``left_s`` is the time from
-    the claim to the job's deadline, in seconds.
+    the claim to the job's deadline, in seconds. ``probe``: its model's upstream refused jobs, and this job is tried
+    nevertheless; empty if the model was open.
     """
 
     job: Job
@@ -34,6 +35,7 @@ class Claim:
     opening: bytes
     first: int
     left_s: float
+    probe: str = ""
 
 
 _SHARES = ClassShares()
@@ -236,6 +238,7 @@ class Claims:
         restarts: bool = False,
         reason: str = "handed_back",
         message: str = "given up",
+        again_ms: int = 0,
     ) -> str:
         """Hand the job back, so that another worker can claim it. Returns ``queued``, ``failed``, ``cancelled`` or
         ``lost``.
@@ -252,6 +255,7 @@ class Claims:
             reason=reason,
             message=message,
             restarts=int(restarts),
+            again_ms=again_ms,
         )
         answer: bytes = self._shards.of_job(job_id).run(script("hand_back"), *args)
         return answer.decode()
@@ -259,7 +263,7 @@ class Claims:
 
 def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     """Decode a reply of ``claim.lua``. Raises ``UndecodableRecord``."""
-    _id, text, stored, now_ms, opening, values = reply
+    _id, text, stored, now_ms, opening, values, probe = reply
     job = Job.decode(values)
     stored, *blocks = stored if isinstance(stored, list) else [stored]
     try:
@@ -277,4 +281,5 @@ def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
         opening=opening,
         first=job.last_entry + 1,
         left_s=max(0.0, job.deadline_at - now_ms / 1000),
+        probe=probe.decode(),
     )

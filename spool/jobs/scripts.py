@@ -24,7 +24,20 @@ from spool.keys import STORED_NAMES
 from spool.redis.script import Script
 
 LIBRARY = (
-    *("shard", "indexes", "server", "ledger", "old_ledger", "blocks", "fair", "queue", "takeover", "choice", "holds"),
+    *(
+        "shard",
+        "indexes",
+        "server",
+        "ledger",
+        "old_ledger",
+        "limits",
+        "blocks",
+        "fair",
+        "queue",
+        "takeover",
+        "choice",
+        "holds",
+    ),
     *("batches", "log", "job", "records"),
 )
 """The files of ``lua/lib``, in order: a definition uses only earlier ones. The files of ``lua`` itself are scripts."""

@@ -37,7 +37,7 @@ def shared(short_dir: Path) -> Iterator[tuple[Stack, dict[str, ScriptedUpstream]
 
 
 def test_upstream_that_refuses_at_first(shared: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
-    """A 429 is waited out, visibly, and the answer follows on every transport."""
+    """After a 429 the job waits in the queue, visibly, and the answer follows on every transport."""
     stack, upstream = shared[0], shared[1]["busy"]
     with Crowd([web.url for web in stack.webs]) as crowd:
         jobs = Jobs(stack)
@@ -46,7 +46,7 @@ def test_upstream_that_refuses_at_first(shared: tuple[Stack, dict[str, ScriptedU
             crowd.follow(job, transport)
         jobs.wait_for_end()
         assert crowd.unfinished(10) == []
-        assert jobs.kinds(job) == ["started", "waiting", "token", "usage", "done"]
+        assert jobs.kinds(job) == ["started", "waiting", "restarted", "token", "usage", "done"]
         assert len(upstream.calls) == 2
         assert upstream.calls[1].at - upstream.calls[0].at >= 1.0
         assert jobs.violations(crowd.followings) == []
@@ -129,7 +129,8 @@ def test_prompts_that_an_upstream_cannot_answer(directory: Path) -> None:
         assert {jobs.error(job)["code"] for job in bad} == {"upstream_failed"}
         calls = sum("poison" in json.dumps(call.body["messages"]) for call in upstream.calls)
         measured("20 prompts that get a 500", calls=calls, **spread(times))
-        assert calls == 60
+        # A job that was tried while its model was closed may get its three tries once more.
+        assert 60 <= calls <= 80
         assert max(times) < 10
 
 
@@ -200,7 +201,9 @@ def test_upstream_that_is_away_until_the_deadline(directory: Path) -> None:
         job = jobs.submit(fields={**MODEL, "timeout_s": 4})
         jobs.wait_for_end()
         assert time.monotonic() - asked < 4 + 5
-        assert jobs.kinds(job) == ["started", "waiting", "failed"]
+        kinds = jobs.kinds(job)
+        assert kinds[:2] + kinds[-1:] == ["started", "waiting", "failed"]
+        assert set(kinds[2:-1]) <= {"restarted", "waiting"}
         assert jobs.error(job)["code"] in ("upstream_unavailable", "deadline_exceeded")
         assert jobs.error(job)["retryable"] is True
 

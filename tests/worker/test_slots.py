@@ -28,8 +28,12 @@ class Work:
         self.has_just_looked = False
         self.rung_at = float("-inf")
         self.is_fit = True
+        self.waiting = 0
 
     def rung(self) -> None:
+        """Nothing to note."""
+
+    def make_room(self) -> None:
         """Nothing to note."""
 
     def look(self) -> None:
@@ -117,6 +121,18 @@ def test_no_slot_is_free(why: str) -> None:
     assert (bench.slots.free, bench.slots.reported_free) == (0, 0)
     bench.slots.rung()
     assert bench.work.wanted == []
+
+
+def test_job_that_waits_for_its_upstream_holds_no_slot() -> None:
+    """Other jobs use the slots of those that wait, up to as many as there are slots."""
+    bench = Bench(jobs=9)
+    bench.slots.fill()
+    assert (bench.slots.busy, bench.slots.free) == (2, 0)
+    bench.work.waiting = 5
+    assert bench.slots.free == 2
+    bench.slots.fill()
+    assert (bench.slots.busy, bench.slots.free) == (4, 0)
+    bench.work.ends.set()
 
 
 def test_patrol_fills_the_slots_and_claims_retries_beyond() -> None:

@@ -23,12 +23,61 @@ from spool.deadline import Deadline
 from spool.models.model import Model
 
 
+class SharedGate(Protocol):
+    """Reports one job's calls to its model's gate, which all workers share. While it is closed, the model's jobs wait
+    in the queue."""
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the job is tried although its model is closed: then a failed call counts as a refusal."""
+        ...
+
+    def accepted(self) -> None:
+        """Report that the upstream answers this job, so that more jobs may begin."""
+        ...
+
+    def refused(
+        self,
+        reason: str,
+        *,
+        status: int,
+        retry_after_s: float | None,
+        answered_s: float | None,
+        has_failed: bool = False,
+    ) -> SharedRefusal | None:
+        """Report that the upstream refused this job, or failed on it (``has_failed``). ``answered_s``: how long ago it
+        completed its last answer. None if the report failed."""
+        ...
+
+    def suspected(self, reason: str, *, status: int) -> None:
+        """Report that calls of several jobs failed in a row."""
+        ...
+
+    def exhausted(self, reason: str, *, reset_s: float) -> None:
+        """Report that the upstream, which answers this job, has no capacity for others for ``reset_s``."""
+        ...
+
+
+class SharedRefusal(Protocol):
+    """What follows a refusal; see ``spool.jobs.closed_models.Refusal``."""
+
+    @property
+    def is_own(self) -> bool: ...
+    @property
+    def retry_at(self) -> float: ...
+    @property
+    def again_ms(self) -> int: ...
+    @property
+    def refusals(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One prompt, as the backend gets it.
 
     ``messages`` have OpenAI's chat format; ``params`` are the caller's, passed through unchanged.
-    ``deadline`` is the job's: a wait for an upstream must not exceed it.
+    ``deadline`` is the job's: a wait for an upstream must not exceed it. With a ``gate``, the job waits in the queue
+    while its upstream refuses; without one, the backend waits.
     """
 
     job_id: str
@@ -38,6 +87,7 @@ class GenerationRequest:
     prefix: str = ""
     deadline: Deadline = field(default_factory=Deadline.never)
     owner: str = ""
+    gate: SharedGate | None = None
 
 
 @dataclass(unsafe_hash=True, slots=True)
@@ -129,6 +179,16 @@ class BackendError(Exception):
         self.retryable = retryable
         self.interrupted = interrupted
         self.upstream = upstream
+
+
+class UpstreamClosed(BackendError):
+    """The upstream refuses jobs for now: the job goes back to the queue. ``retry_at``: when it may be tried again, in
+    seconds since the epoch; ``again_ms``: until when other jobs are tried before it, ms (0: it keeps its place)."""
+
+    def __init__(self, message: str, retry_at: float, again_ms: int) -> None:
+        super().__init__("upstream_refused", message, retryable=True)
+        self.retry_at = retry_at
+        self.again_ms = again_ms
 
 
 class CannotContinue(BackendError):

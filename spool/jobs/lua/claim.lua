@@ -10,8 +10,9 @@
 --   batch_every  batch jobs that wait get at least one claim in this many; 0: none
 --   models  each model that the worker serves and its limit (0: none)
 -- Answers:
---   {id, text to continue from, input, NOW, the attempt's first entry, record…}; with blocks, input is a list: the
---   job's own input, then the messages of its blocks, last block first
+--   {id, text to continue from, input, NOW, the attempt's first entry, record…, the closing of its model during which
+--   it is tried ('' for none)}; with blocks, input is a list: the job's own input, then the messages of its blocks, last
+--   block first
 --   nothing  there is no job to claim
 --   1        this call has removed as many jobs as one call may; call again
 --[[ARGUMENTS fence lease_ms:number worker what takes_batch:flag reserve:number batch_every:number models...]]
@@ -52,7 +53,7 @@ local function answer(id, mode, opening)
     table.insert(blocks, 1, input or '')
     input = blocks
   end
-  return {id, text or '', input or '', NOW, opening, values}
+  return {id, text or '', input or '', NOW, opening, values, probe_of(id, redis.call('HGET', key, 'model'))}
 end
 
 -- Repeats an answer that was lost.
@@ -91,14 +92,15 @@ end
 
 -- The first queued job of these models, its index, and its owner, batch, model and flow; nil if there is none.
 local function first_pending(models)
-  local id, name, who = first_retry(models)
-  if id or search.is_cut or what == 'retries' then return id, name, who end
+  local id, name, who = first_retry(models, NOW)
+  if id or search.is_cut then return id, name, who end
+  if what == 'retries' then return first_refused(models) end
   local has_batch, is_due = batch_turn(models, batch_every)
   local best
   for _, class in ipairs(is_due and {'batch', 'interactive'} or {'interactive', 'batch'}) do
     best = best or next_of_class(class, models)
   end
-  if not best then return nil end
+  if not best then return first_refused(models) end
   best.batch, best.passes_batch = '', has_batch and best.class == 'interactive'
   id = index('ZRANGE', flow_of(best.flow, best.model), 0, 0)[1] or ''
   if string.sub(id, 1, 1) == 'b' then
@@ -160,6 +162,7 @@ local function begin(id, record, who)
   begin_attempt(id, record, {
     attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
   })
+  note_probe(id, record.model)
   count_turn(who)
   return answer(id, mode, push(id, mode, rest, first))
 end

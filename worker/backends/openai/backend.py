@@ -1,9 +1,9 @@
 """The backend for servers with OpenAI's chat completions: OpenAI, Azure, DeepSeek, vLLM, TGI, Ollama, llama.cpp, ….
 
 The SDK sends the request. The answer is decoded here (``sse``, ``chunks``), because the SDK's own iteration costs
-several times the CPU per token. If an upstream refuses for now, all jobs of the model wait at one ``gate``; ``errors``
-lists the errors that count as a refusal. Partial answers are continued (``continuing``) if a ``probe`` verified that
-this works.
+several times the CPU per token. ``errors`` lists the errors by which an upstream refuses for now. Then a job goes back
+to the queue (``UpstreamClosed``) if its request has a gate that all workers share; otherwise it waits at the ``gate``
+of this process. Partial answers are continued (``continuing``) if a ``probe`` verified that this works.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx2
@@ -30,6 +31,7 @@ from worker.backends.openai.denial import Denial
 from worker.backends.openai.errors import Refused
 from worker.backends.openai.gate import Backoff, Caller, Passage, Refusal, UpstreamGate
 from worker.backends.openai.probe import Proof, probe
+from worker.backends.openai.refusals import note_headers, report_refusal, too_late, tries_used
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.stream_pieces import read_pieces
 
@@ -61,7 +63,7 @@ class OpenAICompatible:
         ask = in_good_time(self._ask, request.model.first_token_s / 4)
         proof = self.proof(request.model)
         if proof is None or proof.age_s > _PROOF_S:
-            proof = yield from self.prove(request.model, request.deadline, ask)
+            proof = yield from self.prove(request.model, request.deadline, _in_place_of(ask, request))
         if not proof.joins:
             raise CannotContinue(f"the model does not continue partial answers: {proof.seen}")
         yield from go_on(ask, request)
@@ -89,7 +91,8 @@ class OpenAICompatible:
     def _ask(self, request: GenerationRequest) -> Generator[Piece, None, None]:
         link = self._link(request.model)
         gate = link.gate(request.model)
-        caller, blame = Caller(request.job_id, request.owner), _Blame(gate)
+        caller = Caller(request.job_id, request.owner, is_admitted=request.gate is not None)
+        blame = _Blame(gate)
         while True:
             passage = yield from _admission(gate, request.deadline, caller)
             refused = yield from link.attempt(passage, request)
@@ -130,21 +133,24 @@ class _Link:
 
     def attempt(self, passage: Passage, request: GenerationRequest) -> Generator[Piece, None, Refused | None]:
         """Make one call. Returns None once the answer is complete, or the reason to call again."""
-        answer = Answer()
+        answer, gate = Answer(), self.gate(request.model)
         asks_usage = self._asks_usage
         with passage:
             self._denial.check()
             try:
                 with self._call(request, asks_usage) as response:
-                    yield from read_pieces(response.http_response, answer, passage.taken)
+                    note_headers(request.gate, response.headers)
+                    yield from read_pieces(response.http_response, answer, lambda: _taken(passage, request, gate))
                 passage.answered()
+                if request.gate is not None:
+                    request.gate.accepted()
                 self._denial.over()
                 return None
             except upstream_errors.FOREIGN as exc:
                 if asks_usage and upstream_errors.refuses_stream_options(exc):
                     self._asks_usage = False
                     return Refused("the upstream does not support stream_options", at_once=True)
-                return self._refused(exc, passage, answer)
+                return self._refused(exc, passage, answer, request)
 
     def _call(self, request: GenerationRequest, asks_usage: bool) -> AbstractContextManager[APIResponse[Any]]:
         """The request, sent on entering. Leaving closes the connection, unless it can be reused."""
@@ -161,23 +167,38 @@ class _Link:
             extra_headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
         )
 
-    def _refused(self, exc: Exception, passage: Passage, answer: Answer) -> Refused:
+    def _refused(self, exc: Exception, passage: Passage, answer: Answer, request: GenerationRequest) -> Refused:
+        """Report the error to the gates. Returns the reason to call again. Raises ``BackendError``, and
+        ``UpstreamClosed`` if the job waits in the queue."""
         if upstream_errors.says_away(exc):
             self.proofs.clear()  # another server may come back
         found = upstream_errors.translate(exc, self.scrub, began=answer.began)
         if isinstance(found, BackendError):
-            if found.retryable:
-                passage.failed(found.message, is_late=answer.began)
-            else:
-                passage.rejected()
-            self._denial.note(exc, found, passage.caller.job)
+            self._failed(exc, found, passage, answer, request)
             raise found from exc
+        log.warning("upstream %s: %s", self._upstream.name, found)
+        status = upstream_errors.status_of(exc)
+        closes = upstream_errors.closes_model(exc, found)
+        if request.gate is not None and (closes or request.gate.is_probe):
+            answered_s = self.gate(request.model).answered_ago_s
+            report_refusal(request.gate, found, status, request.deadline, answered_s, has_failed=not closes)
         if found.may_be_own:
-            passage.failed(found.reason, is_late=False)
+            if passage.failed(found.reason, is_late=False) and request.gate is not None:
+                request.gate.suspected(found.reason, status=status)
         elif not passage.refused(found.reason, found.retry_after_s):
             found = Refused(found.reason, found.retry_after_s, tries=_NEVER)
-        log.warning("upstream %s: %s", self._upstream.name, found)
         return found
+
+    def _failed(
+        self, exc: Exception, found: BackendError, passage: Passage, answer: Answer, request: GenerationRequest
+    ) -> None:
+        if not found.retryable:
+            passage.rejected()
+            if request.gate is not None:
+                request.gate.accepted()
+        elif passage.failed(found.message, is_late=answer.began) and request.gate is not None:
+            request.gate.suspected(found.message, status=upstream_errors.status_of(exc))
+        self._denial.note(exc, found, passage.caller.job)
 
     def _connected(self) -> openai.OpenAI:
         with self._lock:
@@ -211,8 +232,14 @@ class _Blame:
         if self._tries == 1:
             self._answered_at_first = self._gate.answered
         elif self._tries >= refused.tries and self._gate.answered > self._answered_at_first:
-            message = f"the upstream failed {self._tries} times on this prompt: {refused.reason}"
-            raise BackendError("upstream_failed", message, retryable=True)
+            raise tries_used(self._tries, refused.reason)
+
+
+def _taken(passage: Passage, request: GenerationRequest, gate: UpstreamGate) -> None:
+    """Report the answer's first piece. After failures of other jobs only a complete answer proves that all is well."""
+    passage.taken()
+    if request.gate is not None and not gate.has_suspects:
+        request.gate.accepted()
 
 
 def _own_wait(gate: UpstreamGate, caller: Caller, refused: Refused, deadline: Deadline) -> Iterator[Piece]:
@@ -220,7 +247,7 @@ def _own_wait(gate: UpstreamGate, caller: Caller, refused: Refused, deadline: De
     deadline."""
     delay_s = gate.backoff.delay_s(caller.failures, refused.retry_after_s)
     if deadline.left_s <= delay_s:
-        raise _too_late(refused.reason)
+        raise too_late(refused.reason)
     yield Waiting(refused.reason, time.time() + delay_s)
     time.sleep(delay_s)
 
@@ -233,13 +260,9 @@ def _admission(gate: UpstreamGate, deadline: Deadline, caller: Caller) -> Genera
         if isinstance(answer, Passage):
             return answer
         if deadline.left_s <= answer.left_s:
-            raise _too_late(answer.reason)
+            raise too_late(answer.reason)
         known = answer
         yield Waiting(answer.reason, time.time() + answer.left_s)
-
-
-def _too_late(reason: str) -> BackendError:
-    return BackendError("upstream_unavailable", f"no answer before the job's deadline: {reason}", retryable=True)
 
 
 def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
@@ -249,6 +272,11 @@ def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[st
     if asks_usage:
         extra["stream_options"] = {**(options or {}), "include_usage": True}
     return list(request.messages), extra
+
+
+def _in_place_of(ask: Ask, request: GenerationRequest) -> Ask:
+    """Make the calls of a probe on behalf of a job, so that its job goes back to the queue if they are refused."""
+    return lambda probing: ask(replace(probing, job_id=request.job_id, owner=request.owner, gate=request.gate))
 
 
 def _subject(model: Model) -> tuple[str, str]:

@@ -29,6 +29,7 @@ import openai
 
 from worker.backends import BackendError
 from worker.backends.openai.chunks import ErrorInStream, Garbage
+from worker.backends.openai.rate_headers import exhausted
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.sse import EventTooLong
 
@@ -106,6 +107,17 @@ def says_away(exc: Exception) -> bool:
     return isinstance(exc, openai.APIConnectionError | httpx2.RequestError)
 
 
+def status_of(exc: Exception) -> int:
+    """The HTTP status of the upstream's answer; 0 without one."""
+    return exc.status_code if isinstance(exc, openai.APIStatusError) else 0
+
+
+def closes_model(exc: Exception, refused: Refused) -> bool:
+    """Whether the upstream refuses the model's other jobs, too. A 503 and a proxy's 502 say so, although the prompt may
+    be the cause."""
+    return not refused.may_be_own or status_of(exc) in (502, 503)
+
+
 def _translate(exc: Exception) -> Refused | BackendError:
     if isinstance(exc, openai.APIStatusError):
         return _status(exc)
@@ -127,7 +139,10 @@ def _status(exc: openai.APIStatusError) -> Refused | BackendError:
         return BackendError("upstream_misconfigured", message, retryable=False)
     if exc.code == "insufficient_quota" or not _is_passing(exc.status_code):
         return BackendError("upstream_rejected", f"the upstream rejected the request: {text}", retryable=False)
-    return _passing(exc.status_code, text, _retry_after_s(exc.response.headers))
+    retry_after_s = _retry_after_s(exc.response.headers)
+    if retry_after_s is None and exc.status_code == 429:
+        retry_after_s = (exhausted(exc.response.headers) or ("", None))[1]
+    return _passing(exc.status_code, text, retry_after_s)
 
 
 def _is_passing(status: int) -> bool:

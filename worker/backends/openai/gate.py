@@ -12,7 +12,8 @@ unanswered calls by one, until the gate is wide open again. The next call goes t
 to the owner whose last probe is the longest ago, then to the oldest or the newest job in turn. So the probes are not
 limited to one job, to one owner's jobs, or to the oldest jobs.
 
-Weakness: each process has its own gate, so N processes send N probes.
+Each process has its own gate. Refusals are shared by all of them in Redis where a job is asked about (``SharedGate``):
+then the refused job goes back to the queue, and this gate closes only for calls that fail, and for calls without a job.
 """
 
 from __future__ import annotations
@@ -57,11 +58,13 @@ class Backoff:
 class Caller:
     """One job at the gate, over all its calls."""
 
-    __slots__ = ("answered_then", "failures", "job", "number", "owner")
+    __slots__ = ("answered_then", "failures", "is_admitted", "job", "number", "owner")
 
-    def __init__(self, job: str = "", owner: str = "") -> None:
+    def __init__(self, job: str = "", owner: str = "", *, is_admitted: bool = False) -> None:
         self.job = job
         self.owner = owner
+        self.is_admitted = is_admitted
+        """Whether the shared gate has let it through, so that it waits here only after failures of its own."""
         self.failures = 0
         self.answered_then = 0
         """The gate's ``answered`` when its last call was refused."""
@@ -101,6 +104,17 @@ class UpstreamGate:
         """Jobs whose calls failed since the last success → whether after the first piece."""
         self.epoch = 0
         self.answered = 0
+        self._answered_at: float | None = None
+
+    @property
+    def answered_ago_s(self) -> float | None:
+        """Seconds since the last complete answer; None before the first."""
+        return None if self._answered_at is None else time.monotonic() - self._answered_at
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether calls failed since the last complete answer, so that the beginning of another one proves nothing."""
+        return bool(self._suspects)
 
     @property
     def waiting(self) -> int:
@@ -133,7 +147,7 @@ class UpstreamGate:
                     self._changed.notify_all()
 
     def _admits(self, caller: Caller, now: float) -> bool:
-        if self._window == math.inf:
+        if self._window == math.inf or (caller.is_admitted and not (self._refusal.suspected and caller.failures)):
             return True
         if now < self._refusal.until or len(self._pending(now)) >= self._window:
             return False
@@ -175,6 +189,7 @@ class UpstreamGate:
         """Record a complete answer: the model works, even if other jobs' calls failed."""
         with self._changed:
             self.answered += 1
+            self._answered_at = time.monotonic()
             self._suspects.clear()
             if self._refusal.suspected and not self.is_open:
                 self._in_a_row = 0
@@ -209,15 +224,19 @@ class UpstreamGate:
             self._forget(passage)
             return not is_own
 
-    def on_failed(self, passage: Passage, reason: str, *, is_late: bool) -> None:
-        """Record a failure, before or after the answer's first piece; the prompt may be the cause."""
+    def on_failed(self, passage: Passage, reason: str, *, is_late: bool) -> bool:
+        """Record a failure, before or after the answer's first piece; the prompt may be the cause. Returns whether the
+        gate has closed."""
         with self._changed:
+            closes = False
             passage.caller.answered_then = self.answered
             if len(self._suspects) < SUSPECTS or passage.caller.job in self._suspects:
                 self._suspects[passage.caller.job] = is_late
             if len(self._suspects) >= SUSPECTS and passage.epoch == self.epoch:
                 self._close(passage, reason, None, suspected=True)
+                closes = True
             self._forget(passage)
+            return closes
 
     def on_left(self, passage: Passage) -> None:
         """Record that the call ended without a verdict on the upstream."""
@@ -272,9 +291,10 @@ class Passage:
         """Report a refusal, with the upstream's ``retry_after_s``. Returns whether it applies to all jobs."""
         return self._gate.on_refused(self, reason, retry_after_s)
 
-    def failed(self, reason: str, *, is_late: bool) -> None:
-        """Report a failure that the prompt may have caused, after the first piece if ``is_late``."""
-        self._gate.on_failed(self, reason, is_late=is_late)
+    def failed(self, reason: str, *, is_late: bool) -> bool:
+        """Report a failure that the prompt may have caused, after the first piece if ``is_late``. Returns whether the
+        gate has closed."""
+        return self._gate.on_failed(self, reason, is_late=is_late)
 
     def __enter__(self) -> Self:
         return self

@@ -38,7 +38,7 @@ _QUESTION = "Write the numbers from one to forty in English words, separated by 
 _TOKENS = 48
 """Fewer than the answer has, so that the probe also checks the token limit."""
 _SHOWN_CHARACTERS = 60
-_UNDECIDED = ("upstream_unavailable", "upstream_interrupted", "upstream_garbage")
+_UNDECIDED = ("upstream_unavailable", "upstream_refused", "upstream_interrupted", "upstream_garbage")
 """Errors without a verdict on the model: it was away, or sent no valid answer."""
 
 

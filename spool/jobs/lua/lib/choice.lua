@@ -10,23 +10,26 @@ local function is_below_reserve(count, limit, reserve)
   return count < math.max(1, limit - math.ceil(limit * reserve - 1e-9))
 end
 
--- The classes for which a model has room: `any` for both, `interactive`, or false. `limit` is that of its running jobs (0:
+-- The classes for which a model has room and is open: `any` for both, `interactive`, or false. `limit` is that of its running jobs (0:
 -- none), `reserve` the part that batch jobs leave free.
 local function room_of(model, limit, takes_batch, reserve)
+  if upstream_block(model) then return false end
   if limit == 0 then return takes_batch and 'any' or 'interactive' end
   if index('ZCARD', 'running:' .. model) >= limit then return false end
   local is_for_all = takes_batch and is_below_reserve(index('SCARD', 'batch-running:' .. model), limit, reserve)
   return is_for_all and 'any' or 'interactive'
 end
 
--- The first job that has run before, of the models with room. A job whose owner is at its limit waits in its flow.
-local function first_retry(models)
+-- The first job that has run before, of the models with room. A job whose owner is at its limit waits in its flow. The
+-- score of a job that its upstream refused again is the time until which other jobs are tried before it; jobs with a
+-- score above `most` are left out.
+local function first_retry(models, most)
   for _ = 1, RETRIES_AT_MOST do
     local id, model, score
     for name, has_room in pairs(models) do
       local first = has_room and index('ZRANGE', 'retries:' .. name, 0, 0, 'WITHSCORES') or {}
       local its_score = tonumber(first[2])
-      if its_score and (not score or its_score < score) then
+      if its_score and its_score <= most and (not score or its_score < score) then
         id, model, score = first[1], name, its_score
       end
     end
@@ -40,6 +43,15 @@ local function first_retry(models)
     wait_in_flow(id, who_of(record), score)
   end
   search.is_cut = true
+end
+
+-- The first job that its upstream refused again, of the closed models that may try one: no other job is left.
+local function first_refused(models)
+  local closed = {}
+  for model, has_room in pairs(models) do
+    closed[model] = may_be_closed(model) and has_room
+  end
+  return first_retry(closed, math.huge)
 end
 
 -- The first flow of a class in the model's queue whose owner may run one more job, and its virtual time. Flows of owners

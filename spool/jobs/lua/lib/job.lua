@@ -1,5 +1,6 @@
 -- A job's state machine: the transitions, the end of a job, and its attempts.
 local TRANSITIONS = {--[[TRANSITIONS]]}
+local ATTEMPTS_KEPT = 100
 
 -- Changes a job's state by the transition table, and updates the counts of its batch and its owner's usage.
 -- `record` needs status, output_at_most and the fields for `who_of`. The extra arguments are names and values of record
@@ -162,6 +163,8 @@ local function begin_attempt(id, record, a)
   local attempts = string.format('[{"attempt":%d,"first":%d,"at_ms":%d}]', a.attempt, a.first, NOW)
   if record.attempts then
     local list = cjson.decode(record.attempts)
+    -- An attempt that an upstream refuses costs nothing, so there may be many. The first ones and the last ones stay.
+    if #list >= ATTEMPTS_KEPT then table.remove(list, ATTEMPTS_KEPT / 2) end
     list[#list + 1] = cjson.decode(attempts)[1]
     attempts = json(list)
   end
@@ -184,7 +187,8 @@ end
 
 -- Requeues a running job that lost its worker, ahead of new jobs, or ends it. Answers its new state.
 -- `loss` has costs (1 if it counts against the attempts, else 0), died (true if the process died), reason (a word for
--- the log's next entry) and message (a description for the job's error).
+-- the log's next entry), message (a description for the job's error), and again_ms (if other jobs of its model should be
+-- tried before it until then).
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
@@ -218,7 +222,7 @@ local function retry(id, max_attempts, loss)
   if deaths >= 2 then
     index('ZADD', 'quarantine', record.seq, id)
   else
-    enqueue(id, who_of(record), tonumber(record.seq))
+    enqueue(id, who_of(record), loss.again_ms or tonumber(record.seq))
   end
   index('ZADD', 'deadlines', record.deadline_ms, id)
   return 'queued'
