@@ -30,7 +30,8 @@ _LATE_TOKENS = 100
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Owners that all have a backlog: how many, tokens due to each, slots, workers, and seconds between two kills."""
+    """Owners that all have a backlog: how many, tokens due to each in the run, slots, workers, and seconds between two
+    kills."""
 
     name: str
     owners: int
@@ -39,14 +40,16 @@ class Case:
     weights: Sequence[float] = (1.0,)
     workers: int = 1
     kill_every_s: float = 0.0
+    surplus: float = 2.0
+    """The backlog, as a multiple of what is due: an order that serves some owners first shows in the figures."""
 
 
 _CASES = (
     Case("2 owners", 2, 60_000, 4),
     Case("10 owners", 10, 30_000, 8),
-    Case("10 owners, weights 1, 2 and 5", 10, 15_000, 8, weights=(1.0, 2.0, 5.0)),
+    Case("10 owners, weights 0.5, 2 and 5", 10, 15_000, 8, weights=(0.5, 2.0, 5.0)),
     Case("10 owners, a worker of 4 killed every 60 s", 10, 30_000, 8, workers=4, kill_every_s=60.0),
-    Case("1,000 owners", 1000, 5_000, 64),
+    Case("1,000 owners", 1000, 5_000, 64, surplus=1.0),
 )
 _Make = Callable[[int], Discipline]
 _Start = Callable[[Sequence[str], int, int], AbstractContextManager[Processes]]
@@ -106,7 +109,7 @@ def _late(make: _Make, ahead: int) -> str:
 
 
 def _jain(make: _Make, case: Case) -> str:
-    works = backlog(case.owners, case.tokens_each, case.weights)
+    works = backlog(case.owners, round(case.tokens_each * case.surplus), case.weights)
     due = sum({work.owner: work.weight for work in works}.values()) * case.tokens_each
     until_s = due / (case.slots * TOKENS_A_S)
     services = Slots(make(case.workers), case.slots, case.workers, case.kill_every_s).run(works, until_s)

@@ -12,10 +12,13 @@ import orjson
 from bench.fair.trace import Work
 from spool.ids import new_job_id
 from spool.jobs.claims import Claim
+from spool.jobs.job import NewJob
+from spool.jobs.scheduling import Scheduling
 from spool.jobs.store import JobStore
 from spool.redis.link import RedisLink
 from tests.by_hand import HandWorker, age, done, keep, new_job, shards_of
 
+_TIMEOUT_S = 86_400.0
 _AT_ONCE = 500
 """Submits in one round trip."""
 
@@ -101,7 +104,8 @@ class ByTurns:
 
 
 class Spool:
-    """Spool's scripts. Jobs do not say how long their answers will be."""
+    """Spool's scripts. Jobs do not say how long their answers will be. Owners with weights are the fairness keys of one
+    owner, an application."""
 
     def __init__(self, link: RedisLink, workers: int) -> None:
         self._link = link
@@ -113,8 +117,7 @@ class Spool:
         for at in range(0, len(works), _AT_ONCE):
             part = {new_job_id(0): work for work in works[at : at + _AT_ONCE]}
             self._works |= part
-            jobs = [new_job(id=job_id, owner=work.owner, timeout_s=86_400.0) for job_id, work in part.items()]
-            self._store.submit_many(jobs, max_queued=1_000_000)
+            self._store.submit_many([_new_job(*each) for each in part.items()], max_queued=1_000_000)
 
     def begin(self, worker: int) -> Begun | None:
         claim = self._workers[worker].claim()
@@ -130,3 +133,10 @@ class Spool:
         for begun in held:
             age(self._link, begun.claim.job.id, leased_until_ms=1)
         keep(self._link, lease_ms=3_600_000, max_attempts=1000)
+
+
+def _new_job(job_id: str, work: Work) -> NewJob:
+    if work.weight == 1:
+        return new_job(id=job_id, owner=work.owner, timeout_s=_TIMEOUT_S)
+    scheduling = Scheduling(fairness_key=work.owner, fairness_weight=work.weight)
+    return new_job(id=job_id, owner="application", timeout_s=_TIMEOUT_S, scheduling=scheduling)
