@@ -1,0 +1,111 @@
+"""Limits of a model, counted at its upstream, over several workers of which some are killed: never more, and no
+reservation is left when all jobs have ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.by_hand import use
+from tests.faults.checker import PREFIX
+from tests.faults.jobs import Jobs
+from tests.faults.measured import measured
+from tests.faults.upstreams import MODEL, stack_with
+from tests.scripted_upstream import Call
+from tests.stack import Stack, wait_for
+from web.auth import ANONYMOUS
+
+JOBS = 200
+WORKERS = 3
+ANSWER_S = 0.3
+TOKENS = 200
+
+
+@dataclass
+class Meter:
+    """An upstream that counts its open calls and the tokens that each uses."""
+
+    most: int = 0
+    begun: list[float] = field(default_factory=list)
+    _open: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, call: Call) -> None:
+        with self._lock:
+            self.begun.append(call.at)
+            self._open += 1
+            self.most = max(self.most, self._open)
+        try:
+            call.begin()
+            call.hold(ANSWER_S)
+        finally:
+            # Before the end is sent: a worker may begin the next call as soon as it has read it.
+            with self._lock:
+                self._open -= 1
+        call.text("x")
+        call.done(usage=(0, TOKENS))
+
+
+def run_with_kills(stack: Stack, jobs: Jobs, kills: int, **params: Any) -> list[str]:
+    """So many jobs to their end, while workers are killed and started again, one after the other."""
+    ids = [jobs.submit(f"job {number}", fields=MODEL, **params) for number in range(JOBS)]
+    for number in range(kills):
+        before = ended(jobs, ids)
+        wait_for(lambda before=before: ended(jobs, ids) >= before + JOBS // 10, "some more jobs have ended", 60)  # type: ignore[misc]
+        worker = stack.workers[number % WORKERS]
+        worker.kill()
+        worker.start()
+    jobs.wait_for_end(ids, within_s=120)
+    return ids
+
+
+def ended(jobs: Jobs, ids: Sequence[str]) -> int:
+    """How many of them have succeeded."""
+    return jobs.fields(ids, "status").count("succeeded")
+
+
+def most_in_window(times: Sequence[float], seconds: float) -> int:
+    """The highest number of these times in any window of this length."""
+    ordered = sorted(times)
+    first, most = 0, 0
+    for at, moment in enumerate(ordered):
+        while moment - ordered[first] >= seconds:
+            first += 1
+        most = max(most, at - first + 1)
+    return most
+
+
+def counters(stack: Stack) -> dict[str, int]:
+    """What is still counted of queued and running jobs; the bytes that ended jobs keep are not among it."""
+    link = stack.redis.link
+    found = {index: int(link.call("ZCARD", PREFIX + index)) for index in ("running:m", "pending:m", "deadlines")}
+    found |= {name: value for name, value in use(link, ANONYMOUS).items() if name != "bytes"}
+    return {name: value for name, value in found.items() if value}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_model_limited_to_four_running_jobs(directory: Path) -> None:
+    """At no time does the upstream have more than four calls, also while workers die; afterwards nothing is counted."""
+    meter = Meter()
+    with stack_with(directory, meter, limits={"max_running": 4}, workers=WORKERS, concurrency=10, MAX_ATTEMPTS=20) as (
+        stack,
+        upstream,
+    ):
+        jobs = Jobs(stack)
+        began = time.monotonic()
+        ids = run_with_kills(stack, jobs, kills=4)
+        assert set(jobs.fields(ids, "status")) == {"succeeded"}
+        assert meter.most == 4
+        assert counters(stack) == {}
+        assert jobs.violations() == []
+        measured(
+            f"{JOBS} jobs, max_running 4, 3 workers, 4 kills",
+            most=meter.most, calls=len(upstream.calls), took_s=round(time.monotonic() - began, 1),
+        )  # fmt: skip
