@@ -20,7 +20,8 @@ all get the same expiry, ``ttl_s`` from then.
                              than text), coalesce (JSON, see spool.jobs.coalescing; without it every piece of text is
                              an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
-                             conversation and on_busy (see spool.jobs.scheduling; missing if not submitted),
+                             conversation, on_busy and continue_at_most (see spool.jobs.scheduling; missing if not
+                             submitted),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), refusals and
                              refused_ms (how often its upstream refused it, and when last), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
@@ -69,6 +70,7 @@ The queue, leases and workers:
     scheduled        zset    Queued jobs before their not_before, in ms, which is the score. The keeper queues them then
     turns:OWNER:DIGEST  zset  Jobs of a conversation (SHA-1 of its name) that have not ended and whose not_before has
                              come. Score: 0 for the one that is queued or runs, seq for the others, which wait for it
+    conversation:OWNER:DIGEST  string  Id of the last job of that conversation that has begun and ended; expires with it
     running:MODEL    zset    Running jobs; score: when the lease expires, ms
     deadlines        zset    All jobs that have not ended; score: the next time at which the keeper must end it, ms
     watched          zset    Jobs that end with their last reader; score: until when a reader is known, ms. Web

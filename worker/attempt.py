@@ -18,6 +18,7 @@ from spool.jobs.claims import Claim, Claims
 from spool.jobs.conversation import given
 from spool.jobs.entries import Kind, rfc3339
 from spool.jobs.job import OnWorkerLoss, Status
+from spool.jobs.turns import CannotContinueTurn, continued_input
 from spool.models.model import Model
 from worker import backends
 from worker.attempt_log import AttemptLog, AttemptOver
@@ -34,6 +35,7 @@ _PIECE_CHARACTERS = 8192
 _TOOL_CALL_BYTES = 32
 """Bytes that a piece of a tool call counts beside its text; otherwise an upstream could send empty pieces for ever."""
 _RETRY = Backoff()
+_AGAIN_S = 0.5
 
 
 class HandBack(BaseException):
@@ -137,12 +139,24 @@ class Attempt:
         self._write_other(backends.Waiting(exc.message, time.time() + delay_s))
         gevent.sleep(delay_s)
 
+    def _input(self) -> Mapping[str, Any]:
+        """The job's input with the earlier turns that it asked for. Waits while Redis is away. Raises
+        ``BackendError``."""
+        while True:
+            try:
+                return continued_input(self._claims.shards, self.claim)
+            except CannotContinueTurn as exc:
+                raise backends.BackendError(exc.code, str(exc), retryable=False) from exc
+            except StoreUnavailable:
+                gevent.sleep(_AGAIN_S)
+
     def _generate(self) -> None:
+        job_input = self._input()
         request = backends.GenerationRequest(
             job_id=self.claim.job.id,
             model=self._model,
-            messages=given(self.claim.input),
-            params=self.claim.input.get("params") or {},
+            messages=given(job_input),
+            params=job_input.get("params") or {},
             prefix=self.claim.prefix,
             deadline=self._deadline,
             owner=self.claim.job.owner,

@@ -229,6 +229,11 @@ class Claims:
             answers += zip(part, part_answers, strict=True)
         return Beat(run_id.decode(), apart, answers)
 
+    @property
+    def shards(self) -> Shards:
+        """The shards that jobs are claimed from."""
+        return self._shards
+
     def hand_back(
         self,
         job_id: str,

@@ -13,7 +13,15 @@ WEIGHT_AT_MOST = 10.0
 NOT_BEFORE_AT_MOST_S = 7 * 86_400
 """How far ahead ``not_before`` may be, in seconds."""
 CONVERSATION_CHARACTERS = 200
-FIELDS = ("fairness_key", "fairness_weight", "start_within_s", "not_before_ms", "conversation", "on_busy")
+FIELDS = (
+    "fairness_key",
+    "fairness_weight",
+    "start_within_s",
+    "not_before_ms",
+    "conversation",
+    "on_busy",
+    "continue_at_most",
+)
 """The record's fields. A field that was not submitted is missing."""
 _MS_DIGITS = 14
 
@@ -31,10 +39,13 @@ class OnBusy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The conversation of a job: at most one job of an owner's conversation runs at a time."""
+    """The conversation of a job: at most one job of an owner's conversation runs at a time.
+
+    With ``continue_at_most`` the job begins with the earlier turns in its messages, at most so many bytes in all."""
 
     id: str
     on_busy: OnBusy = OnBusy.ENQUEUE
+    continue_at_most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +69,16 @@ class Scheduling:
             "not_before_ms": None if self.not_before is None else round(self.not_before * 1000),
             "conversation": self.conversation and self.conversation.id,
             "on_busy": self.conversation and self.conversation.on_busy.value,
+            "continue_at_most": self.conversation and self.conversation.continue_at_most,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
     @classmethod
     def decode(cls, record: Mapping[str, str]) -> Self:
         """The inverse of ``encode``. Raises ``ValueError`` for an invalid value."""
-        not_before, conversation = record.get("not_before_ms"), record.get("conversation")
+        not_before, conversation, at_most = (
+            record.get(name) for name in ("not_before_ms", "conversation", "continue_at_most")
+        )
         if not_before and len(not_before) > _MS_DIGITS:
             raise ValueError("not_before_ms is out of range")
         return cls(
@@ -72,7 +86,9 @@ class Scheduling:
             _number(record.get("fairness_weight")),
             _number(record.get("start_within_s")),
             int(not_before) / 1000 if not_before else None,
-            Conversation(conversation, OnBusy(record.get("on_busy", OnBusy.ENQUEUE))) if conversation else None,
+            Conversation(conversation, OnBusy(record.get("on_busy", OnBusy.ENQUEUE)), int(at_most) if at_most else None)
+            if conversation
+            else None,
         )
 
 

@@ -69,7 +69,8 @@ class References:
         self._turns: dict[str, Turns] = {}
         self._answers: dict[str, Items | None] = {}
         most = services.settings.max_prompt_bytes
-        self._most = most
+        self.most = most
+        """The most bytes of a conversation."""
         self._left = max(most, services.settings.max_body_bytes)
         self._entries_left = most
         self._items_left = most
@@ -83,7 +84,7 @@ class References:
             turns = self._turns[job_id] = self._read(job_id, field)
         self._left -= turns.size
         if self._left < 0:
-            most = max(self._most, self._services.settings.max_body_bytes)
+            most = max(self.most, self._services.settings.max_body_bytes)
             detail = f"the earlier turns of all submissions together exceed {most} bytes; send fewer at a time"
             raise field_problem(field, detail, status=413)
         return turns
@@ -108,7 +109,7 @@ class References:
         if not job.ended:
             raise JobNotEnded(job_id)
         sizes = services.store.sizes(job_id)
-        self._refuse_beyond(self._most - sizes.input - (sizes.text if job.plain else 0), field)
+        self._refuse_beyond(self.most - sizes.input - (sizes.text if job.plain else 0), field)
         messages: list[dict[str, Any]] = services.store.input_of(job_id)["messages"]
         if job.plain:
             # From the record, because the log is longer.
@@ -140,12 +141,12 @@ class References:
     def _count_entries(self, entries: int, field: str) -> None:
         self._entries_left -= entries
         if self._entries_left < 0:
-            detail = f"the logs that this request refers to exceed {self._most} entries"
+            detail = f"the logs that this request refers to exceed {self.most} entries"
             raise field_problem(field, detail, status=413)
 
     def _refuse_beyond(self, left: int, field: str) -> None:
         if left < 0:
-            detail = f"refers to more than the prompt limit of {self._most} bytes"
+            detail = f"refers to more than the prompt limit of {self.most} bytes"
             raise field_problem(field, detail, status=413)
 
 

@@ -71,8 +71,15 @@ class SchedulingFields(BaseModel):
     conversation: Annotated[ConversationField, BeforeValidator(_few_unknown)] | None = None
 
 
-def scheduling_of(fields: SchedulingFields, place: str = "", clock: Callable[[], float] = time.time) -> Scheduling:
-    """The scheduling that a submission asks for. ``place`` is the path's prefix before the fields. Raises a 422
+def scheduling_of(
+    fields: SchedulingFields,
+    place: str = "",
+    *,
+    continue_at_most: int | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Scheduling:
+    """The scheduling that a submission asks for. ``place`` is the path's prefix before the fields;
+    ``continue_at_most`` is set if the job continues its conversation. Raises a 422
     ``Problem`` for fields that do not go together, and a ``not_before`` that is too far ahead."""
     if not SchedulingFields.model_fields.keys() & fields.model_fields_set:
         return UNSCHEDULED
@@ -89,5 +96,5 @@ def scheduling_of(fields: SchedulingFields, place: str = "", clock: Callable[[],
         start_within_s=fields.start_within_s,
         # A time that has passed is no condition.
         not_before=round(fields.not_before.timestamp(), 3) if fields.not_before and ahead_s > 0 else None,
-        conversation=Conversation(conversation.id, conversation.on_busy) if conversation else None,
+        conversation=Conversation(conversation.id, conversation.on_busy, continue_at_most) if conversation else None,
     )

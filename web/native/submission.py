@@ -14,6 +14,10 @@ from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.references import NO_TURNS, References
 from web.intake.scheduling import SchedulingFields, scheduling_of
 from web.intake.shapes import Metadata, Pieces, checked
+from web.problems import field_problem
+
+CONVERSATION = "conversation"
+"""The value of ``continue_from`` that names no job."""
 
 
 def _not_blank(prompt: str) -> str:
@@ -31,7 +35,9 @@ class Submission(SchedulingFields):
     messages: Messages | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
-    continue_from: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    continue_from: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="A job that has ended; or `conversation`, the last one of it when this job begins"
+    )
     priority: Priority = Field(Priority.INTERACTIVE, strict=False)
     metadata: Metadata = Field(default_factory=dict)
     ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
@@ -71,7 +77,10 @@ def draft_of(
     Raises a 422 ``Problem`` with the paths of the first wrong fields, and the errors of ``references``."""
     submission = checked(Submission, data, place.rstrip("."))
     earlier = NO_TURNS
-    if submission.continue_from:
+    continues = submission.continue_from == CONVERSATION
+    if continues and submission.conversation is None:
+        raise field_problem(f"{place}continue_from", "is conversation, but the submission names none")
+    if submission.continue_from and not continues:
         earlier = references.turns(submission.continue_from, f"{place}continue_from")
     return Draft(
         surface=surface,
@@ -89,7 +98,7 @@ def draft_of(
         on_disconnect=submission.on_disconnect,
         on_worker_loss=submission.on_worker_loss,
         streams_text=streams_text,
-        scheduling=scheduling_of(submission, place),
+        scheduling=scheduling_of(submission, place, continue_at_most=references.most if continues else None),
         coalesce=coalescing(submission.coalesce, is_set=submission.is_set("coalesce"), default_ms=coalesce_ms),
         idempotency=idempotency,
     )

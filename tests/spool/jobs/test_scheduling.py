@@ -14,8 +14,9 @@ from spool.jobs.scheduling import FIELDS, UNSCHEDULED, Conversation, OnBusy, Sch
         Scheduling(fairness_key="tenant", fairness_weight=0.5),
         Scheduling(start_within_s=2.5, not_before=1_795_253_400.123),
         Scheduling(conversation=Conversation("chat 1", OnBusy.REJECT)),
+        Scheduling(conversation=Conversation("chat 1", continue_at_most=1000)),
     ],
-    ids=["none", "flow", "times", "conversation"],
+    ids=["none", "flow", "times", "conversation", "continues"],
 )
 def test_decode_inverts_encode(scheduling: Scheduling) -> None:
     """A scheduling is the same after it was in a record, whose fields are the declared ones."""

@@ -127,4 +127,12 @@ def test_openapi_describes_them(alice: httpx.Client) -> None:
     assert schemas["Submission"]["properties"]["fairness_key"]["anyOf"][0]["maxLength"] == 64
     assert schemas["ConversationField"]["properties"]["on_busy"]["default"] == "enqueue"
     for name in ("ChatRequest", "ResponsesRequest", "UiChatRequest"):
-        assert "SchedulingFields" in str(schemas[name]["properties"]["spool"])
+        assert "SpoolFields" in str(schemas[name]["properties"]["spool"])
+
+
+def test_continue_from_the_conversation(alice: httpx.Client) -> None:
+    """``continue_from: conversation`` needs a conversation, and then no job that has ended."""
+    answer = alice.post("/jobs", json={"prompt": "x", "continue_from": "conversation"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "continue_from")
+    body = {"prompt": "x", "continue_from": "conversation", "conversation": {"id": "fresh"}}
+    assert [alice.post("/jobs", json=body).status_code for _ in range(2)] == [202, 202]

@@ -61,6 +61,12 @@ local function admit(id, record)
   enqueue_record(id, record)
 end
 
+-- The job whose messages and answer a later turn of the conversation continues from: the last one that has begun.
+local function note_turn(id, record, ttl_ms)
+  --[[LIBRARY]]
+  redis.call('SET', P .. 'conversation:' .. record.owner .. ':' .. redis.sha1hex(record.conversation), id, 'PX', ttl_ms)
+end
+
 -- Ends the holds of a job that ends or is deleted: the next job of its conversation gets the turn.
 local function release(id, record)
   --[[LIBRARY]]

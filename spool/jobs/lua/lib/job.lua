@@ -73,6 +73,9 @@ local function close(id, status, ...)
   end
   settle_charge(id, record, status, redis.call('HGET', key, 'usage'))
   if record.not_before_ms or record.conversation then
+    if record.conversation and record.attempt ~= '0' then
+      note_turn(id, record, ttl_ms)
+    end
     release(id, record)
   end
   index('ZREM', 'deadlines', id)

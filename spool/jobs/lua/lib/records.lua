@@ -3,7 +3,7 @@ local SET_ASIDE_AT_MOST = 10000
 local REASON_BYTES = 200
 local NUMBERS = {'seq', 'created_ms', 'deadline_ms', 'ttl_s', 'attempt', 'losses', 'last'}
 local NUMBERS_IF_THERE = {'start_by_ms', 'started_ms', 'ended_ms', 'cancel_ms', 'attempt_first', 'deaths', 'batch_index',
-  'leased_until_ms', 'not_before_ms'}
+  'leased_until_ms', 'not_before_ms', 'continue_at_most'}
 local DECIMALS = {'fairness_weight', 'start_within_s'}
 local LISTS = {'attempts', 'usage', 'error', 'metadata', 'coalesce'}
 local WORDS = {priority = {interactive = true, batch = true}, on_disconnect = {continue = true, cancel = true},
