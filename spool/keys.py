@@ -56,10 +56,12 @@ The queue, leases and workers:
                              CLASS:OWNER:KEY; KEY is the fairness key, encoded, or empty
     flow:FLOW:MODEL  zset    Queued jobs of a flow and model, and batches (score: the score of the batch's first job)
     flow:ID:FLOW:MODEL zset  Queued jobs of a batch
-    virtual:FLOW     hash    The flow's virtual time (tokens × 1000 / weight) at each model, and over all models (field
-                             ''). It expires an hour after its last change
-    clock            hash    Virtual times of the flows that were served last: CLASS:MODEL, and "CLASS:" over all
-                             models; passed: interactive jobs claimed while batch jobs waited, since the last batch job
+    virtual:FLOW     hash    The flow's virtual time (tokens × 1000 / weight) at each model (@MODEL) and over all models
+                             (@), and the parts of it that are charged and not settled (+MODEL, +). It expires an hour
+                             after its last change
+    clock            hash    Settled virtual times of the flows that were served last: CLASS:MODEL, and "CLASS:" over
+                             all models; passed: interactive jobs claimed since the last batch job, while batch jobs
+                             waited
     batch-running:MODEL set  Running batch jobs
     output-tokens    hash    Model → moving average of the tokens of its answers
     held             set     Owners that were at their limit of running jobs during a claim

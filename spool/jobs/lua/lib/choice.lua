@@ -76,7 +76,7 @@ end
 -- submit of their first jobs.
 local function is_before(a, b)
   for _, head in ipairs({a, b}) do
-    head.all = head.all or virtual(index('HGET', 'virtual:' .. head.flow, ''))
+    head.all = head.all or virtual(index('HGET', 'virtual:' .. head.flow, '@'))
   end
   if a.all ~= b.all then return a.all < b.all end
   for _, head in ipairs({a, b}) do

@@ -1,6 +1,7 @@
 -- Fairness by tokens. A flow's virtual time is the number of tokens that it was given, divided by its weight; a claim
--- takes the flow with the smallest one. `virtual:FLOW` has one for each model of the flow, and one over all models under
--- the name ''. `clock` has those of the flows that were served last: "CLASS:MODEL", and "CLASS:" over all models.
+-- takes the flow with the smallest one. `virtual:FLOW` has one for each model of the flow ('@MODEL'), and one over all
+-- models ('@'); and the part of each that is only charged, and not yet settled ('+MODEL', '+'). `clock` has the settled
+-- virtual times of the flows that were served last: "CLASS:MODEL", and "CLASS:" over all models.
 -- This is start-time fair queueing (Goyal, Vin, Cheng 1996), once for each class and model.
 -- Virtual times are whole numbers, so that they add up exactly: this many for a token at weight 1.
 local UNIT = 1000
@@ -60,13 +61,13 @@ local function set_virtual(flow, ...)
   redis.call('PEXPIRE', P .. 'virtual:' .. flow, VIRTUAL_MS)
 end
 
--- A flow begins to wait for a model: not before the flow that was served last, because credit from idle time does not
--- count. The clock's tick puts flows that begin at the same time in the order in which they came.
+-- A flow begins to wait for a model: not before the settled time of the flow that was served last, because credit from
+-- idle time does not count. With that flow's charges, it would wait for what the estimates of running jobs exceed. The clock's tick puts flows that begin at the same time in the order in which they came.
 local function activate(flow, model)
   local class = class_of_flow(flow)
-  local known = index_fields('virtual:' .. flow, model, '')
-  local here = math.max(virtual(known[model]), tick(class .. ':' .. model))
-  set_virtual(flow, model, here, '', math.max(virtual(known['']), virtual(index('HGET', 'clock', class .. ':'))))
+  local known = index_fields('virtual:' .. flow, '@' .. model, '@')
+  local here = math.max(virtual(known['@' .. model]), tick(class .. ':' .. model))
+  set_virtual(flow, '@' .. model, here, '@', math.max(virtual(known['@']), virtual(index('HGET', 'clock', class .. ':'))))
   index('ZADD', heads_of(class, model), here, flow)
 end
 
@@ -74,14 +75,16 @@ end
 local function show(flow, model)
   if redis.call('EXISTS', P .. 'flow:' .. flow .. ':' .. model) == 0 then return end
   local class = class_of_flow(flow)
-  local here = index('HGET', 'virtual:' .. flow, model) or index('HGET', 'clock', class .. ':' .. model)
+  local here = index('HGET', 'virtual:' .. flow, '@' .. model) or index('HGET', 'clock', class .. ':' .. model)
   index('ZADD', heads_of(class, model), 'NX', virtual(here), flow)
 end
 
 -- Sets the clocks to the flow that a claim serves. `here` is its virtual time at the model.
 local function serve(flow, model, here)
-  local class = class_of_flow(flow)
-  index('HSET', 'clock', class .. ':' .. model, here, class .. ':', virtual(index('HGET', 'virtual:' .. flow, '')))
+  local class, charged = class_of_flow(flow), '+' .. model
+  local known = index_fields('virtual:' .. flow, charged, '@', '+')
+  local here_settled, all_settled = here - virtual(known[charged]), virtual(known['@']) - virtual(known['+'])
+  index('HSET', 'clock', class .. ':' .. model, math.max(0, here_settled), class .. ':', math.max(0, all_settled))
 end
 
 local function weight_of(record)
@@ -104,15 +107,21 @@ local function prompt_tokens(id, record)
 end
 
 -- Charges a job's flow for its first attempt. `record` needs the fields for `who_of` and `prompt_tokens`,
--- max_tokens and fairness_weight. Answers the tokens. Later attempts are not charged.
+-- max_tokens and fairness_weight. Answers the tokens. Later attempts are not charged. max_tokens is a bound, and often far
+-- too high, so the average counts if it is smaller.
 local function charge(id, record)
   local flow, model = flow_name(record), record.model
-  local answer = bounded(record.max_tokens, 0, TOKENS_AT_MOST)
-    or bounded(index('HGET', 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
+  local average = bounded(index('HGET', 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
+  local answer = math.min(bounded(record.max_tokens, 0, TOKENS_AT_MOST, TOKENS_AT_MOST), average)
   local tokens = math.max(1, prompt_tokens(id, record) + answer)
-  local known, more = index_fields('virtual:' .. flow, model, ''), virtual_of(tokens, record)
-  local here = virtual(known[model]) + more
-  set_virtual(flow, model, here, '', virtual(known['']) + more)
+  local more, new, here = virtual_of(tokens, record), {}, 0
+  local names = {'+', '@', '+' .. model, '@' .. model}
+  local known = index_fields('virtual:' .. flow, unpack(names))
+  for _, name in ipairs(names) do
+    here = virtual(known[name]) + more
+    new[#new + 1], new[#new + 2] = name, here
+  end
+  set_virtual(flow, unpack(new))
   index('ZADD', heads_of(class_of_flow(flow), model), 'XX', here, flow)
   return tokens
 end
@@ -148,17 +157,18 @@ local function settle_charge(id, record, status, usage)
   if output and status == 'succeeded' then note_tokens(record.model, output) end
   local flow, model = flow_name(record), record.model
   local class, known, new = class_of_flow(flow), index('HGETALL', 'virtual:' .. flow), {}
-  local more, used_here = virtual_of(used, record) - virtual_of(charged, record), virtual_of(used, record)
+  local charge_here, used_here = virtual_of(charged, record), virtual_of(used, record)
   for i = 1, #known, 2 do
     local name, now = known[i], virtual(known[i + 1])
-    if name == model or name == '' then
-      now = math.max(0, now + more)
-    else
-      local most = virtual(index('HGET', 'clock', class .. ':' .. name)) + DELAY_AT_MOST * used_here
+    local kind, at = string.match(name, '^([@+])(.*)$')
+    if at == model or at == '' then
+      now = math.max(0, now - charge_here + (kind == '@' and used_here or 0))
+    elseif kind == '@' then
+      local most = virtual(index('HGET', 'clock', class .. ':' .. at)) + DELAY_AT_MOST * used_here
       now = math.max(now, math.min(now + used_here, most))
     end
     new[#new + 1], new[#new + 2] = name, now
-    if name ~= '' then index('ZADD', heads_of(class, name), 'XX', now, flow) end
+    if kind == '@' and at ~= '' then index('ZADD', heads_of(class, at), 'XX', now, flow) end
   end
   if #new > 0 then set_virtual(flow, unpack(new)) end
 end
