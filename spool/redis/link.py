@@ -10,8 +10,9 @@ submits by id, claims by fence, appends by entry id, the rest by state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -27,6 +28,8 @@ from spool.redis.errors import away, translated
 from spool.redis.pool import Call, Command, Connections
 from spool.redis.raw import read_batches, wait_for_ever, write
 from spool.redis.script import Script
+
+_INFO: Command = ("INFO", "server")
 
 
 class RedisLink:
@@ -48,6 +51,8 @@ class RedisLink:
             client_name=name,
         )
         self._connections = Connections(connections, timeout_s)
+        self._loaded: dict[str, str] = {}
+        """Script → the same on the last run of the server that is known, by their digests."""
 
     def call(self, *command: Any) -> Any:
         """Run one command and return its reply. Raises ``StoreUnavailable``."""
@@ -64,9 +69,12 @@ class RedisLink:
 
     def pipeline_each(self, commands: Sequence[Command]) -> list[Any]:
         """Like ``pipeline``, but returns each error as an exception in place of its reply."""
+        return self._repeated(lambda: Call(commands))
+
+    def _repeated(self, new_call: Callable[[], Call]) -> list[Any]:
         lost = False
         for attempt in (1, 2):
-            call = Call(commands)
+            call = new_call()
             try:
                 return self._exchange(call)
             except (theirs.ConnectionError, theirs.TimeoutError) as exc:
@@ -97,13 +105,19 @@ class RedisLink:
 
     def run_each(self, script: Script, shard: int, calls: Sequence[Command]) -> list[Any]:
         """Like ``run_many``, but returns each error as an exception in place of its reply."""
-        commands = [("EVALSHA", script.sha, 1, prefix(shard), *args) for args in calls]
-        replies = self.pipeline_each(commands)
+        sha = self._loaded.get(script.sha, script.sha)
+        replies = self.pipeline_each([("EVALSHA", sha, 1, prefix(shard), *args) for args in calls])
         if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
             # The script is missing for all calls, or was flushed half-way. Completed calls may safely run again.
-            # One round trip, so that no other flush comes in between.
-            _loaded, *replies = self.pipeline_each([("SCRIPT", "LOAD", script.text), *commands])
+            commands_on = partial(self._load, script, shard, calls)
+            _loaded, *replies = self._repeated(lambda: Call((), commands_on))
         return replies
+
+    def _load(self, script: Script, shard: int, calls: Sequence[Command], run_id: str) -> list[Command]:
+        """The commands that load a script on this run and call it, in one round trip, so that no flush intervenes."""
+        on_run = script.on_run(run_id)
+        self._loaded[script.sha] = on_run.sha
+        return [("SCRIPT", "LOAD", on_run.text), *(("EVALSHA", on_run.sha, 1, prefix(shard), *args) for args in calls)]
 
     def subscription(self) -> Subscription:
         """A dedicated connection for pub/sub, not connected yet. Raises ``StoreUnavailable``."""
@@ -141,6 +155,9 @@ class RedisLink:
             connection = connection or self._new_connection()
             if not connection.is_connected:
                 connection.connect()
+            first = batch[0]
+            if first.commands_on is not None:
+                first.commands = first.commands_on(self._run_id(connection))
             commands = [tuple(command) for call in batch for command in call.commands]
             packed = b"".join(map(pack_command, commands))
             for call in batch:
@@ -157,6 +174,15 @@ class RedisLink:
             raise
         finally:
             self._connections.give(connection)
+
+    def _run_id(self, connection: Any) -> str:
+        """The run id of the server at the other end of this connection."""
+        write(connection, pack_command(tuple(_INFO)))
+        for line in connection.read_response().decode().splitlines():
+            name, _, value = line.partition(":")
+            if name == "run_id":
+                return str(value)
+        raise theirs.ResponseError("INFO server has no run_id")
 
     @staticmethod
     def _replies(connection: Any, count: int) -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from spool.errors import StoreUnavailable
@@ -24,12 +24,19 @@ _SMALL = 4
 
 
 class Call:
-    """The commands of one caller, and their outcome: ``replies``, or the ``failure`` of the batch that sent them."""
+    """The commands of one caller, and their outcome: ``replies``, or the ``failure`` of the batch that sent them.
 
-    __slots__ = ("commands", "connection", "failure", "piggybacked", "replies", "sent", "served")
+    ``commands_on`` makes the commands of a call that depend on the server's run id, once the connection is known. Such
+    a call is sent alone.
+    """
 
-    def __init__(self, commands: Sequence[Command]) -> None:
+    __slots__ = ("commands", "commands_on", "connection", "failure", "piggybacked", "replies", "sent", "served")
+
+    def __init__(
+        self, commands: Sequence[Command], commands_on: Callable[[str], Sequence[Command]] | None = None
+    ) -> None:
         self.commands = commands
+        self.commands_on = commands_on
         self.connection: Any = None
         """The connection assigned to it after a wait."""
         self.piggybacked = False
@@ -117,17 +124,21 @@ class Connections:
             # Also for a killed greenlet: a connection assigned to it meanwhile goes to the next call.
             self._leave(call)
             raise
-        return [call, *self._piggyback(call)]
+        return [call, *self._piggyback(call)] if call.commands_on is None else [call]
 
     def _piggyback(self, call: Call) -> list[Call]:
         added: list[Call] = []
         room = _BATCH_COMMANDS - len(call.commands)
         with self._lock:
-            while self._waiting and len(self._waiting[0].commands) <= min(_SMALL, room):
+            while self._waiting and self._fits(self._waiting[0], room):
                 added.append(self._waiting.popleft())
                 added[-1].piggybacked = True
                 room -= len(added[-1].commands)
         return added
+
+    @staticmethod
+    def _fits(call: Call, room: int) -> bool:
+        return len(call.commands) <= min(_SMALL, room) and call.commands_on is None
 
     def _leave(self, call: Call) -> None:
         with self._lock:

@@ -18,7 +18,7 @@
 --[[ARGUMENTS lease_ms:number worker free:number known_run is_last:flag slots jobs...]]
 -- A worker's report on its logs counts only if the worker knows this run. A call resent after a restart of Redis
 -- describes an earlier moment: since then the worker may have sent more, or handed the job back.
-local has_met = known_run == run_id()
+local has_met = known_run == RUN_ID
 
 local function cancel(id)
   --[[LIBRARY]]
@@ -44,11 +44,11 @@ local function beat(id, fence, acked, sent)
   local last = tonumber(record.last)
   if last < acked then return last end
   if not has_met then return 'ok' end
-  if record.server ~= run_id() then
+  if record.server ~= RUN_ID then
     -- Missing sent entries may have been committed before: readers saw them, then the answer and the entries were lost.
     -- The worker resends them.
     if last < sent then return 'ok' end
-    redis.call('HSET', key, 'server', run_id())
+    redis.call('HSET', key, 'server', RUN_ID)
   end
   return 'whole'
 end
@@ -70,7 +70,7 @@ else
   index('HSET', 'slots', worker, free)
   index('HSET', 'capacity', worker, slots or 0)
 end
-local answers, is_settled = {run_id(), index('ZCARD', 'quarantine')}, has_met and is_last
+local answers, is_settled = {RUN_ID, index('ZCARD', 'quarantine')}, has_met and is_last
 for i = jobs_at, #ARGV, 4 do
   local answer = beat_or_end(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
   is_settled = is_settled and answer ~= 'unclaimed'

@@ -36,10 +36,10 @@ local function is_patient()
   local record = index_fields('keeper', 'beat_ms', 'patient_until_ms', 'run_id')
   local patient_until = bounded(record.patient_until_ms, 0, NOW + lease_ms, 0)
   local gap = NOW - bounded(record.beat_ms, 0, NOW, 0)
-  if run_id() ~= record.run_id or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
+  if RUN_ID ~= record.run_id or gap > math.max(lease_ms / 2, 1.5 * beat_ms) then
     patient_until = NOW + lease_ms
   end
-  index('HSET', 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', run_id())
+  index('HSET', 'keeper', 'beat_ms', NOW, 'patient_until_ms', patient_until, 'run_id', RUN_ID)
   return patient_until > NOW
 end
 

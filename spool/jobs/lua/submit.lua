@@ -165,7 +165,7 @@ local within_ms = given.start_within_s and math.floor(given.start_within_s * 100
 local start_by = math.min(deadline, from + start_ms, from + within_ms)
 redis.call('HSET', key, 'schema', is_held and 3 or path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ttl_s, 'attempt', 0,
-  'losses', 0, 'last', 0, 'server', run_id(), 'idempotency', idempotency, 'output_at_most', output_at_most,
+  'losses', 0, 'last', 0, 'server', RUN_ID, 'idempotency', idempotency, 'output_at_most', output_at_most,
   unpack(ARGV, fields_at))
 redis.call('SET', key .. ':input', input)
 if path then

@@ -100,7 +100,7 @@ def test_names_that_redis_has_from_before() -> None:
 def test_script_has_one_of_each_variable() -> None:
     """A variable of the library is one, whichever functions of a script use it."""
     for name in NAMES:
-        assert script(name).text.count("local known_run_id\n") <= 1
+        assert script(name).text.count("local known_figures = {}\n") <= 1
 
 
 def test_scripts_define_no_name_of_the_library() -> None:

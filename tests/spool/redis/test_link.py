@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavaila
 from spool.jobs.scripts import script
 from spool.redis.errors import ANSWERED, ScriptMissing, translated
 from spool.redis.link import RedisLink
+from spool.redis.pool import Call, Connections
+from spool.redis.script import Script
 from tests.by_hand import HandWorker
 from tests.stack import ROOT, Redis, wait_for
 
@@ -138,6 +141,59 @@ def test_scripts_flushed(redis: Redis, own: RedisLink) -> None:
         redis.link.call("SCRIPT", "FLUSH")
         assert HandWorker(own).beat() == []
         assert own.run_many(script("look"), 0, [("x", 0), ("y", 1)]) == [None, None]
+
+
+RUN = Script.of("run", "#!lua\nreturn '--[[RUN_ID]]'")
+
+
+def run_id_of(link: RedisLink) -> bytes:
+    """What the server itself says."""
+    lines = link.call("INFO", "server").splitlines()
+    return next(line.removeprefix(b"run_id:") for line in lines if line.startswith(b"run_id:"))
+
+
+def test_script_knows_the_run_of_the_server(directory: Path) -> None:
+    """A script runs with the run id of the server that runs it, also on the first call after a restart."""
+    redis, seen = Redis(directory, aof=False), set()
+    for _ in range(3):
+        redis.start()
+        wait_for(redis.is_ready, "Redis answers")
+        # Two links: one finds the script loaded by the other.
+        for link in (redis.link, RedisLink(redis.url)):
+            assert link.run(RUN, 0) == run_id_of(redis.link)
+        seen.add(run_id_of(redis.link))
+        redis.kill()
+    assert len(seen) == 3
+
+
+def test_script_of_another_run_is_not_called(redis: Redis) -> None:
+    """A link that knows an earlier run binds the script anew, whatever the server has loaded for other links."""
+    link, other = RedisLink(redis.url), RedisLink(redis.url)
+    link._loaded[RUN.sha] = RUN.on_run("an earlier run").sha
+    assert other.run(RUN, 0) == link.run(RUN, 0) == run_id_of(redis.link)
+    link.close()
+    other.close()
+
+
+def test_script_without_a_run_id_is_as_it_is() -> None:
+    """A script that does not name the run is the same on every run."""
+    assert script("look").on_run("r") is script("look")
+
+
+def test_call_that_binds_is_sent_alone() -> None:
+    """A call that asks for the run id neither takes others along nor is taken along: its commands come later."""
+    connections = Connections(1, 5.0)
+    first, binding, third = Call([("PING",)]), Call((), lambda run_id: [("ECHO", run_id)]), Call([("PING",)])
+    assert connections.take(first) == [first]
+    with ThreadPoolExecutor(2) as threads:
+        bound = threads.submit(connections.take, binding)
+        wait_for(lambda: len(connections._waiting) == 1, "the first call waits")
+        plain = threads.submit(connections.take, third)
+        wait_for(lambda: len(connections._waiting) == 2, "the second call waits")
+        connections.give(None)
+        assert bound.result(5) == [binding]
+        connections.give(None)
+        assert plain.result(5) == [third]
 
 
 def test_script_that_cannot_be_kept(own: RedisLink) -> None:

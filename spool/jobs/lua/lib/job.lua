@@ -39,7 +39,7 @@ local function announce_loss(id)
   -- At least 1: a job without a known attempt may have had one on an unconfirmed worker.
   local attempt = math.max(1, record.attempt)
   redis.call('DEL', key .. ':text')
-  redis.call('HSET', key, 'attempt', attempt, 'attempt_first', first, 'server', run_id())
+  redis.call('HSET', key, 'attempt', attempt, 'attempt_first', first, 'server', RUN_ID)
   redis.call('HDEL', key, 'history_lost')
   push(id, 'restarted', ',"attempt":' .. attempt .. ',"reason":"redis_lost_history"', first)
 end
@@ -172,7 +172,7 @@ local function begin_attempt(id, record, a)
     attempts = json(list)
   end
   move(id, record, 'running', 'attempt', a.attempt, 'attempts', attempts, 'fence', a.fence, 'worker', a.worker,
-    'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or run_id(),
+    'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or RUN_ID,
     'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first,
     'charge', record.charge or charge(id, record))
   if is_continued then

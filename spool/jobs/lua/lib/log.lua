@@ -5,7 +5,7 @@
 -- is still unconfirmed.
 local function has_lost_history(record)
   if record.history_lost then return true end
-  if not record.server or record.server == run_id() then return false end
+  if not record.server or record.server == RUN_ID then return false end
   meet_server()
   return record.status == 'running' or index('SCARD', 'unconfirmed_workers') > 0
 end
