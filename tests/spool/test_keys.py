@@ -9,16 +9,17 @@ from typing import Any
 from spool import keys
 from spool.conditions import Conditions
 from spool.ids import new_batch_id
+from spool.jobs.closed_models import ClosedModels
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
 from spool.jobs.job import SCHEMA, OnDisconnect, Priority
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.scheduling import Conversation, Scheduling
 from spool.jobs.submission import NewBatch
-from spool.models.model import DEMO
+from spool.models.model import DEMO, Model
 from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
-from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, store_of, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, shards_of, store_of, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
 _BLANKS = {
@@ -91,6 +92,14 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     submit(link, owner="bob")
     submit(link, scheduling=conversation)
     submit(link, scheduling=Scheduling(not_before=time.time() + 3600))
+    busy = Model(name="busy", backend="openai")
+    submit(link, owner="carol", model="busy")
+    refused = worker.take(busy)
+    ClosedModels(shards_of(link)).refuse(refused, "HTTP 429")
+    worker.claims.hand_back(refused.job.id, refused.fence, counts=False)
+    link.call("HSET", f"{keys.prefix(0)}closed:busy", "until_ms", 1)
+    worker.take(busy)
+    link.call("PERSIST", f"{keys.prefix(0)}probes:busy")
     restart(link)
     keep(link, lease_ms=60_000)
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")
