@@ -17,15 +17,17 @@ _PAUSE_S = 0.2
 
 
 class Caller:
-    """Calls the webs in turn. May be used from many threads. ``within_s`` bounds each call with all its tries."""
+    """Calls the webs in turn, with these ``headers``. May be used from many threads. ``within_s`` bounds each call with
+    all its tries."""
 
-    def __init__(self, urls: Sequence[str], *, within_s: float = 60.0) -> None:
+    def __init__(
+        self, urls: Sequence[str], *, within_s: float = 60.0, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.violations: list[str] = []
         self._urls = itertools.cycle(urls)
         self._within_s = within_s
-        self._client = httpx.Client(
-            timeout=15, limits=httpx.Limits(max_connections=None, max_keepalive_connections=20), verify=NO_CERTIFICATES
-        )
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._client = httpx.Client(timeout=15, limits=limits, headers=headers, verify=NO_CERTIFICATES)
 
     def submit(self, body: Mapping[str, Any]) -> str | None:
         """The id of the job; the same key each time, so that it is one job however often it is asked for."""

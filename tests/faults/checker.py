@@ -208,9 +208,10 @@ def check_indexes(stack: Stack, ended: Iterable[str]) -> list[str]:
     """No index that orders the work still holds a job that has ended."""
     link, gone, found = stack.redis.link, set(ended), []
     names = [name for part in ("deadlines", "watched", "*:*") for name in link.call("KEYS", f"spool:*:{part}")]
-    families = ("deadlines", "watched", "pending", "running", "apart")
+    families = ("deadlines", "watched", "pending", "retries", "flow", "turns", "running", "batch-running", "apart")
     for key in (name for name in names if name.decode().split(":")[2] in families):
-        members = [member.decode() for member in link.call("ZRANGE", key, 0, -1)]
+        is_set = link.call("TYPE", key) == b"set"
+        members = [member.decode() for member in link.call(*(("SMEMBERS", key) if is_set else ("ZRANGE", key, 0, -1)))]
         found += [f"{job} has ended, and is in {key.decode()}" for job in members if job in gone]
     return found
 

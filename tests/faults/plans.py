@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.transports import TRANSPORTS
@@ -30,6 +30,8 @@ EVENTS: Mapping[str, tuple[float, float, float]] = {
 }
 """What may happen to a stack. A worker that is stopped is so for longer than its lease of 2 s."""
 SPAN_S = 3.0
+OWNERS = ("alice", "bob", "carol")
+_FLOWS: tuple[Mapping[str, Any], ...] = ({}, {"fairness_key": "a"}, {"fairness_key": "b", "fairness_weight": 5.0})
 _COALESCE: tuple[Mapping[str, Any], ...] = (
     {"ms": 100},
     {"ms": 1000, "chars": 50},
@@ -50,7 +52,8 @@ class ReaderPlan:
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """A job of the demo: when it is submitted, and if so when its cancel is (from its submit)."""
+    """A job of the demo: when it is submitted, and if so when its cancel is (from its submit). ``flow`` has the fields
+    that put it into a flow of its owner."""
 
     at_s: float
     prompt: str
@@ -59,12 +62,15 @@ class JobPlan:
     coalesce: Mapping[str, Any] | None
     cancel_at_s: float | None
     readers: tuple[ReaderPlan, ...]
+    owner: str = OWNERS[0]
+    flow: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         cancel = "" if self.cancel_at_s is None else f", cancelled after {self.cancel_at_s:.2f} s"
         readers = ", ".join(f"{r.transport} after {r.after} at {r.at_s:.2f} s" for r in self.readers)
         coalesce = "" if self.coalesce is None else f", coalesced {dict(self.coalesce)}"
-        return f"at {self.at_s:.2f} s {dict(self.params)}{coalesce}{cancel}: {readers}"
+        whose = f" of {self.owner}, {self.priority}, {dict(self.flow)}"
+        return f"at {self.at_s:.2f} s {dict(self.params)}{whose}{coalesce}{cancel}: {readers}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,9 @@ def _job(chance: random.Random, seed: int, number: int, deck: list[str]) -> JobP
         coalesce=coalesce,
         cancel_at_s=cancel_at_s,
         readers=tuple(readers),
+        # Nor are these drawn.
+        owner=OWNERS[(seed + number) % len(OWNERS)],
+        flow=_FLOWS[number // len(OWNERS) % len(_FLOWS)],
     )
 
 

@@ -1,4 +1,5 @@
-"""Random schedules: jobs on all transports while workers, webs, Redis and connections die, each from a seed.
+"""Random schedules: jobs of several owners on all transports while workers, webs, Redis and connections die, each from
+a seed.
 
     python -m tests.faults.schedules --seeds 200 [--first N] [--shards N]
 
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ from tests.faults.crowd import Crowd
 from tests.faults.disturber import Disturber
 from tests.faults.following import Following
 from tests.faults.outcome import Outcome, counts, recoveries
-from tests.faults.plans import JobPlan, Schedule, schedule
+from tests.faults.plans import OWNERS, JobPlan, Schedule, schedule
 from tests.stack import Stack, running_stack
 
 LEASE_S = 2
 _WITHIN_S = 90.0
 _JOBS_AT_MOST = 15
+_KEYS = {owner: f"{owner}-secret-0123456789" for owner in OWNERS}
 
 
 @dataclass
@@ -60,6 +62,7 @@ def grounds(directory: Path, shards: int = 1) -> Iterator[Stack]:
         "WORKER_DRAIN_S": 1,
         "JOB_TTL_S": 900,
         "JOB_TIMEOUT_S": 600,
+        "API_KEYS": ",".join(f"{owner}={key}" for owner, key in _KEYS.items()),
     }
     redis_args = ["--auto-aof-rewrite-min-size", "8mb"]
     with running_stack(
@@ -75,26 +78,33 @@ class Run:
         self._stack = stack
         self._plan = plan
         self._disturber = Disturber(stack)
-        self._caller = Caller([web.url for web in stack.webs])
+        urls = [web.url for web in stack.webs]
+        self._callers = {owner: Caller(urls, headers=_headers(owner)) for owner in OWNERS}
         self._jobs = [Job(job) for job in plan.jobs]
         self._began = 0.0
 
     def run(self) -> Outcome:
         """Run it, heal, wait for all ends, check. The stack is as before then."""
         urls = [web.url for web in self._stack.webs]
-        with Crowd(urls, pause_at_most_s=0.3, silence_s=20) as crowd, ThreadPoolExecutor(_JOBS_AT_MOST) as pool:
+        with ExitStack() as exits, ThreadPoolExecutor(_JOBS_AT_MOST) as pool:
+            crowds = {
+                owner: exits.enter_context(Crowd(urls, pause_at_most_s=0.3, silence_s=20, headers=_headers(owner)))
+                for owner in OWNERS
+            }
             self._began = time.monotonic()
-            going = [pool.submit(self._live, job, crowd) for job in self._jobs]
+            going = [pool.submit(self._live, job, crowds[job.plan.owner]) for job in self._jobs]
             for event in self._plan.events:
                 self._until(event.at_s, self._disturber.tick)
                 self._disturber.do(event.kind, event.number, event.hold_s)
             self._disturber.heal()
             for one in going:
                 one.result()
-            crowd.unfinished(_WITHIN_S)
+            for crowd in crowds.values():
+                crowd.unfinished(_WITHIN_S)
             outcome = self._check()
         self._forget()
-        self._caller.close()
+        for caller in self._callers.values():
+            caller.close()
         return outcome
 
     def _until(self, at_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -108,9 +118,10 @@ class Run:
         plan = job.plan
         self._until(plan.at_s)
         body = {"prompt": plan.prompt, "params": dict(plan.params), "model": "demo", "priority": plan.priority}
+        body |= plan.flow
         if plan.coalesce is not None:
             body["coalesce"] = dict(plan.coalesce)
-        job_id = self._caller.submit(body)
+        job_id = self._callers[plan.owner].submit(body)
         if job_id is None:
             return
         job.accepted = Accepted(job_id, plan.prompt, plan.params)
@@ -135,13 +146,14 @@ class Run:
             step()
 
     def _cancel(self, job: Job, job_id: str) -> None:
-        answer = self._caller.cancel(job_id)
+        answer = self._callers[job.plan.owner].cancel(job_id)
         job.cancelled = answer is not None and answer["status"] not in ("succeeded", "failed")
 
     # Afterwards.
 
     def _check(self) -> Outcome:
-        outcome = Outcome(events=self._disturber.done, violations=self._disturber.violations + self._caller.violations)
+        violations = [one for caller in self._callers.values() for one in caller.violations]
+        outcome = Outcome(events=self._disturber.done, violations=self._disturber.violations + violations)
         ended = []
         for number, job in enumerate(self._jobs):
             if job.accepted is None:
@@ -184,7 +196,11 @@ class Run:
         """Delete the jobs, so that a hundred schedules later Redis is no fuller."""
         for job in self._jobs:
             if job.accepted is not None:
-                self._caller.delete(job.accepted.id)
+                self._callers[job.plan.owner].delete(job.accepted.id)
+
+
+def _headers(owner: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {_KEYS[owner]}"}
 
 
 def run_seeds(stack: Stack, seeds: Sequence[int], say: Callable[[str], None] = print) -> Outcome:

@@ -40,7 +40,7 @@ async def sse(line: Line) -> Turn:
             elif name == "gap":
                 line.gap(json.loads(fields[b"data"]))
                 following.cursor = int(fields[b"id"])
-            elif name and name != "attached":
+            elif name and name not in ("attached", "queued"):
                 following.take(fields[b"data"])
                 if (fields.get(b"id"), fields[b"event"]) != (b"%d" % following.cursor, following.kind):
                     raise Malformed(f"event {event[:80]!r}")
@@ -68,7 +68,7 @@ async def ndjson(line: Line) -> Turn:
                     line.gap(gap)
                 case {"type": "gone"}:
                     said = Turn("gone", error="" if 410 in line.expects else "gone", over=True)
-                case {"type": "ping"}:
+                case {"type": "ping" | "queued"}:
                     pass
                 case _:
                     raise Malformed(f"line {raw[:80]!r}")
