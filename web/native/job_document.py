@@ -45,13 +45,14 @@ class JobConversation(TypedDict):
 
 
 class WaitingFor(TypedDict):
-    """Why a job waits: ``turn``, ``model_full`` or ``owner_limit`` (``running``, ``limit``), ``no_worker``,
-    ``not_before`` (``until``), ``conversation`` (``job``, the one with the turn)."""
+    """Why a job waits: ``turn``, ``model_full`` or ``owner_limit`` (``running``, ``limit``), ``upstream`` (``status``,
+    ``until``), ``no_worker``, ``not_before`` (``until``), ``conversation`` (``job``, the one with the turn)."""
 
     reason: Reason
     running: NotRequired[int]
     limit: NotRequired[int]
     until: NotRequired[str]
+    status: NotRequired[int]
     job: NotRequired[str]
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
+from spool.errors import StoreUnavailable
+from spool.jobs.closed_models import ClosedModel, ClosedModels
+from spool.jobs.entries import rfc3339
 from spool.models.model import DEMO, Model
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
@@ -24,6 +30,16 @@ class ModelLimits(TypedDict):
     alive_s: float
 
 
+class ClosedDocument(TypedDict):
+    """Why a model is closed: its upstream refuses jobs. Once ``until`` has passed, a few jobs are tried. ``status``: of
+    the upstream's answer, null without one."""
+
+    since: str
+    until: str
+    reason: str
+    status: int | None
+
+
 class ModelDocument(TypedDict):
     """A model that jobs can name."""
 
@@ -31,6 +47,7 @@ class ModelDocument(TypedDict):
     backend: str
     continues: bool
     limits: ModelLimits
+    closed: ClosedDocument | None
 
 
 class ModelList(TypedDict):
@@ -40,8 +57,8 @@ class ModelList(TypedDict):
     default: str
 
 
-def model_document(model: Model) -> ModelDocument:
-    """The model as the API shows it, without the upstream's location."""
+def model_document(model: Model, closed: ClosedModel | None = None) -> ModelDocument:
+    """The model as the API shows it, without the upstream's location. ``closed``: if its upstream refuses jobs."""
     return {
         "name": model.name,
         "backend": model.backend,
@@ -53,20 +70,36 @@ def model_document(model: Model) -> ModelDocument:
             "between_tokens_s": model.between_tokens_s,
             "alive_s": model.alive_s,
         },
+        "closed": None if closed is None else _closed_document(closed),
     }
 
 
-def _list(models: list[Model], default: Model) -> ModelList:
-    return {"models": [model_document(model) for model in models], "default": default.name}
+def _closed_document(closed: ClosedModel) -> ClosedDocument:
+    return {
+        "since": rfc3339(closed.since),
+        "until": rfc3339(closed.until),
+        "reason": closed.reason,
+        "status": closed.status,
+    }
+
+
+def _list(models: list[Model], default: Model, closed: Mapping[str, ClosedModel]) -> ModelList:
+    return {"models": [model_document(model, closed.get(model.name)) for model in models], "default": default.name}
 
 
 @blueprint.get("/models")
 @scope("models:read")
 @Contract(
-    answers={200: Answer("The models.", [json_content(ModelList, lambda: _list([DEMO], DEMO))])},
+    answers={200: Answer("The models.", [json_content(ModelList, lambda: _list([DEMO], DEMO, {}))])},
     errors=[503],
 )
 def models() -> Response:
-    """Every model with its backend and limits. ``default`` is the model of a job without ``model``."""
-    table = state().models
-    return json_response(_list(table.all(), table.default()))
+    """Every model with its backend and limits, and whether its upstream refuses jobs (``closed``).
+
+    ``default`` is the model of a job without ``model``.
+    """
+    table, closed = state().models, dict[str, ClosedModel]()
+    # The table is known while Redis is away.
+    with suppress(StoreUnavailable):
+        closed = ClosedModels(state().shards).look()
+    return json_response(_list(table.all(), table.default(), closed))

@@ -2,7 +2,7 @@
 -- Explains why jobs of one model wait.
 -- Answers {NOW, waiting jobs, running jobs, live workers, average run of a job in ms or false}, then for each id nothing
 -- (it is not queued), or {place, reason, detail...}. place is the number of jobs before it, false while it is held.
--- Reasons: turn; not_before, ms; conversation, job; owner_limit, running jobs, limit.
+-- Reasons: turn; upstream, until_ms (0: jobs are tried now), status; not_before, ms; conversation, job; owner_limit, running jobs, limit.
 --[[ARGUMENTS model ids...]]
 local limit_known, limit
 
@@ -22,6 +22,14 @@ local function hold_of(id, record)
   if type(first) == 'table' and first[1] and first[1] ~= id then return 'conversation', first[1] end
 end
 
+-- Whether the upstream refuses the model: until when, and its status. May not write, unlike `upstream_block`.
+local function refused_until()
+  local closed = fields_if_any(P .. 'closed:' .. model, 'until_ms', 'status')
+  local until_ms = bounded(closed.until_ms, 0, NOW + CLOSED_AT_MOST_MS)
+  return until_ms and (until_ms > NOW and until_ms or 0), bounded(closed.status, 0, 999, 0)
+end
+local closed_until, closed_status = refused_until()
+
 local function explain(id)
   local record = fields_if_any(job_key(id), 'status', 'owner', 'conversation')
   if record.status ~= 'queued' then return false end
@@ -31,6 +39,9 @@ local function explain(id)
     if reason then return {false, reason, detail} end
     -- Quarantined, or left to a newer version.
     return {0, 'turn'}
+  end
+  if closed_until then
+    return {place, 'upstream', closed_until, closed_status}
   end
   local most = owner_limit()
   if most and record.owner and is_at_limit(record.owner, most) then

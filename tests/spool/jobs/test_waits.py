@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from spool.jobs.closed_models import ClosedModels
+from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.scheduling import Conversation, Scheduling
 from spool.jobs.waits import Place, QueueFacts, Reason, Wait, place_of, wait_of
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import HandWorker, store_of, submit
+from tests.by_hand import HandWorker, shards_of, store_of, submit
 
 NOW = 1_795_253_400.0
 FACTS = QueueFacts(NOW, waiting=9, running=4, workers=1, run_s=10.0)
@@ -134,6 +136,21 @@ def test_place_of_an_owner_at_its_limit(link: RedisLink) -> None:
     HandWorker(link).take()
     _facts, found = places(link, submit(link))
     assert found == [Place(0, Reason.OWNER_LIMIT, {"running": 1, "limit": 1})]
+
+
+@pytest.mark.one_shard
+def test_place_of_a_job_whose_upstream_refuses(link: RedisLink) -> None:
+    """A job of a closed model is told the upstream's status, and until when it waits unless jobs are tried now."""
+    submit(link)
+    job, claim = submit(link), HandWorker(link).take()
+    until = ClosedModels(shards_of(link)).refuse(claim, "HTTP 429", status=429).retry_at
+    facts, [place] = places(link, job)
+    assert place == Place(0, Reason.UPSTREAM, {"until_s": until, "status": 429})
+    facts = replace(facts, workers=1, running=4, run_s=0.1)
+    wait = wait_of(facts, place, max_running=4)
+    assert (wait.reason, wait.starts_at, wait.detail) == ("upstream", until, {"until": rfc3339(until), "status": 429})
+    link.call("HSET", f"{prefix(0)}closed:demo", "until_ms", 1)
+    assert places(link, job)[1] == [Place(0, Reason.UPSTREAM, {"status": 429})]
 
 
 @pytest.mark.one_shard

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from spool.jobs.closed_models import ClosedModel
 from spool.models.model import DEMO, Model
 from web.native.models import model_document
 
 SMALL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b", max_running=3)
+
+
+def test_model_whose_upstream_refuses() -> None:
+    """Callers see why and until when a model is closed."""
+    closed = ClosedModel("small", since=0.0, until=1.5, reason="HTTP 429: slow down", status=429)
+    assert model_document(SMALL, closed)["closed"] == {
+        "since": "1970-01-01T00:00:00.000Z",
+        "until": "1970-01-01T00:00:01.500Z",
+        "reason": "HTTP 429: slow down",
+        "status": 429,
+    }
+    assert model_document(SMALL)["closed"] is None
 
 
 def test_model_as_the_api_shows_it() -> None:
