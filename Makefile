@@ -40,6 +40,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --quiet --no-dep
 stamp = $(VENV)/$(1)-$(shell (pwd; cat requirements/$(1).txt) | cksum | tr -dc '0-9').stamp
 RUN_STAMP := $(call stamp,run)
 TEST_STAMP := $(call stamp,test)
+LINK_STAMP := $(VENV)/link-$(shell pwd | cksum | tr -dc '0-9').stamp
 
 # Python caches compiled modules even if the environment disables it, because the tests start hundreds of interpreters.
 unexport PYTHONDONTWRITEBYTECODE
@@ -137,22 +138,24 @@ install: $(RUN_STAMP)
 
 install-test: $(TEST_STAMP)
 
-$(RUN_STAMP): $(PY)
+$(RUN_STAMP): $(PY) | $(LINK_STAMP)
 	@echo "installing requirements/run.txt into $(VENV)"
 	@$(PIP) -r requirements/run.txt
-	@$(call link_checkout)
 	@rm -f $(VENV)/run-*.stamp && touch $@
 
-$(TEST_STAMP): $(PY)
+$(TEST_STAMP): $(PY) | $(LINK_STAMP)
 	@echo "installing requirements/test.txt into $(VENV)"
 	@$(PIP) -r requirements/test.txt
-	@$(call link_checkout)
 	@rm -f $(VENV)/test-*.stamp && touch $@
 
-# Not an editable install, which would fetch and run a build backend. A .pth file with the checkout's path makes
-# `import spool` work from any directory.
-link_checkout = $(PY) -c 'import os, sysconfig; \
-	open(sysconfig.get_path("purelib") + "/spool-checkout.pth", "w").write(os.getcwd() + "\n")'
+# Not an editable install, which would fetch and run a build backend. A .pth file with the checkout's paths makes
+# `import spool` work from any directory, and .venv/bin/spool is the command.
+$(LINK_STAMP): $(PY)
+	@$(PY) -c 'import os, sysconfig; \
+	open(sysconfig.get_path("purelib") + "/spool-checkout.pth", "w").write("{0}\n{0}/clients/python\n".format(os.getcwd()))'
+	@printf '#!%s/%s\nfrom spool.cli import main\n\nmain()\n' "$(CURDIR)" "$(PY)" > $(VENV)/bin/spool
+	@chmod +x $(VENV)/bin/spool
+	@rm -f $(VENV)/link-*.stamp && touch $@
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

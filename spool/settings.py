@@ -32,6 +32,8 @@ from spool.validation import explain
 
 PREFIX = "SPOOL_"
 _FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
+_OF_CLIENTS = {"SPOOL_URL", "SPOOL_KEY", "SPOOL_KEY_FILE"}
+"""Read by the commands of a user, which may share a shell with a server."""
 _SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
 
 
@@ -255,9 +257,9 @@ def known_variables() -> dict[str, str]:
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
     """Raise ``SettingsError`` for an unknown variable, so that a misspelt one does not pass for unset."""
-    known = known_variables()
+    known = set(known_variables())
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and name not in _FOR_TESTS:
+        if name.startswith(PREFIX) and name not in known | _FOR_TESTS | _OF_CLIENTS:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} is not a setting of Spool{hint}")

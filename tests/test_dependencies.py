@@ -10,15 +10,16 @@ from collections.abc import Iterator
 
 from tests.test_architecture import ROOT
 
-OWN = {"spool", "web", "worker"}
+OWN = {"spool": "spool", "web": "web", "worker": "worker", "spool_client": "clients/python/spool_client"}
+"""The packages of the server's wheel, and their folders."""
 NOT_IMPORTED = {"packaging"}
 """Declared for libraries that do not declare it themselves."""
 
 
 def imported() -> Iterator[str]:
     """The distribution of each module that the product imports."""
-    for package in OWN:
-        for path in (ROOT / package).rglob("*.py"):
+    for folder in OWN.values():
+        for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom) and node.module and not node.level:

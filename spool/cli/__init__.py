@@ -1,91 +1,42 @@
-"""The command line: ``spool run`` for everything on one machine, ``spool web`` and ``spool worker`` for one.
-
-Exit codes: 0 after a clean stop, 1 if something could not start or had to be killed, 2 for a wrong setting.
-"""
+"""The command line: the programs of the server (``programs.py``), and the commands of a user, which are the client's
+(``spool_client.commands``)."""
 
 from __future__ import annotations
-
-import os
-import sys
 
 import click
 
 from spool import __version__
-from spool.errors import SettingsError
-from spool.machine_memory import memory_bytes, size_bytes
-from spool.run import programs
-from spool.run.console import stdout_console
-from spool.run.embedded import EmbeddedServer
-from spool.run.supervisor import NAME, Supervisor
-from spool.run.temporary_files import temporary_directory
-from spool.settings import RunSettings, WebSettings, WorkerSettings
 
-_AFTER_A_KILL_S = 10.0
-"""How long to wait for the port if the last ``spool run`` was killed, because its web is still exiting."""
-_HANDOVER_S = 2.0
-"""The same for a single web, whose predecessor may still be exiting."""
+_PROGRAMS = ("run", "web", "worker")
 
 
-@click.group()
+class _Commands(click.Group):
+    """Loads the programs or the client's commands when they are asked for: each takes as long to load as the other."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's shape
+        """The programs, then the client's commands."""
+        from spool_client.commands import COMMANDS
+
+        return [*_PROGRAMS, *(command.name or "" for command in COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
+        """A program or a command of the client."""
+        if cmd_name in _PROGRAMS:
+            from spool.cli.programs import COMMANDS
+        else:
+            from spool_client.commands import COMMANDS
+        return next((command for command in COMMANDS if command.name == cmd_name), None)
+
+
+@click.group(cls=_Commands)
 @click.version_option(__version__, prog_name="spool")
 def spool() -> None:
-    """Runs LLM prompts as jobs. Settings are environment variables that begin with SPOOL_."""
+    """Runs LLM prompts as jobs, and submits and follows them.
 
-
-@spool.command()
-def run() -> None:
-    """Run everything: web, workers and, unless SPOOL_REDIS_URL is set, a Redis server of its own."""
-    settings = RunSettings.read()
-    settings.check_exposure()
-    settings.static_models()  # report an invalid models file here, once, not in every program
-    temporary_directory()
-    if settings.redis_url.get_secret_value():
-        sys.exit(_supervise(settings, None))
-    server = EmbeddedServer(settings.data_dir, size_bytes(settings.embedded_maxmemory, memory_bytes()))
-    try:
-        server.acquire()
-        code = _supervise(settings, server)
-    finally:
-        server.release()
-    sys.exit(code)
-
-
-def _supervise(settings: RunSettings, server: EmbeddedServer | None) -> int:
-    port = programs.free_port(settings, _AFTER_A_KILL_S if server and server.after_a_kill else 0.0)
-    stages = programs.stages(settings, server, port)
-    console = stdout_console([NAME, *(program.name for stage in stages for program in stage)])
-    banner = programs.banner(settings, port, embedded=server is not None)
-    return Supervisor(stages, console, on_ready=lambda: console.say(NAME, banner)).run()
-
-
-@spool.command()
-def web() -> None:
-    """Run only a web (gunicorn), for the Redis of SPOOL_REDIS_URL."""
-    settings = WebSettings.read()
-    settings.check_exposure()
-    env = programs.environment(settings, programs.redis_url_of(settings))
-    temporary_directory()
-    programs.free_port(settings, _HANDOVER_S)
-    _become(programs.web_argv(), env)
-
-
-@spool.command()
-def worker() -> None:
-    """Run only one worker process (celery), for the Redis of SPOOL_REDIS_URL."""
-    settings = WorkerSettings.read()
-    env = programs.environment(settings, programs.redis_url_of(settings))
-    _become(programs.worker_argv(settings), env)
-
-
-def _become(argv: list[str], env: dict[str, str]) -> None:
-    """Replace this process, so that signals reach the program itself."""
-    os.execvpe(argv[0], argv, env)  # noqa: S606
+    The settings of run, web and worker are environment variables that begin with SPOOL_.
+    """
 
 
 def main() -> None:
     """The console script."""
-    try:
-        spool()
-    except SettingsError as exc:
-        click.echo(f"spool: {exc}", err=True)
-        sys.exit(2)
+    spool(prog_name="spool")

@@ -19,6 +19,7 @@ from tests.stack import ROOT
 
 _FORKS = """
 import json, os, sys
+import spool.cli.programs
 from spool.cli import main
 
 for line in sys.stdin:
@@ -48,7 +49,7 @@ class Cli:
 
     def __init__(self, directory: Path) -> None:
         self._outputs = [directory / "stdout", directory / "stderr"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _FORKS],
             stdin=subprocess.PIPE,
@@ -127,3 +128,12 @@ def test_worker_without_any_redis_names_the_variable(cli: Cli, tmp_path: Path) -
 def test_version_is_the_packages(cli: Cli) -> None:
     """``spool --version`` prints the package's version."""
     assert cli("--version").stdout == f"spool, version {__version__}\n"
+
+
+def test_help_lists_the_commands_of_a_user(cli: Cli) -> None:
+    """The client's commands stand beside the programs, and a user's variables are no misspelt settings."""
+    text = cli("--help", SPOOL_URL="http://127.0.0.1:1", SPOOL_KEY="x").stdout
+    for name in ("run", "web", "worker", "submit", "tail", "batch", "top"):
+        assert re.search(rf"^  {name} ", text, re.MULTILINE), name
+    ended = cli("worker", SPOOL_URL="http://127.0.0.1:1", SPOOL_KEY="x", SPOOL_DATA_DIR="/nonexistent")
+    assert "SPOOL_URL" not in ended.stderr

@@ -30,14 +30,15 @@ def call(
     body: bytes | None = None,
     media_type: str = JSON,
     key: str = "",
+    silence_s: float = 0.0,
     clock: Clock = time.monotonic,
 ) -> Steps[Any]:
     """The JSON document of the answer, None if it has none. Raises the last ``SpoolError``."""
     headers = {"Content-Type": media_type} if body is not None else {}
     if method == "POST":
         headers["Idempotency-Key"] = key = key or new_key()
-    request = Request(method, path, timing.request_s, headers, body)
-    until, backoff = clock() + timing.repeat_s, Backoff(timing)
+    request = Request(method, path, silence_s or timing.request_s, headers, body)
+    until, backoff = clock() + silence_s + timing.repeat_s, Backoff(timing)
     may_have_arrived = False
     while True:
         try:
@@ -75,7 +76,7 @@ def submit_batch(timing: Timing, submissions: Iterable[str | Mapping[str, Any]] 
     if not isinstance(submissions, bytes):
         documents = ({"prompt": one} if isinstance(one, str) else one for one in submissions)
         submissions = b"\n".join(encoded(document) for document in documents)
-    return call(timing, "POST", "/batches", body=submissions, media_type=JSONL, key=key)
+    return call(timing, "POST", "/batches", body=submissions, media_type=JSONL, key=key, silence_s=timing.batch_s)
 
 
 def on_job(timing: Timing, method: str, job: str | Mapping[str, Any], action: str = "") -> Steps[Job]:
@@ -85,7 +86,7 @@ def on_job(timing: Timing, method: str, job: str | Mapping[str, Any], action: st
 
 def on_batch(timing: Timing, method: str, batch: str | Mapping[str, Any], action: str = "") -> Steps[Batch]:
     """A call about one batch that answers its record."""
-    return call(timing, method, f"{batch_path(batch)}{action}")
+    return call(timing, method, f"{batch_path(batch)}{action}", silence_s=timing.batch_s if action else 0.0)
 
 
 def document(timing: Timing, path: str) -> Steps[dict[str, Any]]:

@@ -12,6 +12,8 @@ class Timing:
     connect_s: float = 5.0
     request_s: float = 10.0
     """Silence within a plain request."""
+    batch_s: float = 60.0
+    """Silence while the server writes or cancels all jobs of a batch."""
     whole_s: float = 120.0
     """A plain request from its start to the end of its answer."""
     look_s: float = 4.0
