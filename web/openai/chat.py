@@ -10,6 +10,7 @@ from spool.jobs import conversation
 from web import auth
 from web.auth import scope
 from web.contract import LOCATION, SPOOL_JOB, Answer, Content, Contract, json_content
+from web.delivery.failures import CANCELLED, failure_of
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all
 from web.examples import JOB, ROWS
@@ -23,7 +24,7 @@ from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
-from web.openai.failures import CANCELLED, failure_of, refuse_early_failure
+from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import Asked, accepted, parse, refuse
 from web.services import state
 from web.translated_stream import TranslatedStream
@@ -102,7 +103,7 @@ def create() -> Response:
             if not wait_for_all(services, job, answer):
                 return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:
-        raise failure_of(answer.error or CANCELLED).problem(headers)
+        raise problem_of_failure(failure_of(answer.error or CANCELLED), headers)
     return json_response(completion(job, answer), 200, headers)
 
 

@@ -18,7 +18,8 @@ from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
-from web.openai.failures import CANCELLED, RESTARTED, failure_of
+from web.delivery.failures import CANCELLED, RESTARTED, failure_of
+from web.openai.failures import document_of
 
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n"
@@ -177,7 +178,7 @@ class ChatChunks:
 
     def _error(self, error: Mapping[str, Any]) -> bytes:
         self.over = True
-        return b"data: " + orjson.dumps(failure_of(error).document()) + b"\n\n"
+        return b"data: " + orjson.dumps(document_of(failure_of(error))) + b"\n\n"
 
 
 def completion(job: Job, answer: Answer) -> ChatCompletion:

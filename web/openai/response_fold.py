@@ -12,7 +12,7 @@ from spool.jobs.conversation import call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Run
-from web.openai.failures import RESTARTED
+from web.delivery.failures import RESTARTED
 from web.openai.response_output import CallItem, Event, TextItem
 from web.openai.response_resource import Outcome, error_of, incomplete_details, resource, usage_of
 

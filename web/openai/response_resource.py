@@ -9,7 +9,8 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from spool.jobs.job import Job
-from web.openai.failures import failure_of
+from web.delivery.failures import failure_of
+from web.openai.failures import document_of
 
 _DEFAULTS: Mapping[str, Any] = {
     "instructions": None,
@@ -121,7 +122,7 @@ def error_of(error: Mapping[str, Any]) -> dict[str, Any]:
     code = failure.code
     if code == failure.own_code:
         code = "server_error" if failure.status >= 500 else "invalid_prompt"
-    return {**failure.document()["error"], "code": code, "message": f"{failure.own_code}: {failure.message}"}
+    return {**document_of(failure)["error"], "code": code, "message": f"{failure.own_code}: {failure.message}"}
 
 
 def usage_of(entry: Mapping[str, Any]) -> dict[str, Any]:

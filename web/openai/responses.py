@@ -17,6 +17,7 @@ from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import LOCATION, SPOOL_JOB, Answer, Content, Contract, json_content
+from web.delivery.failures import failure_of
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all, wait_for_end
 from web.examples import JOB, ROWS
@@ -28,7 +29,7 @@ from web.intake.references import NO_TURNS, References
 from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
-from web.openai.failures import failure_of, refuse_early_failure
+from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import accepted, job_id_of, parse
 from web.openai.response_events import ResponseStream
 from web.openai.response_fold import ResponseFold
@@ -141,7 +142,7 @@ def create() -> Response:
             if not wait_for_all(services, job, fold):
                 return Response(status=CLIENT_LEFT)
     if fold.failure is not None:
-        raise failure_of(fold.failure).problem(headers)
+        raise problem_of_failure(failure_of(fold.failure), headers)
     return json_response(fold.resource(), 200, headers)
 
 

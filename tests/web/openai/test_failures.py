@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from web.openai.failures import CANCELLED, failure_of
+from web.delivery.failures import CANCELLED, failure_of
+from web.openai.failures import document_of
 
 OVERFLOW = "the upstream rejected the request: HTTP 400: This model's maximum context length is 4096 tokens"
 
@@ -40,7 +41,7 @@ def rejected(message: str = "no", **upstream: Any) -> dict[str, Any]:
 def test_rejected(error: dict[str, Any], status: int, code: str, kind: str) -> None:
     """A rejected request has the upstream's status and the code that clients act on."""
     failure = failure_of(error)
-    assert (failure.status, failure.code, failure.type) == (status, code, kind)
+    assert (failure.status, failure.code, document_of(failure)["error"]["type"]) == (status, code, kind)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_rejected(error: dict[str, Any], status: int, code: str, kind: str) -> N
 def test_failure_of_spools_own(code: str, status: int) -> None:
     """A failure that no upstream named is a server's error with Spool's code."""
     failure = failure_of({"code": code, "message": "context length", "retryable": True})
-    assert (failure.status, failure.code, failure.type) == (status, code, "server_error")
+    assert (failure.status, failure.code, document_of(failure)["error"]["type"]) == (status, code, "server_error")
 
 
 def test_cancelled() -> None:
@@ -60,7 +61,7 @@ def test_cancelled() -> None:
 
 def test_document_has_both_codes() -> None:
     """The parameter is the upstream's; Spool's own code stands beside."""
-    document = failure_of(rejected("bad", status=400, code="bad_value", param="messages[0]")).document()
+    document = document_of(failure_of(rejected("bad", status=400, code="bad_value", param="messages[0]")))
     assert document["error"] == {
         "message": "bad",
         "type": "invalid_request_error",

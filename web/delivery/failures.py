@@ -1,0 +1,108 @@
+"""Failed jobs, as other protocols report them: the upstream's own status and code, and Spool's code beside them.
+
+Clients decide by the code whether to retry, to shorten the conversation (``context_length_exceeded``) or to show the
+answer as filtered (``content_filter``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spool.jobs.job import Job
+from web.delivery.waiting import early_end
+from web.services import State
+
+CANCELLED: Mapping[str, Any] = {"code": "cancelled", "message": "the job was cancelled", "retryable": False}
+RESTARTED: Mapping[str, Any] = {
+    "code": "restarted",
+    "message": "generation was interrupted and restarted",
+    "retryable": True,
+}
+
+_OWN = {
+    "upstream_rejected": 400,
+    "invalid_params": 400,
+    "cancelled": 409,
+    "upstream_unavailable": 504,
+    "deadline_exceeded": 504,
+    "start_deadline_exceeded": 504,
+    "start_timeout": 504,
+    "first_token_timeout": 504,
+    "token_timeout": 504,
+}
+"""The status of Spool's own codes; of all others, 502."""
+_BY_TEXT = {
+    "context_length_exceeded": re.compile(
+        r"context[ _]length|context window|context size|maximum context|prompt is too long|too many (input )?tokens",
+        re.I,
+    ),
+    "content_filter": re.compile(r"content[ _]filter|content management policy|ResponsibleAIPolicyViolation", re.I),
+    "insufficient_quota": re.compile(r"insufficient_quota|exceeded your current quota", re.I),
+}
+"""The codes that clients act on, for upstreams that only say it in words."""
+_HOLD_S = 5.0
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The failure of a job. ``status`` is an HTTP status, ``own_code`` Spool's code, ``param`` the upstream's."""
+
+    status: int
+    code: str
+    param: str | None
+    message: str
+    own_code: str
+    retryable: bool
+
+    @property
+    def title(self) -> str:
+        """The title of its problem."""
+        return self.own_code.replace("_", " ")
+
+
+def failure_of(error: Mapping[str, Any]) -> Failure:
+    """The failure in a job's ``error``."""
+    own_code, message = error["code"], error["message"]
+    upstream: Mapping[str, Any] = error.get("upstream") or {}
+    status = _status(own_code, upstream.get("status"))
+    code = _code(own_code, message, status, upstream)
+    return Failure(
+        status=status,
+        code=code,
+        param=upstream.get("param"),
+        message=message,
+        own_code=own_code,
+        retryable=bool(error.get("retryable")),
+    )
+
+
+def _status(own_code: str, upstream: int | None) -> int:
+    if own_code != "upstream_rejected" or upstream is None:
+        return _OWN.get(own_code, 502)
+    if upstream == 401:
+        # The rejected key is Spool's. A client would take 401 for its own.
+        return 403
+    return upstream if 400 <= upstream < 600 else 502
+
+
+def _code(own_code: str, message: str, status: int, upstream: Mapping[str, Any]) -> str:
+    for code, said in _BY_TEXT.items():
+        if status < 500 and upstream and said.search(f"{upstream.get('code') or ''} {message}"):
+            return code
+    named = upstream.get("code")
+    if status < 500 and isinstance(named, str) and _NAME.fullmatch(named):
+        return named
+    if own_code == "upstream_rejected" and status == 429:
+        return "rate_limit_exceeded"
+    return own_code
+
+
+def early_failure(services: State, job: Job) -> Failure | None:
+    """Hold the status line of a stream until the job has output, for a few seconds at most; the failure if it fails
+    meanwhile. A client that has got a 200 takes an error for a crash, and may submit again."""
+    end = early_end(services, job, min(services.settings.heartbeat_s, _HOLD_S))
+    return failure_of(end.get("error") or CANCELLED) if end is not None else None
