@@ -7,6 +7,8 @@ from flask import Flask
 from spool.settings import WebSettings
 from web import auth, cors, loopback_hosts, no_content, openapi, operations, problems
 from web.ai_sdk import chat as ai_sdk_chat
+from web.anthropic import errors as anthropic_errors
+from web.anthropic import messages as anthropic_messages
 from web.console import page
 from web.native import batches, jobs, models, stream, websocket
 from web.native import entries as long_polling
@@ -31,6 +33,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     cors.install(app, settings)
     problems.install(app)
     openai_errors.install(app)
+    anthropic_errors.install(app)
     loopback_hosts.install(app, settings)
     auth.install(app, settings)
     app.register_blueprint(jobs.blueprint)
@@ -42,6 +45,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(openai_chat.blueprint)
     app.register_blueprint(openai_models.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)
+    app.register_blueprint(anthropic_messages.blueprint)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)

@@ -59,6 +59,9 @@ def install(app: Flask, settings: WebSettings) -> None:
                 origins.refuse_foreign(settings)
             return Credential(ANONYMOUS, everything)
         kind, _, secret = request.headers.get("Authorization", "").partition(" ")
+        if not kind:
+            # Anthropic's SDKs send a key so, and their tokens as bearers.
+            kind, secret = "bearer", request.headers.get("x-api-key", "")
         if kind.lower() == "bearer" and secret:
             # WSGI decodes header bytes as Latin-1; a key is UTF-8 text.
             shown = hashlib.sha256(secret.strip().encode("latin-1")).digest()

@@ -49,21 +49,28 @@ def answer_at(endpoint: str, answer: Callable[[Problem], Response | None]) -> No
 
 def document_at(path: str, problem: Problem) -> tuple[str, Mapping[str, Any]]:
     """The media type and the document of a problem at this path."""
-    for prefix, shape in _SHAPES.items():
-        if path.startswith(prefix):
-            return "application/json", shape.document(problem)
+    shape = _shape_at(path)
+    if shape is not None:
+        return "application/json", shape.document(problem)
     return "application/problem+json", problem.document()
 
 
 def schema_at(path: str) -> Any:
     """The ``TypedDict`` of the documents of problems at this path."""
-    return next((shape.schema for prefix, shape in _SHAPES.items() if path.startswith(prefix)), ProblemDocument)
+    shape = _shape_at(path)
+    return shape.schema if shape is not None else ProblemDocument
 
 
 def response_at(path: str, problem: Problem) -> Response:
     """The HTTP response of a problem at this path."""
-    shape = next((shape for prefix, shape in _SHAPES.items() if path.startswith(prefix)), None)
+    shape = _shape_at(path)
     return shape.response(problem) if shape is not None else problem.response()
+
+
+def _shape_at(path: str) -> ErrorShape | None:
+    """The shape of the longest prefix of this path."""
+    prefix = max((prefix for prefix in _SHAPES if path.startswith(prefix)), key=len, default=None)
+    return _SHAPES[prefix] if prefix is not None else None
 
 
 class FieldError(TypedDict):

@@ -16,6 +16,7 @@ from web.delivery.waiting import wait_for_all
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
+from web.intake.accepted import accepted
 from web.intake.draft import Draft
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
@@ -25,7 +26,7 @@ from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
 from web.openai.failures import problem_of_failure, refuse_early_failure
-from web.openai.fields import Asked, accepted, parse, refuse
+from web.openai.fields import Asked, parse, refuse
 from web.services import state
 from web.translated_stream import TranslatedStream
 
@@ -94,7 +95,7 @@ def create() -> Response:
     with Slot(services.slots) as slot:
         job = accept(services, _draft(asked, idempotency), slot).job
         answer = conversation.Answer(job.id)
-        with accepted(job) as headers:
+        with accepted(job, f"/v1/responses/resp_{job.id}") as headers:
             if asked.stream:
                 refuse_early_failure(services, job, headers)
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
-from spool.errors import Draining, LimitExceeded, StoreUnavailable
-from spool.jobs.job import Job
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 from web.intake.body import json_body
 from web.intake.idempotency import Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import Metadata, checked
 from web.intake.spool_fields import SpoolFields
-from web.problems import Problem, field_problem, problem_of
+from web.problems import Problem, field_problem
 
 
 class Asked(BaseModel):
@@ -53,22 +48,6 @@ def parse(shape: type[Request]) -> tuple[Request, Idempotency]:
 def refuse(field: str, detail: str) -> NoReturn:
     """Raise a 422 ``Problem`` for an invalid or unsupported field."""
     raise field_problem(field, detail)
-
-
-@contextmanager
-def accepted(job: Job) -> Iterator[dict[str, str]]:
-    """Translate errors that occur after the job was accepted: they name the job, and forbid an SDK's retry without an
-    Idempotency-Key, which would submit it twice. Yields the headers that name the job. Raises ``Problem``."""
-    headers = {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
-    try:
-        yield headers
-    except (Draining, LimitExceeded, StoreUnavailable) as exc:
-        problem = problem_of(exc)
-        problem.detail += f"; the job continues, read its answer with GET /v1/responses/resp_{job.id}"
-        problem.headers.update(headers)
-        if "Idempotency-Key" not in request.headers:
-            problem.headers["x-should-retry"] = "false"
-        raise problem from exc
 
 
 def job_id_of(response_id: str, prefix: str) -> str:

@@ -23,6 +23,7 @@ from web.delivery.waiting import wait_for_all, wait_for_end
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
+from web.intake.accepted import accepted
 from web.intake.draft import Draft
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.references import NO_TURNS, References
@@ -30,7 +31,7 @@ from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.failures import problem_of_failure, refuse_early_failure
-from web.openai.fields import accepted, job_id_of, parse
+from web.openai.fields import job_id_of, parse
 from web.openai.response_events import ResponseStream
 from web.openai.response_fold import ResponseFold
 from web.openai.response_items import items_of, messages_of
@@ -130,7 +131,7 @@ def create() -> Response:
     with Slot(services.slots) as slot:
         job = accept(services, draft, slot if asked.stream or not asked.background else None).job
         fold = ResponseFold(job, echo)
-        with accepted(job) as headers:
+        with accepted(job, f"/v1/responses/resp_{job.id}") as headers:
             if asked.stream:
                 if not asked.background:
                     # A background response is read by its id, which its stream tells at once.

@@ -1,0 +1,106 @@
+"""Errors in Anthropic's shape: ``{"type": "error", "error": {"type", "message"}, "request_id"}``.
+
+https://docs.anthropic.com/en/api/errors. The SDKs retry after 408, 409, 429 and 5xx, unless ``x-should-retry`` says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Literal
+
+import orjson
+from flask import Flask, Response, request
+from typing_extensions import TypedDict
+
+from web.delivery.failures import Failure
+from web.problems import Problem, use_shape
+
+PREFIX = "/v1/messages"
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""By status; of all others, ``invalid_request_error`` below 500 and ``api_error`` from there."""
+_WORTH_ANOTHER_TRY = frozenset({408, 429, 500, 502, 503})
+
+
+def install(app: Flask) -> None:
+    """Use Anthropic's shape for errors under ``/v1/messages``, and give each response an id."""
+    use_shape(PREFIX, AnthropicErrors())
+
+    def name_it(response: Response) -> Response:
+        if request.path.startswith(PREFIX):
+            response.headers["request-id"] = f"req_{secrets.token_hex(12)}"
+        return response
+
+    app.after_request(name_it)
+
+
+class MessagesError(TypedDict):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class MessagesErrorDocument(TypedDict):
+    """An error."""
+
+    type: Literal["error"]
+    error: MessagesError
+    request_id: str | None
+
+
+class AnthropicProblem(Problem):
+    """The problem of a failed job."""
+
+    def __init__(self, failure: Failure, headers: Mapping[str, str]) -> None:
+        # Spool has retried already, so the SDKs should not.
+        super().__init__(
+            failure.status, failure.title, message_of(failure), headers={**headers, "x-should-retry": "false"}
+        )
+
+
+class AnthropicErrors:
+    """The ``web.problems.ErrorShape`` of ``/v1/messages``."""
+
+    schema = MessagesErrorDocument
+
+    def document(self, problem: Problem) -> MessagesErrorDocument:
+        """The problem as an error object."""
+        return error_document(_status(problem), problem.detail)
+
+    def response(self, problem: Problem) -> Response:
+        """The HTTP response, with ``x-should-retry: false`` where a retry is useless."""
+        status = _status(problem)
+        body = orjson.dumps(self.document(problem))
+        response = Response(body, status=status, mimetype="application/json", headers=problem.headers)
+        response.headers["Cache-Control"] = "no-store"
+        if status not in _WORTH_ANOTHER_TRY and "x-should-retry" not in response.headers:
+            response.headers["x-should-retry"] = "false"
+        return response
+
+
+def error_document(status: int, message: str) -> MessagesErrorDocument:
+    """The error object of a status."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+
+
+def message_of(failure: Failure) -> str:
+    """The message of a failed job. It begins with the code, for which the shape has no other place."""
+    return f"{failure.code}: {failure.message}"
+
+
+def _status(problem: Problem) -> int:
+    if "known_models" in problem.extra:
+        return 404
+    return 400 if problem.status == 422 else problem.status
