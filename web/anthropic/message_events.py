@@ -17,6 +17,7 @@ from spool.jobs.conversation import Answer, call_id_of
 from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Row
+from spool.jobs.waits import Wait
 from web.anthropic.errors import error_document, message_of
 from web.delivery.failures import CANCELLED, RESTARTED, failure_of
 
@@ -116,6 +117,10 @@ class MessageStream:
     def heartbeat(self) -> bytes:
         """A ``ping``."""
         return PING
+
+    def queued(self, wait: Wait) -> bytes:
+        """A comment line: the SDKs know no event for it."""
+        return b": queued %b\n" % orjson.dumps(wait.message())
 
     def broken_off(self, code: str, message: str) -> bytes:
         """An error event, on which the SDKs raise."""

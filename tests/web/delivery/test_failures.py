@@ -1,0 +1,53 @@
+"""A failed job as clients see it: status and code, by what the upstream said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from web.delivery.failures import CANCELLED, failure_of
+
+OVERFLOW = "the upstream rejected the request: HTTP 400: This model's maximum context length is 4096 tokens"
+
+
+def rejected(message: str = "no", **upstream: Any) -> dict[str, Any]:
+    """The error of a job that the upstream rejected."""
+    return {"code": "upstream_rejected", "message": message, "retryable": False, "upstream": upstream}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (rejected(status=400, code="context_length_exceeded"), 400, "context_length_exceeded"),
+        (rejected(OVERFLOW, status=400, type="BadRequestError"), 400, "context_length_exceeded"),
+        (rejected(status=400, code="ResponsibleAIPolicyViolation"), 400, "content_filter"),
+        (rejected(status=429, code="insufficient_quota"), 429, "insufficient_quota"),
+        (rejected(status=429), 429, "rate_limit_exceeded"),
+        (rejected(status=404, code="model_not_found"), 404, "model_not_found"),
+        (rejected(status=422), 422, "upstream_rejected"),
+        (rejected(status=401, code="invalid_api_key"), 403, "invalid_api_key"),
+        (rejected(status=501), 501, "upstream_rejected"),
+        (rejected(), 400, "upstream_rejected"),
+    ],
+    ids=["context", "context in words", "filter", "quota", "rate", "model", "other", "key", "server", "older record"],
+)
+def test_rejected(error: dict[str, Any], status: int, code: str) -> None:
+    """A rejected request has the upstream's status and the code that clients act on."""
+    failure = failure_of(error)
+    assert (failure.status, failure.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("deadline_exceeded", 504), ("first_token_timeout", 504), ("attempts_exhausted", 502), ("internal", 502)],
+)
+def test_failure_of_spools_own(code: str, status: int) -> None:
+    """A failure that no upstream named is a server's error with Spool's code."""
+    failure = failure_of({"code": code, "message": "context length", "retryable": True})
+    assert (failure.status, failure.code, failure.own_code) == (status, code, code)
+
+
+def test_cancelled() -> None:
+    """A cancelled job is a conflict, which nothing retries."""
+    assert (failure_of(CANCELLED).status, failure_of(CANCELLED).code) == (409, "cancelled")
