@@ -65,12 +65,18 @@ def upward_imports(root: Path, package: str) -> list[str]:
     return found
 
 
-def circles(root: Path, package: str) -> list[str]:
-    """Modules that lead back to themselves through imports, each with the way."""
+def edges_of(root: Path, package: str) -> dict[str, set[str]]:
+    """The modules of a package, each with those of the package that it imports."""
     edges: dict[str, set[str]] = {}
     for path in (root / package).rglob("*.py"):
         module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         edges[module] = {_module(root, name) for _, name in imported(root, path, package)} - {module}
+    return edges
+
+
+def circles(root: Path, package: str) -> list[str]:
+    """Modules that lead back to themselves through imports, each with the way."""
+    edges = edges_of(root, package)
     found, done = [], set[str]()
 
     def walk(module: str, way: list[str]) -> None:

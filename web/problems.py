@@ -154,6 +154,17 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
+_LIMITS: dict[type[errors.LimitExceeded], tuple[int, str]] = {
+    errors.OwnerQueueFull: (429, "Owner queue full"),
+    errors.OwnerBytesFull: (429, "Owner memory full"),
+    errors.OwnerStreamsFull: (429, "Owner streams full"),
+    errors.QueueFull: (503, "Queue full"),
+    errors.TooManyStreams: (503, "Too many streams"),
+    errors.TooManyFolds: (503, "Too many folds"),
+}
+"""Status and title of each limit: 429 if it is the owner's, 503 if it is the instance's."""
+
+
 def problem_of(exc: errors.SpoolError) -> Problem:
     """The problem for one of Spool's errors. Matches the most specific class first."""
     match exc:
@@ -186,20 +197,9 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return model_problem(exc)
         case errors.NoModel():
             return Problem(503, "No model", str(exc), headers=retry_after(exc.retry_after_s))
-        case errors.OwnerQueueFull():
-            return Problem(429, "Owner queue full", str(exc), headers=retry_after(exc.retry_after_s))
-        case errors.OwnerBytesFull():
-            return Problem(429, "Owner memory full", str(exc), headers=retry_after(exc.retry_after_s))
-        case errors.OwnerStreamsFull():
-            return Problem(429, "Owner streams full", str(exc), headers=retry_after(exc.retry_after_s))
-        case errors.QueueFull():
-            return Problem(503, "Queue full", str(exc), headers=retry_after(exc.retry_after_s))
-        case errors.TooManyStreams():
-            return Problem(503, "Too many streams", str(exc), headers=retry_after(exc.retry_after_s))
-        case errors.TooManyFolds():
-            return Problem(503, "Too many folds", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.LimitExceeded():
-            return Problem(429, "Too many requests", str(exc), headers=retry_after(exc.retry_after_s))
+            status, title = _LIMITS.get(type(exc), (429, "Too many requests"))
+            return Problem(status, title, str(exc), headers=retry_after(exc.retry_after_s))
         case errors.StoreUnavailable():
             return _store_problem(exc)
         case errors.Draining():

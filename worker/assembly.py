@@ -87,90 +87,103 @@ def build_process(
     quarantine: Quarantine | None = None,
 ) -> WorkerProcess:
     """The process that the jobs share. Without a bell it is a quarantine process, which runs one job at a time."""
-    # The random part: a restarted container has the same host name and process id as before.
-    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    link, beats = _link(settings, "spool-worker", 8), _link(settings, "spool-heartbeat")
-    shards = Shards.on(link, settings.shards)
-    claims = _claims(settings, shards, name, bell)
-    models, appenders = _models(settings, link), _appenders(settings)
-    draining, watchdog, due, attempts = Event(), Watchdog(), DueQueue(), OwnedAttempts(claims)
-    claims.batch_running = lambda: attempts.batch_running
-
-    def served() -> list[Model]:
-        return [model for model in models.all() if model.backend in backends]
-
-    claimer = Claimer(claims, served, watchdog, draining, lease_s=settings.lease_s, sleep=gevent.sleep)
-    runner = JobRunner(
-        claims,
-        claimer,
-        attempts,
-        models=models,
-        backends=backends,
-        appenders=appenders,
-        due=due,
-        bell=bell,
-        draining=draining,
-        max_output_bytes=settings.max_output_bytes,
-        gate_of=partial(AttemptGate, ClosedModels(shards), reopening=Reopening(lambda: slots.fill())),
-    )
-    slots = Slots(
-        claimer,
-        runner,
-        FitnessCheck(link, Conditions(), shards=len(shards)),
-        draining,
-        count=settings.worker_concurrency if bell is not None else 1,
-        bells=bell is not None,
-    )
-    beating = _claims(settings, Shards.on(beats, settings.shards), name, bell)
-    loops = [*(appender.run for appender in appenders), due.run]
-    if bell is not None:
-        loops += [slots.patrol, *_keepers(settings, shards, bell, draining)]
-    return WorkerProcess(
-        name=name,
-        models=models,
-        bell=bell,
-        slots=slots,
-        runner=runner,
-        attempts=attempts,
-        heartbeat=Heartbeat(beating, attempts, slots, watchdog, quarantine),
-        watchdog=watchdog,
-        draining=draining,
-        drain_s=settings.worker_drain_s,
-        loops=loops,
-    )
+    return _Assembly(settings, backends, bell).process(quarantine)
 
 
-def _link(settings: WorkerSettings, name: str, connections: int = 1) -> RedisLink:
-    return RedisLink(settings.redis_url.get_secret_value(), connections=connections, name=name)
+class _Assembly:
+    """The parts of one process."""
 
+    def __init__(self, settings: WorkerSettings, backends: Mapping[str, Backend], bell: Bell | None) -> None:
+        self._settings = settings
+        self._backends = backends
+        self._bell = bell
+        # The random part: a restarted container has the same host name and process id as before.
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._link = self._new_link("spool-worker", connections=8)
+        self._shards = Shards.on(self._link, settings.shards)
+        self._claims = self._claims_on(self._shards)
+        upstreams = [upstream.name for upstream in settings.upstreams()]
+        self._models = ModelTable(self._link, settings.static_models(), upstreams, settings.default_model)
+        self._appenders = [
+            Appender(Shard(number, self._new_link("spool-appender")), lease_s=settings.lease_s, sleep=gevent.sleep)
+            for number in range(settings.shards)
+        ]
+        self._due = DueQueue()
+        self._attempts = OwnedAttempts(self._claims)
+        self._claims.batch_running = lambda: self._attempts.batch_running
+        self._watchdog = Watchdog()
+        self._draining = Event()
 
-def _models(settings: WorkerSettings, link: RedisLink) -> ModelTable:
-    upstreams = [upstream.name for upstream in settings.upstreams()]
-    return ModelTable(link, settings.static_models(), upstreams, settings.default_model)
+    def process(self, quarantine: Quarantine | None) -> WorkerProcess:
+        """The process."""
+        slots = self._slots()
+        loops = [*(appender.run for appender in self._appenders), self._due.run]
+        if self._bell is not None:
+            loops += [slots.patrol, *self._keepers(self._bell)]
+        # Its connection is the heartbeat's alone: no other call may delay a beat.
+        beating = self._claims_on(Shards.on(self._new_link("spool-heartbeat"), self._settings.shards))
+        return WorkerProcess(
+            name=self._name,
+            models=self._models,
+            bell=self._bell,
+            slots=slots,
+            attempts=self._attempts,
+            heartbeat=Heartbeat(beating, self._attempts, slots, self._watchdog, quarantine),
+            watchdog=self._watchdog,
+            draining=self._draining,
+            drain_s=self._settings.worker_drain_s,
+            loops=loops,
+        )
 
+    def _slots(self) -> Slots:
+        claimer = Claimer(
+            self._claims,
+            self._served,
+            self._watchdog,
+            self._draining,
+            lease_s=self._settings.lease_s,
+            sleep=gevent.sleep,
+        )
+        fitness = FitnessCheck(self._link, Conditions(), shards=len(self._shards))
+        has_bells = self._bell is not None
+        count = self._settings.worker_concurrency if has_bells else 1
+        runner = self._runner(claimer, Reopening(lambda: slots.fill()))
+        slots = Slots(claimer, runner, fitness, self._draining, count=count, bells=has_bells)
+        return slots
 
-def _claims(settings: WorkerSettings, shards: Shards, worker: str, bell: Bell | None) -> Claims:
-    return Claims(
-        shards,
-        worker=worker,
-        lease_s=settings.lease_s,
-        max_attempts=settings.max_attempts,
-        slots=settings.worker_concurrency if bell is not None else 0,
-        shares=settings.class_shares(),
-    )
+    def _runner(self, claimer: Claimer, reopening: Reopening) -> JobRunner:
+        return JobRunner(
+            self._claims,
+            claimer,
+            self._attempts,
+            models=self._models,
+            backends=self._backends,
+            appenders=self._appenders,
+            due=self._due,
+            bell=self._bell,
+            draining=self._draining,
+            max_output_bytes=self._settings.max_output_bytes,
+            gate_of=partial(AttemptGate, ClosedModels(self._shards), reopening=reopening),
+        )
 
+    def _served(self) -> list[Model]:
+        return [model for model in self._models.all() if model.backend in self._backends]
 
-def _appenders(settings: WorkerSettings) -> list[Appender]:
-    """One for each shard, each with a connection of its own."""
-    return [
-        Appender(Shard(number, _link(settings, "spool-appender")), lease_s=settings.lease_s, sleep=gevent.sleep)
-        for number in range(settings.shards)
-    ]
+    def _claims_on(self, shards: Shards) -> Claims:
+        return Claims(
+            shards,
+            worker=self._name,
+            lease_s=self._settings.lease_s,
+            max_attempts=self._settings.max_attempts,
+            slots=self._settings.worker_concurrency if self._bell is not None else 0,
+            shares=self._settings.class_shares(),
+        )
 
+    def _keepers(self, bell: Bell) -> list[Callable[[], None]]:
+        """The loops of the keepers, one for each shard."""
+        lease_s, max_attempts = self._settings.lease_s, self._settings.max_attempts
+        keepers = [Keeper(shard, bell.ring, lease_s=lease_s, max_attempts=max_attempts) for shard in self._shards]
+        return [partial(keeper.run, gevent.sleep, self._draining.is_set) for keeper in keepers]
 
-def _keepers(settings: WorkerSettings, shards: Shards, bell: Bell, draining: Event) -> list[Callable[[], None]]:
-    """The loops of the keepers, one for each shard."""
-    keepers = [
-        Keeper(shard, bell.ring, lease_s=settings.lease_s, max_attempts=settings.max_attempts) for shard in shards
-    ]
-    return [partial(keeper.run, gevent.sleep, draining.is_set) for keeper in keepers]
+    def _new_link(self, name: str, connections: int = 1) -> RedisLink:
+        return RedisLink(self._settings.redis_url.get_secret_value(), connections=connections, name=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,9 +18,9 @@ from spool.bell import Bell
 from spool.deadline import Deadline
 from spool.fail_points import reach
 from spool.models.table import ModelTable
+from worker.attempt import HandBack
 from worker.heartbeat import Heartbeat
 from worker.ownership import OwnedAttempts
-from worker.runner import JobRunner
 from worker.slots import Slots
 from worker.watchdog import Watchdog
 
@@ -44,7 +45,6 @@ class WorkerProcess:
     models: ModelTable
     bell: Bell | None
     slots: Slots
-    runner: JobRunner
     attempts: OwnedAttempts
     heartbeat: Heartbeat
     watchdog: Watchdog
@@ -90,7 +90,11 @@ class WorkerProcess:
         # A greenlet that is killed before its first switch never runs, so it would not hand its job back.
         gevent.sleep(0)
         deadline = Deadline.after(_HAND_BACK_S)
-        self.runner.hand_back_all(deadline)
+        running = [one.greenlet for one in self.attempts.running.values()]
+        if running:
+            log.info("handing back %d jobs", len(running))
+        with suppress(gevent.Timeout):
+            gevent.killall(running, HandBack, timeout=deadline.left_s)
         while self.slots.busy and not deadline.passed:
             gevent.sleep(_MOMENT_S)
 

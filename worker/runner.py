@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
-import gevent
 from gevent.event import Event
 from gevent.greenlet import Greenlet
 
 from spool.bell import Bell
-from spool.deadline import Deadline
 from spool.errors import StoreUnavailable, UnknownModel
 from spool.fail_points import reach
 from spool.jobs.claims import Claim, Claims
 from spool.models.model import Model
 from spool.models.table import ModelTable
 from worker.appender import Appender
-from worker.attempt import Attempt, HandBack
+from worker.attempt import Attempt
 from worker.attempt_log import AttemptLog
 from worker.backends import Backend, SharedGate
 from worker.claiming import Claimer
@@ -87,14 +84,6 @@ class JobRunner:
         if self._draining.is_set():
             # Probably handed back: the bell spares other workers the wait for their next poll.
             self._ring(claim)
-
-    def hand_back_all(self, deadline: Deadline) -> None:
-        """Interrupt the running jobs, which hand themselves back; wait for it until the deadline."""
-        running = [one.greenlet for one in self._attempts.running.values()]
-        if running:
-            log.info("handing back %d jobs", len(running))
-        with suppress(gevent.Timeout):
-            gevent.killall(running, HandBack, timeout=deadline.left_s)
 
     def _run_attempt(self, claim: Claim, model: Model, backend: Backend) -> None:
         """Run an attempt in its own greenlet, so that an exception raised in it cannot hit the slot's next job."""
