@@ -11,7 +11,7 @@ from spool.errors import UndecodableRecord
 from spool.jobs.class_shares import ClassShares
 from spool.jobs.conversation import read_input
 from spool.jobs.entries import kind_of
-from spool.jobs.job import Job
+from spool.jobs.job import FIELDS, Job
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
 from spool.models.model import Model
@@ -39,6 +39,7 @@ class Claim:
 
 
 _SHARES = ClassShares()
+_FIELDS = tuple(name.encode() for name in FIELDS)
 _CALLS_AT_MOST = 1000
 """Calls of one claim; each removes up to 25 jobs that cannot start."""
 _HELD_AT_ONCE = 50
@@ -266,10 +267,17 @@ class Claims:
         return answer.decode()
 
 
+def _in_order(pairs: Sequence[bytes | int]) -> list[bytes | None]:
+    """The values of ``FIELDS`` from a record's names and values in turn."""
+    found = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    values = map(found.get, _FIELDS)
+    return [b"%d" % value if isinstance(value, int) else value for value in values]
+
+
 def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     """Decode a reply of ``claim.lua``. Raises ``UndecodableRecord``."""
     _id, text, stored, now_ms, opening, values, probe = reply
-    job = Job.decode(values)
+    job = Job.decode(_in_order(values))
     stored, *blocks = stored if isinstance(stored, list) else [stored]
     try:
         prompt = read_input(stored, lambda: blocks)

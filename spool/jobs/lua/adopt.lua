@@ -26,5 +26,5 @@ begin_attempt(id, record, {
   -- The entries after the first one are still missing. A heartbeat reports when the log is complete again.
   server = record.server,
 })
-write(id, first, opening)
+write_entry(id, first, opening)
 return first

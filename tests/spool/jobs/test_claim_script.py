@@ -285,3 +285,17 @@ def test_heartbeat_of_a_worker_that_leaves(link: RedisLink) -> None:
     worker.beat(free=-1)
     assert link.call("ZCARD", f"{prefix(0)}workers") == 0
     assert link.call("HLEN", f"{prefix(0)}slots") == 0
+
+
+@pytest.mark.parametrize("ends", ["in text", "not in text"])
+def test_claim_answers_with_the_record_as_it_is_stored(link: RedisLink, ends: str) -> None:
+    """The first answer, the repeated one and a look show the same job, in its first attempt and in a later one."""
+    worker, fences = HandWorker(link), [new_fence(), new_fence()]
+    job = submit(link, continuable=True, metadata={"a": "b"}, priority=Priority.BATCH)
+    for fence in fences:
+        claim, again = worker.claim(fence=fence), worker.claim(fence=fence)
+        assert claim is not None
+        assert again == replace(claim, left_s=again.left_s)
+        assert claim.job == replace(store_of(link).look(job.id, OWNER), text=None)
+        worker.append(claim, claim.first, tokens(claim.first, "a"), text="a", plain=ends == "in text")
+        worker.claims.hand_back(job.id, fence, counts=False)

@@ -82,12 +82,13 @@ local function close(id, status, ...)
   if record.on_disconnect ~= 'continue' then
     index('ZREM', 'reader_leases', id)
   end
-  redis.call('PEXPIRE', key, ttl_ms)
-  redis.call('PEXPIRE', key .. ':input', ttl_ms)
-  redis.call('PEXPIRE', key .. ':log', ttl_ms)
-  redis.call('PEXPIRE', key .. ':text', ttl_ms)
-  redis.call('SET', key .. ':gone', owner, 'PX', ttl_ms + TOMBSTONE_MS)
-  index('ZADD', 'expiring', NOW + ttl_ms, owner .. ' ' .. id)
+  -- Redis writes a time from now to its file as a point in time, and Lua formats each number again: so as a text.
+  local until_ms = string.format('%d', NOW + ttl_ms)
+  for _, name in ipairs({'', ':input', ':log', ':text'}) do
+    redis.call('PEXPIREAT', key .. name, until_ms)
+  end
+  redis.call('SET', key .. ':gone', owner, 'PXAT', NOW + ttl_ms + TOMBSTONE_MS)
+  index('ZADD', 'expiring', until_ms, owner .. ' ' .. id)
   if record.before then
     hold_blocks(owner, record.before, id, NOW + ttl_ms)
   end
@@ -157,7 +158,7 @@ local function end_if_overdue(id, record)
   return true
 end
 
--- Begins a worker's attempt at a queued job. The caller writes the attempt's first entry.
+-- Begins a worker's attempt at a queued job, and brings `record` up to date. The caller writes the attempt's first entry.
 -- `a` has attempt, mode (the kind of the first entry), first (its id), fence, worker and lease_ms; and server, if the
 -- log is not known to be complete on this run. `record` needs the fields for `move` and `charge`, deadline_ms, attempts,
 -- started_ms and attempt_first.
@@ -171,15 +172,21 @@ local function begin_attempt(id, record, a)
     list[#list + 1] = cjson.decode(attempts)[1]
     attempts = json(list)
   end
-  move(id, record, 'running', 'attempt', a.attempt, 'attempts', attempts, 'fence', a.fence, 'worker', a.worker,
+  local changes = {'attempt', a.attempt, 'attempts', attempts, 'fence', a.fence, 'worker', a.worker, 'last', a.first,
     'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or RUN_ID,
     'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first,
-    'charge', record.charge or charge(id, record))
+    'charge', record.charge or charge(id, record)}
+  move(id, record, 'running', unpack(changes))
+  record.status = 'running'
+  for i = 1, #changes, 2 do
+    record[changes[i]] = changes[i + 1]
+  end
   if is_continued then
     redis.call('HDEL', key, 'history_lost')
-  else
+  elseif a.attempt > 1 or record.history_lost then
     redis.call('HDEL', key, 'history_lost', 'text_only')
     redis.call('DEL', key .. ':text')
+    record.text_only = nil
   end
   dequeue(id, who_of(record))
   index('SADD', 'models', record.model)

@@ -31,8 +31,8 @@ local function rfc3339(ms)
     math.floor(s / 3600) % 24, math.floor(s / 60) % 60, s % 60, ms % 1000)
 end
 
--- Appends one encoded entry under the id `n`.
-local function write(id, n, entry)
+-- Appends one encoded entry under the id `n`. The caller sets the record's `last`.
+local function write_entry(id, n, entry)
   local key = job_key(id)
   local written = redis.pcall('XADD', key .. ':log', n .. '-0', 'entry', entry)
   if type(written) == 'table' and written.err then
@@ -44,16 +44,23 @@ local function write(id, n, entry)
     redis.call('DEL', key .. ':log')
     redis.call('XADD', key .. ':log', n .. '-0', 'entry', entry)
   end
-  redis.call('HSET', key, 'last', n)
   redis.call('PUBLISH', key .. ':log', n .. '\n' .. entry)
 end
 
--- Appends one entry made by a script, under `n` or the next id, and answers it. `rest` is JSON: ',"name":value…' or ''.
+local function write(id, n, entry)
+  redis.call('HSET', job_key(id), 'last', n)
+  write_entry(id, n, entry)
+end
+
+-- An entry made by a script. `rest` is JSON: ',"name":value…' or ''.
+local function encoded(n, kind, rest)
+  return '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
+end
+
+-- Appends one entry made by a script, under `n` or the next id.
 local function push(id, kind, rest, n)
   n = n or tonumber(redis.call('HGET', job_key(id), 'last')) + 1
-  local entry = '{"id":' .. n .. ',"kind":"' .. kind .. '","at":"' .. rfc3339(NOW) .. '"' .. rest .. '}'
-  write(id, n, entry)
-  return entry
+  write(id, n, encoded(n, kind, rest))
 end
 
 -- The id of the `restarted` entry that follows lost history: a round number so far ahead that no reader can have seen it.
