@@ -22,8 +22,9 @@ all get the same expiry, ``ttl_s`` from then.
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
                              conversation, on_busy and continue_at_most (see spool.jobs.scheduling; missing if not
                              submitted),
-                             output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), refusals and
-                             refused_ms (how often its upstream refused it, and when last), idempotency
+                             output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), reserved
+                             (tokens that its attempt took from its model's bucket, most and a_minute of that),
+                             refusals and refused_ms (how often its upstream refused it, and when last), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
                              with it, schema is at least 2), earlier_bytes (total length of its blocks, in bytes),
                              max_tokens (limit of its answer) and charge (tokens with which its flow was charged; an end
@@ -85,6 +86,9 @@ The queue, leases and workers:
                              job was last accepted). Deleted once enough jobs were accepted; expires ten minutes after
                              until_ms
     probes:MODEL     zset    Jobs of it that are tried; score: when they no longer count as tried, ms
+    bucket:rpm:MODEL  hash   What may still begin of its requests a minute: left, at_ms, most (when full) and a_minute
+                             (what flows in). Deleted when full; expires by then
+    bucket:tpm:MODEL  hash   The same of its tokens a minute; left may be negative
     workers          zset    Worker processes; score: until when they count as alive, ms
     slots            hash    Worker process → free slots
     capacity         hash    Worker process → total slots

@@ -123,7 +123,12 @@ class Claims:
         Idempotent: after a lost answer, the same fence returns the same job. Raises ``UndecodableRecord`` for a job
         that cannot be read. That job has then ended, and the next claim needs another fence.
         """
-        limits = [value for model in models for value in (model.name, self._shards.part(model.max_running))]
+        part = self._shards.part
+        limits = [
+            value
+            for model in models
+            for value in (model.name, part(model.max_running), part(model.rpm), part(model.tpm))
+        ]
         args = arguments(
             "claim",
             limits,

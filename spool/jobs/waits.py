@@ -25,6 +25,8 @@ class Reason(StrEnum):
     """As many jobs of its owner run as may."""
     UPSTREAM = "upstream"
     """The upstream of its model refuses jobs for now."""
+    RATE_LIMIT = "rate_limit"
+    """The model's jobs have begun with as many requests or tokens as a minute may have."""
     NO_WORKER = "no_worker"
     """No worker lives."""
     NOT_BEFORE = "not_before"
@@ -109,21 +111,21 @@ def wait_of(facts: QueueFacts, place: Place, max_running: int = 0) -> Wait:
         return Wait(None, starts_at, reason, detail)
     if not facts.workers:
         return Wait(place.before, None, Reason.NO_WORKER, {})
-    if reason is Reason.UPSTREAM:
-        return _refused(facts, place)
+    if reason in (Reason.UPSTREAM, Reason.RATE_LIMIT):
+        return _until(facts, place)
     if max_running and facts.running >= max_running:
         reason, detail = Reason.MODEL_FULL, {"running": facts.running, "limit": max_running}
     return Wait(place.before, _starts_at(facts, place), reason, detail)
 
 
-def _refused(facts: QueueFacts, place: Place) -> Wait:
-    """The wait of a job whose upstream refuses. ``until`` is left out while a few jobs are tried."""
+def _until(facts: QueueFacts, place: Place) -> Wait:
+    """The wait of a job whose model begins none for a while. Without ``until`` a few of its jobs are tried."""
     detail = dict(place.detail or {})
     until_s, starts_at = detail.pop("until_s", None), _starts_at(facts, place)
     if until_s is not None:
         detail["until"] = rfc3339(until_s)
         starts_at = None if starts_at is None else max(starts_at, until_s)
-    return Wait(place.before, starts_at, Reason.UPSTREAM, detail)
+    return Wait(place.before, starts_at, place.reason, detail)
 
 
 def place_of(job: Job) -> Place:
@@ -158,6 +160,8 @@ def _place(row: Sequence[Any]) -> Place:
             until_ms, status = detail
             until = {"until_s": until_ms / 1000} if until_ms else {}
             return Place(before, Reason.UPSTREAM, {**until, **({"status": status} if status else {})})
+        case Reason.RATE_LIMIT:
+            return Place(before, Reason.RATE_LIMIT, {"until_s": detail[0] / 1000})
         case Reason.OWNER_LIMIT:
             return Place(before, Reason.OWNER_LIMIT, {"running": detail[0], "limit": detail[1]})
     return Place(before)

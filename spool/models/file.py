@@ -10,6 +10,8 @@ kind = "openai"                       # or "azure", with api_version and deploym
 name = "small"                        # the name for callers
 upstream_model = "org/small-1b"       # the server's name for it; default: the name
 max_running = 8                       # running jobs at a time, over all workers; 0: no limit
+rpm = 600                             # requests a minute, over all workers; 0: no limit
+tpm = 50_000                          # tokens a minute, estimated when a job begins; 0: no limit
 continue = false                      # or the style of continuing a partial answer, see below
 start_s = 600                         # a job that waits longer ends with start_timeout; unset: until its own deadline
 first_token_s = 120                   # further limits, in seconds; see spool.models.model.Model
@@ -56,6 +58,8 @@ class _Model(_Table):
     name: _Name
     upstream_model: str = ""
     max_running: int = Field(0, ge=0)
+    rpm: int = Field(0, ge=0, le=1_000_000_000)
+    tpm: int = Field(0, ge=0, le=1_000_000_000)
     continue_style: str = Field("", alias="continue")
     start_s: _Seconds | None = None
     first_token_s: _Seconds | None = None

@@ -23,7 +23,8 @@ class Model:
     """One model for jobs.
 
     ``upstream`` is the entry of the models file that serves it (``default`` for ``SPOOL_UPSTREAM_URL``).
-    ``upstream_model`` is its name there. ``max_running`` limits its running jobs over all workers (0: no limit).
+    ``upstream_model`` is its name there. ``max_running`` limits its running jobs over all workers, ``rpm`` and
+    ``tpm`` the requests and tokens that its jobs begin with a minute (0: no limit).
     ``continues``: it can continue a partial answer. ``continue_style`` is the style of request for that, one of
     ``CONTINUE_STYLES``, or empty for never. A model with a style ``continues`` once a worker has verified it.
 
@@ -37,6 +38,8 @@ class Model:
     upstream: str = ""
     upstream_model: str = ""
     max_running: int = 0
+    rpm: int = 0
+    tpm: int = 0
     continues: bool = False
     continue_style: str = ""
     start_s: float | None = None

@@ -46,7 +46,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 62
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 64
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -92,14 +92,16 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     submit(link, owner="bob")
     submit(link, scheduling=conversation)
     submit(link, scheduling=Scheduling(not_before=time.time() + 3600))
-    busy = Model(name="busy", backend="openai")
+    busy = Model(name="busy", backend="openai", rpm=1000, tpm=1)
     submit(link, owner="carol", model="busy")
     refused = worker.take(busy)
     ClosedModels(shards_of(link)).refuse(refused, "HTTP 429")
     worker.claims.hand_back(refused.job.id, refused.fence, counts=False)
     link.call("HSET", f"{keys.prefix(0)}closed:busy", "until_ms", 1)
+    link.call("DEL", f"{keys.prefix(0)}bucket:tpm:busy")
     worker.take(busy)
-    link.call("PERSIST", f"{keys.prefix(0)}probes:busy")
+    for name in ("probes:busy", "bucket:rpm:busy", "bucket:tpm:busy"):
+        link.call("PERSIST", f"{keys.prefix(0)}{name}")
     restart(link)
     keep(link, lease_ms=60_000)
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")

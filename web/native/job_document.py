@@ -46,7 +46,8 @@ class JobConversation(TypedDict):
 
 class WaitingFor(TypedDict):
     """Why a job waits: ``turn``, ``model_full`` or ``owner_limit`` (``running``, ``limit``), ``upstream`` (``status``,
-    ``until``), ``no_worker``, ``not_before`` (``until``), ``conversation`` (``job``, the one with the turn)."""
+    ``until``), ``rate_limit`` (``until``), ``no_worker``, ``not_before`` (``until``), ``conversation`` (``job``, which
+    has the turn)."""
 
     reason: Reason
     running: NotRequired[int]

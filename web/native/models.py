@@ -21,9 +21,11 @@ blueprint = Blueprint("models", __name__)
 
 
 class ModelLimits(TypedDict):
-    """A model's limits: running jobs, and seconds; null for none."""
+    """A model's limits: running jobs, requests and tokens a minute, and seconds; null for none."""
 
     max_running: int | None
+    rpm: int | None
+    tpm: int | None
     start_s: float | None
     first_token_s: float
     between_tokens_s: float
@@ -65,6 +67,8 @@ def model_document(model: Model, closed: ClosedModel | None = None) -> ModelDocu
         "continues": model.continues,
         "limits": {
             "max_running": model.max_running or None,
+            "rpm": model.rpm or None,
+            "tpm": model.tpm or None,
             "start_s": model.start_s,
             "first_token_s": model.first_token_s,
             "between_tokens_s": model.between_tokens_s,

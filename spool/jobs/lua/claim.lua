@@ -8,7 +8,8 @@
 --   takes_batch  0: the worker keeps its free slots for interactive jobs
 --   reserve      the part of each model's limit that batch jobs leave free
 --   batch_every  batch jobs that wait get at least one claim in this many; 0: none
---   models  each model that the worker serves and its limit (0: none)
+--   models  each model that the worker serves, and its limits (0: none) of running jobs, and of requests and tokens a
+--   minute
 -- Answers:
 --   {id, text to continue from, input, NOW, the attempt's first entry, record…, the closing of its model during which
 --   it is tried ('' for none)}; with blocks, input is a list: the job's own input, then the messages of its blocks, last
@@ -23,7 +24,7 @@ local has_newer
 -- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
 local function may_find()
   local places = {P .. 'newer', P .. 'quarantine'}
-  for i = models_at, what == 'quarantine' and 0 or #ARGV, 2 do
+  for i = models_at, what == 'quarantine' and 0 or #ARGV, 4 do
     for _, level in ipairs({'retries:', 'heads:interactive:', 'heads:batch:', 'heads:'}) do
       places[#places + 1] = P .. level .. ARGV[i]
     end
@@ -175,6 +176,7 @@ local function begin(id, record, who)
     attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
   })
   note_probe(id, record.model)
+  reserve_rates(id, record.model)
   count_turn(who)
   local opening = encoded(first, mode, rest)
   write_entry(id, first, opening)
@@ -240,13 +242,13 @@ end
 -- Whether processes of an older version have queued jobs for these models.
 local function has_older()
   local places = {}
-  for i = models_at, what == 'quarantine' and 0 or #ARGV, 2 do places[#places + 1] = P .. 'heads:' .. ARGV[i] end
+  for i = models_at, what == 'quarantine' and 0 or #ARGV, 4 do places[#places + 1] = P .. 'heads:' .. ARGV[i] end
   return #places > 0 and redis.call('EXISTS', unpack(places)) > 0
 end
 
 local function take_over_some()
   --[[LIBRARY]]
-  for i = models_at, #ARGV, 2 do take_over_queue(ARGV[i], CLEARED_AT_MOST) end
+  for i = models_at, #ARGV, 4 do take_over_queue(ARGV[i], CLEARED_AT_MOST) end
 end
 
 if before then
@@ -264,8 +266,9 @@ if is_odd and redis.call('EXISTS', P .. 'unconfirmed_workers') == 1
   return false
 end
 local models = {}
-for i = models_at, #ARGV, 2 do
-  models[ARGV[i]] = room_of(ARGV[i], tonumber(ARGV[i + 1]), takes_batch, reserve)
+for i = models_at, #ARGV, 4 do
+  local model, rpm, tpm = ARGV[i], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  models[model] = not rate_block(model, rpm, tpm) and room_of(model, tonumber(ARGV[i + 1]), takes_batch, reserve)
 end
 if has_newer then
   for model in pairs(models) do take_back(model) end

@@ -2,7 +2,7 @@
 -- Explains why jobs of one model wait.
 -- Answers {NOW, waiting jobs, running jobs, live workers, average run of a job in ms or false}, then for each id nothing
 -- (it is not queued), or {place, reason, detail...}. place is the number of jobs before it, false while it is held.
--- Reasons: turn; upstream, until_ms (0: jobs are tried now), status; not_before, ms; conversation, job; owner_limit, running jobs, limit.
+-- Reasons: turn; upstream, until_ms (0: jobs are tried now), status; rate_limit, until_ms; not_before, ms; conversation, job; owner_limit, running jobs, limit.
 --[[ARGUMENTS model ids...]]
 local limit_known, limit
 
@@ -30,6 +30,20 @@ local function refused_until()
 end
 local closed_until, closed_status = refused_until()
 
+-- Until when the rates of the model keep its jobs waiting; nil if they do not.
+local function rated_until()
+  local until_ms
+  for _, kind in ipairs({'rpm', 'tpm'}) do
+    local name = 'bucket:' .. kind .. ':' .. model
+    local bucket = fields_if_any(P .. name, 'most', 'a_minute')
+    local most, a_minute = bounded(bucket.most, 1, 1e12), bounded(bucket.a_minute, 0.1, 1e12)
+    local left = most and a_minute and left_in(name, most, a_minute) or 1
+    if left < 1 then until_ms = math.max(until_ms or 0, NOW + math.ceil((1 - left) / a_minute * 60000)) end
+  end
+  return until_ms
+end
+local full_until = rated_until()
+
 local function explain(id)
   local record = fields_if_any(job_key(id), 'status', 'owner', 'conversation')
   if record.status ~= 'queued' then return false end
@@ -42,6 +56,9 @@ local function explain(id)
   end
   if closed_until then
     return {place, 'upstream', closed_until, closed_status}
+  end
+  if full_until then
+    return {place, 'rate_limit', full_until}
   end
   local most = owner_limit()
   if most and record.owner and is_at_limit(record.owner, most) then

@@ -19,6 +19,8 @@ api_key = "very-secret"
 name = "small"
 upstream_model = "org/small-1b"
 max_running = 8
+rpm = 600
+tpm = 50_000
 continue = true
 first_token_s = 5
 
@@ -62,6 +64,7 @@ def test_file_is_read(models_file: Path) -> None:
         "vllm",
         5,
     )
+    assert (small.rpm, small.tpm, large.rpm, large.tpm) == (600, 50_000, 0, 0)
     assert (large.upstream_model, large.max_running, large.continue_style, large.upstream) == ("large", 0, "", "gpu")
     assert not small.continues, "it is not proven yet"
     assert (cloud.kind, cloud.api_version, cloud.deployment, cloud.models) == ("azure", "2024-10-21", "d", ())

@@ -60,7 +60,7 @@ local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
     'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms', 'priority', 'fairness_key',
-    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first')
+    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
   if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
@@ -71,7 +71,11 @@ local function close(id, status, ...)
       note_run(record.model, math.max(0, NOW - record.started_ms))
     end
   end
-  settle_charge(id, record, status, redis.call('HGET', key, 'usage'))
+  local usage = redis.call('HGET', key, 'usage')
+  settle_charge(id, record, status, usage)
+  if record.reserved then
+    settle_rates(id, record.model, record.reserved, (tokens_used(id, record, usage)))
+  end
   if record.not_before_ms or record.conversation then
     if record.conversation and record.attempt ~= '0' then
       note_turn(id, record, ttl_ms)
@@ -202,7 +206,7 @@ end
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
-    'deaths', 'on_worker_loss', 'continuable', 'text_only', 'history_lost', 'server', 'priority', 'fairness_key')
+    'deaths', 'on_worker_loss', 'continuable', 'text_only', 'history_lost', 'server', 'priority', 'fairness_key', 'reserved')
   local losses = tonumber(record.losses) + loss.costs
   local deaths = tonumber(record.deaths or 0) + (loss.died and 1 or 0)
   if record.cancel_ms then
@@ -228,6 +232,9 @@ local function retry(id, max_attempts, loss)
   end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
   index('ZREM', 'running:' .. record.model, id)
+  if record.reserved then
+    settle_rates(id, record.model, record.reserved, 0)
+  end
   -- A job whose process died twice may have killed it. Its next attempt runs quarantined, in a process of its own.
   if deaths >= 2 then
     index('ZADD', 'quarantine', record.seq, id)

@@ -46,3 +46,76 @@ end
 local function probe_of(id, model)
   return may_be_closed(model) and index('ZSCORE', 'probes:' .. model, id) and index('HGET', 'closed:' .. model, 'epoch') or ''
 end
+
+-- Token buckets of a model's requests and tokens a minute: bucket:rpm:MODEL and bucket:tpm:MODEL have left, at_ms, most
+-- (when it is full) and a_minute (what flows in). A job may begin while a whole one is left; its estimate may make `left`
+-- negative. A bucket is small and flows in slower than the limit, so that no minute has more than the limit.
+local BUCKET_PART = 1 / 20
+
+-- The limits of a claim, by the names of the buckets.
+local rates = {}
+
+-- What is left in a bucket now; all that it holds, if it is not there.
+local function left_in(name, most, a_minute)
+  local bucket = fields_if_any(P .. name, 'left', 'at_ms')
+  local left, at_ms = bounded(bucket.left, -1e12, 1e12), bounded(bucket.at_ms, 0, NOW)
+  if not left or not at_ms then return most end
+  return math.min(most, left + (NOW - at_ms) * a_minute / 60000)
+end
+
+local function fill(name, left, most, a_minute)
+  left = math.min(left, most)
+  if left == most then
+    redis.call('DEL', P .. name)
+    return
+  end
+  index('HSET', name, 'left', string.format('%.3f', left), 'at_ms', NOW, 'most', string.format('%.3f', most),
+    'a_minute', string.format('%.3f', a_minute))
+  redis.call('PEXPIRE', P .. name, math.ceil((most - left) / a_minute * 60000))
+end
+
+-- Why a model's rates keep its jobs waiting: nil, or 'rate_limit' and until when. `rpm` and `tpm` are its limits of
+-- requests and tokens a minute; 0: none.
+local function rate_block(model, rpm, tpm)
+  local until_ms
+  for kind, limit in pairs({rpm = rpm, tpm = tpm}) do
+    if limit > 0 then
+      local name, most = 'bucket:' .. kind .. ':' .. model, math.max(1, limit * BUCKET_PART)
+      -- The last job of a minute may take one request, or an estimate of as many tokens as the bucket holds.
+      local a_minute = kind == 'rpm' and limit - most + 1 or math.max(limit / 2, limit - 2 * most)
+      rates[name] = {most = most, a_minute = a_minute}
+      local left = left_in(name, most, a_minute)
+      if left < 1 then
+        until_ms = math.max(until_ms or 0, NOW + math.ceil((1 - left) / a_minute * 60000))
+      end
+    end
+  end
+  if until_ms then return 'rate_limit', until_ms end
+end
+
+-- Takes an attempt's request and its estimated tokens out of the buckets of a model with limits.
+local function reserve_rates(id, model)
+  local tokens = 'bucket:tpm:' .. model
+  local charge = rates[tokens] and bounded(redis.call('HGET', job_key(id), 'charge'), 0, 1e9, 0)
+  for name, taken in pairs({['bucket:rpm:' .. model] = 1, [tokens] = charge or 0}) do
+    local limit = rates[name]
+    if limit then
+      fill(name, left_in(name, limit.most, limit.a_minute) - taken, limit.most, limit.a_minute)
+    end
+  end
+  if charge then
+    local limit = rates[tokens]
+    redis.call('HSET', job_key(id), 'reserved', string.format('%.0f %.3f %.3f', charge, limit.most, limit.a_minute))
+  end
+end
+
+-- Replaces the tokens that an attempt has reserved by those that it used: none if it was lost. `reserved` is the field of
+-- its job's record.
+local function settle_rates(id, model, reserved, used)
+  local tokens, most, a_minute = string.match(reserved, '^(%d+) ([%d.]+) ([%d.]+)$')
+  redis.call('HDEL', job_key(id), 'reserved')
+  most, a_minute = bounded(most, 1, 1e12), bounded(a_minute, 0.1, 1e12)
+  if not most or not a_minute then return end
+  local name = 'bucket:tpm:' .. model
+  fill(name, left_in(name, most, a_minute) + bounded(tokens, 0, 1e9, 0) - used, most, a_minute)
+end
