@@ -10,6 +10,7 @@ import click
 from spool_client import __version__
 from spool_client.commands.batch import batch
 from spool_client.commands.completion import completion
+from spool_client.commands.doctor import doctor
 from spool_client.commands.jobs import cancel, delete, jobs, show, wait
 from spool_client.commands.status import status
 from spool_client.commands.submit import submit
@@ -26,6 +27,7 @@ COMMANDS: tuple[click.Command, ...] = (
     jobs,
     batch,
     status,
+    doctor,
     top,
     completion,
 )

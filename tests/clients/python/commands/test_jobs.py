@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Jobs
+from tests.clients.http_proxy import STREAM, HttpProxy
 from tests.clients.python.commands.conftest import Run
 from tests.clients.python.commands.terminal import SPOOL, appended, environment, piped
 from tests.stack import Stack, running_stack, wait_for
@@ -163,3 +164,14 @@ def test_status_and_top(stack: Stack, jobs: Jobs, terminal: Run) -> None:
     jobs.cancel(job)
     down = piped("http://127.0.0.1:1", "status")
     assert (down.returncode, "cannot be reached" in down.stderr) == (4, True)
+
+
+def test_doctor_names_what_is_blocked(stack: Stack, proxy: HttpProxy) -> None:
+    """Each check is a line; where a proxy refuses streams, that line fails with advice, and the others do not."""
+    well = piped(stack.webs[0].url, "doctor")
+    assert (well.returncode, well.stdout.count("ok ")) == (0, 8), well.stdout
+    proxy.refused = [STREAM]
+    ill = [json.loads(line) for line in piped(proxy.url, "doctor", "--json").stdout.splitlines()]
+    assert [finding["name"] for finding in ill if not finding["ok"]] == ["sse"]
+    away = piped("http://127.0.0.1:1", "doctor")
+    assert (away.returncode, "check --url" in away.stdout) == (1, True)
