@@ -15,6 +15,7 @@ PACKAGES = ("spool", "web", "worker")
 TESTED_BY: Mapping[str, str] = {
     "spool/__init__.py": "spool/test_cli.py",
     "spool/__main__.py": "faults/test_stopped_webs.py",
+    "spool/cli/programs.py": "spool/test_cli.py",
     "spool/errors.py": "spool/redis/test_link.py web/test_bad_input.py",
     "spool/following/doorbell.py": "spool/following/test_follower.py",
     "spool/following/encoder.py": "spool/following/test_feed.py",
@@ -98,6 +99,7 @@ NOT_OF_A_MODULE: Mapping[str, str] = {
     "spool/jobs/test_holds.py": "jobs that wait for their time or turn, over submit, claim and keep",
     "spool/jobs/test_job_model.py": "the state machine of a job over all scripts",
     "spool/jobs/test_old_ledger.py": "the ledger of an earlier version, taken over by the scripts",
+    "spool/jobs/test_rates.py": "lua/lib/limits.lua: requests and tokens a minute, over claim and the ends of attempts",
     "spool/jobs/test_rewinds.py": "a Redis that comes back with older data, under every script",
     "spool/jobs/test_staged_batches.py": "a batch over stage_batch, seal_batch and the keeper",
     "spool/jobs/test_takeover.py": "lua/lib/takeover.lua: the queue of an earlier version",

@@ -49,3 +49,12 @@ def test_files_that_the_readme_names_exist() -> None:
     """Links and paths lead somewhere."""
     for path in re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(r"`((?:spool|tests|web)/[\w./]+)`", README):
         assert (ROOT / Path(path)).exists(), path
+
+
+def test_files_that_contributing_names_exist() -> None:
+    """Each path to a file in CONTRIBUTING.md leads to one, but for those of its examples."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:spool|tests|web|worker)/[\w./]+\.py)`", text)
+    assert len(named) > 20
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert [path for path in missing if "NAME" not in path and "/reverse/" not in path] == []
