@@ -17,7 +17,9 @@ from spool.errors import StoreUnavailable
 from spool.following.feed import Feed
 from spool.ids import shard_of
 from spool.jobs.job import Job, Status
-from spool.jobs.waits import Place, QueueFacts, Wait, place_of, wait_of
+from spool.jobs.queue_facts import QueueFacts
+from spool.jobs.waits import Place, Wait, place_of, wait_of
+from web.slices import in_slices
 
 log = logging.getLogger("spool.web")
 
@@ -33,8 +35,10 @@ _WOKEN_AT_ONCE = 250
 class Queues(Protocol):
     """The store, as the watch asks it."""
 
-    def look_queue(self, model: str, job_ids: Sequence[str]) -> tuple[QueueFacts, dict[str, Place]]:
-        """The facts of a model's queue, and the places of the queued ones of these jobs."""
+    def look_queue(
+        self, model: str, job_ids: Sequence[str], *, facts: QueueFacts | None = None
+    ) -> tuple[QueueFacts, dict[str, Place]]:
+        """The facts of a model's queue, unless they are known, and the places of the queued ones of these jobs."""
         ...
 
 
@@ -56,7 +60,7 @@ class QueueWatch:
         self._limit_of = limit_of
         self._clock = clock
         self._spawn = spawn
-        self._facts: dict[str, tuple[float, QueueFacts]] = {}
+        self._facts: dict[tuple[str, int], tuple[float, QueueFacts]] = {}
         self._known: dict[str, tuple[float, Wait | None]] = {}
         self._looked_at: dict[str, float] = {}
         self._is_looking = False
@@ -69,23 +73,22 @@ class QueueWatch:
         known = self._known.get(job.id)
         if known is None or self._clock() >= known[0] + LOOK_S:
             try:
-                self._look_at(job.model, [job.id])
+                return self._look_at(job.model, [job.id])[1].get(job.id)
             except StoreUnavailable:
                 return None
-            known = self._known[job.id]
         return known[1]
 
     def of_new(self, job: Job) -> Wait | None:
         """The wait of a job as its submit has answered it, with the last facts of its queue."""
-        facts = self._facts.get(job.model)
-        if job.status is not Status.QUEUED or facts is None or self._clock() >= facts[0] + LOOK_S:
+        facts = self._known_facts(job.model, shard_of(job.id))
+        if job.status is not Status.QUEUED or facts is None:
             return self.of(job)
-        return wait_of(facts[1], place_of(job), self._limit_of(job.model))
+        return wait_of(facts, place_of(job, facts), self._limit_of(job.model))
 
     def tick(self, now: float) -> None:
         """Look at the queues that are due, in a greenlet. It does not block."""
         self._known = {job_id: known for job_id, known in self._known.items() if now < known[0] + LOOK_S}
-        self._facts = {model: facts for model, facts in self._facts.items() if now < facts[0] + LOOK_S}
+        self._facts = {queue: facts for queue, facts in self._facts.items() if now < facts[0] + LOOK_S}
         if self._is_looking:
             return
         due: dict[tuple[str, int], list[Feed]] = {}
@@ -114,10 +117,10 @@ class QueueWatch:
             self._is_looking = False
 
     def _tell(self, model: str, feeds: list[Feed]) -> None:
-        facts = self._look_at(model, [feed.job_id for feed in feeds])
+        facts, waits = self._look_at(model, [feed.job_id for feed in feeds])
         woken = 0
         for feed in feeds:
-            wait = self._known[feed.job_id][1]
+            wait = waits.get(feed.job_id)
             if wait is None:
                 # It has begun; its first entry is on the way.
                 feed.queued_at = -1
@@ -129,14 +132,20 @@ class QueueWatch:
                 gevent.sleep(0)
                 woken = 0
 
-    def _look_at(self, model: str, job_ids: list[str]) -> QueueFacts:
-        """Look at these jobs of one shard. Raises ``StoreUnavailable``."""
-        facts, places = self._store.look_queue(model, job_ids)
-        now, limit = self._clock(), self._limit_of(model)
-        self._facts[model] = now, facts
+    def _known_facts(self, model: str, shard: int) -> QueueFacts | None:
+        known = self._facts.get((model, shard))
+        return known[1] if known is not None and self._clock() < known[0] + LOOK_S else None
+
+    def _look_at(self, model: str, job_ids: list[str]) -> tuple[QueueFacts, dict[str, Wait]]:
+        """The facts, and the waits of the queued ones of these jobs of one shard. Raises ``StoreUnavailable``."""
+        shard, limit = shard_of(job_ids[0]), self._limit_of(model)
+        known = self._known_facts(model, shard)
+        facts, places = self._store.look_queue(model, job_ids, facts=known)
+        now = self._clock()
+        if known is None:
+            self._facts[model, shard] = now, facts
+        waits = {job_id: wait_of(facts, place, limit) for job_id, place in in_slices(places.items())}
         if len(self._known) > _KNOWN_AT_MOST:
             self._known.clear()
-        for job_id in job_ids:
-            place = places.get(job_id)
-            self._known[job_id] = now, None if place is None else wait_of(facts, place, limit)
-        return facts
+        self._known |= {job_id: (now, waits.get(job_id)) for job_id in job_ids}
+        return facts, waits

@@ -26,6 +26,7 @@ from spool.jobs.job import Job, NewJob, Status, StoredInput
 from spool.jobs.log import before_last
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.owner_list import JobPage, Wanted, newest, read
+from spool.jobs.queue_facts import QueueFacts, read_facts
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shards
 from spool.jobs.submission import (
@@ -37,7 +38,7 @@ from spool.jobs.submission import (
     submit_args,
     unstaged_batch_args,
 )
-from spool.jobs.waits import Place, QueueFacts, read_facts, read_places
+from spool.jobs.waits import Place, read_places
 from spool.keys import job as job_key
 from spool.redis.errors import translated
 from spool.redis.pool import Command
@@ -150,12 +151,14 @@ class JobStore:
         except UndecodableRecord as exc:
             return self._look_damaged(job_id, owner, exc, with_text=with_text)
 
-    def look_queue(self, model: str, job_ids: Sequence[str]) -> tuple[QueueFacts, dict[str, Place]]:
-        """The facts of a model's queue, and the places of those of these jobs, on one shard, that are queued. Does not
-        check the owner: call ``look`` first. Raises ``StoreUnavailable``."""
+    def look_queue(
+        self, model: str, job_ids: Sequence[str], *, facts: QueueFacts | None = None
+    ) -> tuple[QueueFacts, dict[str, Place]]:
+        """The facts of a model's queue, unless they are known, and the places of the queued ones of these jobs, which
+        are on one shard. Does not check the owner: call ``look`` first. Raises ``StoreUnavailable``."""
         shard = self._shards.of_job(job_ids[0])
-        reply = shard.run(script("look_queue"), model, *job_ids)
-        return read_facts(reply), read_places(reply, job_ids)
+        reply = shard.run(script("look_queue"), model, int(facts is None), *job_ids)
+        return facts or read_facts(reply[0]), read_places(reply, job_ids)
 
     def _look_damaged(self, job_id: str, owner: str, exc: UndecodableRecord, *, with_text: bool = False) -> Job:
         shard = self._shards.of_job(job_id)

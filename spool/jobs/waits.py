@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from spool.jobs.entries import rfc3339
-from spool.jobs.job import Job
+from spool.jobs.job import Job, Priority
+from spool.jobs.queue_facts import QueueFacts
 
 
 class Reason(StrEnum):
@@ -35,30 +37,22 @@ class Reason(StrEnum):
     """Another job of its conversation has not ended."""
 
 
-_HOLDS = (Reason.NOT_BEFORE, Reason.CONVERSATION)
+_PLAIN = frozenset(string.ascii_letters + string.digits + "._-")
 _STEADY_S = 1.0
 _STEADY_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class QueueFacts:
-    """A model's queue ``at`` a time (seconds since the epoch): its ``waiting`` and ``running`` jobs, the live
-    ``workers``, and the time for which a job has lately run, None if unknown."""
-
-    at: float
-    waiting: int
-    running: int
-    workers: int
-    run_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
-    """A queued job's place: the number of jobs ``before`` it, None while it is held, and what it waits for itself."""
+    """A queued job's place: its flow, the flow's virtual time, and the number of its jobs ``before`` it, None while it
+    is held. Retries are the flow ''. ``reason`` is what the job waits for itself."""
 
     before: int | None
+    flow: str = ""
+    here: float = 0.0
     reason: Reason = Reason.TURN
     detail: Mapping[str, Any] | None = None
+    is_exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,71 +98,72 @@ class Wait:
 def wait_of(facts: QueueFacts, place: Place, max_running: int = 0) -> Wait:
     """The wait of a job in this place. ``max_running`` is its model's limit of running jobs; 0: none."""
     reason, detail = place.reason, dict(place.detail or {})
-    if reason in _HOLDS:
+    if place.before is None:
         starts_at = detail.pop("until_s", None)
         if starts_at is not None:
             detail["until"] = rfc3339(starts_at)
         return Wait(None, starts_at, reason, detail)
+    position, is_exact = facts.position(place.flow, place.here, place.before)
+    is_exact = is_exact and place.is_exact
+    starts_at = _starts_at(facts, position)
     if not facts.workers:
-        return Wait(place.before, None, Reason.NO_WORKER, {})
+        return Wait(position, None, Reason.NO_WORKER, {}, is_exact)
     if reason in (Reason.UPSTREAM, Reason.RATE_LIMIT):
-        return _until(facts, place)
-    if max_running and facts.running >= max_running:
+        # Without ``until`` a few jobs are tried now.
+        until_s = detail.pop("until_s", None)
+        if until_s is not None:
+            detail["until"] = rfc3339(until_s)
+            starts_at = None if starts_at is None else max(starts_at, until_s)
+    elif max_running and facts.running >= max_running:
         reason, detail = Reason.MODEL_FULL, {"running": facts.running, "limit": max_running}
-    return Wait(place.before, _starts_at(facts, place), reason, detail)
+    return Wait(position, starts_at, reason, detail, is_exact)
 
 
-def _until(facts: QueueFacts, place: Place) -> Wait:
-    """The wait of a job whose model begins none for a while. Without ``until`` a few of its jobs are tried."""
-    detail = dict(place.detail or {})
-    until_s, starts_at = detail.pop("until_s", None), _starts_at(facts, place)
-    if until_s is not None:
-        detail["until"] = rfc3339(until_s)
-        starts_at = None if starts_at is None else max(starts_at, until_s)
-    return Wait(place.before, starts_at, place.reason, detail)
-
-
-def place_of(job: Job) -> Place:
-    """The place of a job as its submit answers it."""
+def place_of(job: Job, facts: QueueFacts) -> Place:
+    """The place of a job that was just submitted: the last one of its flow."""
     if job.queue_position is None and job.scheduling.not_before is not None:
-        return Place(None, Reason.NOT_BEFORE, {"until_s": job.scheduling.not_before})
+        return Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": job.scheduling.not_before})
     if job.queue_position is None and job.scheduling.conversation is not None:
-        return Place(None, Reason.CONVERSATION)
-    return Place(job.queue_position or 0)
+        return Place(None, reason=Reason.CONVERSATION)
+    flow = flow_of(job)
+    here, jobs = (facts.batch if job.priority is Priority.BATCH else facts.interactive).place_of_new(flow)
+    return Place(jobs, flow, here, is_exact=False)
 
 
-def read_facts(reply: Sequence[Any]) -> QueueFacts:
-    """The facts in a reply of ``look_queue.lua``."""
-    now_ms, waiting, running, workers, run_ms = reply[:5]
-    known = run_ms is not None and run_ms.isdigit()
-    return QueueFacts(now_ms / 1000, waiting, running, workers, int(run_ms) / 1000 if known else None)
+def flow_of(job: Job) -> str:
+    """The name of a job's flow, as the scripts make it (``lua/lib/fair.lua``)."""
+    key = "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in job.scheduling.fairness_key.encode())
+    return f"{job.priority.value}:{job.owner}:{key}"
 
 
 def read_places(reply: Sequence[Any], ids: Sequence[str]) -> dict[str, Place]:
     """The places in a reply of ``look_queue.lua``, of the jobs that are queued."""
-    return {job_id: _place(row) for job_id, row in zip(ids, reply[5:], strict=True) if row is not None}
+    return {job_id: _place(row) for job_id, row in zip(ids, reply[1:], strict=True) if row is not None}
 
 
 def _place(row: Sequence[Any]) -> Place:
-    before, reason, *detail = row
+    reason, before, flow, here, *detail = row
+    shown: dict[str, Any]
     match Reason(reason.decode()):
         case Reason.NOT_BEFORE:
-            return Place(None, Reason.NOT_BEFORE, {"until_s": float(detail[0]) / 1000})
+            return Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": float(detail[0]) / 1000})
         case Reason.CONVERSATION:
-            return Place(None, Reason.CONVERSATION, {"job": detail[0].decode()})
+            return Place(None, reason=Reason.CONVERSATION, detail={"job": detail[0].decode()})
+        case Reason.OWNER_LIMIT:
+            shown = {"running": detail[0], "limit": detail[1]}
         case Reason.UPSTREAM:
             until_ms, status = detail
-            until = {"until_s": until_ms / 1000} if until_ms else {}
-            return Place(before, Reason.UPSTREAM, {**until, **({"status": status} if status else {})})
+            shown = {"until_s": until_ms / 1000} if until_ms else {}
+            shown |= {"status": status} if status else {}
         case Reason.RATE_LIMIT:
-            return Place(before, Reason.RATE_LIMIT, {"until_s": detail[0] / 1000})
-        case Reason.OWNER_LIMIT:
-            return Place(before, Reason.OWNER_LIMIT, {"running": detail[0], "limit": detail[1]})
-    return Place(before)
+            shown = {"until_s": detail[0] / 1000}
+        case _:
+            shown = {}
+    return Place(before, flow.decode(), float(here), Reason(reason.decode()), shown)
 
 
-def _starts_at(facts: QueueFacts, place: Place) -> float | None:
+def _starts_at(facts: QueueFacts, position: int) -> float | None:
     """The running jobs end one after the other, at the pace of the last ones."""
-    if facts.run_s is None or place.before is None:
+    if facts.run_s is None:
         return None
-    return facts.at + (place.before + 1) * facts.run_s / max(1, facts.running)
+    return facts.at + (position + 1) * facts.run_s / max(1, facts.running)

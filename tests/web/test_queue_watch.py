@@ -16,7 +16,8 @@ import websocket
 from spool.errors import StoreUnavailable
 from spool.following.feed import Feed
 from spool.jobs.job import Job, Status
-from spool.jobs.waits import Place, QueueFacts, Reason
+from spool.jobs.queue_facts import QueueFacts
+from spool.jobs.waits import Place, Reason
 from tests.stack import Stack
 from tests.web.conftest import ALICE
 from web.queue_watch import LOOK_S, PATIENCE_S, QueueWatch
@@ -31,10 +32,14 @@ class Queues:
         self.places: dict[str, Place] = {}
         self.calls: list[tuple[str, list[str]]] = []
         self.is_away = False
+        self.fact_calls = 0
 
-    def look_queue(self, model: str, job_ids: Sequence[str]) -> tuple[QueueFacts, dict[str, Place]]:
+    def look_queue(
+        self, model: str, job_ids: Sequence[str], *, facts: QueueFacts | None = None
+    ) -> tuple[QueueFacts, dict[str, Place]]:
         """As the store."""
         self.calls.append((model, list(job_ids)))
+        self.fact_calls += facts is None
         if self.is_away:
             raise StoreUnavailable("away")
         return FACTS, {job_id: self.places[job_id] for job_id in job_ids if job_id in self.places}
@@ -105,6 +110,7 @@ def test_one_look_for_all_readers() -> None:
     watching.begin()
     assert sorted(model for model, _ids in watching.queues.calls) == ["demo", "demo", "other"]
     assert {reader.times for reader in [*readers, other]} == {1}
+    assert watching.queues.fact_calls == 2
     watching.tick(LOOK_S / 4)
     assert len(watching.queues.calls) == 3
 
@@ -162,13 +168,13 @@ def test_polls_share_a_look() -> None:
 
 
 def test_submits_share_a_look() -> None:
-    """Submits use the facts of the last look, with the position that each was answered."""
+    """Submits use the facts of the last look: a new job is the last one of its flow."""
     watching = Watching()
     watching.queues.places[job(1).id] = Place(5)
     assert watching.watch.of_new(job(1, queue_position=5)) == watching.watch.of(job(1))
     wait = watching.watch.of_new(job(2, queue_position=6))
     assert wait is not None
-    assert (wait.position, len(watching.queues.calls)) == (6, 1)
+    assert (wait.position, wait.position_is, len(watching.queues.calls)) == (0, "estimate", 1)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,8 @@ def test_told_that_no_worker_lives(alice: httpx.Client) -> None:
     """Where no worker lives, a job says so and has no estimate."""
     job = alice.post("/jobs", json={"prompt": "x"}).json()
     assert job["waiting_for"] == {"reason": "no_worker"}
-    assert (job["position_is"], job["estimated_start_at"]) == ("exact", None)
+    assert job["estimated_start_at"] is None
+    assert alice.get(job["urls"]["self"]).json()["position_is"] == "exact"
 
 
 def socket_at(guarded: Stack, path: str) -> websocket.WebSocket:

@@ -1,11 +1,17 @@
 #!lua flags=no-writes,allow-stale
 -- Explains why jobs of one model wait.
--- Answers {NOW, waiting jobs, running jobs, live workers, average run of a job in ms or false}, then for each id nothing
--- (it is not queued), or {place, reason, detail...}. place is the number of jobs before it, false while it is held.
+-- Arguments: facts is 1 for the facts of its queue.
+-- Answers the facts (nothing without them): {NOW, waiting jobs, running jobs, live workers, average run of a job in ms or
+-- false, waiting retries, and for each class {flows, then for each of the
+-- first ones its name, virtual time, jobs, and the virtual time that a job of it takes}}.
+-- Then for each id nothing (it is not queued), or {reason, place, flow, virtual time, detail...}. place is the number of
+-- jobs of its flow before it, false while it is held, or for a retry (flow '') the number of retries.
 -- Reasons: turn; upstream, until_ms (0: jobs are tried now), status; rate_limit, until_ms; not_before, ms; conversation, job; owner_limit, running jobs, limit.
---[[ARGUMENTS model ids...]]
-local limit_known, limit
+--[[ARGUMENTS model facts:flag ids...]]
+local FLOWS_AT_MOST = 200
+local BATCHES_AT_MOST = 20
 
+local limit_known, limit
 local function owner_limit()
   if not limit_known then
     limit_known, limit = true, running_limit()
@@ -13,13 +19,62 @@ local function owner_limit()
   return limit
 end
 
+-- The number of jobs in the first places of a flow. A batch is one member of it; those behind the first few count as one.
+local function jobs_in(flow, last)
+  local name, count = flow_of(flow, model), last + 1
+  if class_of_flow(flow) ~= 'batch' then return count end
+  for _, member in ipairs(redis.call('ZRANGE', P .. name, 0, math.min(last, BATCHES_AT_MOST - 1))) do
+    if string.sub(member, 1, 1) == 'b' then
+      count = count - 1 + redis.call('ZCARD', P .. flow_of(member .. ':' .. flow, model))
+    end
+  end
+  return count
+end
+
+-- The virtual time that a job of a flow takes, by its first job.
+local function step_of(flow)
+  local first = redis.call('ZRANGE', P .. flow_of(flow, model), 0, 0)[1] or ''
+  if string.sub(first, 1, 1) == 'b' then
+    first = redis.call('ZRANGE', P .. flow_of(first .. ':' .. flow, model), 0, 0)[1] or ''
+  end
+  local record = fields_if_any(job_key(first), 'owner', 'model', 'fairness_weight', 'earlier_bytes')
+  local answer = bounded(redis.pcall('HGET', P .. 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
+  return math.max(1, virtual_of(prompt_tokens(first, record) + answer, record))
+end
+
+local function flows_of(class)
+  local heads = P .. heads_of(class, model)
+  local found = {redis.call('ZCARD', heads)}
+  local first = redis.call('ZRANGE', heads, 0, FLOWS_AT_MOST - 1, 'WITHSCORES')
+  for i = 1, #first, 2 do
+    local flow = first[i]
+    local jobs = jobs_in(flow, redis.call('ZCARD', P .. flow_of(flow, model)) - 1)
+    for _, value in ipairs({flow, first[i + 1], jobs, step_of(flow)}) do found[#found + 1] = value end
+  end
+  return found
+end
+
 -- The hold of a queued job: its reason and detail; nil without one.
 local function hold_of(id, record)
-  local due = redis.pcall('ZSCORE', P .. 'scheduled', id)
-  if type(due) == 'string' then return 'not_before', due end
-  if not record.conversation or not record.owner then return nil end
-  local first = redis.pcall('ZRANGE', P .. turns_of(record.owner, record.conversation), 0, 0)
-  if type(first) == 'table' and first[1] and first[1] ~= id then return 'conversation', first[1] end
+  local due = redis.call('ZSCORE', P .. 'scheduled', id)
+  if due then return 'not_before', due end
+  if not record.conversation then return nil end
+  local first = redis.call('ZRANGE', P .. turns_of(record.owner, record.conversation), 0, 0)[1]
+  if first and first ~= id then return 'conversation', first end
+end
+
+-- The flow of a job, its virtual time, and the number of jobs in it before the job.
+local function place_in_flow(id, record)
+  local flow = flow_name(record)
+  local here = redis.call('ZSCORE', P .. heads_of(class_of(record), model), flow)
+    or redis.call('HGET', P .. 'virtual:' .. flow, '@' .. model)
+  local member, before = id, 0
+  if record.batch and record.batch ~= '' then
+    member = record.batch
+    before = redis.call('ZRANK', P .. flow_of(member .. ':' .. flow, model), id) or 0
+  end
+  local rank = redis.call('ZRANK', P .. flow_of(flow, model), member) or 0
+  return flow, here or '0', before + (rank > 0 and jobs_in(flow, rank - 1) or 0)
 end
 
 -- Whether the upstream refuses the model: until when, and its status. May not write, unlike `upstream_block`.
@@ -44,40 +99,57 @@ local function rated_until()
 end
 local full_until = rated_until()
 
-local function explain(id)
-  local record = fields_if_any(job_key(id), 'status', 'owner', 'conversation')
-  if record.status ~= 'queued' then return false end
-  local place = redis.pcall('ZRANK', P .. 'pending:' .. model, id)
-  if type(place) ~= 'number' then
-    local reason, detail = hold_of(id, record)
-    if reason then return {false, reason, detail} end
-    -- Quarantined, or left to a newer version.
-    return {0, 'turn'}
-  end
+-- What keeps all jobs of the model waiting, for a job in this place; nil if they may begin.
+local function model_block(before, flow, here)
   if closed_until then
-    return {place, 'upstream', closed_until, closed_status}
+    return {'upstream', before, flow, here, closed_until, closed_status}
+  elseif full_until then
+    return {'rate_limit', before, flow, here, full_until}
   end
-  if full_until then
-    return {place, 'rate_limit', full_until}
+end
+
+local function explain(id)
+  local record = fields_if_any(job_key(id), 'status', 'owner', 'batch', 'priority', 'fairness_key', 'conversation')
+  if record.status ~= 'queued' then return false end
+  if not redis.call('ZSCORE', P .. 'pending:' .. model, id) then
+    local reason, detail = hold_of(id, record)
+    if reason then return {reason, false, '', '0', detail} end
+    -- Quarantined, or left to a newer version.
+    return {'turn', 0, '', '0'}
   end
+  local retry = redis.call('ZRANK', P .. 'retries:' .. model, id)
+  if retry then return model_block(retry, '', '0') or {'turn', retry, '', '0'} end
+  local flow, here, before = place_in_flow(id, record)
+  local block = model_block(before, flow, here)
+  if block then return block end
   local most = owner_limit()
-  if most and record.owner and is_at_limit(record.owner, most) then
-    return {place, 'owner_limit', sum_of(record.owner)[2], most}
+  if most and is_at_limit(record.owner, most) then
+    return {'owner_limit', before, flow, here, sum_of(record.owner)[2], most}
   end
-  return {place, 'turn'}
+  return {'turn', before, flow, here}
 end
 
-local function size_of_index(name, low)
-  local size = redis.pcall('ZCOUNT', P .. name, low, '+inf')
-  return type(size) == 'number' and size or 0
+local function count_of(name, low)
+  return redis.call('ZCOUNT', P .. name, low, '+inf')
 end
 
-local run_ms = redis.pcall('HGET', P .. 'run-ms', model)
-local reply = {NOW, size_of_index('pending:' .. model, '-inf'), size_of_index('running:' .. model, '-inf'),
-  size_of_index('workers', NOW), type(run_ms) == 'string' and run_ms}
+-- An index of another type is an error here: it would be displaced, which this script may not do.
+local function or_else(otherwise, act, ...)
+  local ok, found = pcall(act, ...)
+  if ok then return found end
+  return otherwise
+end
+
+local reply = {false}
+if facts then
+  reply[1] = {
+    NOW, or_else(0, count_of, 'pending:' .. model, '-inf'), or_else(0, count_of, 'running:' .. model, '-inf'),
+    or_else(0, count_of, 'workers', NOW), or_else(false, index, 'HGET', 'run-ms', model),
+    or_else(0, count_of, 'retries:' .. model, '-inf'),
+    or_else({0}, flows_of, 'interactive'), or_else({0}, flows_of, 'batch'),
+  }
+end
 for i = ids_at, #ARGV do
-  -- An index of another type would be displaced, which this script may not do.
-  local is_known, found = pcall(explain, ARGV[i])
-  reply[#reply + 1] = is_known and found
+  reply[#reply + 1] = or_else(false, explain, ARGV[i])
 end
 return reply

@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+from spool.ids import new_batch_id
 from spool.jobs.closed_models import ClosedModels
 from spool.jobs.entries import rfc3339
-from spool.jobs.job import Job
+from spool.jobs.job import Job, Priority
 from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.queue_facts import QueueFacts
 from spool.jobs.scheduling import Conversation, Scheduling
-from spool.jobs.waits import Place, QueueFacts, Reason, Wait, place_of, wait_of
+from spool.jobs.submission import NewBatch
+from spool.jobs.waits import Place, Reason, Wait, flow_of, place_of, wait_of
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import HandWorker, shards_of, store_of, submit
+from tests.by_hand import OWNER, HandWorker, new_job, shards_of, store_of, submit
 
 NOW = 1_795_253_400.0
 FACTS = QueueFacts(NOW, waiting=9, running=4, workers=1, run_s=10.0)
@@ -34,24 +37,56 @@ FACTS = QueueFacts(NOW, waiting=9, running=4, workers=1, run_s=10.0)
         (replace(FACTS, workers=0), Place(1), 4, (1, None, {"reason": "no_worker"})),
         (
             FACTS,
-            Place(2, Reason.OWNER_LIMIT, {"running": 2, "limit": 2}),
+            Place(1, reason=Reason.UPSTREAM, detail={"until_s": NOW + 60, "status": 429}),
+            4,
+            (1, 60.0, {"reason": "upstream", "until": "2026-11-21T09:31:00.000Z", "status": 429}),
+        ),
+        (
+            FACTS,
+            Place(1, reason=Reason.UPSTREAM, detail={"status": 503}),
+            4,
+            (1, 5.0, {"reason": "upstream", "status": 503}),
+        ),
+        (
+            FACTS,
+            Place(1, reason=Reason.RATE_LIMIT, detail={"until_s": NOW + 60}),
+            0,
+            (1, 60.0, {"reason": "rate_limit", "until": "2026-11-21T09:31:00.000Z"}),
+        ),
+        (
+            FACTS,
+            Place(2, reason=Reason.OWNER_LIMIT, detail={"running": 2, "limit": 2}),
             0,
             (2, 7.5, {"reason": "owner_limit", "running": 2, "limit": 2}),
         ),
         (
             replace(FACTS, workers=0),
-            Place(None, Reason.NOT_BEFORE, {"until_s": NOW + 60}),
+            Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": NOW + 60}),
             0,
             (None, 60.0, {"reason": "not_before", "until": "2026-11-21T09:31:00.000Z"}),
         ),
         (
             FACTS,
-            Place(None, Reason.CONVERSATION, {"job": "j"}),
+            Place(None, reason=Reason.CONVERSATION, detail={"job": "j"}),
             0,
             (None, None, {"reason": "conversation", "job": "j"}),
         ),
     ],
-    ids=["first", "turn", "full", "room", "unknown", "idle", "no worker", "owner", "not before", "conversation"],
+    ids=[
+        "first",
+        "turn",
+        "full",
+        "room",
+        "unknown",
+        "idle",
+        "no worker",
+        "closed",
+        "tried",
+        "rate",
+        "owner",
+        "not before",
+        "conversation",
+    ],
 )
 def test_wait_of(facts: QueueFacts, place: Place, limit: int, shown: tuple[int | None, float | None, Any]) -> None:
     """The running jobs end at the pace of the last ones. What keeps all jobs of a model comes before a job's turn."""
@@ -98,44 +133,68 @@ def places(link: RedisLink, *jobs: Job) -> tuple[QueueFacts, list[Place | None]]
 
 @pytest.mark.one_shard
 def test_places_in_the_queue(link: RedisLink) -> None:
-    """Jobs are counted in the order of claims; a job that runs has no place."""
+    """Jobs are counted within their flow; a job that runs has no place, and a retry is before all."""
     worker = HandWorker(link)
     worker.beat(free=1)
     first, second, third = (submit(link) for _ in range(3))
-    facts, found = places(link, first, second, third)
-    assert found == [Place(0), Place(1), Place(2)]
-    assert (facts.waiting, facts.running, facts.workers, facts.run_s) == (3, 0, 1, None)
-    claim = worker.take()
-    facts, found = places(link, first, second, third)
-    assert found == [None, Place(0), Place(1)]
-    assert (facts.waiting, facts.running) == (2, 1)
-    worker.finish(claim)
-    assert places(link, first)[0].run_s is not None
-
-
-@pytest.mark.one_shard
-def test_places_of_held_jobs(link: RedisLink) -> None:
-    """A held job is told what holds it: its time, or the job with the turn."""
-    at = round(time.time() + 3600, 3)
-    later = submit(link, scheduling=Scheduling(not_before=at))
-    first, second = (submit(link, scheduling=Scheduling(conversation=Conversation("c"))) for _ in range(2))
-    _facts, found = places(link, later, first, second)
-    assert found == [
-        Place(None, Reason.NOT_BEFORE, {"until_s": at}),
-        Place(0),
-        Place(None, Reason.CONVERSATION, {"job": first.id}),
+    other = submit(link, owner="bob", scheduling=Scheduling(fairness_key="a b"))
+    facts, found = places(link, first, second, third, other)
+    assert [place and (place.flow, place.before) for place in found] == [
+        ("interactive:alice:", 0),
+        ("interactive:alice:", 1),
+        ("interactive:alice:", 2),
+        ("interactive:bob:a%20b", 0),
     ]
-    assert [place_of(job).reason for job in (later, first, second)] == ["not_before", "turn", "conversation"]
+    assert [flow_of(job) for job in (first, other)] == ["interactive:alice:", "interactive:bob:a%20b"]
+    assert (facts.waiting, facts.running, facts.workers, facts.run_s) == (4, 0, 1, None)
+    claim = worker.take_job(first.id)
+    facts, found = places(link, first, second)
+    assert (found[0], found[1] and found[1].before, facts.running) == (None, 0, facts.running)
+    worker.claims.hand_back(first.id, claim.fence, counts=False)
+    facts, found = places(link, first, second)
+    assert (found[0], facts.retries) == (Place(0, detail={}), 1)
+    worker.finish(worker.take_job(first.id))
+    assert places(link, first)[0].run_s is None, "the time of a job that ran twice is no measure"
 
 
 @pytest.mark.one_shard
-def test_place_of_an_owner_at_its_limit(link: RedisLink) -> None:
-    """A job whose owner runs as many as may is told the limit."""
-    store_of(link).publish_limits(OwnerLimits(running=1))
-    submit(link)
-    HandWorker(link).take()
-    _facts, found = places(link, submit(link))
-    assert found == [Place(0, Reason.OWNER_LIMIT, {"running": 1, "limit": 1})]
+def test_positions_are_those_of_claims(link: RedisLink) -> None:
+    """Jobs of several flows, of other weights and of a batch begin in the order of their positions."""
+    jobs = [submit(link) for _ in range(6)]
+    jobs += [submit(link, owner="bob", scheduling=Scheduling("k", fairness_weight=2.0)) for _ in range(6)]
+    jobs += [submit(link, owner="carol") for _ in range(2)]
+    facts, found = places(link, *jobs)
+    positions = {
+        job.id: facts.position(place.flow, place.here, place.before or 0)[0]
+        for job, place in zip(jobs, found, strict=True)
+        if place is not None
+    }
+    worker = HandWorker(link)
+    claims = [worker.take().job.id for _ in jobs]
+    assert sorted(positions.values()) == list(range(len(jobs)))
+    assert [positions[job_id] for job_id in claims] == list(range(len(jobs)))
+
+
+@pytest.mark.one_shard
+def test_positions_in_batches(link: RedisLink) -> None:
+    """A job of a batch waits for those before it in the batch, and the class for the one before it."""
+    shards, store = shards_of(link), store_of(link)
+    batch_id = new_batch_id(0)
+    jobs = [shards.place(new_job(batch=batch_id, batch_index=n, priority=Priority.BATCH)) for n in range(3)]
+    store.stage_batch(NewBatch(batch_id, OWNER, jobs), max_queued=10)
+    store.submit_many(jobs, max_queued=10)
+    store.seal_batch(NewBatch(batch_id, OWNER, jobs))
+    last, interactive = submit(link, priority=Priority.BATCH), submit(link)
+    facts, found = store.look_queue("demo", [job.id for job in jobs] + [last.id, interactive.id])
+    places_found = [found[job.id] for job in (*jobs, last, interactive)]
+    assert [place.before for place in places_found] == [0, 1, 2, 3, 0]
+    assert [facts.position(place.flow, place.here, place.before or 0) for place in places_found] == [
+        (1, True),
+        (2, True),
+        (3, True),
+        (4, True),
+        (0, True),
+    ]
 
 
 @pytest.mark.one_shard
@@ -145,12 +204,41 @@ def test_place_of_a_job_whose_upstream_refuses(link: RedisLink) -> None:
     job, claim = submit(link), HandWorker(link).take()
     until = ClosedModels(shards_of(link)).refuse(claim, "HTTP 429", status=429).retry_at
     facts, [place] = places(link, job)
-    assert place == Place(0, Reason.UPSTREAM, {"until_s": until, "status": 429})
+    assert place is not None
+    assert (place.before, place.reason, place.detail) == (0, "upstream", {"until_s": until, "status": 429})
     facts = replace(facts, workers=1, running=4, run_s=0.1)
     wait = wait_of(facts, place, max_running=4)
     assert (wait.reason, wait.starts_at, wait.detail) == ("upstream", until, {"until": rfc3339(until), "status": 429})
     link.call("HSET", f"{prefix(0)}closed:demo", "until_ms", 1)
-    assert places(link, job)[1] == [Place(0, Reason.UPSTREAM, {"status": 429})]
+    [place] = places(link, job)[1]
+    assert place is not None
+    assert (place.reason, place.detail) == ("upstream", {"status": 429})
+
+
+@pytest.mark.one_shard
+def test_places_of_held_jobs(link: RedisLink) -> None:
+    """A held job is told what holds it: its time, or the job with the turn."""
+    at = round(time.time() + 3600, 3)
+    later = submit(link, scheduling=Scheduling(not_before=at))
+    first, second = (submit(link, scheduling=Scheduling(conversation=Conversation("c"))) for _ in range(2))
+    facts, found = places(link, later, first, second)
+    assert found == [
+        Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": at}),
+        Place(0, "interactive:alice:", found[1].here if found[1] else -1, detail={}),
+        Place(None, reason=Reason.CONVERSATION, detail={"job": first.id}),
+    ]
+    assert [place_of(job, facts).reason for job in (later, first, second)] == ["not_before", "turn", "conversation"]
+
+
+@pytest.mark.one_shard
+def test_place_of_an_owner_at_its_limit(link: RedisLink) -> None:
+    """A job whose owner runs as many as may is told the limit."""
+    store_of(link).publish_limits(OwnerLimits(running=1))
+    submit(link)
+    HandWorker(link).take()
+    _facts, found = places(link, submit(link))
+    assert found[0] is not None
+    assert (found[0].reason, found[0].detail) == (Reason.OWNER_LIMIT, {"running": 1, "limit": 1})
 
 
 @pytest.mark.one_shard
@@ -162,4 +250,4 @@ def test_places_beside_damaged_indexes(link: RedisLink) -> None:
         link.call("RPUSH", f"{prefix(0)}{name}", "x")
     facts, found = places(link, job)
     assert (facts.waiting, facts.workers, facts.run_s) == (0, 0, None)
-    assert found[0] in (None, Place(0))
+    assert found == [None]
