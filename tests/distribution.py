@@ -6,7 +6,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 GROUPS = {
     "tests/browser/": "browser",
-    "tests/clients/": "browser",
+    "tests/clients/js/": "browser",
     "tests/compatible/": "compatible",
     "tests/system/": "system",
     "tests/test_readme.py": "system",
