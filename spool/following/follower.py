@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.greenlet import Greenlet
 
 from spool.background import spawn_forever
+from spool.deadline import Deadline
 from spool.errors import StoreUnavailable
 from spool.following.doorbell import Doorbell
 from spool.following.feed import Feed, bound_tails
@@ -54,7 +55,7 @@ class Follower:
         self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed, self._wake_rung)
         self._rung_feeds: dict[Feed, None] = {}
         self._watches = ReaderLeases(link)
-        self._draining_until: float | None = None
+        self._drain: Deadline | None = None
         self._greenlets: list[Greenlet[..., None]] = []
         self.readers: set[Reader] = set()
 
@@ -118,18 +119,16 @@ class Follower:
 
     def drain(self, spread_s: float) -> None:
         """Ask every reader to leave, spread over ``spread_s`` so that they do not all reconnect at once."""
-        self._draining_until = time.monotonic() + spread_s
+        self._drain = Deadline.after(spread_s)
         for reader in self.readers:
             reader.leave_at = self._leave_by(reader)
 
     def _leave_by(self, reader: Reader) -> float:
         """When a reader should leave: never, or at a random time within the drain."""
-        if self._draining_until is None:
+        if self._drain is None:
             return float("inf")
-        if reader.patient:
-            return self._draining_until
-        now = time.monotonic()
-        return now + random.random() * max(0.0, self._draining_until - now)
+        left_s = self._drain.left_s
+        return time.monotonic() + (left_s if reader.patient else random.random() * left_s)
 
     def _feed_of(self, job: Job) -> Feed:
         channel = log_key(job.id).encode()

@@ -215,14 +215,14 @@ class PerReader:
         if self._form.over:
             return Piece(end=End.WHOLE)
         if not reader.is_behind:
-            return self._translated(reader)
+            return self.page(reader)
         if not self._folds.enter(within_s):
             return Piece()
         try:
             while (data := self._form.replay(reader, self._frame)) is not None:
                 if data or self._form.over or self._folds.is_spent:
                     return Piece(data, End.WHOLE if self._form.over else None)
-            return self._translated(reader)
+            return self.page(reader)
         finally:
             self._folds.leave()
 
@@ -239,7 +239,8 @@ class PerReader:
         data = self._form.broken_off(trouble.code, trouble.message)
         return Piece(end=End.CUT) if data is None else Piece(self._frame(data), End.WHOLE)
 
-    def _translated(self, reader: Reader) -> Piece | None:
+    def page(self, reader: Reader) -> Piece | None:
+        """The translation of the next entries; None if there are none. A kind of connection may have its own end."""
         rows, gap, ended = reader.take_rows(_ROWS)
         if gap is not None:
             return self.broken(Trouble.ENTRIES_MISSING)

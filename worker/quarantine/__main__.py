@@ -9,11 +9,11 @@ monkey.patch_all()
 
 import logging  # noqa: E402
 import signal  # noqa: E402
-import time  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.socket import wait_read  # noqa: E402
 
+from spool.deadline import Deadline  # noqa: E402
 from spool.logs import configure as configure_logs  # noqa: E402
 from worker.assembly import build_backends, build_process, read_settings  # noqa: E402
 from worker.process import WorkerProcess  # noqa: E402
@@ -45,10 +45,10 @@ def main() -> None:
 
 
 def _run_jobs(process: WorkerProcess) -> None:
-    idle_since = time.monotonic()
-    while not process.draining.is_set() and time.monotonic() - idle_since < _IDLE_S:
+    idle_until = Deadline.after(_IDLE_S)
+    while not process.draining.is_set() and not idle_until.passed:
         if process.slots.run_one("apart"):
-            idle_since = time.monotonic()
+            idle_until = Deadline.after(_IDLE_S)
         else:
             gevent.sleep(_LOOK_S)
 

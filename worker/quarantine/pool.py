@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from subprocess import TimeoutExpired
 
 from gevent import subprocess
@@ -29,16 +28,15 @@ class QuarantinePool:
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "worker.quarantine")) -> None:
         self._command = command
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._start_at = float("-inf")
+        self._pause = Deadline.after(0)
         self._stopped = False
 
     def want(self, waiting: int) -> None:
         """Start processes for ``waiting`` quarantined jobs, up to ``AT_MOST``; none after ``stop``. Call it again while
         any wait."""
-        now = time.monotonic()
-        if self._stopped or now < self._start_at:
+        if self._stopped or not self._pause.passed:
             return
-        self._start_at = now + _START_EVERY_S
+        self._pause = Deadline.after(_START_EVERY_S)
         self._processes = [process for process in self._processes if process.poll() is None]
         for _ in range(min(waiting, AT_MOST) - len(self._processes)):
             # The pipe tells it when this process ends, even after SIGKILL.

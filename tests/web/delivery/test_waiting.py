@@ -20,7 +20,7 @@ from web.limits.streams import StreamSlots
 
 SAID = [(Kind.STARTED, {"attempt": 1, "model": "demo"}), (Kind.TOKEN, {"text": "a"})]
 ENDED = [*SAID, (Kind.DONE, {"finish_reason": "stop"})]
-SOON = Deadline.after(60)
+NEVER = Deadline.never()
 
 
 class Collected:
@@ -57,11 +57,11 @@ def services_of(logs: Logs) -> Any:
 def test_enough() -> None:
     """It takes entries, page by page, until the caller has enough, and no more after that."""
     taken = Collected()
-    assert collect(reader_of(ENDED), {}, SOON, taken.enough) is Outcome.ENOUGH
+    assert collect(reader_of(ENDED), {}, NEVER, taken.enough) is Outcome.ENOUGH
     assert taken.ids == [1, 2, 3]
     long = entries_of(1000)
     some = Collected(600)
-    assert collect(reader_of(long), {}, SOON, some.enough) is Outcome.ENOUGH
+    assert collect(reader_of(long), {}, NEVER, some.enough) is Outcome.ENOUGH
     assert 600 <= len(some.ids) < len(long)
 
 
@@ -76,7 +76,7 @@ def test_drain() -> None:
     """A reader that must leave a draining process takes what is there and waits no longer."""
     reader, taken = reader_of(SAID), Collected()
     reader.leave_at = float("-inf")
-    assert collect(reader, {}, SOON, taken.enough) is Outcome.DRAINING
+    assert collect(reader, {}, NEVER, taken.enough) is Outcome.DRAINING
     assert taken.ids == [1, 2]
 
 
@@ -85,7 +85,7 @@ def test_client_that_disconnects() -> None:
     ours, client = socket.socketpair()
     with ours:
         client.close()
-        assert collect(reader_of(SAID), {"gunicorn.socket": ours}, SOON, Collected().enough) is Outcome.LEFT
+        assert collect(reader_of(SAID), {"gunicorn.socket": ours}, NEVER, Collected().enough) is Outcome.LEFT
 
 
 def test_wait_for_the_end_takes_a_slot() -> None:

@@ -76,7 +76,8 @@ class TextSocket(PerReader):
         self._messages = TextMessages(has_text=has_text)
         super().__init__(self._messages, bare, folds)
 
-    def _translated(self, reader: Reader) -> Piece | None:
+    def page(self, reader: Reader) -> Piece | None:
+        """The frames of the next entries, and a close frame at the end; None if there are none."""
         rows, gap, ended = reader.take_rows(_ROWS)
         if gap is not None and gap.earliest is None and ended:
             return Piece(close_frame(4410, "gone"), End.WHOLE)

@@ -21,6 +21,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from spool.deadline import Deadline
 from worker.backends import (
     Alive,
     BackendError,
@@ -87,12 +88,12 @@ def refuse(request: GenerationRequest) -> None:
 def in_good_time(ask: Ask, patience_s: float) -> Ask:
     """Wrap ``ask`` for several calls before the first piece: yields ``Waiting`` if they take longer than
     ``patience_s``, so that a slow upstream is not mistaken for one that does not answer."""
-    since = time.monotonic()
+    patience = Deadline.after(patience_s)
 
     def asking(request: GenerationRequest) -> Generator[Piece, None, None]:
-        nonlocal since
-        if time.monotonic() - since > patience_s:
-            since = time.monotonic()
+        nonlocal patience
+        if patience.passed:
+            patience = Deadline.after(patience_s)
             yield Waiting("preparing to continue the partial answer", time.time())
         yield from ask(request)
 
