@@ -250,3 +250,15 @@ def test_one_flow_of_many_returns_with_each_end(link: RedisLink) -> None:
         running += filter(None, [worker.claim()])
     assert found == keys
     assert link.call("KEYS", f"{P}held*") == []
+
+
+def test_flow_that_ends_while_others_are_parked(link: RedisLink) -> None:
+    """Where the last job of an owner's only unparked flow is cancelled, the next flow takes its turn."""
+    link.call("HSET", f"{P}limits", "owner_running", 1)
+    jobs = [submit(link, scheduling=Scheduling(fairness_key=f"tenant{n}")).id for n in range(3)]
+    worker = HandWorker(link)
+    claim = worker.take()
+    assert worker.claim() is None
+    worker.finish(claim)
+    store_of(link).cancel(jobs[1], OWNER)
+    assert worker.take().job.id == jobs[2]

@@ -56,6 +56,28 @@ local function refresh_batch(who)
   end
 end
 
+-- Parks a flow whose owner is at its limit: claims skip it until one of the owner's jobs ends.
+local function park(owner, flow, model, here)
+  local class = class_of_flow(flow)
+  local queue = class .. ':' .. model
+  index('ZREM', heads_of(class, model), flow)
+  index('SADD', 'held', owner)
+  index('SADD', 'held:' .. owner, queue)
+  index('ZADD', 'held:' .. owner .. ':' .. queue, here, flow)
+end
+
+-- Unparks one flow of an owner for each class and model: the next one. Others stay, since one job has ended.
+local function unpark(owner)
+  if index('SISMEMBER', 'held', owner) == 0 then return end
+  for _, queue in ipairs(index('SMEMBERS', 'held:' .. owner)) do
+    local name, model = 'held:' .. owner .. ':' .. queue, string.match(queue, '^%l+:(.*)$')
+    local next_flow = index('ZPOPMIN', name)
+    if next_flow[1] and model then show(next_flow[1], model) end
+    if redis.call('EXISTS', P .. name) == 0 then index('SREM', 'held:' .. owner, queue) end
+  end
+  if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
+end
+
 local function leave_flow(id, who)
   local flow = flow_of(who.flow, who.model)
   if who.batch == '' then
@@ -66,6 +88,8 @@ local function leave_flow(id, who)
   end
   if redis.call('EXISTS', P .. flow) == 0 then
     index('ZREM', heads_of(class_of_flow(who.flow), who.model), who.flow)
+    -- It may have been the only flow of its owner that is not parked.
+    unpark(who.owner)
   end
 end
 
@@ -90,26 +114,4 @@ local function dequeue_booked(id)
     who.flow = flow_name(record)
     dequeue(id, who)
   end
-end
-
--- Parks a flow whose owner is at its limit: claims skip it until one of the owner's jobs ends.
-local function park(owner, flow, model, here)
-  local class = class_of_flow(flow)
-  local queue = class .. ':' .. model
-  index('ZREM', heads_of(class, model), flow)
-  index('SADD', 'held', owner)
-  index('SADD', 'held:' .. owner, queue)
-  index('ZADD', 'held:' .. owner .. ':' .. queue, here, flow)
-end
-
--- Unparks one flow of an owner for each class and model: the next one. Others stay, since one job has ended.
-local function unpark(owner)
-  if index('SISMEMBER', 'held', owner) == 0 then return end
-  for _, queue in ipairs(index('SMEMBERS', 'held:' .. owner)) do
-    local name, model = 'held:' .. owner .. ':' .. queue, string.match(queue, '^%l+:(.*)$')
-    local next_flow = index('ZPOPMIN', name)
-    if next_flow[1] and model then show(next_flow[1], model) end
-    if redis.call('EXISTS', P .. name) == 0 then index('SREM', 'held:' .. owner, queue) end
-  end
-  if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
 end
