@@ -26,8 +26,8 @@ log = logging.getLogger("spool.web")
 LOOK_S = 2.0
 PATIENCE_S = 1.0
 """A job that begins within this time shows nothing: most do, and clients are spared the message."""
-_IDS = 500
-"""Jobs in one call, which blocks Redis for about a millisecond."""
+_IDS = 100
+"""Jobs in one call. Redis does nothing else during the call, so tokens wait for it."""
 _KNOWN_AT_MOST = 10_000
 _WOKEN_AT_ONCE = 250
 

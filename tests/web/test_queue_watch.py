@@ -102,17 +102,17 @@ def job(number: int, **fields: Any) -> Job:
 
 
 def test_one_look_for_all_readers() -> None:
-    """A thousand readers of a model cost two calls in two seconds, and another model one more."""
+    """A thousand jobs of a model cost ten calls in two seconds, and another model one more."""
     watching = Watching()
     feeds = [watching.feed(number) for number in range(1000)]
     readers = [Woken(feed) for feed in feeds for _ in range(2)]
     other = Woken(watching.feed(5000, model="other"))
     watching.begin()
-    assert sorted(model for model, _ids in watching.queues.calls) == ["demo", "demo", "other"]
+    assert sorted(model for model, _ids in watching.queues.calls) == ["demo"] * 10 + ["other"]
     assert {reader.times for reader in [*readers, other]} == {1}
     assert watching.queues.fact_calls == 2
     watching.tick(LOOK_S / 4)
-    assert len(watching.queues.calls) == 3
+    assert len(watching.queues.calls) == 11
 
 
 def test_told_when_it_changes() -> None:
