@@ -96,6 +96,7 @@ neighbours that show what it does. A module leaves this list when it gets its ow
 NOT_OF_A_MODULE: Mapping[str, str] = {
     "spool/jobs/test_damaged_records.py": "records and ledger entries that are damaged, under every script",
     "spool/jobs/test_fair_queue.py": "lua/lib/fair.lua and queue.lua: the order of claims over flows and classes",
+    "spool/jobs/test_fair_queue_model.py": "the policy of the queue against a model in Python, over all scripts",
     "spool/jobs/test_holds.py": "jobs that wait for their time or turn, over submit, claim and keep",
     "spool/jobs/test_job_model.py": "the state machine of a job over all scripts",
     "spool/jobs/test_old_ledger.py": "the ledger of an earlier version, taken over by the scripts",

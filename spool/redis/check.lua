@@ -24,11 +24,11 @@ local now = try('TIME')
 for _, command in ipairs({
   {'GET', none}, {'GETRANGE', none, 0, 0}, {'HGET', none, 'a'}, {'HSCAN', none, 0}, {'LLEN', none}, {'SRANDMEMBER', none},
   {'MEMORY', 'USAGE', none}, {'HGETALL', none}, {'HMGET', none, 'a'}, {'HEXISTS', none, 'a'}, {'HLEN', none}, {'HVALS', none}, {'HKEYS', none},
-  {'LRANGE', none, 0, 0}, {'PTTL', none}, {'SCARD', none}, {'SMEMBERS', none}, {'STRLEN', none}, {'TYPE', none},
+  {'LRANGE', none, 0, 0}, {'PTTL', none}, {'SCARD', none}, {'SISMEMBER', none, 'a'}, {'SMEMBERS', none}, {'STRLEN', none}, {'TYPE', none},
   {'XRANGE', none, '-', '+', 'COUNT', 1}, {'XREVRANGE', none, '+', '-', 'COUNT', 1}, {'XINFO', 'STREAM', none},
   {'ZCARD', none}, {'ZRANGE', none, 0, 0}, {'ZRANGEBYSCORE', none, 0, 0}, {'ZREVRANGEBYSCORE', none, 0, 0},
   {'ZRANK', none, 'a'}, {'ZSCORE', none, 'a'}, {'SCAN', 0, 'COUNT', 1}, {'INFO', 'server'},
-  {'DEL', none}, {'HDEL', none, 'a'}, {'LPOP', none}, {'LTRIM', none, 0, 0}, {'PEXPIRE', none, 1}, {'SREM', none, 'a'},
+  {'DEL', none}, {'HDEL', none, 'a'}, {'LPOP', none}, {'LTRIM', none, 0, 0}, {'PEXPIRE', none, 1}, {'PEXPIREAT', none, 1}, {'SREM', none, 'a'}, {'ZPOPMIN', none},
   {'ZREM', none, 'a'}, {'ZREMRANGEBYSCORE', none, 0, 0}, {'RENAME', none, none},
   {'HINCRBY', text, 'a', 1}, {'HSET', text, 'a', 1}, {'HSETNX', text, 'a', 1}, {'INCR', text}, {'RPUSH', text, 'a'},
   {'SADD', text, 'a'}, {'SETRANGE', text, 0, ''}, {'XADD', text, '*', 'a', 'b'}, {'ZADD', text, 1, 'a'},
