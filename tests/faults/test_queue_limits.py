@@ -25,6 +25,7 @@ JOBS = 200
 WORKERS = 3
 ANSWER_S = 0.3
 TOKENS = 200
+WINDOW_S = 10.0
 
 
 @dataclass
@@ -109,3 +110,30 @@ def test_model_limited_to_four_running_jobs(directory: Path) -> None:
             f"{JOBS} jobs, max_running 4, 3 workers, 4 kills",
             most=meter.most, calls=len(upstream.calls), took_s=round(time.monotonic() - began, 1),
         )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("limit", "value", "each"), [("rpm", 600, 1), ("tpm", 50_000, TOKENS)])
+def test_model_limited_to_a_rate(directory: Path, limit: str, value: int, each: int) -> None:
+    """No stretch of time has more requests or tokens than a full bucket and what flows in, also while workers die;
+    afterwards nothing is counted, and the bucket has what it held."""
+    meter = Meter()
+    with stack_with(directory, meter, limits={limit: value}, workers=WORKERS, concurrency=10, MAX_ATTEMPTS=20) as (
+        stack,
+        upstream,
+    ):
+        jobs = Jobs(stack)
+        began = time.monotonic()
+        ids = run_with_kills(stack, jobs, kills=2)
+        most = most_in_window(meter.begun, WINDOW_S) * each
+        measured(
+            f"{JOBS} jobs of {TOKENS} tokens, {limit} {value:,}, 3 workers, 2 kills",
+            most_in_10_s=most, calls=len(upstream.calls), took_s=round(time.monotonic() - began, 1),
+        )  # fmt: skip
+        assert set(jobs.fields(ids, "status")) == {"succeeded"}
+        # A twentieth fills the bucket; a second more, because calls reach the upstream some time after their claims.
+        assert most <= value / 20 + value / 60 * (WINDOW_S + 1)
+        assert counters(stack) == {}
+        wait_for(lambda: stack.redis.link.call("EXISTS", f"{PREFIX}bucket:{limit}:m") == 0, "the bucket is full", 30)
+        assert jobs.violations() == []
