@@ -30,7 +30,7 @@ class Process:
 def test_requests_at_one_moment() -> None:
     """Those that fill a round run at once; the others in rounds to come, in their order, with rests between."""
     process = Process()
-    gevent.joinall([gevent.spawn(process.request, number) for number in range(6)], timeout=5)
+    gevent.joinall([gevent.spawn(process.request, number) for number in range(6)], timeout=60)
     assert process.order[:8] == [0, 1, "rest", 2, 3, "rest", 4, 5]
 
 
@@ -42,7 +42,7 @@ def test_request_that_comes_while_others_wait() -> None:
         process.request(f"{name}1")
         process.request(f"{name}2")
 
-    gevent.joinall([gevent.spawn(two, name) for name in "ab"], timeout=5)
+    gevent.joinall([gevent.spawn(two, name) for name in "ab"], timeout=60)
     assert [name for name in process.order if name != "rest"] == ["a1", "a2", "b1", "b2"]
 
 
@@ -73,7 +73,7 @@ def test_others_run_between_rounds() -> None:
 
     running = [gevent.spawn(token), *(gevent.spawn(request, number) for number in range(10))]
     other.send(b"x")
-    gevent.joinall(running, timeout=10)
+    gevent.joinall(running, timeout=60)
     pipe.close()
     other.close()
     assert order.index(-1) <= 2

@@ -77,7 +77,7 @@ export const chat = {
   },
 
   async "heartbeats of chat in between"({ here }) {
-    const slow = { ...ASK, stream: true, tokens: 2, rate: 0.8, first_token_s: 1.2 };
+    const slow = { ...ASK, stream: true, tokens: 2, rate: 0.4, first_token_s: 2.2 };
     const [chunks, raw] = await Promise.all([
       here.chat.completions.create(slow).then(all),
       here.chat.completions.create(slow).asResponse(),

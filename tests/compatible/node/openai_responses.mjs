@@ -117,9 +117,10 @@ export const responses = {
     assert.deepEqual(parsed.output_parsed, { name: "Lisbon", inhabitants: 7.5 });
   },
 
-  // Each silence is longer than the stack's heartbeat: before the first token, and between two.
+  // Each silence is longer than the stack's heartbeat: before the first token, after the status line was held for one, and
+  // between two.
   async "heartbeats in between"({ here }) {
-    const runner = here.responses.stream({ ...FAST, input: PROMPT, tokens: 2, rate: 0.8, first_token_s: 1.2 });
+    const runner = here.responses.stream({ ...FAST, input: PROMPT, tokens: 2, rate: 0.4, first_token_s: 2.2 });
     const events = await all(runner);
     const beats = events.filter((event, at) => event.sequence_number === events[at - 1]?.sequence_number);
     assert.ok(beats.length >= 2, `${beats.length} heartbeats`);

@@ -220,7 +220,7 @@ def test_memory_of_a_body_that_waits(pair: Pair, length: int | None) -> None:
     try:
         receiving = gevent.spawn(receive)
         gevent.spawn(pair.client.sendall, content)
-        with gevent.Timeout(5):
+        with gevent.Timeout(60):
             while body.received < len(content):
                 gevent.sleep(0)
         # It waits for more.

@@ -15,6 +15,8 @@ local TOKENS_AT_MOST = 1e7
 -- The use of one model delays a flow at another one by at most this many times what it used. Without a bound, a flow that
 -- uses a fast model would never get a turn at a slow one.
 local DELAY_AT_MOST = 8
+-- A flow that uses more models than this is delayed only at the model that it used, so that an end has a bounded cost.
+local DELAYED_AT_MOST = 32
 
 local function class_of(record)
   return record.priority == 'batch' and 'batch' or 'interactive'
@@ -62,7 +64,8 @@ local function set_virtual(flow, ...)
 end
 
 -- A flow begins to wait for a model: not before the settled time of the flow that was served last, because credit from
--- idle time does not count. With that flow's charges, it would wait for what the estimates of running jobs exceed. The clock's tick puts flows that begin at the same time in the order in which they came.
+-- idle time does not count. With that flow's charges, it would wait for what the estimates of running jobs exceed. The
+-- clock's tick puts flows that begin at the same time in the order in which they came.
 local function activate(flow, model)
   local class = class_of_flow(flow)
   local known = index_fields('virtual:' .. flow, '@' .. model, '@')
@@ -148,6 +151,16 @@ local function tokens_used(id, record, usage)
   return input + math.min(counted, TOKENS_AT_MOST)
 end
 
+-- The virtual times of a flow, as names and values: all of them, or of one model if there are many.
+local function virtual_times(flow, model)
+  local name, kept = 'virtual:' .. flow, {}
+  if index('HLEN', name) <= 2 * DELAYED_AT_MOST + 2 then return index('HGETALL', name) end
+  for field, value in pairs(index_fields(name, '@', '+', '@' .. model, '+' .. model)) do
+    kept[#kept + 1], kept[#kept + 2] = field, value
+  end
+  return kept
+end
+
 -- Replaces a job's charge by what it has used. At other models the flow is delayed by its use, within a bound. Skips a
 -- flow that is forgotten: it begins at the clock.
 local function settle_charge(id, record, status, usage)
@@ -156,7 +169,7 @@ local function settle_charge(id, record, status, usage)
   local used, output = tokens_used(id, record, usage)
   if output and status == 'succeeded' then note_tokens(record.model, output) end
   local flow, model = flow_name(record), record.model
-  local class, known, new = class_of_flow(flow), index('HGETALL', 'virtual:' .. flow), {}
+  local class, known, new = class_of_flow(flow), virtual_times(flow, model), {}
   local charge_here, used_here = virtual_of(charged, record), virtual_of(used, record)
   for i = 1, #known, 2 do
     local name, now = known[i], virtual(known[i + 1])
