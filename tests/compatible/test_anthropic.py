@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import anthropic
 import pytest
 from anthropic import Anthropic
 
-from tests.compatible.test_pass_through import answers
-from tests.faults.upstreams import stack_with
-from tests.scripted_upstream import Call, ScriptedUpstream
+from tests.scripted_upstream import ScriptedUpstream
 from tests.stack import Stack
 
 TOOLS: Any = [{"name": "one", "description": "d", "input_schema": {"type": "object", "properties": {"city": {}}}}]
-ERRORS = {
-    "long": (400, {"message": "maximum context length is 4096 tokens", "type": "BadRequestError"}),
-    "busy": (429, {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}),
-}
-
-
-def upstream(call: Call) -> None:
-    """An upstream that fails as the prompt names, and otherwise answers with everything."""
-    prompt = call.body["messages"][-1]["content"]
-    if isinstance(prompt, str) and prompt in ERRORS:
-        status, error = ERRORS[prompt]
-        call.json(status, {"error": error})
-    else:
-        answers(call)
 
 
 @pytest.fixture(scope="module")
-def stack_and_upstream(short_dir: Path) -> Iterator[tuple[Stack, ScriptedUpstream]]:
-    """A Spool before that upstream."""
-    with stack_with(Path(mkdtemp(dir=short_dir)), upstream, webs=1) as both:
-        yield both
+def stack_and_upstream(
+    stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]],
+) -> tuple[Stack, ScriptedUpstream]:
+    """A Spool before an upstream that answers with everything."""
+    stack, upstreams = stack_and_upstreams
+    return stack, upstreams["m"]
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +31,10 @@ def client(stack_and_upstream: tuple[Stack, ScriptedUpstream]) -> Iterator[Anthr
         yield sdk
 
 
-def ask(client: Anthropic, prompt: Any = "Hi", **fields: Any) -> Any:
+def ask(client: Anthropic, prompt: Any = "Hi", *, model: str = "m", **fields: Any) -> Any:
     """A whole message."""
-    return client.messages.create(model="m", max_tokens=99, messages=[{"role": "user", "content": prompt}], **fields)
+    messages = [{"role": "user", "content": prompt}]
+    return client.messages.create(model=model, max_tokens=99, messages=messages, **fields)
 
 
 def test_whole_message(client: Anthropic) -> None:
@@ -138,8 +123,8 @@ def test_request_as_a_chat(client: Anthropic, stack_and_upstream: tuple[Stack, S
 @pytest.mark.parametrize(
     ("prompt", "kind", "code"),
     [
-        ("long", anthropic.BadRequestError, "context_length_exceeded"),
-        ("busy", anthropic.RateLimitError, "insufficient_quota"),
+        ("words", anthropic.BadRequestError, "context_length_exceeded"),
+        ("quota", anthropic.RateLimitError, "insufficient_quota"),
     ],
     ids=["context", "quota"],
 )
@@ -149,7 +134,7 @@ def test_failure(
 ) -> None:
     """A failure before the first token is the SDK's error of the same status, and is not asked again."""
     with pytest.raises(kind, match=code) as raised:
-        ask(client, prompt, stream=is_streamed)
+        ask(client, prompt, model="fails", stream=is_streamed)
     assert raised.value.body["type"] == "error"  # type: ignore[index,call-overload]
     assert raised.value.response.headers["x-should-retry"] == "false"
 

@@ -13,6 +13,9 @@ import yaml
 
 from tests.stack import ROOT, Stack
 
+# `make clients` runs them: each starts an interpreter with many packages.
+pytestmark = pytest.mark.slow
+
 INSTALLED = ROOT / ".venv-clients" / "installed"
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 LANGCHAIN = Path(__file__).with_name("apps") / "langchain_chat.py"
@@ -92,14 +95,12 @@ def llm(tmp_path: Path, stack: Stack) -> Llm:
     return Llm(tmp_path, stack.webs[0].url)
 
 
-@pytest.mark.slow
 def test_llm_models(llm: Llm) -> None:
     """It lists the models that were named to it, and those that Spool has."""
     assert "OpenAI Chat: chat\n" in llm("models", "-m", "chat", "-m", "responses").stdout
     assert "demo" in llm("openai", "endpoint", llm.url, "--models").stdout.split()
 
 
-@pytest.mark.slow
 def test_llm_conversation(llm: Llm, stack: Stack) -> None:
     """A streamed answer is printed, and ``-c`` goes on from it, whole: Spool got both turns and the answer between."""
     first = llm("-m", "chat", "What is a spool?", "-o", "max_tokens", "12").stdout
@@ -114,7 +115,6 @@ def test_llm_conversation(llm: Llm, stack: Stack) -> None:
     assert said == [("user", "What is a spool?"), ("assistant", first.removesuffix("\n")), ("user", "And a reel?")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["chat", "responses"])
 def test_llm_tool_call(llm: Llm, model: str) -> None:
     """It calls the function that the model asks for, and prints the answer to its result."""
@@ -124,7 +124,6 @@ def test_llm_tool_call(llm: Llm, model: str) -> None:
     assert "> 18 degrees in Oslo" in done.stdout
 
 
-@pytest.mark.slow
 def test_llm_schema_over_responses(llm: Llm) -> None:
     """A schema's answer streams over the Responses API, and its usage is known."""
     done = llm("-m", "responses", "--schema", "name, inhabitants int", "Name Lisbon", "--usage")

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
 
-from tests.faults.upstreams import stack_with
-from tests.scripted_upstream import Call
+from tests.compatible.scripts import ERRORS
+from tests.scripted_upstream import ScriptedUpstream
 from tests.stack import Stack
 
-ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
-    "context": (400, {"message": "too long", "type": "invalid_request_error", "code": "context_length_exceeded"}),
-    "words": (400, {"message": "maximum context length is 4096 tokens", "type": "BadRequestError", "code": 400}),
-    "filter": (400, {"message": "filtered", "type": None, "code": "content_filter", "param": "prompt"}),
-    "quota": (429, {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}),
-    "model": (404, {"message": "gone", "type": "invalid_request_error", "code": "model_not_found"}),
-}
 EXPECTED: dict[str, tuple[type[openai.APIStatusError], str]] = {
     "context": (openai.BadRequestError, "context_length_exceeded"),
     "words": (openai.BadRequestError, "context_length_exceeded"),
@@ -31,23 +22,10 @@ EXPECTED: dict[str, tuple[type[openai.APIStatusError], str]] = {
 }
 
 
-def upstream(call: Call) -> None:
-    """An upstream that fails as the prompt names; after its first word for ``later NAME``."""
-    prompt = call.body["messages"][-1]["content"]
-    status, error = ERRORS[prompt.removeprefix("later ")]
-    if prompt.startswith("later "):
-        call.begin()
-        call.text("Hel")
-        call.event({"error": {**error, "status": status}})
-    else:
-        call.json(status, {"error": error})
-
-
 @pytest.fixture(scope="module")
-def stack(short_dir: Path) -> Iterator[Stack]:
-    """A Spool before that upstream."""
-    with stack_with(Path(mkdtemp(dir=short_dir)), upstream, webs=1) as (running, _upstream):
-        yield running
+def stack(stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> Stack:
+    """A Spool before an upstream that fails."""
+    return stack_and_upstreams[0]
 
 
 @pytest.fixture(scope="module")
@@ -59,29 +37,34 @@ def client(stack: Stack) -> Iterator[OpenAI]:
 
 def chat(client: OpenAI, prompt: str) -> Any:
     """A whole completion."""
-    return client.chat.completions.create(model="m", messages=[{"role": "user", "content": prompt}])
+    return client.chat.completions.create(model="fails", messages=[{"role": "user", "content": prompt}])
 
 
 def chat_stream(client: OpenAI, prompt: str) -> Any:
     """A streamed completion."""
-    return list(client.chat.completions.create(model="m", messages=[{"role": "user", "content": prompt}], stream=True))
+    return list(
+        client.chat.completions.create(model="fails", messages=[{"role": "user", "content": prompt}], stream=True)
+    )
 
 
 def response(client: OpenAI, prompt: str) -> Any:
     """A whole response."""
-    return client.responses.create(model="m", input=prompt)
+    return client.responses.create(model="fails", input=prompt)
 
 
 def response_stream(client: OpenAI, prompt: str) -> Any:
     """A streamed response."""
-    return list(client.responses.create(model="m", input=prompt, stream=True))
+    return list(client.responses.create(model="fails", input=prompt, stream=True))
 
 
 SURFACES: list[Callable[[OpenAI, str], Any]] = [chat, chat_stream, response, response_stream]
 
 
-@pytest.mark.parametrize("ask", SURFACES, ids=lambda ask: ask.__name__)
-@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize(
+    ("ask", "name"),
+    [*((ask, "context") for ask in SURFACES), *((chat_stream, name) for name in ERRORS if name != "context")],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
 def test_failure_before_the_first_token(client: OpenAI, stack: Stack, ask: Callable[..., Any], name: str) -> None:
     """The SDK raises what it would at the upstream, and the request stays one job."""
     before = len(stack.client(0).get("/jobs?limit=200").json()["jobs"])
@@ -106,7 +89,7 @@ def test_failure_after_the_first_token(client: OpenAI) -> None:
 
 def test_background_response_is_read_by_its_id(client: OpenAI) -> None:
     """The stream of a background response begins at once, and its failure is an event."""
-    events = list(client.responses.create(model="m", input="context", stream=True, background=True))
+    events = list(client.responses.create(model="fails", input="context", stream=True, background=True))
     assert [event.type for event in events[:2]] == ["response.created", "response.queued"]
     assert events[-1].type == "response.failed"
     failed = client.responses.retrieve(events[0].response.id)  # type: ignore[union-attr]

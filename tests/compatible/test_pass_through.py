@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 from openai import OpenAI
 
 from tests.compatible.chats import WEATHER, asked, chunks_of, text_of
-from tests.faults.upstreams import stack_with
-from tests.scripted_upstream import Call, ScriptedUpstream, refuses, says
+from tests.compatible.scripts import answers
+from tests.scripted_upstream import ScriptedUpstream, refuses, says
 from tests.stack import Stack
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
-USAGE = {
-    "prompt_tokens": 9,
-    "completion_tokens": 7,
-    "total_tokens": 16,
-    "prompt_tokens_details": {"cached_tokens": 4},
-    "completion_tokens_details": {"reasoning_tokens": 3},
-}
-
-
-def answers(call: Call) -> None:
-    """An answer with everything: reasoning, text, two calls whose pieces are mixed, usage with details."""
-    call.begin()
-    call.delta(reasoning_content="Hm. ")
-    call.delta(content="Let me ")
-    call.delta(content="see.")
-    for index, name in ((0, "one"), (1, "two")):
-        function = {"name": name, "arguments": ""}
-        call.delta(tool_calls=[{"index": index, "id": f"call-{name}", "type": "function", "function": function}])
-    for piece in ('{"city":', '"Oslo"}'):
-        for index in (0, 1):
-            call.delta(tool_calls=[{"index": index, "function": {"arguments": piece}}])
-    call.delta("tool_calls")
-    call.event({"choices": [], "usage": USAGE})
-    call.send(b"data: [DONE]\n\n")
 
 
 @pytest.fixture(scope="module")
-def stack_and_upstream(short_dir: Path) -> Iterator[tuple[Stack, ScriptedUpstream]]:
+def stack_and_upstream(
+    stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]],
+) -> tuple[Stack, ScriptedUpstream]:
     """A Spool before an upstream that answers with everything."""
-    with stack_with(Path(mkdtemp(dir=short_dir)), answers, webs=1) as both:
-        yield both
+    stack, upstreams = stack_and_upstreams
+    return stack, upstreams["m"]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.job_model.fair_machine import FairMachine
 from tests.spool.jobs.test_job_model import COMMON
 from tests.stack import Redis
 
-QUICK = settings(COMMON, max_examples=25, stateful_step_count=30, derandomize=True, database=None)
+QUICK = settings(COMMON, max_examples=12, stateful_step_count=30, derandomize=True, database=None)
 EXAMPLES = int(os.environ.get("JOB_MODEL_EXAMPLES", "2000"))
 THOROUGH = settings(COMMON, max_examples=EXAMPLES, stateful_step_count=60)
 

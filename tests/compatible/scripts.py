@@ -1,0 +1,51 @@
+"""What the scripted upstreams answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.scripted_upstream import Call
+
+USAGE = {
+    "prompt_tokens": 9,
+    "completion_tokens": 7,
+    "total_tokens": 16,
+    "prompt_tokens_details": {"cached_tokens": 4},
+    "completion_tokens_details": {"reasoning_tokens": 3},
+}
+ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
+    "context": (400, {"message": "too long", "type": "invalid_request_error", "code": "context_length_exceeded"}),
+    "words": (400, {"message": "maximum context length is 4096 tokens", "type": "BadRequestError", "code": 400}),
+    "filter": (400, {"message": "filtered", "type": None, "code": "content_filter", "param": "prompt"}),
+    "quota": (429, {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}),
+    "model": (404, {"message": "gone", "type": "invalid_request_error", "code": "model_not_found"}),
+}
+
+
+def answers(call: Call) -> None:
+    """An answer with everything: reasoning, text, two calls whose pieces are mixed, usage with details."""
+    call.begin()
+    call.delta(reasoning_content="Hm. ")
+    call.delta(content="Let me ")
+    call.delta(content="see.")
+    for index, name in ((0, "one"), (1, "two")):
+        function = {"name": name, "arguments": ""}
+        call.delta(tool_calls=[{"index": index, "id": f"call-{name}", "type": "function", "function": function}])
+    for piece in ('{"city":', '"Oslo"}'):
+        for index in (0, 1):
+            call.delta(tool_calls=[{"index": index, "function": {"arguments": piece}}])
+    call.delta("tool_calls")
+    call.event({"choices": [], "usage": USAGE})
+    call.send(b"data: [DONE]\n\n")
+
+
+def fails(call: Call) -> None:
+    """An upstream that fails as the prompt names; after its first word for ``later NAME``."""
+    prompt = call.body["messages"][-1]["content"]
+    status, error = ERRORS[prompt.removeprefix("later ")]
+    if prompt.startswith("later "):
+        call.begin()
+        call.text("Hel")
+        call.event({"error": {**error, "status": status}})
+    else:
+        call.json(status, {"error": error})
