@@ -10,7 +10,7 @@ from contextlib import suppress
 import gevent
 from gevent.greenlet import Greenlet
 
-from spool.breaks import STEADY_S, Breaks
+from spool.repeated_errors import STEADY_S, Breaks
 
 _AGAIN_S = 1.0
 _FULL_AFTER = 100

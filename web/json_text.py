@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from web.slices import Slices
+from web.time_slices import Slices
 
 MAX_DEPTH = 200
 """Nested levels of arrays and objects. orjson writes at most 254, and Spool adds some around a caller's data."""

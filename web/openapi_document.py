@@ -14,7 +14,7 @@ import spool
 from web.contract import RETRY_AFTER, Answer, Content, Contract, Parameter, contract_of
 from web.problem_kinds import KINDS
 from web.problems import response_at, schema_at
-from web.slices import Slices
+from web.time_slices import Slices
 
 _PARAMETER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 _REF = "#/components/schemas/{model}"

@@ -19,7 +19,7 @@ from spool.ids import shard_of
 from spool.jobs.job import Job, Status
 from spool.jobs.queue_facts import QueueFacts
 from spool.jobs.waits import Place, Wait, place_of, wait_of
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 log = logging.getLogger("spool.web")
 

@@ -17,8 +17,8 @@ from spool.fail_points import reach
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shard
 from spool.outage import Outage
+from worker.adaptive_delay import AdaptiveDelay
 from worker.attempt_log import AttemptLog
-from worker.batching import AdaptiveDelay
 from worker.timer import PreciseTimer
 
 log = logging.getLogger("spool.appender")

@@ -13,12 +13,12 @@ from typing import Protocol
 
 import gevent
 
-from spool.breaks import Breaks
 from spool.errors import SpoolError
 from spool.fail_points import reach
 from spool.hub import from_threads
 from spool.jobs.claims import Claims, Held
 from spool.outage import Outage
+from spool.repeated_errors import Breaks
 from worker.watchdog import Watchdog, end_process
 
 log = logging.getLogger("spool.heartbeat")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from greenlet import getcurrent
 
 from spool import hub
-from worker.batching import AdaptiveDelay
+from worker.adaptive_delay import AdaptiveDelay
 
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC

@@ -31,7 +31,7 @@ from web.json_response import json_response
 from web.limits.streams import Slot
 from web.problems import field_problem
 from web.services import State, state
-from web.slices import in_slices
+from web.time_slices import in_slices
 from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("ai_sdk_chat", __name__)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from web.intake.shapes import Pieces, Some
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 _PARTS_AT_MOST = 10_000
 _TOOL = "tool-"

@@ -22,9 +22,9 @@ from web.delivery.waiting import wait_for_all
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
-from web.intake.accepted import accepted
 from web.intake.body import json_body
 from web.intake.draft import Draft
+from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import checked

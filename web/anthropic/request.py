@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from web.intake.shapes import Pieces, Some
 from web.intake.spool_fields import SpoolFields
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 _MESSAGES_AT_MOST = 10_000
 _BLOCKS_AT_MOST = 1000

@@ -21,7 +21,7 @@ from web.limits.streams import Slot
 from web.metrics import SUBMITTED
 from web.problems import field_problem, model_problem
 from web.services import State
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 
 def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted:

@@ -25,7 +25,7 @@ from web.limits.bodies import job_bytes
 from web.metrics import SUBMITTED
 from web.problems import Problem, field_problem, retry_after
 from web.services import State
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 """The media types of JSON lines."""

@@ -14,7 +14,7 @@ from web.limits.bodies import job_bytes
 from web.problems import Problem, field_problem
 from web.server.body import MalformedBody
 from web.services import state
-from web.slices import pause
+from web.time_slices import pause
 
 _LONG_TEXT = 65_536
 """Bytes of JSON text above which parsing takes so long that the request yields before the check."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from web.intake.shapes import Some
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 MESSAGES_AT_MOST = 10_000
 _PARTS_AT_MOST = 1000

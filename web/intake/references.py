@@ -21,7 +21,7 @@ from web.folds import Result, check_wanted
 from web.problems import field_problem
 from web.server.peer import presence
 from web.services import State
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 _ITEM = re.compile(r"(?:msg|fc|rs)_(j.*)_[0-9]+")
 

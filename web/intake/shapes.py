@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from spool.validation import explain
 from web.problems import Problem, field_problem
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 _ERRORS = 20
 """The most wrong fields that a response names."""

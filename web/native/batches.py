@@ -32,7 +32,7 @@ from web.native.job_document import JobDocument, job_document, job_pieces
 from web.native.submission import Submission, draft_of
 from web.server.peer import cut
 from web.services import State, state
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 blueprint = Blueprint("batches", __name__)
 

@@ -16,8 +16,8 @@ from web.delivery.waiting import wait_for_all
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
-from web.intake.accepted import accepted
 from web.intake.draft import Draft
+from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.shapes import Pieces, Some

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from web.openai.fields import refuse
-from web.slices import in_slices
+from web.time_slices import in_slices
 
 _SHOWN = 64
 """The most characters of a wrong name that a response repeats."""

@@ -23,8 +23,8 @@ from web.delivery.waiting import wait_for_all, wait_for_end
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
-from web.intake.accepted import accepted
 from web.intake.draft import Draft
+from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.references import NO_TURNS, References
 from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of

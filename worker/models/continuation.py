@@ -19,7 +19,7 @@ from spool.errors import StoreUnavailable
 from spool.models.model import Model
 from spool.models.table import ModelTable
 from worker.backends import Backend, BackendError
-from worker.backends.openai.probe import Proof
+from worker.backends.openai.continuation_probe import Proof
 
 if TYPE_CHECKING:
     from worker.backends.openai.backend import OpenAICompatible

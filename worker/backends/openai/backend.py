@@ -3,7 +3,7 @@
 The SDK sends the request. The answer is decoded here (``sse``, ``chunks``), because the SDK's own iteration costs
 several times the CPU per token. ``errors`` lists the errors by which an upstream refuses for now. Then a job goes back
 to the queue (``UpstreamClosed``) if its request has a gate that all workers share; otherwise it waits at the ``gate``
-of this process. Partial answers are continued (``continuing``) if a ``probe`` verified that this works.
+of this process. Partial answers are continued (``continuing``) if a ``continuation_probe`` verified that this works.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from worker.backends import BackendError, CannotContinue, GenerationRequest, Pie
 from worker.backends.openai import errors as upstream_errors
 from worker.backends.openai.chunks import Answer
 from worker.backends.openai.client import CONNECT_S, connect
+from worker.backends.openai.continuation_probe import Proof, probe
 from worker.backends.openai.continuing import Ask, go_on, in_good_time, refuse
-from worker.backends.openai.denial import Denial
 from worker.backends.openai.errors import Refused
 from worker.backends.openai.gate import Backoff, Caller, Passage, Refusal, UpstreamGate
-from worker.backends.openai.probe import Proof, probe
 from worker.backends.openai.refusals import note_headers, report_refusal, too_late, tries_used
+from worker.backends.openai.rejected_key import Denial
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.stream_pieces import read_pieces
 

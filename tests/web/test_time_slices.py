@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.slices import SLICE_S, Slices, in_slices
+from web.time_slices import SLICE_S, Slices, in_slices
 
 
 def test_pause_when_a_slice_is_used_up() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spool.breaks import STEADY_S, Breaks
+from spool.repeated_errors import STEADY_S, Breaks
 from tests.clock import Clock
 
 

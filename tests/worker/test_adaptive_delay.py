@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.batching import AdaptiveDelay
+from worker.adaptive_delay import AdaptiveDelay
 
 
 def gap_at(per_second: int, seconds: float = 1.0) -> float:
