@@ -52,7 +52,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/native/batches.py": "web/test_batches_bad_input.py web/test_wrong_ids.py",
     "web/native/entry_document.py": "web/native/test_entries.py",
     "web/native/jobs.py": "web/test_bad_input.py web/test_wrong_ids.py",
-    "web/native/log_streams.py": "web/test_cursors.py",
+    "web/native/stream_contract.py": "web/test_cursors.py",
     "web/native/socket_messages.py": "web/test_openapi.py",
     "web/native/stream.py": "web/test_cursors.py",
     "web/native/submission.py": "web/test_bad_input.py",

@@ -6,7 +6,7 @@
  * again.
  */
 
-import { closed } from "./src/half_open.js";
+import { closed } from "./src/partial_markdown.js";
 
 const ALLOWED = {
   ALLOWED_TAGS: (

@@ -137,7 +137,8 @@ def test_prompts_that_an_upstream_cannot_answer(directory: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_upstream_that_breaks_off_every_answer(directory: Path) -> None:
-    """Fifty jobs whose answers break off after a clean 200 are not all asked again at once."""
+    """Fifty jobs whose answers break off after a clean 200 are not all asked again at once, nor beyond their three
+    attempts."""
     with stack_with(directory, breaks) as (stack, upstream):
         jobs = Jobs(stack)
         for number in range(50):
@@ -147,7 +148,7 @@ def test_upstream_that_breaks_off_every_answer(directory: Path) -> None:
         errors = [jobs.error(job.id) for job in jobs.accepted]
         measured("50 jobs, every answer breaks off", calls_in_3_s=early, calls=len(upstream.calls))
         assert early <= 60
-        assert len(upstream.calls) <= 100
+        assert len(upstream.calls) <= 3 * 50
         assert all(error["retryable"] for error in errors)
         assert jobs.violations() == []
 

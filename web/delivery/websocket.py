@@ -14,7 +14,7 @@ import orjson
 from flask import Flask, request
 
 from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
-from web import auth, json_text, origins
+from web import auth, bounded_json, origins
 from web.auth import scope
 from web.limits.bodies import job_bytes
 from web.metrics import STREAMS
@@ -135,13 +135,13 @@ def _prepare(key: str) -> None:
 
 
 def json_object(raw: bytes) -> dict[str, Any]:
-    """The message as a JSON object. Raises ``Closed`` if it is none, and ``json_text.Refused`` if it exceeds the
+    """The message as a JSON object. Raises ``Closed`` if it is none, and ``bounded_json.Refused`` if it exceeds the
     bounds."""
     if not raw.lstrip().startswith(b"{"):
         raise Closed(1007, "send a JSON object")
     try:
-        message: dict[str, Any] = json_text.load(raw)
-    except json_text.Refused as exc:
+        message: dict[str, Any] = bounded_json.load(raw)
+    except bounded_json.Refused as exc:
         if isinstance(exc.__cause__, orjson.JSONDecodeError):
             raise Closed(1007, "send valid JSON") from exc
         raise

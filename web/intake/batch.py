@@ -16,7 +16,7 @@ from spool.errors import (
 )
 from spool.jobs.store import JobStore
 from spool.jobs.submission import NewBatch
-from web import json_text
+from web import bounded_json
 from web.intake.accept import new_job
 from web.intake.body import read_body
 from web.intake.draft import Draft
@@ -43,10 +43,10 @@ def submission_texts(services: State) -> list[tuple[str, memoryview]]:
     largest = job_bytes(services.settings.max_body_bytes, services.settings.max_prompt_bytes)
     if request.mimetype == "application/json":
         try:
-            texts = [(f"[{at}]", text) for at, text in enumerate(json_text.elements(read_body(), most, largest))]
-        except json_text.TooLarge as exc:
+            texts = [(f"[{at}]", text) for at, text in enumerate(bounded_json.elements(read_body(), most, largest))]
+        except bounded_json.TooLarge as exc:
             raise field_problem(f"[{exc.index}]", f"is larger than {largest} bytes", status=413) from exc
-        except json_text.Refused as exc:
+        except bounded_json.Refused as exc:
             raise field_problem("body", str(exc)) from exc
     elif request.mimetype in JSONL:
         texts = _lines(read_body(), most)

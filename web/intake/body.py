@@ -9,7 +9,7 @@ from flask import request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
-from web import json_text
+from web import bounded_json
 from web.limits.bodies import job_bytes
 from web.problems import Problem, field_problem
 from web.server.body import MalformedBody
@@ -77,8 +77,8 @@ def _received(most: float) -> bytes:
 def parse_json(raw: bytes | memoryview, place: str) -> Any:
     """Parse JSON text. Raises a 422 ``Problem`` that names ``place``."""
     try:
-        data = json_text.load(raw)
-    except json_text.Refused as exc:
+        data = bounded_json.load(raw)
+    except bounded_json.Refused as exc:
         raise field_problem(place, str(exc)) from exc
     if len(raw) > _LONG_TEXT:
         pause()

@@ -33,7 +33,7 @@ from web.intake.references import References
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.native.job_document import JobDocument, job_document, job_response
-from web.native.log_streams import LOG_STREAMS
+from web.native.stream_contract import LOG_STREAMS
 from web.native.submission import Submission, draft_of
 from web.negotiation import PREFER, PREFERENCE_APPLIED, preferred_wait_s
 from web.problems import retry_after

@@ -11,7 +11,7 @@ from web.contract import LOCATION, Answer, Contract
 from web.delivery.formats import sse, text
 from web.delivery.streaming import MEDIA_TYPES, streamed
 from web.native.beginning import beginning
-from web.native.log_streams import LOG_STREAMS, StreamQuery
+from web.native.stream_contract import LOG_STREAMS, StreamQuery
 from web.negotiation import best_media_type
 from web.problems import Problem, answer_at
 from web.server.peer import presence

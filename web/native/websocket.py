@@ -13,7 +13,7 @@ from flask import Flask, request
 
 from spool.errors import SpoolError
 from spool.jobs.job import Job
-from web import auth, json_text
+from web import auth, bounded_json
 from web.arguments import query
 from web.contract import Contract
 from web.delivery.encoding import Encoding, Shared, bare
@@ -107,7 +107,7 @@ class JobSession:
             if json_object(raw).get("type") != "cancel":
                 raise Closed(1008, 'the only valid message is {"type": "cancel"}')
             self._services.store.cancel(self._job_id, self._owner, text_bytes=0)
-        except json_text.Refused as exc:
+        except bounded_json.Refused as exc:
             raise Closed(1007, field_problem("body", str(exc)).detail) from exc
         except SpoolError as exc:
             raise closed_by(exc) from exc

@@ -17,7 +17,7 @@ from typing import Any
 from flask import Flask
 
 from spool.errors import SpoolError
-from web import auth, json_text
+from web import auth, bounded_json
 from web.arguments import BACK_AT_MOST, LATEST, PLACE_ERROR, query
 from web.contract import Contract
 from web.delivery.formats.ws_json import message_frame
@@ -82,7 +82,7 @@ class MuxSession:
             message = json_object(raw)
             context |= {name: message[name] for name in ("ref", "job") if isinstance(message.get(name), str)}
             self._do(message, context)
-        except json_text.Refused as exc:
+        except bounded_json.Refused as exc:
             self._refuse(field_problem("body", str(exc)))
         except Problem as problem:
             self._refuse(problem, context)

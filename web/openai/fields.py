@@ -1,4 +1,4 @@
-"""The common part of ``/v1`` requests: their fields, their validation, and errors after acceptance."""
+"""The common part of ``/v1`` requests: their fields and their validation."""
 
 from __future__ import annotations
 

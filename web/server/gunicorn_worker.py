@@ -31,13 +31,13 @@ from web.problems import Problem
 from web.rounds import ROUNDS
 from web.server.client_socket import ClientSocket
 from web.server.connections import Connection, ConnectionTable
+from web.server.fair_turns import Turns
 from web.server.hijack import Hijack, Stream
 from web.server.hijacked import HijackedConnection
 from web.server.refusals import refusal
 from web.server.request import BoundedRequest, Limits
 from web.server.sockets import PlainSocket, reset_on_close
 from web.server.source import Source, TooSlow
-from web.server.turns import Turns
 from web.services import State
 
 log = logging.getLogger("spool.web")

@@ -17,7 +17,7 @@ from gunicorn.http.unreader import Unreader
 
 from spool.deadline import Deadline
 from web.limits.uploads import too_many
-from web.server.turns import TURN_S, Turns
+from web.server.fair_turns import TURN_S, Turns
 
 HEAD_BYTES = 64 * 1024
 """The most bytes of a request line with its headers."""

@@ -18,8 +18,8 @@ from web.intake.body import read_body
 from web.limits.uploads import OWN_BYTES, Uploads
 from web.problems import Problem
 from web.server.body import DRAIN_BYTES, ChunkedBody, LengthBody, RequestBody
+from web.server.fair_turns import TURN_S, Turns
 from web.server.source import Source
-from web.server.turns import TURN_S, Turns
 
 NEXT = b"GET /next"
 

@@ -11,9 +11,9 @@ import pytest
 from spool.deadline import Deadline
 from web.limits.uploads import OWN_BYTES, Uploads
 from web.problems import Problem
+from web.server.fair_turns import Turns
 from web.server.head import Head
 from web.server.source import HEAD_BYTES, Source, TooSlow
-from web.server.turns import Turns
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
 

@@ -30,7 +30,7 @@ from worker.backends.openai.continuation_probe import Proof, probe
 from worker.backends.openai.continuing import Ask, go_on, in_good_time, refuse
 from worker.backends.openai.errors import Refused
 from worker.backends.openai.gate import Backoff, Caller, Passage, Refusal, UpstreamGate
-from worker.backends.openai.refusals import note_headers, report_refusal, too_late, tries_used
+from worker.backends.openai.refusal_report import note_headers, report_refusal, too_late, tries_used
 from worker.backends.openai.rejected_key import Denial
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.stream_pieces import read_pieces

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { closed } from '../../../../clients/js/src/half_open.js';
+import { closed } from '../../../../clients/js/src/partial_markdown.js';
 
 const CASES = {
   'whole text stays': ['# A\n\nsome **bold** `code` [link](http://a) 2 * 3 snake_case_name', null],

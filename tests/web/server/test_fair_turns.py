@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from tests.clock import Clock
-from web.server.turns import TURN_S, Turns
+from web.server.fair_turns import TURN_S, Turns
 
 
 def test_turns_follow_each_other() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from web import json_text
-from web.json_text import MAX_DEPTH, MAX_VALUES, Refused, TooLarge
+from web import bounded_json
+from web.bounded_json import MAX_DEPTH, MAX_VALUES, Refused, TooLarge
 
 STRINGS = ["", "a,b", "x\\", '"', "[", '\\"', "é\n", " {", "\\\\", "]" * 300, '"' * 7, "\\" * 5]
 LONG = "\\n[,:" * 50_000
@@ -35,7 +35,7 @@ def written(rng: random.Random, data: Any) -> bytes:
 def array_of(raw: bytes) -> list[Any] | None:
     """The array that its elements make; None if it is refused."""
     try:
-        return [orjson.loads(element) for element in json_text.elements(raw, 1000, 10**9)]
+        return [orjson.loads(element) for element in bounded_json.elements(raw, 1000, 10**9)]
     except ValueError:
         return None
 
@@ -67,14 +67,14 @@ def test_elements_with_a_long_string(inner: str) -> None:
     """A string that is longer than what is looked at in one piece ends where its own quote is."""
     data = [{"a": inner, "b": [inner, {}]}, inner, 1]
     assert array_of(orjson.dumps(data)) == data
-    assert json_text.load(orjson.dumps([*data, [[]] * 300])) == [*data, [[]] * 300]
+    assert bounded_json.load(orjson.dumps([*data, [[]] * 300])) == [*data, [[]] * 300]
 
 
 def test_elements_more_than_allowed() -> None:
     """An array of more elements than are allowed is refused, with what is allowed."""
-    assert len(json_text.elements(b"[1,2,3]", 3, 1)) == 3
+    assert len(bounded_json.elements(b"[1,2,3]", 3, 1)) == 3
     with pytest.raises(Refused, match="more than 2 elements"):
-        json_text.elements(b"[1,2,3]", 2, 1)
+        bounded_json.elements(b"[1,2,3]", 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_elements_larger_than_allowed(inner: Any, before: int) -> None:
     """The first element that is larger than allowed is named by its index, wherever its bytes are."""
     text = json.dumps(inner).encode()
     raw = b"[" + b"1," * before + text + b"," + text + b"]"
-    assert len(json_text.elements(raw, 10, len(text))) == before + 2
+    assert len(bounded_json.elements(raw, 10, len(text))) == before + 2
     with pytest.raises(TooLarge) as caught:
-        json_text.elements(raw, 10, len(text) - 1)
+        bounded_json.elements(raw, 10, len(text) - 1)
     assert caught.value.index == before
 
 
@@ -97,29 +97,29 @@ def test_depth(opening: str, closing: str) -> None:
     per = opening.count("[") + opening.count("{")
     allowed = MAX_DEPTH // per
     inner = "1" + " " * (MAX_DEPTH - allowed * per)
-    json_text.load((opening * allowed + inner + closing * allowed).encode())
+    bounded_json.load((opening * allowed + inner + closing * allowed).encode())
     for depth in (allowed + 1, 1_000, 100_000):
         with pytest.raises(Refused, match=f"deeper than {MAX_DEPTH} levels"):
-            json_text.load((opening * depth + "1" + closing * depth).encode())
+            bounded_json.load((opening * depth + "1" + closing * depth).encode())
 
 
 def test_depth_of_what_stands_side_by_side() -> None:
     """Levels count, and not brackets."""
     data = [[[]]] * (MAX_DEPTH * 5)
-    assert json_text.load(orjson.dumps(data)) == data
-    assert json_text.load(orjson.dumps("[" * 5000)) == "[" * 5000
+    assert bounded_json.load(orjson.dumps(data)) == data
+    assert bounded_json.load(orjson.dumps("[" * 5000)) == "[" * 5000
 
 
 @pytest.mark.parametrize("one", ["1", "[]", "{}", '""', '"a,b"'])
 def test_values(one: str) -> None:
     """More values than are allowed are refused, however short each is; what stands in strings does not count."""
     few, many = (f"[{','.join([one] * number)}]".encode() for number in (MAX_VALUES // 3, MAX_VALUES))
-    assert len(json_text.load(few)) == MAX_VALUES // 3
+    assert len(bounded_json.load(few)) == MAX_VALUES // 3
     with pytest.raises(Refused, match=f"more than {MAX_VALUES} values"):
-        json_text.load(many)
+        bounded_json.load(many)
 
 
 def test_values_in_a_string() -> None:
     """Text is one value, whatever it looks like."""
     text = 'a,b:c[{\\"' * MAX_VALUES
-    assert json_text.load(orjson.dumps([text])) == [text]
+    assert bounded_json.load(orjson.dumps([text])) == [text]
