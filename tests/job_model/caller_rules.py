@@ -194,7 +194,7 @@ class CallerRules(Frame):
             if not patient and job.status is Status.RUNNING and job.lease_out:
                 self.take_over(job)
         for job in self.ledger.live():
-            if not job.ended and (job.overdue or job.start_overdue):
+            if not job.ended and job.late:
                 self.end_overdue(job)
         for job in self.ledger.live():
             if not patient and job.watched and job.unread:
@@ -217,7 +217,7 @@ class CallerRules(Frame):
         if job.cancelling:
             self.is_cancelled(job)
         else:
-            self.fails(job, "deadline_exceeded" if job.overdue else "start_timeout")
+            self.fails(job, job.late)
 
     @precondition(lambda self: self.open_jobs())
     @rule(

@@ -81,6 +81,13 @@ class ModelJob:
         return self.status in ENDED
 
     @property
+    def late(self) -> str:
+        """The code of the error with which a claim or the keeper ends it, because its time is over; else empty."""
+        if self.overdue:
+            return "deadline_exceeded"
+        return "start_timeout" if self.start_overdue else ""
+
+    @property
     def apart(self) -> bool:
         """Whether it has to run in a process of its own."""
         return self.deaths >= 2

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from spool.jobs.claims import Claims
 from spool.jobs.entries import Entry, Kind
-from spool.jobs.job import Status
+from spool.jobs.job import ENDED, Status
 from spool.jobs.shards import Shard
 from spool.models.model import DEMO, Model
 from spool.redis.link import RedisLink
@@ -92,7 +92,12 @@ class Frame(RuleBasedStateMachine):
         broken = [job.id for job in self.ledger.jobs.values() if job.record_broken]
         return sum(self.link.call("ZSCORE", f"spool:{{0}}:{index}", job_id) is not None for job_id in broken)
 
-    # Whether a log jumps is Redis's to say, within bounds. These look at what it did before the ledger follows.
+    # Redis decides within bounds whether a log jumps, and whether it is too early for a claim. These look at what it
+    # did before the ledger follows.
+
+    def has_ended_in_redis(self, job: ModelJob) -> bool:
+        """Whether its record says that it has ended."""
+        return Status(self.link.call("HGET", f"spool:{{0}}:job:{job.id}", "status").decode()) in ENDED
 
     def new_entries(self, job: ModelJob) -> list[Entry]:
         """What is in the log and not in the ledger."""

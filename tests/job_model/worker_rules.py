@@ -41,11 +41,12 @@ class WorkerRules(Frame):
         models = [MODELS[name] for name in names.split()]
         taken = {model.name: self.strays(f"running:{model.name}") for model in models}
         claim = self.claims(worker).claim(self.shard, models, fence, wanted)
-        if claim is None and self.settling:
-            return
         job = self.ledger.next(models, wanted, taken)
-        while job is not None and job.overdue:
-            self.fails(job, "deadline_exceeded")
+        if claim is None and self.settling and not (job is not None and job.late and self.has_ended_in_redis(job)):
+            # It may have been too early for a claim. Only the end of a late job shows that it was not.
+            return
+        while job is not None and job.late:
+            self.fails(job, job.late)
             job = self.ledger.next(models, wanted, taken)
         assert (claim.job.id if claim else None) == (job.id if job else None)
         if claim is None or job is None:

@@ -185,3 +185,26 @@ def test_claim_that_is_lost_with_its_end(redis: Redis) -> None:
     hand_back = ("hand_back", {"number": 0, "counts": False, "restarts": False, "answer_is_lost": False})
     lose = ("redis_loses_steps", {"steps": 2, "beats": 2})
     play(redis, ("begin", {"jobs": 1, "claims": 0}), claim, hand_back, lose, claim)
+
+
+def test_claim_that_ends_an_overdue_job_after_a_restart(redis: Redis) -> None:
+    """Once every worker has reported after a restart of Redis, a claim ends a job past its deadline, and the ledger
+    counts that job neither as queued nor as running."""
+    play(
+        redis,
+        ("begin", {"jobs": 2, "claims": 1}),
+        ("redis_loses_steps", {"steps": 0, "beats": 2}),
+        ("hand_back", {"number": 0, "counts": True, "restarts": False, "answer_is_lost": False}),
+        ("time_passes", {"number": 0, "what": "deadline", "keep": False}),
+        ("claim", {"number": 0, "wanted": "retries", "names": "demo", "answer_is_lost": False}),
+    )
+
+
+def test_claim_that_ends_a_job_which_did_not_begin_in_time(redis: Redis) -> None:
+    """A claim ends a job whose time to begin has passed, and gets the next one."""
+    play(
+        redis,
+        ("begin", {"jobs": 2, "claims": 0}),
+        ("time_passes", {"number": 0, "what": "start", "keep": False}),
+        ("claim", {"number": 0, "wanted": "any", "names": "demo", "answer_is_lost": False}),
+    )
