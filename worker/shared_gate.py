@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 import gevent
@@ -28,18 +27,17 @@ class Reopening:
         self,
         claim: Callable[[], None],
         later: Callable[[float, Callable[[], None]], object] = gevent.spawn_later,
-        wall: Callable[[], float] = time.time,
     ) -> None:
         self._claim = claim
         self._later = later
-        self._wall = wall
         self._due: set[tuple[str, float]] = set()
 
-    def at(self, model: str, epoch_s: float) -> None:
-        """Claim at that time; jobs of the model that are refused until the same time share one claim."""
+    def at(self, model: str, epoch_s: float, wait_s: float) -> None:
+        """Claim at that time of Redis's clock, which is ``wait_s`` from now; jobs of the model that are refused until
+        the same time share one claim."""
         if (model, epoch_s) not in self._due:
             self._due.add((model, epoch_s))
-            self._later(max(0.0, epoch_s - self._wall()) + _LATE_S, lambda: self._open(model, epoch_s))
+            self._later(wait_s + _LATE_S, lambda: self._open(model, epoch_s))
 
     def now(self) -> None:
         """Claim at once, in another greenlet."""
@@ -106,5 +104,5 @@ class AttemptGate:
         except StoreUnavailable as exc:
             log.warning("model %s: refusal not reported: %s", self._claim.job.model, exc)
             return None
-        self._reopening.at(self._claim.job.model, refusal.retry_at)
+        self._reopening.at(self._claim.job.model, refusal.retry_at, refusal.wait_s)
         return refusal

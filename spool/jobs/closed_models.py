@@ -26,7 +26,8 @@ class Refusal:
     """What follows a refusal of a job.
 
     ``is_own``: it concerns this job alone. ``retry_at``: when jobs of the model, or this one, may be tried again, in
-    seconds since the epoch. ``again_ms``: until when other jobs are tried before this one, ms; 0: it keeps its place.
+    seconds since the epoch by Redis's clock; ``wait_s``: in how many seconds that is, whatever this machine's clock
+    says. ``again_ms``: until when other jobs are tried before this one, ms; 0: it keeps its place.
     ``refusals``: how often the job was refused.
     """
 
@@ -34,6 +35,7 @@ class Refusal:
     retry_at: float
     again_ms: int
     refusals: int
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ class ClosedModels:
             retry_after_ms=_ms(retry_after_s),
             answered_ms=_ms(answered_s),
         )
-        is_own, retry_ms, again_ms, refusals = self._shards.of_job(claim.job.id).run(script("refuse"), *args)
-        return Refusal(bool(is_own), retry_ms / 1000, again_ms, refusals)
+        is_own, retry_ms, again_ms, refusals, wait_ms = self._shards.of_job(claim.job.id).run(script("refuse"), *args)
+        return Refusal(bool(is_own), retry_ms / 1000, again_ms, refusals, wait_ms / 1000)
 
     def accept(self, claim: Claim) -> None:
         """Report that the upstream of a closed model accepted the claim's job, so that more jobs of it may begin."""

@@ -9,7 +9,6 @@ from spool.errors import StoreUnavailable
 from spool.jobs.claims import Claim
 from spool.jobs.closed_models import ClosedModels, Refusal
 from tests.by_hand import claimed
-from tests.clock import Clock
 from worker.shared_gate import AttemptGate, Reopening
 
 
@@ -25,7 +24,7 @@ class Models:
         if self._is_away:
             raise StoreUnavailable("away")
         self.calls.append(f"{kind}: {reason}")
-        return Refusal(is_own=False, retry_at=110.0, again_ms=0, refusals=1)
+        return Refusal(is_own=False, retry_at=110.0, again_ms=0, refusals=1, wait_s=10.0)
 
     def accept(self, _claim: Claim) -> None:
         """Note the report."""
@@ -46,8 +45,8 @@ class Later:
 
 def gate_for(claim: Claim, *, is_away: bool = False) -> tuple[AttemptGate, Models, Later, list[str]]:
     """The gate of a claim, and what it calls."""
-    later, claims, models, wall = Later(), list[str](), Models(is_away=is_away), Clock(100.0)
-    reopening = Reopening(lambda: claims.append("claim"), later, wall)
+    later, claims, models = Later(), list[str](), Models(is_away=is_away)
+    reopening = Reopening(lambda: claims.append("claim"), later)
     return AttemptGate(cast(ClosedModels, models), claim, reopening), models, later, claims
 
 

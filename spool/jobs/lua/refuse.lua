@@ -10,7 +10,7 @@
 --   retry_after_ms  for how long the upstream refuses; -1: unknown
 --   answered_ms  how long ago this worker's last answer was complete; -1: never
 -- Answers {1 if the refusal is the job's own, when it may be tried again, until when other jobs of its model should be
--- tried before it (0: it keeps its place), the job's refusals}
+-- tried before it (0: it keeps its place), the job's refusals, the wait until it may be tried again in ms: clocks differ}
 --[[ARGUMENTS model id fence epoch kind status:number reason retry_after_ms:number answered_ms:number]]
 local FIRST_PAUSE_MS = 1000
 local SUSPECTED_PAUSE_MS = 250
@@ -64,7 +64,7 @@ end
 local own_pause_ms = math.min(OWN_PAUSE_AT_MOST_MS, 1000 * 2 ^ math.min(math.max(refusals - 2, 0), 10))
 if is_own then
   local pause_ms = math.max(own_pause_ms, math.min(retry_after_ms, RETRY_AFTER_AT_MOST_MS))
-  return {1, NOW + pause_ms, NOW + pause_ms, refusals}
+  return {1, NOW + pause_ms, NOW + pause_ms, refusals, pause_ms}
 end
 if kind ~= 'exhausted' and epoch == (until_ms and closed.epoch or '') then
   -- The first refusal of this closing. Refusals of other calls that were on their way say nothing new.
@@ -81,4 +81,4 @@ elseif retry_after_ms >= 0 or not until_ms then
 end
 index('SADD', 'closed-models', model)
 redis.call('PEXPIRE', P .. name, math.max(0, until_ms - NOW) + CLOSED_KEPT_MS)
-return {0, until_ms, refusals > 1 and math.max(NOW, until_ms) + own_pause_ms or 0, refusals}
+return {0, until_ms, refusals > 1 and math.max(NOW, until_ms) + own_pause_ms or 0, refusals, math.max(0, until_ms - NOW)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from spool.deadline import Deadline
@@ -33,7 +32,7 @@ def report_refusal(
         return
     if closed.is_own and refused.may_be_own and closed.refusals >= refused.tries:
         raise tries_used(closed.refusals, refused.reason)
-    if deadline.left_s <= closed.retry_at - time.time():
+    if deadline.left_s <= closed.wait_s:
         raise too_late(refused.reason)
     raise UpstreamClosed(refused.reason, closed.retry_at, closed.again_ms)
 

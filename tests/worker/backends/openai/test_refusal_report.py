@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ class Gate:
     def __init__(self, *, is_probe: bool = False, **refusal: Any) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.is_probe = is_probe
-        fields = {"is_own": False, "retry_at": time.time() + 7.0, "again_ms": 0, "refusals": 1, **refusal}
+        fields = {"is_own": False, "retry_at": 0.0, "again_ms": 0, "refusals": 1, "wait_s": 7.0, **refusal}
         self.refusal: Refusal | None = Refusal(**fields)
 
     def accepted(self) -> None:
