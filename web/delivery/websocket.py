@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from flask import Flask, request
 
-from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
+from spool.errors import JobGone, JobNotFound, LimitExceeded, StoreUnavailable
 from web import auth, bounded_json, origins
 from web.auth import scope
 from web.limits.bodies import job_bytes
@@ -105,7 +105,10 @@ def closed_by(exc: Exception) -> Closed:
             return Closed(4410, "gone")
         case JobNotFound():
             return Closed(4404, "no such job")
-        case StoreUnavailable() | TooManyStreams():
+        case Problem():
+            # The client left while its answer was folded.
+            return Closed(1008, exc.detail)
+        case StoreUnavailable() | LimitExceeded():
             return Closed(1013, type(exc).__name__)
     log.error("unexpected", exc_info=exc)
     return Closed(1011, "internal error")

@@ -10,10 +10,13 @@ from contextlib import contextmanager, suppress
 import httpx
 import pytest
 
+from spool.errors import StoreUnavailable, TooManyFolds
 from tests.faults.wire import CLOSE, PING, PONG, TEXT, Frames, client_frame, request_head, upgrade_headers
 from tests.stack import Stack
 from tests.web.conftest import ALICE
 from tests.web.problem_shape import stored
+from web.delivery.websocket import closed_by
+from web.problems import Problem
 
 CONTINUATION = 0
 MOST = 65_536
@@ -231,3 +234,20 @@ def test_submit_beyond_the_jobs_that_a_socket_follows(guarded: Stack, alice: htt
         assert client.message()["type"] == "accepted"
     for batch in batches:
         alice.post(f"/batches/{batch}/cancel")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TooManyFolds("limit reached", 2.0), 1013),
+        (StoreUnavailable("away"), 1013),
+        (Problem(499, "Left", "gone"), 1008),
+    ],
+    ids=["folds", "redis", "client left"],
+)
+def test_close_code_of_an_error_before_the_first_frame(
+    error: Exception, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A snapshot that cannot be made closes the socket with a code to retry on, and is no unexpected error."""
+    assert closed_by(error).code == code
+    assert caplog.records == []
