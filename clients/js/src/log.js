@@ -83,7 +83,7 @@ export class JobLog {
     return true;
   }
 
-  /** Why the job waits. Every poll repeats it; only a change is told. */
+  /** Why the job waits. Every poll repeats it; only changes are passed on. */
   #queued(document) {
     const isSame = JSON.stringify(document) === JSON.stringify(this.state.queue);
     this.state.queue = document;

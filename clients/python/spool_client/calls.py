@@ -61,7 +61,7 @@ def _is_busy(error: SpoolError) -> bool:
 
 
 def new_key() -> str:
-    """An Idempotency-Key that nobody else has."""
+    """A unique Idempotency-Key."""
     return str(uuid.uuid4())
 
 

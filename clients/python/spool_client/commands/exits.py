@@ -22,7 +22,7 @@ UNAVAILABLE = 4
 """The server cannot be reached, or is not ready."""
 CANCELLED = 5
 RESTARTED = 6
-"""The answer began anew after text had been written that cannot be taken back."""
+"""The answer restarted after text was written that cannot be retracted."""
 TIMED_OUT = 124
 INTERRUPTED = 130
 BROKEN_PIPE = 141

@@ -90,10 +90,10 @@ class Text:
         if self._written or self._has_earlier:
             if on_terminal():
                 write("\n")
-                say("the model began anew; the text above no longer counts")
+                say("the answer restarted; the text above no longer counts")
             elif self._has_earlier or not self._output.erase():
                 again = f"spool tail {self._follow.id}"
-                stop(RESTARTED, f"the model began anew, and what was written no longer counts. Again: {again}")
+                stop(RESTARTED, f"the answer restarted, and the text written before no longer counts. Again: {again}")
         self._written, self._has_earlier = "", False
 
     def _come_back(self, entry: int) -> None:

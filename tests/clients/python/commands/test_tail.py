@@ -1,4 +1,4 @@
-"""Text of an answer that begins anew: right in a file, told on a pipe."""
+"""Text of an answer that restarts: correct in a file, reported on a pipe."""
 
 from __future__ import annotations
 
