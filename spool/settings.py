@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from spool.api_keys import parse_api_keys
+from spool.access.static_keys import StaticKey, parse_static_keys, read_static_keys
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FAIL_POINT
 from spool.ids import SHARDS_AT_MOST
@@ -132,8 +132,10 @@ class WebSettings(Settings):
     """A host name or an IP address; IPv6 with or without brackets."""
     port: int = Field(8000, ge=0, le=65_535)
     web_processes: int = Field(2, ge=1, le=64)
-    api_keys: Annotated[SecretStr, _secret(parse_api_keys)] = SecretStr("")
-    """``owner=secret,…``; empty: every caller is ``anonymous``."""
+    api_keys: Annotated[SecretStr, _secret(parse_static_keys)] = SecretStr("")
+    """``owner=secret,…``. Without this and the next two, every caller is ``anonymous``."""
+    api_keys_file: Path | None = None
+    """A file with such pairs, one a line, which is read again when it changes."""
     allow_anonymous: bool = False
     """Whether to listen beyond loopback without API keys."""
     allowed_origins: str = ""
@@ -189,8 +191,14 @@ class WebSettings(Settings):
         return value
 
     def check_exposure(self) -> None:
-        """Raise ``SettingsError`` if the network can reach this Spool without API keys or ``allow_anonymous``."""
-        if self.allow_anonymous or self.owners_by_key() or is_loopback(self.host):
+        """Raise ``SettingsError`` if the network can reach this Spool without API keys or ``allow_anonymous``, and for
+        a file of keys that cannot be read."""
+        if self.api_keys_file:
+            try:
+                read_static_keys(self.api_keys_file)
+            except (OSError, ValueError) as exc:
+                raise SettingsError(f"SPOOL_API_KEYS_FILE={str(self.api_keys_file)!r}: {exc}") from None
+        if self.allow_anonymous or self.needs_credential() or is_loopback(self.host):
             return
         raise SettingsError(
             f"SPOOL_HOST={self.host!r} is reachable from the network without SPOOL_API_KEYS: set them, "
@@ -199,7 +207,7 @@ class WebSettings(Settings):
 
     def owner_limits(self, max_streams: int) -> OwnerLimits:
         """The limits of one owner. A sole owner may use everything, up to the limits that are set."""
-        share = self.owner_share if len(set(self.owners_by_key().values())) > 1 else 1.0
+        share = self.owner_share if self.has_several_owners() else 1.0
         return OwnerLimits(
             queued=self.owner_max_queued or (max(1, int(self.max_queued * share)) if share < 1 else 0),
             running=self.owner_max_running,
@@ -209,9 +217,17 @@ class WebSettings(Settings):
             watermark=self.memory_watermark,
         )
 
-    def owners_by_key(self) -> dict[str, str]:
-        """Secret → owner."""
-        return parse_api_keys(self.api_keys.get_secret_value())
+    def static_keys(self) -> tuple[StaticKey, ...]:
+        """The keys of ``SPOOL_API_KEYS``."""
+        return parse_static_keys(self.api_keys.get_secret_value())
+
+    def needs_credential(self) -> bool:
+        """Whether a caller must show a credential."""
+        return bool(self.api_keys.get_secret_value() or self.api_keys_file)
+
+    def has_several_owners(self) -> bool:
+        """Whether there may be more than one owner: a file's owners can change."""
+        return self.api_keys_file is not None or len({key.owner for key in self.static_keys()}) > 1
 
     def origins(self) -> list[str]:
         """The CORS allow-list."""

@@ -30,6 +30,7 @@ TESTED_BY: Mapping[str, str] = {
     "spool/redis/script.py": "spool/jobs/test_scripts.py",
     "spool/run/programs.py": "spool/test_cli.py web/test_loopback_hosts.py",
     "spool/run/server_binary.py": "spool/run/test_embedded.py",
+    "web/access/authenticator.py": "web/test_auth.py web/test_credentials.py",
     "web/ai_sdk/chat.py": "compatible/test_ai_sdk.py",
     "web/ai_sdk/ui_parts.py": "web/ai_sdk/test_ui_messages.py",
     "web/anthropic/errors.py": "compatible/test_anthropic.py",

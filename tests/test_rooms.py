@@ -12,11 +12,11 @@ from tests.test_architecture import ROOT, imports
 
 ORDER: Mapping[str, tuple[str, ...]] = {
     "spool": (
-        *("redis", "models", "jobs", "following"),
+        *("redis", "access", "models", "jobs", "following"),
         *("broker", "bell_queue", "bell", "settings", "run", "cli", "__main__"),
     ),
     "web": (
-        *("limits", "services", "metrics", "operations", "server", "delivery", "intake"),
+        *("limits", "access", "auth", "services", "metrics", "operations", "server", "delivery", "intake"),
         *("native", "openai", "ai_sdk", "anthropic", "console", "openapi", "app", "gunicorn"),
     ),
     "worker": (

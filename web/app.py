@@ -35,7 +35,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     openai_errors.install(app)
     anthropic_errors.install(app)
     loopback_hosts.install(app, settings)
-    auth.install(app, settings)
+    auth.install(app, app.extensions["spool"].authenticator)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(long_polling.blueprint)
     app.register_blueprint(stream.blueprint)

@@ -17,7 +17,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::\d+)?", re.IGNORECASE)
 
 def install(app: Flask, settings: WebSettings) -> None:
     """Refuse other hosts with 400, unless keys, ``SPOOL_ALLOW_ANONYMOUS`` or a non-loopback bind address are set."""
-    if settings.owners_by_key() or settings.allow_anonymous or not is_loopback(settings.host):
+    if settings.needs_credential() or settings.allow_anonymous or not is_loopback(settings.host):
         return
     own = f"[{settings.host}]" if ":" in settings.host else settings.host
     trusted = {"127.0.0.1", "localhost", "[::1]", own.lower()}

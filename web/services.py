@@ -25,6 +25,7 @@ from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.redis.urls import broker_url_from
 from spool.settings import WebSettings
+from web.access.authenticator import Authenticator
 from web.checkpoints import Checkpoints
 from web.condition_gauge import show_condition
 from web.folds import Folds
@@ -39,6 +40,7 @@ log = logging.getLogger("spool.web")
 _WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
 """Bytes of incomplete and queued messages on all WebSockets of a process."""
 _LOOK_S = 2.0
+_CREDENTIALS_S = 1.0
 
 
 @dataclass
@@ -46,6 +48,7 @@ class State:
     """The services of one process. Building it does not touch Redis; ``start`` starts the background work."""
 
     settings: WebSettings
+    authenticator: Authenticator
     shards: Shards
     store: JobStore
     follower: Follower
@@ -87,6 +90,7 @@ class State:
         )
         return cls(
             settings=settings,
+            authenticator=Authenticator(settings),
             shards=shards,
             store=store,
             follower=follower,
@@ -115,6 +119,7 @@ class State:
         for keeper in self.keepers:
             spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_redis)
+        spawn_forever(self._watch_credentials)
         self.ticker.add(self.queue_watch)
         spawn_forever(self.ticker.run)
         self.bell.start()
@@ -165,6 +170,11 @@ class State:
             except StoreUnavailable:
                 self.set_aside = None
             gevent.sleep(_LOOK_S)
+
+    def _watch_credentials(self) -> None:
+        while True:
+            self.authenticator.look()
+            gevent.sleep(_CREDENTIALS_S)
 
 
 def state() -> State:

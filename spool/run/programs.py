@@ -175,7 +175,7 @@ def answers_ready(host: str, port: int, timeout_s: float = 0.5) -> bool:
 def banner(settings: RunSettings, port: int, embedded: bool) -> str:
     """The text that ``spool run`` prints when it is ready."""
     url = base_url(settings.host, port)
-    key = " -H 'Authorization: Bearer <a secret of SPOOL_API_KEYS>'" if settings.owners_by_key() else ""
+    key = " -H 'Authorization: Bearer <a secret of SPOOL_API_KEYS>'" if settings.needs_credential() else ""
     files = f"{settings.data_dir.absolute()}" if embedded else "in the Redis of SPOOL_REDIS_URL"
     return (
         f"\nSpool is ready:  {url}\n"

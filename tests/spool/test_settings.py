@@ -22,7 +22,7 @@ def test_defaults_are_the_documented_ones() -> None:
     settings = RunSettings.read({})
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.lease_s, settings.max_attempts, settings.job_ttl_s) == (10.0, 3, 86_400)
-    assert settings.owners_by_key() == {}
+    assert settings.static_keys() == ()
     assert [model.name for model in settings.static_models()] == ["demo"]
 
 
@@ -101,7 +101,7 @@ def test_repr_shows_no_secret() -> None:
     }
     settings = RunSettings.read(secrets)
     assert "hunter2" not in repr(settings) + str(settings) + repr(settings.upstreams())
-    assert settings.owners_by_key() == {"hunter2hunter2": "alice"}
+    assert [(key.secret, key.owner) for key in settings.static_keys()] == [("hunter2hunter2", "alice")]
     assert settings.upstreams()[0].url == "http://127.0.0.1:1/v1"
 
 

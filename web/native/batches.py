@@ -75,7 +75,7 @@ _BATCH = json_content(
 
 
 @blueprint.post("/batches")
-@scope("jobs:write")
+@scope("batches")
 @Contract(
     body=[
         json_content(Annotated[list[Submission], Field(min_length=1)], lambda: _EXAMPLE),
@@ -115,7 +115,7 @@ def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) ->
 
 
 @blueprint.get("/batches/<batch_id>")
-@scope("jobs:read")
+@scope("batches")
 @Contract(answers={200: Answer("The batch.", [_BATCH], [RETRY_AFTER])}, errors=[404, 409, 503])
 def show(batch_id: str) -> Response:
     """The batch with the number of its jobs in each state."""
@@ -124,7 +124,7 @@ def show(batch_id: str) -> Response:
 
 
 @blueprint.get("/batches/<batch_id>/results")
-@scope("jobs:read")
+@scope("batches")
 @Contract(
     query=Results,
     answers={
@@ -152,7 +152,7 @@ def results(batch_id: str) -> Response:
 
 
 @blueprint.post("/batches/<batch_id>/cancel")
-@scope("jobs:write")
+@scope("batches")
 @Contract(answers={200: Answer("The batch.", [_BATCH])}, errors=[404, 409, 503])
 def cancel(batch_id: str) -> Response:
     """Cancel the batch's jobs that have not ended. Ended jobs do not change."""

@@ -1,0 +1,1 @@
+"""Access: callers, their scopes, and the credentials that stand for them. Web and command line use it."""

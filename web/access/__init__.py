@@ -1,0 +1,1 @@
+"""Credentials of requests: how callers show them, and whether they are valid."""
