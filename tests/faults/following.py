@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.faults.wire import Malformed
 
@@ -46,6 +47,8 @@ class Following:
     """What a client that honours ``reconnect``, EOF, ``unavailable`` and Retry-After would not expect."""
     gaps: list[dict[str, object]] = field(default_factory=list)
     """What the server announced as missing. Each is an error as well, unless the reader was told to expect gaps."""
+    queued: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """The ``queued`` messages, each with the number of the connection on which it came."""
     cursor: int = 0
     """The id of the last entry it has, from which it resumes."""
     kind: bytes = b""
@@ -85,6 +88,10 @@ class Following:
         self.times.append(time.monotonic())
         self.kind = head[2]
         self.ended = self.ended or self.kind in _TERMINAL
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """A ``queued`` message came."""
+        self.queued.append((len(self.turns), message))
 
     def wait(self, within_s: float = 60.0) -> Following:
         """Until it reads no more; fails with where it stands."""

@@ -53,7 +53,9 @@ async def websocket(line: Line) -> Turn:
             following.take(raw)
         elif (message := json.loads(raw)).get("type") == "gap":
             line.gap(message)
-        elif message.get("type") != "queued":
+        elif message.get("type") == "queued":
+            following.tell(message)
+        else:
             raise Malformed(f"message {raw[:80]!r}")
     return _closed(line, closed)
 
@@ -78,8 +80,8 @@ async def websocket_many(line: Line) -> Turn:
                 return Turn("ended", over=True)
             case {"type": "gap", **gap}:
                 line.gap(gap)
-            case {"type": "queued"}:
-                pass
+            case {"type": "queued", **message}:
+                following.tell(message)
             case {"type": "error", "status": 503}:
                 return Turn("unavailable", pause_s=1.0)
             case {"type": "error", "status": int(status)} if status in line.expects:

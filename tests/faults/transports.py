@@ -40,7 +40,11 @@ async def sse(line: Line) -> Turn:
             elif name == "gap":
                 line.gap(json.loads(fields[b"data"]))
                 following.cursor = int(fields[b"id"])
-            elif name and name not in ("attached", "queued"):
+            elif name == "queued":
+                if b"id" in fields:
+                    raise Malformed(f"a queued message with an id: {event[:80]!r}")
+                following.tell(json.loads(fields[b"data"]))
+            elif name and name != "attached":
                 following.take(fields[b"data"])
                 if (fields.get(b"id"), fields[b"event"]) != (b"%d" % following.cursor, following.kind):
                     raise Malformed(f"event {event[:80]!r}")
@@ -68,7 +72,9 @@ async def ndjson(line: Line) -> Turn:
                     line.gap(gap)
                 case {"type": "gone"}:
                     said = Turn("gone", error="" if 410 in line.expects else "gone", over=True)
-                case {"type": "ping" | "queued"}:
+                case {"type": "queued"} as message:
+                    following.tell(message)
+                case {"type": "ping"}:
                     pass
                 case _:
                     raise Malformed(f"line {raw[:80]!r}")
@@ -113,6 +119,8 @@ async def _poll(line: Line, query: str) -> Turn | None:
     if tail["gap"] is not None:
         line.gap(tail["gap"])
         following.cursor = max(following.cursor, tail["next"])
+    if tail.get("queued"):
+        following.tell(tail["queued"])
     if tail["next"] != following.cursor:
         raise Malformed(f"next is {tail['next']} after entry {following.cursor}")
     if tail["ended"]:
