@@ -79,5 +79,5 @@ def contract_of(view: Any) -> Contract | None:
 
 LOCATION = Parameter("Location", str, "The path of the job or the batch.")
 RETRY_AFTER = Parameter("Retry-After", Annotated[int, Field(ge=1)], "Seconds after which to ask again.")
-REPLAYED = Parameter("Idempotent-Replayed", str, "`true` if an earlier request with this Idempotency-Key made it.")
+REPLAYED = Parameter("Idempotent-Replayed", str, "`true` if an earlier request made it, which this one repeats.")
 SPOOL_JOB = Parameter("X-Spool-Job", str, "The id of the job behind this answer.")

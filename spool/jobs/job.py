@@ -16,6 +16,7 @@ import orjson
 from spool.errors import UndecodableRecord
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.conversation_blocks import UNDIVIDED, Block, Divided
+from spool.jobs.repeats import Repeat
 from spool.jobs.scheduling import FIELDS as SCHEDULING_FIELDS
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 
@@ -116,6 +117,8 @@ class NewJob:
     idempotency_key: str = ""
     """A digest of the caller's key; empty: none."""
     body_digest: str = ""
+    repeat: Repeat | None = None
+    """What tells that another request repeats this one; None: nothing."""
     batch: str = ""
     batch_index: int = 0
     chat: str = ""

@@ -101,13 +101,14 @@ class Shards:
 
     def place(self, new: NewJob) -> NewJob:
         """The job with a new id, on the shard of its batch; or that of its conversation, its Idempotency-Key, its chat,
-        or its first block, which it shares; or else on the next shard."""
+        or its first block, which it shares; or that of the requests that repeat it; or else on the next shard."""
         if new.batch:
             shard = self.of_batch(new.batch)
         else:
             blocks, conversation = new.divided.blocks, new.scheduling.conversation
             turns = f"conversation {conversation.id}" if conversation else ""
             key = turns or new.idempotency_key or new.chat or (blocks[0].digest if blocks else "")
+            key = key or (new.repeat.key if new.repeat else "")
             shard = self._for_key(new.owner, key)
         return replace(new, id=new_job_id(shard.number))
 

@@ -23,6 +23,7 @@ from spool.errors import (
 )
 from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits, output_at_most, tokens_at_most
+from spool.jobs.repeats import Joins
 from spool.jobs.scheduling import NOT_BEFORE_AT_MOST_S
 from spool.jobs.scripts import arguments
 
@@ -35,7 +36,7 @@ _OWN_LIMITS = {b"owner_full": OwnerQueueFull, b"owner_bytes": OwnerBytesFull}
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The result of a submit: the job, and whether an earlier submit with the same Idempotency-Key made it."""
+    """The result of a submit: the job, and whether an earlier submit, which this one repeats, made it."""
 
     job: Job
     replayed: bool
@@ -77,6 +78,8 @@ def submit_args(
         max_queued=max_queued,
         idempotency=_idempotency(new),
         digest=new.body_digest,
+        repeat_key=f"{new.owner}:{new.repeat.key}" if new.repeat else "",
+        joins=(new.repeat.joins if new.repeat else Joins.NONE).value,
         batch=new.batch,
         batch_index=new.batch_index,
         input=stored.own,

@@ -46,7 +46,7 @@ def test_stream(stack: Stack, chat: str) -> None:
 
 def test_heartbeats_are_comments(stack: Stack, chat: str) -> None:
     """In silence there are comments."""
-    text = stack.client(0).post("/ai/chat", json=asked(chat, {"first_token_s": 1.5, "tokens": 1})).text
+    text = stack.client(0).post("/ai/chat", json=asked(chat, {"first_token_s": 2.5, "tokens": 1})).text
     assert ": ping\n\n" in text
     assert chunks_of(text)[-1]["type"] == "finish"
 
@@ -84,17 +84,38 @@ def test_stop(stack: Stack, chat: str, body: bytes) -> None:
     assert stack.client(0).get(f"/ai/chat/{chat}/stream").status_code == 204
 
 
-def test_stop_of_an_older_stream(stack: Stack, chat: str) -> None:
-    """A stop that names an older stream, and one in a chat that nobody knows, do nothing."""
+@pytest.mark.parametrize("name", ["JOB", "msg_JOB"])
+def test_stop_of_an_older_answer(stack: Stack, chat: str, name: str) -> None:
+    """A stop that names an older answer stops that one, and no other."""
     client = stack.client(0)
-    older = begun(client, asked(chat, ENDLESS))
-    newer = begun(client, asked(chat, ENDLESS))
-    for name in ("streamId", "messageId", "activeStreamId"):
-        assert client.post(f"/ai/chat/{chat}/stop", json={name: older}).status_code == 200
-    assert client.post("/ai/chat/nobody/stop").json() == {"success": True}
-    for job in (older, newer):
+    older, newer = (begun(client, asked(chat, ENDLESS, trigger="regenerate-message")) for _ in range(2))
+    client.post(f"/ai/chat/{chat}/stop", json={"streamId": name.replace("JOB", older)})
+    ended = wait_for(lambda: client.get(f"/jobs/{older}").json()["ended_at"], "it ends")
+    assert ended
+    assert client.get(f"/jobs/{newer}").json()["cancel_requested_at"] is None
+    client.post(f"/jobs/{newer}/cancel")
+
+
+def test_stop_of_what_is_no_answer(stack: Stack, chat: str) -> None:
+    """A stop of an unknown chat, of an unknown name, or of a job of another surface stops nothing."""
+    client = stack.client(0)
+    running = begun(client, asked(chat, ENDLESS))
+    other = client.post("/jobs", json={"prompt": "x", "params": ENDLESS}).json()["id"]
+    for path, named in (("nobody", {}), (chat, {"streamId": "j0-" + "0" * 26}), (chat, {"streamId": other})):
+        assert client.post(f"/ai/chat/{path}/stop", json=named).json() == {"success": True}
+    for job in (running, other):
         assert client.get(f"/jobs/{job}").json()["cancel_requested_at"] is None
         client.post(f"/jobs/{job}/cancel")
+
+
+def test_same_request_while_it_runs(stack: Stack, chat: str) -> None:
+    """The same messages again are the same answer from its start while that runs, and another one after its end."""
+    client, body = stack.client(0), asked(chat, {"tokens": 20, "rate": 40})
+    job = begun(client, body)
+    again = stack.client(1).post("/ai/chat", json=body)
+    assert (again.headers["X-Spool-Job"], again.headers["Idempotent-Replayed"]) == (job, "true")
+    assert text_of(chunks_of(again.text)) == client.get(f"/jobs/{job}").json()["text"]
+    assert begun(client, body) != job
 
 
 def test_idempotency_key(stack: Stack, chat: str) -> None:

@@ -79,6 +79,15 @@ def test_failure_before_the_first_token(client: OpenAI, stack: Stack, ask: Calla
     assert len(stack.client(0).get("/jobs?limit=200").json()["jobs"]) == before + 1
 
 
+def test_failure_in_a_chat_of_the_ai_sdk(stack: Stack) -> None:
+    """A chat's answer that fails before its first token is an HTTP error with the upstream's status and code."""
+    message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "context"}]}
+    answer = stack.client(0).post("/ai/chat", json={"id": "c", "messages": [message], "model": "fails"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "context_length_exceeded")
+    job = stack.client(0).get(answer.headers["Location"]).json()
+    assert job["status"] == "failed"
+
+
 def test_failure_after_the_first_token(client: OpenAI) -> None:
     """Later, the stream of a response carries the failure, and its text until then counts."""
     events = response_stream(client, "later context")

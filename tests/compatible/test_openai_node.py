@@ -26,6 +26,7 @@ CASES = (
     "a response that fails",
     "a completion as a whole",
     "a completion as a stream",
+    "a timeout and its retries",
     "the stream helper of chat",
     "a tool call by hand",
     "tools that the SDK runs",

@@ -13,6 +13,7 @@ from spool.jobs.closed_models import ClosedModels
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
 from spool.jobs.job import SCHEMA, OnDisconnect, Priority
 from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.repeats import Joins, Repeat
 from spool.jobs.scheduling import Conversation, Scheduling
 from spool.jobs.submission import NewBatch
 from spool.models.model import DEMO, Model
@@ -46,7 +47,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 64
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 65
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -61,7 +62,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store.submit(new_job(batch=staged), max_queued=9)
     store.submit(new_job(batch=batch, idempotency_key="k", body_digest="d", chat="c"), max_queued=9)
     store.submit(new_job(batch=batch, on_disconnect=OnDisconnect.CANCEL), max_queued=9)
-    submit(link, on_disconnect=OnDisconnect.CANCEL)
+    submit(link, on_disconnect=OnDisconnect.CANCEL, repeat=Repeat("k", Joins.NONE))
     said = [{"role": "user", "content": "x" * BLOCK_BYTES}] * 2
     submit(link, input={"messages": said, "params": {}}, divided=divide(said[:1]))
     worker.beat(free=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal
 
 from flask import Blueprint, Response
@@ -10,18 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
+from spool.errors import JobGone, JobNotFound
 from spool.jobs.job import Job
+from spool.jobs.repeats import Joins
 from spool.jobs.scheduling import UNSCHEDULED
 from web import auth
 from web.ai_sdk.ui_messages import UiMessage, messages_of
-from web.ai_sdk.ui_stream import HEADERS, UiMessageStream, message_id_of
+from web.ai_sdk.ui_stream import HEADERS, MESSAGE_PREFIX, UiMessageStream, message_id_of
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
+from web.delivery.failures import early_failure, problem_of_failure
 from web.delivery.streaming import translated
 from web.examples import JOB, ROWS
 from web.intake.accept import accept
 from web.intake.body import job_body, json_body, parse_json
 from web.intake.draft import Draft
+from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.messages import MESSAGES_AT_MOST
 from web.intake.scheduling import scheduling_of
@@ -37,6 +43,7 @@ from web.translated_stream import TranslatedStream
 blueprint = Blueprint("ai_sdk_chat", __name__)
 
 _TOOLS_AT_MOST = 512
+SURFACE = "ai"
 
 
 class _Asked(BaseModel):
@@ -67,6 +74,14 @@ class UiChatRequest(_Asked):
         """The model's parameters, with the tools."""
         tools = {"tools": self.tools, "tool_choice": self.tool_choice}
         return {**self.params, **{name: value for name, value in tools.items() if value is not None}}
+
+    def joins(self) -> Joins | None:
+        """The jobs that the request may get instead of a new one. ``useChat`` gives each message an id, so the same
+        messages of the same chat again are the same request, as long as that runs: after its end a user may want
+        another answer. None for messages without ids."""
+        if not self.messages[-1].id:
+            return None
+        return Joins.NONE if self.trigger == "regenerate-message" else Joins.RUNNING
 
     def continued(self) -> UiMessage | None:
         """The assistant's message that the answer continues, as ``AbstractChat`` chooses it; None for a new message.
@@ -124,20 +139,21 @@ _STOPPED: Stopped = {"success": True}
     body=[json_content(UiChatRequest, lambda: {"id": "chat-1", "messages": [_MESSAGE]})],
     headers=[IDEMPOTENCY_KEY, ON_DISCONNECT],
     answers={200: Answer("The answer as a UI message stream.", [_STREAM], [LOCATION, SPOOL_JOB, REPLAYED])},
-    errors=[409, 413, 415, 422, 429, 503],
+    errors=[409, 413, 415, 422, 429, 502, 503, 504],
 )
 def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It continues if the client disconnects."""
     services, data = state(), json_body()
     asked = checked(UiChatRequest, data)
-    draft = _draft(asked, idempotency_of(data))
+    draft = _draft(asked, idempotency_of(data, asked.joins()))
     with Slot(services.slots) as slot:
         submitted = accept(services, draft, slot)
-        stream = UiMessageStream(submitted.job, draft.request or {}, again=False)
-        response = _streamed(submitted.job, stream, slot)
-    if submitted.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
+        job = submitted.job
+        with accepted(submitted, f"/jobs/{job.id}") as headers:
+            failure = early_failure(services, job)
+            if failure is not None:
+                raise problem_of_failure(failure, headers)
+            return _streamed(job, UiMessageStream(job, draft.request or {}, again=False), slot, headers)
 
 
 @blueprint.get("/ai/chat/<path:chat_id>/stream")
@@ -167,15 +183,14 @@ def resume(chat_id: str) -> Response:
     errors=[409, 410, 413, 415, 422, 503],
 )
 def stop(chat_id: str) -> Response:
-    """Stop the chat's newest answer for all readers. The body may be empty or name a stream (``activeStreamId``,
-    ``streamId``, ``messageId`` or ``assistantMessage``); an older stream is not stopped. Answers ``{"success": true}``
-    either way, as the AI SDK's guide does."""
+    """Stop the chat's newest answer for all readers, or the answer that the body names (``activeStreamId``,
+    ``streamId``, ``messageId`` or ``assistantMessage``), also an older one. Answers ``{"success": true}`` in any case,
+    as the AI SDK's guide does."""
     services = state()
     raw = job_body()
     asked = checked(StopRequest, parse_json(raw, "body") if raw else {})
-    job = _running(services, chat_id)
-    named = asked.named()
-    if job is not None and (named is None or named in _names(services, job)):
+    job = _stoppable(services, chat_id, asked.named())
+    if job is not None:
         services.store.cancel(job.id, job.owner)
     return json_response(_STOPPED)
 
@@ -186,7 +201,7 @@ def _draft(asked: UiChatRequest, idempotency: Idempotency) -> Draft:
         raise field_problem("messages", "have no content for the model to answer")
     before = asked.continued()
     return Draft(
-        surface="ai",
+        surface=SURFACE,
         owner=auth.owner(),
         messages=messages,
         sends_all_turns=True,
@@ -214,6 +229,17 @@ def _running(services: State, chat_id: str) -> Job | None:
     return None if job is None or job.ended else job
 
 
+def _stoppable(services: State, chat_id: str, named: str | None) -> Job | None:
+    """The chat's newest answer, if it runs and has that name; else the answer of that name."""
+    newest = _running(services, chat_id)
+    if named is None or (newest is not None and named in _names(services, newest)):
+        return newest
+    with suppress(JobNotFound, JobGone):
+        job = services.store.look(named.removeprefix(MESSAGE_PREFIX), auth.owner())
+        return job if job.surface == SURFACE else None
+    return None
+
+
 def _request_fields(services: State, job: Job) -> dict[str, Any]:
     request_fields: dict[str, Any] = services.store.input_of(job.id).get("request") or {}
     return request_fields
@@ -223,6 +249,8 @@ def _names(services: State, job: Job) -> set[str]:
     return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _request_fields(services, job))}
 
 
-def _streamed(job: Job, stream: UiMessageStream, slot: Slot | None = None) -> Response:
-    headers = {**HEADERS, "Location": f"/jobs/{job.id}", "X-Spool-Job": job.id}
+def _streamed(
+    job: Job, stream: UiMessageStream, slot: Slot | None = None, named: Mapping[str, str] | None = None
+) -> Response:
+    headers = {**HEADERS, **(named or {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})}
     return translated(job, TranslatedStream(state().checkpoints, job, stream), headers, slot)

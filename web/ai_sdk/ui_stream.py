@@ -23,6 +23,7 @@ from web.ai_sdk.ui_parts import Chunk, chunks_of
 from web.joined_text import joined
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+MESSAGE_PREFIX = "msg_"
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 _CALL_BYTES = 512
@@ -32,7 +33,7 @@ _FINISH = {"stop": "stop", "length": "length", "content_filter": "content-filter
 
 def message_id_of(job_id: str, continued: Mapping[str, Any]) -> str:
     """The id of the message that the job's answer creates or continues."""
-    return continued.get("message_id") or f"msg_{job_id}"
+    return continued.get("message_id") or f"{MESSAGE_PREFIX}{job_id}"
 
 
 class UiMessageStream:

@@ -15,6 +15,7 @@ from flask import Flask, Response, request
 from typing_extensions import TypedDict
 
 from web.delivery.failures import Failure
+from web.intake.idempotency import is_safe_to_repeat
 from web.problems import Problem, use_shape
 
 PREFIX = "/v1/messages"
@@ -79,12 +80,13 @@ class AnthropicErrors:
         return error_document(_status(problem), problem.detail)
 
     def response(self, problem: Problem) -> Response:
-        """The HTTP response, with ``x-should-retry: false`` where a retry is useless."""
+        """The HTTP response, with ``x-should-retry: false`` where a retry is useless or unsafe."""
         status = _status(problem)
         body = orjson.dumps(self.document(problem))
         response = Response(body, status=status, mimetype="application/json", headers=problem.headers)
         response.headers["Cache-Control"] = "no-store"
-        if status not in _WORTH_ANOTHER_TRY and "x-should-retry" not in response.headers:
+        is_unsafe = problem.title == "Outcome unknown" and not is_safe_to_repeat()
+        if (status not in _WORTH_ANOTHER_TRY or is_unsafe) and "x-should-retry" not in response.headers:
             response.headers["x-should-retry"] = "false"
         return response
 

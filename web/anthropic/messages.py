@@ -15,7 +15,7 @@ from web.anthropic.errors import AnthropicProblem
 from web.anthropic.message_events import MessageDocument, MessageEvent, MessageStream, message
 from web.anthropic.request import CountRequest, MessagesRequest, chat_messages
 from web.auth import scope
-from web.contract import LOCATION, SPOOL_JOB, Answer, Content, Contract, json_content
+from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.failures import CANCELLED, early_failure, failure_of
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all
@@ -73,7 +73,7 @@ def _example_stream() -> bytes:
                 json_content(MessageDocument, _example_answer),
                 Content("text/event-stream", item=MessageEvent, example=_example_stream),
             ],
-            [LOCATION, SPOOL_JOB],
+            [LOCATION, SPOOL_JOB, REPLAYED],
         )
     },
     errors=[404, 409, 413, 415, 422, 429, 502, 503, 504],
@@ -83,9 +83,10 @@ def create() -> Response:
     services, data = state(), json_body()
     asked, idempotency = checked(MessagesRequest, data), idempotency_of(data)
     with Slot(services.slots) as slot:
-        job = accept(services, _draft(asked, idempotency), slot).job
+        submitted = accept(services, _draft(asked, idempotency), slot)
+        job = submitted.job
         answer = conversation.Answer(job.id)
-        with accepted(job, f"/jobs/{job.id}") as headers:
+        with accepted(submitted, f"/jobs/{job.id}") as headers:
             if asked.stream:
                 failure = early_failure(services, job)
                 if failure is not None:

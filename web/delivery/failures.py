@@ -13,6 +13,7 @@ from typing import Any
 
 from spool.jobs.job import Job
 from web.delivery.waiting import early_end
+from web.problems import Problem
 from web.services import State
 
 CANCELLED: Mapping[str, Any] = {"code": "cancelled", "message": "the job was cancelled", "retryable": False}
@@ -99,6 +100,12 @@ def _code(own_code: str, message: str, status: int, upstream: Mapping[str, Any])
     if own_code == "upstream_rejected" and status == 429:
         return "rate_limit_exceeded"
     return own_code
+
+
+def problem_of_failure(failure: Failure, headers: Mapping[str, str]) -> Problem:
+    """The failure as a problem document with the upstream's ``code``, and ``param`` if the upstream names one."""
+    more = {"code": failure.code, **({"param": failure.param} if failure.param else {})}
+    return Problem(failure.status, failure.title, failure.message, headers=headers, **more)
 
 
 def early_failure(services: State, job: Job) -> Failure | None:

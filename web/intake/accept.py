@@ -76,6 +76,7 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
         coalesce=draft.coalesce,
         idempotency_key=draft.idempotency.key,
         body_digest=draft.idempotency.body,
+        repeat=draft.idempotency.repeat,
         batch=batch,
         batch_index=batch_index,
         chat=draft.chat,

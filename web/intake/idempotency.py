@@ -1,4 +1,4 @@
-"""Idempotency: a caller's key for a submit, and the digest of the body that it belongs to."""
+"""Idempotency: a caller's key for a submit, or what else tells that it repeats one, and the digest of its body."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import orjson
 from flask import request
 from pydantic import Field
 
+from spool.jobs.repeats import Joins, Repeat
 from web.contract import Parameter
+from web.intake.repeats import is_counted, joins_of
 from web.problems import field_problem
 
 _CHARACTERS = 255
@@ -25,20 +27,33 @@ IDEMPOTENCY_KEY = Parameter(
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """Digests of an Idempotency-Key and of the body sent with it; both empty without a key."""
+    """Digests of an Idempotency-Key and of the body sent with it; both empty without a key. ``repeat``: without a key,
+    what tells that the request repeats another one."""
 
     key: str = ""
     body: str = ""
+    repeat: Repeat | None = None
 
 
 NO_KEY = Idempotency()
 
 
-def idempotency_of(data: Any) -> Idempotency:
-    """The request's Idempotency-Key with this JSON data, independent of white space and the order of names. Raises a
-    422 ``Problem``."""
+def idempotency_of(data: Any, joins: Joins | None = None) -> Idempotency:
+    """The request's Idempotency-Key with this JSON data, independent of white space and the order of names; without
+    one, its ``Repeat``, if the client counts its tries or the surface knows what the request ``joins``. Raises a 422
+    ``Problem``."""
     key = _key()
-    return Idempotency(key, _digest([orjson.dumps(data, option=orjson.OPT_SORT_KEYS)])) if key else NO_KEY
+    if key:
+        return Idempotency(key, _digest([_canonical(data)]))
+    joins = joins or joins_of(data)
+    if joins is None:
+        return NO_KEY
+    return Idempotency(repeat=Repeat(_digest([request.path.encode(), b"\n", _canonical(data)]), joins))
+
+
+def is_safe_to_repeat() -> bool:
+    """Whether the same request again would get the same job."""
+    return IDEMPOTENCY_KEY.name in request.headers or is_counted()
 
 
 def idempotency_of_lines(lines: Iterable[memoryview]) -> Idempotency:
@@ -55,6 +70,14 @@ def _key() -> str:
     if not 1 <= len(value) <= _CHARACTERS or not value.isprintable():
         raise field_problem(IDEMPOTENCY_KEY.name, f"must be 1 to {_CHARACTERS} printable characters")
     return _digest([value.encode()])
+
+
+def _canonical(data: Any) -> bytes:
+    try:
+        return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as exc:
+        # orjson reads 1024 levels but writes only 254.
+        raise field_problem("body", "is nested too deeply") from exc
 
 
 def _digest(parts: Iterable[bytes | memoryview]) -> str:

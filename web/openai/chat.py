@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from spool.jobs import conversation
 from web import auth
 from web.auth import scope
-from web.contract import LOCATION, SPOOL_JOB, Answer, Content, Contract, json_content
+from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.failures import CANCELLED, failure_of
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all
@@ -82,7 +82,7 @@ def _example_stream() -> bytes:
                 json_content(ChatCompletion, lambda: completion(JOB, _example_answer())),
                 Content("text/event-stream", item=ChatChunk, example=_example_stream),
             ],
-            [LOCATION, SPOOL_JOB],
+            [LOCATION, SPOOL_JOB, REPLAYED],
         )
     },
     errors=[409, 413, 415, 422, 429, 502, 503, 504],
@@ -93,9 +93,10 @@ def create() -> Response:
     asked, idempotency = parse(ChatRequest)
     asked.check()
     with Slot(services.slots) as slot:
-        job = accept(services, _draft(asked, idempotency), slot).job
+        submitted = accept(services, _draft(asked, idempotency), slot)
+        job = submitted.job
         answer = conversation.Answer(job.id)
-        with accepted(job, f"/v1/responses/resp_{job.id}") as headers:
+        with accepted(submitted, f"/v1/responses/resp_{job.id}") as headers:
             if asked.stream:
                 refuse_early_failure(services, job, headers)
                 wants_usage = bool((asked.stream_options or {}).get("include_usage"))

@@ -14,6 +14,7 @@ import orjson
 from flask import Flask, Response, request
 from typing_extensions import TypedDict
 
+from web.intake.idempotency import is_safe_to_repeat
 from web.problems import Problem, use_shape
 
 PREFIX = "/v1/"
@@ -119,6 +120,6 @@ def _kind(status: int) -> str:
 
 def _worth_another_try(status: int, code: str) -> bool:
     if code == "outcome_unknown":
-        # The job may have been accepted: without an Idempotency-Key a retry could run it twice.
-        return "Idempotency-Key" in request.headers
+        # The job may have been accepted, and a retry could run it twice.
+        return is_safe_to_repeat()
     return status in (408, 429, 500, 502, 503)

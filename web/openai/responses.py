@@ -16,7 +16,7 @@ from spool.jobs.job import Job, Status
 from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
-from web.contract import LOCATION, SPOOL_JOB, Answer, Content, Contract, json_content
+from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.failures import failure_of
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all, wait_for_end
@@ -119,7 +119,9 @@ def _example_stream() -> bytes:
 @Contract(
     body=[json_content(ResponsesRequest, lambda: {"model": "demo", "input": "Why is the sky blue?"})],
     headers=[IDEMPOTENCY_KEY, ON_DISCONNECT],
-    answers={200: Answer("The response; with `stream`, its events.", [_RESPONSE, _EVENTS], [LOCATION, SPOOL_JOB])},
+    answers={
+        200: Answer("The response; with `stream`, its events.", [_RESPONSE, _EVENTS], [LOCATION, SPOOL_JOB, REPLAYED])
+    },
     errors=[404, 409, 410, 413, 415, 422, 429, 502, 503, 504],
 )
 def create() -> Response:
@@ -129,9 +131,10 @@ def create() -> Response:
     asked.check()
     draft, echo = _draft(services, asked, idempotency)
     with Slot(services.slots) as slot:
-        job = accept(services, draft, slot if asked.stream or not asked.background else None).job
+        submitted = accept(services, draft, slot if asked.stream or not asked.background else None)
+        job = submitted.job
         fold = ResponseFold(job, echo)
-        with accepted(job, f"/v1/responses/resp_{job.id}") as headers:
+        with accepted(submitted, f"/v1/responses/resp_{job.id}") as headers:
             if asked.stream:
                 if not asked.background:
                     # A background response is read by its id, which its stream tells at once.

@@ -3,6 +3,7 @@
 -- record, input and indexes. It fails when Redis is out of memory (no allow-oom).
 -- Arguments:
 --   idempotency     '' or OWNER:DIGEST; with digest, the digest of the body
+--   repeat_key      '' or OWNER:DIGEST; with joins, the jobs that have it and are the answer: none, running, recent
 --   batch           '' or id
 --   watch_ms        how long it may be without a reader; 0: any time
 --   owner_queued, owner_bytes  the owner's own limits of queued jobs and of bytes; 0: none
@@ -15,16 +16,17 @@
 -- Answers one of:
 --   {created, id, queue position, created_ms, deadline_ms}
 --   {again, id, queue position or false, the record's values}: this same submit, whose answer was lost
---   {replayed, id, queue position or false, the record's values}: the job of an earlier submit
+--   {replayed, id, queue position or false, the record's values}: the job of an earlier submit, which this repeats
 --   {outcome, id}: conflict, full, owner_full, owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is
 --   damaged), conversation_full
 --   {busy, id, job}: another job of its conversation has not ended, and on_busy is reject
 --   {blocks, id, N}: the messages of block N are needed, and perhaps those of later blocks
---[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest batch batch_index input
+--[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest repeat_key joins batch batch_index input
   watch_ms owner_queued:number owner_bytes:number share:number watermark:number output_at_most:number block_count
   rest...]]
 local NOT_BEFORE_AT_MOST_MS = 8 * 86400000
 local TURNS_AT_MOST = 100
+local REPEATED_FOR_MS = 900000
 local key = job_key(id)
 
 local function position_of(job, its_model)
@@ -56,7 +58,19 @@ local function replay()
   return answer(job == id and 'again' or 'replayed', job)
 end
 
-local replayed = idempotency ~= '' and replay()
+-- The answer if an earlier submit has the same repeat key, and its job runs or has ended a short time ago; else nil.
+local function answer_of_repeat()
+  --[[LIBRARY]]
+  local job = index('GET', 'repeat:' .. repeat_key)
+  if not job or job == id then return nil end
+  local verdict, _, record = judge(job)
+  if verdict ~= 'sound' or record.owner ~= owner then return nil end
+  local ended_ms = tonumber(record.ended_ms)
+  if ended_ms and (joins == 'running' or NOW - ended_ms > REPEATED_FOR_MS) then return nil end
+  return answer('replayed', job)
+end
+
+local replayed = idempotency ~= '' and replay() or joins ~= 'none' and answer_of_repeat()
 if replayed then
   return replayed
 end
@@ -194,6 +208,9 @@ if watch_ms ~= '0' then
 end
 if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)
+end
+if repeat_key ~= '' then
+  redis.call('SET', P .. 'repeat:' .. repeat_key, id, 'PX', deadline - NOW + REPEATED_FOR_MS)
 end
 if given.on_busy == 'interrupt' then
   interrupt()

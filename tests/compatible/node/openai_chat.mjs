@@ -44,6 +44,19 @@ export const chat = {
     assert.ok(counted.at(-1).usage.completion_tokens > 50);
   },
 
+  async "a timeout and its retries"({ here, url }) {
+    const late = { model: "demo", first_token_s: 1, rate: 0, messages: ASK.messages, metadata: { case: "retries" } };
+    const { data, response } = await here.chat.completions
+      .create(late, { timeout: 400, maxRetries: 9 })
+      .withResponse();
+    const { jobs } = await (await fetch(`${url}/jobs?limit=200`)).json();
+    const mine = jobs.filter((job) => job.metadata.case === "retries");
+    assert.deepEqual(mine.map((job) => job.id), [response.headers.get("x-spool-job")]);
+    assert.equal(response.headers.get("idempotent-replayed"), "true");
+    const { text } = await (await fetch(`${url}/jobs/${mine[0].id}`)).json();
+    assert.equal(data.choices[0].message.content, text);
+  },
+
   async "the stream helper of chat"({ here }) {
     const runner = here.chat.completions.stream(ASK);
     let text = "";

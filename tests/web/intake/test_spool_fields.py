@@ -18,10 +18,7 @@ CANCELS: dict[str, Any] = {"spool": {"on_disconnect": "cancel"}}
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("/v1/chat/completions", CHAT),
     "response": ("/v1/responses", {"model": "demo", "input": "x", "stream": True}),
-    "ai": (
-        "/ai/chat",
-        {"id": "c1", "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}]},
-    ),
+    "ai": ("/ai/chat", {"id": "c1", "messages": [{"role": "user", "parts": [{"type": "text", "text": "x"}]}]}),
 }
 
 
