@@ -24,6 +24,7 @@ all get the same expiry, ``ttl_s`` from then.
                              submitted),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), reserved
                              (tokens that its attempt took from its model's bucket, most and a_minute of that),
+                             owner_reserved (the same of its owner's buckets),
                              refusals and refused_ms (how often its upstream refused it, and when last), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
                              with it, schema is at least 2), earlier_bytes (total length of its blocks, in bytes),
@@ -65,9 +66,13 @@ The queue, leases and workers:
                              waited
     batch-running:MODEL set  Running batch jobs
     output-tokens    hash    Model → moving average of the tokens of its answers
-    held             set     Owners that were at their limit of running jobs during a claim
+    held             set     Owners that were at a limit of their own, or of a model, during a claim
     held:OWNER       set     "CLASS:MODEL" of the queues in which the owner has parked flows
     held:OWNER:CLASS:MODEL zset  Parked flows, by virtual time. The first returns when one of the owner's jobs ends
+    rated            zset    Owners with flows that wait for a rate; score: when the first may return, ms
+    held-keys        set     "OWNER:KEY" of fairness keys that were at their limit during a claim
+    held-key:OWNER:KEY set   "CLASS:MODEL" of the queues in which the flow of this key (percent-encoded) is parked. It
+                             returns when a job of the key ends
     apart            zset    Quarantine: queued jobs, of all models, whose process died twice. Each runs next in a
                              process of its own. Score: seq
     scheduled        zset    Queued jobs before their not_before, in ms, which is the score. The keeper queues them then
@@ -75,6 +80,8 @@ The queue, leases and workers:
                              come. Score: 0 for the one that is queued or runs, seq for the others, which wait for it
     conversation:OWNER:DIGEST  string  Id of the last job of that conversation that has begun and ended; expires with it
     running:MODEL    zset    Running jobs; score: when the lease expires, ms
+    owner-running:OWNER:MODEL set  Running jobs of an owner and model
+    key-running:OWNER:KEY set  Running jobs of an owner's fairness key
     deadlines        zset    All jobs that have not ended; score: the next time at which the keeper must end it, ms
     watched          zset    Jobs that end with their last reader; score: until when a reader is known, ms. Web
                              processes with a reader renew it; the keeper cancels expired ones
@@ -89,6 +96,10 @@ The queue, leases and workers:
     bucket:rpm:MODEL  hash   What may still begin of its requests a minute: left, at_ms, most (when full) and a_minute
                              (what flows in). Deleted when full; expires by then
     bucket:tpm:MODEL  hash   The same of its tokens a minute; left may be negative
+    owner-bucket:rpm:OWNER hash  The same of an owner's requests a minute
+    owner-bucket:rpm:OWNER:MODEL hash  The same of an owner's requests a minute of a model
+    owner-bucket:tpm:OWNER hash  The same of an owner's tokens a minute
+    owner-bucket:tpm:OWNER:MODEL hash  The same of an owner's tokens a minute of a model
     workers          zset    Worker processes; score: until when they count as alive, ms
     slots            hash    Worker process → free slots
     capacity         hash    Worker process → total slots
@@ -126,7 +137,8 @@ Usage and limits of owners:
     memory           hash    used, max (maxmemory; 0: none), claims_until (above it, no job starts) and bytes (of
                              all entries) at the keeper's last beat, and at_ms
     limits           hash    owner_running (0: by share), owner_share (0: one owner may have all) and watermark, from
-                             the webs' settings
+                             the webs' settings; owners: the digest of what follows, '' without an owners file
+    owner-limits     hash    Owner → its limits as JSON (spool.owners.limits); '': those of all others
 
 Lists of jobs, idempotency, repeated requests, chats and batches:
 

@@ -27,7 +27,10 @@ from spool.jobs.owner_limits import OwnerLimits
 from spool.machine_memory import parse_size
 from spool.models import file as upstreams
 from spool.models.model import DEMO, Model, Upstream
+from spool.owners.file import load as load_owners
+from spool.owners.limits import NO_OWNERS, Owners
 from spool.redis.urls import check_broker_url, check_redis_url
+from spool.reread_file import RereadFile
 from spool.validation import explain
 
 PREFIX = "SPOOL_"
@@ -164,6 +167,8 @@ class WebSettings(Settings):
     owner_max_queued: int = Field(0, ge=0, le=100_000_000)
     owner_max_streams: int = Field(0, ge=0, le=100_000)
     owner_max_bytes: int = Field(0, ge=0, le=2**50)
+    owners_file: Path | None = None
+    """Limits of single owners, see ``spool.owners.file``; reread when it changes."""
     heartbeat_s: float = Field(15.0, ge=0.2, le=15)
     """Silence on a stream after which a heartbeat is sent."""
     headers_s: float = Field(10.0, ge=0.1, le=600)
@@ -228,6 +233,10 @@ class WebSettings(Settings):
     def has_several_owners(self) -> bool:
         """Whether there may be more than one owner: a file's owners can change."""
         return self.api_keys_file is not None or len({key.owner for key in self.static_keys()}) > 1
+
+    def owners(self) -> RereadFile[Owners]:
+        """The owners file. Raises ``SettingsError``."""
+        return RereadFile(self.owners_file, load_owners, NO_OWNERS)
 
     def origins(self) -> list[str]:
         """The CORS allow-list."""

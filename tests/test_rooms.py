@@ -12,7 +12,7 @@ from tests.test_architecture import ROOT, imports
 
 ORDER: Mapping[str, tuple[str, ...]] = {
     "spool": (
-        *("redis", "access", "models", "jobs", "following"),
+        *("redis", "access", "models", "owners", "jobs", "following"),
         *("broker", "bell_queue", "bell", "settings", "run", "cli", "__main__"),
     ),
     "web": (

@@ -21,9 +21,11 @@ from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.shards import Shards
 from spool.jobs.store import JobStore
 from spool.models.table import ModelTable
+from spool.owners.limits import Owners
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.redis.urls import broker_url_from
+from spool.reread_file import RereadFile
 from spool.settings import WebSettings
 from web.access.authenticator import Authenticator
 from web.checkpoints import Checkpoints
@@ -59,6 +61,7 @@ class State:
     folds: Folds
     unsent: Unsent
     limits: OwnerLimits
+    owners: RereadFile[Owners]
     conditions: Conditions
     fitness: FitnessCheck
     queue_watch: QueueWatch
@@ -109,6 +112,7 @@ class State:
             ),
             folds=Folds(follower),
             limits=limits,
+            owners=settings.owners(),
         )
 
     def start(self) -> None:
@@ -164,8 +168,10 @@ class State:
         """Check Redis periodically: the server can be reconfigured or replaced at any time."""
         while not self.draining:
             self.fitness.look()
+            self.owners.look()
             try:
                 self.store.publish_limits(self.limits)
+                self.store.publish_owners(self.owners.content)
                 self.set_aside = self.store.set_aside()
             except StoreUnavailable:
                 self.set_aside = None

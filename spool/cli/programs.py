@@ -43,7 +43,9 @@ def run() -> None:
     """Run everything: web, workers and, unless SPOOL_REDIS_URL is set, a Redis server of its own."""
     settings = RunSettings.read()
     settings.check_exposure()
-    settings.static_models()  # report an invalid models file here, once, not in every program
+    # Report an invalid file here, once, not in every program.
+    settings.static_models()
+    settings.owners()
     temporary_directory()
     if settings.redis_url.get_secret_value():
         sys.exit(_supervise(settings, None))

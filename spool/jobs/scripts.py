@@ -31,6 +31,7 @@ LIBRARY = (
         "ledger",
         "old_ledger",
         "limits",
+        "owner_limits",
         "blocks",
         "fair",
         "queue",

@@ -40,6 +40,7 @@ from spool.jobs.submission import (
 )
 from spool.jobs.waits import Place, read_places
 from spool.keys import job as job_key
+from spool.owners.limits import NO_OWNERS, Owners, digest_of
 from spool.redis.errors import translated
 from spool.redis.pool import Command
 
@@ -133,6 +134,15 @@ class JobStore:
         fields = ("owner_running", limits.running, "owner_share", limits.share, "watermark", limits.watermark)
         for shard in self._shards:
             shard.run(script("publish_limits"), *fields)
+
+    def publish_owners(self, owners: Owners) -> None:
+        """Publish the limits of the owners file for claims, unless Redis has them. The last web to publish wins."""
+        published = owners.published(len(self._shards)) if owners != NO_OWNERS else {}
+        digest = digest_of(published) if published else ""
+        for shard in self._shards:
+            if shard.run(script("publish_owners"), digest) == 0:
+                flat = [value for pair in published.items() for value in pair]
+                shard.run(script("publish_owners"), digest, *flat)
 
     def check_writable(self) -> None:
         """Raise ``StoreUnavailable`` if jobs cannot be written now: Redis is unreachable, or is a replica."""

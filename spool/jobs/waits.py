@@ -24,11 +24,12 @@ class Reason(StrEnum):
     MODEL_FULL = "model_full"
     """As many jobs of its model run as may."""
     OWNER_LIMIT = "owner_limit"
-    """As many jobs of its owner run as may."""
+    """As many jobs of its owner run as may: in all, of its model, or of its fairness key (``scope``)."""
     UPSTREAM = "upstream"
     """The upstream of its model refuses jobs for now."""
     RATE_LIMIT = "rate_limit"
-    """The model's jobs have begun with as many requests or tokens as a minute may have."""
+    """Jobs of its model, or of its owner (``scope``), have begun with as many requests or tokens as a minute may
+    have."""
     NO_WORKER = "no_worker"
     """No worker lives."""
     NOT_BEFORE = "not_before"
@@ -150,13 +151,13 @@ def _place(row: Sequence[Any]) -> Place:
         case Reason.CONVERSATION:
             return Place(None, reason=Reason.CONVERSATION, detail={"job": detail[0].decode()})
         case Reason.OWNER_LIMIT:
-            shown = {"running": detail[0], "limit": detail[1]}
+            shown = {"running": detail[0], "limit": detail[1], "scope": detail[2].decode()}
         case Reason.UPSTREAM:
             until_ms, status = detail
             shown = {"until_s": until_ms / 1000} if until_ms else {}
             shown |= {"status": status} if status else {}
         case Reason.RATE_LIMIT:
-            shown = {"until_s": detail[0] / 1000}
+            shown = {"until_s": detail[0] / 1000, "scope": detail[1].decode()}
         case _:
             shown = {}
     return Place(before, flow.decode(), float(here), Reason(reason.decode()), shown)

@@ -34,27 +34,21 @@ continued (``continued``). Otherwise, and for output beyond plain text, it start
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+from pydantic import Field, FiniteFloat, field_validator
 
-from spool.errors import SettingsError
 from spool.models.model import CONTINUE_STYLES, DEMO, Model, Upstream
-from spool.validation import explain
+from spool.toml_file import Table, check_unique, place_of, read_tables
 
+VARIABLE = "SPOOL_MODELS_FILE"
 _Name = Annotated[str, Field(min_length=1)]
 _Seconds = Annotated[FiniteFloat, Field(ge=0)]
-_SECRETS = ("url", "api_key")
-_TEXTS = {"missing": "is missing", "model_type": "must be a table"}
+_SECRETS = frozenset({"url", "api_key"})
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
-
-
-class _Model(_Table):
+class _Model(Table):
     name: _Name
     upstream_model: str = ""
     max_running: int = Field(0, ge=0)
@@ -80,7 +74,7 @@ class _Model(_Table):
         return Model(backend="openai", upstream=upstream, **given)
 
 
-class _Upstream(_Table):
+class _Upstream(Table):
     name: _Name
     url: str
     api_key: str = ""
@@ -116,42 +110,16 @@ class _Upstream(_Table):
         )
 
 
-class _File(_Table):
+class _File(Table):
     upstreams: list[_Upstream] = Field([], alias="upstream")
 
 
 def load(path: Path) -> tuple[Upstream, ...]:
     """The upstreams of the models file at ``path``. Raises ``SettingsError`` with the file, the place in it and, unless
     it may be secret, the value."""
-    place = f"SPOOL_MODELS_FILE={str(path)!r}"
-    try:
-        file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as exc:
-        raise SettingsError(f"{place}: {exc.strerror}") from exc
-    except ValidationError as exc:
-        raise SettingsError(f"{place}: {'; '.join(_explain(error) for error in exc.errors())}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"{place}: {exc}") from exc
+    file = read_tables(path, VARIABLE, _File, _SECRETS)
     upstreams = tuple(entry.upstream() for entry in file.upstreams)
-    _check_unique([u.name for u in upstreams], place, "upstream")
-    _check_unique([m.name for u in upstreams for m in u.models] + [DEMO.name], place, "model")
+    place = place_of(path, VARIABLE)
+    check_unique([u.name for u in upstreams], place, "upstream")
+    check_unique([m.name for u in upstreams for m in u.models] + [DEMO.name], place, "model")
     return upstreams
-
-
-def _explain(error: Any) -> str:
-    """``upstream[0].model[1].max_running=-8: …``"""
-    *parents, last = error["loc"]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).removeprefix(".")
-    if error["type"] == "extra_forbidden":
-        table = _Model if "model" in parents else _Upstream if parents else _File
-        return f"{place}: unknown; known are {', '.join(f.alias or name for name, f in table.model_fields.items())}"
-    if error["type"] in _TEXTS:
-        return f"{place}: {_TEXTS[error['type']]}"
-    is_shown = isinstance(error["input"], (str, int, float)) and last not in _SECRETS
-    return place + (f"={error['input']!r}" if is_shown else "") + f": {explain(error)}"
-
-
-def _check_unique(names: list[str], place: str, kind: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise SettingsError(f"{place}: {kind} {name!r} is defined twice")

@@ -18,6 +18,7 @@ from spool.jobs.scheduling import Conversation, Scheduling
 from spool.jobs.submission import NewBatch
 from spool.models.model import DEMO, Model
 from spool.models.table import ModelTable
+from spool.owners.limits import Owners, Rates, Section
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, shards_of, store_of, submit
@@ -30,6 +31,7 @@ _BLANKS = {
     "MODEL": "[^:]+",
     "FENCE": "[0-9a-f]+",
     "OWNER": "(?![jb]0-)[^:]+",
+    "KEY": "[^:]+",
     "CLASS": "(?:interactive|batch)",
     "FLOW": "(?:interactive|batch):[^:]+:[^:]*",
     "DIGEST": ".+",
@@ -47,7 +49,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 65
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 75
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -103,6 +105,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     worker.take(busy)
     for name in ("probes:busy", "bucket:rpm:busy", "bucket:tpm:busy"):
         link.call("PERSIST", f"{keys.prefix(0)}{name}")
+    owner_limits(link, worker)
     restart(link)
     keep(link, lease_ms=60_000)
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")
@@ -117,6 +120,21 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
         assert link.call("TYPE", key).decode() == lines[0][1], key
         met.add(lines[0][0])
     assert met == documented().keys()
+
+
+def owner_limits(link: RedisLink, worker: HandWorker) -> None:
+    """Jobs of an owner with each kind of limit, some of which wait for it."""
+    rates, small = Rates(max_running=9, rpm=1, tpm=1), Model(name="small", backend="demo")
+    by_time = Section(rates=rates, models={"small": rates})
+    by_key = Section(rates=Rates(max_running=9), fairness_key_max_running=1)
+    store_of(link).publish_owners(Owners(sections={"eve": by_time, "dora": by_key}))
+    for owner in ("eve", "dora"):
+        for key in ("k", "k", "l"):
+            submit(link, owner=owner, model="small", scheduling=Scheduling(fairness_key=key))
+    while worker.claim(small):
+        pass
+    for raw in link.call("KEYS", f"{keys.prefix(0)}owner-bucket:*"):
+        link.call("PERSIST", raw)
 
 
 def test_every_field_of_the_record_is_in_the_map(link: RedisLink) -> None:

@@ -45,13 +45,15 @@ class JobConversation(TypedDict):
 
 
 class WaitingFor(TypedDict):
-    """Why a job waits: ``turn``, ``model_full`` or ``owner_limit`` (``running``, ``limit``), ``upstream`` (``status``,
-    ``until``), ``rate_limit`` (``until``), ``no_worker``, ``not_before`` (``until``), ``conversation`` (``job``, which
-    has the turn)."""
+    """Why a job waits: ``turn``, ``model_full`` (``running``, ``limit``), ``owner_limit`` (these and ``scope``:
+    ``owner``, ``owner_model`` or ``fairness_key``), ``upstream`` (``status``, ``until``), ``rate_limit`` (``until``,
+    ``scope``: ``model`` or ``owner``), ``no_worker``, ``not_before`` (``until``), ``conversation`` (``job``, which has
+    the turn)."""
 
     reason: Reason
     running: NotRequired[int]
     limit: NotRequired[int]
+    scope: NotRequired[str]
     until: NotRequired[str]
     status: NotRequired[int]
     job: NotRequired[str]

@@ -23,7 +23,7 @@ local has_newer
 
 -- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
 local function may_find()
-  local places = {P .. 'newer', P .. 'quarantine'}
+  local places = {P .. 'newer', P .. 'quarantine', P .. 'rated'}
   for i = models_at, what == 'quarantine' and 0 or #ARGV, 4 do
     for _, level in ipairs({'retries:', 'heads:interactive:', 'heads:batch:', 'heads:'}) do
       places[#places + 1] = P .. level .. ARGV[i]
@@ -128,7 +128,8 @@ local function first_quarantined(models)
   for _, name in ipairs(parts_of('quarantine')) do
     for _, id in ipairs(index('ZRANGE', name, 0, 99)) do
       local model = redis.pcall('HGET', job_key(id), 'model')
-      if not model or models[model] or type(model) == 'table' then
+      local is_odd = not model or type(model) == 'table'
+      if is_odd or models[model] and not is_held_by_limits(id, model) then
         return id, name
       end
     end
@@ -144,16 +145,20 @@ local function leave_to_newer(id, name, schema)
   index('SADD', 'newer', left)
 end
 
--- After a claim: counts interactive ones that passed waiting batch jobs, and unparks the owner's next flow if its limit
--- allows another job.
+-- After a claim: counts interactive ones that passed waiting batch jobs, and unparks the owner's next flow if its limits
+-- allow another job.
 local function count_turn(who)
   if who and who.passes_batch then
     tick('passed')
   elseif who and who.class == 'batch' then
     index('HSET', 'clock', 'passed', 0)
   end
-  if who and who.owner and search.owner_limit and not is_at_limit(who.owner, search.owner_limit) then
+  if not who or not who.owner or not has_owner_limits() or index('SISMEMBER', 'held', who.owner) == 0 then return end
+  local scope, until_ms = flow_block(who.owner, '')
+  if not scope then
     unpark(who.owner)
+  elseif scope == 'rate' then
+    index('ZADD', 'rated', 'LT', until_ms, who.owner)
   end
 end
 
@@ -177,6 +182,7 @@ local function begin(id, record, who)
   })
   note_probe(id, record.model)
   reserve_rates(id, record.model)
+  reserve_owner_rates(id, record.owner, record.model)
   count_turn(who)
   local opening = encoded(first, mode, rest)
   write_entry(id, first, opening)
@@ -273,7 +279,7 @@ end
 if has_newer then
   for model in pairs(models) do take_back(model) end
 end
-search.owner_limit = running_limit()
+if has_owner_limits() then unpark_rated(CLEARED_AT_MOST) end
 for _ = 1, CLEARED_AT_MOST do
   local id, name, who = (what == 'quarantine' and first_quarantined or first_pending)(models)
   if not id then

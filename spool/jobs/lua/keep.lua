@@ -264,6 +264,8 @@ local function put_back(id, all)
   if record.status == 'running' then
     index('ZADD', 'running:' .. record.model, 'NX', record.leased_until_ms, id)
     if class_of(record) == 'batch' then index('SADD', 'batch-running:' .. record.model, id) end
+    local owner, key = owner_and_key(who.flow)
+    count_running(id, owner, key, record.model, true)
     if record.conversation then
       index('ZADD', turns_of(record.owner, record.conversation), 0, id)
     end
@@ -313,7 +315,7 @@ local function adopt_queued(waiting, is_hidden)
   local queued, running = unpack(sum_of_all())
   local is_staging = redis.call('EXISTS', P .. 'staging') == 1
   local is_uncounted = waiting > queued or not is_staging and queued + running > ledger('HLEN')
-  is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'held') == 0
+  is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'held', P .. 'held-keys') == 0
   if not is_uncounted and not is_hidden then return end
   if NOW - bounded(index('HGET', 'keeper', 'adopted_ms'), 0, NOW, 0) < ADOPT_AGAIN_MS then return end
   index('HSET', 'keeper', 'adopted_ms', NOW)
@@ -321,21 +323,29 @@ local function adopt_queued(waiting, is_hidden)
   if is_uncounted then reset_ledger() end
 end
 
--- Unparks a flow of owners that are no longer at their limit because the limit has changed; claims unpark the next ones.
--- Checks a bounded random selection per round, so that no owner waits for long.
-local function unpark_some()
-  local limit = running_limit()
-  for _, owner in ipairs(index('SRANDMEMBER', 'held', most)) do
-    if not is_at_limit(owner, limit) then
-      unpark(owner)
-    end
+-- Removes jobs that do not run from an index of running jobs, in case a record was lost: they must not count for ever.
+local function forget_ended(name, model)
+  for _, id in ipairs(index('SRANDMEMBER', name, ENTRIES_A_BEAT)) do
+    local its_model = model or fields_if_any(job_key(id), 'model').model
+    if not its_model or not index('ZSCORE', 'running:' .. its_model, id) then index('SREM', name, id) end
   end
 end
 
--- Corrects the index of running batch jobs, in case a job's record was lost: it must not count for ever.
-local function forget_ended_batch_jobs(model)
-  for _, id in ipairs(index('SRANDMEMBER', 'batch-running:' .. model, ENTRIES_A_BEAT)) do
-    if not index('ZSCORE', 'running:' .. model, id) then index('SREM', 'batch-running:' .. model, id) end
+-- Unparks a flow of owners and keys that are no longer at a limit because it has changed; claims unpark the next ones.
+-- Checks a bounded random selection per round, so that no owner waits for long.
+local function unpark_some()
+  unpark_rated(most)
+  for _, owner in ipairs(index('SRANDMEMBER', 'held', most)) do
+    for _, queue in ipairs(index('SMEMBERS', 'held:' .. owner)) do
+      local model = string.match(queue, '^%l+:(.*)$')
+      if model then forget_ended(owner_running_of(owner, model), model) end
+    end
+    if not flow_block(owner, '') then unpark(owner) end
+  end
+  for _, name in ipairs(index('SRANDMEMBER', 'held-keys', most)) do
+    local owner, key = string.match(name, '^([^:]*):(.*)$')
+    if owner then forget_ended(key_running_of(owner, key)) end
+    if owner and running_block(owner, key, '') ~= 'fairness_key' then unpark_key(owner, key) end
   end
 end
 
@@ -409,7 +419,7 @@ for _, model in ipairs(index('SMEMBERS', 'models')) do
     taken_over, broken = taken_over + done, broken + errors
   end
   more = take_over_queue(model, most) >= most or more
-  forget_ended_batch_jobs(model)
+  forget_ended('batch-running:' .. model, model)
   local waiting = index('ZCARD', 'pending:' .. model)
   if waiting == 0 and index('ZCARD', 'running:' .. model) == 0 then
     -- Submit adds it again. So the cost of a round does not grow with every model that was ever used.

@@ -6,18 +6,11 @@
 -- first ones its name, virtual time, jobs, and the virtual time that a job of it takes}}.
 -- Then for each id nothing (it is not queued), or {reason, place, flow, virtual time, detail...}. place is the number of
 -- jobs of its flow before it, false while it is held, or for a retry (flow '') the number of retries.
--- Reasons: turn; upstream, until_ms (0: jobs are tried now), status; rate_limit, until_ms; not_before, ms; conversation, job; owner_limit, running jobs, limit.
+-- Reasons: turn; upstream, until_ms (0: jobs are tried now), status; rate_limit, until_ms, scope (model, owner); not_before, ms;
+-- conversation, job; owner_limit, running jobs, limit, scope (owner, owner_model, fairness_key).
 --[[ARGUMENTS model facts:flag ids...]]
 local FLOWS_AT_MOST = 200
 local BATCHES_AT_MOST = 20
-
-local limit_known, limit
-local function owner_limit()
-  if not limit_known then
-    limit_known, limit = true, running_limit()
-  end
-  return limit
-end
 
 -- The number of jobs in the first places of a flow. A batch is one member of it; those behind the first few count as one.
 local function jobs_in(flow, last)
@@ -104,7 +97,7 @@ local function model_block(before, flow, here)
   if closed_until then
     return {'upstream', before, flow, here, closed_until, closed_status}
   elseif full_until then
-    return {'rate_limit', before, flow, here, full_until}
+    return {'rate_limit', before, flow, here, full_until, 'model'}
   end
 end
 
@@ -122,10 +115,10 @@ local function explain(id)
   local flow, here, before = place_in_flow(id, record)
   local block = model_block(before, flow, here)
   if block then return block end
-  local most = owner_limit()
-  if most and is_at_limit(record.owner, most) then
-    return {'owner_limit', before, flow, here, sum_of(record.owner)[2], most}
-  end
+  local _, key = owner_and_key(flow)
+  local scope, running, most = flow_block(record.owner, key, model)
+  if scope == 'rate' then return {'rate_limit', before, flow, here, running, 'owner'} end
+  if scope then return {'owner_limit', before, flow, here, running, most, scope} end
   return {'turn', before, flow, here}
 end
 

@@ -238,7 +238,7 @@ def test_place_of_an_owner_at_its_limit(link: RedisLink) -> None:
     HandWorker(link).take()
     _facts, found = places(link, submit(link))
     assert found[0] is not None
-    assert (found[0].reason, found[0].detail) == (Reason.OWNER_LIMIT, {"running": 1, "limit": 1})
+    assert (found[0].reason, found[0].detail) == (Reason.OWNER_LIMIT, {"running": 1, "limit": 1, "scope": "owner"})
 
 
 @pytest.mark.one_shard

@@ -2,7 +2,7 @@
 local PARKED_AT_MOST = 100
 local RETRIES_AT_MOST = 25
 
--- State of a claim: `owner_limit`, and `is_cut` if a search stopped at its limit, so that the worker must call again.
+-- State of a claim: `is_cut` if a search stopped at its limit, so that the worker must call again.
 local search = {}
 
 -- Whether another job may begin on a share of a limit that batch jobs leave free; at least one may.
@@ -20,7 +20,17 @@ local function room_of(model, limit, takes_batch, reserve)
   return is_for_all and 'any' or 'interactive'
 end
 
--- The first job that has run before, of the models with room. A job whose owner is at its limit waits in its flow. The
+-- Whether its owner's limits keep a queued job waiting: nil, or what `who_of` answers for it.
+local function is_held_by_limits(id, model)
+  local record = has_owner_limits() and fields_if_any(job_key(id), 'owner', 'batch', 'priority', 'fairness_key') or {}
+  if not record.owner then return nil end
+  record.model = model
+  local who = who_of(record)
+  local _, key = owner_and_key(who.flow)
+  return flow_block(record.owner, key, model) and who
+end
+
+-- The first job that has run before, of the models with room. A job whose owner is at a limit waits in its flow. The
 -- score of a job that its upstream refused again is the time until which other jobs are tried before it; jobs with a
 -- score above `most` are left out.
 local function first_retry(models, most)
@@ -34,13 +44,12 @@ local function first_retry(models, most)
       end
     end
     if not id then return nil end
-    local record = search.owner_limit and fields_if_any(job_key(id), 'owner', 'batch', 'priority', 'fairness_key') or {}
-    if not record.owner or not is_at_limit(record.owner, search.owner_limit) then
+    local who = is_held_by_limits(id, model)
+    if not who then
       return id, 'pending:' .. model, {batch = '', model = model}
     end
-    record.model = model
     index('ZREM', 'retries:' .. model, id)
-    wait_in_flow(id, who_of(record), score)
+    wait_in_flow(id, who, score)
   end
   search.is_cut = true
 end
@@ -54,19 +63,23 @@ local function first_refused(models)
   return first_retry(closed, math.huge)
 end
 
--- The first flow of a class in the model's queue whose owner may run one more job, and its virtual time. Flows of owners
--- at their limit are parked on the way, and return when one of the owner's jobs ends.
+-- The first flow of a class in the model's queue whose owner's limits allow one more job, and its virtual time. Other
+-- flows are parked on the way.
 local function first_flow(class, model)
   for _ = 1, PARKED_AT_MOST do
     local head = index('ZRANGE', heads_of(class, model), 0, 0, 'WITHSCORES')
     if not head[1] then return nil end
-    local flow, owner = head[1], string.match(head[1], '^%l+:([^:]*)')
+    local flow, owner, key = head[1], owner_and_key(head[1])
     if not owner or redis.call('EXISTS', P .. flow_of(flow, model)) == 0 then
       index('ZREM', heads_of(class, model), flow)
-    elseif not is_at_limit(owner, search.owner_limit) then
-      return {flow = flow, model = model, class = class, owner = owner, here = tonumber(head[2])}
     else
-      park(owner, flow, model, head[2])
+      local scope, until_ms = flow_block(owner, key, model)
+      if not scope then
+        return {flow = flow, model = model, class = class, owner = owner, here = tonumber(head[2])}
+      end
+      park(flow, model, head[2], scope, scope == 'rate' and until_ms or nil)
+      -- The owner itself may not be at a limit.
+      if scope == 'fairness_key' and index('SISMEMBER', 'held', owner) == 1 then unpark_next(owner, class .. ':' .. model) end
     end
   end
   search.is_cut = true

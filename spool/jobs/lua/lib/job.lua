@@ -22,8 +22,10 @@ local function move(id, record, to, ...)
   if class_of(record) == 'batch' and (from == 'running' or to == 'running') then
     index(to == 'running' and 'SADD' or 'SREM', 'batch-running:' .. who.model, id)
   end
-  if from == 'running' then
-    unpark(who.owner)
+  if from == 'running' or to == 'running' then
+    local owner, key = owner_and_key(who.flow)
+    count_running(id, owner, key, who.model, to == 'running')
+    if from == 'running' then unpark_after(who.flow) end
   end
   return from
 end
@@ -53,6 +55,13 @@ local function note_run(model, ms)
   end
 end
 
+-- Settles what an attempt has reserved of the rates of its model and its owner.
+local function give_back(id, record, used)
+  --[[LIBRARY]]
+  if record.reserved then settle_rates(id, record.model, record.reserved, used) end
+  if record.owner_reserved then settle_owner_rates(id, record.owner, record.model, record.owner_reserved, used) end
+end
+
 -- Ends a job after its terminal entry was written: sets its state, removes it from every index, and gives all its keys
 -- the same expiry. The fence stays, so that a worker that resends the end gets a confirmation. The extra arguments are
 -- names and values of record fields.
@@ -60,7 +69,7 @@ local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
     'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms', 'priority', 'fairness_key',
-    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved')
+    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved', 'owner_reserved')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
   if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
@@ -73,8 +82,8 @@ local function close(id, status, ...)
   end
   local usage = redis.call('HGET', key, 'usage')
   settle_charge(id, record, status, usage)
-  if record.reserved then
-    settle_rates(id, record.model, record.reserved, (tokens_used(id, record, usage)))
+  if record.reserved or record.owner_reserved then
+    give_back(id, record, (tokens_used(id, record, usage)))
   end
   if record.not_before_ms or record.conversation then
     if record.conversation and record.attempt ~= '0' then
@@ -206,7 +215,8 @@ end
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
-    'deaths', 'on_worker_loss', 'continuable', 'text_only', 'history_lost', 'server', 'priority', 'fairness_key', 'reserved')
+    'deaths', 'on_worker_loss', 'continuable', 'text_only', 'history_lost', 'server', 'priority', 'fairness_key', 'reserved',
+    'owner_reserved')
   local losses = tonumber(record.losses) + loss.costs
   local deaths = tonumber(record.deaths or 0) + (loss.died and 1 or 0)
   if record.cancel_ms then
@@ -232,8 +242,8 @@ local function retry(id, max_attempts, loss)
   end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
   index('ZREM', 'running:' .. record.model, id)
-  if record.reserved then
-    settle_rates(id, record.model, record.reserved, 0)
+  if record.reserved or record.owner_reserved then
+    give_back(id, record, 0)
   end
   -- A job whose process died twice may have killed it. Its next attempt runs quarantined, in a process of its own.
   if deaths >= 2 then

@@ -231,20 +231,3 @@ local function refusal_of(owner, more, limits)
     return 'no_memory'
   end
 end
-
--- The limit of running jobs of one owner; nil without a limit. Webs write `limits`, workers report their slots.
-local function running_limit()
-  local set = index_fields('limits', 'owner_running', 'owner_share')
-  local most, share = bounded(set.owner_running, 1, 1e9), bounded(set.owner_share, 0, 1, 0)
-  if most then return most end
-  if share <= 0 or share >= 1 then return nil end
-  local slots = 0
-  for _, capacity in ipairs(index('HVALS', 'capacity')) do
-    slots = slots + bounded(capacity, 0, 1e6, 0)
-  end
-  return slots > 0 and math.max(1, math.floor(share * slots)) or nil
-end
-
-local function is_at_limit(owner, limit)
-  return limit ~= nil and sum_of(owner)[2] >= limit
-end

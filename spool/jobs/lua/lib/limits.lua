@@ -52,8 +52,15 @@ end
 -- negative. A bucket is small and flows in slower than the limit, so that no minute has more than the limit.
 local BUCKET_PART = 1 / 20
 
--- The limits of a claim, by the names of the buckets.
+-- The limits of a claim's models, by the names of the buckets.
 local rates = {}
+
+-- What a bucket for a limit holds when full, and what flows in.
+local function shape_of(kind, limit)
+  local most = math.max(1, limit * BUCKET_PART)
+  -- The last job of a minute may take one request, or an estimate of as many tokens as the bucket holds.
+  return most, kind == 'rpm' and limit - most + 1 or math.max(limit / 2, limit - 2 * most)
+end
 
 -- What is left in a bucket now; all that it holds, if it is not there.
 local function left_in(name, most, a_minute)
@@ -74,23 +81,31 @@ local function fill(name, left, most, a_minute)
   redis.call('PEXPIRE', P .. name, math.ceil((most - left) / a_minute * 60000))
 end
 
+-- Until when the bucket for a limit is empty; nil if a job may begin.
+local function empty_until_of(name, kind, limit)
+  local most, a_minute = shape_of(kind, limit)
+  local left = left_in(name, most, a_minute)
+  return left < 1 and NOW + math.ceil((1 - left) / a_minute * 60000) or nil
+end
+
+-- Takes so much out of the bucket for a limit, or gives it back.
+local function take_from(name, kind, limit, taken)
+  local most, a_minute = shape_of(kind, limit)
+  fill(name, left_in(name, most, a_minute) - taken, most, a_minute)
+end
+
 -- Why a model's rates keep its jobs waiting: nil, or 'rate_limit' and until when. `rpm` and `tpm` are its limits of
 -- requests and tokens a minute; 0: none.
 local function rate_block(model, rpm, tpm)
   local until_ms
   for kind, limit in pairs({rpm = rpm, tpm = tpm}) do
     if limit > 0 then
-      local name, most = 'bucket:' .. kind .. ':' .. model, math.max(1, limit * BUCKET_PART)
-      -- The last job of a minute may take one request, or an estimate of as many tokens as the bucket holds.
-      local a_minute = kind == 'rpm' and limit - most + 1 or math.max(limit / 2, limit - 2 * most)
-      rates[name] = {most = most, a_minute = a_minute}
-      local left = left_in(name, most, a_minute)
-      if left < 1 then
-        until_ms = math.max(until_ms or 0, NOW + math.ceil((1 - left) / a_minute * 60000))
-      end
+      local name = 'bucket:' .. kind .. ':' .. model
+      rates[name] = {kind = kind, limit = limit}
+      until_ms = math.max(until_ms or 0, empty_until_of(name, kind, limit) or 0)
     end
   end
-  if until_ms then return 'rate_limit', until_ms end
+  if until_ms and until_ms > 0 then return 'rate_limit', until_ms end
 end
 
 -- Takes an attempt's request and its estimated tokens out of the buckets of a model with limits.
@@ -98,14 +113,12 @@ local function reserve_rates(id, model)
   local tokens = 'bucket:tpm:' .. model
   local charge = rates[tokens] and bounded(redis.call('HGET', job_key(id), 'charge'), 0, 1e9, 0)
   for name, taken in pairs({['bucket:rpm:' .. model] = 1, [tokens] = charge or 0}) do
-    local limit = rates[name]
-    if limit then
-      fill(name, left_in(name, limit.most, limit.a_minute) - taken, limit.most, limit.a_minute)
-    end
+    local set = rates[name]
+    if set then take_from(name, set.kind, set.limit, taken) end
   end
   if charge then
-    local limit = rates[tokens]
-    redis.call('HSET', job_key(id), 'reserved', string.format('%.0f %.3f %.3f', charge, limit.most, limit.a_minute))
+    local most, a_minute = shape_of('tpm', rates[tokens].limit)
+    redis.call('HSET', job_key(id), 'reserved', string.format('%.0f %.3f %.3f', charge, most, a_minute))
   end
 end
 

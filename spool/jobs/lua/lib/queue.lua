@@ -56,26 +56,72 @@ local function refresh_batch(who)
   end
 end
 
--- Parks a flow whose owner is at its limit: claims skip it until one of the owner's jobs ends.
-local function park(owner, flow, model, here)
-  local class = class_of_flow(flow)
+-- The owner and the encoded fairness key in a flow's name.
+local function owner_and_key(flow)
+  return string.match(flow, '^%l+:([^:]*):(.*)$')
+end
+
+local function held_key_of(owner, key)
+  return 'held-key:' .. owner .. ':' .. key
+end
+
+-- Parks a flow that a limit keeps waiting: claims skip it. One of a fairness key at its limit returns when a job of that
+-- key ends; any other one when one of the owner's jobs ends, or when the owner's rates allow a job (`until_ms`).
+local function park(flow, model, here, scope, until_ms)
+  local class, owner, key = class_of_flow(flow), owner_and_key(flow)
   local queue = class .. ':' .. model
   index('ZREM', heads_of(class, model), flow)
+  if scope == 'fairness_key' then
+    index('SADD', 'held-keys', owner .. ':' .. key)
+    index('SADD', held_key_of(owner, key), queue)
+    return
+  end
   index('SADD', 'held', owner)
   index('SADD', 'held:' .. owner, queue)
   index('ZADD', 'held:' .. owner .. ':' .. queue, here, flow)
+  if until_ms then index('ZADD', 'rated', 'LT', until_ms, owner) end
+end
+
+-- Unparks the next flow of an owner in one queue (CLASS:MODEL).
+local function unpark_next(owner, queue)
+  local name, model = 'held:' .. owner .. ':' .. queue, string.match(queue, '^%l+:(.*)$')
+  local next_flow = index('ZPOPMIN', name)
+  if next_flow[1] and model then show(next_flow[1], model) end
+  if redis.call('EXISTS', P .. name) == 0 then index('SREM', 'held:' .. owner, queue) end
+  if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
 end
 
 -- Unparks one flow of an owner for each class and model: the next one. Others stay, since one job has ended.
 local function unpark(owner)
   if index('SISMEMBER', 'held', owner) == 0 then return end
-  for _, queue in ipairs(index('SMEMBERS', 'held:' .. owner)) do
-    local name, model = 'held:' .. owner .. ':' .. queue, string.match(queue, '^%l+:(.*)$')
-    local next_flow = index('ZPOPMIN', name)
-    if next_flow[1] and model then show(next_flow[1], model) end
-    if redis.call('EXISTS', P .. name) == 0 then index('SREM', 'held:' .. owner, queue) end
-  end
+  for _, queue in ipairs(index('SMEMBERS', 'held:' .. owner)) do unpark_next(owner, queue) end
   if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
+end
+
+-- Unparks the flows of a fairness key.
+local function unpark_key(owner, key)
+  local name = held_key_of(owner, key)
+  for _, queue in ipairs(index('SMEMBERS', name)) do
+    local class, model = string.match(queue, '^(%l+):(.*)$')
+    if class then show(class .. ':' .. owner .. ':' .. key, model) end
+  end
+  redis.call('DEL', P .. name)
+  index('SREM', 'held-keys', owner .. ':' .. key)
+end
+
+-- A job of a flow no longer runs, so others of its owner may.
+local function unpark_after(flow)
+  local owner, key = owner_and_key(flow)
+  unpark(owner)
+  if key ~= '' and redis.call('EXISTS', P .. held_key_of(owner, key)) == 1 then unpark_key(owner, key) end
+end
+
+-- Unparks flows of owners whose rates allow jobs again.
+local function unpark_rated(most)
+  for _, owner in ipairs(index('ZRANGEBYSCORE', 'rated', '-inf', NOW, 'LIMIT', 0, most)) do
+    index('ZREM', 'rated', owner)
+    unpark(owner)
+  end
 end
 
 local function leave_flow(id, who)

@@ -1,0 +1,1 @@
+"""Owners: the limits that an operator sets for each."""
