@@ -28,8 +28,9 @@ all get the same expiry, ``ttl_s`` from then.
                              refusals and refused_ms (how often its upstream refused it, and when last), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
                              with it, schema is at least 2), earlier_bytes (total length of its blocks, in bytes),
-                             max_tokens (limit of its answer) and charge (tokens with which its flow was charged; an end
-                             replaces them by the tokens that it used)
+                             max_tokens (limit of its answer), charge (tokens with which its flow was charged; an end
+                             replaces them by the tokens that it used) and weight (with which it was charged, if its
+                             owner's weight changed that)
     job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request and before
                              (as in the record). messages are those after its blocks. Written by submit; read by the
                              claim, by a turn that continues the conversation, and by /v1

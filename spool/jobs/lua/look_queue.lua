@@ -32,7 +32,7 @@ local function step_of(flow)
   end
   local record = fields_if_any(job_key(first), 'owner', 'model', 'fairness_weight', 'earlier_bytes')
   local answer = bounded(redis.pcall('HGET', P .. 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
-  return math.max(1, virtual_of(prompt_tokens(first, record) + answer, record))
+  return math.max(1, virtual_of(prompt_tokens(first, record) + answer, weight_of(record)))
 end
 
 local function flows_of(class)

@@ -17,7 +17,7 @@ from spool.keys import prefix
 from spool.models.model import DEMO, Model
 from spool.owners.limits import NO_OWNERS, Owners, Rates, Section
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, done, keep, store_of, submit
+from tests.by_hand import OWNER, HandWorker, age, done, keep, record, store_of, submit
 
 P = prefix(0)
 OTHER = Model(name="other", backend="demo")
@@ -253,6 +253,39 @@ def test_counts_end_with_the_jobs(link: RedisLink) -> None:
     worker.finish(claim)
     counted = link.call("KEYS", f"{P}*-running:*")
     assert {member.decode() for key in counted for member in link.call("SMEMBERS", key)} <= {jobs[3]}
+
+
+def virtual_times(link: RedisLink, key: str) -> dict[str, int]:
+    """The virtual times of a fairness key's flow, and what is charged of them."""
+    raw = link.call("HGETALL", f"{P}virtual:interactive:{OWNER}:{key}")
+    return {raw[n].decode(): int(raw[n + 1]) for n in range(0, len(raw), 2)}
+
+
+@pytest.mark.parametrize(("wished", "counts"), [(None, 0.5), (2.0, 0.5), (0.2, 0.2)], ids=["none", "above", "below"])
+def test_weight_of_an_owner(link: RedisLink, wished: float | None, counts: float) -> None:
+    """An owner's weight is that of its flows, and bounds the weight that a job asks for."""
+    limit(link, weight=0.5)
+    submit(link, scheduling=Scheduling(fairness_key="k", fairness_weight=wished))
+    claim = HandWorker(link).take()
+    charge = int(record(link, claim.job.id)["charge"])
+    assert virtual_times(link, "k")["+"] == round(charge * 1000 / counts)
+
+
+def test_weight_that_changes_while_a_job_runs(link: RedisLink) -> None:
+    """A settlement takes back what was charged, with the weight of that time."""
+    limit(link, weight=0.5)
+    submit_for(link, "k")
+    worker = HandWorker(link)
+    claim = worker.take()
+    before = virtual_times(link, "k")["@"] - virtual_times(link, "k")["+"]
+    limit(link, weight=4.0)
+    worker.claims.hand_back(claim.job.id, claim.fence, counts=False)
+    claim = worker.take()
+    ending = orjson.dumps({"status": "succeeded", "usage": {"input_tokens": 10, "output_tokens": 90}})
+    worker.append(claim, claim.first, [done(claim.first)], ending=ending)
+    after = virtual_times(link, "k")
+    assert (after["+"], after["+demo"]) == (0, 0)
+    assert after["@"] == before + 100 * 1000 / 0.5
 
 
 def test_web_that_publishes_again(link: RedisLink) -> None:

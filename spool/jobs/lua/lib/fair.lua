@@ -90,12 +90,22 @@ local function serve(flow, model, here)
   index('HSET', 'clock', class .. ':' .. model, math.max(0, here_settled), class .. ':', math.max(0, all_settled))
 end
 
+-- The weight of a job that is not charged yet: its own, or its owner's, which bounds it. `record` needs owner and
+-- fairness_weight.
 local function weight_of(record)
-  return bounded(record.fairness_weight, 0.1, 10, 1)
+  local own, most = bounded(record.fairness_weight, 0.1, 10), bounded(limits_of(record.owner or '').weight, 0.1, 10)
+  if own and most then return math.min(own, most) end
+  return own or most or 1
 end
 
-local function virtual_of(tokens, record)
-  return math.floor(tokens * UNIT / weight_of(record) + 0.5)
+-- The weight with which a job was charged: `weight` in its record if its owner's weight changed it. The owner's may be
+-- another one now, but a settlement must take back what was charged.
+local function weight_charged(record)
+  return bounded(record.weight, 0.1, 10) or bounded(record.fairness_weight, 0.1, 10, 1)
+end
+
+local function virtual_of(tokens, weight)
+  return math.floor(tokens * UNIT / weight + 0.5)
 end
 
 local function length_of(key)
@@ -110,14 +120,16 @@ local function prompt_tokens(id, record)
 end
 
 -- Charges a job's flow for its first attempt. `record` needs the fields for `who_of` and `prompt_tokens`,
--- max_tokens and fairness_weight. Answers the tokens. Later attempts are not charged. max_tokens is a bound, and often far
+-- max_tokens and fairness_weight. Answers the tokens, and the weight if it is not the job's own. Later attempts are not
+-- charged. max_tokens is a bound, and often far
 -- too high, so the average counts if it is smaller.
 local function charge(id, record)
   local flow, model = flow_name(record), record.model
   local average = bounded(index('HGET', 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
   local answer = math.min(bounded(record.max_tokens, 0, TOKENS_AT_MOST, TOKENS_AT_MOST), average)
   local tokens = math.max(1, prompt_tokens(id, record) + answer)
-  local more, new, here = virtual_of(tokens, record), {}, 0
+  local weight = weight_of(record)
+  local more, new, here = virtual_of(tokens, weight), {}, 0
   local names = {'+', '@', '+' .. model, '@' .. model}
   local known = index_fields('virtual:' .. flow, unpack(names))
   for _, name in ipairs(names) do
@@ -126,7 +138,7 @@ local function charge(id, record)
   end
   set_virtual(flow, unpack(new))
   index('ZADD', heads_of(class_of_flow(flow), model), 'XX', here, flow)
-  return tokens
+  return tokens, weight ~= weight_charged(record) and weight or nil
 end
 
 -- The average number of tokens of a model's answers follows an answer. Skips small changes, which are not worth a write.
@@ -170,7 +182,8 @@ local function settle_charge(id, record, status, usage)
   if output and status == 'succeeded' then note_tokens(record.model, output) end
   local flow, model = flow_name(record), record.model
   local class, known, new = class_of_flow(flow), virtual_times(flow, model), {}
-  local charge_here, used_here = virtual_of(charged, record), virtual_of(used, record)
+  local weight = weight_charged(record)
+  local charge_here, used_here = virtual_of(charged, weight), virtual_of(used, weight)
   for i = 1, #known, 2 do
     local name, now = known[i], virtual(known[i + 1])
     local kind, at = string.match(name, '^([@+])(.*)$')

@@ -69,7 +69,7 @@ local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
     'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms', 'priority', 'fairness_key',
-    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved', 'owner_reserved')
+    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved', 'owner_reserved', 'weight')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
   if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
@@ -185,10 +185,13 @@ local function begin_attempt(id, record, a)
     list[#list + 1] = cjson.decode(attempts)[1]
     attempts = json(list)
   end
+  local charged, weight = record.charge, nil
+  if not charged then charged, weight = charge(id, record) end
   local changes = {'attempt', a.attempt, 'attempts', attempts, 'fence', a.fence, 'worker', a.worker, 'last', a.first,
     'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or RUN_ID,
     'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first,
-    'charge', record.charge or charge(id, record)}
+    'charge', charged}
+  if weight then changes[#changes + 1], changes[#changes + 2] = 'weight', weight end
   move(id, record, 'running', unpack(changes))
   record.status = 'running'
   for i = 1, #changes, 2 do
