@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from spool.errors import StoreUnavailable
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import ENDED, TRANSITIONS, Status
-from spool.jobs.scripts import arguments, library_names, linked, script
+from spool.jobs.linker import library_names, linked
+from spool.jobs.scripts import arguments, script
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO
@@ -43,34 +44,6 @@ def test_script_says_what_it_is_for(name: str) -> None:
     assert re.match(r"#!lua(?: flags=[a-z,-]+)?\n-- [A-Z]", text)
 
 
-def test_script_is_linked_with_what_it_uses() -> None:
-    """A script gets the definitions that it leads to, in their order, and no others."""
-    text = linked("return output_of('j') -- not unbook('j'), nor 'close'")
-    assert re.findall(r"^local (?:function )?(\w+)", text, re.MULTILINE) == ["P", "job_key", "size_of", "output_of"]
-
-
-def test_function_that_is_linked_by_itself() -> None:
-    """What only a function with the mark uses is created within it; what is there already is not created again."""
-    text = linked("local function seldom()\n  --[[LIBRARY]]\n  return json(P)\nend\nreturn P")
-    assert text.count("local P") == 1
-    assert text.index("local function seldom") < text.index("local function json")
-
-
-def test_script_that_is_divided() -> None:
-    """What only the part after a mark between statements uses is created there; all else before, and once."""
-    text = linked("local early = job_key('j')\n--[[LIBRARY]]\nreturn json(job_key(early))")
-    assert text.count("local function job_key") == 1
-    assert text.index("local function job_key") < text.index("local early") < text.index("local function json")
-
-
-def test_arguments_by_name(link: RedisLink) -> None:
-    """A script gets its declared arguments as locals, as text, number or flag, and the place of its list."""
-    text = linked(
-        "--[[ARGUMENTS id limit:number is_last:flag\n  jobs...]]\nreturn {id, limit + 1, is_last, ARGV[jobs_at]}"
-    )
-    assert link.call("EVAL", text, 1, prefix(0), "j", 3, 1, "a", "b") == [b"j", 4, 1, b"a"]
-
-
 def test_arguments_of_a_script_from_python() -> None:
     """Arguments are ordered as the script declares them, whatever the order in the call."""
     assert arguments("watch", ["a", "b"], grace_ms=7) == [7, "a", "b"]
@@ -89,18 +62,6 @@ def test_scripts_address_nothing_by_number() -> None:
     for path in (resources.files("spool.jobs") / "lua").iterdir():
         if path.name.endswith(".lua") and path.name != "append.lua":
             assert not re.findall(r"(?:ARGV|record)\[\d+\]", path.read_text(encoding="utf-8")), path.name
-
-
-def test_names_that_redis_has_from_before() -> None:
-    """A field or key with another name in Redis is written and read under that name, as text and as a property."""
-    text = linked("local record = {}\nrecord.history_lost = P .. 'expiring'\nreturn record['history_lost'] -- expiring")
-    assert text.endswith("record.torn = P .. 'kept'\nreturn record['torn'] -- expiring")
-
-
-def test_script_has_one_of_each_variable() -> None:
-    """A variable of the library is one, whichever functions of a script use it."""
-    for name in NAMES:
-        assert script(name).text.count("local known_figures = {}\n") <= 1
 
 
 def test_scripts_define_no_name_of_the_library() -> None:
