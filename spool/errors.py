@@ -9,6 +9,8 @@
     ├── RecordNewer              a newer version of Spool wrote it (carries retry_after_s)
     ├── BatchNotFound
     ├── BatchStaging             an earlier call with this Idempotency-Key is still writing its batch
+    ├── KeyNotFound              no API key has this id
+    ├── TooManyKeys              there are as many API keys as there may be
     ├── JobNotEnded              deletion or continuation of a job that has not ended
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
     ├── UnknownModel
@@ -146,6 +148,20 @@ class NoModel(SpoolError):
 
     def __init__(self) -> None:
         super().__init__("no model is available yet: no worker has reached an upstream, and SPOOL_DEMO=0")
+
+
+class KeyNotFound(SpoolError):
+    """There is no API key with this id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"no key {key_id[:40]!r}")
+
+
+class TooManyKeys(SpoolError):
+    """There are as many API keys as there may be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"there are {most} keys, the most that are possible; revoked keys expire after 30 days")
 
 
 class LimitExceeded(SpoolError):

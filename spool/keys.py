@@ -163,6 +163,11 @@ Only in shard 0:
 
     shards           string  The number of shards. The first process writes it; a process that uses another number takes
                              no jobs
+    key:CREDENTIAL   hash    An API key (spool.access.keys): id, owner, digest (SHA-256 of its secret, in hex), name,
+                             scopes, models (JSON list; empty: all), limits and metadata (JSON), created_ms, expires_ms
+                             (0: never), revoked_ms, used_ms (last use). It expires 30 days after its end
+    keys             zset    Ids of the API keys; score: created_ms
+    keys-version     string  Counts changes of API keys, so that processes notice them
     model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: the models that workers
                              discovered there
     proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": workers have verified that it continues a partial

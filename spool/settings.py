@@ -139,6 +139,10 @@ class WebSettings(Settings):
     """``owner=secret,…``. Without this and the next two, every caller is ``anonymous``."""
     api_keys_file: Path | None = None
     """A file with such pairs, one a line, which is read again when it changes."""
+    require_key: bool = False
+    """Whether a caller must show a credential although none is in the settings: keys are in Redis (``spool keys``)."""
+    trusted_proxies: str = ""
+    """Comma-separated addresses and networks of proxies whose ``X-Forwarded-For`` is believed."""
     allow_anonymous: bool = False
     """Whether to listen beyond loopback without API keys."""
     allowed_origins: str = ""
@@ -186,6 +190,13 @@ class WebSettings(Settings):
     def _without_brackets(cls, value: str) -> str:
         return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            ipaddress.ip_network(part)
+        return value
+
     @field_validator("allowed_origins")
     @classmethod
     def _are_origins(cls, value: str) -> str:
@@ -206,8 +217,9 @@ class WebSettings(Settings):
         if self.allow_anonymous or self.needs_credential() or is_loopback(self.host):
             return
         raise SettingsError(
-            f"SPOOL_HOST={self.host!r} is reachable from the network without SPOOL_API_KEYS: set them, "
-            "or listen on 127.0.0.1, or set SPOOL_ALLOW_ANONYMOUS=1 to allow everybody"
+            f"SPOOL_HOST={self.host!r} is reachable from the network without SPOOL_API_KEYS: set them, or "
+            "SPOOL_REQUIRE_KEY=1 and create keys with `spool keys create`, or listen on 127.0.0.1, or set "
+            "SPOOL_ALLOW_ANONYMOUS=1 to allow everybody"
         )
 
     def owner_limits(self, max_streams: int) -> OwnerLimits:
@@ -228,11 +240,12 @@ class WebSettings(Settings):
 
     def needs_credential(self) -> bool:
         """Whether a caller must show a credential."""
-        return bool(self.api_keys.get_secret_value() or self.api_keys_file)
+        return bool(self.require_key or self.api_keys.get_secret_value() or self.api_keys_file)
 
     def has_several_owners(self) -> bool:
-        """Whether there may be more than one owner: a file's owners can change."""
-        return self.api_keys_file is not None or len({key.owner for key in self.static_keys()}) > 1
+        """Whether there may be more than one owner: a file's owners can change, and keys can be added in Redis."""
+        may_change = self.require_key or self.api_keys_file is not None
+        return may_change or len({key.owner for key in self.static_keys()}) > 1
 
     def owners(self) -> RereadFile[Owners]:
         """The owners file. Raises ``SettingsError``."""

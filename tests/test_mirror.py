@@ -31,6 +31,7 @@ TESTED_BY: Mapping[str, str] = {
     "spool/toml_file.py": "spool/models/test_file.py spool/owners/test_file.py",
     "spool/run/programs.py": "spool/test_cli.py web/test_loopback_hosts.py",
     "spool/run/server_binary.py": "spool/run/test_embedded.py",
+    "web/access/audit.py": "web/admin/test_keys.py",
     "web/access/authenticator.py": "web/test_auth.py web/test_credentials.py",
     "web/ai_sdk/chat.py": "compatible/test_ai_sdk.py",
     "web/ai_sdk/ui_parts.py": "web/ai_sdk/test_ui_messages.py",

@@ -44,6 +44,7 @@ KINDS = (
     ProblemKind(409, "Conversation busy", "job 'j0-…' of this conversation has not ended"),
     ProblemKind(409, "In progress", "the batch with this Idempotency-Key is being written"),
     ProblemKind(409, "Record damaged", "the stored record of this job cannot be read; submit the job again"),
+    ProblemKind(409, "Too many keys", "there are 100000 keys, the most that are possible"),
     ProblemKind(409, "cancelled", "the job was cancelled"),
     ProblemKind(410, "Gone", "the job has expired or was deleted"),
     ProblemKind(413, "Request entity too large", "the body is larger than 262144 bytes"),

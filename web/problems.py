@@ -174,6 +174,10 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(404, "Not found", "no such job")
         case errors.BatchNotFound():
             return Problem(404, "Not found", "no such batch")
+        case errors.KeyNotFound():
+            return Problem(404, "Not found", str(exc))
+        case errors.TooManyKeys():
+            return Problem(409, "Too many keys", str(exc))
         case errors.BatchStaging():
             return Problem(409, "In progress", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.JobNotEnded():

@@ -10,6 +10,7 @@ from typing import cast
 import gevent
 from flask import current_app
 
+from spool.access.key_store import KeyStore
 from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
@@ -93,7 +94,7 @@ class State:
         )
         return cls(
             settings=settings,
-            authenticator=Authenticator(settings),
+            authenticator=Authenticator(settings, KeyStore(link)),
             shards=shards,
             store=store,
             follower=follower,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from spool.access.limits import NO_KEY_LIMITS, KeyLimits
+
 SCOPES = ("jobs:read", "jobs:write", "batches", "models:read", "operations:read", "admin")
 """What a credential may allow."""
 BY_DEFAULT = frozenset(SCOPES) - {"admin"}
@@ -39,6 +41,11 @@ class Caller:
     kind: Kind
     credential: str = ""
     """The id of the key, or of the key behind a link, token or session; empty: there is none."""
+    models: frozenset[str] | None = None
+    """The models that it may name; None: all."""
+    limits: KeyLimits = NO_KEY_LIMITS
+    expires_at: float | None = None
+    """When a credential without a record of its own ends; None: never."""
     fingerprint: bytes = field(default=b"", repr=False)
     """The digest of a static key."""
 

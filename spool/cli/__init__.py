@@ -17,12 +17,16 @@ class _Commands(click.Group):
         """The programs, then the client's commands."""
         from spool_client.commands import COMMANDS
 
-        return [*_PROGRAMS, *(command.name or "" for command in COMMANDS)]
+        return [*_PROGRAMS, "keys", *(command.name or "" for command in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         """A program or a command of the client."""
         if cmd_name in _PROGRAMS:
             from spool.cli.programs import COMMANDS
+        elif cmd_name == "keys":
+            from spool.cli.keys import keys
+
+            return keys
         else:
             from spool_client.commands import COMMANDS
         return next((command for command in COMMANDS if command.name == cmd_name), None)

@@ -121,7 +121,7 @@ class Follower:
         """Ask every reader to leave, spread over ``spread_s`` so that they do not all reconnect at once."""
         self._drain = Deadline.after(spread_s)
         for reader in self.readers:
-            reader.leave_at = self._leave_by(reader)
+            reader.leave_at = min(reader.leave_at, self._leave_by(reader))
 
     def _leave_by(self, reader: Reader) -> float:
         """When a reader should leave: never, or at a random time within the drain."""

@@ -20,6 +20,9 @@ from spool.following.replay_cache import Page, ReplayCache
 from spool.jobs.entries import is_terminal
 from spool.jobs.log import PAGE, Gap, Row, Run, gap_before
 
+_EXPELLED = -1.0
+"""A time to leave that has always passed, and that no drain sets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -99,9 +102,19 @@ class Reader:
         """Detach from the feed."""
         self._follower.leave(self)
 
+    def expel(self) -> None:
+        """Make the reader leave, because its credential is no longer valid."""
+        self.leave_at = _EXPELLED
+        self.wake()
+
+    @property
+    def is_expelled(self) -> bool:
+        """Whether the reader must leave because its credential is no longer valid."""
+        return self.leave_at == _EXPELLED
+
     @property
     def must_leave(self) -> bool:
-        """Whether this process is draining and this reader's time to leave has come."""
+        """Whether the reader is expelled, or this process is draining and its time to leave has come."""
         return time.monotonic() >= self.leave_at
 
     def take_live(self, encoder: Encoder) -> bytes | None:

@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 from spool import keys
+from spool.access.key_store import KeyStore
+from spool.access.keys import Key
 from spool.conditions import Conditions
 from spool.ids import new_batch_id
 from spool.jobs.closed_models import ClosedModels
@@ -35,6 +37,7 @@ _BLANKS = {
     "CLASS": "(?:interactive|batch)",
     "FLOW": "(?:interactive|batch):[^:]+:[^:]*",
     "DIGEST": ".+",
+    "CREDENTIAL": "[a-z2-7]{12}",
 }
 
 
@@ -49,13 +52,14 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 75
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 78
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
     """After all that can happen to a job, every key matches one line of the map, and every line was met."""
     store, worker = store_of(link), HandWorker(link)
     batch = new_batch_id(0)
+    KeyStore(link).create(Key(id="", owner=OWNER, digest=b""))
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)
     store.open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)

@@ -13,6 +13,7 @@ from tests.by_hand import HandWorker
 from tests.stack import Stack, running_stack
 
 ALICE, BOB = "alice-secret-0123456789", "bob-secret-9876543210"
+ADMIN = "admin-secret-0123456789"
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,9 @@ def guarded(short_dir: Path) -> Iterator[Stack]:
     """One web that asks for a key, with small limits and no worker."""
     directory = Path(tempfile.mkdtemp(prefix="guarded-", dir=short_dir))
     limits = {"MAX_BODY_BYTES": 65_536, "MAX_PROMPT_BYTES": 2_000, "MAX_BATCH_JOBS": 20}
-    with running_stack(directory, webs=1, workers=0, API_KEYS=f"alice={ALICE},bob={BOB}", **limits) as running:
+    with running_stack(
+        directory, webs=1, workers=0, API_KEYS=f"alice={ALICE},bob={BOB},root:*+admin={ADMIN}", **limits
+    ) as running:
         yield running
 
 

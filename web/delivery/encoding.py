@@ -27,6 +27,7 @@ class Trouble(enum.Enum):
 
     DRAINING = "server_draining", "Draining", "this instance is draining"
     UNAVAILABLE = "store_unavailable", "Store unavailable", "Redis is unreachable or does not answer"
+    NOT_AUTHENTICATED = "not_authenticated", "Not authenticated", "the credential was revoked or has expired"
     ENTRIES_MISSING = "entries_missing", "Entries missing", "entries of this answer are missing"
 
     def __init__(self, code: str, title: str, message: str) -> None:

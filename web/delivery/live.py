@@ -226,7 +226,7 @@ class LiveStream:
         if data:
             self._send(data)
         if reader.must_leave:
-            self._end(self._encoding.broken(Trouble.DRAINING))
+            self._end(self._encoding.broken(Trouble.NOT_AUTHENTICATED if reader.is_expelled else Trouble.DRAINING))
             return True
         self._busy = not is_silent or self._has_changed or reader.has_news()
         return not self._busy

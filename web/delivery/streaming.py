@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flask import Response, request
 from prometheus_client import Gauge
 
-from spool.errors import Draining
+from spool.errors import Draining, OwnerStreamsFull
 from spool.following.reader import Reader
 from spool.jobs.job import Job, Status
+from web import auth
 from web.checkpoints import Frame
 from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, SharedFormat, bare, chunk
 from web.delivery.formats import ndjson, sse, text
@@ -129,7 +130,12 @@ def _started(
         return response
     with slot or services.slots.one(job.owner) as taken:
         reader = services.follower.attach(job, after, patient=patient)
-        held = _Held(taken.move(), reader, STREAMS.labels(label or media_type))
+        try:
+            let_go = services.authenticator.tenures.hold(auth.caller(), reader.expel)
+        except OwnerStreamsFull:
+            reader.close()
+            raise
+        held = _Held(taken.move(), reader, STREAMS.labels(label or media_type), let_go)
     stream = LiveStream(held.reader, encoding, opening, held.release, heartbeat_s=services.settings.heartbeat_s)
     return StreamResponse(stream, media_type, headers)
 
@@ -137,9 +143,10 @@ def _started(
 class _Held:
     """What an open stream holds. Thousands of idle streams have one each: an ``ExitStack`` takes ten times as much."""
 
-    __slots__ = ("_gauge", "_slot", "reader")
+    __slots__ = ("_gauge", "_let_go", "_slot", "reader")
 
-    def __init__(self, slot: Slot, reader: Reader, gauge: Gauge) -> None:
+    def __init__(self, slot: Slot, reader: Reader, gauge: Gauge, let_go: Callable[[], None]) -> None:
+        self._let_go = let_go
         self._slot = slot
         self._gauge = gauge
         self.reader = reader
@@ -148,5 +155,6 @@ class _Held:
     def release(self) -> None:
         """Release all of it. Call it once."""
         self.reader.close()
+        self._let_go()
         self._gauge.dec()
         self._slot.give_back()

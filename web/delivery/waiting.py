@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 from flask import request
@@ -15,6 +15,9 @@ from spool.following.reader import Reader
 from spool.jobs.entries import decode_all, kind_of
 from spool.jobs.job import Job
 from spool.jobs.log import Gap, Row
+from web import auth
+from web.access.authenticator import not_authenticated
+from web.delivery.encoding import Trouble
 from web.folds import Fold
 from web.server.peer import PeerWatch, presence
 from web.services import State
@@ -34,6 +37,18 @@ class Outcome(enum.Enum):
     LATE = enum.auto()
     LEFT = enum.auto()
     DRAINING = enum.auto()
+
+
+@contextmanager
+def attached(services: State, job: Job, after: int, *, follow: bool = True, patient: bool = False) -> Iterator[Reader]:
+    """A reader of the job for this request. It is expelled once the caller's credential is no longer valid. Raises
+    ``OwnerStreamsFull`` at the caller's own limit of streams."""
+    with services.follower.attach(job, after, follow=follow, patient=patient) as reader:
+        let_go = services.authenticator.tenures.hold(auth.caller(), reader.expel)
+        try:
+            yield reader
+        finally:
+            let_go()
 
 
 def collect(
@@ -64,7 +79,7 @@ def collect(
 def wait_for_end(services: State, job: Job, wait_s: float) -> bool:
     """Whether the job ends within ``wait_s``. Stops early if the client disconnects or this process drains. Raises
     ``TooManyStreams``, ``StoreUnavailable``."""
-    with services.slots.one(job.owner), services.follower.attach(job, job.last_entry) as reader:
+    with services.slots.one(job.owner), attached(services, job, job.last_entry) as reader:
         outcome = collect(reader, request.environ, Deadline.after(wait_s), lambda _rows, _gap, ended: ended)
     return outcome is Outcome.ENOUGH
 
@@ -85,7 +100,7 @@ def early_end(services: State, job: Job, within_s: float) -> dict[str, Any] | No
             return True
         return ended or gap is not None
 
-    with services.follower.attach(job, 0, patient=True) as reader:
+    with attached(services, job, 0, patient=True) as reader:
         collect(reader, request.environ, Deadline.after(within_s), has_begun)
     return decode_all(ends)[0] if ends else None
 
@@ -107,8 +122,8 @@ def _fold_all(services: State, job: Job, into: Fold) -> bool:
         into.add_all([raw for _entry_id, raw in rows])
         return ended
 
-    with services.follower.attach(job, 0, patient=True) as reader:
+    with attached(services, job, 0, patient=True) as reader:
         outcome = collect(reader, request.environ, Deadline.never(), fold, take=services.folds.take_rows)
     if outcome is Outcome.DRAINING:
-        raise Draining
+        raise not_authenticated(Trouble.NOT_AUTHENTICATED.message) if reader.is_expelled else Draining
     return outcome is Outcome.ENOUGH

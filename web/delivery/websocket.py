@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import socket
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 
 import orjson
 from flask import Flask, request
 
-from spool.errors import JobGone, JobNotFound, LimitExceeded, StoreUnavailable
+from spool.access.caller import Caller
+from spool.errors import JobGone, JobNotFound, LimitExceeded, StoreUnavailable, TooManyStreams
 from web import auth, bounded_json, origins
 from web.auth import scope
+from web.delivery.encoding import Trouble
 from web.limits.bodies import job_bytes
 from web.metrics import STREAMS
 from web.problems import Problem
@@ -65,15 +67,14 @@ def socket_route(
 
     @wraps(open_session)
     def serve(subprotocol: str | None, **values: str) -> WebSocket:
-        owner, release = auth.owner(), _nothing
+        held = _Held(services)
         try:
-            services.slots.take(owner)
-            _OPEN.inc()
-            release = partial(_release, services, owner)
+            held.take(auth.caller())
             session = open_session(services, subprotocol, **values)
         except Exception as exc:  # noqa: BLE001 - the boundary: after the upgrade no error handler can answer
             session = Refusal(closed_by(exc))
-        return WebSocket(session, limits, release, services.ticker)
+        held.socket = socket = WebSocket(session, limits, held.release, services.ticker)
+        return socket
 
     def check() -> None:
         if request.endpoint == path:
@@ -87,13 +88,38 @@ def socket_route(
     websocket_protocol.register(app, path, SUBPROTOCOLS, serve)
 
 
-def _release(services: State, owner: str) -> None:
-    services.slots.give_back(owner)
-    _OPEN.dec()
+class _Held:
+    """What an open socket holds: a slot of its owner, and its tenure. It holds nothing if a limit is reached."""
 
+    __slots__ = ("_caller", "_let_go", "_services", "socket")
 
-def _nothing() -> None:
-    """Release nothing: no slot was free."""
+    def __init__(self, services: State) -> None:
+        self._services = services
+        self._caller: Caller | None = None
+        self._let_go: Callable[[], None]
+        self.socket: WebSocket | None = None
+
+    def take(self, caller: Caller) -> None:
+        """Take both. Raises ``TooManyStreams``."""
+        self._let_go = self._services.authenticator.tenures.hold(caller, self._expel)
+        try:
+            self._services.slots.take(caller.owner)
+        except TooManyStreams:
+            self._let_go()
+            raise
+        self._caller = caller
+        _OPEN.inc()
+
+    def release(self) -> None:
+        """Release both."""
+        if self._caller is not None:
+            self._let_go()
+            self._services.slots.give_back(self._caller.owner)
+            _OPEN.dec()
+
+    def _expel(self) -> None:
+        if self.socket is not None:
+            self.socket.close_with(4401, Trouble.NOT_AUTHENTICATED.message)
 
 
 def closed_by(exc: Exception) -> Closed:
@@ -134,7 +160,7 @@ def _prepare(key: str) -> None:
     environ, offered = request.environ, request.headers.get("Sec-WebSocket-Protocol", "")
     websocket_protocol.prepare(environ, key, offered, SUBPROTOCOLS)
     # Bounds the unread bytes in the kernel, which would otherwise buffer megabytes.
-    environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD_BYTES)
+    environ["gunicorn.socket"].setsockopt(SOL_SOCKET, SO_RCVBUF, _UNREAD_BYTES)
 
 
 def json_object(raw: bytes) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from spool.access.caller import Caller
 from spool.errors import JobGone, StoreUnavailable
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import ENDED, Priority, Status
-from spool.jobs.store import JobStore
 from web import auth
 from web.arguments import Cursor, Query, query
 from web.auth import scope
@@ -145,7 +145,7 @@ def results(batch_id: str) -> Response:
         entering.enter_context(services.slots.one(owner))
         entering.enter_context(STREAMS.labels("batch results").track_inprogress())
         held = entering.pop_all()
-    lines = _result_lines(services.store, batch_id, owner, after, request.environ)
+    lines = _result_lines(services, batch_id, auth.caller(), after, request.environ)
     response = Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
     response.call_on_close(held.close)
     return response
@@ -188,11 +188,15 @@ def _document(record: Mapping[str, Any], batch_id: str, owner: str) -> BatchDocu
 
 
 def _result_lines(
-    store: JobStore, batch_id: str, owner: str, start: int, environ: Mapping[str, Any]
+    services: State, batch_id: str, caller: Caller, start: int, environ: Mapping[str, Any]
 ) -> Iterator[bytes]:
+    store = services.store
     try:
         while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_TEXTS_AT_ONCE):
-            jobs = store.look_many(job_ids, owner, with_text=True, text_bytes=_TEXT_BYTES)
+            if not services.authenticator.is_valid(caller):
+                cut(environ)
+                return
+            jobs = store.look_many(job_ids, caller.owner, with_text=True, text_bytes=_TEXT_BYTES)
             start += len(job_ids)
             while jobs:
                 yield from job_pieces(store, jobs.pop(0))

@@ -19,7 +19,7 @@ from web import auth
 from web.arguments import DIGITS, query
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
-from web.delivery.waiting import collect
+from web.delivery.waiting import attached, collect
 from web.examples import JOB, ROWS
 from web.native.beginning import Beginning, SnapshotDocument, beginning
 from web.native.entry_document import EntryDocument, GapDocument, Queued
@@ -83,7 +83,7 @@ def entries(job_id: str) -> Response:
     # A request that does not wait needs no stream slot.
     place = services.slots.one(job.owner) if wait_s > 0 else nullcontext()
     found = Found(asked.limit)
-    with place, services.follower.attach(job, after, follow=wait_s > 0) as reader:
+    with place, attached(services, job, after, follow=wait_s > 0) as reader:
         collect(reader, request.environ, Deadline.after(wait_s), found.add)
         if found.may_grow:
             collect(reader, request.environ, Deadline.after(asked.linger_ms / 1000), found.add_more)

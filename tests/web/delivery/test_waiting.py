@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 
+from spool.access.caller import ANONYMOUS
 from spool.deadline import Deadline
 from spool.errors import Draining, JobGone
 from spool.following.reader import Reader
 from spool.jobs.entries import Kind
 from tests.web.logs import Followed, Logs, entries_of, job_of
+from web.access.tenures import Tenures
 from web.delivery.waiting import Outcome, collect, wait_for_all, wait_for_end
 from web.folds import Folds
 from web.limits.streams import StreamSlots
@@ -51,7 +55,17 @@ def reader_of(said: list[Any]) -> Reader:
 def services_of(logs: Logs) -> Any:
     """What a waiting request needs of its process."""
     followed = Followed(logs)
-    return SimpleNamespace(follower=followed, folds=Folds(followed), slots=StreamSlots(1))  # type: ignore[arg-type]
+    authenticator = SimpleNamespace(tenures=Tenures(lambda _caller: True, lambda _caller: False))
+    folds = Folds(followed)  # type: ignore[arg-type]
+    return SimpleNamespace(follower=followed, folds=folds, slots=StreamSlots(1), authenticator=authenticator)
+
+
+@contextmanager
+def request() -> Iterator[None]:
+    """A request of a caller."""
+    with Flask(__name__).test_request_context():
+        g.caller = ANONYMOUS
+        yield
 
 
 def test_enough() -> None:
@@ -92,7 +106,7 @@ def test_wait_for_the_end_takes_a_slot() -> None:
     """A wait costs a slot while it lasts, and tells whether the job has ended."""
     logs = Logs(ENDED)
     services = services_of(logs)
-    with Flask(__name__).test_request_context():
+    with request():
         assert wait_for_end(services, job_of(logs), 60)
         assert services.slots.taken == 0
         unfinished = Logs(SAID)
@@ -102,7 +116,7 @@ def test_wait_for_the_end_takes_a_slot() -> None:
 def test_wait_for_the_whole_answer() -> None:
     """A log that has ended is folded to its end."""
     logs, into = Logs(ENDED), Collected()
-    with Flask(__name__).test_request_context():
+    with request():
         assert wait_for_all(services_of(logs), job_of(logs), into)  # type: ignore[arg-type]
     assert into.ids == [1, 2, 3]
 
@@ -110,7 +124,7 @@ def test_wait_for_the_whole_answer() -> None:
 def test_whole_answer_with_a_gap() -> None:
     """An answer whose entries are missing is gone, not shorter."""
     logs = Logs(ENDED, ids=[4, 5, 6])
-    with Flask(__name__).test_request_context(), pytest.raises(JobGone):
+    with request(), pytest.raises(JobGone):
         wait_for_all(services_of(logs), job_of(logs), Collected())  # type: ignore[arg-type]
 
 
@@ -126,5 +140,5 @@ def test_whole_answer_while_the_process_drains() -> None:
         return reader
 
     services.follower = SimpleNamespace(attach=leaving)
-    with Flask(__name__).test_request_context(), pytest.raises(Draining):
+    with request(), pytest.raises(Draining):
         wait_for_all(services, job_of(logs), Collected())  # type: ignore[arg-type]

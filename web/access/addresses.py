@@ -1,0 +1,61 @@
+"""The address of a client: the connection's, or what a trusted proxy says."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from flask import Request
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_FORWARDED_AT_MOST = 20
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Networks and addresses, divided by commas. Raises ``ValueError``."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    """Whether the address is in one of the networks."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in trusted)
+
+
+def client_address(request: Request, trusted: Sequence[Network]) -> str:
+    """The client's address; empty if it is not known. From a trusted proxy, it is the last address of
+    ``X-Forwarded-For`` that is no trusted proxy: the ones before it are what the client said."""
+    address = request.remote_addr or ""
+    if not is_trusted(address, trusted):
+        return address
+    said = ",".join(request.headers.getlist("X-Forwarded-For"))
+    for part in reversed(said.rsplit(",", _FORWARDED_AT_MOST)[-_FORWARDED_AT_MOST:]):
+        address = part.strip() or address
+        if not is_trusted(address, trusted):
+            break
+    return address if _is_address(address) else request.remote_addr or ""
+
+
+def counted_as(address: str) -> str:
+    """The name under which an address is counted: one IPv6 customer has a network of 64 bits."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if found.is_loopback:
+        # A program on this machine, or a proxy on it that SPOOL_TRUSTED_PROXIES does not name.
+        return ""
+    if found.version == 6:
+        return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
+    return str(found)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

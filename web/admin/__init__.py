@@ -1,0 +1,1 @@
+"""The admin API: ``/admin/…``, for credentials with the scope ``admin``."""
