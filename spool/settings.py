@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -124,8 +124,21 @@ class Settings(BaseModel):
 
     def static_models(self) -> tuple[Model, ...]:
         """The models that are known without a call to an upstream; the demo, if enabled, is the last."""
+        return self.models_of(self.upstreams())
+
+    def models_of(self, upstreams: Iterable[Upstream]) -> tuple[Model, ...]:
+        """The same with these upstreams."""
         demo = (DEMO,) if self.demo else ()
-        return (*(m for u in self.upstreams() for m in u.models), *demo)
+        return (*(m for u in upstreams for m in u.models), *demo)
+
+    def reread_upstreams(self) -> RereadFile[tuple[Upstream, ...]]:
+        """The configured upstreams, read again when the models file changes. Raises ``SettingsError``."""
+
+        def load(_path: Path) -> tuple[Upstream, ...]:
+            self.check_models()
+            return self.upstreams()
+
+        return RereadFile(self.models_file, load, () if self.models_file else self.upstreams())
 
 
 class WebSettings(Settings):

@@ -21,6 +21,7 @@ from spool.jobs.keeper import Keeper
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.shards import Shards
 from spool.jobs.store import JobStore
+from spool.models.model import Upstream
 from spool.models.table import ModelTable
 from spool.owners.limits import Owners
 from spool.redis.link import RedisLink
@@ -63,6 +64,7 @@ class State:
     unsent: Unsent
     limits: OwnerLimits
     owners: RereadFile[Owners]
+    upstreams: RereadFile[tuple[Upstream, ...]]
     conditions: Conditions
     fitness: FitnessCheck
     queue_watch: QueueWatch
@@ -89,8 +91,12 @@ class State:
         limits = settings.owner_limits(streams_for(settings.max_streams))
         conditions = Conditions(show_condition)
         store = JobStore(shards)
+        upstreams = settings.reread_upstreams()
         models = ModelTable(
-            link, settings.static_models(), [u.name for u in settings.upstreams()], settings.default_model
+            link,
+            settings.models_of(upstreams.content),
+            [upstream.name for upstream in upstreams.content],
+            settings.default_model,
         )
         return cls(
             settings=settings,
@@ -114,6 +120,7 @@ class State:
             folds=Folds(follower),
             limits=limits,
             owners=settings.owners(),
+            upstreams=upstreams,
         )
 
     def start(self) -> None:
@@ -169,7 +176,7 @@ class State:
         """Check Redis periodically: the server can be reconfigured or replaced at any time."""
         while not self.draining:
             self.fitness.look()
-            self.owners.look()
+            self._look_at_files()
             try:
                 self.store.publish_limits(self.limits)
                 self.store.publish_owners(self.owners.content)
@@ -182,6 +189,13 @@ class State:
         while True:
             self.authenticator.look()
             gevent.sleep(_CREDENTIALS_S)
+
+    def _look_at_files(self) -> None:
+        """Read the owners file and the models file again, if they have changed."""
+        self.owners.look()
+        if self.upstreams.look():
+            upstreams = self.upstreams.content
+            self.models.configure(self.settings.models_of(upstreams), [upstream.name for upstream in upstreams])
 
 
 def state() -> State:

@@ -35,6 +35,7 @@ from worker.backends.demo.backend import Demo
 from worker.claiming import Claimer
 from worker.coalescing import DueQueue
 from worker.heartbeat import Heartbeat, Quarantine
+from worker.models.models_file import use_upstreams
 from worker.ownership import OwnedAttempts
 from worker.process import WorkerProcess
 from worker.runner import JobRunner
@@ -71,12 +72,7 @@ def build_app(settings: WorkerSettings) -> Celery:
 def build_backends(settings: WorkerSettings) -> dict[str, Backend]:
     """The backends, by the name that models use."""
     backends: dict[str, Backend] = {"demo": Demo()} if settings.demo else {}
-    upstreams = settings.upstreams()
-    if upstreams:
-        # Imported here: the SDK takes as long to import as everything else together.
-        from worker.backends.openai.backend import OpenAICompatible
-
-        backends["openai"] = OpenAICompatible(upstreams)
+    use_upstreams(backends, settings.upstreams())
     return backends
 
 

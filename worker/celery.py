@@ -18,12 +18,14 @@ from kombu.utils import functional as kombu_functional
 from spool.background import collect_rarely, raise_file_limit, spawn_forever
 from spool.bell import Bell
 from spool.bell_queue import TASK, bell_queue
+from spool.deadline import Deadline
 from spool.errors import SpoolError
 from spool.logs import configure as configure_logs
 from spool.outage import Outage
 from worker.assembly import build_app, build_backends, build_process, read_settings
 from worker.backends import BackendError
-from worker.models.continuation import spawn_proving
+from worker.models.continuation import Provings
+from worker.models.models_file import ModelsFile
 from worker.process import WorkerProcess
 from worker.quarantine.pool import QuarantinePool
 
@@ -42,7 +44,7 @@ _IGNORES_HANGUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 settings = read_settings()
 raise_file_limit()
 app = build_app(settings)
-upstreams = settings.upstreams()
+upstreams = settings.reread_upstreams()
 quarantine = QuarantinePool()
 process: WorkerProcess | None = None
 draining: Greenlet[..., None] | None = None
@@ -69,25 +71,27 @@ def bell(job_id: str = "") -> None:  # noqa: ARG001 - for message tracing
 bell.backend = app.backend
 
 
-def discover_models(worker_process: WorkerProcess) -> None:
-    """Publish the models of the upstreams that are configured without a list: regularly, sooner while one is away."""
-    unlisted = [upstream for upstream in upstreams if not upstream.models]
-    if not unlisted:
-        return
-    # Imported here, so that a worker without upstreams does not import the SDK.
-    from worker.models.discovery import discover
-
-    outages = {one.name: Outage(log, f"upstream {one.name}", "its list of models is not refreshed") for one in unlisted}
+def discover_models(worker_process: WorkerProcess, models_file: ModelsFile) -> None:
+    """Publish the models of the upstreams that are configured without a list: regularly, sooner while one is away or
+    after a change of the models file."""
+    outages: dict[str, Outage] = {}
     while True:
-        away = False
+        unlisted, away = [upstream for upstream in models_file.upstreams if not upstream.models], False
         for upstream in unlisted:
+            # Imported here, so that a worker without upstreams does not import the SDK.
+            from worker.models.discovery import discover
+
+            service = f"upstream {upstream.name}"
+            outage = outages.setdefault(service, Outage(log, service, "its list of models is not refreshed"))
             try:
                 worker_process.models.publish(upstream.name, discover(upstream))
-                outages[upstream.name].worked()
+                outage.worked()
             except (BackendError, SpoolError) as exc:
                 away = True
-                outages[upstream.name].failed(exc)
-        gevent.sleep(_DISCOVER_AGAIN_S if away else _DISCOVER_S)
+                outage.failed(exc)
+        again = Deadline.after(_DISCOVER_AGAIN_S if away else _DISCOVER_S)
+        while not again.passed and unlisted == [one for one in models_file.upstreams if not one.models]:
+            gevent.sleep(_DISCOVER_AGAIN_S)
 
 
 @signals.setup_logging.connect
@@ -127,8 +131,10 @@ def start() -> None:
     process.start()
     log.info("worker %s runs up to %d jobs at a time", process.name, settings.worker_concurrency)
     collect_rarely(lambda: process is None or process.is_quiet)
-    spawn_forever(partial(discover_models, process))
-    spawn_proving(settings.static_models(), backends, process.models)
+    provings = Provings(backends, process.models)
+    models_file = ModelsFile(upstreams, settings.models_of, process.models, backends, provings)
+    spawn_forever(models_file.run)
+    spawn_forever(partial(discover_models, process, models_file))
 
 
 def leave_in_order(leaving: WorkerProcess) -> None:

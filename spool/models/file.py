@@ -1,4 +1,4 @@
-"""Reads the models file (TOML): the upstreams and the models of each.
+"""Reads the models file (TOML): the upstreams and the models of each. Webs and workers read it again when it changes.
 
 [[upstream]]
 name = "gpu"                          # unique

@@ -35,13 +35,20 @@ class ModelTable:
         self, link: RedisLink, static: Iterable[Model], upstreams: Sequence[str] = (), default: str = ""
     ) -> None:
         self._link = link
-        self._static = {model.name: model for model in static}
-        self._to_verify = [model.name for model in self._static.values() if model.continue_style]
-        self._upstreams = list(upstreams)
         self._reading = RLock()
         self._default = default
         self._discovered: dict[str, Model] = {}
-        self._read_at = float("-inf")
+        self.configure(static, upstreams)
+
+    def configure(self, static: Iterable[Model], upstreams: Sequence[str]) -> None:
+        """Replace the static models and the upstreams: the models file has changed. Models that were discovered at
+        upstreams that are gone leave the table."""
+        with self._reading:
+            self._static = {model.name: model for model in static}
+            self._to_verify = [model.name for model in self._static.values() if model.continue_style]
+            self._upstreams = list(upstreams)
+            self._discovered = {name: one for name, one in self._discovered.items() if one.upstream in upstreams}
+            self._read_at = float("-inf")
 
     def get(self, name: str | None) -> Model:
         """The model of that name; the default model without a name. An unknown name is first looked up in Redis.

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import gevent
+from gevent.greenlet import Greenlet
 
 from spool.background import spawn_forever
 from spool.deadline import Deadline
@@ -36,18 +37,23 @@ _WAIT_S = 10.0
 """Longest wait of a probe for an upstream that refuses."""
 
 
-def spawn_proving(models: Iterable[Model], backends: Mapping[str, Backend], table: ModelTable) -> None:
-    """Probe and publish each of these ``models`` that is configured to continue, while the process lives."""
-    backend = backends.get("openai")
-    if backend is None:
-        return
-    # Imported here, so that a worker without upstreams does not import the SDK.
-    from worker.backends.openai.backend import OpenAICompatible
+class Provings:
+    """Probes and publishes each model that is configured to continue, while the process lives."""
 
-    if isinstance(backend, OpenAICompatible):
-        for model in models:
-            if model.continue_style:
-                spawn_forever(partial(Proving(model, backend, table).run, gevent.sleep))
+    def __init__(self, backends: Mapping[str, Backend], table: ModelTable) -> None:
+        self._backends = backends
+        self._table = table
+        self._running: dict[Model, Greenlet[..., None]] = {}
+
+    def configure(self, models: Iterable[Model]) -> None:
+        """Probe these of the ``models``, and no others."""
+        backend = self._backends.get("openai")
+        wanted = {} if backend is None else {model: backend for model in models if model.continue_style}
+        for model in self._running.keys() - wanted.keys():
+            self._running.pop(model).kill(block=False)
+        for model in wanted.keys() - self._running.keys():
+            proving = Proving(model, cast("OpenAICompatible", backend), self._table)
+            self._running[model] = spawn_forever(partial(proving.run, gevent.sleep))
 
 
 class Proving:

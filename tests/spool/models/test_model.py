@@ -70,6 +70,20 @@ def test_table_with_discovered_models(link: RedisLink) -> None:
     assert fresh.default() == SMALL
 
 
+def test_table_that_is_configured_again(link: RedisLink) -> None:
+    """Static models are replaced, and models of an upstream that is gone leave the table."""
+    table = ModelTable(link, [DEMO], ["u", "v"])
+    table.publish("u", [replace(SMALL, upstream="u")])
+    table.publish("v", [replace(SMALL, name="other", upstream="v")])
+    assert [model.name for model in table.all()] == ["small", "other", "demo"]
+    limited = Model(name="limited", backend="demo", max_running=3)
+    table.configure([limited], ["v"])
+    assert table.max_running("limited") == 3
+    assert sorted(model.name for model in table.all()) == ["limited", "other"]
+    with pytest.raises(UnknownModel):
+        table.get("small")
+
+
 def test_table_while_redis_is_away(link: RedisLink) -> None:
     """What was known stays known while Redis is away."""
     table = ModelTable(link, [DEMO], ["u"])

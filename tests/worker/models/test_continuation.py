@@ -19,7 +19,7 @@ from worker.backends import GenerationRequest
 from worker.backends.demo.backend import Demo
 from worker.backends.openai.backend import OpenAICompatible
 from worker.backends.openai.gate import Backoff
-from worker.models.continuation import Proving, spawn_proving
+from worker.models.continuation import Proving, Provings
 
 MODEL = Model(name="small", backend="openai", upstream="gpu", continue_style="vllm")
 TABLE_KEY = "spool:{0}:proven-models"
@@ -128,7 +128,7 @@ def test_model_that_was_set_right(scene: Scene) -> None:
 def test_models_that_are_not_to_continue(scene: Scene) -> None:
     """Without ``continue``, or without upstreams, nobody is asked anything."""
     table = ModelTable(scene.link, [DEMO], [])
-    spawn_proving([Model(name="m", backend="openai", upstream="gpu"), DEMO], {"openai": scene.backend}, table)
-    spawn_proving([MODEL], {"demo": Demo()}, table)
+    Provings({"openai": scene.backend}, table).configure([Model(name="m", backend="openai", upstream="gpu"), DEMO])
+    Provings({"demo": Demo()}, table).configure([MODEL])
     gevent.sleep(0)
     assert scene.upstream.calls == []

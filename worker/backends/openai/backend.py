@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -51,7 +51,23 @@ class OpenAICompatible:
     def __init__(
         self, upstreams: Sequence[Upstream], *, backoff: Backoff | None = None, connect_s: float = CONNECT_S
     ) -> None:
-        self._links = {u.name: _Link(u, backoff or Backoff(), connect_s) for u in upstreams}
+        self._backoff = backoff or Backoff()
+        self._connect_s = connect_s
+        self._links: dict[str, _Link] = {}
+        self.configure(upstreams)
+
+    def configure(self, upstreams: Sequence[Upstream]) -> None:
+        """Use these upstreams from now on. Calls under way continue at those that they began with, and an upstream that
+        has not changed keeps its connections and what is known of it."""
+        links = {}
+        for upstream in upstreams:
+            link = self._links.get(upstream.name)
+            is_same = link is not None and link.serves(upstream)
+            links[upstream.name] = link if link and is_same else _Link(upstream, self._backoff, self._connect_s)
+        replaced = [link for name, link in self._links.items() if links.get(name) is not link]
+        self._links = links
+        for link in replaced:
+            link.retire()
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
         """Yield the answer's pieces, or those after ``request.prefix``. Raises ``BackendError`` with the codes in
@@ -121,11 +137,17 @@ class _Link:
         self._lock = threading.Lock()
         self._client: openai.OpenAI | None = None
         self._gates: dict[str, UpstreamGate] = {}
+        self._calls = 0
+        self._is_retired = False
         self._asks_usage = True
         self._is_openai = upstream.kind == "azure" or ".openai.com/" in f"{upstream.url}/"
         self._denial = Denial(upstream.name)
         self.scrub = Scrubber(upstream.url, upstream.api_key)
         self.proofs: dict[tuple[str, str], Proof] = {}
+
+    def serves(self, upstream: Upstream) -> bool:
+        """Whether this is the link of that upstream; its models may differ."""
+        return replace(upstream, models=()) == replace(self._upstream, models=())
 
     def gate(self, model: Model) -> UpstreamGate:
         with self._lock:
@@ -135,7 +157,7 @@ class _Link:
         """Make one call. Returns None once the answer is complete, or the reason to call again."""
         answer, gate = Answer(), self.gate(request.model)
         asks_usage = self._asks_usage
-        with passage:
+        with passage, self._use():
             self._denial.check()
             try:
                 with self._call(request, asks_usage) as response:
@@ -208,6 +230,24 @@ class _Link:
                 except (ValueError, httpx2.InvalidURL) as exc:
                     raise openai.OpenAIError("cannot create the client") from exc
             return self._client
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._close_if_retired()
+
+    def retire(self) -> None:
+        """Close the connections once no call uses them: the upstream is another one, or gone."""
+        self._is_retired = True
+        self._close_if_retired()
+
+    def _close_if_retired(self) -> None:
+        if self._is_retired and not self._calls:
+            self.close()
 
     def close(self) -> None:
         with self._lock:
