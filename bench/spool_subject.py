@@ -67,6 +67,8 @@ class SpoolSubject(Subject):
     def start(self, directory: Path, redis_url: str, webs: int) -> None:
         """The webs and the workers. The stack's own Redis is not started: its socket is where the bench's is."""
         settings: dict[str, Any] = {"LEASE_S": 10, "HEARTBEAT_S": 15, "MAX_STREAMS": _STREAMS_AT_MOST}
+        # The figures count entries and texts in Redis. bench.sizing measures packed logs.
+        settings["PACK_AFTER_S"] = 0
         if self._asks_upstream:
             self._stand_in = StandIn(directory)
             self._stand_in.start()

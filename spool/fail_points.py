@@ -66,6 +66,9 @@ POINTS: Mapping[str, Point] = {
     "keep.before": Point("spool/jobs/keeper.py", "a round is due; nothing is done"),
     "keep.answered": Point("spool/jobs/keeper.py", "the round is done; no bell has rung for it", OutcomeUnknown),
     "keep.bell": Point("spool/jobs/keeper.py", "one of the round's bells is rung; the next is not"),
+    "pack.taken": Point("spool/jobs/packer.py", "logs to pack are leased; none is read", OutcomeUnknown),
+    "pack.before": Point("spool/jobs/packer.py", "a log is packed; Redis has the stream"),
+    "pack.answered": Point("spool/jobs/packer.py", "the packed log is in Redis; nothing else is done", OutcomeUnknown),
     "link.sent": Point("spool/redis/link.py", "any call is sent to Redis; its answer is not read", ConnectionLost),
 }
 """All fail points. ``tests/spool/test_fail_points.py`` checks the code against this list."""

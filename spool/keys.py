@@ -27,16 +27,21 @@ all get the same expiry, ``ttl_s`` from then.
                              owner_reserved (the same of its owner's buckets),
                              refusals and refused_ms (how often its upstream refused it, and when last), idempotency
                              and chat (names of the keys below), before (digest of the last block of its conversation;
-                             with it, schema is at least 2), earlier_bytes (total length of its blocks, in bytes),
-                             max_tokens (limit of its answer), charge (tokens with which its flow was charged; an end
-                             replaces them by the tokens that it used) and weight (with which it was charged, if its
-                             owner's weight changed that)
+                             with it, schema is at least 2), packed (1: the log is packed; 0: it cannot be packed and
+                             stays a stream), earlier_bytes (total length of its blocks, in bytes), max_tokens (limit
+                             of its answer), charge (tokens with which its flow was charged; an end replaces them by
+                             the tokens that it used) and weight (with which it was charged, if its owner's weight
+                             changed that)
     job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request and before
                              (as in the record). messages are those after its blocks. Written by submit; read by the
-                             claim, by a turn that continues the conversation, and by /v1
+                             claim, by a turn that continues the conversation, and by /v1. Compressed together with
+                             the log if that makes it smaller (spool.jobs.input_packing)
     job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.jobs.entries. The key
-                             is also the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…"
-    job:ID:text      string  The current attempt's text so far, so that a poll never rebuilds it from the log
+                             is also the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…".
+                             Some seconds after the job's end, a string in the same place: the packed log
+                             (spool.jobs.packing). A worker writes it; schema of the record is then 4
+    job:ID:text      string  The current attempt's text so far, so that a poll never rebuilds it from the log. Deleted
+                             when the log is packed, which gives the same text
     job:ID:gone      string  The tombstone: the owner of an ended job. It expires a day after the other keys, so that an
                              expired or deleted job differs from one that never existed
 
@@ -123,6 +128,9 @@ Jobs and keys that are damaged, or need another version:
     reindex          string  The keeper's position (a cursor of SCAN) in rebuilding indexes from the records, after a
                              key of another type replaced an index. That key is displaced:INDEX for 7 days
     notices          list    Lines for the log of the process that keeps the shard, at most 200
+
+    unpacked         zset    Ended jobs whose logs are not packed; score: when they ended, ms, or later while a worker
+                             packs them
 
 Usage and limits of owners:
 

@@ -277,6 +277,8 @@ class WorkerSettings(Settings):
     """Jobs that one worker process runs at a time."""
     worker_drain_s: float = Field(10.0, ge=0, le=3600)
     """How long a stopping worker lets its jobs finish before it hands them back."""
+    pack_after_s: float = Field(15.0, ge=0, le=86_400)
+    """How long after a job's end its log is packed; 0: never."""
     interactive_reserve: float = Field(0.2, ge=0, lt=1)
     """The part of each model's limit and of each worker's slots that batch jobs leave free."""
     batch_share: float = Field(0.05, ge=0, le=0.5)

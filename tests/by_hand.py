@@ -11,6 +11,8 @@ from spool.ids import new_job_id, shard_of
 from spool.jobs.claims import Claim, Claims, Held, Wanted, new_fence
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job, NewJob, Status
+from spool.jobs.log import Logs, Row
+from spool.jobs.packed_log import open_packed
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shard, Shards
 from spool.jobs.store import JobStore
@@ -215,10 +217,17 @@ def use(link: RedisLink, owner: str = OWNER) -> dict[str, int]:
     return dict(zip(names, figures, strict=True)) if figures else {}
 
 
+def rows_of(link: RedisLink, job_id: str) -> list[Row]:
+    """A job's whole log as it is stored: ids and bytes."""
+    logs, rows = Logs(link), list[Row]()
+    while page := logs.read(job_id, rows[-1][0] if rows else 0):
+        rows += page
+    return rows
+
+
 def log_of(link: RedisLink, job_id: str) -> list[Entry]:
     """A job's whole log."""
-    rows = link.call("XRANGE", f"{job_key(job_id)}:log", "-", "+")
-    return [Entry.decode(fields[1]) for _id, fields in rows]
+    return [Entry.decode(raw) for _id, raw in rows_of(link, job_id)]
 
 
 def kinds_of(link: RedisLink, job_id: str) -> list[str]:
@@ -228,7 +237,10 @@ def kinds_of(link: RedisLink, job_id: str) -> list[str]:
 
 def text_of(link: RedisLink, job_id: str) -> str:
     """The text that polls are answered with."""
-    return (link.call("GET", f"{job_key(job_id)}:text") or b"").decode()
+    packed = open_packed(link, job_id)
+    first = int(record(link, job_id).get("attempt_first", 1))
+    stored = link.call("GET", f"{job_key(job_id)}:text") or b""
+    return (b"".join(packed.text(first)) if packed and not stored else stored).decode()
 
 
 def age(link: RedisLink, job_id: str, **fields: int) -> None:

@@ -22,6 +22,8 @@ TESTED_BY: Mapping[str, str] = {
     "spool/jobs/claims.py": "spool/jobs/test_claim_script.py worker/test_claiming.py",
     "spool/jobs/class_shares.py": "spool/jobs/test_fair_queue.py",
     "spool/jobs/log.py": "spool/following/test_reader.py",
+    "spool/jobs/packed_log.py": "spool/jobs/test_packer.py",
+    "spool/jobs/packed_text.py": "spool/jobs/test_packer.py",
     "spool/jobs/submission.py": "spool/jobs/test_submit_script.py",
     "spool/models/demo_params.py": "web/test_bad_input.py",
     "spool/models/table.py": "spool/models/test_model.py",

@@ -23,6 +23,7 @@ from spool.errors import SettingsError
 from spool.jobs.claims import Claims
 from spool.jobs.closed_models import ClosedModels
 from spool.jobs.keeper import Keeper
+from spool.jobs.packer import Packer
 from spool.jobs.shards import Shard, Shards
 from spool.models.model import Model
 from spool.models.table import ModelTable
@@ -93,8 +94,9 @@ class _Assembly:
         self._settings = settings
         self._backends = backends
         self._bell = bell
-        # The random part: a restarted container has the same host name and process id as before.
-        self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        # The random part: a restarted container has the same host name and process id as before. The p says that this
+        # version reads packed logs (take_unpacked.lua).
+        self._name = f"{socket.gethostname()}:{os.getpid()}:p-{secrets.token_hex(3)}"
         self._link = self._new_link("spool-worker", connections=8)
         self._shards = Shards.on(self._link, settings.shards)
         self._claims = self._claims_on(self._shards)
@@ -115,7 +117,7 @@ class _Assembly:
         slots = self._slots()
         loops = [*(appender.run for appender in self._appenders), self._due.run]
         if self._bell is not None:
-            loops += [slots.patrol, *self._keepers(self._bell)]
+            loops += [slots.patrol, *self._keepers(self._bell), *self._packers()]
         # Its connection is the heartbeat's alone: no other call may delay a beat.
         beating = self._claims_on(Shards.on(self._new_link("spool-heartbeat"), self._settings.shards))
         return WorkerProcess(
@@ -180,6 +182,12 @@ class _Assembly:
         lease_s, max_attempts = self._settings.lease_s, self._settings.max_attempts
         keepers = [Keeper(shard, bell.ring, lease_s=lease_s, max_attempts=max_attempts) for shard in self._shards]
         return [partial(keeper.run, gevent.sleep, self._draining.is_set) for keeper in keepers]
+
+    def _packers(self) -> list[Callable[[], None]]:
+        """The loops of the packers, one for each shard."""
+        after_s = self._settings.pack_after_s
+        packers = [Packer(shard, after_s=after_s) for shard in self._shards] if after_s else []
+        return [partial(packer.run, gevent.sleep, self._draining.is_set) for packer in packers]
 
     def _new_link(self, name: str, connections: int = 1) -> RedisLink:
         return RedisLink(self._settings.redis_url.get_secret_value(), connections=connections, name=name)

@@ -41,6 +41,7 @@ class Feed:
         "gone",
         "heard_at",
         "is_heard",
+        "is_packed",
         "job_id",
         "left_at",
         "model",
@@ -53,7 +54,9 @@ class Feed:
         "watched",
     )
 
-    def __init__(self, job_id: str, last: int, *, ended: bool = False, model: str = "") -> None:
+    def __init__(
+        self, job_id: str, last: int, *, ended: bool = False, model: str = "", is_packed: bool = False
+    ) -> None:
         self.job_id = job_id
         self.model = model
         self.base = last
@@ -61,6 +64,8 @@ class Feed:
         self.size = 0
         """Bytes in ``tail``."""
         self.ended = ended
+        self.is_packed = is_packed
+        """The log was packed when the feed was made."""
         self.gone = False
         """The job no longer exists: expired, deleted, or lost by Redis."""
         self.ready = ended

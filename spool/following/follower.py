@@ -26,9 +26,10 @@ from spool.following.reader import Reader
 from spool.following.reader_leases import ReaderLeases
 from spool.following.replay_cache import ReplayCache
 from spool.jobs.job import ENDED, Job, OnDisconnect, Status
-from spool.jobs.log import PAGE, Row, range_command, rows_of
+from spool.jobs.log import PAGE, Logs, Row, range_command
 from spool.keys import job as job_key
 from spool.keys import log as log_key
+from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
 
 log = logging.getLogger("spool.follower")
@@ -46,7 +47,8 @@ class Follower:
 
     def __init__(self, link: RedisLink, *, tick_s: float = 0.5) -> None:
         self._link = link
-        self._pages = ReplayCache(link)
+        self._logs = Logs(link)
+        self._pages = ReplayCache(self._logs)
         self._tick_s = tick_s
         self._feeds: dict[bytes, Feed] = {}
         self._stale: dict[Feed, None] = {}
@@ -75,7 +77,10 @@ class Follower:
         Without ``follow`` the reader gets the entries up to then and does not wait. A ``patient`` reader stays to the
         end of a drain, because its client cannot easily continue on another instance.
         """
-        feed = self._feed_of(job) if follow and not job.ended else Feed(job.id, job.last_entry, ended=job.ended)
+        if follow and not job.ended:
+            feed = self._feed_of(job)
+        else:
+            feed = Feed(job.id, job.last_entry, ended=job.ended, is_packed=job.is_packed)
         reader = Reader(self, self._pages, feed, after, patient=patient)
         reader.leave_at = self._leave_by(reader)
         reader.feed.readers.add(reader)
@@ -96,9 +101,11 @@ class Follower:
         would miss the resent entries.
         """
         commands = [("HGET", job_key(feed.job_id), "last"), range_command(feed.job_id, after, PAGE)]
-        last, reply = self._link.pipeline(commands)
+        last, reply = self._link.pipeline_each(commands)
+        if isinstance(last, Exception):
+            raise translated(last) from last
         if _number(last) is None or int(last) >= feed.base:
-            rows = rows_of(reply)
+            rows = self._logs.rows_of(reply, feed.job_id, after, PAGE)
             return None if not rows and after >= feed.base else rows
         if self._feeds.get(log_key(feed.job_id).encode()) is not feed:
             raise StoreUnavailable("Redis lost the end of this log; its worker resends it")
@@ -216,7 +223,16 @@ class Follower:
             now_last = _number(raw_last)
             if now_last is not None and now_last < last:
                 self._rewind(feed, now_last)
-            self._refilled(feed, status, _value(rows, feed) or [])
+            entries = self._rows(rows, feed, last)
+            is_full = len(entries) == PAGE or (not isinstance(rows, Exception) and len(rows) == PAGE)
+            self._refilled(feed, status, entries, is_full=is_full)
+
+    def _rows(self, reply: Any, feed: Feed, after: int) -> list[Row]:
+        """The entries in the reply of a log's stream, or of its packed form; none if it is neither."""
+        if not is_wrong_type(reply):
+            return self._logs.rows_of(reply, feed.job_id, after, PAGE)
+        packed = self._logs.read_packed(feed.job_id, after, PAGE)
+        return (_value(reply, feed) or []) if packed is None else packed
 
     def _rewind(self, feed: Feed, last: int) -> None:
         # Redis lost the last entries. The worker resends them under the same ids, or the log continues after a jump.
@@ -225,20 +241,20 @@ class Follower:
         feed.ended = False
         self._mark_stale(feed)
 
-    def _refilled(self, feed: Feed, status: bytes | None, reply: list[list[bytes]]) -> None:
-        for entry_id, raw in rows_of(reply):
+    def _refilled(self, feed: Feed, status: bytes | None, rows: list[Row], *, is_full: bool) -> None:
+        for entry_id, raw in rows:
             if not feed.add(entry_id, [raw]):
                 feed.jump(entry_id - 1)
                 feed.add(entry_id, [raw])
         self._note_queued(feed, status == b"queued")
         over = status is None or status.decode(errors="replace") in ENDED
         # The job is forgotten, or it ended and its terminal entry is unreadable: no more entries will come.
-        feed.gone = over and not feed.ended and not reply
-        if len(reply) == PAGE:
+        feed.gone = over and not feed.ended and not rows
+        if is_full:
             self._mark_stale(feed)
             return
         was_ready, feed.ready = feed.ready, True
-        if reply or feed.gone or not was_ready:
+        if rows or feed.gone or not was_ready:
             feed.wake()
 
     # Time.
@@ -283,7 +299,7 @@ def _value(reply: Any, feed: Feed) -> Any:
     unrelated to this log: a replica without its primary, a long-running script."""
     if not isinstance(reply, Exception):
         return reply
-    if not str(reply).startswith("WRONGTYPE"):
+    if not is_wrong_type(reply):
         raise StoreUnavailable(str(reply)) from reply
     log.error("cannot read the log of job %s: %s", feed.job_id, reply)
     return None

@@ -173,7 +173,7 @@ class Reader:
         the run's ``last`` to take it. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
         if not self.is_behind:
             return None
-        return self._pages.run(self.feed.job_id, self.cursor, self._count)
+        return self._pages.run(self.feed.job_id, self.cursor, self._count, is_packed=self.feed.is_packed)
 
     def wait(self, seconds: float = math.inf) -> bool:
         """Wait for new entries, at most ``seconds``; ``inf`` waits until the follower's tick, which costs no timer.
@@ -210,7 +210,7 @@ class Reader:
         return self._replay() if self.is_behind else self._at_the_end()
 
     def _replay(self) -> _Stored | None:
-        page = self._pages.read(self.feed.job_id, self.cursor, self._count)
+        page = self._pages.read(self.feed.job_id, self.cursor, self._count, is_packed=self.feed.is_packed)
         if not page.rows:
             rows = self._follower.read_again(self.feed, self.cursor)
             if rows is None:
@@ -239,7 +239,7 @@ class Reader:
             return _Stored(None, None, ended=True)
         # The cursor is beyond the end of an ended log: the requested entry will never exist, so return the end.
         requested = self.cursor + 1
-        page = self._pages.read(feed.job_id, feed.last - 1, 1)
+        page = self._pages.read(feed.job_id, feed.last - 1, 1, is_packed=feed.is_packed)
         self.cursor = feed.last
         if not page.rows:
             return _Stored(None, Gap(requested, None, None, feed.last), ended=True)

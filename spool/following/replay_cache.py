@@ -17,8 +17,7 @@ from gevent.lock import BoundedSemaphore
 
 from spool.errors import StoreUnavailable
 from spool.following.encoder import Encoder
-from spool.jobs.log import Row, Run, read, run_of
-from spool.redis.link import RedisLink
+from spool.jobs.log import Logs, Row, Run, run_of
 
 _KEPT_S = 1.0
 _KEPT_BYTES = 16 * 1024 * 1024
@@ -57,17 +56,18 @@ class Page:
 class ReplayCache:
     """The pages that this process has read recently."""
 
-    def __init__(self, link: RedisLink, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, logs: Logs, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._link = link
+        self._logs = logs
         self._kept: dict[tuple[str, int, int], AsyncResult[Page]] = {}
         self._bytes = 0
         self._runs: OrderedDict[tuple[str, int], Run] = OrderedDict()
         self._run_characters = 0
         self._turns = BoundedSemaphore(_AT_ONCE)
 
-    def read(self, job_id: str, after: int, count: int) -> Page:
-        """At most ``count`` entries after ``after``; none if there are none now. Raises ``StoreUnavailable``."""
+    def read(self, job_id: str, after: int, count: int, *, is_packed: bool = False) -> Page:
+        """At most ``count`` entries after ``after``; none if there are none now. ``is_packed``: see ``Logs.read``.
+        Raises ``StoreUnavailable``."""
         key = (job_id, after, count)
         kept = self._kept.get(key)
         if kept is not None and not (kept.ready() and self._is_old(kept)):
@@ -77,7 +77,7 @@ class ReplayCache:
         self._kept[key] = reading
         try:
             with self._turns:
-                page = Page(read(self._link, job_id, after, count), self._clock())
+                page = Page(self._logs.read(job_id, after, count, is_packed=is_packed), self._clock())
         except BaseException as exc:
             del self._kept[key]
             # If this greenlet is killed, the callers that wait for its read retry, as after any temporary error.
@@ -91,7 +91,7 @@ class ReplayCache:
         self._make_room()
         return page
 
-    def run(self, job_id: str, after: int, count: int) -> Run | None:
+    def run(self, job_id: str, after: int, count: int, *, is_packed: bool = False) -> Run | None:
         """The next page after ``after`` as one run of text; None if it is not one, or if an entry is missing. Entries
         never change, so runs are kept longer than pages. Raises ``StoreUnavailable``, ``UndecodableRecord``."""
         key = (job_id, after)
@@ -99,7 +99,7 @@ class ReplayCache:
         if kept is not None:
             self._runs.move_to_end(key)
             return kept
-        page = self.read(job_id, after, count)
+        page = self.read(job_id, after, count, is_packed=is_packed)
         if not page.rows or page.rows[0][0] != after + 1:
             return None
         run = run_of(page.rows)
@@ -113,6 +113,7 @@ class ReplayCache:
 
     def drop_old(self) -> None:
         """Drop the pages that are too old to use. Call it regularly."""
+        self._logs.drop_old()
         for key, kept in list(self._kept.items()):
             if kept.ready() and self._is_old(kept):
                 self._forget(key)

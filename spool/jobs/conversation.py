@@ -16,6 +16,7 @@ from spool.errors import UndecodableRecord
 from spool.growing_text import GrowingText
 from spool.jobs.conversation_blocks import join
 from spool.jobs.entries import Kind, decode_all
+from spool.jobs.input_packing import unpack_input
 from spool.jobs.log import Run
 
 
@@ -29,7 +30,7 @@ def given(stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def read_input(raw: bytes, blocks: Callable[[], Sequence[bytes]]) -> dict[str, Any]:
     """A job's input with its whole conversation. ``blocks`` reads the blocks before it, last block first. Raises
     ``ValueError`` or ``TypeError`` for an invalid input, or if a block is missing or damaged."""
-    stored = orjson.loads(raw)
+    stored = orjson.loads(unpack_input(raw))
     if not isinstance(stored, dict) or not isinstance(stored.get("messages"), list):
         raise TypeError("the input has no list of messages")
     before = stored.pop("before", "")

@@ -20,8 +20,9 @@ from spool.jobs.repeats import Repeat
 from spool.jobs.scheduling import FIELDS as SCHEDULING_FIELDS
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 
-SCHEMA = 3
-"""The newest version of the record that this code reads and writes: 3 for a job that can be held (``not_before``,
+SCHEMA = PACKED = 4
+"""The newest version of the record that this code reads and writes: 4 for an ended job whose log is packed; 3 for a job
+that can be held (``not_before``,
 ``conversation``), which older versions would queue at once; 2 for a job whose conversation begins with blocks; 1 for
 any other. Jobs of a newer version are left unchanged. A new kind of value in an existing field, such as another status,
 needs a new version. A new field does not."""
@@ -48,7 +49,19 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 """The allowed transitions. The scripts use this same table (``spool.jobs.scripts``)."""
 
 FIELDS = (
-    *("id", "status", "owner", "model", "created_ms", "deadline_ms", "started_ms", "ended_ms", "priority", "surface"),
+    *(
+        "schema",
+        "id",
+        "status",
+        "owner",
+        "model",
+        "created_ms",
+        "deadline_ms",
+        "started_ms",
+        "ended_ms",
+        "priority",
+        "surface",
+    ),
     *("attempt", "attempt_first", "losses", "on_worker_loss", "last", "plain", "cancel_ms", "usage", "error"),
     *("finish_reason", "metadata", "on_disconnect", "coalesce", "batch", "batch_index"),
     *SCHEDULING_FIELDS,
@@ -177,6 +190,8 @@ class Job:
     text: str | None = None
     text_bytes: int = 0
     """The length of the whole text in bytes, if ``text`` is only its beginning."""
+    is_packed: bool = False
+    """Its log is packed (``spool.jobs.packing``)."""
 
     @property
     def ended(self) -> bool:
@@ -260,6 +275,7 @@ class Job:
             queue_position=queue_position,
             text=text,
             text_bytes=text_bytes,
+            is_packed=int(record.get("schema", 1)) >= PACKED,
         )
 
 

@@ -19,7 +19,8 @@ from functools import cache
 from importlib import resources
 
 from spool.jobs.conversation_blocks import OVERHEAD_BYTES
-from spool.jobs.job import FIELDS, SCHEMA, TRANSITIONS
+from spool.jobs.job import FIELDS, PACKED, SCHEMA, TRANSITIONS
+from spool.jobs.packing import TAIL_BYTES
 from spool.keys import STORED_NAMES
 
 BASE = ("shard", "indexes", "server")
@@ -38,7 +39,7 @@ LIBRARY = (
         "choice",
         "holds",
     ),
-    *("batches", "log", "job", "records"),
+    *("batches", "log", "packing", "job", "records"),
 )
 """The files of ``lua/lib``, in order: a definition uses only earlier ones. The files of ``lua`` itself are scripts."""
 _MARK = "--[[LIBRARY]]"
@@ -195,7 +196,13 @@ def library_names() -> frozenset[str]:
 def _library(schema: int) -> _Library:
     base, others = ("\n".join(read(f"lib/{name}") for name in names) for names in (BASE, LIBRARY[len(BASE) :]))
     text = f"{base}\n{_BASE_ENDS}\n{others}"
-    values = {"TRANSITIONS": transitions_as_lua(), "SCHEMA": str(schema), "BLOCK_OVERHEAD": str(OVERHEAD_BYTES)}
+    values = {
+        "TRANSITIONS": transitions_as_lua(),
+        "SCHEMA": str(schema),
+        "BLOCK_OVERHEAD": str(OVERHEAD_BYTES),
+        "PACKED": str(PACKED),
+        "PACKED_TAIL_BYTES": str(TAIL_BYTES),
+    }
     for name, value in values.items():
         text = text.replace(f"--[[{name}]]", value)
     return _Library(text)

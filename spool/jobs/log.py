@@ -1,13 +1,18 @@
-"""Reads a job's log from its stream, by pages and from any cursor; reports gaps instead of skipping them."""
+"""Reads a job's log by pages and from any cursor, from its stream or its packed form; reports gaps instead of skipping
+them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from spool.errors import UndecodableRecord
+from spool.jobs import packing
 from spool.jobs.entries import Kind, decode_all, kind_of
+from spool.jobs.packed_log import PackedLogs
 from spool.keys import log as log_key
+from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
 
 PAGE = 500
@@ -35,7 +40,7 @@ class Gap:
 _HEAD, _KIND = b'{"id":', b',"kind":"'
 """Found in every encoded entry; see ``spool.jobs.entries``."""
 
-Row = tuple[int, bytes]
+Row = packing.Row
 """An entry's id and its encoded bytes."""
 
 _TEXTS = frozenset({Kind.TOKEN, Kind.REASONING})
@@ -77,14 +82,53 @@ def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:
     ]
 
 
-def read(link: RedisLink, job_id: str, after: int, limit: int = PAGE) -> list[Row]:
-    """At most ``limit`` entries after ``after``, in order. Raises ``StoreUnavailable``."""
-    return rows_of(link.call(*range_command(job_id, after, limit)))
+class Logs:
+    """The logs of a server, read from their streams or, some time after their end, from their packed form."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._packed = PackedLogs(link)
+
+    def read(self, job_id: str, after: int, limit: int = PAGE, *, is_packed: bool = False) -> list[Row]:
+        """At most ``limit`` entries after ``after``, in order. ``is_packed``: the log was packed when its record was
+        read, so its stream need not be tried first. Raises ``StoreUnavailable``."""
+        if is_packed or self._packed.is_known(job_id):
+            rows = self._packed.read(job_id, after, limit)
+            if rows is not None:
+                return rows
+        (reply,) = self._link.pipeline_each([range_command(job_id, after, limit)])
+        return self.rows_of(reply, job_id, after, limit)
+
+    def rows_of(self, reply: Any, job_id: str, after: int, limit: int) -> list[Row]:
+        """The entries in a reply to ``range_command``, which may be an exception; read from the packed log if it is
+        packed by now. Raises ``StoreUnavailable``."""
+        if not isinstance(reply, Exception):
+            return rows_of(reply)
+        rows = self.read_packed(job_id, after, limit) if is_wrong_type(reply) else None
+        if rows is None:
+            raise translated(reply) from reply
+        return rows
+
+    def read_packed(self, job_id: str, after: int, limit: int) -> list[Row] | None:
+        """The same from the packed log alone; None if there is none. Raises ``StoreUnavailable``."""
+        return self._packed.read(job_id, after, limit)
+
+    def before_last(self, job_id: str, count: int) -> int:
+        """The cursor before the last ``count`` entries, or before the first. Raises ``StoreUnavailable``."""
+        (reply,) = self._link.pipeline_each([("XREVRANGE", log_key(job_id), "+", "-", "COUNT", count + 1)])
+        if isinstance(reply, Exception):
+            cursor = self._packed.before_last(job_id, count) if is_wrong_type(reply) else None
+            if cursor is None:
+                raise translated(reply) from reply
+            return cursor
+        return _before_last(rows_of(reply), count)
+
+    def drop_old(self) -> None:
+        """Drop what was read too long ago to use. Call it regularly."""
+        self._packed.drop_old()
 
 
-def before_last(link: RedisLink, job_id: str, count: int) -> int:
-    """The cursor before the last ``count`` entries, or before the first. Raises ``StoreUnavailable``."""
-    rows = rows_of(link.call("XREVRANGE", log_key(job_id), "+", "-", "COUNT", count + 1))
+def _before_last(rows: Sequence[Row], count: int) -> int:
     if len(rows) > count:
         return rows[count][0]
     return rows[-1][0] - 1 if rows else 0

@@ -22,10 +22,13 @@ from spool.errors import (
     UndecodableRecord,
 )
 from spool.jobs.conversation import read_input
+from spool.jobs.input_packing import HEAD_BYTES, packed_size
 from spool.jobs.job import Job, NewJob, Status, StoredInput
-from spool.jobs.log import before_last
+from spool.jobs.log import Logs
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.owner_list import JobPage, Wanted, newest, read
+from spool.jobs.packed_text import rest_of_packed_text, with_packed_text
+from spool.jobs.packing import END_BYTES, sizes_of
 from spool.jobs.queue_facts import QueueFacts, read_facts
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shards
@@ -48,6 +51,7 @@ ALL_TEXT = -1
 TEXT_PIECE_BYTES = 64 * 1024
 """Bytes of a long text that are read at a time."""
 _PAGE = 100
+_PACKED = b"packed"
 _COUNT = re.compile(r"-?[0-9]{1,15}")
 _DIGITS = re.compile(rb"[0-9]{1,15}")
 _EAGER_BLOCK_BYTES = 65_536
@@ -157,9 +161,16 @@ class JobStore:
         """
         reply = self._shards.of_job(job_id).run(script("look"), job_id, text_bytes if with_text else 0)
         try:
-            return read_look(reply, job_id, owner)
+            return self._looked(reply, job_id, owner, text_bytes)
         except UndecodableRecord as exc:
             return self._look_damaged(job_id, owner, exc, with_text=with_text)
+
+    def _looked(self, reply: Any, job_id: str, owner: str, text_bytes: int = ALL_TEXT) -> Job:
+        """``read_look``, with the text of a packed log."""
+        job = read_look(reply, job_id, owner)
+        if reply[2] == _PACKED:
+            return with_packed_text(self._shards.of_job(job_id).link, job, reply[1], text_bytes)
+        return job
 
     def look_queue(
         self, model: str, job_ids: Sequence[str], *, facts: QueueFacts | None = None
@@ -179,7 +190,7 @@ class JobStore:
             raise RecordNewer(job_id)
         if outcome != b"set_aside":
             try:
-                return read_look(shard.run(script("look"), job_id, -int(with_text)), job_id, owner)
+                return self._looked(shard.run(script("look"), job_id, -int(with_text)), job_id, owner)
             except UndecodableRecord:
                 pass
         raise RecordDamaged(f"job {job_id}") from exc
@@ -197,16 +208,22 @@ class JobStore:
         while at < job.text_bytes:
             end = min(at + TEXT_PIECE_BYTES, job.text_bytes)
             # In this order, to notice an attempt that began in between.
-            commands = [("GETRANGE", f"{key}:text", at, end - 1), ("HGET", key, "attempt_first")]
-            piece, first = link.pipeline(commands)
-            if len(piece) < end - at or (first or b"1") != b"%d" % job.attempt_first:
+            commands = [("GETRANGE", f"{key}:text", at, end - 1), ("HMGET", key, "attempt_first", "packed")]
+            piece, (first, packed) = link.pipeline(commands)
+            if (first or b"1") != b"%d" % job.attempt_first:
+                raise JobGone(job.id)
+            if not piece and packed == b"1":
+                for piece in rest_of_packed_text(link, job, at):
+                    yield decoder.decode(piece)
+                return
+            if len(piece) < end - at:
                 raise JobGone(job.id)
             yield decoder.decode(piece, final=end == job.text_bytes)
             at = end
 
     def before_last(self, job_id: str, count: int) -> int:
         """The cursor before the last ``count`` entries of a job's log. Raises ``StoreUnavailable``."""
-        return before_last(self._shards.of_job(job_id).link, job_id, count)
+        return Logs(self._shards.of_job(job_id).link).before_last(job_id, count)
 
     def look_many(
         self, job_ids: Sequence[str], owner: str, *, with_text: bool = False, text_bytes: int = ALL_TEXT
@@ -219,7 +236,7 @@ class JobStore:
         found = []
         for job_id in filter(replies.__contains__, job_ids):
             try:
-                found.append(read_look(replies[job_id], job_id, owner))
+                found.append(self._looked(replies[job_id], job_id, owner, text_bytes))
             except JobNotFound:
                 continue
             except UndecodableRecord as exc:
@@ -277,9 +294,13 @@ class JobStore:
         """The sizes of a job's stored parts, without reading them. A missing part has size 0."""
         shard, key = self._shards.of_job(job_id), job_key(job_id)
         commands = [("STRLEN", f"{key}:input"), ("STRLEN", f"{key}:text"), ("XLEN", f"{key}:log")]
-        *sizes, earlier = read(shard, [*commands, ("HGET", key, "earlier_bytes")])
+        heads = [("GETRANGE", f"{key}:input", 0, HEAD_BYTES - 1), ("GETRANGE", f"{key}:log", -END_BYTES, -1)]
+        *sizes, head, end, earlier = read(shard, [*commands, *heads, ("HGET", key, "earlier_bytes")])
         own, text, entries = (size or 0 for size in sizes)
-        return Sizes(own + (int(earlier) if earlier and _DIGITS.fullmatch(earlier) else 0), text, entries)
+        own = packed_size(head or b"") or own
+        entries, packed_text = sizes_of(end or b"") or (entries, None)
+        own += int(earlier) if earlier and _DIGITS.fullmatch(earlier) else 0
+        return Sizes(own, text if packed_text is None else packed_text, entries)
 
     def newest_of_chat(self, chat: str, owner: str) -> Job | None:
         """The newest job of the owner's chat (a digest), None if it no longer exists. All shards are asked, because a
@@ -363,6 +384,8 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
     if isinstance(reply, bytes):
         raise JobGone(job_id) if reply.decode() == owner else JobNotFound(job_id)
     position, text, text_bytes, values = reply
+    if text_bytes == _PACKED:
+        text = text_bytes = None
     # A beginning may end within a character; that character is then part of the rest.
     beginning = getincrementaldecoder("utf-8")("replace").decode(text or b"", final=text_bytes is None)
     job = Job.decode(values, queue_position=position, text=beginning, text_bytes=text_bytes or 0)

@@ -17,7 +17,7 @@ from spool.jobs.claims import Claim
 from spool.jobs.conversation import Answer
 from spool.jobs.conversation_blocks import divide
 from spool.jobs.job import Job
-from spool.jobs.log import PAGE, read
+from spool.jobs.log import Logs
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shards
 from spool.jobs.store import JobStore
@@ -66,8 +66,8 @@ def _answer(shards: Shards, job: Job, entries: int, at_most: int) -> dict[str, A
     if job.plain:
         return {"role": "assistant", "content": job.text} if job.text else None
     _refuse_beyond(at_most, entries)
-    answer, after, link = Answer(job.id), job.attempt_first - 1, shards.of_job(job.id).link
-    while rows := read(link, job.id, after, PAGE):
+    answer, after, logs = Answer(job.id), job.attempt_first - 1, Logs(shards.of_job(job.id).link)
+    while rows := logs.read(job.id, after, is_packed=job.is_packed):
         answer.add_all([raw for _entry_id, raw in rows])
         after = rows[-1][0]
     return answer.message()

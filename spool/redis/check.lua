@@ -25,7 +25,7 @@ for _, command in ipairs({
   {'GET', none}, {'GETRANGE', none, 0, 0}, {'HGET', none, 'a'}, {'HSCAN', none, 0}, {'LLEN', none}, {'SRANDMEMBER', none},
   {'MEMORY', 'USAGE', none}, {'HGETALL', none}, {'HMGET', none, 'a'}, {'HEXISTS', none, 'a'}, {'HLEN', none}, {'HVALS', none}, {'HKEYS', none},
   {'LRANGE', none, 0, 0}, {'PTTL', none}, {'SCARD', none}, {'SISMEMBER', none, 'a'}, {'SMEMBERS', none}, {'STRLEN', none}, {'TYPE', none},
-  {'XRANGE', none, '-', '+', 'COUNT', 1}, {'XREVRANGE', none, '+', '-', 'COUNT', 1}, {'XINFO', 'STREAM', none},
+  {'XLEN', none}, {'XRANGE', none, '-', '+', 'COUNT', 1}, {'XREVRANGE', none, '+', '-', 'COUNT', 1}, {'XINFO', 'STREAM', none},
   {'ZCARD', none}, {'ZRANGE', none, 0, 0}, {'ZRANGEBYSCORE', none, 0, 0}, {'ZREVRANGEBYSCORE', none, 0, 0},
   {'ZRANK', none, 'a'}, {'ZSCORE', none, 'a'}, {'SCAN', 0, 'COUNT', 1}, {'INFO', 'server'},
   {'DEL', none}, {'HDEL', none, 'a'}, {'LPOP', none}, {'LTRIM', none, 0, 0}, {'PEXPIRE', none, 1}, {'PEXPIREAT', none, 1}, {'SREM', none, 'a'}, {'ZPOPMIN', none},

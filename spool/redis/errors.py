@@ -52,6 +52,11 @@ def translated(exc: Exception) -> Exception:
     return StoreUnavailable(_plain(exc))
 
 
+def is_wrong_type(reply: object) -> bool:
+    """Whether a reply is the refusal of a command that the type of its key does not have."""
+    return isinstance(reply, theirs.ResponseError) and str(reply).startswith("WRONGTYPE")
+
+
 def away(exc: Exception, sent: bool) -> Exception:
     """The error for an unanswered call. ``sent``: at least one try may have reached Redis."""
     return OutcomeUnknown(_plain(exc)) if sent else translated(exc)

@@ -17,6 +17,8 @@ from itertools import islice
 from typing import Any
 
 from spool import keys
+from tests.by_hand import rows_of
+from tests.by_hand import text_of as stored_text
 from tests.faults.following import Following
 from tests.stack import Stack
 from worker.backends.demo.backend import answer
@@ -51,8 +53,7 @@ def golden(prompt: str, params: Mapping[str, Any]) -> str:
 
 def read_log(stack: Stack, job: str) -> list[tuple[int, bytes]]:
     """A job's log, from Redis itself."""
-    rows = stack.redis.link.call("XRANGE", keys.log(job), "-", "+")
-    return [(int(stream_id.partition(b"-")[0]), fields[1]) for stream_id, fields in rows]
+    return rows_of(stack.redis.link, job)
 
 
 def text_of(log: Log) -> str:
@@ -197,7 +198,7 @@ def check_job(stack: Stack, job: Accepted, *, lost_history: bool = False) -> tup
     record = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2)}
     if not record:
         return log, [f"{job.id}: it was accepted, and is not there"]
-    text = (stack.redis.link.call("GET", f"{keys.job(job.id)}:text") or b"").decode()
+    text = stored_text(stack.redis.link, job.id)
     found = check_log(log) + check_record(record, text, log, lost_history=lost_history)
     if log and job.demo:
         found += check_text(log, job)

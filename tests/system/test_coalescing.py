@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.by_hand import rows_of
 from tests.faults.checker import golden
 from tests.faults.jobs import Jobs
 from tests.readers import READERS, read_plain_answer, read_text, read_text_websocket
@@ -30,7 +31,7 @@ def jobs(stack: Stack) -> Jobs:
 def whole_log(stack: Stack, job: str) -> list[bytes]:
     """The log as it is in Redis once the job has ended."""
     read_plain_answer(stack.webs[0].url, job)
-    return [fields[1] for _id, fields in stack.redis.link.call("XRANGE", f"spool:{{0}}:job:{job}:log", "-", "+")]
+    return [raw for _id, raw in rows_of(stack.redis.link, job)]
 
 
 def shape(log: list[bytes]) -> list[tuple[str, int]]:

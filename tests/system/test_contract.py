@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spool.keys import log as log_key
+from tests.by_hand import rows_of
 from tests.readers import READERS, Reading, read_plain_answer, read_text, read_text_websocket
 from tests.stack import Stack
 
@@ -24,8 +24,7 @@ def submit(stack: Stack, web: int = 0, **params: Any) -> str:
 
 def stored(stack: Stack, job: str) -> list[bytes]:
     """The log as it is in Redis."""
-    rows = stack.redis.link.call("XRANGE", log_key(job), "-", "+")
-    return [fields[1] for _id, fields in rows]
+    return [raw for _id, raw in rows_of(stack.redis.link, job)]
 
 
 @pytest.fixture(scope="module")

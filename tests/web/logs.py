@@ -12,6 +12,7 @@ from gevent.event import Event
 from spool.following.feed import Feed
 from spool.following.reader import Reader
 from spool.following.replay_cache import ReplayCache
+from spool.jobs import log as stored
 from spool.jobs.entries import Entry, Kind, is_terminal
 from spool.jobs.job import Job, Status
 from tests.by_hand import AT
@@ -49,6 +50,10 @@ class Logs:
         first = bisect_right(self.rows, after, key=lambda row: row[0])
         return [(b"%d-0" % entry_id, (b"entry", raw)) for entry_id, raw in self.rows[first : first + count]]
 
+    def pipeline_each(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The reply to each command."""
+        return [self.call(*command) for command in commands]
+
 
 class Followed:
     """A follower of these logs. The last ``live`` entries of each are in its feeds."""
@@ -56,7 +61,7 @@ class Followed:
     def __init__(self, logs: Logs, *, live: int = 0) -> None:
         self._logs = logs
         self._live = live
-        self.pages = ReplayCache(logs)  # type: ignore[arg-type]
+        self.pages = ReplayCache(stored.Logs(logs))  # type: ignore[arg-type]
 
     def attach(self, job: Job, after: int, **_: Any) -> Reader:
         """A reader of what is there."""

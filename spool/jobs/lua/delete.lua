@@ -22,6 +22,7 @@ unbook(id)
 redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text')
 index('ZREM', 'owner:' .. owner, id)
 index('ZREM', 'expiring', owner .. ' ' .. id)
+index('ZREM', 'unpacked', id)
 if state.before then
   hold_blocks(owner, state.before, id)
 end

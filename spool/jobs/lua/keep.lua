@@ -148,6 +148,7 @@ local function forget_expired()
       looked = looked + check_block(id, math.max(most * 5 - looked, 1))
     elseif owner then
       index('ZREM', 'owner:' .. owner, id)
+      index('ZREM', 'unpacked', id)
       unbook(id)
     end
   end
@@ -243,8 +244,12 @@ end
 -- Adds a job to every index that its record requires. `all`: also for ended jobs, and a queued job is enqueued in any
 -- case.
 local function put_back(id, all)
-  local status = redis.pcall('HGET', job_key(id), 'status')
-  if not all and type(status) == 'string' and TRANSITIONS[status] and not next(TRANSITIONS[status]) then return end
+  local state = fields_if_any(job_key(id), 'status', 'packed')
+  if TRANSITIONS[state.status] and not next(TRANSITIONS[state.status]) then
+    -- An older version ended it, or the index was lost.
+    if not state.packed then index('ZADD', 'unpacked', 'NX', NOW, id) end
+    if not all then return end
+  end
   local verdict, _, record = judge(id)
   if verdict ~= 'sound' then return end
   local has_ended = not next(TRANSITIONS[record.status])

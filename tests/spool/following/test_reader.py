@@ -9,7 +9,7 @@ from spool.following.reader import Reader
 from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job
-from spool.jobs.log import PAGE, Gap, Row
+from spool.jobs.log import PAGE, Gap, Logs, Row
 from spool.keys import job as job_key
 from spool.redis.link import RedisLink
 from tests.by_hand import AT, OWNER, HandWorker, store_of, submit, tokens
@@ -46,7 +46,7 @@ def reader_of(link: RedisLink, job: Job, after: int, feed: Feed | None = None) -
     """A reader of the log as the record says it is."""
     feed = feed or Feed(job.id, job.last_entry, ended=job.ended)
     feed.ready = True
-    return Reader(NoFollower(), ReplayCache(link), feed, after)  # type: ignore[arg-type]
+    return Reader(NoFollower(), ReplayCache(Logs(link)), feed, after)  # type: ignore[arg-type]
 
 
 def read_all(reader: Reader) -> list[int | Gap]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -10,7 +11,7 @@ from gevent.event import Event
 
 from spool.errors import StoreUnavailable
 from spool.following.replay_cache import Page, ReplayCache
-from spool.jobs.log import PAGE
+from spool.jobs.log import PAGE, Logs
 from tests.by_hand import tokens
 from tests.clock import Clock
 
@@ -37,6 +38,10 @@ class Log:
         rows = list(enumerate(self.entries, 1))[after : after + count]
         return [(b"%d-0" % entry_id, (b"entry", raw)) for entry_id, raw in rows]
 
+    def pipeline_each(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The reply to each command."""
+        return [self.call(*command) for command in commands]
+
 
 class Upper:
     """A format that says how often it was asked."""
@@ -56,7 +61,7 @@ class Upper:
 
 def pages_of(log: Log) -> ReplayCache:
     """Pages read from it."""
-    return ReplayCache(log)  # type: ignore[arg-type]
+    return ReplayCache(Logs(log))  # type: ignore[arg-type]
 
 
 def test_crowd_reads_once() -> None:
@@ -85,7 +90,7 @@ def test_old_pages_are_read_again() -> None:
     """After a moment the log is asked again, and what nobody may get any more is forgotten."""
     log = Log("a")
     clock = Clock()
-    pages = ReplayCache(log, clock)  # type: ignore[arg-type]
+    pages = ReplayCache(Logs(log), clock)  # type: ignore[arg-type]
     pages.read(JOB, 0, PAGE)
     log.entries = tokens(1, "a", "b")
     assert len(pages.read(JOB, 0, PAGE).rows) == 1

@@ -17,7 +17,7 @@ from spool.following.feed import Feed
 from spool.following.reader import Reader
 from spool.following.replay_cache import ReplayCache
 from spool.jobs.entries import Entry, Kind, is_terminal
-from spool.jobs.log import Row
+from spool.jobs.log import Logs, Row
 from spool.jobs.waits import Reason, Wait
 from tests.by_hand import AT, done, tokens
 from web.checkpoints import Frame
@@ -55,6 +55,8 @@ class NoLink:
         """Fails."""
         raise StoreUnavailable("away")
 
+    pipeline_each = call
+
 
 class Streaming:
     """A stream over a pair of sockets, and all that can be seen of it."""
@@ -69,7 +71,7 @@ class Streaming:
     ) -> None:
         self.feed = Feed("j0-" + "0" * 26, 0)
         self.feed.ready = True
-        self.reader = Reader(StandIn(), ReplayCache(NoLink()), self.feed, 0)  # type: ignore[arg-type]
+        self.reader = Reader(StandIn(), ReplayCache(Logs(NoLink())), self.feed, 0)  # type: ignore[arg-type]
         self.feed.readers.add(self.reader)
         self.released = 0
         self.given_back: list[_socket.socket] = []

@@ -14,6 +14,7 @@ local function erase(id)
     dequeue(id, who)
     index('ZREM', 'owner:' .. who.owner, id)
     index('ZREM', 'expiring', who.owner .. ' ' .. id)
+    index('ZREM', 'unpacked', id)
     unbook(id)
     if record.before then
       hold_blocks(who.owner, record.before, id)

@@ -102,6 +102,7 @@ local function close(id, status, ...)
   end
   redis.call('SET', key .. ':gone', owner, 'PXAT', NOW + ttl_ms + TOMBSTONE_MS)
   index('ZADD', 'expiring', until_ms, owner .. ' ' .. id)
+  index('ZADD', 'unpacked', NOW, id)
   if record.before then
     hold_blocks(owner, record.before, id, NOW + ttl_ms)
   end

@@ -88,8 +88,10 @@ local function owner_of(record)
   return said or type(in_batch) == 'string' and in_batch or nil
 end
 
--- The last entry's id and kind, from the log itself; 0 without a log.
+-- The last entry's id and kind, from the log itself, and whether it is packed; 0 without a log.
 local function end_of_log(id)
+  local packed, packed_kind = end_of_packed(id)
+  if packed then return packed, packed_kind, true end
   local rows = redis.pcall('XREVRANGE', job_key(id) .. ':log', '+', '-', 'COUNT', 1)
   local info = redis.pcall('XINFO', 'STREAM', job_key(id) .. ':log')
   local last, kind = 0, nil
@@ -104,9 +106,9 @@ end
 
 -- Replaces each damaged field by a usable value, so that the job can end like any other.
 local function repair(id, record, owner)
-  local key, last = job_key(id), (end_of_log(id))
+  local key, last, _, is_packed = job_key(id), end_of_log(id)
   local usual = {seq = 1, created_ms = NOW, deadline_ms = NOW, ttl_s = 86400, attempt = 0, losses = 0, last = last}
-  local schema = (record.conversation or record.not_before_ms) and 3 or record.before and 2 or 1
+  local schema = is_packed and PACKED or (record.conversation or record.not_before_ms) and 3 or record.before and 2 or 1
   redis.call('HSET', key, 'schema', schema, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
   for _, name in ipairs(NUMBERS) do
     if not is_whole(record[name], name) then redis.call('HSET', key, name, usual[name]) end
