@@ -21,7 +21,7 @@ all get the same expiry, ``ttl_s`` from then.
                              an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
                              conversation, on_busy and continue_at_most (see spool.jobs.scheduling; missing if not
-                             submitted),
+                             submitted), request_id and traceparent (see spool.jobs.origin; missing if unknown),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), reserved
                              (tokens that its attempt took from its model's bucket, most and a_minute of that),
                              owner_reserved (the same of its owner's buckets),
@@ -128,6 +128,7 @@ Jobs and keys that are damaged, or need another version:
     reindex          string  The keeper's position (a cursor of SCAN) in rebuilding indexes from the records, after a
                              key of another type replaced an index. That key is displaced:INDEX for 7 days
     notices          list    Lines for the log of the process that keeps the shard, at most 200
+    told             list    Events of jobs (JSON) for its log: ends and losses that no worker logs; at most 10,000
 
     unpacked         zset    Ended jobs whose logs are not packed; score: when they ended, ms, or later while a worker
                              packs them

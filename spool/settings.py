@@ -63,7 +63,10 @@ class Settings(BaseModel):
     data_dir: Path = Path("data")
     """The directory of the embedded server's files."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "text"] = "json"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """``auto``: text on a terminal, else JSON."""
+    log_content: bool = False
+    """Whether prompts and messages of upstreams are logged."""
     models_file: Path | None = None
     upstream_url: str = Field("", repr=False)
     upstream_api_key: SecretStr = SecretStr("")

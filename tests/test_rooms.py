@@ -16,7 +16,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         *("broker", "bell_queue", "bell", "settings", "run", "cli", "__main__"),
     ),
     "web": (
-        *("limits", "access", "auth", "services", "metrics", "operations", "server", "delivery", "intake"),
+        *("limits", "access", "auth", "services", "metrics", "operations", "server", "access_lines"),
+        *("delivery", "intake"),
         *("native", "openai", "ai_sdk", "anthropic", "admin", "console", "openapi", "app", "gunicorn"),
     ),
     "worker": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from spool.settings import WebSettings
-from web import auth, cors, loopback_hosts, no_content, openapi, operations, problems
+from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems
 from web.admin import keys
 from web.ai_sdk import chat as ai_sdk_chat
 from web.anthropic import errors as anthropic_errors
@@ -18,6 +18,7 @@ from web.openai import chat as openai_chat
 from web.openai import errors as openai_errors
 from web.openai import models as openai_models
 from web.openai import responses as openai_responses
+from web.request_ids import RequestIds
 from web.services import State
 
 
@@ -30,10 +31,12 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.extensions["spool"] = State.build(settings)
     # Paths are taken literally. Redirects would lose a POST's body, and the second slash of a chat's id.
     app.url_map.merge_slashes = False
+    app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
+    access_lines.install(app)
     no_content.install(app)
     cors.install(app, settings)
     problems.install(app)
-    openai_errors.install(app)
+    openai_errors.install()
     anthropic_errors.install(app)
     loopback_hosts.install(app, settings)
     auth.install(app, app.extensions["spool"].authenticator)

@@ -65,14 +65,14 @@ _MASTERS_OWN = (signal.SIGHUP, signal.SIGUSR2)
 
 def when_ready(server: Any) -> None:
     """Configure the master's log, and replace its check for hung processes."""
-    configure(settings.log_level, settings.log_format)
+    configure(settings.log_level, settings.log_format, content=settings.log_content)
     server.murder_workers = HungProcesses(server).end
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
     """Configure the log of each process."""
     allow_boot(worker)
-    configure(settings.log_level, settings.log_format)
+    configure(settings.log_level, settings.log_format, content=settings.log_content)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -21,6 +21,7 @@ from spool.jobs.job import OnWorkerLoss, Status
 from spool.jobs.turns import CannotContinueTurn, continued_input
 from spool.models.model import Model
 from worker import backends
+from worker.attempt_events import AttemptEvents, upstream_headers
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends.openai.gate import Backoff
 from worker.coalescing import Output
@@ -62,6 +63,7 @@ class Attempt:
         gate: backends.SharedGate | None = None,
     ) -> None:
         self.claim = claim
+        self.events = AttemptEvents(claim)
         self.is_waiting = False
         """Whether it waits for its upstream, so that another job may use its slot."""
         self._gate = gate
@@ -74,6 +76,8 @@ class Attempt:
         self._left_bytes = max_output_bytes - len(claim.prefix.encode())
         self._deadline = Deadline.after(claim.left_s)
         self._usage: dict[str, Any] | None = None
+        self._has_begun = False
+        """Whether the model has sent a piece of the answer."""
         self._complete: str | None = None
         """The finish reason, once the answer is complete."""
 
@@ -82,7 +86,7 @@ class Attempt:
         try:
             self._generate_or_wait()
         except AttemptOver as over:
-            log.info("job %s: %s", self.claim.job.id, over.outcome)
+            self.events.over(over.outcome)
         except HandBack:
             self._hand_back(counts=False, reason="handed_back", message="its worker was stopped")
         except LimitPassed as passed:
@@ -93,7 +97,6 @@ class Attempt:
         except OutputTooLongError as exc:
             self._fail("output_too_long", str(exc), retryable=False)
         except backends.CannotContinue as exc:
-            log.warning("job %s: %s", self.claim.job.id, exc.message)
             self._hand_back(counts=False, restarts=True, reason=exc.code, message=exc.message)
         except backends.UpstreamClosed as exc:
             self._hand_back(counts=False, reason=exc.code, message=exc.message, again_ms=exc.again_ms)
@@ -119,7 +122,6 @@ class Attempt:
             raise
         except backends.BackendError as exc:
             if exc.interrupted:
-                log.warning("job %s: %s", self.claim.job.id, exc.message)
                 self._wait_to_retry(exc)
             raise
 
@@ -161,11 +163,14 @@ class Attempt:
             deadline=self._deadline,
             owner=self.claim.job.owner,
             gate=self._gate,
+            headers=upstream_headers(self.claim),
         )
         finish = "stop"
         with closing(self._backend.generate(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 if type(piece) is backends.Text:
+                    if not self._has_begun:
+                        self._begin_answer()
                     self.is_waiting = False
                     self._write_text(Kind.TOKEN, piece.text)
                     reach("piece.written")
@@ -176,6 +181,11 @@ class Attempt:
                 else:
                     self._write_other(piece)
         self._end(Status.SUCCEEDED, Kind.DONE, {"finish_reason": finish})
+
+    def _begin_answer(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self.events.first_token()
 
     def _write_text(self, kind: Kind, text: str) -> None:
         is_answer = kind is Kind.TOKEN
@@ -206,6 +216,7 @@ class Attempt:
         match piece:
             case backends.Waiting(reason, retry_at):
                 self.stopwatch.wait_until(retry_at)
+                self.events.waits(reason, retry_at - time.time())
                 self._output.append(Kind.WAITING, {"reason": reason, "retry_at": rfc3339(retry_at)})
                 return
             case backends.Alive():
@@ -219,6 +230,7 @@ class Attempt:
                 if self._model.continue_style:
                     # The partial answer that an upstream continues cannot include the reasoning.
                     self.log.plain = False
+                self._begin_answer()
                 self._write_text(Kind.REASONING, text)
             case backends.ToolCall(index, call_id, name, arguments):
                 self._count(_TOOL_CALL_BYTES + sum(len(label.encode()) for label in (call_id, name) if label))
@@ -242,8 +254,10 @@ class Attempt:
             # While Redis is away the end waits; after the deadline the keeper has written another end.
             if not self._output.flush(Deadline.after(self._deadline.left_s + 5.0)):
                 log.error("job %s: its terminal entry did not reach Redis before the deadline", self.claim.job.id)
+                return
+            self.events.ended(status, fields, self._usage)
         except AttemptOver as over:
-            log.info("job %s: %s", self.claim.job.id, over.outcome)
+            self.events.over(over.outcome)
 
     def _hand_back(self, *, counts: bool, reason: str, message: str, restarts: bool = False, again_ms: int = 0) -> None:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
@@ -261,9 +275,9 @@ class Attempt:
                 again_ms=again_ms,
             )
             reach("hand_back.answered")
-            log.info("job %s handed back: %s", job_id, answer)
+            self.events.handed_back(reason, answer, message)
         except AttemptOver as over:
-            log.info("job %s: %s", job_id, over.outcome)
+            self.events.over(over.outcome)
         except StoreUnavailable as exc:
             # Its lease expires, and the keeper requeues it.
             log.warning("job %s not handed back: %s", job_id, exc)

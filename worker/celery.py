@@ -97,7 +97,7 @@ def discover_models(worker_process: WorkerProcess, models_file: ModelsFile) -> N
 @signals.setup_logging.connect
 def setup_logging(**_: Any) -> None:
     """Configure Spool's logging instead of Celery's."""
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, content=settings.log_content)
 
 
 class JobsStep(bootsteps.StartStopStep):

@@ -16,6 +16,7 @@ from spool.models.model import Model
 from spool.models.table import ModelTable
 from worker.appender import Appender
 from worker.attempt import Attempt
+from worker.attempt_events import AttemptEvents
 from worker.attempt_log import AttemptLog
 from worker.backends import Backend, SharedGate
 from worker.claiming import Claimer
@@ -100,6 +101,7 @@ class JobRunner:
         )
         running = Running(attempt, Greenlet(attempt.run))
         self._attempts.begin(running)
+        attempt.events.claimed()
         reach("claim.begun")
         running.greenlet.start()
         try:
@@ -116,7 +118,7 @@ class JobRunner:
             answer = self._claims.hand_back(
                 claim.job.id, claim.fence, counts=False, reason="handed_back", message="its worker was stopped"
             )
-            log.info("job %s handed back: %s", claim.job.id, answer)
+            AttemptEvents(claim).handed_back("handed_back", answer, "its worker was stopped")
         except StoreUnavailable as exc:
             # Its lease expires, and the keeper requeues it.
             log.warning("job %s not handed back: %s", claim.job.id, exc)

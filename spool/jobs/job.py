@@ -16,6 +16,8 @@ import orjson
 from spool.errors import UndecodableRecord
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.conversation_blocks import UNDIVIDED, Block, Divided
+from spool.jobs.origin import FIELDS as ORIGIN_FIELDS
+from spool.jobs.origin import UNKNOWN, Origin
 from spool.jobs.repeats import Repeat
 from spool.jobs.scheduling import FIELDS as SCHEDULING_FIELDS
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
@@ -65,6 +67,7 @@ FIELDS = (
     *("attempt", "attempt_first", "losses", "on_worker_loss", "last", "plain", "cancel_ms", "usage", "error"),
     *("finish_reason", "metadata", "on_disconnect", "coalesce", "batch", "batch_index"),
     *SCHEDULING_FIELDS,
+    *ORIGIN_FIELDS,
 )
 """The record's fields that ``Job.decode`` reads. Scripts return their values alone, in this order."""
 
@@ -139,6 +142,7 @@ class NewJob:
     divided: Divided = UNDIVIDED
     """The blocks at the beginning of its messages; jobs of the owner share them."""
     scheduling: Scheduling = UNSCHEDULED
+    origin: Origin = UNKNOWN
 
     def encode_input(self) -> bytes:
         """The whole input as JSON."""
@@ -186,6 +190,7 @@ class Job:
     batch: str | None = None
     batch_index: int | None = None
     scheduling: Scheduling = UNSCHEDULED
+    origin: Origin = UNKNOWN
     queue_position: int | None = None
     text: str | None = None
     text_bytes: int = 0
@@ -217,6 +222,7 @@ class Job:
             batch=new.batch or None,
             batch_index=new.batch_index if new.batch else None,
             scheduling=new.scheduling,
+            origin=new.origin,
             queue_position=queue_position,
         )
 
@@ -272,6 +278,7 @@ class Job:
             batch=record.get("batch") or None,
             batch_index=int(record["batch_index"]) if record.get("batch") else None,
             scheduling=Scheduling.decode(record),
+            origin=Origin.decode(record),
             queue_position=queue_position,
             text=text,
             text_bytes=text_bytes,

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import orjson
+
 from spool.errors import SpoolError
 from spool.fail_points import reach
 from spool.jobs.job import SCHEMA
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard
+from spool.logs import event
 from spool.outage import Outage
 
 BEAT_S = 1.0
@@ -100,7 +103,10 @@ class Keeper:
         reach("keep.answered")
         if reply is None:
             return None
-        pending, free, taken_over, overdue, broken, patient, more, set_aside, newer, *notices = reply
+        pending, free, taken_over, overdue, broken, patient, more, set_aside, newer, told, *notices = reply
+        for line in told:
+            fields = orjson.loads(line)
+            event(fields.pop("event"), **fields)
         for notice in notices:
             log.error("keeper: %s", notice.decode(errors="replace"))
         part = Round(pending, free, taken_over, overdue, broken, bool(patient), set_aside, newer)

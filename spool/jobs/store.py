@@ -43,6 +43,7 @@ from spool.jobs.submission import (
 )
 from spool.jobs.waits import Place, read_places
 from spool.keys import job as job_key
+from spool.logs import event
 from spool.owners.limits import NO_OWNERS, Owners, digest_of
 from spool.redis.errors import translated
 from spool.redis.pool import Command
@@ -251,7 +252,11 @@ class JobStore:
         answer = self._shards.of_job(job_id).run(script("cancel"), job_id, owner)
         if answer == b"newer":
             raise RecordNewer(job_id)
-        return self.look(job_id, owner, with_text=text_bytes != 0, text_bytes=text_bytes)
+        job = self.look(job_id, owner, with_text=text_bytes != 0, text_bytes=text_bytes)
+        event(
+            "job_cancel_requested", job=job_id, request_id=job.origin.request_id or None, owner=owner, status=job.status
+        )
+        return job
 
     def delete(self, job_id: str, owner: str) -> None:
         """Delete a job that has ended. Raises ``JobNotEnded``, ``JobNotFound``, ``JobGone``, ``RecordDamaged``,
@@ -270,6 +275,7 @@ class JobStore:
             raise JobGone(job_id)
         if answer is None:
             raise JobNotFound(job_id)
+        event("job_deleted", job=job_id, owner=owner)
 
     def newest(
         self, owner: str, *, status: Status | None, limit: int, cursor: str | None, batch: str | None = None

@@ -100,6 +100,7 @@ def _fields_of(new: NewJob, stored: StoredInput) -> list[Any]:
         "on_worker_loss": new.on_worker_loss.value,
         "continuable": int(new.continuable),
         **new.scheduling.encode(),
+        **new.origin.encode(),
     }
     if new.coalesce:
         fields["coalesce"] = new.coalesce.encode()

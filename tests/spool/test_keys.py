@@ -52,7 +52,7 @@ def documented() -> dict[str, str]:
 
 def test_map_is_read() -> None:
     """The docstring is in the form that this test reads."""
-    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 79
+    assert len(documented()) == len(re.findall(r"^ {4}\S+ +[a-z]+ {2,}\S", keys.__doc__ or "", re.MULTILINE)) == 80
 
 
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
@@ -115,6 +115,8 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")
     worker.beat(free=1)
     link.call("DEL", f"{keys.prefix(0)}displaced:slots")
+    # After the last round of the keeper, which empties the list of what happened.
+    store.cancel(submit(link).id, OWNER)
     FitnessCheck(link, Conditions()).look()
     met = set()
     for raw in link.call("KEYS", "*"):

@@ -25,10 +25,18 @@ except ValueError:
 """
 
 
-def lines(level: str, log_format: str) -> list[str]:
+TELLS = """
+import sys
+from spool.logs import configure, event
+configure("info", sys.argv[1], content=sys.argv[2] == "1")
+event("job_ended", job="j1", note='a "quoted" line\\nlevel=x', code=None, content={"text": "a secret"})
+"""
+
+
+def lines(*arguments: str, program: str = SAYS) -> list[str]:
     """What such a process writes to stderr."""
     done = subprocess.run(
-        [sys.executable, "-c", SAYS, level, log_format], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
     return done.stderr.splitlines()
@@ -59,3 +67,26 @@ def test_level(level: str, count: int) -> None:
     found = lines(level, "json")
     assert len(found) == count
     assert not [line for line in found if "a request" in line]
+
+
+@pytest.mark.parametrize("log_format", ["json", "auto"])
+def test_event_as_json(log_format: str) -> None:
+    """An event is one line with its fields, without those that are None; so is the default, without a terminal."""
+    (line,) = lines(log_format, "0", program=TELLS)
+    found = json.loads(line)
+    assert (found.pop("timestamp")[-1], found.pop("pid") > 0) == ("Z", True)
+    shown = {"event": "job_ended", "job": "j1", "note": 'a "quoted" line\nlevel=x'}
+    assert found == {**shown, "level": "info", "logger": "spool.event"}
+
+
+def test_event_as_text() -> None:
+    """The readable form is one line, too: no value ends it or begins another field."""
+    (line,) = lines("text", "0", program=TELLS)
+    assert r'[info] job_ended job="j1" note="a \"quoted\" line\nlevel=x" pid=' in line
+
+
+@pytest.mark.parametrize(("content", "shown"), [("0", False), ("1", True)])
+def test_content_of_an_event(content: str, shown: bool) -> None:
+    """Texts are in a line only if that is asked for."""
+    (line,) = lines("json", content, program=TELLS)
+    assert ("a secret" in line) is shown

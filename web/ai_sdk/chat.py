@@ -36,6 +36,7 @@ from web.intake.spool_fields import ON_DISCONNECT, SpoolFields, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.problems import field_problem
+from web.request_ids import origin
 from web.services import State, state
 from web.time_slices import in_slices
 from web.translated_stream import TranslatedStream
@@ -217,6 +218,7 @@ def _draft(asked: UiChatRequest, idempotency: Idempotency) -> Draft:
         scheduling=scheduling_of(asked.spool, "spool.") if asked.spool else UNSCHEDULED,
         chat=_chat(asked.id),
         idempotency=idempotency,
+        origin=origin(),
     )
 
 

@@ -6,7 +6,6 @@ otherwise.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Literal
 
@@ -17,6 +16,7 @@ from typing_extensions import TypedDict
 from web.delivery.failures import Failure
 from web.intake.idempotency import is_safe_to_repeat
 from web.problems import Problem, use_shape
+from web.request_ids import request_id
 
 PREFIX = "/v1/messages"
 _TYPES = {
@@ -39,7 +39,7 @@ def install(app: Flask) -> None:
 
     def name_it(response: Response) -> Response:
         if request.path.startswith(PREFIX):
-            response.headers["request-id"] = f"req_{secrets.token_hex(12)}"
+            response.headers["request-id"] = request_id()
         return response
 
     app.after_request(name_it)
@@ -94,7 +94,7 @@ class AnthropicErrors:
 def error_document(status: int, message: str) -> MessagesErrorDocument:
     """The error object of a status."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id() or None}
 
 
 def message_of(failure: Failure) -> str:

@@ -32,6 +32,7 @@ from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.problems import field_problem
+from web.request_ids import origin
 from web.services import state
 from web.translated_stream import TranslatedStream
 
@@ -128,6 +129,7 @@ def _draft(asked: MessagesRequest, idempotency: Idempotency) -> Draft:
         on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
         scheduling=scheduling_of(asked.spool, "spool.") if asked.spool else UNSCHEDULED,
         idempotency=idempotency,
+        origin=origin(),
     )
 
 

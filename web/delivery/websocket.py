@@ -21,6 +21,7 @@ from web.delivery.encoding import Trouble
 from web.limits.bodies import job_bytes
 from web.metrics import STREAMS
 from web.problems import Problem
+from web.request_ids import headers_in
 from web.server import websocket_protocol
 from web.server.websocket import Session, WebSocket
 from web.server.websocket_input import InputLimits
@@ -158,9 +159,9 @@ def _check_handshake() -> str:
 
 def _prepare(key: str) -> None:
     environ, offered = request.environ, request.headers.get("Sec-WebSocket-Protocol", "")
-    websocket_protocol.prepare(environ, key, offered, SUBPROTOCOLS)
     # Bounds the unread bytes in the kernel, which would otherwise buffer megabytes.
     environ["gunicorn.socket"].setsockopt(SOL_SOCKET, SO_RCVBUF, _UNREAD_BYTES)
+    websocket_protocol.prepare(environ, key, offered, SUBPROTOCOLS, headers_in(environ))
 
 
 def json_object(raw: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from spool.jobs.conversation_blocks import Divided, answered, divide
 from spool.jobs.job import NewJob, OnWorkerLoss
 from spool.jobs.scheduling import OnBusy
 from spool.jobs.submission import Submitted
+from spool.logs import event
 from spool.models.demo_params import DemoParams
 from spool.models.model import Model
 from web.intake.draft import Draft
@@ -42,6 +43,7 @@ def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted
         raise
     if not submitted.replayed:
         SUBMITTED.labels(new.surface).inc()
+        _say_submitted(new)
         services.bell.ring(new.id)
         services.bell.let_ring()
     reach("submit.rung")
@@ -82,8 +84,22 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
         chat=draft.chat,
         divided=_divided(draft),
         scheduling=draft.scheduling,
+        origin=draft.origin,
     )
     return services.shards.place(new)
+
+
+def _say_submitted(new: NewJob) -> None:
+    event(
+        "job_submitted",
+        job=new.id,
+        request_id=new.origin.request_id or None,
+        owner=new.owner,
+        model=new.model,
+        surface=new.surface,
+        priority=new.priority,
+        content={"messages": new.input["messages"]},
+    )
 
 
 def known_model(services: State, name: str | None, place: str = "") -> Model:

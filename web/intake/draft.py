@@ -8,6 +8,7 @@ from typing import Any
 
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.job import OnDisconnect, OnWorkerLoss, Priority
+from spool.jobs.origin import UNKNOWN, Origin
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 from web.intake.idempotency import NO_KEY, Idempotency
 from web.intake.references import NO_TURNS, Turns
@@ -51,3 +52,5 @@ class Draft:
     chat: str = ""
     """A digest of the chat of which this becomes the newest job; empty: none."""
     idempotency: Idempotency = NO_KEY
+    origin: Origin = UNKNOWN
+    """The request that brings it."""

@@ -30,6 +30,7 @@ from web.json_response import json_response
 from web.metrics import STREAMS
 from web.native.job_document import JobDocument, job_document, job_pieces
 from web.native.submission import Submission, draft_of
+from web.request_ids import origin
 from web.server.peer import cut
 from web.services import State, state
 from web.time_slices import in_slices
@@ -101,7 +102,7 @@ def submit() -> Response:
 
 
 def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) -> Iterator[Draft]:
-    references = References(services, owner)
+    references, came_with = References(services, owner), origin()
     for index, (place, text) in enumerate(in_slices(texts)):
         yield draft_of(
             parse_json(text, place),
@@ -111,6 +112,7 @@ def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) ->
             coalesce_ms=services.settings.batch_coalesce_ms,
             priority=Priority.BATCH,
             place=f"[{index}].",
+            origin=came_with,
         )
 
 

@@ -37,6 +37,7 @@ from web.native.stream_contract import LOG_STREAMS
 from web.native.submission import Submission, draft_of
 from web.negotiation import PREFER, PREFERENCE_APPLIED, preferred_wait_s
 from web.problems import retry_after
+from web.request_ids import origin
 from web.server.peer import presence
 from web.services import State, state
 
@@ -94,6 +95,7 @@ def submit() -> Response:
         coalesce_ms=services.settings.coalesce_ms,
         streams_text=media_type == text.MEDIA_TYPE,
         idempotency=idempotency_of(data),
+        origin=origin(),
     )
     if media_type is None:
         submitted = accept(services, draft)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, model_validator
 
 from spool.jobs.job import OnDisconnect, OnWorkerLoss, Priority
+from spool.jobs.origin import UNKNOWN, Origin
 from web.intake.coalescing import CoalesceField, coalescing
 from web.intake.draft import Draft
 from web.intake.idempotency import NO_KEY, Idempotency
@@ -72,6 +73,7 @@ def draft_of(
     place: str = "",
     streams_text: bool = False,
     idempotency: Idempotency = NO_KEY,
+    origin: Origin = UNKNOWN,
 ) -> Draft:
     """The draft of a job from a submission as JSON data. ``coalesce_ms`` and ``priority`` are the surface's defaults.
     Raises a 422 ``Problem`` with the paths of the first wrong fields, and the errors of ``references``."""
@@ -101,4 +103,5 @@ def draft_of(
         scheduling=scheduling_of(submission, place, continue_at_most=references.most if continues else None),
         coalesce=coalescing(submission.coalesce, is_set=submission.is_set("coalesce"), default_ms=coalesce_ms),
         idempotency=idempotency,
+        origin=origin,
     )

@@ -17,6 +17,7 @@ from typing import Any
 from flask import Flask
 
 from spool.errors import SpoolError
+from spool.jobs.origin import Origin
 from web import auth, bounded_json
 from web.arguments import BACK_AT_MOST, LATEST, PLACE_ERROR, query
 from web.contract import Contract
@@ -29,6 +30,7 @@ from web.native.socket_messages import MUX_RECEIVES, MUX_SENDS, UPGRADED
 from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
 from web.problems import Problem, field_problem, problem_of
+from web.request_ids import origin
 from web.server.websocket import WebSocket
 from web.server.websocket_protocol import Closed
 from web.services import State
@@ -46,18 +48,19 @@ def serve(services: State, subprotocol: str | None) -> MuxSession:  # noqa: ARG0
         asked = query(Heartbeats)
     except Problem as problem:
         raise Closed(1008, problem.detail) from problem
-    return MuxSession(services, auth.owner(), has_visible_heartbeats=asked.heartbeat == "event")
+    return MuxSession(services, auth.owner(), origin(), has_visible_heartbeats=asked.heartbeat == "event")
 
 
 class MuxSession:
     """One client's socket and the jobs that it follows."""
 
-    __slots__ = ("_followed", "_has_visible_heartbeats", "_leave_at", "_owner", "_services")
+    __slots__ = ("_followed", "_has_visible_heartbeats", "_leave_at", "_origin", "_owner", "_services")
 
-    def __init__(self, services: State, owner: str, *, has_visible_heartbeats: bool) -> None:
+    def __init__(self, services: State, owner: str, origin: Origin, *, has_visible_heartbeats: bool) -> None:
         self._has_visible_heartbeats = has_visible_heartbeats
         self._services = services
         self._owner = owner
+        self._origin = origin
         self._leave_at: float | None = None
         self._followed: Followed
 
@@ -121,6 +124,7 @@ class MuxSession:
             References(self._services, self._owner, is_wanted=self._followed.is_wanted),
             surface="ws",
             coalesce_ms=self._services.settings.coalesce_ms,
+            origin=self._origin,
         )
         job = accept(self._services, draft).job
         context["job"] = job.id

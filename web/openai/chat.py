@@ -27,6 +27,7 @@ from web.limits.streams import Slot
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
 from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import Asked, parse, refuse
+from web.request_ids import origin
 from web.services import state
 from web.translated_stream import TranslatedStream
 
@@ -123,4 +124,5 @@ def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
         on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
         scheduling=asked.scheduling(),
         idempotency=idempotency,
+        origin=origin(),
     )

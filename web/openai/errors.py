@@ -6,12 +6,11 @@ https://platform.openai.com/docs/guides/error-codes. The SDKs retry after 408, 4
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import NotRequired
 
 import orjson
-from flask import Flask, Response, request
+from flask import Response
 from typing_extensions import TypedDict
 
 from web.intake.idempotency import is_safe_to_repeat
@@ -20,16 +19,9 @@ from web.problems import Problem, use_shape
 PREFIX = "/v1/"
 
 
-def install(app: Flask) -> None:
-    """Use OpenAI's shape for errors under ``/v1``, and give each response an id, which the SDKs show with errors."""
+def install() -> None:
+    """Use OpenAI's shape for errors under ``/v1``."""
     use_shape(PREFIX, OpenAIErrors())
-
-    def name_it(response: Response) -> Response:
-        if request.path.startswith(PREFIX):
-            response.headers["x-request-id"] = f"req_{secrets.token_hex(12)}"
-        return response
-
-    app.after_request(name_it)
 
 
 class SpoolError(TypedDict):

@@ -39,6 +39,7 @@ from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, ResponseDocument, resource
 from web.problems import field_problem
+from web.request_ids import origin
 from web.server.peer import presence
 from web.services import State, state
 from web.translated_stream import TranslatedStream
@@ -182,6 +183,7 @@ def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -
         on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect, background=bool(asked.background)),
         scheduling=asked.scheduling(),
         idempotency=idempotency,
+        origin=origin(),
     )
     return draft, echo
 

@@ -28,6 +28,7 @@ from spool.deadline import Deadline
 from spool.settings import WebSettings
 from web.limits.uploads import Uploads
 from web.problems import Problem
+from web.request_ids import id_of
 from web.rounds import ROUNDS
 from web.server.client_socket import ClientSocket
 from web.server.connections import Connection, ConnectionTable
@@ -218,9 +219,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _refuse(self, connection: Connection, source: Source, exc: Exception) -> None:
         request = source.request
+        # The head may not have been parsed.
+        request_id = id_of(dict(getattr(request, "headers", None) or ()).get("X-REQUEST-ID"))
         if not isinstance(exc, (ParseException, Problem, TooSlow)):
-            log.error("request failed: %s", getattr(request, "path", None), exc_info=exc)
-        answer = refusal(exc, getattr(request, "method", None), getattr(request, "path", None))
+            log.error("request %s failed: %s", request_id, getattr(request, "path", None), exc_info=exc)
+        answer = refusal(exc, getattr(request, "method", None), getattr(request, "path", None), request_id)
         connection.sock.settimeout(self._stall_s)
         connection.sock.sendall(answer)
 

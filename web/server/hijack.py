@@ -14,6 +14,7 @@ from flask import Response
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
 from web.problems import Problem
+from web.request_ids import identify
 from web.server.hijacked import HijackedConnection
 
 _STREAM = "spool.stream"
@@ -92,7 +93,7 @@ class Hijack:
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket" and not _has_no_body_left(environ):
             # The body would be read as frames.
             problem = Problem(400, "Bad handshake", "a WebSocket handshake must not have a body")
-            return problem.response()(environ, start_response)
+            return problem.response()(environ, identify(environ, start_response))
         writes: list[Callable[[bytes], object]] = []
 
         def begin(*args: Any) -> Callable[[bytes], object]:

@@ -8,6 +8,7 @@ import orjson
 from gunicorn.http import errors
 
 from web.problems import Problem, document_at
+from web.request_ids import answer_headers
 from web.server.source import TooSlow
 
 _OURS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
@@ -39,13 +40,14 @@ def problem_of(exc: BaseException) -> Problem:
     return Problem(500, "Internal error", "unexpected error; see the server's log")
 
 
-def refusal(exc: BaseException, method: str | None, path: str | None) -> bytes:
+def refusal(exc: BaseException, method: str | None, path: str | None, request_id: str) -> bytes:
     """The bytes of the response, after which the connection closes. ``method`` and ``path`` may be unknown (None)."""
     problem = problem_of(exc)
     media_type, document = document_at(path or "", problem)
     body = orjson.dumps(document)
     head = (
         f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\nContent-Type: {media_type}\r\n"
-        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n"
     )
+    head += "".join(f"{name}: {value}\r\n" for name, value in answer_headers(request_id)) + "\r\n"
     return head.encode() + (b"" if method == "HEAD" else body)

@@ -9,11 +9,11 @@ this against the installed versions.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 
-from flask import Flask
+from flask import Flask, request
 from flask_sock import Sock
 from wsproto.frame_protocol import Frame as Parsed
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
@@ -21,6 +21,7 @@ from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 from web.server.hijack import Stream, UpgradeResponse
 
 _SUBPROTOCOLS_READ = 100
+_SOCKET = "gunicorn.socket"
 
 
 class Closed(Exception):
@@ -44,6 +45,21 @@ class _NoThread:
         """Start nothing."""
 
 
+class _Handshake:
+    """A socket that adds headers to the handshake, the first thing that simple-websocket sends: it has no argument for
+    them."""
+
+    def __init__(self, sock: Any, headers: Sequence[tuple[str, str]]) -> None:
+        self.sock = sock
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
+
+    def send(self, data: bytes) -> int:
+        """Send the handshake's answer."""
+        status, rest = data.split(b"\r\n", 1)
+        self.sock.send(status + b"\r\n" + self._headers + rest)
+        return len(data)
+
+
 class _Upgraded(Exception):
     """Ends the request after the handshake; ``stream`` gets the connection."""
 
@@ -58,6 +74,8 @@ def register(app: Flask, path: str, subprotocols: tuple[str, ...], serve: Callab
 
     @wraps(serve)
     def view(ws: Any, **values: str) -> None:
+        environ: dict[str, Any] = request.environ
+        environ[_SOCKET] = environ[_SOCKET].sock
         # The only way out of flask-sock that neither writes to the socket nor closes it is an exception.
         raise _Upgraded(serve(ws.subprotocol, **values))
 
@@ -66,10 +84,16 @@ def register(app: Flask, path: str, subprotocols: tuple[str, ...], serve: Callab
     Sock(app).route(path, endpoint=path)(view)
 
 
-def prepare(environ: dict[str, Any], key: str, offered: str, subprotocols: tuple[str, ...]) -> None:
+def prepare(
+    environ: dict[str, Any],
+    key: str,
+    offered: str,
+    subprotocols: tuple[str, ...],
+    headers: Sequence[tuple[str, str]],
+) -> None:
     """Keep only the headers that the handshake needs and that have been checked, because simple-websocket sends no
     answer to headers that it cannot parse. It negotiates no extension then, because a message deflated to a thousandth
-    of its size would be inflated before its size is known."""
+    of its size would be inflated before its size is known. ``headers`` are added to the answer."""
     for name in [name for name in environ if name.startswith("HTTP_")]:
         del environ[name]
     environ.update(HTTP_HOST="localhost", HTTP_CONNECTION="Upgrade", HTTP_UPGRADE="websocket")
@@ -77,6 +101,7 @@ def prepare(environ: dict[str, Any], key: str, offered: str, subprotocols: tuple
     names = (name.strip() for name in offered.split(",", _SUBPROTOCOLS_READ)[:_SUBPROTOCOLS_READ])
     if chosen := next((name for name in names if name in subprotocols), None):
         environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = chosen
+    environ[_SOCKET] = _Handshake(environ[_SOCKET], headers)
 
 
 class Received(enum.Enum):

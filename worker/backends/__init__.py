@@ -90,6 +90,8 @@ class GenerationRequest:
     deadline: Deadline = field(default_factory=Deadline.never)
     owner: str = ""
     gate: SharedGate | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that name the request which brought the job; an upstream gets them."""
 
 
 @dataclass(unsafe_hash=True, slots=True)

@@ -27,7 +27,7 @@ _LOOK_S = 0.25
 def main() -> None:
     """Run quarantined jobs until none has waited for ``_IDLE_S``."""
     settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, content=settings.log_content)
     process = build_process(settings, build_backends(settings))
     process.start()
     log.info("worker %s runs up to 1 job at a time", process.name)

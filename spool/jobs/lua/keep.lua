@@ -8,10 +8,11 @@
 -- Answers nothing if another process keeps this shard, else:
 --   {pending jobs, free slots, jobs taken over from lost workers, jobs ended as overdue, jobs that could not be handled,
 --   patient (1: leases are not judged yet), more (1: there is more to do now),
---   jobs set aside, jobs that a newer version wrote, notices…}
+--   jobs set aside, jobs that a newer version wrote, events of jobs for the log, notices…}
 --[[ARGUMENTS lease_ms:number max_attempts:number most:number beat_ms:number keeper_name is_first:flag]]
 local NEWER_AGAIN_MS = 10000
 local NOTICES_A_ROUND = 20
+local TOLD_A_CALL = 200
 local LEASE_AT_MOST_MS = 3600000
 local FIRST_READER_MS = 30000
 local ADOPT_AGAIN_MS = 60000
@@ -450,8 +451,10 @@ if is_first then
   sweep_ledger()
   note_memory()
 end
+local told = index('LPOP', 'told', TOLD_A_CALL) or {}
+more = more or #told == TOLD_A_CALL
 local reply = {pending, free_slots(), taken_over, overdue, broken, patient and 1 or 0, more and 1 or 0,
-  index('HLEN', 'set-aside'), newer_jobs()}
+  index('HLEN', 'set-aside'), newer_jobs(), told}
 for _ = 1, NOTICES_A_ROUND do
   local text = index('LPOP', 'notices')
   if not text then break end

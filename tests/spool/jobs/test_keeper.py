@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
+
 from spool.errors import StoreUnavailable
 from spool.jobs.job import OnDisconnect, OnWorkerLoss, Status
 from spool.jobs.keeper import Keeper, Round
+from spool.jobs.origin import Origin
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shard
 from spool.keys import job as job_key
@@ -186,6 +191,28 @@ def test_patience_after_a_restart_of_redis(link: RedisLink) -> None:
     assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 0, 1]
     assert status_and_code(link, job.id) == (Status.RUNNING, None)
     assert keep(link, lease_ms=60_000, patient=True) == [0, 0, 0, 0, 0, 1]
+
+
+def test_ends_that_no_worker_logs(
+    link: RedisLink, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What scripts do to a job, the keeper's process logs with the request's id, once: a lost worker, a cancel, an
+    end at the deadline."""
+    keep(link)
+    lost, cancelled, late = (submit(link, origin=Origin(name)) for name in ("r-lost", "r-cancelled", "r-late"))
+    HandWorker(link).take_job(lost.id)
+    store_of(link).cancel(cancelled.id, OWNER)
+    age(link, lost.id, leased_until_ms=1)
+    age(link, late.id, deadline_ms=1)
+    link.call("DEL", f"{prefix(0)}keeper:lock")
+    with caplog.at_level(logging.INFO, "spool.event"):
+        Keeper(Shard(0, link), lambda: None, lease_s=60, max_attempts=3).beat()
+    told = [line for line in capsys.readouterr().err.splitlines() if "request_id" in line]
+    shown = [next(name for name in ("r-lost", "r-cancelled", "r-late") if name in line) for line in told]
+    assert sorted(shown) == ["r-cancelled", "r-late", "r-lost"]
+    assert "deadline_exceeded" in told[shown.index("r-late")]
+    assert "worker_lost" in told[shown.index("r-lost")]
+    assert link.call("EXISTS", f"{prefix(0)}told") == 0
 
 
 def test_patience_after_a_gap_in_the_beat(link: RedisLink) -> None:

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from gunicorn.http import errors
 
+import spool
 from web.problems import Problem
 from web.server.refusals import problem_of, refusal
 from web.server.source import TooSlow
@@ -40,23 +41,24 @@ def test_detail_is_bounded_and_hides_bugs() -> None:
 
 def test_response() -> None:
     """It is a whole response in the API's error shape, after which the connection closes."""
-    head, _, body = refusal(TooSlow(), "POST", "/jobs").partition(b"\r\n\r\n")
+    head, _, body = refusal(TooSlow(), "POST", "/jobs", "r1").partition(b"\r\n\r\n")
     status, *fields = head.decode().split("\r\n")
     assert status == "HTTP/1.1 408 Request Timeout"
     assert {"Content-Type: application/problem+json", f"Content-Length: {len(body)}", "Connection: close"} <= set(
         fields
     )
+    assert {"X-Request-Id: r1", f"Spool-Version: {spool.__version__}"} <= set(fields)
     assert orjson.loads(body)["status"] == 408
 
 
 def test_response_before_the_path_is_known() -> None:
     """A request of which nothing is known yet gets the same shape."""
-    assert orjson.loads(refusal(TooSlow(), None, None).partition(b"\r\n\r\n")[2])["title"] == "Request timeout"
+    assert orjson.loads(refusal(TooSlow(), None, None, "r1").partition(b"\r\n\r\n")[2])["title"] == "Request timeout"
 
 
 def test_response_to_head() -> None:
     """HEAD gets the head alone, with the length of the body that GET would get."""
-    whole, head = refusal(TooSlow(), "GET", "/jobs"), refusal(TooSlow(), "HEAD", "/jobs")
+    whole, head = refusal(TooSlow(), "GET", "/jobs", "r1"), refusal(TooSlow(), "HEAD", "/jobs", "r1")
     assert whole.startswith(head)
     assert head.endswith(b"\r\n\r\n")
     assert len(head) < len(whole)

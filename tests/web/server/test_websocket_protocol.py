@@ -74,7 +74,7 @@ def upgraded(offered: str) -> tuple[Wire, Served, list[Any]]:
         "HTTP_ODD": "\xff",
         "HTTP_SEC_WEBSOCKET_EXTENSIONS": "permessage-deflate",
     }
-    prepare(environ, KEY, offered, ("spool.json", "spool.text"))
+    prepare(environ, KEY, offered, ("spool.json", "spool.text"), [("X-Request-Id", "r1")])
     Hijack(app, served)(environ, lambda *_: pytest.fail("the handshake is simple-websocket's"))
     return wire, served, called
 
@@ -92,6 +92,7 @@ def test_handshake(offered: str, chosen: str | None) -> None:
     assert headers[b"sec-websocket-accept"] == ACCEPTED
     assert headers.get(b"sec-websocket-protocol") == (chosen.encode() if chosen else None)
     assert b"sec-websocket-extensions" not in headers
+    assert headers[b"x-request-id"] == b"r1"
     assert rest == b""
     assert called == [(chosen, {"name": "a"})]
     assert [(sock, stream) for sock, stream, _ in served.given] == [(wire, served)]

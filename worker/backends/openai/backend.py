@@ -21,6 +21,7 @@ import openai
 from openai import APIResponse
 
 from spool.deadline import Deadline
+from spool.logs import event
 from spool.models.model import Model, Upstream
 from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Waiting
 from worker.backends.openai import errors as upstream_errors
@@ -186,7 +187,7 @@ class _Link:
             stream=True,
             extra_body=extra,
             # Compression would delay tokens.
-            extra_headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
+            extra_headers={**request.headers, "Accept": "text/event-stream", "Accept-Encoding": "identity"},
         )
 
     def _refused(self, exc: Exception, passage: Passage, answer: Answer, request: GenerationRequest) -> Refused:
@@ -198,8 +199,16 @@ class _Link:
         if isinstance(found, BackendError):
             self._failed(exc, found, passage, answer, request)
             raise found from exc
-        log.warning("upstream %s: %s", self._upstream.name, found)
         status = upstream_errors.status_of(exc)
+        event(
+            "upstream_refused",
+            upstream=self._upstream.name,
+            model=request.model.name,
+            job=request.job_id,
+            request_id=request.headers.get("X-Request-Id"),
+            status=status or None,
+            content={"reason": str(found)},
+        )
         closes = upstream_errors.closes_model(exc, found)
         if request.gate is not None and (closes or request.gate.is_probe):
             answered_s = self.gate(request.model).answered_ago_s

@@ -123,12 +123,14 @@ local function fail(id, code, message, retryable)
   announce_loss(id)
   push(id, 'failed', ',"error":' .. problem)
   close(id, 'failed', 'error', problem)
+  tell(id, {event = 'job_ended', status = 'failed', code = code})
 end
 
 local function end_cancelled(id)
   announce_loss(id)
   push(id, 'cancelled', '')
   close(id, 'cancelled')
+  tell(id, {event = 'job_ended', status = 'cancelled'})
 end
 
 -- Requests the cancellation of a job. A queued job ends at once; a running one is flagged, and ends at its worker's next
@@ -245,6 +247,7 @@ local function retry(id, max_attempts, loss)
     redis.call('HSET', key, 'history_lost', 1)
   end
   redis.call('HDEL', key, 'fence', 'leased_until_ms', 'worker')
+  if loss.died then tell(id, {event = 'job_lost', reason = loss.reason, losses = losses}) end
   index('ZREM', 'running:' .. record.model, id)
   if record.reserved or record.owner_reserved then
     give_back(id, record, 0)

@@ -1,0 +1,31 @@
+"""A job's origin: the request that submitted it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FIELDS = ("request_id", "traceparent")
+"""The record's fields; one that is empty is not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The request that a job came with. Checked by the web: the values can stand in headers and log lines."""
+
+    request_id: str = ""
+    """The id of the request."""
+    traceparent: str = ""
+    """Its place in a trace (W3C Trace Context); empty: none."""
+
+    def encode(self) -> dict[str, str]:
+        """The record's fields."""
+        return {name: value for name in FIELDS if (value := getattr(self, name))}
+
+    @classmethod
+    def decode(cls, record: Mapping[str, str]) -> Origin:
+        """The origin that a record names; jobs of earlier versions have none."""
+        return cls(**{name: record.get(name, "") for name in FIELDS})
+
+
+UNKNOWN = Origin()

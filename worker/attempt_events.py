@@ -1,0 +1,87 @@
+"""The log lines of one attempt: one for each thing that happens to its job, and none for a token.
+
+Each has the job's id and the id of the request that submitted it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spool.jobs.claims import Claim
+from spool.jobs.entries import kind_of
+from spool.logs import event
+
+
+class AttemptEvents:
+    """The events of one attempt. ``clock`` is monotonic, in seconds."""
+
+    __slots__ = ("_began", "_claim", "_clock", "_first_s")
+
+    def __init__(self, claim: Claim, clock: Callable[[], float] = time.monotonic) -> None:
+        self._claim = claim
+        self._clock = clock
+        self._began = clock()
+        self._first_s: float | None = None
+
+    def claimed(self) -> None:
+        """The attempt begins. A later one than the first begins as ``restarted`` or ``continued``."""
+        job = self._claim.job
+        waited_s = job.deadline_at - self._claim.left_s - job.created_at
+        self._say("job_claimed", how=kind_of(self._claim.opening).decode(), waited_ms=round(waited_s * 1000))
+
+    def first_token(self) -> None:
+        """The model sent the first piece of its answer."""
+        self._first_s = self._clock() - self._began
+        self._say("job_first_token", ms=round(self._first_s * 1000))
+
+    def waits(self, reason: str, left_s: float) -> None:
+        """The upstream refuses for now, or the next attempt is delayed."""
+        self._say("job_waits", again_ms=round(left_s * 1000), content={"reason": reason})
+
+    def handed_back(self, reason: str, answer: str, message: str) -> None:
+        """The attempt is over, and the job is queued again, or has ended (``answer``)."""
+        self._say("job_handed_back", reason=reason, now=answer, content={"message": message})
+
+    def over(self, outcome: str) -> None:
+        """The attempt is over for another reason than its model: ``cancelled``, or ``lost`` to another worker."""
+        self._say("attempt_over", outcome=outcome, ms=self._ms)
+
+    def ended(self, status: str, fields: Mapping[str, Any], usage: Mapping[str, Any] | None) -> None:
+        """The job has ended. ``fields`` are those of its last entry."""
+        error, usage = fields.get("error") or {}, usage or {}
+        self._say(
+            "job_ended",
+            status=status,
+            code=error.get("code"),
+            finish_reason=fields.get("finish_reason"),
+            input_tokens=usage.get("input_tokens"),
+            output_tokens=usage.get("output_tokens"),
+            first_token_ms=None if self._first_s is None else round(self._first_s * 1000),
+            ms=self._ms,
+            content={"message": error["message"]} if error else None,
+        )
+
+    @property
+    def _ms(self) -> int:
+        return round((self._clock() - self._began) * 1000)
+
+    def _say(self, name: str, **fields: Any) -> None:
+        job = self._claim.job
+        event(
+            name,
+            job=job.id,
+            request_id=job.origin.request_id or None,
+            model=job.model,
+            attempt=job.attempt,
+            batch=job.batch,
+            **fields,
+        )
+
+
+def upstream_headers(claim: Claim) -> dict[str, str]:
+    """The headers that an upstream gets for this job."""
+    origin = claim.job.origin
+    headers = {"X-Request-Id": origin.request_id, "traceparent": origin.traceparent}
+    return {name: value for name, value in headers.items() if value}
