@@ -40,7 +40,8 @@ def spawn_forever(run: Callable[[], None]) -> Greenlet[..., None]:
 
 
 def collect_rarely(is_quiet: Callable[[], bool]) -> None:
-    """Reduce the pauses of garbage collection. Call it once everything is loaded, in the hub's thread.
+    """Reduce the pauses of garbage collection. Call it in the hub's thread once everything is loaded. The collector
+    may be disabled until then.
 
     With a thousand jobs or streams, a full collection takes 30 to 90 ms, in which no token moves. The objects that
     exist now (modules and tables that live as long as the process) are excluded for good. Full collections run while
@@ -50,6 +51,7 @@ def collect_rarely(is_quiet: Callable[[], bool]) -> None:
     gc.freeze()
     young, middle, _old = gc.get_threshold()
     gc.set_threshold(young, middle, _FULL_AFTER)
+    gc.enable()
     spawn_forever(lambda: _collect_now_and_then(is_quiet))
 
 

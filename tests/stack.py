@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpx
 
 from spool.redis.link import RedisLink
-from spool.run.programs import base_url
+from spool.run.programs import answers_ready, base_url, worker_argv
 from spool.run.server_binary import find_server
 from tests.loopback import NO_CERTIFICATES
 from tests.proxy import Proxy
@@ -133,14 +133,12 @@ class Web(Process):
         metrics.mkdir()
         env = {**env, "SPOOL_PORT": str(self.port), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
         super().__init__(name, argv, env, directory)
-        self.url = base_url(env.get("SPOOL_HOST", "127.0.0.1").strip("[]"), self.port)
+        self.host = env.get("SPOOL_HOST", "127.0.0.1").strip("[]")
+        self.url = base_url(self.host, self.port)
 
     def is_ready(self) -> bool:
         """Whether it can serve."""
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2, verify=NO_CERTIFICATES).status_code == 200
-        except httpx.HTTPError:
-            return False
+        return answers_ready(self.host, self.port, timeout_s=2)
 
 
 class Redis(Process):
@@ -188,8 +186,8 @@ class Stack:
 
     ``proxy_redis`` and ``proxy_broker`` put a proxy (``redis_proxy``, ``broker_proxy``) before Redis, for the programs
     alone: ``redis.link`` goes past it. With the first alone the broker is behind that proxy too; with the second alone
-    jobs and logs go straight. ``worker_env`` and ``worker_argv`` are what single workers get on top, by number;
-    ``argv`` and ``env`` of any process may also be changed before it is started again.
+    jobs and logs go straight. ``worker_env`` is what single workers get on top, by number; ``argv`` and ``env`` of any
+    process may also be changed before it is started again.
     """
 
     def __init__(
@@ -204,7 +202,6 @@ class Stack:
         proxy_redis: bool = False,
         proxy_broker: bool = False,
         worker_env: Mapping[int, Mapping[str, str]] | None = None,
-        worker_argv: Mapping[int, Sequence[str]] | None = None,
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -222,11 +219,9 @@ class Stack:
         self.env = env
         self._clients: list[httpx.Client] = []
         self.webs = [Web(f"web{n}", env, directory) for n in range(webs)]
-        self.workers = [self._worker(n, concurrency) for n in range(workers)]
+        self.workers = [self._worker(n) for n in range(workers)]
         for number, more in (worker_env or {}).items():
             self.workers[number].env = {**env, **more}
-        for number, arguments in (worker_argv or {}).items():
-            self.workers[number].argv += arguments
 
     def start(self) -> None:
         """Start everything and wait until it serves."""
@@ -268,11 +263,8 @@ class Stack:
                 proxy.close()
         self.redis.link.close()
 
-    def _worker(self, number: int, concurrency: int) -> Process:
-        argv = [sys.executable, "-m", "celery", "--quiet", "-A", "worker", "worker", "--pool", "gevent"]
-        argv += ["--concurrency", str(concurrency), "--without-gossip", "--without-mingle", "--without-heartbeat"]
-        argv += ["-n", f"worker{number}@%h"]
-        return Process(f"worker{number}", argv, self.env, self.directory)
+    def _worker(self, number: int) -> Process:
+        return Process(f"worker{number}", worker_argv(f"worker{number}"), self.env, self.directory)
 
 
 @contextmanager

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.syntax import nodes_of, tree_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,11 +32,18 @@ MUST_NOT_IMPORT: Mapping[str, set[str]] = {
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and dotted name of every absolute import in ``path``, also those inside functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+    yield from _imports(path)
+
+
+@cache
+def _imports(path: Path) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.lineno, node.module
+            found.append((node.lineno, node.module))
+    return found
 
 
 def wrong_arrows(root: Path) -> list[str]:
@@ -108,7 +118,7 @@ def imported_at_start(module: str) -> set[str]:
         path = ROOT / name.replace(".", "/")
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if name.partition(".")[0] in OURS and file.exists():
-            todo += loaded(ast.parse(file.read_text(encoding="utf-8")).body)
+            todo += loaded(tree_of(file).body)
     return seen
 
 
@@ -126,7 +136,7 @@ def loaded(statements: list[ast.stmt]) -> Iterator[str]:
             yield from loaded([*node.body, *node.orelse, *node.finalbody])
 
 
-@pytest.mark.parametrize("program", ["worker.celery", "worker.quarantine.__main__"])
+@pytest.mark.parametrize("program", ["worker.__main__", "worker.celery", "worker.quarantine.__main__"])
 def test_sdk_is_not_loaded_without_upstreams(program: str) -> None:
     """The upstreams' SDK takes as long to import as the rest of a worker: one that has no upstream does not load it."""
     names = imported_at_start(program)

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 
+from tests.syntax import nodes_of
 from tests.test_architecture import ROOT
 
 OWN = {"spool": "spool", "web": "web", "worker": "worker", "spool_client": "clients/python/spool_client"}
@@ -20,7 +21,7 @@ def imported() -> Iterator[str]:
     """The distribution of each module that the product imports."""
     for folder in OWN.values():
         for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in nodes_of(path):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     names = [node.module]

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.syntax import nodes_of
 from tests.test_architecture import ROOT
 
 PRIVATE: Mapping[str, set[str]] = {
@@ -34,13 +35,12 @@ DOCUMENTED = {"os._exit"}
 def private_uses(path: Path) -> Iterator[tuple[int, str]]:
     """Line and name of each private attribute of something that the file does not define itself, and of each import
     of a private module or name of another package."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    own = {name for node in ast.walk(tree) for name in _defined(node)}
-    for node in ast.walk(tree):
+    own = {name for node in nodes_of(path) for name in _defined(node)}
+    for node in nodes_of(path):
         if isinstance(node, ast.Attribute) and _is_private(node.attr) and node.attr not in own:
             if ast.unparse(node) not in DOCUMENTED:
                 yield node.lineno, node.attr
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr"):
+        elif isinstance(node, ast.Call) and _name(node.func) in ("getattr", "setattr", "hasattr"):
             name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
             if _is_private(str(name)) and name not in own:
                 yield node.lineno, str(name)
@@ -53,11 +53,15 @@ def _defined(node: ast.AST) -> Iterator[str]:
     """The names that a node defines: a function, a class, a field, or an attribute of ``self``."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         yield node.name
-    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _name(node.value) == "self":
         yield node.attr
     elif isinstance(node, (ast.Assign, ast.AnnAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _imported(node: ast.AST) -> list[str]:
@@ -99,7 +103,7 @@ def test_private_names_that_are_listed_are_used() -> None:
 def test_undocumented_parts_of_libraries_are_in_their_files() -> None:
     """They are imported by the listed files, or in the listed room, and by nothing else."""
     for name, path in product():
-        imports = {what for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) for what in _imported(node)}
+        imports = {what for node in nodes_of(path) for what in _imported(node)}
         for what in imports:
             for part, files in ONE_FILE.items():
                 assert not f"{what}.".startswith(f"{part}.") or name in files, f"{name} imports {what}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import tree_of
 from tests.test_architecture import ROOT
 
 PACKAGES = ("spool", "web", "worker")
@@ -84,6 +85,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/server/sockets.py": "web/limits/test_unsent.py",
     "web/server/source.py": "web/server/test_head.py web/server/test_body.py",
     "web/services.py": "web/test_limits.py web/test_operations.py",
+    "worker/__main__.py": "worker/test_celery.py system/test_jobs.py",
     "worker/assembly.py": "worker/quarantine/test_pool.py system/test_jobs.py",
     "worker/attempt.py": "worker/test_ownership.py worker/test_coalescing.py",
     "worker/backends/demo/backend.py": "worker/test_backends.py",
@@ -137,7 +139,7 @@ def own_test(module: Path) -> Path:
 
 def has_code(path: Path) -> bool:
     """Whether a module holds more than a docstring."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
+    body = tree_of(path).body
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
 
 

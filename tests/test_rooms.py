@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import nodes_of
 from tests.test_architecture import ROOT, imports
 
 ORDER: Mapping[str, tuple[str, ...]] = {
@@ -22,7 +23,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "worker": (
         *("backends", "models", "attempt", "ownership", "runner", "slots", "process", "assembly"),
-        *("quarantine", "celery"),
+        *("quarantine", "celery", "__main__"),
     ),
 }
 """The rooms of each package, and the modules beside them that use rooms: each may import those before it. What is not
@@ -40,8 +41,7 @@ def room_of(root: Path, name: str) -> str:
 
 def imported(root: Path, path: Path, package: str) -> Iterator[tuple[int, str]]:
     """Line and dotted name of each import of the package's own modules, those for the type checker included."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    froms = {node.lineno: node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    froms = {node.lineno: node for node in nodes_of(path) if isinstance(node, ast.ImportFrom)}
     for line, name in imports(path):
         if name.partition(".")[0] != package:
             continue
@@ -133,7 +133,7 @@ def routes(root: Path) -> set[str]:
     return {
         ".".join(path.relative_to(root).with_suffix("").parts)
         for path in (root / "web").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in ("Blueprint", "socket_route")
@@ -144,7 +144,7 @@ def importers_of_routes(root: Path) -> list[str]:
     """Every import of a module that defines routes, as ``file:line imports name``."""
     modules, found = routes(root), []
     for path in sorted((root / "web").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 names = {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):

@@ -1,6 +1,11 @@
 """Gunicorn's configuration for the web application, used by ``spool web`` and ``make run``."""
 
-from gevent import monkey
+import gc
+
+# Until everything is loaded, a collection finds nothing; enabled in ``when_ready`` and by ``collect_rarely``.
+gc.disable()
+
+from gevent import monkey  # noqa: E402
 
 monkey.patch_all()
 
@@ -65,12 +70,15 @@ _MASTERS_OWN = (signal.SIGHUP, signal.SIGUSR2)
 
 def when_ready(server: Any) -> None:
     """Configure the master's log, and replace its check for hung processes."""
+    gc.freeze()
+    gc.enable()
     configure(settings.log_level, settings.log_format, content=settings.log_content)
     server.murder_workers = HungProcesses(server).end
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
-    """Configure the log of each process."""
+    """Configure the log of each process, which then loads the application."""
+    gc.disable()
     allow_boot(worker)
     configure(settings.log_level, settings.log_format, content=settings.log_content)
 

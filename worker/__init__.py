@@ -1,1 +1,1 @@
-"""Spool's worker: claims a job, runs a backend, appends to the log. ``celery -A worker worker``."""
+"""Spool's worker: claims a job, runs a backend, appends to the log. ``python -m worker``."""

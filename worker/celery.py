@@ -1,4 +1,5 @@
-"""The worker program: ``celery -A worker worker --pool gevent``. Celery receives bells and provides a greenlet each."""
+"""The Celery application of a worker: Celery receives bells and provides a greenlet for each. ``celery -A worker worker
+--pool gevent`` starts it too."""
 
 from __future__ import annotations
 

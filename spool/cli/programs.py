@@ -82,7 +82,7 @@ def worker() -> None:
     """Run only one worker process (celery), for the Redis of SPOOL_REDIS_URL."""
     settings = WorkerSettings.read()
     env = programs.environment(settings, programs.redis_url_of(settings))
-    _become(programs.worker_argv(settings), env)
+    _become(programs.worker_argv(), env)
 
 
 def _become(argv: list[str], env: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ from spool.errors import SettingsError
 from spool.redis.urls import broker_url_from
 from spool.run.embedded import EmbeddedServer
 from spool.run.process import Program
-from spool.settings import RunSettings, Settings, WebSettings, WorkerSettings
+from spool.settings import RunSettings, Settings, WebSettings
 
 _WEB_SPARE_S = 5.0
 """Extra time after the web's drain time before it is killed."""
@@ -47,7 +47,7 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int) -> l
     workers = [
         Program(
             name=f"worker{number}",
-            argv=worker_argv(settings, f"worker{number}"),
+            argv=worker_argv(f"worker{number}"),
             env=env,
             stop_s=settings.worker_drain_s + _WORKER_SPARE_S,
             # Celery takes 2 to 3 s to stop when idle, and hangs on a SIGQUIT after SIGTERM or while it starts.
@@ -84,12 +84,9 @@ def web_argv() -> list[str]:
     return [sys.executable, "-m", "gunicorn", "-c", str(config), "web.app:create_app()"]
 
 
-def worker_argv(settings: WorkerSettings, name: str = "worker") -> list[str]:
-    """The command of one worker process. Messages among workers, which Spool does not need, are disabled."""
-    options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-n", f"{name}@%h"]
-    size = ["--pool", "gevent", "--concurrency", str(settings.worker_concurrency)]
-    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "worker", "worker"]
-    return [*celery, *size, *options, "--loglevel", settings.log_level]
+def worker_argv(name: str = "worker") -> list[str]:
+    """The command of one worker process; its settings are in the environment."""
+    return [sys.executable, "-m", "worker", "--name", name]
 
 
 def environment(settings: Settings, redis_url: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from spool.errors import OutcomeUnknown, SettingsError
 from spool.fail_points import POINTS, VARIABLE, FailPoint, armed
 from spool.settings import WorkerSettings, known_variables
 from tests.stack import ROOT, wait_for
+from tests.syntax import nodes_of
 
 REACHING = (
     "from spool.fail_points import reach\nfor n in range(5):\n    reach('append.answered'); print(n, flush=True)\n"
@@ -41,7 +42,7 @@ def test_points_in_the_code_are_those_of_the_list() -> None:
     found: Counter[tuple[str, str]] = Counter()
     for package in ("spool", "web", "worker"):
         for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in nodes_of(path):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reach":
                     assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: not a plain name"
                     found[str(path.relative_to(ROOT)), node.args[0].value] += 1

@@ -28,11 +28,31 @@ check_privileges(program.app.conf.accept_content)
 """
 
 
+STARTED = """
+import sys
+import worker.__main__ as program
+assert sys.modules["gevent.monkey"].is_module_patched("socket")
+assert not {"celery.bin.celery", "prompt_toolkit", "click_repl"} & {*sys.modules}
+assert callable(program.app.Worker)
+"""
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """A Python program with the environment of a worker."""
+    env = {**os.environ, "SPOOL_REDIS_URL": "redis://127.0.0.1:1"}
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+def test_worker_starts_without_celerys_command_line() -> None:
+    """The program patches first, and loads none of Celery's commands, nor the shell that they bring."""
+    done = run(STARTED)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_waits_for_a_lost_broker_are_gevents() -> None:
     """kombu waits by a ``sleep`` of its module, which it imports before gevent patches; the worker replaces it. The
     task's backend and its class of requests are set. A worker of root prints no warning."""
-    env = {**os.environ, "SPOOL_REDIS_URL": "redis://127.0.0.1:1"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=env, capture_output=True, text=True)
+    done = run(PROGRAM)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
