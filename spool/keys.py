@@ -62,7 +62,8 @@ The queue, leases and workers:
     heads:CLASS:MODEL zset   Flows with queued jobs of the class (interactive, batch) and model, except those of owners
                              at their limit of running jobs; score: the flow's virtual time at the model. FLOW is
                              CLASS:OWNER:KEY; KEY is the fairness key, encoded, or empty
-    flow:FLOW:MODEL  zset    Queued jobs of a flow and model, and batches (score: the score of the batch's first job)
+    flow:FLOW:MODEL  zset    Queued jobs of a flow and model, and batches (score: the score of the batch's first job).
+                             Score: as above; of a job whose start_within_s is near, its start_by_ms
     flow:ID:FLOW:MODEL zset  Queued jobs of a batch
     virtual:FLOW     hash    The flow's virtual time (tokens × 1000 / weight) at each model (@MODEL) and over all models
                              (@), and the parts of it that are charged and not settled (+MODEL, +). It expires an hour
@@ -88,7 +89,7 @@ The queue, leases and workers:
     running:MODEL    zset    Running jobs; score: when the lease expires, ms
     owner-running:OWNER:MODEL set  Running jobs of an owner and model
     key-running:OWNER:KEY set  Running jobs of an owner's fairness key
-    deadlines        zset    All jobs that have not ended; score: the next time at which the keeper must end it, ms
+    deadlines        zset    All jobs that have not ended; score: when the keeper must look at it, ms
     watched          zset    Jobs that end with their last reader; score: until when a reader is known, ms. Web
                              processes with a reader renew it; the keeper cancels expired ones
     claim:FENCE      string  The job that a claim under this fence got, for a minute, so that a claim can be repeated

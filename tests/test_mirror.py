@@ -111,6 +111,7 @@ NOT_OF_A_MODULE: Mapping[str, str] = {
     "spool/jobs/test_rates.py": "lua/lib/limits.lua: requests and tokens a minute, over claim and the ends of attempts",
     "spool/jobs/test_rewinds.py": "a Redis that comes back with older data, under every script",
     "spool/jobs/test_staged_batches.py": "a batch over stage_batch, seal_batch and the keeper",
+    "spool/jobs/test_start_within.py": "near start_within_s: the order of a flow, over submit, keep and claim",
     "spool/jobs/test_takeover.py": "lua/lib/takeover.lua: the queue of an earlier version",
     "web/test_bad_input.py": "invalid input to all routes of one job",
     "web/test_batches_bad_input.py": "invalid input to all routes of batches",

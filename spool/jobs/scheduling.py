@@ -10,6 +10,8 @@ from typing import Any, Self
 KEY_CHARACTERS = 64
 WEIGHT_AT_LEAST = 0.1
 WEIGHT_AT_MOST = 10.0
+NEAR_S = 10.0
+"""A job with a shorter ``start_within_s`` goes first in its flow at once; others from its second half on."""
 NOT_BEFORE_AT_MOST_S = 7 * 86_400
 """How far ahead ``not_before`` may be, in seconds."""
 CONVERSATION_CHARACTERS = 200

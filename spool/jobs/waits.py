@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job, Priority
 from spool.jobs.queue_facts import QueueFacts
+from spool.jobs.scheduling import NEAR_S
 
 
 class Reason(StrEnum):
@@ -121,14 +123,16 @@ def wait_of(facts: QueueFacts, place: Place, max_running: int = 0) -> Wait:
 
 
 def place_of(job: Job, facts: QueueFacts) -> Place:
-    """The place of a job that was just submitted: the last one of its flow."""
+    """The place of a job that was just submitted: the last one of its flow, or the first with a near
+    ``start_within_s``."""
     if job.queue_position is None and job.scheduling.not_before is not None:
         return Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": job.scheduling.not_before})
     if job.queue_position is None and job.scheduling.conversation is not None:
         return Place(None, reason=Reason.CONVERSATION)
     flow = flow_of(job)
     here, jobs = (facts.batch if job.priority is Priority.BATCH else facts.interactive).place_of_new(flow)
-    return Place(jobs, flow, here, is_exact=False)
+    is_near = (job.scheduling.start_within_s or math.inf) <= NEAR_S
+    return Place(0 if is_near else jobs, flow, here, is_exact=False)
 
 
 def flow_of(job: Job) -> str:

@@ -27,6 +27,7 @@ NUMBER = st.integers(0, 9)
 MODELS = {model.name: model for model in (Model(name="wide", backend="demo"), Model("narrow", "demo", max_running=2))}
 BATCH_EVERY = 3
 MOST_JOBS = 14
+FAR_S = 3000.0
 OWNERS = ("ann", "bob", "eve")
 
 
@@ -59,6 +60,7 @@ class FairMachine(RuleBasedStateMachine):
         model=st.sampled_from(list(MODELS)),
         max_tokens=st.sampled_from([None, 7, 100, 3000]),
         size=st.sampled_from([1, 200, 5000]),
+        within_s=st.sampled_from([None, FAR_S]),
         count=st.integers(1, 3),
     )
     def submit(
@@ -70,12 +72,13 @@ class FairMachine(RuleBasedStateMachine):
         model: str,
         max_tokens: int | None,
         size: int,
+        within_s: float | None,
         count: int,
     ) -> None:
         """Some equal jobs of an owner."""
         params = {} if max_tokens is None else {"max_tokens": max_tokens}
         said = {"messages": [{"role": "user", "content": "x" * size}], "params": params}
-        scheduling = Scheduling(fairness_key=key, fairness_weight=weight)
+        scheduling = Scheduling(fairness_key=key, fairness_weight=weight, start_within_s=within_s)
         for _ in range(count):
             self.ids += 1
             new = new_job(id=f"j0-{self.ids:026d}", owner=owner, model=model, priority=priority, input=said)
@@ -137,7 +140,7 @@ class FairMachine(RuleBasedStateMachine):
         else:
             assert job in may_begin
             ahead = [one for one in may_begin if (one.wish.flow, one.wish.model) == (job.wish.flow, job.wish.model)]
-            assert job.is_retry or not any(one.order < job.order and not one.is_retry for one in ahead)
+            assert job.is_retry or not any(one.place < job.place and not one.is_retry for one in ahead)
 
     @precondition(lambda self: self.running)
     @rule(number=NUMBER, tokens=st.sampled_from([0, 3, 90, 800]), succeeds=st.booleans())
@@ -193,6 +196,22 @@ class FairMachine(RuleBasedStateMachine):
         text = self.link.call("STRLEN", f"{job_key(job_id)}:text")
         entries = int(stored["last"]) - int(stored.get("attempt_first", 0))
         return wish.prompt_tokens + max(entries, math.ceil(text / 4))
+
+    @precondition(lambda self: any(map(self.may_come_near, self.queue.jobs.values())))
+    @rule(number=NUMBER)
+    def come_near(self, number: int) -> None:
+        """Half of a job's time to begin has passed, and the keeper looks at it."""
+        jobs = [job for job in self.queue.jobs.values() if self.may_come_near(job)]
+        job = jobs[number % len(jobs)]
+        age(self.link, job.id, created_ms=1)
+        self.link.call("ZADD", f"{P}deadlines", "XX", 1, job.id)
+        keep(self.link, lease_ms=60_000)
+        job.near = int(record(self.link, job.id)["start_by_ms"])
+
+    def may_come_near(self, job: QueuedJob) -> bool:
+        """Whether a job waits for its first attempt, and has a time to begin."""
+        is_new = not (job.running or job.is_retry or job.near)
+        return is_new and "start_within_s" in record(self.link, job.id)
 
     @rule()
     def keep(self) -> None:

@@ -52,6 +52,13 @@ class QueuedJob:
     """0: not charged yet."""
     running: bool = False
     is_retry: bool = False
+    near: int | None = None
+    """The time by which it must begin, once that is near."""
+
+    @property
+    def place(self) -> tuple[bool, int, int]:
+        """Its place in its flow."""
+        return self.near is None, self.near or 0, self.order
 
 
 @dataclass
@@ -113,7 +120,7 @@ class FairQueue:
         for batch in (True, False) if is_due else (False, True):
             heads = [head for model in models if (head := self.head(model, batch=batch)) is not None]
             if heads:
-                return min(heads, key=lambda job: (self.flows[job.wish.flow].times[""], job.order))
+                return min(heads, key=lambda job: (self.flows[job.wish.flow].times[""], job.place))
         return None
 
     def head(self, model: str, *, batch: bool) -> QueuedJob | None:
@@ -122,7 +129,7 @@ class FairQueue:
             return None
         jobs = [job for job in self.jobs.values() if job.wish.model == model and job.wish.batch == batch]
         jobs = [job for job in jobs if not (job.running or job.is_retry)]
-        jobs.sort(key=lambda job: (self.flows[job.wish.flow].times[model], job.wish.flow.encode(), job.order))
+        jobs.sort(key=lambda job: (self.flows[job.wish.flow].times[model], job.wish.flow.encode(), job.place))
         return jobs[0] if jobs else None
 
     def batch_waits(self, models: Iterable[str]) -> bool:

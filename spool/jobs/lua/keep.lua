@@ -110,7 +110,8 @@ local function end_overdue(id)
   elseif record.cancel_ms then
     end_cancelled(id)
   elseif not end_if_overdue(id, record) then
-    index('ZADD', 'deadlines', math.min(start_by_of(record) or math.huge, tonumber(record.deadline_ms)), id)
+    hurry(id, record)
+    index('ZADD', 'deadlines', next_look(record), id)
     return false
   end
   return true
@@ -262,7 +263,7 @@ local function put_back(id, all)
     index('ZADD', 'expiring', 'NX', (record.ended_ms or NOW) + record.ttl_s * 1000, record.owner .. ' ' .. id)
     return
   end
-  index('ZADD', 'deadlines', 'NX', math.min(start_by_of(record) or math.huge, tonumber(record.deadline_ms)), id)
+  index('ZADD', 'deadlines', 'NX', next_look(record), id)
   index('SADD', 'models', record.model)
   if record.on_disconnect == 'cancel' and not record.cancel_ms then
     index('ZADD', 'reader_leases', 'NX', NOW + FIRST_READER_MS, id)

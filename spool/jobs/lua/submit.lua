@@ -154,11 +154,12 @@ local function list_in_batch()
 end
 
 -- Queues or holds the job.
-local function admit_new(seq)
+local function admit_new(seq, start_by)
   --[[LIBRARY]]
   admit(id, {
     owner = owner, model = model, batch = batch, priority = given.priority, attempt = '0', seq = seq,
     not_before_ms = given.not_before_ms, conversation = given.conversation, fairness_key = given.fairness_key,
+    start_within_s = given.start_within_s, start_by_ms = start_by, created_ms = NOW,
   })
 end
 
@@ -177,6 +178,10 @@ local from = math.max(NOW, bounded(given.not_before_ms, 0, NOW + NOT_BEFORE_AT_M
 local deadline = from + timeout_ms
 local within_ms = given.start_within_s and math.floor(given.start_within_s * 1000 + 0.5) or math.huge
 local start_by = math.min(deadline, from + start_ms, from + within_ms)
+local near = given.start_within_s and near_from({
+  attempt = '0', start_within_s = given.start_within_s, start_by_ms = start_by, created_ms = from,
+})
+if near and near <= NOW then who.near = start_by end
 redis.call('HSET', key, 'schema', is_held and 3 or path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ttl_s, 'attempt', 0,
   'losses', 0, 'last', 0, 'server', RUN_ID, 'idempotency', idempotency, 'output_at_most', output_at_most,
@@ -190,7 +195,7 @@ if batch ~= '' then
 end
 index('SADD', 'models', model)
 if is_held then
-  admit_new(seq)
+  admit_new(seq, start_by)
 else
   enqueue(id, who, rank * 1e15 + seq, staging)
 end
@@ -198,7 +203,7 @@ book(id, who, NOTHING, {1, 0, bytes, expected, 0})
 if staging then
   use_reservation()
 end
-index('ZADD', 'deadlines', start_by, id)
+index('ZADD', 'deadlines', near and near > NOW and near or start_by, id)
 index('ZADD', 'owner:' .. owner, NOW * 1000 + seq % 1000, id)
 if given.chat then
   redis.call('SET', P .. 'chat:' .. owner .. ':' .. given.chat, id)

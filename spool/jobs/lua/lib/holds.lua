@@ -17,6 +17,7 @@ end
 local function enqueue_record(id, record)
   local rank = record.attempt ~= '0' and 0 or record.priority == 'batch' and 2 or 1
   local who = who_of(record)
+  who.near = near_of(record)
   index('SADD', 'models', record.model)
   enqueue(id, who, rank * 1e15 + record.seq, staging_of(who.batch))
 end
@@ -24,7 +25,7 @@ end
 -- The record of a job that has not ended and can be queued; nil for any other.
 local function waiting_record(id)
   local record = fields_if_any(job_key(id), 'status', 'owner', 'model', 'batch', 'priority', 'attempt', 'seq',
-    'fairness_key')
+    'fairness_key', 'start_within_s', 'start_by_ms', 'created_ms', 'not_before_ms')
   local has_ended = record.status ~= 'queued' and record.status ~= 'running'
   return not has_ended and record.owner and record.model and tonumber(record.seq) and record or nil
 end

@@ -148,6 +148,14 @@ local function start_by_of(record)
   return record.attempt == '0' and record.status == 'queued' and tonumber(record.start_by_ms) or nil
 end
 
+-- The next time at which the keeper must look at a job: to move it to the front of its flow, or to end it.
+local function next_look(record)
+  local start_by = start_by_of(record)
+  local near = start_by and near_from(record)
+  if near and near > NOW then start_by = math.min(near, start_by) end
+  return math.min(start_by or math.huge, tonumber(record.deadline_ms))
+end
+
 -- Ends a job that has not begun in time. `record` needs created_ms, start_by_ms, not_before_ms and start_within_s.
 local function end_unstarted(id, record)
   local from = math.max(tonumber(record.created_ms), tonumber(record.not_before_ms) or 0)

@@ -2,7 +2,25 @@
 -- (jobs, and batches, in the order of submit) → flow:BATCH:FLOW:MODEL (jobs of a batch). So the cost of a claim depends
 -- neither on the number of jobs nor on that of flows at a limit. pending:MODEL has all jobs, for counts and positions.
 -- A job's score is its rank (0 retry, 1 interactive, 2 batch) × 10^15 + its number in the order of submit.
+-- In a flow, a job whose start_within_s is near has the time by which it must begin as its score: it is before others.
 local RANK = 1e15
+-- start_within_s is near in its second half, and in its last ten seconds (spool.jobs.scheduling.NEAR_S).
+local NEAR_MS = 10000
+
+-- The time from which start_within_s is near, and the time by which the job must begin; nil for a job that has begun,
+-- or without start_within_s. `record` needs attempt, start_within_s, start_by_ms, created_ms and not_before_ms.
+local function near_from(record)
+  local start_by = record.start_within_s and record.attempt == '0' and bounded(record.start_by_ms, 0, 1e14)
+  if not start_by then return nil end
+  local from = math.max(bounded(record.created_ms, 0, start_by, 0), bounded(record.not_before_ms, 0, start_by, 0))
+  return start_by - math.max(NEAR_MS, (start_by - from) / 2), start_by
+end
+
+-- The time by which a job must begin, if it is near.
+local function near_of(record)
+  local from, start_by = near_from(record)
+  return from and from <= NOW and start_by or nil
+end
 
 local function flow_of(name, model)
   return 'flow:' .. name .. ':' .. model
@@ -35,13 +53,13 @@ local function wait_in_flow(id, who, score, is_staged)
   end
 end
 
--- Queues a job. `who` is from `who_of`.
+-- Queues a job. `who` is from `who_of`; with `near` (from `near_of`) the job goes first in its flow.
 local function enqueue(id, who, score, is_staged)
   index('ZADD', 'pending:' .. who.model, score, id)
   if score < RANK then
     index('ZADD', 'retries:' .. who.model, score, id)
   else
-    wait_in_flow(id, who, score, is_staged)
+    wait_in_flow(id, who, who.near or score, is_staged)
   end
 end
 
@@ -53,6 +71,18 @@ local function refresh_batch(who)
     index('ZADD', flow, 'XX', first[2], who.batch)
   else
     index('ZREM', flow, who.batch)
+  end
+end
+
+-- Moves a queued job to the front of its flow, if its start_within_s is near.
+local function hurry(id, record)
+  local near = near_of(record)
+  if not near or record.status ~= 'queued' then return end
+  local who = who_of(record)
+  if who.batch == '' then
+    index('ZADD', flow_of(who.flow, who.model), 'XX', near, id)
+  elseif index('ZADD', batch_flow_of(who), 'XX', 'CH', near, id) == 1 then
+    refresh_batch(who)
   end
 end
 
