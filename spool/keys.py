@@ -21,7 +21,8 @@ all get the same expiry, ``ttl_s`` from then.
                              an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
                              conversation, on_busy and continue_at_most (see spool.jobs.scheduling; missing if not
-                             submitted), request_id and traceparent (see spool.jobs.origin; missing if unknown),
+                             submitted), request_id, traceparent and credential (see spool.jobs.origin; missing if
+                             unknown),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), reserved
                              (tokens that its attempt took from its model's bucket, most and a_minute of that),
                              owner_reserved (the same of its owner's buckets),
@@ -178,6 +179,8 @@ Only in shard 0:
                              (0: never), revoked_ms, used_ms (last use). It expires 30 days after its end
     keys             zset    Ids of the API keys; score: created_ms
     keys-version     string  Counts changes of API keys, so that processes notice them
+    signing-keys     string  JSON list of the keys that sign links, tokens and sessions, newest first, unless
+                             SPOOL_SECRET is set
     model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: the models that workers
                              discovered there
     proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": workers have verified that it continues a partial

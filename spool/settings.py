@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from spool.access.signing_keys import parse_secrets
 from spool.access.static_keys import StaticKey, parse_static_keys, read_static_keys
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FAIL_POINT
@@ -37,7 +38,14 @@ PREFIX = "SPOOL_"
 _FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
 _OF_CLIENTS = {"SPOOL_URL", "SPOOL_KEY", "SPOOL_KEY_FILE"}
 """Read by the commands of a user, which may share a shell with a server."""
-_SECRETS = {"SPOOL_API_KEYS", "SPOOL_UPSTREAM_API_KEY", "SPOOL_UPSTREAM_URL", "SPOOL_REDIS_URL", "SPOOL_BROKER_URL"}
+_SECRETS = {
+    "SPOOL_API_KEYS",
+    "SPOOL_SECRET",
+    "SPOOL_UPSTREAM_API_KEY",
+    "SPOOL_UPSTREAM_URL",
+    "SPOOL_REDIS_URL",
+    "SPOOL_BROKER_URL",
+}
 
 
 def _secret(check: Callable[[str], object]) -> AfterValidator:
@@ -157,6 +165,9 @@ class WebSettings(Settings):
     """A file with such pairs, one a line, which is read again when it changes."""
     require_key: bool = False
     """Whether a caller must show a credential although none is in the settings: keys are in Redis (``spool keys``)."""
+    secret: Annotated[SecretStr, _secret(parse_secrets)] = SecretStr("")
+    """Signs links, tokens and sessions; empty: with a key that is kept in Redis. Several, divided by commas: the first
+    signs, all verify."""
     trusted_proxies: str = ""
     """Comma-separated addresses and networks of proxies whose ``X-Forwarded-For`` is believed."""
     allow_anonymous: bool = False

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from flask import Flask, Response, g, request
 
+from web.access.authenticator import Authenticator
 from web.request_ids import age_s, say
 from web.server.hijack import StreamResponse, UpgradeResponse
 
@@ -38,7 +39,7 @@ class Sampling:
         return _THEN_ONE_IN if self._count % _THEN_ONE_IN == 0 else 0
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, authenticator: Authenticator) -> None:
     """Write the lines of this application's requests."""
     sampling = Sampling()
 
@@ -55,6 +56,9 @@ def install(app: Flask) -> None:
                 status=101 if isinstance(response, UpgradeResponse) else response.status_code,
                 ms=round(age_s() * 1000, 1),
                 owner=getattr(g.get("caller"), "owner", None),
+                credential=getattr(g.get("caller"), "credential", None) or None,
+                kind=getattr(g.get("caller"), "kind", None),
+                address=authenticator.address() or None,
                 job=(request.view_args or {}).get("job_id"),
                 stream=is_stream or None,
                 stands_for=stands_for if stands_for > 1 else None,

@@ -10,8 +10,8 @@ from web.admin import keys
 from web.ai_sdk import chat as ai_sdk_chat
 from web.anthropic import errors as anthropic_errors
 from web.anthropic import messages as anthropic_messages
-from web.console import page
-from web.native import batches, jobs, models, stream, websocket
+from web.console import page, session
+from web.native import batches, jobs, links, models, stream, tokens, websocket
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
 from web.openai import chat as openai_chat
@@ -32,7 +32,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     # Paths are taken literally. Redirects would lose a POST's body, and the second slash of a chat's id.
     app.url_map.merge_slashes = False
     app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
-    access_lines.install(app)
+    access_lines.install(app, app.extensions["spool"].authenticator)
     no_content.install(app)
     cors.install(app, settings)
     problems.install(app)
@@ -45,6 +45,8 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(stream.blueprint)
     app.register_blueprint(batches.blueprint)
     app.register_blueprint(models.blueprint)
+    app.register_blueprint(links.blueprint)
+    app.register_blueprint(tokens.blueprint)
     app.register_blueprint(openai_responses.blueprint)
     app.register_blueprint(openai_chat.blueprint)
     app.register_blueprint(openai_models.blueprint)
@@ -54,6 +56,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)
+    app.register_blueprint(session.blueprint)
     websocket.install(app)
     websocket_many.install(app)
     auth.check_every_route_has_a_scope(app)

@@ -30,6 +30,18 @@ def refuse_foreign(settings: WebSettings) -> None:
         raise Problem(403, "Not allowed", "a cross-site request needs an Origin header")
 
 
+def refuse_all_but_own() -> None:
+    """Raise a 403 ``Problem`` for a request that comes from a page of another origin, or may do so: browsers add a
+    session to it by themselves."""
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        is_own = _is_own(origin)
+    else:
+        is_own = request.headers.get("Sec-Fetch-Site", "").lower() in ("same-origin", "none", "")
+    if not is_own:
+        raise Problem(403, "Not allowed", "a session is for the pages of this server alone")
+
+
 def _is_own(origin: str) -> bool:
     """Whether the origin has the requested host and port. The scheme may differ: a proxy may have ended TLS."""
     try:

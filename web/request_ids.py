@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flask import has_request_context, request
+from flask import g, has_request_context, request
 
 import spool
+from spool.access.caller import Caller
 from spool.jobs.origin import Origin
 from spool.logs import event
 
@@ -93,7 +94,9 @@ def age_s() -> float:
 
 def origin() -> Origin:
     """The origin of a job that the current request submits."""
-    return Origin(request_id(), str(request.environ.get(_TRACE, "")))
+    caller: Caller | None = g.get("caller")
+    credential, models = (caller.credential, caller.models) if caller else ("", None)
+    return Origin(request_id(), str(request.environ.get(_TRACE, "")), credential, models)
 
 
 def say(name: str, **fields: Any) -> None:

@@ -11,6 +11,7 @@ import gevent
 from flask import current_app
 
 from spool.access.key_store import KeyStore
+from spool.access.signing_keys import SigningKeys, parse_secrets
 from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
@@ -30,6 +31,7 @@ from spool.redis.urls import broker_url_from
 from spool.reread_file import RereadFile
 from spool.settings import WebSettings
 from web.access.authenticator import Authenticator
+from web.access.signer import Signer
 from web.checkpoints import Checkpoints
 from web.condition_gauge import show_condition
 from web.folds import Folds
@@ -100,7 +102,7 @@ class State:
         )
         return cls(
             settings=settings,
-            authenticator=Authenticator(settings, KeyStore(link)),
+            authenticator=Authenticator(settings, KeyStore(link), _signer(settings, link)),
             shards=shards,
             store=store,
             follower=follower,
@@ -196,6 +198,11 @@ class State:
         if self.upstreams.look():
             upstreams = self.upstreams.content
             self.models.configure(self.settings.models_of(upstreams), [upstream.name for upstream in upstreams])
+
+
+def _signer(settings: WebSettings, link: RedisLink) -> Signer:
+    given = parse_secrets(settings.secret.get_secret_value())
+    return Signer((lambda: given) if given else SigningKeys(link).load)
 
 
 def state() -> State:

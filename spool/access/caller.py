@@ -48,6 +48,18 @@ class Caller:
     """When a credential without a record of its own ends; None: never."""
     fingerprint: bytes = field(default=b"", repr=False)
     """The digest of a static key."""
+    parent: Kind | None = None
+    """Of a link, token or session: the kind of the credential behind it."""
+    allows: tuple[str, ...] | None = None
+    """Of a link or token: the calls that it allows (``web.auth.scope``); None: those of its scopes."""
+    job: str = ""
+    """Of a link or token: the only job, batch or conversation that it is for."""
+    batch: str = ""
+    conversation: str = ""
+
+    def may(self, scope: str, call: str) -> bool:
+        """Whether it may make this call, which needs this scope."""
+        return scope in self.scopes and (self.allows is None or call in self.allows)
 
 
 ANONYMOUS = Caller(owner=ANONYMOUS_OWNER, scopes=BY_DEFAULT, kind=Kind.ANONYMOUS)

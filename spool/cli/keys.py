@@ -17,6 +17,7 @@ from spool.access.caller import BY_DEFAULT, is_owner, parse_scopes
 from spool.access.key_store import KeyStore
 from spool.access.keys import PREFIX, Key
 from spool.access.limits import KeyLimits
+from spool.access.signing_keys import SigningKeys
 from spool.errors import SettingsError, SpoolError
 from spool.redis.link import RedisLink
 from spool.run import programs
@@ -47,7 +48,11 @@ def keys() -> None:
 
 def _store() -> tuple[KeyStore, WebSettings]:
     settings = WebSettings.read()
-    return KeyStore(RedisLink(programs.redis_url_of(settings), connections=1, name="spool-keys")), settings
+    return KeyStore(_link(settings)), settings
+
+
+def _link(settings: WebSettings) -> RedisLink:
+    return RedisLink(programs.redis_url_of(settings), connections=1, name="spool-keys")
 
 
 def _life_ms(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int:
@@ -151,6 +156,17 @@ def revoke(key_id: str) -> None:
 def limit(key_id: str, limits: tuple[str, ...]) -> None:
     """Replace the limits of a key: NAME=NUMBER …; without any, it has none."""
     click.echo(_line(_store()[0].limit(key_id, _limits(limits))))
+
+
+@keys.command("rotate-signing")
+@click.option("--now", is_flag=True, help="What was signed before becomes invalid at once, not at the next rotation.")
+def rotate_signing(now: bool) -> None:
+    """Sign links, tokens and sessions with a new key; not where SPOOL_SECRET is set."""
+    settings = WebSettings.read()
+    if settings.secret.get_secret_value():
+        raise SettingsError("SPOOL_SECRET signs links: put a new secret before the old one there")
+    SigningKeys(_link(settings)).rotate(drops_old=now)
+    click.echo("rotated")
 
 
 def _state(key: Key) -> str:

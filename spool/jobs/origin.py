@@ -1,22 +1,28 @@
-"""A job's origin: the request that submitted it."""
+"""A job's origin: the request that submitted it, and the credential that it showed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FIELDS = ("request_id", "traceparent")
+FIELDS = ("request_id", "traceparent", "credential")
 """The record's fields; one that is empty is not stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The request that a job came with. Checked by the web: the values can stand in headers and log lines."""
+    """The request that a job came with, and its credential. Checked by the web: the values can stand in headers and log
+    lines."""
 
     request_id: str = ""
     """The id of the request."""
     traceparent: str = ""
     """Its place in a trace (W3C Trace Context); empty: none."""
+
+    credential: str = ""
+    """The id of the credential; empty: none."""
+    models: frozenset[str] | None = None
+    """The models that the credential may name; None: all. It is not stored."""
 
     def encode(self) -> dict[str, str]:
         """The record's fields."""
@@ -25,7 +31,8 @@ class Origin:
     @classmethod
     def decode(cls, record: Mapping[str, str]) -> Origin:
         """The origin that a record names; jobs of earlier versions have none."""
-        return cls(**{name: record.get(name, "") for name in FIELDS})
+        request_id, traceparent, credential = (record.get(name, "") for name in FIELDS)
+        return cls(request_id, traceparent, credential)
 
 
 UNKNOWN = Origin()

@@ -31,12 +31,15 @@ def test_what_is_public(app: Flask) -> None:
         for rule in app.url_map.iter_rules()
         if app.view_functions[rule.endpoint].scope == "public"  # type: ignore[attr-defined]
     }
-    assert public == {"/", "/static/<path:name>", "/livez", "/readyz", "/version", "/openapi.json", "/docs"}
+    assert public == {"/", "/static/<path:name>", "/livez", "/readyz", "/version", "/openapi.json", "/docs", "/session"}
 
 
 def test_what_writes_asks_for_writing(app: Flask) -> None:
     """A call that changes something asks for a scope that allows it."""
     for rule in app.url_map.iter_rules():
+        # They make a credential, of a key or of what the caller may do.
+        if rule.rule in ("/session", "/tokens", "/jobs/<job_id>/links"):
+            continue
         if (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:
             assert app.view_functions[rule.endpoint].scope in ("jobs:write", "batches", "admin"), rule  # type: ignore[attr-defined]
 
@@ -66,3 +69,21 @@ def test_application_hides_its_keys() -> None:
         repr(settings) + str(settings) + repr(app.config) + repr(app.extensions["spool"]) + settings.model_dump_json()
     )
     assert secret not in shown
+
+
+def test_calls_that_links_and_tokens_reach(app: Flask) -> None:
+    """They are about one job or one batch, and a short list."""
+    shared = {
+        rule.rule: app.view_functions[rule.endpoint].shared  # type: ignore[attr-defined]
+        for rule in app.url_map.iter_rules()
+        if getattr(app.view_functions[rule.endpoint], "shared", "")
+    }
+    assert shared == {
+        "/jobs/<job_id>": "show",
+        "/jobs/<job_id>/stream": "stream",
+        "/jobs/<job_id>/ws": "ws",
+        "/jobs/<job_id>/entries": "entries",
+        "/jobs/<job_id>/cancel": "cancel",
+        "/batches/<batch_id>": "batch",
+        "/batches/<batch_id>/results": "results",
+    }

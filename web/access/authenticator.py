@@ -2,82 +2,66 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
+from dataclasses import replace
 
 from flask import request
 
 from spool.access.caller import ANONYMOUS, Caller, Kind
+from spool.access.grants import Grant
 from spool.access.key_store import KeyStore
 from spool.errors import StoreUnavailable
 from spool.settings import WebSettings
 from web import origins
-from web.access.addresses import client_address, counted_as, parse_networks
+from web.access.addresses import client_address, counted_as, is_trusted, parse_networks
 from web.access.failed_logins import FailedLogins
 from web.access.key_table import KeyTable
+from web.access.shown import Shown, shown_by
+from web.access.signer import Signer
 from web.access.static_table import StaticTable
 from web.access.tenures import Tenures
 from web.problems import Problem, retry_after
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_ENDING = frozenset({Kind.KEY, Kind.JWT, Kind.TOKEN, Kind.SESSION})
 
 
 class Authenticator:
-    """Finds callers. Without any kind of credential in the settings, every caller is anonymous and any credential is
-    ignored."""
+    """Finds callers. Without any kind of credential in the settings, every caller is anonymous, and keys are ignored;
+    links and tokens are not. ``clock`` of the signer is the time since the epoch."""
 
-    def __init__(self, settings: WebSettings, keys: KeyStore) -> None:
+    def __init__(self, settings: WebSettings, keys: KeyStore, signer: Signer) -> None:
         self._settings = settings
         self._trusted = parse_networks(settings.trusted_proxies)
         self.store = keys
+        self.signer = signer
         self._static = StaticTable(settings.static_keys(), settings.api_keys_file)
         self._keys = KeyTable(keys)
         self._failures = FailedLogins()
         self.tenures = Tenures(self.is_valid, self.can_end)
 
-    def caller(self) -> Caller:
-        """The caller of this request. Raises a 401 ``Problem``, 403 for a page of another origin, 429 for an address
-        with many wrong credentials, and ``StoreUnavailable``."""
+    def caller(self, *, is_stream: bool) -> Caller:
+        """The caller of this request. ``is_stream``: a token may be in its query. Raises a 401 ``Problem``, 403 for a
+        page of another origin, 429 for an address with many wrong credentials, and ``StoreUnavailable``."""
+        shown = shown_by(request, takes_token=is_stream)
+        if shown.kind in (Kind.LINK, Kind.TOKEN):
+            return self._of_grant(shown)
         if not self._settings.needs_credential():
             if request.method not in _SAFE_METHODS:
                 origins.refuse_foreign(self._settings)
             return ANONYMOUS
-        secret = _shown_secret()
-        if not secret:
+        if not shown.text:
             raise not_authenticated()
-        return self._of_secret(secret)
+        if shown.kind is Kind.SESSION:
+            caller = self._of_grant(shown)
+            if request.method not in _SAFE_METHODS:
+                origins.refuse_all_but_own()
+            return caller
+        return self.of_secret(shown.text.encode("latin-1"))
 
-    def address(self) -> str:
-        """The address of this request's client; empty if it is not known."""
-        return client_address(request, self._trusted)
-
-    def is_valid(self, caller: Caller) -> bool:
-        """Whether the caller's credential is still valid. Raises ``StoreUnavailable`` for a key that is not cached."""
-        match caller.kind:
-            case Kind.STATIC:
-                return self._static.current(caller) is not None
-            case Kind.KEY:
-                return self._keys.current(caller.credential) is not None
-            case _:
-                return True
-
-    def can_end(self, caller: Caller) -> bool:
-        """Whether the caller's credential can become invalid while this process runs."""
-        if caller.kind is Kind.STATIC:
-            return self._settings.api_keys_file is not None
-        return caller.kind is Kind.KEY
-
-    def look(self) -> None:
-        """Take over changes of credentials, and end the streams of those that are no longer valid. Call it every
-        second. While Redis is away, the keys that are known stay valid."""
-        if not self._settings.needs_credential():
-            return
-        self._static.look()
-        with suppress(StoreUnavailable):
-            self._keys.look()
-        with suppress(StoreUnavailable):
-            self.tenures.look()
-
-    def _of_secret(self, secret: bytes) -> Caller:
+    def of_secret(self, secret: bytes) -> Caller:
+        """The caller with this key. Raises as ``caller`` does."""
         address = counted_as(self.address())
         blocked_s = self._failures.blocked_s(address)
         if blocked_s:
@@ -93,15 +77,87 @@ class Authenticator:
             raise not_authenticated()
         return caller
 
+    def address(self) -> str:
+        """The address of this request's client; empty if it is not known."""
+        return client_address(request, self._trusted)
 
-def _shown_secret() -> bytes:
-    """The secret of the request's headers; empty if there is none."""
-    kind, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if not kind:
-        # Anthropic's SDKs send a key so, and their tokens as bearers.
-        kind, secret = "bearer", request.headers.get("x-api-key", "")
-    # WSGI decodes header bytes as Latin-1; a key is UTF-8 text.
-    return secret.strip().encode("latin-1") if kind.lower() == "bearer" else b""
+    def is_secure(self) -> bool:
+        """Whether the client's connection is encrypted, also if a trusted proxy says so."""
+        said = (
+            request.headers.get("X-Forwarded-Proto", "") if is_trusted(request.remote_addr or "", self._trusted) else ""
+        )
+        return request.is_secure or said.strip().lower() == "https"
+
+    def refuse_foreign_socket(self, caller: Caller) -> None:
+        """Raise a 403 ``Problem`` for a WebSocket of a foreign page. A link or a token is shown by the page itself, so
+        its origin does not matter; a browser adds a session by itself."""
+        if caller.kind is Kind.SESSION:
+            origins.refuse_all_but_own()
+        elif caller.kind not in (Kind.LINK, Kind.TOKEN):
+            origins.refuse_foreign(self._settings)
+
+    def is_valid(self, caller: Caller) -> bool:
+        """Whether the caller's credential is still valid. Raises ``StoreUnavailable`` for a key that is not cached."""
+        if caller.expires_at is not None and time.time() >= caller.expires_at:
+            return False
+        match caller.parent or caller.kind:
+            case Kind.STATIC:
+                return self._static.current(caller) is not None
+            case Kind.KEY:
+                return self._keys.current(caller.credential) is not None
+            case _:
+                return True
+
+    def can_end(self, caller: Caller) -> bool:
+        """Whether the caller's credential can become invalid while this process runs. A stream that began under a link
+        goes on to the job's end."""
+        if caller.kind is Kind.STATIC:
+            return self._settings.api_keys_file is not None
+        return caller.kind in _ENDING
+
+    def look(self) -> None:
+        """Take over changes of credentials, and end the streams of those that are no longer valid. Call it every
+        second. While Redis is away, the keys that are known stay valid."""
+        self._static.look()
+        before = self._keys.version
+        with suppress(StoreUnavailable):
+            self._keys.look()
+        if self._keys.version != before:
+            self.signer.forget()
+        with suppress(StoreUnavailable):
+            self.tenures.look()
+
+    def _of_grant(self, shown: Shown) -> Caller:
+        """The caller of a link, a token or a session: what is left of the credential behind it."""
+        grant = self.signer.read(shown.kind, shown.text)
+        parent = self._parent(grant) if grant is not None else None
+        if grant is None or parent is None:
+            # Not counted as a failed login: a signature cannot be guessed, and pages with an old link come again.
+            raise not_authenticated(f"this {shown.kind.value} is not valid, or has expired")
+        limited = grant.kind is not Kind.SESSION
+        return replace(
+            parent,
+            kind=grant.kind,
+            parent=grant.parent,
+            expires_at=grant.expires_at,
+            allows=grant.allows if limited else None,
+            job=grant.job,
+            batch=grant.batch,
+            conversation=grant.conversation,
+        )
+
+    def _parent(self, grant: Grant) -> Caller | None:
+        """The credential behind a grant, as it is now; None if it is no longer valid."""
+        match grant.parent:
+            case Kind.ANONYMOUS:
+                return None if self._settings.needs_credential() else ANONYMOUS
+            case Kind.STATIC:
+                caller = self._static.by_id(grant.credential)
+                return caller if caller is not None and self.signer.is_bound(grant, caller) else None
+            case Kind.KEY:
+                return self._keys.current(grant.credential)
+            case _:
+                return None
 
 
 def not_authenticated(detail: str = "send a valid key as 'Authorization: Bearer …'") -> Problem:

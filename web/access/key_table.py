@@ -37,6 +37,8 @@ class KeyTable:
         self._cached: OrderedDict[str, _Cached] = OrderedDict()
         self._used_ms: dict[str, int] = {}
         self._noted_at = clock()
+        self.version = b""
+        """The version of all keys at the last look."""
 
     def caller(self, shown: bytes) -> Caller | None:
         """The caller that shows this key; None if it is not valid. Reads Redis for a key that is not cached. Raises
@@ -66,6 +68,7 @@ class KeyTable:
     def look(self) -> None:
         """Take over changes, and write when keys were last used. Raises ``StoreUnavailable``."""
         version = self._store.version()
+        self.version = version
         for key_id in [key_id for key_id, cached in self._cached.items() if cached.key is None]:
             # A key that was not there may be created at any time, and must not fill the cache.
             del self._cached[key_id]

@@ -34,6 +34,10 @@ class StaticTable:
         """The caller as its key is now; None if the key was removed."""
         return self._callers.get(caller.fingerprint)
 
+    def by_id(self, credential: str) -> Caller | None:
+        """The caller of the key with this id; None if there is none."""
+        return next((caller for caller in self._callers.values() if caller.credential == credential), None)
+
     def look(self) -> None:
         """Read the file again if it has changed."""
         if self._path is None:

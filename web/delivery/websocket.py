@@ -15,7 +15,7 @@ from flask import Flask, request
 
 from spool.access.caller import Caller
 from spool.errors import JobGone, JobNotFound, LimitExceeded, StoreUnavailable, TooManyStreams
-from web import auth, bounded_json, origins
+from web import auth, bounded_json
 from web.auth import scope
 from web.delivery.encoding import Trouble
 from web.limits.bodies import job_bytes
@@ -54,7 +54,13 @@ class Refusal:
 
 
 def socket_route(
-    app: Flask, path: str, needed: str, open_session: Callable[..., Session], *, takes_prompts: bool = False
+    app: Flask,
+    path: str,
+    needed: str,
+    open_session: Callable[..., Session],
+    *,
+    takes_prompts: bool = False,
+    shared: str = "",
 ) -> None:
     """Register a WebSocket route. The credential (as for every route), Origin and limits are checked before the
     upgrade, while an HTTP status can still be sent. A message may have 64 KiB, or with ``takes_prompts`` the size of a
@@ -80,11 +86,11 @@ def socket_route(
     def check() -> None:
         if request.endpoint == path:
             key = _check_handshake()
-            origins.refuse_foreign(settings)
+            services.authenticator.refuse_foreign_socket(auth.caller())
             services.refuse_streams(auth.owner())
             _prepare(key)
 
-    scope(needed)(serve)
+    scope(needed, shared=shared, is_stream=True)(serve)
     app.before_request(check)
     websocket_protocol.register(app, path, SUBPROTOCOLS, serve)
 

@@ -20,7 +20,7 @@ from web.intake.draft import Draft
 from web.intake.shapes import checked
 from web.limits.streams import Slot
 from web.metrics import SUBMITTED
-from web.problems import field_problem, model_problem
+from web.problems import Problem, field_problem, model_problem
 from web.services import State
 from web.time_slices import in_slices
 
@@ -54,6 +54,8 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
     """The job made from a draft. Writes nothing. Raises a ``Problem`` for an unknown model, params that the demo does
     not know, and an input that is too large or nested too deeply."""
     model, settings = known_model(services, draft.model, draft.place), services.settings
+    if draft.origin.models is not None and model.name not in draft.origin.models:
+        raise Problem(403, "Not allowed", f"this key may not use the model {model.name!r}")
     job_input = _input(draft, model)
     _check_size(job_input, draft, settings.max_prompt_bytes)
     conversation = draft.scheduling.conversation
@@ -95,6 +97,7 @@ def _say_submitted(new: NewJob) -> None:
         job=new.id,
         request_id=new.origin.request_id or None,
         owner=new.owner,
+        credential=new.origin.credential or None,
         model=new.model,
         surface=new.surface,
         priority=new.priority,

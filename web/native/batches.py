@@ -117,7 +117,7 @@ def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) ->
 
 
 @blueprint.get("/batches/<batch_id>")
-@scope("batches")
+@scope("batches", shared="batch")
 @Contract(answers={200: Answer("The batch.", [_BATCH], [RETRY_AFTER])}, errors=[404, 409, 503])
 def show(batch_id: str) -> Response:
     """The batch with the number of its jobs in each state."""
@@ -126,7 +126,7 @@ def show(batch_id: str) -> Response:
 
 
 @blueprint.get("/batches/<batch_id>/results")
-@scope("batches")
+@scope("batches", shared="results", is_stream=True)
 @Contract(
     query=Results,
     answers={

@@ -58,7 +58,7 @@ class EntryList(TypedDict):
 
 
 @blueprint.get("/jobs/<job_id>/entries")
-@scope("jobs:read")
+@scope("jobs:read", shared="entries", is_stream=True)
 @Contract(
     query=EntriesQuery,
     answers={
@@ -75,6 +75,7 @@ def entries(job_id: str) -> Response:
     asked, services = query(EntriesQuery), state()
     wait_s = min(asked.wait_s, _WAIT_AT_MOST_S)
     job = services.store.look(job_id, auth.owner())
+    auth.refuse_outside(job)
     wants, is_wanted = asked.snapshot == "1", presence(request.environ)
     after, snapshot = beginning(services, job, asked.after, snapshot=wants, is_wanted=is_wanted)
     if snapshot is not None:

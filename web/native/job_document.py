@@ -16,6 +16,7 @@ from spool.jobs.scheduling import OnBusy
 from spool.jobs.store import JobStore
 from spool.jobs.waits import Reason, Wait
 from web.json_response import json_response
+from web.native.signed_links import JobLinks
 from web.server.peer import cut
 
 
@@ -101,6 +102,8 @@ class JobDocument(TypedDict):
     not_before: str | None
     conversation: JobConversation | None
     urls: JobUrls
+    links: NotRequired[JobLinks]
+    """In the answer to a submit with `links`."""
     text: NotRequired[str]
     """The text so far; not in lists."""
 

@@ -33,10 +33,11 @@ from web.intake.references import References
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.native.job_document import JobDocument, job_document, job_response
+from web.native.signed_links import job_links
 from web.native.stream_contract import LOG_STREAMS
 from web.native.submission import Submission, draft_of
 from web.negotiation import PREFER, PREFERENCE_APPLIED, preferred_wait_s
-from web.problems import retry_after
+from web.problems import field_problem, retry_after
 from web.request_ids import origin
 from web.server.peer import presence
 from web.services import State, state
@@ -97,9 +98,12 @@ def submit() -> Response:
         idempotency=idempotency_of(data),
         origin=origin(),
     )
+    links = bool(data.get("links"))
     if media_type is None:
         submitted = accept(services, draft)
-        response = _answer(services, submitted)
+        response = _answer(services, submitted, links=links)
+    elif links:
+        raise field_problem("links", "a stream has no place for links; accept application/json")
     else:
         with Slot(services.slots) as slot:
             submitted = accept(services, draft, slot)
@@ -117,7 +121,7 @@ def _streamed(submitted: Submitted, media_type: str, slot: Slot) -> Response:
         return _accepted(submitted)
 
 
-def _answer(services: State, submitted: Submitted) -> Response:
+def _answer(services: State, submitted: Submitted, *, links: bool) -> Response:
     job = submitted.job
     wait_s = preferred_wait_s()
     if wait_s is not None:
@@ -128,13 +132,16 @@ def _answer(services: State, submitted: Submitted) -> Response:
                 finished = services.store.look(job.id, job.owner, with_text=True, text_bytes=TEXT_PIECE_BYTES)
                 headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
                 return job_response(services.store, finished, headers)
-    return _accepted(submitted)
+    return _accepted(submitted, links=links)
 
 
-def _accepted(submitted: Submitted) -> Response:
+def _accepted(submitted: Submitted, *, links: bool = False) -> Response:
     job, status = submitted.job, 200 if submitted.replayed else 202
     wait = state().queue_watch.of_new(job)
-    return json_response(job_document(job, wait=wait), status, {"Location": f"/jobs/{job.id}", **_poll_again(wait)})
+    document = job_document(job, wait=wait)
+    if links:
+        document["links"] = job_links(state().authenticator.signer, auth.caller(), job)
+    return json_response(document, status, {"Location": f"/jobs/{job.id}", **_poll_again(wait)})
 
 
 def _poll_again(wait: Wait | None) -> dict[str, str]:
@@ -145,7 +152,7 @@ def _poll_again(wait: Wait | None) -> dict[str, str]:
 
 
 @blueprint.get("/jobs/<job_id>")
-@scope("jobs:read")
+@scope("jobs:read", shared="show")
 @Contract(
     headers=[Parameter("If-None-Match", str, "The `ETag` of an earlier answer.")],
     answers={200: Answer("The job.", [_JOB], [_ETAG, RETRY_AFTER]), 304: Answer("Nothing has changed.", (), [_ETAG])},
@@ -155,6 +162,7 @@ def show(job_id: str) -> Response:
     """Short polling: the job with its text so far; 304 if nothing has changed."""
     services = state()
     job = services.store.look(job_id, auth.owner(), with_text=True, text_bytes=TEXT_PIECE_BYTES)
+    auth.refuse_outside(job)
     wait = services.queue_watch.of(job)
     etag = f"{job.last_entry}-{job.status}-{_version_of(wait)}-{bool(job.cancel_requested_at)}"
     if not is_resource_modified(request.environ, etag=etag):
@@ -171,11 +179,13 @@ def _version_of(wait: Wait | None) -> str:
 
 
 @blueprint.post("/jobs/<job_id>/cancel")
-@scope("jobs:write")
+@scope("jobs:write", shared="cancel")
 @Contract(answers={200: Answer("The job.", [_JOB])}, errors=[404, 409, 410, 503])
 def cancel(job_id: str) -> Response:
     """Request the job's cancellation. Works in any state, on any instance, any number of times."""
     store = state().store
+    if auth.caller().allows is not None:
+        auth.refuse_outside(store.look(job_id, auth.owner()))
     return job_response(store, store.cancel(job_id, auth.owner(), text_bytes=TEXT_PIECE_BYTES))
 
 

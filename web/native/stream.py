@@ -33,7 +33,7 @@ answer_at("stream.stream", _unavailable)
 
 
 @blueprint.get("/jobs/<job_id>/stream")
-@scope("jobs:read")
+@scope("jobs:read", shared="stream", is_stream=True)
 @Contract(
     query=StreamQuery,
     headers=[LAST_EVENT_ID],
@@ -48,6 +48,7 @@ def stream(job_id: str) -> Response:
     with the answer so far, for a client without a cursor."""
     place, asked = requested_place(), query(StreamQuery)
     job = state().store.look(job_id, auth.owner())
+    auth.refuse_outside(job)
     media_type = best_media_type(MEDIA_TYPES)
     if media_type is None:
         raise Problem(406, "Not acceptable", f"accept one of {', '.join(MEDIA_TYPES)}, or send no Accept")

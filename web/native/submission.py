@@ -46,6 +46,7 @@ class Submission(SchedulingFields):
     on_disconnect: OnDisconnect = Field(OnDisconnect.CONTINUE, strict=False)
     on_worker_loss: OnWorkerLoss | None = Field(None, strict=False)
     coalesce: CoalesceField = None
+    links: bool = Field(False, description="A 202 then has signed `links`, as `POST /jobs/{job_id}/links` makes them.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Submission:
@@ -78,6 +79,8 @@ def draft_of(
     """The draft of a job from a submission as JSON data. ``coalesce_ms`` and ``priority`` are the surface's defaults.
     Raises a 422 ``Problem`` with the paths of the first wrong fields, and the errors of ``references``."""
     submission = checked(Submission, data, place.rstrip("."))
+    if submission.links and surface != "jobs":
+        raise field_problem(f"{place}links", "is for POST /jobs alone; links can be made later")
     earlier = NO_TURNS
     continues = submission.continue_from == CONVERSATION
     if continues and submission.conversation is None:

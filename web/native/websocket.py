@@ -38,7 +38,7 @@ _JSON = {
 
 def install(app: Flask) -> None:
     """Register the route."""
-    socket_route(app, "/jobs/<job_id>/ws", "jobs:read", follow_job)
+    socket_route(app, "/jobs/<job_id>/ws", "jobs:read", follow_job, shared="ws")
 
 
 @Contract(
@@ -56,6 +56,8 @@ def follow_job(services: State, subprotocol: str | None, job_id: str) -> JobSess
     except Problem as problem:
         raise Closed(1008, problem.detail) from problem
     job = services.store.look(job_id, auth.owner())
+    auth.refuse_outside(job)
+    may_cancel = auth.caller().may("jobs:write", "cancel")
     is_text = subprotocol == "spool.text"
     wants_snapshot = asked.snapshot == "1" and not is_text
     is_wanted = presence(request.environ)
@@ -63,8 +65,8 @@ def follow_job(services: State, subprotocol: str | None, job_id: str) -> JobSess
     if is_text:
         # A reader from the beginning starts at the current attempt.
         encoding: Encoding = TextSocket(services.folds, has_text=after > 0)
-        return JobSession(services, job, after or job.attempt_first - 1, encoding)
-    session = JobSession(services, job, after, _JSON[asked.heartbeat])
+        return JobSession(services, job, after or job.attempt_first - 1, encoding, may_cancel=may_cancel)
+    session = JobSession(services, job, after, _JSON[asked.heartbeat], may_cancel=may_cancel)
     if asked.heartbeat == "event":
         session.heartbeat_s = services.settings.heartbeat_s
     if snapshot is not None:
@@ -75,10 +77,11 @@ def follow_job(services: State, subprotocol: str | None, job_id: str) -> JobSess
 class JobSession:
     """A socket that serves one job's log, and accepts ``{"type": "cancel"}``."""
 
-    __slots__ = ("_encoding", "_job_id", "_owner", "_services", "_start", "heartbeat_s", "opening")
+    __slots__ = ("_encoding", "_job_id", "_may_cancel", "_owner", "_services", "_start", "heartbeat_s", "opening")
 
-    def __init__(self, services: State, job: Job, after: int, encoding: Encoding) -> None:
+    def __init__(self, services: State, job: Job, after: int, encoding: Encoding, *, may_cancel: bool) -> None:
         self._services = services
+        self._may_cancel = may_cancel
         self._job_id = job.id
         self._owner = job.owner
         self._encoding = encoding
@@ -106,6 +109,8 @@ class JobSession:
         try:
             if json_object(raw).get("type") != "cancel":
                 raise Closed(1008, 'the only valid message is {"type": "cancel"}')
+            if not self._may_cancel:
+                raise Closed(1008, "this credential may not cancel jobs")
             self._services.store.cancel(self._job_id, self._owner, text_bytes=0)
         except bounded_json.Refused as exc:
             raise Closed(1007, field_problem("body", str(exc)).detail) from exc

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from spool.access.key_store import KeyStore
 from spool.access.keys import parse_shown
+from spool.access.signing_keys import SigningKeys
 from spool.cli.keys import keys
 from spool.redis.link import RedisLink
 from tests.stack import Redis
@@ -39,6 +40,16 @@ def test_life_of_a_key(run: object, link: RedisLink) -> None:
     assert "requests_per_minute=60" in run("limit", parts.id, "requests_per_minute=60").stdout
     assert "revoked" in run("revoke", parts.id).stdout
     assert KeyStore(link).get(parts.id).revoked_ms
+
+
+def test_rotation_of_the_signing_key(run: object, link: RedisLink) -> None:
+    """The key before stays for what it signed, unless ``--now`` says otherwise."""
+    assert callable(run)
+    (first,) = SigningKeys(link).load()
+    assert run("rotate-signing").exit_code == 0
+    assert SigningKeys(link).load()[1:] == (first,)
+    assert run("rotate-signing", "--now").exit_code == 0
+    assert len(SigningKeys(link).load()) == 1
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,18 @@ def test_wrong_key_is_refused(admin: httpx.Client, body: dict[str, Any], field: 
     assert problem["errors"][0]["field"] == field
 
 
+def test_key_for_one_model(guarded: Stack, admin: httpx.Client) -> None:
+    """It may name no other, on any surface; the record of what it submits has its id."""
+    key, other = made(admin, models=["demo"]), made(admin, models=["gpt"])
+    body = {"model": "demo", "messages": [{"role": "user", "content": "x"}]}
+    with with_key(guarded, key) as client, with_key(guarded, other) as refused:
+        job = client.post("/jobs", json=body).json()["id"]
+        assert guarded.redis.link.call("HGET", f"spool:{{0}}:job:{job}", "credential") == key["id"].encode()
+        for path in ("/jobs", "/v1/chat/completions"):
+            assert refused.post(path, json=body).status_code == 403
+        assert_problem(refused.post("/batches", json=[{"prompt": "x"}]), 403)
+
+
 def test_unknown_key(admin: httpx.Client) -> None:
     """404 for an id without a key, of any form."""
     for key_id in ("a" * 12, "x", "a:b"):

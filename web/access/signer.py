@@ -1,0 +1,75 @@
+"""Signs and verifies grants, with itsdangerous."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Sequence
+
+from itsdangerous import BadData, URLSafeSerializer
+
+from spool.access.caller import Caller, Kind
+from spool.access.grants import Grant
+
+TOKEN_PREFIX = "spool-bt-"  # noqa: S105 - the public beginning of all tokens
+"""How a browser token begins, so that it is not taken for a key."""
+_TEXT_AT_MOST = 2048
+_BINDING = 12
+
+
+class Signer:
+    """The signatures of one process. ``load`` gives the signing keys, newest first; it is called before the first use
+    and after ``forget``. Each call may raise ``StoreUnavailable``. ``clock`` is the time since the epoch."""
+
+    def __init__(self, load: Callable[[], Sequence[str]], clock: Callable[[], float] = time.time) -> None:
+        self._load = load
+        self._clock = clock
+        self._keys: Sequence[str] = ()
+
+    def forget(self) -> None:
+        """Load the signing keys again before the next use."""
+        self._keys = ()
+
+    def sign(self, grant: Grant) -> str:
+        """The grant as text for URLs, headers and cookies."""
+        text = self._serializer(grant.kind).dumps(grant.encode())
+        signed = text if isinstance(text, str) else text.decode()
+        return f"{TOKEN_PREFIX}{signed}" if grant.kind is Kind.TOKEN else signed
+
+    def read(self, kind: Kind, text: str) -> Grant | None:
+        """The grant of this kind; None if it is forged, of another kind, or expired."""
+        if kind is Kind.TOKEN:
+            if not text.startswith(TOKEN_PREFIX):
+                return None
+            text = text.removeprefix(TOKEN_PREFIX)
+        if len(text) > _TEXT_AT_MOST:
+            return None
+        try:
+            grant = Grant.decode(self._serializer(kind).loads(text))
+        except (BadData, ValueError):
+            return None
+        return grant if grant.kind is kind and self._clock() < grant.expires_at else None
+
+    def binding(self, caller: Caller) -> str:
+        """Text that binds a grant to the secret of a static key, and tells nothing about it; empty for other kinds."""
+        return self._bindings(caller)[0] if caller.fingerprint else ""
+
+    def is_bound(self, grant: Grant, caller: Caller) -> bool:
+        """Whether the grant was bound to this static key."""
+        return any(hmac.compare_digest(grant.binding.encode(), each.encode()) for each in self._bindings(caller))
+
+    def _bindings(self, caller: Caller) -> list[str]:
+        keys = self._current()
+        return [hmac.new(key.encode(), caller.fingerprint, "sha256").hexdigest()[:_BINDING] for key in keys]
+
+    def _serializer(self, kind: Kind) -> URLSafeSerializer:
+        # itsdangerous signs with the last key.
+        keys = [*reversed(self._current())]
+        signer = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        return URLSafeSerializer(keys, salt=f"spool.{kind.value}", signer_kwargs=signer)
+
+    def _current(self) -> Sequence[str]:
+        if not self._keys:
+            self._keys = self._load()
+        return self._keys

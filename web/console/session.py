@@ -1,0 +1,125 @@
+"""``/session``: the console's login with a key. The cookie is for pages of this server alone."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from spool.access.caller import Caller, Kind
+from spool.access.grants import Grant
+from spool.jobs.entries import rfc3339
+from web import origins
+from web.access.audit import audit
+from web.access.shown import COOKIE
+from web.auth import scope
+from web.contract import Answer, Contract, json_content
+from web.intake.body import json_body
+from web.intake.shapes import checked
+from web.json_response import json_response
+from web.problems import Problem
+from web.services import state
+
+blueprint = Blueprint("session", __name__)
+
+LIFE_S = 12 * 3600
+
+
+class Login(BaseModel):
+    """A login."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class SessionDocument(TypedDict):
+    """The caller, as far as its request shows one. ``required``: this server needs a key."""
+
+    required: bool
+    owner: str | None
+    kind: str | None
+    scopes: list[str]
+    expires_at: str | None
+
+
+_SESSION = json_content(
+    SessionDocument, lambda: _document(Caller(owner="alice", scopes=frozenset({"jobs:read"}), kind=Kind.SESSION))
+)
+
+
+def _document(caller: Caller | None, *, required: bool = True) -> SessionDocument:
+    return {
+        "required": required,
+        "owner": caller.owner if caller else None,
+        "kind": caller.kind.value if caller else None,
+        "scopes": sorted(caller.scopes) if caller else [],
+        "expires_at": rfc3339(caller.expires_at) if caller and caller.expires_at else None,
+    }
+
+
+@blueprint.get("/session")
+@scope("public")
+@Contract(answers={200: Answer("The caller; nulls if there is none.", [_SESSION])}, errors=[503])
+def show() -> Response:
+    """Show the caller of this request, and whether this server needs a key."""
+    services = state()
+    try:
+        caller = services.authenticator.caller(is_stream=False)
+    except Problem as problem:
+        if problem.status != 401:
+            raise
+        caller = None
+    return json_response(_document(caller, required=services.settings.needs_credential()))
+
+
+@blueprint.post("/session")
+@scope("public")
+@Contract(
+    body=[json_content(Login, lambda: {"key": "sk-spool-…"})],
+    answers={200: Answer("The session, whose cookie is set.", [_SESSION])},
+    errors=[401, 403, 413, 415, 422, 429, 503],
+)
+def login() -> Response:
+    """Begin a session of 12 hours with a key. It ends with its key."""
+    origins.refuse_all_but_own()
+    authenticator = state().authenticator
+    asked = checked(Login, json_body())
+    caller = authenticator.of_secret(asked.key.strip().encode())
+    expires_at = int(time.time() + LIFE_S)
+    grant = Grant(
+        kind=Kind.SESSION,
+        owner=caller.owner,
+        expires_at=expires_at,
+        parent=caller.kind,
+        credential=caller.credential,
+        binding=authenticator.signer.binding(caller),
+    )
+    session = Caller(owner=caller.owner, scopes=caller.scopes, kind=Kind.SESSION, expires_at=expires_at)
+    response = json_response(_document(session))
+    response.set_cookie(
+        COOKIE,
+        authenticator.signer.sign(grant),
+        max_age=LIFE_S,
+        httponly=True,
+        samesite="Strict",
+        secure=authenticator.is_secure(),
+    )
+    audit("session.begin", caller.credential)
+    return response
+
+
+@blueprint.delete("/session")
+@scope("public")
+@Contract(answers={204: Answer("The cookie is removed.")}, errors=[403])
+def logout() -> Response:
+    """End the session in this browser."""
+    origins.refuse_all_but_own()
+    response = Response(status=204)
+    if COOKIE in request.cookies:
+        response.delete_cookie(COOKIE, httponly=True, samesite="Strict")
+        audit("session.end")
+    return response
