@@ -15,8 +15,9 @@ all get the same expiry, ``ttl_s`` from then.
                              that count against the limit), deaths (attempts whose process died), again (the reason
                              for the next attempt), last (id of the last entry), server (run_id of the Redis on which
                              the log is known to be complete), torn (1: Redis may have lost entries of it), fence and
-                             leased_until_ms (while running), worker, cancel_ms, on_disconnect, on_worker_loss,
-                             continuable (1: the model can continue a partial answer), plain (0: its output is more
+                             leased_until_ms (while running), worker, cancel_ms, on_disconnect, on_worker_loss
+                             (followed by " packed" once the log is packed), continuable (1: the model can continue a
+                             partial answer), plain (0: its output is more
                              than text), coalesce (JSON, see spool.jobs.coalescing; without it every piece of text is
                              an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,

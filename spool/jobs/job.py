@@ -96,6 +96,8 @@ class OnDisconnect(StrEnum):
 
 
 _MS_DIGITS = 14
+_PACKED_MARK = " packed"
+"""After ``on_worker_loss`` of a packed job, so that versions that cannot read packed logs cannot decode the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,7 @@ class Job:
             attempt=int(record.get("attempt", 0)),
             attempt_first=int(record.get("attempt_first", 1)),
             losses=int(record.get("losses", 0)),
-            on_worker_loss=OnWorkerLoss(record.get("on_worker_loss", OnWorkerLoss.RESTART)),
+            on_worker_loss=OnWorkerLoss(record.get("on_worker_loss", OnWorkerLoss.RESTART).removesuffix(_PACKED_MARK)),
             last_entry=int(record.get("last", 0)),
             plain=record.get("plain") != "0",
             cancel_requested_at=_seconds(record.get("cancel_ms")),

@@ -98,7 +98,8 @@ class Packer:
         if reply is None and not self._waits_for_older:
             log.info("packer: a worker of an older version runs, which cannot read packed logs; waiting until it ends")
         self._waits_for_older = reply is None
-        reach("pack.taken")
+        if reply:
+            reach("pack.taken")
         return [_ended(values) for values in reply or ()]
 
     def _pack(self, job: _Ended, wait: Callable[[float], object]) -> None:

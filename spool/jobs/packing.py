@@ -101,38 +101,37 @@ def packing_steps(rows: Sequence[Row]) -> Generator[None, None, bytes]:
             yield
         block = _pack(rows, columns)
         yield
-        for at, row in enumerate(_unpacked(block)):
-            if row != rows[at]:
-                raise DamagedPack("not the same")
-            if at % _STEP_ENTRIES == 0:
-                yield
-        return block
+        if unpack_block(block) == list(rows):
+            yield
+            return block
+        raise DamagedPack("not the same")
     except (DamagedPack, ValueError, OverflowError):
         return _pack(rows, [(_WHOLE, None, raw) for _entry_id, raw in rows])
 
 
 def unpack_block(block: bytes) -> list[Row]:
     """The entries of a block. Raises ``DamagedPack``."""
-    return list(_unpacked(block))
-
-
-def _unpacked(block: bytes) -> Iterator[Row]:
     ids, forms, times, strings = _read(block)
+    rows: list[Row] = []
+    # At most one of these for each second of the log.
+    seconds: dict[int, bytes] = {}
     for entry_id, form, ms, string in zip(ids, forms, times, strings, strict=True):
+        if form == _WHOLE:
+            rows.append((entry_id, string))
+            continue
+        second = ms // 1000
+        at = seconds.get(second)
+        if at is None:
+            at = seconds[second] = _second(second)
         if form == _TOKEN:
-            second, rest = divmod(ms, 1000)
-            yield (
-                entry_id,
-                b'{"id":%d,"kind":"token","at":"%b.%03dZ","text":"%b"}' % (entry_id, _second(second), rest, string),
-            )
-        elif form == _WHOLE:
-            yield entry_id, string
+            raw = b'{"id":%d,"kind":"token","at":"%b.%03dZ","text":"%b"}' % (entry_id, at, ms % 1000, string)
         else:
-            second, rest = divmod(ms, 1000)
             kind, _, fields = string.partition(b" ")
             if form == _REASONING:
                 kind, fields = b"reasoning", b"%b%b%b" % (_TEXT_BEFORE, string, _TEXT_AFTER)
-            yield entry_id, b'{"id":%d,"kind":"%b","at":"%b.%03dZ"%b}' % (entry_id, kind, _second(second), rest, fields)
+            raw = b'{"id":%d,"kind":"%b","at":"%b.%03dZ"%b}' % (entry_id, kind, at, ms % 1000, fields)
+        rows.append((entry_id, raw))
+    return rows
 
 
 def text_of_block(block: bytes, first: int) -> str:

@@ -50,6 +50,8 @@ WEB_POINTS = ("submit.before", "submit.written", "submit.rung")
 HAND_BACK_POINTS = ("hand_back.before", "hand_back.answered")
 ADOPT_POINTS = ("adopt.before", "adopt.answered")
 KEEPER_POINTS = ("keep.bell",)
+PACK_POINTS = ("pack.taken", "pack.before", "pack.answered")
+PACK_AFTER_S = 0.3
 LOSABLE = [name for name in WORKER_POINTS if POINTS[name].lost]
 
 slow = pytest.mark.slow
@@ -108,7 +110,9 @@ def shared(short_dir: Path) -> Iterator[Ground]:
     directory = short_dir / "fail-points"
     directory.mkdir()
     with (
-        running_stack(directory, LEASE_S=LEASE_S, MAX_ATTEMPTS=50, WORKER_DRAIN_S=1) as stack,
+        running_stack(
+            directory, LEASE_S=LEASE_S, MAX_ATTEMPTS=50, WORKER_DRAIN_S=1, PACK_AFTER_S=PACK_AFTER_S
+        ) as stack,
         Crowd([web.url for web in stack.webs], pause_at_most_s=0.3) as crowd,
     ):
         caller = Caller([web.url for web in stack.webs])
@@ -130,7 +134,7 @@ def ground(shared: Ground) -> Iterator[Ground]:
 
 def test_every_point_is_tried() -> None:
     """No point is left out below."""
-    tried = {*WORKER_POINTS, *WEB_POINTS, *HAND_BACK_POINTS, *ADOPT_POINTS, *KEEPER_POINTS}
+    tried = {*WORKER_POINTS, *WEB_POINTS, *HAND_BACK_POINTS, *ADOPT_POINTS, *KEEPER_POINTS, *PACK_POINTS}
     assert tried == set(POINTS)
 
 
@@ -181,6 +185,35 @@ def test_hub_held(ground: Ground, point: str) -> None:
     ground.all_is_well(jobs)
     link = ground.stack.redis.link
     assert {link.call("HGET", f"{PREFIX}job:{job.id}", "attempt") for job in jobs} == {b"1"}
+
+
+@slow
+@pytest.mark.parametrize("action", ["kill", "stop", "raise"])
+@pytest.mark.parametrize("point", PACK_POINTS)
+def test_packing_cut_off(ground: Ground, point: str, action: str) -> None:
+    """A worker that packs logs comes to its end, to a halt, or loses Redis's answer: every log is packed once the lease
+    is over, and reads as before."""
+    if action == "raise" and not POINTS[point].lost:
+        pytest.skip("no answer of Redis comes right before this point")
+    ground.worker.start(f"{point}:p=1:seed=1:raise" if action == "raise" else f"{point}:1:{action}")
+    jobs = ground.submit(tokens=30)
+    ground.wait_until(ground.worker, point, action)
+    ground.other_goes_on()
+    if action == "stop":
+        ground.worker.process.resume()
+    else:
+        ground.worker.start()
+    ground.all_is_well(jobs)
+    link, index = ground.stack.redis.link, f"{PREFIX}unpacked"
+
+    def are_packed() -> bool:
+        # As if the leases of a minute were over.
+        for member in link.call("ZRANGE", index, 0, -1):
+            link.call("ZADD", index, "XX", 1, member)
+        return all(link.call("TYPE", f"{PREFIX}job:{job.id}:log") == b"string" for job in jobs)
+
+    wait_for(are_packed, "every log is packed", 30)
+    ground.all_is_well(jobs)
 
 
 @slow

@@ -11,7 +11,7 @@
 local key = job_key(id)
 local log = key .. ':log'
 index('ZREM', 'unpacked', id)
-local record = fields_if_any(key, 'status', 'last', 'schema')
+local record = fields_if_any(key, 'status', 'last', 'schema', 'on_worker_loss')
 local has_ended = TRANSITIONS[record.status] and not next(TRANSITIONS[record.status])
 if not has_ended or not bounded(record.schema or 1, 1, PACKED - 1) then return 'changed' end
 if packed == '' then
@@ -30,7 +30,9 @@ if left_ms > 0 then
   redis.call('PEXPIREAT', log, until_ms)
   redis.call('PEXPIREAT', key .. ':input', until_ms)
 end
-redis.call('HSET', key, 'schema', PACKED, 'packed', 1)
+-- Versions before this one do not compare the schema of an ended job, and would show it without text. They cannot decode
+-- this value, and then answer that a newer version wrote the job.
+redis.call('HSET', key, 'schema', PACKED, 'packed', 1, 'on_worker_loss', (record.on_worker_loss or 'restart') .. ' packed')
 local before, who = booked(id)
 if who then
   local bytes = JOB_BYTES + size_of(key .. ':input') + output_of(id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from spool.errors import JobGone, JobNotFound
 from spool.following.follower import Follower
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
 from spool.jobs.entries import Kind, encode_text
-from spool.jobs.job import Job
+from spool.jobs.job import PACKED, Job, OnWorkerLoss
 from spool.jobs.log import Logs
 from spool.jobs.packer import Packer
+from spool.jobs.scripts import script
 from spool.jobs.store import Sizes
 from spool.keys import job as job_key
 from spool.keys import prefix
@@ -66,7 +68,7 @@ def view(link: RedisLink, job_id: str) -> dict[str, Any]:
         pages += rows
         after = rows[-1][0]
     return {
-        "text": job.text,
+        "job": replace(job, is_packed=False),
         "cut": cut.text,
         "text_bytes": cut.text_bytes,
         "rest": "".join(store.rest_of_text(cut)),
@@ -133,7 +135,7 @@ def test_log_with_jumps_and_attempts(link: RedisLink) -> None:
     pack(link)
     assert log_type(link, claim.job) == "string"
     assert view(link, claim.job.id) == before
-    assert before["text"] == "kept text"
+    assert before["job"].text == "kept text"
 
 
 def test_text_that_the_log_does_not_give_stays(link: RedisLink) -> None:
@@ -250,6 +252,18 @@ def test_older_worker_stops_packing(link: RedisLink) -> None:
     assert pack(link) == 1
 
 
+def test_older_version_refuses_a_packed_job(link: RedisLink) -> None:
+    """Scripts and records of the version before refuse the job, instead of showing it without text."""
+    job = ended(link, "a", on_worker_loss=OnWorkerLoss.FAIL)
+    pack(link)
+    shard = shards_of(link).of_job(job.id)
+    assert shard.run(script("delete", PACKED - 1), job.id, OWNER) == b"newer"
+    assert shard.run(script("end_damaged", PACKED - 1), job.id, OWNER, "undecodable") == b"newer"
+    with pytest.raises(ValueError, match="packed"):
+        OnWorkerLoss(record(link, job.id)["on_worker_loss"])
+    assert store_of(link).look(job.id, OWNER).on_worker_loss is OnWorkerLoss.FAIL
+
+
 def test_job_deleted_while_it_is_packed(link: RedisLink) -> None:
     """A deleted job stays deleted, and nothing of it is left."""
     job = ended(link, *words(20))
@@ -308,7 +322,7 @@ def test_damaged_record_of_a_packed_job(link: RedisLink) -> None:
     job = ended(link, *words(5))
     pack(link)
     before = view(link, job.id)
-    link.call("HSET", job_key(job.id), "last", "many", "created_ms", "never")
+    link.call("HSET", job_key(job.id), "last", "many", "seq", "first")
     assert view(link, job.id) == before
     assert record(link, job.id)["last"] == "7"
 
@@ -382,7 +396,7 @@ def test_crowd_unpacks_a_block_once(link: RedisLink, readers: Callable[[Job, int
 def test_rest_of_a_text_that_was_packed_meanwhile(link: RedisLink) -> None:
     """A poll that has the beginning gets the rest, to the byte, although the text is elsewhere by now."""
     job = ended(link, *words(900))
-    whole = view(link, job.id)["text"]
+    whole = view(link, job.id)["job"].text
     store = store_of(link)
     for at_most in (1, 11, 1000, 5001):
         cut = store.look(job.id, OWNER, with_text=True, text_bytes=at_most)

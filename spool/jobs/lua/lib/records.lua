@@ -7,7 +7,7 @@ local NUMBERS_IF_THERE = {'start_by_ms', 'started_ms', 'ended_ms', 'cancel_ms', 
 local DECIMALS = {'fairness_weight', 'start_within_s'}
 local LISTS = {'attempts', 'usage', 'error', 'metadata', 'coalesce'}
 local WORDS = {priority = {interactive = true, batch = true}, on_disconnect = {continue = true, cancel = true},
-  on_worker_loss = {restart = true, fail = true}, on_busy = {enqueue = true, reject = true, interrupt = true}}
+  on_worker_loss = {restart = true, fail = true, ['restart packed'] = true, ['fail packed'] = true}, on_busy = {enqueue = true, reject = true, interrupt = true}}
 local ENDS = {done = 'succeeded', failed = 'failed', cancelled = 'cancelled'}
 
 -- Lua and Redis write integers of up to fifteen digits; times before the year 5138 have at most fourteen.
