@@ -182,6 +182,7 @@ Only in shard 0:
     keys-version     string  Counts changes of API keys, so that processes notice them
     signing-keys     string  JSON list of the keys that sign links, tokens and sessions, newest first, unless
                              SPOOL_SECRET is set
+    sealing-key      string  Signs texts that clients return, such as reasoning. The first web that needs it writes it
     model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: the models that workers
                              discovered there
     proven-models    hash    Model → "STYLE UPSTREAM UPSTREAM_MODEL": workers have verified that it continues a partial

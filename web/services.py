@@ -11,6 +11,7 @@ import gevent
 from flask import current_app
 
 from spool.access.key_store import KeyStore
+from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys, parse_secrets
 from spool.background import spawn_forever
 from spool.bell import Bell, celery_app
@@ -70,6 +71,7 @@ class State:
     conditions: Conditions
     fitness: FitnessCheck
     queue_watch: QueueWatch
+    sealing: Sealing
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     ticker: Ticker = field(default_factory=Ticker)
@@ -120,6 +122,7 @@ class State:
                 link, conditions, watermark=settings.memory_watermark, counts_workers=True, shards=len(shards)
             ),
             folds=Folds(follower),
+            sealing=Sealing(link),
             limits=limits,
             owners=settings.owners(),
             upstreams=upstreams,

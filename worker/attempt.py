@@ -146,7 +146,7 @@ class Attempt:
         ``BackendError``."""
         while True:
             try:
-                return continued_input(self._claims.shards, self.claim)
+                return continued_input(self._claims.shards, self.claim, keeps_reasoning=self._model.keeps_reasoning)
             except CannotContinueTurn as exc:
                 raise backends.BackendError(exc.code, str(exc), retryable=False) from exc
             except StoreUnavailable:
@@ -227,8 +227,9 @@ class Attempt:
                 self.stopwatch.complete()
                 return
             case backends.Reasoning(text):
-                if self._model.continue_style:
-                    # The partial answer that an upstream continues cannot include the reasoning.
+                if self._model.continue_style or self._model.keeps_reasoning:
+                    # The partial answer that an upstream continues cannot include the reasoning, and a later turn
+                    # reads the reasoning from the log.
                     self.log.plain = False
                 self._begin_answer()
                 self._write_text(Kind.REASONING, text)

@@ -99,13 +99,16 @@ class Answer:
         """The length of its text and of its calls' arguments, in characters."""
         return self._text.size + sum(call.pieces.size for call in self.calls.values())
 
-    def message(self) -> dict[str, Any] | None:
-        """The answer as a message of the conversation; None if it is empty."""
+    def message(self, *, keeps_reasoning: bool = False) -> dict[str, Any] | None:
+        """The answer as a message of the conversation; None if it is empty. Its reasoning is part of it if it calls
+        tools, because models that think between calls want that back, or with ``keeps_reasoning``."""
         if not self.text and not self.calls:
             return None
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
         if self.calls:
             message["tool_calls"] = [call.message() for call in self.calls.values()]
+        if self.reasoning and (self.calls or keeps_reasoning):
+            message["reasoning_content"] = self.reasoning
         return message
 
     def _add(self, entry: dict[str, Any], kind: str) -> None:

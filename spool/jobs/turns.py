@@ -34,20 +34,23 @@ class CannotContinueTurn(SpoolError):
         self.code = code
 
 
-def continued_input(shards: Shards, claim: Claim) -> Mapping[str, Any]:
-    """The claimed job's input, with the earlier turns of its conversation if it asked for them. Raises
-    ``CannotContinueTurn`` and ``StoreUnavailable``; it may be called again."""
+def continued_input(shards: Shards, claim: Claim, *, keeps_reasoning: bool = False) -> Mapping[str, Any]:
+    """The claimed job's input, with the earlier turns of its conversation if it asked for them. ``keeps_reasoning``:
+    with the reasoning of the last one, also if that called no tool. Raises ``CannotContinueTurn`` and
+    ``StoreUnavailable``; it may be called again."""
     job, conversation = claim.job, claim.job.scheduling.conversation
     if conversation is None or conversation.continue_at_most is None or _CONTINUED in claim.input:
         return claim.input
     shard = shards.of_job(job.id)
     digest = hashlib.sha1(conversation.id.encode(), usedforsecurity=False).hexdigest()
     found = shard.link.call("GET", shard.key(f"conversation:{job.owner}:{digest}"))
-    earlier = _messages(shards, found.decode(), job.owner, conversation.continue_at_most) if found else []
-    return _write(shards, claim, earlier, conversation.continue_at_most)
+    at_most, earlier = conversation.continue_at_most, list[dict[str, Any]]()
+    if found:
+        earlier = _messages(shards, found.decode(), job.owner, at_most, keeps_reasoning=keeps_reasoning)
+    return _write(shards, claim, earlier, at_most)
 
 
-def _messages(shards: Shards, job_id: str, owner: str, at_most: int) -> list[dict[str, Any]]:
+def _messages(shards: Shards, job_id: str, owner: str, at_most: int, *, keeps_reasoning: bool) -> list[dict[str, Any]]:
     """The messages up to the end of an earlier turn."""
     store = JobStore(shards)
     try:
@@ -55,14 +58,14 @@ def _messages(shards: Shards, job_id: str, owner: str, at_most: int) -> list[dic
         _refuse_beyond(at_most, sizes.input + sizes.text)
         job = store.look(job_id, owner, with_text=True)
         messages: list[dict[str, Any]] = store.input_of(job_id)["messages"]
-        answer = _answer(shards, job, sizes.entries, at_most)
+        answer = _answer(shards, job, sizes.entries, at_most, keeps_reasoning=keeps_reasoning)
     except (JobNotFound, RecordDamaged, RecordNewer, UndecodableRecord) as exc:
         message = f"the earlier turn {job_id} of this conversation cannot be read; submit its messages instead"
         raise CannotContinueTurn("conversation_gone", message) from exc
     return [*messages, answer] if answer else messages
 
 
-def _answer(shards: Shards, job: Job, entries: int, at_most: int) -> dict[str, Any] | None:
+def _answer(shards: Shards, job: Job, entries: int, at_most: int, *, keeps_reasoning: bool) -> dict[str, Any] | None:
     if job.plain:
         return {"role": "assistant", "content": job.text} if job.text else None
     _refuse_beyond(at_most, entries)
@@ -70,7 +73,7 @@ def _answer(shards: Shards, job: Job, entries: int, at_most: int) -> dict[str, A
     while rows := logs.read(job.id, after, is_packed=job.is_packed):
         answer.add_all([raw for _entry_id, raw in rows])
         after = rows[-1][0]
-    return answer.message()
+    return answer.message(keeps_reasoning=keeps_reasoning)
 
 
 def _write(shards: Shards, claim: Claim, earlier: list[dict[str, Any]], at_most: int) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ max_running = 8                       # running jobs at a time, over all workers
 rpm = 600                             # requests a minute, over all workers; 0: no limit
 tpm = 50_000                          # tokens a minute, estimated when a job begins; 0: no limit
 continue = false                      # or the style of continuing a partial answer, see below
+reasoning = "reasoning_content"       # or "reasoning", "off": how the reasoning of earlier turns goes back, see below
 start_s = 600                         # a job that waits longer ends with start_timeout; unset: until its own deadline
 first_token_s = 120                   # further limits, in seconds; see spool.models.model.Model
 between_tokens_s = 60
@@ -29,6 +30,10 @@ OpenAI and Azure cannot continue. Each worker probes the model with a short ques
 once in full, and once from the middle of that answer. Only if both join, a partial answer that lost its worker is
 continued (``continued``). Otherwise, and for output beyond plain text, it starts from scratch (``restarted``).
 ``GET /models`` shows which.
+
+``reasoning`` is for models that think between tool calls, or reread what they thought (DeepSeek, Kimi, GLM, MiniMax).
+It names the field of an assistant's message in which the server wants the reasoning of all earlier turns; ``"off"``:
+none. Unset: ``reasoning_content`` of messages with tool calls, and none to OpenAI and Azure, which refuse it.
 """
 
 from __future__ import annotations
@@ -39,7 +44,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from spool.models.model import CONTINUE_STYLES, DEMO, Model, Upstream
+from spool.models.model import CONTINUE_STYLES, DEMO, REASONING_STYLES, Model, Upstream
 from spool.toml_file import Table, check_unique, place_of, read_tables
 
 VARIABLE = "SPOOL_MODELS_FILE"
@@ -55,6 +60,7 @@ class _Model(Table):
     rpm: int = Field(0, ge=0, le=1_000_000_000)
     tpm: int = Field(0, ge=0, le=1_000_000_000)
     continue_style: str = Field("", alias="continue")
+    reasoning: str = ""
     start_s: _Seconds | None = None
     first_token_s: _Seconds | None = None
     between_tokens_s: _Seconds | None = None
@@ -67,6 +73,13 @@ class _Model(Table):
             return "vllm" if value else ""
         if not isinstance(value, str) or value not in CONTINUE_STYLES:
             raise ValueError(f"must be true, false or one of {', '.join(map(repr, CONTINUE_STYLES))}")
+        return value
+
+    @field_validator("reasoning")
+    @classmethod
+    def _is_field(cls, value: str) -> str:
+        if value not in REASONING_STYLES:
+            raise ValueError(f"must be one of {', '.join(map(repr, REASONING_STYLES))}")
         return value
 
     def model(self, upstream: str) -> Model:

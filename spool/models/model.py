@@ -17,6 +17,10 @@ CONTINUE_STYLES = {
 }
 """The styles of request that continue a partial answer: the values of ``continue`` in the models file."""
 
+REASONING_OFF = "off"
+REASONING_STYLES = ("reasoning_content", "reasoning", REASONING_OFF)
+"""The fields in which a server wants the reasoning of earlier turns: the values of ``reasoning`` in the models file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -27,6 +31,9 @@ class Model:
     ``tpm`` the requests and tokens that its jobs begin with a minute (0: no limit).
     ``continues``: it can continue a partial answer. ``continue_style`` is the style of request for that, one of
     ``CONTINUE_STYLES``, or empty for never. A model with a style ``continues`` once a worker has verified it.
+
+    ``reasoning``: how the reasoning of earlier turns goes back to it, one of ``REASONING_STYLES``. Empty: as
+    ``reasoning_content`` of messages with tool calls, and not at all to OpenAI and Azure.
 
     Limits, in seconds: ``start_s`` from submit to the first claim (None: a job may wait until its own deadline),
     ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces. ``alive_s`` replaces the
@@ -42,10 +49,16 @@ class Model:
     tpm: int = 0
     continues: bool = False
     continue_style: str = ""
+    reasoning: str = ""
     start_s: float | None = None
     first_token_s: float = 120.0
     between_tokens_s: float = 60.0
     alive_s: float = 600.0
+
+    @property
+    def keeps_reasoning(self) -> bool:
+        """Whether it wants the reasoning of all earlier turns."""
+        return self.reasoning not in ("", REASONING_OFF)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, for publishing in Redis."""

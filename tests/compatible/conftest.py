@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-from tests.compatible.scripts import answers, fails
+from tests.compatible.scripts import answers, fails, thinks
 from tests.faults.upstreams import stack_with_many
 from tests.scripted_upstream import ScriptedUpstream
 from tests.stack import Stack
@@ -16,7 +16,10 @@ from tests.stack import Stack
 
 @pytest.fixture(scope="session")
 def stack_and_upstreams(short_dir: Path) -> Iterator[tuple[Stack, dict[str, ScriptedUpstream]]]:
-    """A Spool whose model ``m`` answers with everything; ``fails`` fails as the prompt names."""
+    """A Spool whose model ``m`` answers with everything; ``fails`` fails as the prompt names; ``thinks`` thinks, and
+    wants back what it thought."""
     directory = Path(mkdtemp(dir=short_dir))
-    with stack_with_many(directory, {"m": [answers], "fails": [fails]}, webs=1) as both:
+    models = {"m": [answers], "fails": [fails], "thinks": [thinks]}
+    limits = {"thinks": {"reasoning": '"reasoning"'}}
+    with stack_with_many(directory, models, limits=limits, webs=1) as both:
         yield both

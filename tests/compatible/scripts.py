@@ -49,3 +49,12 @@ def fails(call: Call) -> None:
         call.event({"error": {**error, "status": status}})
     else:
         call.json(status, {"error": error})
+
+
+def thinks(call: Call) -> None:
+    """Reasoning and a text; the text tells how many answers the prompt has already."""
+    said = sum(message["role"] == "assistant" for message in call.body["messages"])
+    call.begin()
+    call.delta(reasoning=f"Thought {said}. ")
+    call.delta(content=f"Answer {said}.")
+    call.done()

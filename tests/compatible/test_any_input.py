@@ -183,7 +183,7 @@ def test_tool_choice_of_another_shape(client: httpx.Client, choice: Any, field: 
 def test_wrong_type_is_not_repeated_whole(client: httpx.Client, kind: Any) -> None:
     """The answer stays small, however long a wrong type is."""
     item = {"type": kind, "role": "user", "content": "x"}
-    part = {"role": "user", "content": [{"type": kind, "text": "x"}]}
+    part = {"role": "user", "content": [{"type": kind, "data": "x"}]}
     for body in ({"input": [item]}, {"input": [part]}, {"input": "x", "tools": [{"type": kind}]}):
         answer = client.post("/v1/responses", json=body)
         assert answer.status_code == 400

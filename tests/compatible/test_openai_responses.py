@@ -265,11 +265,11 @@ def test_reasoning_comes_before_the_answer(client: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"truncation": "auto"}, "truncation"),
-        ({"input": [{"type": "computer_call"}]}, "input[0].type"),
+        ({"input": [{"type": "computer_call"}]}, "input"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
         ({"input": [{"role": "user"}]}, "input[0]"),
         ({"temperature": "hot"}, "temperature"),

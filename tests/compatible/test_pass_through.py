@@ -163,6 +163,7 @@ def test_next_turn_has_the_whole_conversation(client: OpenAI, upstream: Scripted
             {"id": f"call-{n}", "type": "function", "function": {"name": n, "arguments": '{"city":"Oslo"}'}}
             for n in ("one", "two")
         ],
+        "reasoning_content": "Hm. ",
     }
     assert by_id[3] == {"role": "tool", "tool_call_id": "call-two", "content": "2"}
 

@@ -28,13 +28,20 @@ def stack_with(
 
 @contextmanager
 def stack_with_many(
-    directory: Path, models: dict[str, list[Script]], **options: Any
+    directory: Path,
+    models: dict[str, list[Script]],
+    *,
+    limits: dict[str, dict[str, Any]] | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Stack, dict[str, ScriptedUpstream]]]:
-    """A Spool whose models file names a scripted upstream for each of these models."""
+    """A Spool whose models file names a scripted upstream for each of these models. ``limits``: further fields of a
+    model."""
     with ExitStack() as exits:
         upstreams = {name: exits.enter_context(ScriptedUpstream(*scripts)) for name, scripts in models.items()}
         path = directory / "models.toml"
-        path.write_text("\n".join(line for pair in upstreams.items() for line in _upstream(*pair, {})))
+        path.write_text(
+            "\n".join(line for pair in upstreams.items() for line in _upstream(*pair, (limits or {}).get(pair[0], {})))
+        )
         settings = {"workers": 1, "MODELS_FILE": path, **options}
         yield exits.enter_context(running_stack(directory, **settings)), upstreams
 

@@ -27,6 +27,7 @@ from web.examples import JOB, ROWS
 from web.intake.accept import accept
 from web.intake.body import job_body, json_body, parse_json
 from web.intake.draft import Draft
+from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.messages import MESSAGES_AT_MOST
@@ -197,7 +198,7 @@ def stop(chat_id: str) -> Response:
 
 
 def _draft(asked: UiChatRequest, idempotency: Idempotency) -> Draft:
-    messages = messages_of(asked.messages)
+    messages = messages_of(asked.messages, keeps_reasoning=keeps_reasoning(state(), asked.model))
     if not messages:
         raise field_problem("messages", "have no content for the model to answer")
     before = asked.continued()

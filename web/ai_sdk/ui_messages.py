@@ -4,7 +4,8 @@ https://ai-sdk.dev/docs/reference/ai-sdk-core/ui-message. Like the SDK's ``conve
 omits:
 
 - Tool calls without a result: model servers refuse a conversation that continues after one.
-- Reasoning and an assistant's own files: chat models accept neither as input.
+- An assistant's own files: chat models do not accept them as input.
+- Reasoning of a step without tool calls, unless the model wants all of it.
 - Messages that end up empty, such as the remains of an answer that failed at once.
 """
 
@@ -17,6 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from web.intake.earlier_reasoning import add_reasoning
 from web.intake.shapes import Pieces, Some
 from web.time_slices import in_slices
 
@@ -91,15 +93,16 @@ class UiMessage(BaseModel):
     parts: Annotated[Some[UiPart], Field(max_length=_PARTS_AT_MOST)]
 
 
-def messages_of(chat: Sequence[UiMessage]) -> list[dict[str, Any]]:
-    """The conversation. Raises ``orjson.JSONEncodeError`` for a tool's input or output that is nested too deeply."""
-    return [message for ui_message in in_slices(chat) for message in _messages(ui_message)]
+def messages_of(chat: Sequence[UiMessage], *, keeps_reasoning: bool = False) -> list[dict[str, Any]]:
+    """The conversation. ``keeps_reasoning``: with the reasoning of all steps. Raises ``orjson.JSONEncodeError`` for a
+    tool's input or output that is nested too deeply."""
+    return [message for ui_message in in_slices(chat) for message in _messages(ui_message, keeps_reasoning)]
 
 
-def _messages(message: UiMessage) -> Iterator[dict[str, Any]]:
+def _messages(message: UiMessage, keeps_reasoning: bool) -> Iterator[dict[str, Any]]:
     if message.role == "assistant":
         for step in _steps(message.parts):
-            yield from _step(step)
+            yield from _step(step, keeps_reasoning)
     elif content := _content(message):
         yield {"role": message.role, "content": content}
 
@@ -139,17 +142,16 @@ def _steps(parts: Sequence[UiPart]) -> Iterator[list[UiPart]]:
     yield step
 
 
-def _step(parts: Sequence[UiPart]) -> Iterator[dict[str, Any]]:
+def _step(parts: Sequence[UiPart], keeps_reasoning: bool) -> Iterator[dict[str, Any]]:
     text = _text(parts)
+    message: dict[str, Any] = {"role": "assistant", "content": text or None}
     answered = [(part, output) for part in in_slices(parts) if part.is_tool and (output := _output(part)) is not None]
     if answered:
-        yield {
-            "role": "assistant",
-            "content": text or None,
-            "tool_calls": [_call(part) for part, _ in in_slices(answered)],
-        }
-    elif text:
-        yield {"role": "assistant", "content": text}
+        message["tool_calls"] = [_call(part) for part, _ in in_slices(answered)]
+    if text or answered:
+        thoughts = "".join([part.text or "" for part in parts if part.type == "reasoning"])
+        add_reasoning(message, thoughts, keeps_all=keeps_reasoning)
+        yield message
     for part, output in answered:
         yield {"role": "tool", "tool_call_id": part.tool_call_id, "content": output}
 

@@ -24,6 +24,7 @@ from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.body import json_body
 from web.intake.draft import Draft
+from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
@@ -135,7 +136,7 @@ def _draft(asked: MessagesRequest, idempotency: Idempotency) -> Draft:
 
 def _messages(asked: CountRequest) -> list[dict[str, Any]]:
     try:
-        messages = chat_messages(asked.messages)
+        messages = chat_messages(asked.messages, keeps_reasoning=keeps_reasoning(state(), asked.model))
     except orjson.JSONEncodeError as exc:
         raise field_problem("messages", f"a tool's input cannot be encoded: {exc}") from exc
     if not messages:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from web.intake.earlier_reasoning import add_reasoning
 from web.intake.shapes import Pieces, Some
 from web.intake.spool_fields import SpoolFields
 from web.time_slices import in_slices
@@ -141,20 +142,20 @@ def _function(tool: MessageTool) -> dict[str, Any]:
     return {"type": "function", "function": {name: value for name, value in function.items() if value is not None}}
 
 
-def chat_messages(messages: list[MessageParam]) -> list[dict[str, Any]]:
-    """The conversation as chat messages. Raises ``orjson.JSONEncodeError`` for a tool's input that is nested too
-    deeply."""
-    return [said for message in in_slices(messages) for said in _said(message)]
+def chat_messages(messages: list[MessageParam], *, keeps_reasoning: bool = False) -> list[dict[str, Any]]:
+    """The conversation as chat messages. ``keeps_reasoning``: with the thinking of all messages, and not only of those
+    that call tools. Raises ``orjson.JSONEncodeError`` for a tool's input that is nested too deeply."""
+    return [said for message in in_slices(messages) for said in _said(message, keeps_reasoning)]
 
 
-def _said(message: MessageParam) -> list[dict[str, Any]]:
+def _said(message: MessageParam, keeps_reasoning: bool) -> list[dict[str, Any]]:
     blocks = message.content
     if isinstance(blocks, str):
         return [{"role": message.role, "content": blocks}] if blocks else []
-    return _assistant(blocks) if message.role == "assistant" else _user(blocks)
+    return _assistant(blocks, keeps_reasoning) if message.role == "assistant" else _user(blocks)
 
 
-def _assistant(blocks: list[ContentBlock]) -> list[dict[str, Any]]:
+def _assistant(blocks: list[ContentBlock], keeps_reasoning: bool) -> list[dict[str, Any]]:
     texts, thoughts, calls = [], [], []
     for block in in_slices(blocks):
         match block.type:
@@ -171,9 +172,7 @@ def _assistant(blocks: list[ContentBlock]) -> list[dict[str, Any]]:
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
     if calls:
         message["tool_calls"] = calls
-        if thoughts:
-            # Models that think between calls want their reasoning back.
-            message["reasoning_content"] = "".join(thoughts)
+    add_reasoning(message, "".join(thoughts), keeps_all=keeps_reasoning)
     return [message]
 
 

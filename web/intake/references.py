@@ -18,12 +18,13 @@ from spool.jobs.conversation import Answer
 from spool.jobs.conversation_blocks import UNDIVIDED, Divided, divide
 from spool.jobs.job import Job
 from web.folds import Result, check_wanted
+from web.intake.earlier_reasoning import keeps_reasoning
 from web.problems import field_problem
 from web.server.peer import presence
 from web.services import State
 from web.time_slices import in_slices
 
-_ITEM = re.compile(r"(?:msg|fc|rs)_(j.*)_[0-9]+")
+_ITEM = re.compile(r"(?:msg|fc|rs|ctc|lsh|sh|apc|tsc)_(j.*)_[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class References:
             answer = {"role": "assistant", "content": text} if text else None
             return _turns(messages, answer, sizes.input + sizes.text)
         folded = self._folded(job, sizes.entries, field)
-        return _turns(messages, folded.message(), sizes.input + folded.size)
+        answer = folded.message(keeps_reasoning=keeps_reasoning(self._services, job.model))
+        return _turns(messages, answer, sizes.input + folded.size + len((answer or {}).get("reasoning_content") or ""))
 
     def _folded(self, job: Job, entries: int, field: str) -> Answer:
         self._count_entries(entries, field)

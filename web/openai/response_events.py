@@ -6,7 +6,7 @@ same meaning everywhere, at any time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, Self
 
@@ -27,8 +27,10 @@ class ResponseStream:
 
     name = format = "responses"
 
-    def __init__(self, job: Job, asked: Mapping[str, Any], *, after: int = -1) -> None:
-        self._fold = ResponseFold(job, asked)
+    def __init__(
+        self, job: Job, asked: Mapping[str, Any], *, after: int = -1, seal: Callable[[str], str] | None = None
+    ) -> None:
+        self._fold = ResponseFold(job, asked, seal)
         self.after = after
         self.number = 0
         """The number of the next event."""

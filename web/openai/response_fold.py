@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +13,9 @@ from spool.jobs.entries import Kind, decode_all
 from spool.jobs.job import Job
 from spool.jobs.log import Run
 from web.delivery.failures import RESTARTED
-from web.openai.response_output import CallItem, Event, TextItem
+from web.openai.client_calls import PREFIXES
+from web.openai.client_tools import Called
+from web.openai.response_output import CallItem, Event, ReasoningShape, TextItem
 from web.openai.response_resource import Outcome, error_of, incomplete_details, resource, usage_of
 
 _ITEM_BYTES = 1024
@@ -21,11 +23,15 @@ _Closed = tuple["_Closed | None", TextItem]
 
 
 class ResponseFold:
-    """One response, built from its job's log. ``asked`` holds the echoed request fields (``ResponsesRequest.echo``)."""
+    """One response, built from its job's log. ``asked`` holds the echoed request fields (``ResponsesRequest.echo``).
+    ``seal`` seals the reasoning, if the request asked for that."""
 
-    def __init__(self, job: Job, asked: Mapping[str, Any]) -> None:
+    def __init__(self, job: Job, asked: Mapping[str, Any], seal: Callable[[str], str] | None = None) -> None:
         self._job = job
         self._asked = asked
+        self._called = {name: Called(*fields) for name, fields in asked.get("called", {}).items()}
+        is_summary = bool((asked.get("reasoning") or {}).get("summary"))
+        self._shape = ReasoningShape(is_summary, seal if asked.get("seals_reasoning") else None)
         self._background = bool(asked.get("background"))
         self._outcome = Outcome("queued" if self._background else "in_progress")
         self._closed: _Closed | None = None
@@ -106,11 +112,11 @@ class ResponseFold:
 
     def item(self, item_id: str) -> dict[str, Any] | None:
         """The output item of that id, or None."""
-        return next((item.item() for item in self._items() if item.item_id == item_id), None)
+        return next((item.item() for item in self._items() if _number(item.item_id) == _number(item_id)), None)
 
     def size_of(self, item_id: str) -> int:
         """The length of that item's text, in characters."""
-        return next((item.size for item in self._items() if item.item_id == item_id), 0)
+        return next((item.size for item in self._items() if _number(item.item_id) == _number(item_id)), 0)
 
     @property
     def size(self) -> int:
@@ -161,7 +167,9 @@ class ResponseFold:
             return [self._open.add(text)]
         closing = self._close("completed")
         index = self._next_index()
-        item = TextItem(f"{'rs' if reasoning else 'msg'}_{self._job.id}_{index}", index, reasoning=reasoning)
+        item = TextItem(
+            f"{'rs' if reasoning else 'msg'}_{self._job.id}_{index}", index, reasoning=reasoning, shape=self._shape
+        )
         self._has_answer = self._has_answer or not reasoning
         self._open = item
         return [*closing, *item.begin(), item.add(text)]
@@ -169,15 +177,17 @@ class ResponseFold:
     def _call(self, entry: Mapping[str, Any]) -> list[Event]:
         call = self._calls.get(entry["index"])
         if call is not None:
-            return [call.add(entry["arguments"])]
+            return call.add(entry["arguments"])
         closing = self._close("completed")
         index = self._next_index()
         name = entry["name"] or ""
-        call = CallItem(f"fc_{self._job.id}_{index}", index, call_id_of(self._job.id, entry), name)
+        called = self._called.get(name) or Called("function", name)
+        prefix = PREFIXES.get(called.type, "fc")
+        call = CallItem(f"{prefix}_{self._job.id}_{index}", index, call_id_of(self._job.id, entry), called)
         self._has_answer = True
         self._calls[entry["index"]] = call
         arguments = entry["arguments"]
-        return [*closing, *call.begin(), *([call.add(arguments)] if arguments else [])]
+        return [*closing, *call.begin(), *(call.add(arguments) if arguments else [])]
 
     def _close(self, status: str) -> list[Event]:
         """Close the open text item. Calls stay open to the end, because their pieces may come in any order."""
@@ -212,3 +222,15 @@ class ResponseFold:
         if status == "completed":
             self._outcome.completed_at = int(datetime.fromisoformat(entry["at"]).timestamp())
         return [*events, self._response_event(kind)]
+
+
+class ReferencedItems(ResponseFold):
+    """The items of a response to which a request refers, without the fields of the response's own request."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, {})
+
+
+def _number(item_id: str) -> str:
+    """An item's id without its prefix: that of a call depends on the tools of its request."""
+    return item_id.partition("_")[2]

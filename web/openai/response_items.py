@@ -1,18 +1,19 @@
-"""Items of the Responses API, translated to and from chat messages, in which a conversation is stored.
+"""Input items of the Responses API, translated to chat messages, in which a conversation is stored.
 
-https://platform.openai.com/docs/api-reference/responses/create, and the Open Responses specification, "Items".
+https://platform.openai.com/docs/api-reference/responses/create, and the Open Responses specification, "Items". Items
+and parts that chat messages cannot express are left out, because clients send them back with everything else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from web.intake.earlier_reasoning import add_reasoning
+from web.openai.client_calls import OUTPUTS, call_of, output_of
 from web.openai.fields import refuse
 from web.time_slices import in_slices
 
-_SHOWN = 64
-"""The most characters of a wrong name that a response repeats."""
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 # Content parts of the Responses API, by type, in the chat shape.
 _PARTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -26,71 +27,116 @@ _PARTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "input_video": lambda part: {"type": "video_url", "video_url": {"url": part["video_url"]}},
 }
 """Roles and parts in the chat shape. ``developer`` becomes ``system``, because only newer models know it."""
+_SUMMARY = "Summary of the conversation before this point:\n\n"
 
 Look = Callable[[str, str], Mapping[str, Any] | None]
 """Finds an item of an earlier response by its id; None if there is none. The second argument is the field that refers
 to it."""
+Unseal = Callable[[str], str | None]
+"""The text that Spool has sealed; None for anything else."""
 
 
-def messages_of(items: str | Sequence[Mapping[str, Any]], look: Look) -> list[dict[str, Any]]:
-    """The chat messages of these input items. Raises a ``Problem`` that names an invalid item."""
+def messages_of(
+    items: str | Sequence[Mapping[str, Any]],
+    look: Look,
+    unseal: Unseal = lambda _sealed: None,
+    *,
+    keeps_reasoning: bool = False,
+) -> list[dict[str, Any]]:
+    """The chat messages of these input items. ``keeps_reasoning``: with all reasoning, and not only that before calls
+    of tools. Raises a ``Problem`` that names an invalid item."""
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
-    messages: list[dict[str, Any]] = []
+    conversation = _Conversation(unseal, keeps_reasoning=keeps_reasoning)
     for at, item in enumerate(in_slices(items)):
         place = f"input[{at}]"
         if item.get("type") == "item_reference":
             item = _referenced(item, look, place)
         try:
-            _add(messages, item, place)
+            conversation.add(item, place)
         except (KeyError, TypeError, AttributeError):
             refuse(place, "lacks a field, or has one of the wrong type")
-    return messages
+    conversation.close()
+    return conversation.messages
 
 
-def items_of(messages: Sequence[Mapping[str, Any]], job_id: str) -> list[dict[str, Any]]:
-    """The input items of a turn's messages, each with an id. Messages of a native job may have any shape: unknown parts
-    are shown unchanged, malformed calls are omitted."""
-    items: list[dict[str, Any]] = []
-    for message in in_slices(messages):
-        role, content = message["role"], message.get("content")
-        if role == "tool":
-            output = content if isinstance(content, str) else [_listed_part(part, "user") for part in content or ()]
-            call_id = str(message.get("tool_call_id", ""))
-            _list(items, job_id, "fco", type="function_call_output", call_id=call_id, output=output)
-            continue
-        if content:
-            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            _list(items, job_id, "msg", type="message", role=role, content=[_listed_part(part, role) for part in parts])
-        for call in _calls_of(message):
-            _list(items, job_id, "fc", type="function_call", **call)
-    return items
+class _Conversation:
+    """Chat messages, built item by item. Reasoning belongs to the assistant's message that follows it."""
+
+    def __init__(self, unseal: Unseal, *, keeps_reasoning: bool) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._unseal = unseal
+        self._keeps_reasoning = keeps_reasoning
+        self._pending = ""
+        """Reasoning that belongs to the next message, or to the last one if that gets a call."""
+        self._reasoning = ""
+        """The reasoning of the last message."""
+
+    def add(self, item: Mapping[str, Any], place: str) -> None:
+        """Add the next item. Raises ``KeyError``, ``TypeError`` or ``AttributeError`` for an invalid one."""
+        kind = item.get("type", "message")
+        if not isinstance(kind, str):
+            refuse(f"{place}.type", "must be text")
+        call = call_of(item)
+        if call is not None:
+            self._add_call(_text(item["call_id"] if "call_id" in item else item["id"]), *call)
+        elif kind in OUTPUTS:
+            call_id = item.get("call_id") or item.get("id")
+            if call_id:
+                content = _content(output_of(item), "tool")
+                self._put({"role": "tool", "tool_call_id": _text(call_id), "content": content})
+        elif kind == "message":
+            self._add_message(item, place)
+        elif kind == "reasoning":
+            self._pending += self._reasoning_of(item)
+        elif kind == "compaction":
+            summary = self._unseal(_text(item["encrypted_content"]))
+            if summary:
+                self._put({"role": "user", "content": _SUMMARY + summary})
+
+    def close(self) -> None:
+        """Complete the last message."""
+        last = self.messages[-1] if self.messages else None
+        if last is not None and last["role"] == "assistant":
+            add_reasoning(last, self._reasoning, keeps_all=self._keeps_reasoning)
+        self._reasoning = ""
+
+    def _add_message(self, item: Mapping[str, Any], place: str) -> None:
+        role = _ROLES.get(item["role"])
+        if role is None:
+            refuse(f"{place}.role", "must be user, assistant, system or developer")
+        content = _content(item["content"], role)
+        if content or item["content"] == "":
+            self._put({"role": role, "content": content})
+
+    def _add_call(self, call_id: str, name: str, arguments: str) -> None:
+        """Add a call to the assistant's message before it, beside that message's other calls."""
+        if not self.messages or self.messages[-1]["role"] != "assistant":
+            self._put({"role": "assistant", "content": None})
+        self._take_pending()
+        call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        self.messages[-1].setdefault("tool_calls", []).append(call)
+
+    def _put(self, message: dict[str, Any]) -> None:
+        self.close()
+        self.messages.append(message)
+        if message["role"] == "assistant":
+            self._take_pending()
+        else:
+            self._pending = ""
+
+    def _take_pending(self) -> None:
+        self._reasoning, self._pending = self._reasoning + self._pending, ""
+
+    def _reasoning_of(self, item: Mapping[str, Any]) -> str:
+        """Its text; else what Spool has sealed; else its summary."""
+        said = _joined(item.get("content"))
+        sealed = item.get("encrypted_content")
+        return said or (isinstance(sealed, str) and self._unseal(sealed)) or _joined(item.get("summary"))
 
 
-def _list(items: list[dict[str, Any]], job_id: str, prefix: str, **fields: Any) -> None:
-    items.append({"id": f"{prefix}_{job_id}_in{len(items)}", "status": "completed", **fields})
-
-
-def _calls_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            names = {name: str(function.get(name, "")) for name in ("name", "arguments")}
-            yield {"call_id": str(call.get("id", "")), **names}
-
-
-def _listed_part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
-    match part:
-        case {"type": "text", "text": str(text)} if role == "assistant":
-            return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-        case {"type": "text", "text": str(text)}:
-            return {"type": "input_text", "text": text}
-        case {"type": "image_url", "image_url": {"url": url, **more}}:
-            return {"type": "input_image", "image_url": url, "detail": more.get("detail", "auto")}
-        case {"type": "file", "file": dict(file)}:
-            return {"type": "input_file", **file}
-    return dict(part)
+def _joined(parts: Any) -> str:
+    return "".join([_text(part["text"]) for part in parts or () if "text" in part])
 
 
 def _referenced(item: Mapping[str, Any], look: Look, place: str) -> Mapping[str, Any]:
@@ -100,46 +146,17 @@ def _referenced(item: Mapping[str, Any], look: Look, place: str) -> Mapping[str,
     return found
 
 
-def _add(messages: list[dict[str, Any]], item: Mapping[str, Any], place: str) -> None:
-    match item.get("type", "message"):
-        case "message":
-            role = _ROLES.get(item["role"])
-            if role is None:
-                refuse(f"{place}.role", "must be user, assistant, system or developer")
-            messages.append({"role": role, "content": _content(item["content"], role, f"{place}.content")})
-        case "function_call":
-            _add_call(messages, item)
-        case "function_call_output":
-            content = _content(item["output"], "tool", f"{place}.output")
-            messages.append({"role": "tool", "tool_call_id": _text(item["call_id"]), "content": content})
-        case "reasoning":
-            # Chat models take no reasoning of earlier turns.
-            pass
-        case str(other):
-            refuse(f"{place}.type", f"unsupported item type {other[:_SHOWN]!r}")
-        case _:
-            refuse(f"{place}.type", "must be text")
-
-
-def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
-    """Add a call to the assistant's message before it, beside that message's other calls."""
-    function = {"name": _text(item["name"]), "arguments": _text(item["arguments"])}
-    call = {"id": _text(item["call_id"]), "type": "function", "function": function}
-    if not messages or messages[-1]["role"] != "assistant":
-        messages.append({"role": "assistant", "content": None})
-    messages[-1].setdefault("tool_calls", []).append(call)
-
-
-def _content(content: Any, role: str, place: str) -> Any:
+def _content(content: Any, role: str) -> Any:
     """Plain text where possible, because not every server accepts parts from every role."""
     if isinstance(content, str):
         return content
     parts = []
-    for at, part in enumerate(content):
-        translate = _PARTS.get(part["type"])
-        if translate is None:
-            refuse(f"{place}[{at}].type", f"unsupported part type {part['type'][:_SHOWN]!r}")
-        parts.append(translate(part))
+    for part in content:
+        translate = _PARTS.get(_text(part["type"]))
+        if translate is not None:
+            parts.append(translate(part))
+        elif isinstance(part.get("text"), str):
+            parts.append({"type": "text", "text": part["text"]})
     texts = [_text(part["text"]) for part in parts if part["type"] == "text"]
     if len(texts) == len(parts) and (len(parts) == 1 or role != "user"):
         return "".join(texts)

@@ -5,26 +5,47 @@ The order of events is that of https://platform.openai.com/docs/api-reference/re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
 
 from spool.growing_text import GrowingText
+from web.openai.client_calls import call_fields
+from web.openai.client_tools import Called
 
 Event = dict[str, Any]
 
 
-class TextItem:
-    """A message or reasoning item with one text part."""
+@dataclass(frozen=True, slots=True)
+class ReasoningShape:
+    """How a response shows reasoning: as its text or as a summary, and whether sealed for a later request as well.
+    Spool has no other summary of it than the whole."""
 
-    def __init__(self, item_id: str, index: int, *, reasoning: bool) -> None:
+    is_summary: bool = False
+    seal: Callable[[str], str] | None = None
+
+
+PLAIN = ReasoningShape()
+
+
+class TextItem:
+    """A message or reasoning item with one text part. ``shape`` says how reasoning is shown."""
+
+    def __init__(self, item_id: str, index: int, *, reasoning: bool, shape: ReasoningShape = PLAIN) -> None:
         self.item_id = item_id
         self.index = index
         self._reasoning = reasoning
+        self._shape = shape
+        self._is_summary = reasoning and shape.is_summary
         self._text = GrowingText()
         self._status = "in_progress"
         self._name = "response.reasoning_text" if reasoning else "response.output_text"
+        self._part_name = "response.content_part"
+        if self._is_summary:
+            self._name, self._part_name = "response.reasoning_summary_text", "response.reasoning_summary_part"
         self._logprobs: dict[str, Any] = {} if reasoning else {"logprobs": []}
         # The constant bytes of all its deltas, encoded once.
         before, _, behind = orjson.dumps(self._delta("")).partition(b'"delta":""')
@@ -44,7 +65,7 @@ class TextItem:
 
     def begin(self) -> list[Event]:
         """The events that add the item and its part."""
-        part = {"type": "response.content_part.added", **self._place(), "part": self._part("")}
+        part = {"type": f"{self._part_name}.added", **self._place(), "part": self._part("")}
         return [{"type": "response.output_item.added", "output_index": self.index, "item": self._item([])}, part]
 
     def add(self, text: str) -> Event:
@@ -72,7 +93,7 @@ class TextItem:
         text = str(self._text)
         return [
             {"type": f"{self._name}.done", **self._place(), "text": text, **self._logprobs},
-            {"type": "response.content_part.done", **self._place(), "part": self._part(text)},
+            {"type": f"{self._part_name}.done", **self._place(), "part": self._part(text)},
             {"type": "response.output_item.done", "output_index": self.index, "item": self.item()},
         ]
 
@@ -86,28 +107,33 @@ class TextItem:
     def _item(self, content: list[dict[str, Any]]) -> dict[str, Any]:
         item: dict[str, Any] = {"id": self.item_id, "status": self._status, "content": content}
         if self._reasoning:
-            return {"type": "reasoning", **item, "summary": []}
+            shown = {"summary": content, "content": []} if self._is_summary else {"summary": []}
+            seal = self._shape.seal
+            sealed = {"encrypted_content": seal(str(self._text))} if seal and self._status != "in_progress" else {}
+            return {"type": "reasoning", **item, **shown, **sealed}
         return {"type": "message", "role": "assistant", **item}
 
     def _part(self, text: str) -> dict[str, Any]:
         if self._reasoning:
-            return {"type": "reasoning_text", "text": text}
+            return {"type": "summary_text" if self._is_summary else "reasoning_text", "text": text}
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self.item_id, "output_index": self.index, "content_index": 0}
+        part = "summary_index" if self._is_summary else "content_index"
+        return {"item_id": self.item_id, "output_index": self.index, part: 0}
 
 
 class CallItem:
-    """A call of one of the caller's functions."""
+    """A call of one of the caller's functions, or of a tool that a function stands for."""
 
     is_answer = True
 
-    def __init__(self, item_id: str, index: int, call_id: str, name: str) -> None:
+    def __init__(self, item_id: str, index: int, call_id: str, called: Called) -> None:
         self.item_id = item_id
         self.index = index
         self._call_id = call_id
-        self._name = name
+        self._called = called
+        self._is_function = called.type == "function"
         self._arguments = GrowingText()
         self._status = "in_progress"
 
@@ -121,10 +147,13 @@ class CallItem:
         """The event that adds the call."""
         return [{"type": "response.output_item.added", "output_index": self.index, "item": self.item()}]
 
-    def add(self, arguments: str) -> Event:
-        """Append to its arguments and return the delta event."""
+    def add(self, arguments: str) -> list[Event]:
+        """Append to its arguments and return the delta event; none for a tool whose fields are known only at the
+        end."""
         self._arguments.add(arguments)
-        return {"type": "response.function_call_arguments.delta", **self._place(), "delta": arguments}
+        if not self._is_function:
+            return []
+        return [{"type": "response.function_call_arguments.delta", **self._place(), "delta": arguments}]
 
     @property
     def size(self) -> int:
@@ -134,22 +163,24 @@ class CallItem:
     def end(self, status: str) -> list[Event]:
         """Close the call with this status and return the closing events."""
         self._status = status
-        done = {"type": "response.function_call_arguments.done", **self._place(), "arguments": str(self._arguments)}
-        return [
-            {**done, "name": self._name},
-            {"type": "response.output_item.done", "output_index": self.index, "item": self.item()},
-        ]
+        item = self.item()
+        done = {"type": "response.output_item.done", "output_index": self.index, "item": item}
+        return [*self._input_events(item), done]
+
+    def _input_events(self, item: Event) -> list[Event]:
+        if self._is_function:
+            arguments = {"arguments": item["arguments"], "name": self._called.name}
+            return [{"type": "response.function_call_arguments.done", **self._place(), **arguments}]
+        if self._called.type != "custom":
+            return []
+        name, text = "response.custom_tool_call_input", item["input"]
+        delta = [{"type": f"{name}.delta", **self._place(), "delta": text}] if text else []
+        return [*delta, {"type": f"{name}.done", **self._place(), "input": text}]
 
     def item(self) -> dict[str, Any]:
         """The current item."""
-        return {
-            "type": "function_call",
-            "id": self.item_id,
-            "call_id": self._call_id,
-            "name": self._name,
-            "arguments": str(self._arguments),
-            "status": self._status,
-        }
+        fields = call_fields(self._called, str(self._arguments))
+        return {"id": self.item_id, "call_id": self._call_id, **fields, "status": self._status}
 
     def _place(self) -> dict[str, Any]:
         return {"item_id": self.item_id, "output_index": self.index}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import astuple
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from web.intake.shapes import Some
+from web.openai.client_tools import Called, ToolSet, tools_in
 from web.openai.fields import Asked, refuse
 
 _SAME_NAMES = (
@@ -21,26 +25,24 @@ _SAME_NAMES = (
     "prompt_cache_key",
 )
 _ECHOED = (*_SAME_NAMES, "instructions", "max_output_tokens", "max_tool_calls", "reasoning", "text", "tool_choice")
+_NAMED = ("function", "custom")
+_SEALED = "reasoning.encrypted_content"
 _KEPT_S = 300
 """Seconds for which a response with ``store: false`` is kept."""
 Number = float | int
 
 
 class Tool(BaseModel):
-    """A function that the model may call. Hosted tools are refused, because Spool does not run tools."""
+    """A function that the model may call, or another tool that the client runs. Others are left out, because Spool does
+    not run tools."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True)
 
     type: Annotated[str, Field(max_length=64)]
-    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-
-    def for_chat(self) -> dict[str, Any]:
-        """The tool in the shape of chat completions."""
-        function = self.model_dump(exclude={"type"}, exclude_none=True)
-        return {"type": "function", "function": function}
 
 
 class ResponsesRequest(Asked):
@@ -69,15 +71,16 @@ class ResponsesRequest(Asked):
     prompt_cache_key: str | None = None
     top_logprobs: int | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    client_metadata: Any = None
+    context_management: Any = None
+    moderation: Any = None
     conversation: Any = None
     prompt: Any = None
 
     def check(self) -> None:
         """Raise a 422 ``Problem`` for features that Spool itself does not support."""
         for at, tool in enumerate(self.tools or ()):
-            if tool.type != "function":
-                refuse(f"tools[{at}].type", f"{tool.type!r} is a hosted tool: Spool only supports functions")
-            if tool.name is None:
+            if tool.type in _NAMED and tool.name is None:
                 refuse(f"tools[{at}].name", "is missing")
         if self.conversation is not None:
             refuse("conversation", "is not supported: use previous_response_id")
@@ -97,7 +100,14 @@ class ResponsesRequest(Asked):
         """The request fields that the response repeats."""
         echoed = {name: getattr(self, name) for name in _ECHOED if getattr(self, name) is not None}
         if self.tools:
-            echoed["tools"] = [tool.model_dump() for tool in self.tools]
+            echoed["tools"] = [tool.model_dump(exclude_unset=tool.type != "function") for tool in self.tools]
+        tools = self.tool_set
+        if tools.called:
+            echoed["called"] = {name: astuple(called) for name, called in tools.called.items()}
+        if tools.left_out:
+            echoed["left_out"] = tools.left_out
+        if _SEALED in (self.include or ()):
+            echoed["seals_reasoning"] = True
         return {
             **echoed,
             "background": bool(self.background),
@@ -132,16 +142,22 @@ class ResponsesRequest(Asked):
             params["response_format"] = form
         return params
 
+    @cached_property
+    def tool_set(self) -> ToolSet:
+        """The tools as functions, those in the input included."""
+        in_input = tools_in(self.input) if isinstance(self.input, list) else ()
+        return ToolSet.of([*(tool.model_dump(exclude_none=True) for tool in self.tools or ()), *in_input])
+
     def _of_tools(self) -> dict[str, Any]:
-        tools, choice = [tool.for_chat() for tool in self.tools or ()], self.tool_choice
+        tools, choice = list(self.tool_set.functions.values()), self.tool_choice
         if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
             allowed = _allowed_names(choice.get("tools"))
             tools = [tool for tool in tools if tool["function"]["name"] in allowed]
             choice = _text(choice.get("mode", "auto"), "tool_choice.mode")
         elif isinstance(choice, dict):
-            if choice.get("type") != "function":
-                refuse("tool_choice.type", "must be function or allowed_tools: Spool does not run tools")
-            choice = {"type": "function", "function": {"name": _text(choice.get("name"), "tool_choice.name")}}
+            name = _chosen({"type": None, **choice}, "tool_choice")
+            # A tool that was left out cannot be chosen.
+            choice = {"type": "function", "function": {"name": name}} if name in self.tool_set.functions else None
         # Some servers refuse a tool_choice without tools.
         return {"tools": tools, **({"tool_choice": choice} if choice is not None else {})} if tools else {}
 
@@ -150,9 +166,16 @@ def _allowed_names(tools: Any) -> set[str]:
     if not isinstance(tools, list):
         refuse("tool_choice.tools", "must be a list of tools")
     return {
-        _text(tool.get("name") if isinstance(tool, dict) else None, f"tool_choice.tools[{at}].name")
-        for at, tool in enumerate(tools)
+        _chosen(tool if isinstance(tool, dict) else {}, f"tool_choice.tools[{at}]") for at, tool in enumerate(tools)
     }
+
+
+def _chosen(choice: Mapping[str, Any], field: str) -> str:
+    """The name of the function that stands for a chosen tool."""
+    kind = _text(choice.get("type", "function"), f"{field}.type")
+    if kind not in _NAMED:
+        return Called(kind).function
+    return Called(kind, _text(choice.get("name"), f"{field}.name"), str(choice.get("namespace") or "")).function
 
 
 def _text(value: Any, field: str) -> str:

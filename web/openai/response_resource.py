@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -37,7 +37,8 @@ _UNFINISHED = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 
 class ResponseDocument(TypedDict):
-    """A response. Its request fields are repeated; the defaults are those of the specification."""
+    """A response. Its request fields are repeated; the defaults are those of the specification. ``spool`` lists the
+    types of tools that were left out (``left_out_tools``), if any."""
 
     id: str
     object: Literal["response"]
@@ -71,6 +72,7 @@ class ResponseDocument(TypedDict):
     truncation: str
     reasoning: Mapping[str, Any]
     text: Mapping[str, Any]
+    spool: NotRequired[Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ def response_id(job: Job) -> str:
 
 def resource(job: Job, asked: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     """The Response object. ``asked`` holds the echoed request fields (``ResponsesRequest.echo``)."""
+    left_out = {"spool": {"left_out_tools": asked["left_out"]}} if asked.get("left_out") else {}
     return {
         "id": response_id(job),
         "object": "response",
@@ -107,6 +110,7 @@ def resource(job: Job, asked: Mapping[str, Any], outcome: Outcome) -> dict[str, 
         **{name: asked.get(name, default) for name, default in _DEFAULTS.items()},
         "reasoning": {"effort": None, "summary": None, **(asked.get("reasoning") or {})},
         "text": {**(asked.get("text") or {}), "format": _format(asked)},
+        **left_out,
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
@@ -24,17 +25,20 @@ from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.draft import Draft
+from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
 from web.intake.references import NO_TURNS, References
 from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
 from web.limits.streams import Slot
+from web.openai.client_tools import Called
 from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import job_id_of, parse
+from web.openai.listed_items import items_of
 from web.openai.response_events import ResponseStream
-from web.openai.response_fold import ResponseFold
-from web.openai.response_items import items_of, messages_of
+from web.openai.response_fold import ReferencedItems, ResponseFold
+from web.openai.response_items import messages_of
 from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, ResponseDocument, resource
@@ -131,16 +135,17 @@ def create() -> Response:
     asked, idempotency = parse(ResponsesRequest)
     asked.check()
     draft, echo = _draft(services, asked, idempotency)
+    seal = _seal_of(services, echo)
     with Slot(services.slots) as slot:
         submitted = accept(services, draft, slot if asked.stream or not asked.background else None)
         job = submitted.job
-        fold = ResponseFold(job, echo)
+        fold = ResponseFold(job, echo, seal)
         with accepted(submitted, f"/v1/responses/resp_{job.id}") as headers:
             if asked.stream:
                 if not asked.background:
                     # A background response is read by its id, which its stream tells at once.
                     refuse_early_failure(services, job, headers)
-                stream = TranslatedStream(services.checkpoints, job, ResponseStream(job, echo))
+                stream = TranslatedStream(services.checkpoints, job, ResponseStream(job, echo, seal=seal))
                 return translated(job, stream, headers, slot)
             if asked.background:
                 return json_response(_now(services, job, echo), 200, headers)
@@ -153,7 +158,7 @@ def create() -> Response:
 
 def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -> tuple[Draft, dict[str, Any]]:
     """The draft, and the request fields that the responses repeat."""
-    references = References(services, auth.owner(), lambda job: ResponseFold(job, {}))
+    references = References(services, auth.owner(), ReferencedItems)
     earlier = NO_TURNS
     if asked.previous_response_id:
         try:
@@ -161,7 +166,12 @@ def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -
         except (JobNotFound, JobGone) as exc:
             detail = "no such response, or it is no longer stored"
             raise field_problem("previous_response_id", detail, status=404) from exc
-    added = messages_of(asked.input, references.item)
+    added = messages_of(
+        asked.input,
+        references.item,
+        partial(services.sealing.load().open, auth.owner()),
+        keeps_reasoning=keeps_reasoning(services, asked.model),
+    )
     if not added and not earlier.messages:
         raise field_problem("input", "is empty")
     echo = {**asked.echo(), "turn": len(earlier.messages)}
@@ -202,7 +212,8 @@ def retrieve(response_id: str) -> Response:
     job = services.store.look(job_id_of(response_id, _PREFIX), auth.owner())
     echo = _echo_of(services, job)
     if asked.stream:
-        translation = ResponseStream(job, echo, after=-1 if asked.starting_after is None else asked.starting_after)
+        after = -1 if asked.starting_after is None else asked.starting_after
+        translation = ResponseStream(job, echo, after=after, seal=_seal_of(services, echo))
         stream = TranslatedStream(services.checkpoints, job, translation)
         return translated(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
     return json_response(_now(services, job, echo))
@@ -255,7 +266,9 @@ def input_items(response_id: str) -> Response:
 
 def _input_items(services: State, job: Job) -> Response:
     stored, asked = services.store.input_of(job.id), query(ItemsQuery)
-    items = items_of(stored["messages"][stored.get("request", {}).get("turn", 0) :], job.id)
+    echo = stored.get("request", {})
+    called = {name: Called(*fields) for name, fields in echo.get("called", {}).items()}
+    items = items_of(stored["messages"][echo.get("turn", 0) :], job.id, called)
     if asked.order != "asc":
         items.reverse()
     ids = [item["id"] for item in items]
@@ -284,7 +297,7 @@ def _now(services: State, job: Job, echo: Mapping[str, Any]) -> dict[str, Any]:
     if job.status is Status.RUNNING:
         job = services.store.look(job.id, job.owner, with_text=True)
     if job.ended:
-        return _folded(services, job).resource(echo)
+        return _folded(services, job, echo).resource(echo)
     outcome = Outcome("queued" if job.status is Status.QUEUED else "in_progress")
     if job.text:
         item = TextItem(f"msg_{job.id}_0", 0, reasoning=False)
@@ -293,8 +306,13 @@ def _now(services: State, job: Job, echo: Mapping[str, Any]) -> dict[str, Any]:
     return resource(job, echo, outcome)
 
 
-def _folded(services: State, job: Job) -> ResponseFold:
-    fold, is_wanted = ResponseFold(job, {}), presence(request.environ)
+def _seal_of(services: State, echo: Mapping[str, Any]) -> Callable[[str], str] | None:
+    """Seals the reasoning for its owner, if the request asked for that. Raises ``StoreUnavailable``."""
+    return partial(services.sealing.load().seal, auth.owner()) if echo.get("seals_reasoning") else None
+
+
+def _folded(services: State, job: Job, echo: Mapping[str, Any]) -> ResponseFold:
+    fold, is_wanted = ResponseFold(job, echo, _seal_of(services, echo)), presence(request.environ)
     if job.ended:
         return services.folds.result(job, fold, is_wanted)
     services.folds.fold(job, fold, is_wanted)

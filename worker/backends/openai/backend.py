@@ -29,6 +29,7 @@ from worker.backends.openai.chunks import Answer
 from worker.backends.openai.client import CONNECT_S, connect
 from worker.backends.openai.continuation_probe import Proof, probe
 from worker.backends.openai.continuing import Ask, go_on, in_good_time, refuse
+from worker.backends.openai.earlier_reasoning import with_reasoning
 from worker.backends.openai.errors import Refused
 from worker.backends.openai.gate import Backoff, Caller, Passage, Refusal, UpstreamGate
 from worker.backends.openai.refusal_report import note_headers, report_refusal, too_late, tries_used
@@ -178,6 +179,7 @@ class _Link:
     def _call(self, request: GenerationRequest, asks_usage: bool) -> AbstractContextManager[APIResponse[Any]]:
         """The request, sent on entering. Leaving closes the connection, unless it can be reused."""
         messages, extra = _body(request, asks_usage)
+        messages = with_reasoning(messages, request.model.reasoning, is_openai=self._is_openai)
         if "max_completion_tokens" in extra and not self._is_openai:
             # Other servers use the older name; those that know the newer one know both.
             extra.setdefault("max_tokens", extra.pop("max_completion_tokens"))
