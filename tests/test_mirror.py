@@ -72,6 +72,8 @@ TESTED_BY: Mapping[str, str] = {
     "web/openai/chat_chunks.py": "web/test_translated_stream.py compatible/test_openai_chat.py",
     "web/openai/client_calls.py": "web/openai/test_client_tools.py web/openai/test_response_items.py",
     "web/openai/listed_items.py": "web/openai/test_response_items.py",
+    "web/openai/compaction.py": "compatible/test_compaction.py",
+    "web/openai/response_draft.py": "compatible/test_openai_responses.py",
     "web/openai/errors.py": "compatible/test_openai_chat.py",
     "web/openai/fields.py": "compatible/test_any_input.py",
     "web/openai/models.py": "compatible/test_openai_chat.py",

@@ -15,6 +15,7 @@ from web.native import batches, jobs, links, models, stream, tokens, websocket
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
 from web.openai import chat as openai_chat
+from web.openai import compaction as openai_compaction
 from web.openai import errors as openai_errors
 from web.openai import models as openai_models
 from web.openai import responses as openai_responses
@@ -48,6 +49,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(links.blueprint)
     app.register_blueprint(tokens.blueprint)
     app.register_blueprint(openai_responses.blueprint)
+    app.register_blueprint(openai_compaction.blueprint)
     app.register_blueprint(openai_chat.blueprint)
     app.register_blueprint(openai_models.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)

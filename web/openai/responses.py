@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from spool.errors import JobGone, JobNotFound, StoreUnavailable, TooManyStreams
+from spool.errors import StoreUnavailable, TooManyStreams
 from spool.jobs.job import Job, Status
 from web import auth
 from web.arguments import DIGITS, Query, query
@@ -24,33 +23,27 @@ from web.delivery.waiting import wait_for_all, wait_for_end
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
-from web.intake.draft import Draft
-from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.errors_after_acceptance import accepted
-from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
-from web.intake.references import NO_TURNS, References
-from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
+from web.intake.idempotency import IDEMPOTENCY_KEY
+from web.intake.spool_fields import ON_DISCONNECT
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.client_tools import Called
 from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import job_id_of, parse
 from web.openai.listed_items import items_of
+from web.openai.response_draft import PREFIX, draft_of, seal_of
 from web.openai.response_events import ResponseStream
-from web.openai.response_fold import ReferencedItems, ResponseFold
-from web.openai.response_items import messages_of
+from web.openai.response_fold import ResponseFold
 from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, ResponseDocument, resource
-from web.problems import field_problem
-from web.request_ids import origin
 from web.server.peer import presence
 from web.services import State, state
 from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("openai_responses", __name__)
 
-_PREFIX = "resp_"
 _CANCEL_S = 2.0
 
 
@@ -134,8 +127,8 @@ def create() -> Response:
     services = state()
     asked, idempotency = parse(ResponsesRequest)
     asked.check()
-    draft, echo = _draft(services, asked, idempotency)
-    seal = _seal_of(services, echo)
+    draft, echo = draft_of(services, asked, idempotency)
+    seal = seal_of(services, echo)
     with Slot(services.slots) as slot:
         submitted = accept(services, draft, slot if asked.stream or not asked.background else None)
         job = submitted.job
@@ -156,48 +149,6 @@ def create() -> Response:
     return json_response(fold.resource(), 200, headers)
 
 
-def _draft(services: State, asked: ResponsesRequest, idempotency: Idempotency) -> tuple[Draft, dict[str, Any]]:
-    """The draft, and the request fields that the responses repeat."""
-    references = References(services, auth.owner(), ReferencedItems)
-    earlier = NO_TURNS
-    if asked.previous_response_id:
-        try:
-            earlier = references.turns(job_id_of(asked.previous_response_id, _PREFIX), "previous_response_id")
-        except (JobNotFound, JobGone) as exc:
-            detail = "no such response, or it is no longer stored"
-            raise field_problem("previous_response_id", detail, status=404) from exc
-    added = messages_of(
-        asked.input,
-        references.item,
-        partial(services.sealing.load().open, auth.owner()),
-        keeps_reasoning=keeps_reasoning(services, asked.model),
-    )
-    if not added and not earlier.messages:
-        raise field_problem("input", "is empty")
-    echo = {**asked.echo(), "turn": len(earlier.messages)}
-    draft = Draft(
-        surface="responses",
-        owner=auth.owner(),
-        messages=added,
-        messages_field="input",
-        earlier=earlier,
-        sends_all_turns=True,
-        model=asked.model,
-        params=asked.params(),
-        params_field="",
-        instructions=asked.instructions or None,
-        request=echo,
-        metadata=asked.metadata or {},
-        ttl_s=asked.ttl_s,
-        streams_text=True,
-        on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect, background=bool(asked.background)),
-        scheduling=asked.scheduling(),
-        idempotency=idempotency,
-        origin=origin(),
-    )
-    return draft, echo
-
-
 @blueprint.get("/v1/responses/<response_id>")
 @scope("jobs:read")
 @Contract(
@@ -209,11 +160,11 @@ def retrieve(response_id: str) -> Response:
     """The current response; with ``stream=true``, its events after ``starting_after``."""
     services = state()
     asked = query(Retrieval)
-    job = services.store.look(job_id_of(response_id, _PREFIX), auth.owner())
+    job = services.store.look(job_id_of(response_id, PREFIX), auth.owner())
     echo = _echo_of(services, job)
     if asked.stream:
         after = -1 if asked.starting_after is None else asked.starting_after
-        translation = ResponseStream(job, echo, after=after, seal=_seal_of(services, echo))
+        translation = ResponseStream(job, echo, after=after, seal=seal_of(services, echo))
         stream = TranslatedStream(services.checkpoints, job, translation)
         return translated(job, stream, {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})
     return json_response(_now(services, job, echo))
@@ -225,7 +176,7 @@ def retrieve(response_id: str) -> Response:
 def cancel(response_id: str) -> Response:
     """Cancel the response, in any state, any number of times. Waits up to 2 s for its end, then answers it."""
     services = state()
-    job = services.store.cancel(job_id_of(response_id, _PREFIX), auth.owner())
+    job = services.store.cancel(job_id_of(response_id, PREFIX), auth.owner())
     # The cancellation holds even if the end cannot be awaited.
     with suppress(TooManyStreams, StoreUnavailable):
         if not job.ended and wait_for_end(services, job, _CANCEL_S):
@@ -241,7 +192,7 @@ def cancel(response_id: str) -> Response:
 )
 def delete(response_id: str) -> Response:
     """Delete an ended response."""
-    state().store.delete(job_id_of(response_id, _PREFIX), auth.owner())
+    state().store.delete(job_id_of(response_id, PREFIX), auth.owner())
     return json_response(_deleted(response_id))
 
 
@@ -259,7 +210,7 @@ def _deleted(response_id: str) -> Deleted:
 def input_items(response_id: str) -> Response:
     """The input items of this turn, newest first unless ``order=asc``."""
     services = state()
-    job = services.store.look(job_id_of(response_id, _PREFIX), auth.owner())
+    job = services.store.look(job_id_of(response_id, PREFIX), auth.owner())
     with services.folds.whole(presence(request.environ)) as is_wanted:
         return _input_items(services, job) if is_wanted else Response(status=CLIENT_LEFT)
 
@@ -306,13 +257,8 @@ def _now(services: State, job: Job, echo: Mapping[str, Any]) -> dict[str, Any]:
     return resource(job, echo, outcome)
 
 
-def _seal_of(services: State, echo: Mapping[str, Any]) -> Callable[[str], str] | None:
-    """Seals the reasoning for its owner, if the request asked for that. Raises ``StoreUnavailable``."""
-    return partial(services.sealing.load().seal, auth.owner()) if echo.get("seals_reasoning") else None
-
-
 def _folded(services: State, job: Job, echo: Mapping[str, Any]) -> ResponseFold:
-    fold, is_wanted = ResponseFold(job, echo, _seal_of(services, echo)), presence(request.environ)
+    fold, is_wanted = ResponseFold(job, echo, seal_of(services, echo)), presence(request.environ)
     if job.ended:
         return services.folds.result(job, fold, is_wanted)
     services.folds.fold(job, fold, is_wanted)
