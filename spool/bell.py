@@ -20,6 +20,7 @@ from spool.background import spawn_forever
 from spool.bell_queue import QUEUE, BellQueue
 from spool.broker import broker_connection
 from spool.errors import SpoolError
+from spool.metrics import BELLS_DROPPED
 from spool.outage import Outage
 
 BELLS_AT_MOST = 200
@@ -136,6 +137,7 @@ class Bell:
         try:
             use()
         except SpoolError as exc:
+            BELLS_DROPPED.inc(max(1, len(self._waiting)))
             self._waiting.clear()
             self._outage.failed(exc)
         else:

@@ -36,6 +36,8 @@ from spool.validation import explain
 
 PREFIX = "SPOOL_"
 _FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
+_OWN = {"SPOOL_PROCESS_NAME"}
+"""Set by a program for the programs that it starts."""
 _OF_CLIENTS = {"SPOOL_URL", "SPOOL_KEY", "SPOOL_KEY_FILE"}
 """Read by the commands of a user, which may share a shell with a server."""
 _SECRETS = {
@@ -293,6 +295,9 @@ class WorkerSettings(Settings):
     """How long a stopping worker lets its jobs finish before it hands them back."""
     pack_after_s: float = Field(15.0, ge=0, le=86_400)
     """How long after a job's end its log is packed; 0: never."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65_535)
+    """Where a worker answers ``GET /metrics``; 0: nowhere. It asks for no key."""
     interactive_reserve: float = Field(0.2, ge=0, lt=1)
     """The part of each model's limit and of each worker's slots that batch jobs leave free."""
     batch_share: float = Field(0.05, ge=0, le=0.5)
@@ -326,7 +331,7 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
     """Raise ``SettingsError`` for an unknown variable, so that a misspelt one does not pass for unset."""
     known = set(known_variables())
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known | _FOR_TESTS | _OF_CLIENTS:
+        if name.startswith(PREFIX) and name not in known | _FOR_TESTS | _OF_CLIENTS | _OWN:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} is not a setting of Spool{hint}")

@@ -56,7 +56,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/intake/earlier_reasoning.py": "compatible/test_reasoning.py web/openai/test_response_items.py",
     "web/intake/errors_after_acceptance.py": "compatible/test_openai_chat.py",
     "web/limits/bodies.py": "web/test_bad_input.py",
-    "web/metrics.py": "web/test_operations.py",
+    "web/metrics.py": "web/test_operations.py faults/test_metrics.py",
     "web/native/signed_links.py": "web/native/test_links.py",
     "web/native/batches.py": "web/test_batches_bad_input.py web/test_wrong_ids.py",
     "web/native/entry_document.py": "web/native/test_entries.py",
@@ -100,6 +100,7 @@ TESTED_BY: Mapping[str, str] = {
     "worker/backends/openai/errors.py": "worker/backends/openai/test_backend.py",
     "worker/backends/openai/rejected_key.py": "worker/backends/openai/test_backend.py",
     "worker/bell_consumer.py": "worker/test_celery.py faults/test_broker.py",
+    "worker/metrics.py": "worker/test_attempt_events.py faults/test_metrics.py",
     "worker/process.py": "worker/quarantine/test_pool.py faults/test_worker_loss.py",
     "worker/quarantine/__main__.py": "worker/quarantine/test_pool.py",
 }

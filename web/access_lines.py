@@ -11,6 +11,7 @@ from collections.abc import Callable
 from flask import Flask, Response, g, request
 
 from web.access.authenticator import Authenticator
+from web.metrics import ANSWER_TIME, REQUESTS
 from web.request_ids import age_s, say
 from web.server.hijack import StreamResponse, UpgradeResponse
 
@@ -45,6 +46,9 @@ def install(app: Flask, authenticator: Authenticator) -> None:
 
     def note(response: Response) -> Response:
         is_stream = isinstance(response, StreamResponse)
+        surface = request.blueprint or "other"
+        REQUESTS.labels(surface, str(response.status_code)).inc()
+        ANSWER_TIME.labels(surface).observe(age_s())
         if request.method in _READS and response.status_code < 400 and not is_stream:
             return response
         stands_for = sampling.take()

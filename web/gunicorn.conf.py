@@ -76,9 +76,19 @@ def when_ready(server: Any) -> None:
     server.murder_workers = HungProcesses(server).end
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the process the place in the metrics that is free: a successor goes on with the counts."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = next(number for number in range(len(taken) + 1) if number not in taken)
+
+
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
-    """Configure the log of each process, which then loads the application."""
+    """Configure the log and the place of each process, which then loads the application."""
     gc.disable()
+    # Here, because the import chooses the mode of the library.
+    from spool.metrics import take_place
+
+    take_place(f"web{worker.place}")
     allow_boot(worker)
     configure(settings.log_level, settings.log_format, content=settings.log_content)
 
@@ -104,4 +114,4 @@ def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
     """Remove the live gauges of an exited process."""
     from prometheus_client import multiprocess
 
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    multiprocess.mark_process_dead(f"web{worker.place}")  # type: ignore[no-untyped-call]

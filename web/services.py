@@ -19,6 +19,7 @@ from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.following.follower import Follower
+from spool.jobs.job import SCHEMA
 from spool.jobs.keeper import Keeper
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.shards import Shards
@@ -26,6 +27,7 @@ from spool.jobs.store import JobStore
 from spool.models.model import Upstream
 from spool.models.table import ModelTable
 from spool.owners.limits import Owners
+from spool.process_health import watch
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.redis.urls import broker_url_from
@@ -39,6 +41,7 @@ from web.folds import Folds
 from web.limits.streams import Slot, StreamSlots, streams_for
 from web.limits.unsent import Unsent
 from web.limits.uploads import Uploads
+from web.queue_gauges import QueueGauges, look_or_leave
 from web.queue_watch import QueueWatch
 from web.ticker import Ticker
 
@@ -137,8 +140,10 @@ class State:
             spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_redis)
         spawn_forever(self._watch_credentials)
+        spawn_forever(self._watch_queue)
         self.ticker.add(self.queue_watch)
         spawn_forever(self.ticker.run)
+        spawn_forever(watch("web", SCHEMA))
         self.bell.start()
 
     @property
@@ -188,6 +193,13 @@ class State:
                 self.set_aside = self.store.set_aside()
             except StoreUnavailable:
                 self.set_aside = None
+            gevent.sleep(_LOOK_S)
+
+    def _watch_queue(self) -> None:
+        """Keep the gauges of the queue."""
+        gauges = QueueGauges(self.shards, self.store)
+        while not self.draining:
+            look_or_leave(gauges, self.models.all())
             gevent.sleep(_LOOK_S)
 
     def _watch_credentials(self) -> None:

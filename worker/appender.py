@@ -19,6 +19,7 @@ from spool.jobs.shards import Shard
 from spool.outage import Outage
 from worker.adaptive_delay import AdaptiveDelay
 from worker.attempt_log import AttemptLog
+from worker.metrics import APPENDS_REFUSED, COMMIT_LOGS
 from worker.timer import PreciseTimer
 
 log = logging.getLogger("spool.appender")
@@ -83,7 +84,10 @@ class Appender:
             for attempt_log in logs:
                 self.changed(attempt_log)
             raise
+        COMMIT_LOGS.observe(len(logs))
         for attempt_log, answer in zip(logs, answers, strict=True):
+            if isinstance(answer, bytes):
+                APPENDS_REFUSED.labels(answer.partition(b" ")[0].decode()).inc()
             if isinstance(answer, bytes) and answer.startswith(b"error"):
                 log.error("append to %s failed: %s", attempt_log.job_id, answer.decode(errors="replace"))
                 attempt_log.over("lost")

@@ -15,14 +15,17 @@ from celery.exceptions import SecurityWarning
 from celery.worker.request import Request
 from gevent.greenlet import Greenlet
 from kombu.utils import functional as kombu_functional
+from prometheus_client import start_http_server
 
 from spool.background import collect_rarely, raise_file_limit, spawn_forever
 from spool.bell import Bell
 from spool.bell_queue import TASK, bell_queue
 from spool.deadline import Deadline
 from spool.errors import SpoolError
+from spool.jobs.job import SCHEMA
 from spool.logs import configure as configure_logs
 from spool.outage import Outage
+from spool.process_health import watch
 from worker.assembly import build_app, build_backends, build_process, read_settings
 from worker.backends import BackendError
 from worker.models.continuation import Provings
@@ -136,6 +139,9 @@ def start() -> None:
     models_file = ModelsFile(upstreams, settings.models_of, process.models, backends, provings)
     spawn_forever(models_file.run)
     spawn_forever(partial(discover_models, process, models_file))
+    spawn_forever(watch("worker", SCHEMA))
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host)
 
 
 def leave_in_order(leaving: WorkerProcess) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -60,10 +61,11 @@ def run() -> None:
 
 def _supervise(settings: RunSettings, server: EmbeddedServer | None) -> int:
     port = programs.free_port(settings, _AFTER_A_KILL_S if server and server.after_a_kill else 0.0)
-    stages = programs.stages(settings, server, port)
-    console = stdout_console([NAME, *(program.name for stage in stages for program in stage)])
-    banner = programs.banner(settings, port, embedded=server is not None)
-    return Supervisor(stages, console, on_ready=lambda: console.say(NAME, banner)).run()
+    with TemporaryDirectory(prefix="spool-metrics-", dir=temporary_directory(), ignore_cleanup_errors=True) as metrics:
+        stages = programs.stages(settings, server, port, metrics)
+        console = stdout_console([NAME, *(program.name for stage in stages for program in stage)])
+        banner = programs.banner(settings, port, embedded=server is not None)
+        return Supervisor(stages, console, on_ready=lambda: console.say(NAME, banner)).run()
 
 
 @click.command(cls=_Program)

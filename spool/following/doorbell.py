@@ -16,6 +16,8 @@ from gevent.greenlet import Greenlet
 
 from spool.background import spawn_forever
 from spool.errors import StoreUnavailable
+from spool.following.delivery_delay import DeliveryDelay
+from spool.metrics import DELIVERY
 from spool.outage import Outage
 from spool.redis.link import RedisLink, Subscription
 
@@ -47,6 +49,7 @@ class Doorbell:
         self._has_outbox = Event()
         self._subscription: Subscription | None = None
         self._heard_at = float("-inf")
+        self._delay = DeliveryDelay(DELIVERY.observe)
 
     def start(self) -> list[Greenlet[..., None]]:
         """Start two greenlets for the life of the process: one reads, one writes."""
@@ -89,6 +92,7 @@ class Doorbell:
                     self._heard_at = time.monotonic()
                     for message in messages:
                         self._heard(message)
+                    self._delay.look(messages[-1], self._heard_at)
                     self._quiet()
                     if failures:
                         outage.worked()

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -19,6 +20,7 @@ from spool.jobs.job import SCHEMA
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard
 from spool.logs import event
+from spool.metrics import JOBS_ENDED, JOBS_LOST
 from spool.outage import Outage
 
 BEAT_S = 1.0
@@ -105,8 +107,7 @@ class Keeper:
             return None
         pending, free, taken_over, overdue, broken, patient, more, set_aside, newer, told, *notices = reply
         for line in told:
-            fields = orjson.loads(line)
-            event(fields.pop("event"), **fields)
+            _tell(orjson.loads(line))
         for notice in notices:
             log.error("keeper: %s", notice.decode(errors="replace"))
         part = Round(pending, free, taken_over, overdue, broken, bool(patient), set_aside, newer)
@@ -137,6 +138,16 @@ class Keeper:
             except SpoolError as exc:
                 self._outage.failed(exc)
             wait(BEAT_S)
+
+
+def _tell(what: dict[str, Any]) -> None:
+    """Log and count what a script did to a job."""
+    name, model = what.pop("event"), what.get("model", "")
+    event(name, **what)
+    if name == "job_ended":
+        JOBS_ENDED.labels(model, what["status"]).inc()
+    elif name == "job_lost":
+        JOBS_LOST.labels(model).inc()
 
 
 def _sum(before: Round, part: Round) -> Round:

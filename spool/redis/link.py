@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import hiredis
@@ -24,6 +25,7 @@ from redis.connection import ConnectionPool
 from spool.errors import OutcomeUnknown, StoreUnavailable
 from spool.fail_points import reach
 from spool.keys import prefix
+from spool.metrics import REDIS_CALLS, REDIS_ERRORS
 from spool.redis.errors import away, translated
 from spool.redis.pool import Call, Command, Connections
 from spool.redis.raw import read_batches, wait_for_ever, write
@@ -51,6 +53,7 @@ class RedisLink:
             client_name=name,
         )
         self._connections = Connections(connections, timeout_s)
+        self._observe, self._failed = REDIS_CALLS.labels(name).observe, REDIS_ERRORS.labels(name).inc
         self._loaded: dict[str, str] = {}
         """Script → the same on the last run of the server that is known, by their digests."""
 
@@ -74,19 +77,24 @@ class RedisLink:
     def _repeated(self, new_call: Callable[[], Call]) -> list[Any]:
         lost = False
         for attempt in (1, 2):
-            call = new_call()
+            call, began = new_call(), monotonic()
             try:
-                return self._exchange(call)
+                replies = self._exchange(call)
+                self._observe(monotonic() - began)
+                return replies
             except (theirs.ConnectionError, theirs.TimeoutError) as exc:
                 if isinstance(exc, theirs.TimeoutError):
                     self._connections.timed_out()
                 # A subclass of these is a refusal by Redis: the command was not executed.
                 lost = lost or (call.sent and type(exc) in (theirs.ConnectionError, theirs.TimeoutError))
+                self._failed()
                 if attempt == 2 or type(exc) is not theirs.ConnectionError:
                     raise away(exc, lost) from exc
             except theirs.RedisError as exc:
+                self._failed()
                 raise away(exc, lost) from exc
             except StoreUnavailable as exc:
+                self._failed()
                 # No connection was free. The first try may still have been executed.
                 raise (OutcomeUnknown(str(exc)) if lost or call.sent else exc) from exc
         raise AssertionError("unreachable")

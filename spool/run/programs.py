@@ -30,16 +30,19 @@ _LOADING_S = 300.0
 """Loading a large append-only file takes about a second per 200 MB."""
 
 
-def stages(settings: RunSettings, server: EmbeddedServer | None, port: int) -> list[list[Program]]:
-    """The supervisor's stages: the embedded server, if there is one, then web and workers together."""
+def stages(settings: RunSettings, server: EmbeddedServer | None, port: int, metrics: str) -> list[list[Program]]:
+    """The supervisor's stages: the embedded server, if there is one, then web and workers together. ``metrics`` is the
+    directory of their counts."""
     env = environment(settings, server.url if server else settings.redis_url.get_secret_value())
     env["SPOOL_PORT"] = str(port)
+    env["SPOOL_METRICS_PORT"] = "0"  # the web answers for all processes
+    env.setdefault("PROMETHEUS_MULTIPROC_DIR", metrics)
     env["SPOOL_DATA_DIR"] = str(settings.data_dir.absolute())
     env.setdefault("SPOOL_LOG_FORMAT", "text")  # for a terminal; containers and units run the single programs
     web = Program(
         name="web",
         argv=web_argv(),
-        env=env,
+        env={**env, "SPOOL_PROCESS_NAME": "web"},
         ready=lambda: answers_ready(settings.host, port),
         stop_s=settings.drain_s + _WEB_SPARE_S,
         serves_at=(_local(settings.host), port),
@@ -48,7 +51,7 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int) -> l
         Program(
             name=f"worker{number}",
             argv=worker_argv(f"worker{number}"),
-            env=env,
+            env={**env, "SPOOL_PROCESS_NAME": f"worker{number}"},
             stop_s=settings.worker_drain_s + _WORKER_SPARE_S,
             # Celery takes 2 to 3 s to stop when idle, and hangs on a SIGQUIT after SIGTERM or while it starts.
             hurry_signal=signal.SIGTERM,

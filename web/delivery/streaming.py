@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flask import Response, request
-from prometheus_client import Gauge
 
 from spool.errors import Draining, OwnerStreamsFull
 from spool.following.reader import Reader
@@ -17,7 +17,7 @@ from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, Sha
 from web.delivery.formats import ndjson, sse, text
 from web.delivery.live import LiveStream
 from web.limits.streams import Slot
-from web.metrics import STREAMS
+from web.metrics import STREAM_TIME, STREAMS, STREAMS_BEGUN, STREAMS_ENDED
 from web.negotiation import best_media_type
 from web.server.hijack import StreamResponse
 from web.services import state
@@ -135,7 +135,8 @@ def _started(
         except OwnerStreamsFull:
             reader.close()
             raise
-        held = _Held(taken.move(), reader, STREAMS.labels(label or media_type), let_go)
+        held = _Held(taken.move(), reader, label or media_type, let_go)
+        STREAMS_BEGUN.labels(held.label, str(after > 0).lower()).inc()
     stream = LiveStream(held.reader, encoding, opening, held.release, heartbeat_s=services.settings.heartbeat_s)
     return StreamResponse(stream, media_type, headers)
 
@@ -143,18 +144,30 @@ def _started(
 class _Held:
     """What an open stream holds. Thousands of idle streams have one each: an ``ExitStack`` takes ten times as much."""
 
-    __slots__ = ("_gauge", "_let_go", "_slot", "reader")
+    __slots__ = ("_began", "_let_go", "_slot", "label", "reader")
 
-    def __init__(self, slot: Slot, reader: Reader, gauge: Gauge, let_go: Callable[[], None]) -> None:
+    def __init__(self, slot: Slot, reader: Reader, label: str, let_go: Callable[[], None]) -> None:
         self._let_go = let_go
         self._slot = slot
-        self._gauge = gauge
+        self._began = time.monotonic()
+        self.label = label
         self.reader = reader
-        gauge.inc()
+        STREAMS.labels(label).inc()
 
     def release(self) -> None:
         """Release all of it. Call it once."""
+        STREAMS.labels(self.label).dec()
+        STREAMS_ENDED.labels(self.label, _reason(self.reader)).inc()
+        STREAM_TIME.labels(self.label).observe(time.monotonic() - self._began)
         self.reader.close()
         self._let_go()
-        self._gauge.dec()
         self._slot.give_back()
+
+
+def _reason(reader: Reader) -> str:
+    """Why a stream ends, for metrics. ``broken``: the client left, stalled, or could not be sent the rest."""
+    if reader.feed.ended and reader.cursor >= reader.feed.last:
+        return "complete"
+    if reader.must_leave:
+        return "revoked" if reader.is_expelled else "draining"
+    return "broken"

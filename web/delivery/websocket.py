@@ -19,7 +19,7 @@ from web import auth, bounded_json
 from web.auth import scope
 from web.delivery.encoding import Trouble
 from web.limits.bodies import job_bytes
-from web.metrics import STREAMS
+from web.metrics import STREAMS, STREAMS_BEGUN, STREAMS_ENDED
 from web.problems import Problem
 from web.request_ids import headers_in
 from web.server import websocket_protocol
@@ -32,7 +32,8 @@ log = logging.getLogger("spool.web")
 
 _MESSAGE_BYTES = 64 * 1024
 _UNREAD_BYTES = 128 * 1024
-_OPEN = STREAMS.labels("websocket")
+_LABEL = "websocket"
+_OPEN = STREAMS.labels(_LABEL)
 SUBPROTOCOLS = ("spool.json", "spool.text")
 
 
@@ -116,6 +117,7 @@ class _Held:
             raise
         self._caller = caller
         _OPEN.inc()
+        STREAMS_BEGUN.labels(_LABEL, "false").inc()
 
     def release(self) -> None:
         """Release both."""
@@ -123,6 +125,8 @@ class _Held:
             self._let_go()
             self._services.slots.give_back(self._caller.owner)
             _OPEN.dec()
+            reason = "draining" if self._services.draining else "closed"
+            STREAMS_ENDED.labels(_LABEL, reason).inc()
 
     def _expel(self) -> None:
         if self.socket is not None:

@@ -22,7 +22,7 @@ from web.intake.body import read_body
 from web.intake.draft import Draft
 from web.intake.idempotency import Idempotency
 from web.limits.bodies import job_bytes
-from web.metrics import SUBMITTED
+from web.metrics import BATCHES, SUBMITTED
 from web.problems import Problem, field_problem, retry_after
 from web.request_ids import say
 from web.services import State
@@ -111,6 +111,7 @@ def _write(services: State, batch: NewBatch) -> None:
                 raise _not_accepted(exc) from exc
             raise
     SUBMITTED.labels(batch.jobs[0].surface).inc(len(batch.jobs))
+    BATCHES.inc()
     say("batch_submitted", batch=batch.id, owner=batch.owner, jobs=len(batch.jobs))
     for _ in range(min(len(batch.jobs), _BELLS)):
         # One bell for each slot that may be free. A worker that finishes a job claims the next; the keeper rings later.

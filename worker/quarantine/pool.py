@@ -7,12 +7,14 @@ Such a job runs alone in its process: if it kills the process again, no other jo
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from subprocess import TimeoutExpired
 
 from gevent import subprocess
 
 from spool.deadline import Deadline
+from spool.metrics import PLACE
 
 log = logging.getLogger("spool.worker")
 
@@ -27,7 +29,8 @@ class QuarantinePool:
 
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "worker.quarantine")) -> None:
         self._command = command
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        """By number, at most ``AT_MOST``."""
         self._pause = Deadline.after(0)
         self._stopped = False
 
@@ -37,20 +40,22 @@ class QuarantinePool:
         if self._stopped or not self._pause.passed:
             return
         self._pause = Deadline.after(_START_EVERY_S)
-        self._processes = [process for process in self._processes if process.poll() is None]
-        for _ in range(min(waiting, AT_MOST) - len(self._processes)):
+        self._processes = {number: process for number, process in self._processes.items() if process.poll() is None}
+        free = [number for number in range(AT_MOST) if number not in self._processes]
+        for number in free[: max(0, min(waiting, AT_MOST) - len(self._processes))]:
+            place = {PLACE: f"{os.environ[PLACE]}-quarantine{number}"} if os.environ.get(PLACE) else {}
             # The pipe tells it when this process ends, even after SIGKILL.
-            process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
-            self._processes.append(process)
+            process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env={**os.environ, **place})
+            self._processes[number] = process
             log.info("process %d started for a quarantined job (it lost its process twice)", process.pid)
 
     def stop(self) -> None:
         """End the processes: each drains its job for the drain time, then hands it back."""
         self._stopped = True
-        for process in self._processes:
+        for process in self._processes.values():
             process.terminate()
         deadline = Deadline.after(_STOP_S)
-        for process in self._processes:
+        for process in self._processes.values():
             try:
                 process.wait(max(0.1, deadline.left_s))
             except TimeoutExpired:

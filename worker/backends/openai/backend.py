@@ -36,6 +36,7 @@ from worker.backends.openai.refusal_report import note_headers, report_refusal, 
 from worker.backends.openai.rejected_key import Denial
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.stream_pieces import read_pieces
+from worker.metrics import UPSTREAM_ANSWERS
 
 log = logging.getLogger("spool.upstream")
 
@@ -163,6 +164,7 @@ class _Link:
             self._denial.check()
             try:
                 with self._call(request, asks_usage) as response:
+                    UPSTREAM_ANSWERS.labels(self._upstream.name, "200").inc()
                     note_headers(request.gate, response.headers)
                     yield from read_pieces(response.http_response, answer, lambda: _taken(passage, request, gate))
                 passage.answered()
@@ -195,6 +197,7 @@ class _Link:
     def _refused(self, exc: Exception, passage: Passage, answer: Answer, request: GenerationRequest) -> Refused:
         """Report the error to the gates. Returns the reason to call again. Raises ``BackendError``, and
         ``UpstreamClosed`` if the job waits in the queue."""
+        UPSTREAM_ANSWERS.labels(self._upstream.name, str(upstream_errors.status_of(exc) or "none")).inc()
         if upstream_errors.says_away(exc):
             self.proofs.clear()  # another server may come back
         found = upstream_errors.translate(exc, self.scrub, began=answer.began)
