@@ -17,6 +17,7 @@
     ├── NoModel                  no upstream has listed its models yet, and the demo is disabled
     ├── LimitExceeded            a limit is reached (carries retry_after_s)
     │   ├── QueueFull
+    │   ├── QuotaExceeded        a budget of tokens is used up
     │   ├── OwnerLimitExceeded   one owner's own limit
     │   │   ├── OwnerQueueFull
     │   │   └── OwnerBytesFull
@@ -181,6 +182,10 @@ class ConversationFull(LimitExceeded):
 
 class QueueFull(LimitExceeded):
     """The queue is full."""
+
+
+class QuotaExceeded(LimitExceeded):
+    """A budget of tokens is used up until it is renewed."""
 
 
 class OwnerLimitExceeded(LimitExceeded):

@@ -32,8 +32,9 @@ all get the same expiry, ``ttl_s`` from then.
                              with it, schema is at least 2), packed (1: the log is packed; 0: it cannot be packed and
                              stays a stream), earlier_bytes (total length of its blocks, in bytes), max_tokens (limit
                              of its answer), charge (tokens with which its flow was charged; an end replaces them by
-                             the tokens that it used) and weight (with which it was charged, if its owner's weight
-                             changed that)
+                             the tokens that it used), weight (with which it was charged, if its owner's weight
+                             changed that), prefix_bytes (length of the text that a continued attempt began with) and
+                             usage_noted (the attempt whose usage was noted before its end)
     job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request and before
                              (as in the record). messages are those after its blocks. Written by submit; read by the
                              claim, by a turn that continues the conversation, and by /v1. Compressed together with
@@ -152,6 +153,11 @@ Usage and limits of owners:
     limits           hash    owner_running (0: by share), owner_share (0: one owner may have all) and watermark, from
                              the webs' settings; owners: the digest of what follows, '' without an owners file
     owner-limits     hash    Owner → its limits as JSON (spool.owners.limits); '': those of all others
+    usage:OWNER:MONTH hash   What ended attempts have used. "DD CREDENTIAL MODEL" → tokens in and out, jobs, attempts,
+                             attempts that did not succeed, and ms; "month" and "day DD" → tokens in and out together,
+                             and the same of a credential: "month CREDENTIAL" and "day DD CREDENTIAL". MONTH is
+                             YYYY-MM, in UTC. Expires 400 days after its first change
+    usage-owners:MONTH  set  Owners with usage in the month; expires likewise
 
 Lists of jobs, idempotency, repeated requests, chats and batches:
 

@@ -11,7 +11,7 @@ from web.ai_sdk import chat as ai_sdk_chat
 from web.anthropic import errors as anthropic_errors
 from web.anthropic import messages as anthropic_messages
 from web.console import page, session
-from web.native import batches, jobs, links, models, stream, tokens, websocket
+from web.native import batches, jobs, links, models, stream, tokens, usage, websocket
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
 from web.openai import chat as openai_chat
@@ -48,6 +48,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(models.blueprint)
     app.register_blueprint(links.blueprint)
     app.register_blueprint(tokens.blueprint)
+    app.register_blueprint(usage.blueprint)
     app.register_blueprint(openai_responses.blueprint)
     app.register_blueprint(openai_compaction.blueprint)
     app.register_blueprint(openai_chat.blueprint)

@@ -61,6 +61,7 @@ KINDS = (
     ProblemKind(429, "Owner queue full", "you have as many jobs queued as one owner may"),
     ProblemKind(429, "Owner memory full", "your jobs hold as much memory as one owner's may"),
     ProblemKind(429, "Owner streams full", "you have as many streams open as one owner may"),
+    ProblemKind(429, "Quota exceeded", "your budget of 1,000 tokens a day is used up (1,234 used); it is renewed at …"),
     ProblemKind(429, "Conversation full", "100 jobs of this conversation have not ended; wait until some have"),
     ProblemKind(429, "Too many requests", "a socket can follow at most 100 jobs; unfollow some"),
     ProblemKind(431, "Headers too large", "limit request headers fields size"),

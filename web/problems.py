@@ -158,6 +158,7 @@ _LIMITS: dict[type[errors.LimitExceeded], tuple[int, str]] = {
     errors.OwnerQueueFull: (429, "Owner queue full"),
     errors.OwnerBytesFull: (429, "Owner memory full"),
     errors.OwnerStreamsFull: (429, "Owner streams full"),
+    errors.QuotaExceeded: (429, "Quota exceeded"),
     errors.QueueFull: (503, "Queue full"),
     errors.TooManyStreams: (503, "Too many streams"),
     errors.TooManyFolds: (503, "Too many folds"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
@@ -175,6 +175,11 @@ class State:
         if self.draining:
             raise Draining
         self.slots.refuse_when_full(owner)
+
+    def limits_of(self, owner: str) -> OwnerLimits:
+        """The limits of a submit of this owner: the settings', and its budget in the owners file."""
+        budget = self.owners.content.of(owner).budget
+        return replace(self.limits, budget=budget) if budget != self.limits.budget else self.limits
 
     def hold_stream(self, owner: str, slot: Slot) -> None:
         """Acquire a stream slot before its job is written, so that a refusal leaves no job. Raises ``Draining`` or

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spool.jobs.coalescing import Coalescing
+from spool.owners.limits import NO_BUDGET, Budget
 
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "tokens")
 _TOKENS_AT_MOST = 1_000_000
@@ -22,7 +23,7 @@ class OwnerLimits:
 
     ``share`` is a fraction: of Redis's memory if ``bytes`` is 0, and of all workers' slots if ``running`` is 0.
     ``watermark`` is the fraction of ``maxmemory`` up to which jobs are accepted, including their expected output; 0:
-    memory is not checked.
+    memory is not checked. ``credential_budget`` is that of the key with which a job is submitted.
     """
 
     queued: int = 0
@@ -31,13 +32,30 @@ class OwnerLimits:
     bytes: int = 0
     share: float = 0.0
     watermark: float = 0.0
+    budget: Budget = NO_BUDGET
+    credential_budget: Budget = NO_BUDGET
 
     def part(self, shards: int) -> OwnerLimits:
         """One shard's part of the limits, rounded up. The watermark is the server's, and is not divided."""
         if shards == 1:
             return self
         queued, running, size = (-(-limit // shards) for limit in (self.queued, self.running, self.bytes))
-        return replace(self, queued=queued, running=running, bytes=size, share=self.share / shards)
+        return replace(
+            self,
+            queued=queued,
+            running=running,
+            bytes=size,
+            share=self.share / shards,
+            budget=self.budget.part(shards),
+            credential_budget=self.credential_budget.part(shards),
+        )
+
+    @property
+    def budgets(self) -> str:
+        """The budgets as ``submit.lua`` gets them: '' without any."""
+        each = (self.budget, self.credential_budget)
+        tokens = [value for budget in each for value in (budget.tokens_per_day, budget.tokens_per_month)]
+        return " ".join(map(str, tokens)) if any(tokens) else ""
 
 
 NO_LIMITS = OwnerLimits()

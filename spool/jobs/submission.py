@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -18,9 +19,11 @@ from spool.errors import (
     OwnerBytesFull,
     OwnerQueueFull,
     QueueFull,
+    QuotaExceeded,
     RecordDamaged,
     StoreFull,
 )
+from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits, output_at_most, tokens_at_most
 from spool.jobs.repeats import Joins
@@ -52,6 +55,8 @@ class NewBatch:
     idempotency_key: str = ""
     """A digest of the caller's key; empty: none."""
     body_digest: str = ""
+    credential: str = ""
+    """The id of the key that submits it; empty: none."""
 
 
 def submit_args(
@@ -125,6 +130,7 @@ def _own(limits: OwnerLimits) -> dict[str, Any]:
         "owner_bytes": limits.bytes,
         "share": limits.share,
         "watermark": limits.watermark,
+        "budgets": limits.budgets,
     }
 
 
@@ -146,6 +152,7 @@ def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[An
         digest=batch.body_digest,
         max_queued=max_queued,
         input_bytes=sum(len(stored.own) for stored in inputs) + sum(blocks.values()),
+        credential=batch.credential,
         **_own(limits),
     )
 
@@ -169,6 +176,7 @@ def unstaged_batch_args(batch_id: str, owner: str, total: int, ttl_s: int, timeo
         digest="",
         max_queued=0,
         input_bytes=0,
+        credential="",
         **_own(NO_LIMITS),
     )
 
@@ -178,12 +186,15 @@ def read_staged(reply: list[Any]) -> str:
     outcome, batch_id = reply[0], reply[1].decode()
     if outcome == b"staging":
         raise BatchStaging(batch_id)
-    raise_refusal(outcome, batch_id)
+    raise_refusal(outcome, batch_id, reply[2:])
     return str(batch_id)
 
 
-def raise_refusal(outcome: bytes, identifier: str) -> None:
-    """Raise the error for a script's refusal; return for any other outcome."""
+def raise_refusal(outcome: bytes, identifier: str, detail: Sequence[Any] = ()) -> None:
+    """Raise the error for a script's refusal; return for any other outcome. ``detail``: what follows the identifier."""
+    if outcome == b"quota_exceeded":
+        now_ms, period, whose, budget, used = detail
+        raise quota_exceeded(now_ms / 1000, period.decode(), whose.decode(), budget, used)
     if outcome == b"conflict":
         raise IdempotencyConflict(identifier)
     if outcome == b"full":
@@ -194,11 +205,27 @@ def raise_refusal(outcome: bytes, identifier: str) -> None:
         raise StoreFull("Redis has not enough memory for the expected output of accepted and new jobs")
 
 
+def quota_exceeded(now: float, period: str, whose: str, budget: int, used: int) -> QuotaExceeded:
+    """The refusal of a submit beyond a budget for a ``period`` (day or month, UTC), at a time in seconds since the
+    epoch."""
+    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    # The 1st is at most 31 days ahead.
+    renewed = (
+        today + timedelta(days=1) if period == "day" else (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+    )
+    holder = "your" if whose == "owner" else "this key's"
+    return QuotaExceeded(
+        f"{holder} budget of {budget:,} tokens a {period} is used up ({used:,} used); it is renewed at "
+        f"{rfc3339(renewed.timestamp())}",
+        retry_after_s=renewed.timestamp() - now,
+    )
+
+
 def read_submitted(reply: list[Any], new: NewJob) -> Submitted:
     """Decode a reply of ``submit.lua``. Raises as ``raise_refusal`` does, ``BatchNotFound``, ``ConversationBusy``,
     ``ConversationFull``, ``RecordDamaged``, and ``UndecodableRecord`` for an unreadable record of an earlier job."""
     outcome, job_id = reply[0], reply[1].decode()
-    raise_refusal(outcome, job_id)
+    raise_refusal(outcome, job_id, reply[2:])
     if outcome == b"set_aside":
         raise RecordDamaged(f"job {job_id}")
     if outcome == b"no_batch":

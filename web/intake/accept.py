@@ -36,7 +36,9 @@ def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted
     services.refuse_when_full()
     reach("submit.before")
     try:
-        submitted = services.store.submit(new, max_queued=services.settings.max_queued, limits=services.limits)
+        submitted = services.store.submit(
+            new, max_queued=services.settings.max_queued, limits=services.limits_of(new.owner)
+        )
         reach("submit.written")
     except OutcomeUnknown as exc:
         exc.job_id = new.id

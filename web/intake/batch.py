@@ -90,7 +90,9 @@ def accept_batch(services: State, owner: str, drafts: Iterable[Draft], idempoten
     batch_id = services.shards.place_batch(owner, idempotency.key)
     jobs = [new_job(services, draft, batch=batch_id, batch_index=index) for index, draft in enumerate(drafts)]
     batch = NewBatch(batch_id, owner, jobs, idempotency.key, idempotency.body)
-    accepted_id = services.store.stage_batch(batch, max_queued=services.settings.max_queued, limits=services.limits)
+    accepted_id = services.store.stage_batch(
+        batch, max_queued=services.settings.max_queued, limits=services.limits_of(owner)
+    )
     if accepted_id != batch_id:
         return accepted_id, True
     _write(services, batch)

@@ -94,6 +94,12 @@ def document(timing: Timing, path: str) -> Steps[dict[str, Any]]:
     return call(timing, "GET", path)
 
 
+def usage(timing: Timing, since: str, until: str, group: str) -> Steps[dict[str, Any]]:
+    """What ended attempts have used."""
+    query = {name: value for name, value in {"from": since, "to": until, "group": group}.items() if value}
+    return call(timing, "GET", f"/usage?{urlencode(query)}")
+
+
 def each_job(timing: Timing, *, status: str, batch: str, limit: int) -> Steps[None]:
     """Emit the caller's jobs, newest first, a page at a time; ``limit`` 0 for all."""
     query = {name: value for name, value in {"status": status, "batch": batch}.items() if value}

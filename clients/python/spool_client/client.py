@@ -117,6 +117,10 @@ class Client:
         """``GET /models``."""
         return self._driver.run(calls.document(self._timing, "/models"))
 
+    def usage(self, *, since: str = "", until: str = "", group: str = "day,model") -> dict[str, Any]:
+        """``GET /usage``: from the day ``since`` to ``until``, by some of day, model, owner and credential."""
+        return self._driver.run(calls.usage(self._timing, since, until, group))
+
     def readiness(self) -> dict[str, Any]:
         """``GET /readyz``, also if the answer is 503. Not repeated."""
         return self._driver.run(calls.readiness(self._timing))

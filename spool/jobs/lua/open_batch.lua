@@ -7,9 +7,10 @@
 --   kinds        for each kind of job the model, output_at_most and the number of jobs
 -- The batch gets an expiry at once, after that of its last job, so that a batch that is never filled does not stay.
 -- Answers {outcome, id}: opened, replayed (the batch of an earlier call), staging (that batch is not complete),
--- conflict, full, owner_full, owner_bytes, no_memory.
+-- conflict, full, owner_full, owner_bytes, no_memory; quota_exceeded as for submit.
 --[[ARGUMENTS id owner total:number ttl_s timeout_ms is_staged:flag idempotency digest max_queued:number
-  owner_queued:number owner_bytes:number share:number watermark:number input_bytes:number kinds...]]
+  owner_queued:number owner_bytes:number share:number watermark:number budgets input_bytes:number
+  credential kinds...]]
 local key = P .. 'batch:' .. id
 
 -- The answer if another call has used the same idempotency key; nil if none has.
@@ -48,6 +49,10 @@ if before then
 end
 if redis.call('EXISTS', key) == 1 then
   return {'opened', id}
+end
+local exceeded = is_staged and budgets ~= '' and budget_refusal(id, owner, credential, budgets)
+if exceeded then
+  return exceeded
 end
 local refusal = is_staged and reserve()
 if refusal then

@@ -10,6 +10,7 @@
 --   share           fraction of the memory that is an owner's limit of bytes; 0: none
 --   watermark       0: memory is not checked
 --   output_at_most  bytes; 0: unknown
+--   budgets         tokens a day and a month, of the owner and of the credential (0: none), or '' without any
 --   block_count     the number of blocks at the beginning of its conversation
 --   rest            the digest and the messages of each block ('' if the block should be stored already), then names
 --                   and values of further fields
@@ -19,10 +20,11 @@
 --   {replayed, id, queue position or false, the record's values}: the job of an earlier submit, which this repeats
 --   {outcome, id}: conflict, full, owner_full, owner_bytes, no_memory, no_batch, set_aside (the earlier job's record is
 --   damaged), conversation_full
+--   {quota_exceeded, id, NOW, day or month, owner or credential, budget, tokens used}
 --   {busy, id, job}: another job of its conversation has not ended, and on_busy is reject
 --   {blocks, id, N}: the messages of block N are needed, and perhaps those of later blocks
 --[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest repeat_key joins batch batch_index input
-  watch_ms owner_queued:number owner_bytes:number share:number watermark:number output_at_most:number block_count
+  watch_ms owner_queued:number owner_bytes:number share:number watermark:number output_at_most:number budgets block_count
   rest...]]
 local NOT_BEFORE_AT_MOST_MS = 8 * 86400000
 local TURNS_AT_MOST = 100
@@ -102,6 +104,10 @@ local who = who_of({
 local is_held = given.not_before_ms or given.conversation
 local bytes, expected = JOB_BYTES + #input, expected_output(model, output_at_most)
 -- A job of a staged batch is not checked, because its room is already reserved.
+local exceeded = not staging and budgets ~= '' and budget_refusal(id, owner, given.credential or '', budgets)
+if exceeded then
+  return exceeded
+end
 local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes + shared, expected = expected}, {
   queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
 })

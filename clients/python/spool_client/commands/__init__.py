@@ -16,6 +16,7 @@ from spool_client.commands.status import status
 from spool_client.commands.submit import submit
 from spool_client.commands.tail import tail
 from spool_client.commands.top import top
+from spool_client.commands.usage import usage
 
 COMMANDS: tuple[click.Command, ...] = (
     submit,
@@ -29,6 +30,7 @@ COMMANDS: tuple[click.Command, ...] = (
     status,
     doctor,
     top,
+    usage,
     completion,
 )
 

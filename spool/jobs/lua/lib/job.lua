@@ -38,6 +38,10 @@ local function announce_loss(id)
   if not has_lost_history(record) then return end
   local key = job_key(id)
   local first = id_after_jump(id, tonumber(record.last))
+  if record.status == 'running' then
+    note_lost_attempt(id)
+    redis.call('HSET', key, 'usage_noted', record.attempt)
+  end
   -- At least 1: a job without a known attempt may have had one on an unconfirmed worker.
   local attempt = math.max(1, record.attempt)
   redis.call('DEL', key .. ':text')
@@ -69,10 +73,12 @@ local function close(id, status, ...)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
     'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms', 'priority', 'fairness_key',
-    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved', 'owner_reserved', 'weight')
+    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved', 'owner_reserved', 'weight',
+    'attempts', 'prefix_bytes', 'credential', 'usage_noted')
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
-  if move(id, record, status, 'ended_ms', NOW, ...) == 'queued' then
+  local from = move(id, record, status, 'ended_ms', NOW, ...)
+  if from == 'queued' then
     dequeue(id, who_of(record))
   else
     index('ZREM', 'running:' .. record.model, id)
@@ -82,6 +88,7 @@ local function close(id, status, ...)
   end
   local usage = redis.call('HGET', key, 'usage')
   settle_charge(id, record, status, usage)
+  note_end(id, record, from, status, usage)
   if record.reserved or record.owner_reserved then
     give_back(id, record, (tokens_used(id, record, usage)))
   end
@@ -209,9 +216,10 @@ local function begin_attempt(id, record, a)
     record[changes[i]] = changes[i + 1]
   end
   if is_continued then
+    redis.call('HSET', key, 'prefix_bytes', length_of(key .. ':text'))
     redis.call('HDEL', key, 'history_lost')
   elseif a.attempt > 1 or record.history_lost then
-    redis.call('HDEL', key, 'history_lost', 'text_only')
+    redis.call('HDEL', key, 'history_lost', 'text_only', 'prefix_bytes')
     redis.call('DEL', key .. ':text')
     record.text_only = nil
   end
@@ -250,6 +258,8 @@ local function retry(id, max_attempts, loss)
       true)
     return 'failed'
   end
+  -- What the upstream refused has cost nothing there.
+  if loss.reason ~= 'upstream_refused' then note_lost_attempt(id) end
   move(id, record, 'queued', 'retry_reason', loss.reason, 'deaths', deaths)
   if is_lost then
     redis.call('HSET', key, 'history_lost', 1)

@@ -175,3 +175,15 @@ def test_doctor_names_what_is_blocked(stack: Stack, proxy: HttpProxy) -> None:
     assert [finding["name"] for finding in ill if not finding["ok"]] == ["sse"]
     away = piped("http://127.0.0.1:1", "doctor")
     assert (away.returncode, "check --url" in away.stdout) == (1, True)
+
+
+def test_usage_by_model_and_owner(stack: Stack, jobs: Jobs) -> None:
+    """Each group is a line, in the order of the columns; --json writes the whole document; a wrong day is named."""
+    url = stack.webs[0].url
+    jobs.ended(piped(url, "submit", "Hello", "-p", "tokens=20", "-m", "demo").stdout.strip())
+    found = json.loads(piped(url, "usage", "--group", "model,owner", "--json").stdout)
+    assert found["total"]["output_tokens"] >= 20
+    lines = piped(url, "usage", "--group", "model,owner").stdout.splitlines()
+    assert [line.split("\t")[:2] for line in lines] == [[row["model"], row["owner"]] for row in found["usage"]]
+    wrong = piped(url, "usage", "--from", "yesterday")
+    assert (wrong.returncode, "from" in wrong.stderr) == (3, True)
