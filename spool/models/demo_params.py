@@ -30,7 +30,8 @@ class DemoParams(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1)
     """The maximum number of tokens, under either name."""
     tools: list[dict[str, Any]] = Field(default_factory=list, max_length=512, fail_fast=True)
-    """Functions in OpenAI's chat shape. The demo calls those named in the prompt or forced by ``tool_choice``."""
+    """Functions in OpenAI's chat shape. The demo calls those that ``tool_choice`` forces, else those named in the
+    prompt, else the one of whose name the prompt says the most parts (``weather`` of ``get_weather``)."""
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     """OpenAI's parameter: with a JSON schema, the answer is JSON that matches it."""

@@ -6,6 +6,7 @@ created. One answer with all its calls may have ``MAX_VALUES`` values and ``MAX_
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,10 +19,16 @@ from worker.backends import BackendError
 MAX_VALUES = 2000
 MAX_BYTES = 64 * 1024
 _DEPTH = 8
+_LARGEST = 2**53
 _READ_CHARACTERS = 8192
 """Part of a prompt that is searched for names of functions and for a word to answer with."""
 _WORD_CHARACTERS = 80
 _NAMES = re.compile(r"\b[A-Z][\w-]+")
+_NAME_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_NO_SUBJECT = frozenset(
+    ["all", "and", "call", "for", "from", "function", "get", "new", "set", "the", "to", "tool", "with"]
+)
+"""Parts of names that say nothing about what a function does."""
 
 
 class _Budget:
@@ -50,11 +57,23 @@ def calls(params: DemoParams, messages: Sequence[Mapping[str, Any]], prompt: str
         named = [function for function in functions if function.get("name") == name]
     else:
         read = prompt[:_READ_CHARACTERS]
-        named = [function for function in functions if _name_of(function) in read]
+        named = [function for function in functions if _name_of(function) in read] or _meant(functions, read)
         if params.tool_choice == "required":
             named = named or functions[:1]
     budget = _Budget()
     return [_call(function, prompt, budget) for function in named]
+
+
+def _meant(functions: Sequence[Any], read: str) -> list[Any]:
+    """The function of whose name the prompt says the most parts, as words of its own; the first of several."""
+    words = set(re.findall(r"\w+", read.lower()))
+    counts = [sum(not words.isdisjoint((part, f"{part}s")) for part in _parts(function)) for function in functions]
+    most = max(counts, default=0)
+    return [functions[counts.index(most)]] if most else []
+
+
+def _parts(function: Mapping[str, Any]) -> set[str]:
+    return {part.lower() for part in _NAME_PARTS.findall(_name_of(function))} - _NO_SUBJECT
 
 
 def _call(function: Mapping[str, Any], prompt: str, budget: _Budget) -> tuple[str, str]:
@@ -113,17 +132,16 @@ class _Maker:
         kind = schema.get("type")
         match kind[0] if isinstance(kind, list) and kind else kind:
             case "object":
-                return {
-                    self._name(name): self.value(one, depth - 1)
-                    for name, one in _table(schema.get("properties")).items()
-                }
+                properties, required = _table(schema.get("properties")), schema.get("required")
+                if isinstance(required, list):
+                    # Many schemas leave it out and mean all.
+                    names = {name for name in required if isinstance(name, str)}
+                    properties = {name: one for name, one in properties.items() if name in names}
+                return {self._name(name): self.value(one, depth - 1) for name, one in properties.items()}
             case "array":
                 return [self.value(schema["items"], depth - 1)] if schema.get("items") else []
-            case "integer":
-                least = schema.get("minimum")
-                return max(7, least) if type(least) is int else 7
-            case "number":
-                return 7.5
+            case "integer" | "number":
+                return _whole_number(schema)
             case "boolean":
                 return True
             case "null":
@@ -138,6 +156,18 @@ class _Maker:
         """A value taken from the schema itself, which may be as large as the schema."""
         self._budget.spend(len(orjson.dumps(value)))
         return value
+
+
+def _whole_number(schema: Mapping[str, Any]) -> int:
+    """7, or the whole number nearest to it within the schema's limits."""
+    least, most = _limit(schema.get("minimum")), _limit(schema.get("maximum"))
+    number = 7 if least is None else max(7, math.ceil(least))
+    return number if most is None else min(number, math.floor(most))
+
+
+def _limit(value: Any) -> float | None:
+    """The limit, if it is a number that JSON's readers represent exactly."""
+    return value if type(value) in (int, float) and abs(value) <= _LARGEST else None
 
 
 def _table(value: Any) -> Mapping[str, Any]:

@@ -17,6 +17,9 @@ WEATHER = {
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
 TIME = {"type": "function", "function": {"name": "time"}}
+OTHERS = [
+    {"type": "function", "function": {"name": name}} for name in ("get_forecast", "readMailBox", "get_forecast_map")
+]
 
 
 def generate(prompt: str, role: str = "user", **params: Any) -> list[Piece]:
@@ -44,6 +47,9 @@ def called(pieces: list[Piece]) -> dict[str, str]:
         ("How is Rome?", {"type": "function", "function": {"name": "time"}}, ["time"]),
         ("weather and time", "auto", ["weather", "time"]),
         ("the weather", None, ["weather"]),
+        ("Forecasts for Rome", None, ["get_forecast"]),
+        ("Read my mail", None, ["readMailBox"]),
+        ("forecasting; get it for all", None, []),
         ("weather and time", "none", []),
         ("How is Rome?", None, []),
         ("How is Rome?", {"type": "function", "function": {"name": "nothing"}}, []),
@@ -51,7 +57,7 @@ def called(pieces: list[Piece]) -> dict[str, str]:
 )
 def test_what_is_called(prompt: str, choice: Any, expected: list[str]) -> None:
     """It calls what the choice forces, or what the prompt names."""
-    pieces = generate(prompt, tools=[WEATHER, TIME], **({"tool_choice": choice} if choice else {}))
+    pieces = generate(prompt, tools=[WEATHER, TIME, *OTHERS], **({"tool_choice": choice} if choice else {}))
     assert list(called(pieces)) == expected
     assert pieces[-1] == Finish("tool_calls" if expected else "stop")
     assert isinstance(pieces[-2], Usage)
@@ -76,8 +82,12 @@ def test_result_of_a_call_is_answered_in_text() -> None:
     [
         (
             {"type": "object", "properties": {"a": {"type": "integer", "minimum": 9}, "b": {"type": "number"}}},
-            {"a": 9, "b": 7.5},
+            {"a": 9, "b": 7},
         ),
+        ({"type": "object", "properties": {"a": {}, "b": {}}, "required": ["b", "c", []]}, {"b": "Oslo"}),
+        ({"type": "number", "minimum": 8.5}, 9),
+        ({"type": "number", "maximum": 0.5}, 0),
+        ({"type": "integer", "minimum": 1e300}, 7),
         ({"type": "array", "items": {"enum": ["x", "y"]}}, ["x"]),
         ({"type": ["boolean", "null"]}, True),
         ({"anyOf": [{"type": "null"}, {"type": "string"}]}, None),
