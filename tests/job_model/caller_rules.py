@@ -8,6 +8,7 @@ from hypothesis.stateful import precondition, rule
 
 from spool.errors import IdempotencyConflict, JobGone, JobNotEnded, JobNotFound, QueueFull
 from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
+from spool.jobs.packer import Packer
 from spool.jobs.scripts import script
 from tests.by_hand import OWNER, age, keep, ledger_of, new_job
 from tests.job_model.ledger import ModelJob
@@ -176,6 +177,14 @@ class CallerRules(Frame):
         self.keep()
 
     # Time.
+
+    @precondition(lambda self: any(job.ended for job in self.ledger.live()))
+    @rule()
+    def pack(self) -> None:
+        """The logs of all jobs that have ended are packed, for which nothing else changes."""
+        packer = Packer(self.shard, after_s=0)
+        while packer.beat(lambda _seconds: None):
+            pass
 
     @rule()
     def keep(self) -> None:

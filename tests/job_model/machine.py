@@ -60,7 +60,7 @@ class Frame(RuleBasedStateMachine):
     def new_worker(self) -> None:
         """A worker process starts, and says so."""
         self.names += 1
-        name = f"w{self.names}"
+        name = f"w:{self.names}:p-{self.names}"
         self.workers[name] = self.claims(name).heartbeat([], free=1, server="").server
 
     def new_fence(self) -> str:
