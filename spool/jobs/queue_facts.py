@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+VIRTUAL_AT_MOST = 1e15
 BATCH_EVERY = 20
 """While both classes wait, one claim in so many is a batch job's."""
 
@@ -110,10 +111,22 @@ def read_facts(reply: Sequence[Any]) -> QueueFacts:
     return QueueFacts(now_ms / 1000, waiting, running, workers, run_s, retries, _flows(interactive), _flows(batch))
 
 
+def virtual_time(raw: bytes) -> float:
+    """A virtual time as Redis stores it. Damaged ones are bounded as the scripts do it, since one flow's must not keep
+    the positions of all others from being computed."""
+    value = float(raw)
+    return 0.0 if math.isnan(value) else min(max(value, 0.0), VIRTUAL_AT_MOST)
+
+
+def flow_name(raw: bytes) -> str:
+    """The name of a flow, as Redis stores it; it may be damaged."""
+    return raw.decode(errors="replace")
+
+
 def _flows(reply: Sequence[Any]) -> Flows:
     total, *values = reply
     first = {
-        name.decode(): Flow(float(here), jobs, max(1.0, float(step)))
+        flow_name(name): Flow(virtual_time(here), jobs, max(1.0, virtual_time(step)))
         for name, here, jobs, step in zip(values[::4], values[1::4], values[2::4], values[3::4], strict=True)
     }
     return Flows(total, first)

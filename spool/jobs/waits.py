@@ -14,7 +14,7 @@ from typing import Any
 
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job, Priority
-from spool.jobs.queue_facts import QueueFacts
+from spool.jobs.queue_facts import QueueFacts, flow_name, virtual_time
 from spool.jobs.scheduling import NEAR_S
 
 
@@ -41,6 +41,8 @@ class Reason(StrEnum):
 
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "._-")
+_LAST_S = 253_402_300_799.0
+"""The end of the year 9999."""
 _STEADY_S = 1.0
 _STEADY_SHARE = 0.1
 
@@ -151,20 +153,25 @@ def _place(row: Sequence[Any]) -> Place:
     shown: dict[str, Any]
     match Reason(reason.decode()):
         case Reason.NOT_BEFORE:
-            return Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": float(detail[0]) / 1000})
+            return Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": _seconds(detail[0])})
         case Reason.CONVERSATION:
-            return Place(None, reason=Reason.CONVERSATION, detail={"job": detail[0].decode()})
+            return Place(None, reason=Reason.CONVERSATION, detail={"job": detail[0].decode(errors="replace")})
         case Reason.OWNER_LIMIT:
             shown = {"running": detail[0], "limit": detail[1], "scope": detail[2].decode()}
         case Reason.UPSTREAM:
             until_ms, status = detail
-            shown = {"until_s": until_ms / 1000} if until_ms else {}
+            shown = {"until_s": _seconds(until_ms)} if until_ms else {}
             shown |= {"status": status} if status else {}
         case Reason.RATE_LIMIT:
-            shown = {"until_s": detail[0] / 1000, "scope": detail[1].decode()}
+            shown = {"until_s": _seconds(detail[0]), "scope": detail[1].decode()}
         case _:
             shown = {}
-    return Place(before, flow.decode(), float(here), Reason(reason.decode()), shown)
+    return Place(before, flow_name(flow), virtual_time(here), Reason(reason.decode()), shown)
+
+
+def _seconds(milliseconds: bytes | float) -> float:
+    """A time in seconds since the epoch, at most one that can be shown: the index that it is from may be damaged."""
+    return min(max(0.0, float(milliseconds) / 1000), _LAST_S)
 
 
 def _starts_at(facts: QueueFacts, position: int) -> float | None:

@@ -3,6 +3,7 @@ an index with members and scores that Spool never gives, a log with entries that
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,10 @@ INDEXES = ("pending:demo", "running:demo", "apart", "deadlines", "watched", "own
 STRINGS = ("seq", "keeper:lock", "reindex")
 _HASHED = (("server", "since_ms"), ("keeper", "beat_ms"), ("keeper", "patient_until_ms"), ("slots", "one"))
 _ENTRIES = (("900000-0", b"entry", b"no JSON"), ("900000-1", b"entry", b"{}"), ("900000-7", b"x", b"y"))
+_OF_A_JOB = ("job", "block", "block-users", "batch", "idempotency", "chat", "claim", "displaced")
+_OF_A_FAMILY = 3
+_FEW_VALUES = (b"", b"x", b"-1", b"0", b"1e99", b"nan", b"999999999999999", b"\xff\xfe")
+_STRANGERS = (b"no \xff id", b"b0-" + b"0" * 26, b"interactive:nobody:", b"interactive:demo", b"")
 OTHERS = ("models", "slots", "server", "unheard", "keeper", "notices", "set-aside", "newer")
 
 
@@ -73,6 +78,45 @@ def mutations(link: RedisLink, job_id: str, names: dict[str, str]) -> Iterator[M
             yield from _of_users(P + name, job_id)
     for entry_id, name, raw in _ENTRIES:
         yield _command(f"XADD {entry_id} {raw!r}", "XADD", f"{key}:log", entry_id, name, raw)
+
+
+def mutations_of_indexes(link: RedisLink, job_id: str) -> Iterator[Mutation]:
+    """All mutations of the keys that jobs share, as they are now, and that ``mutations`` does not know."""
+    found: Counter[str] = Counter()
+    for key in sorted(raw.decode() for raw in link.call("KEYS", "spool:{0}:*")):
+        name = key.removeprefix(P)
+        family = name.partition(":")[0]
+        found[family] += 1
+        if name in (*INDEXES, *STRINGS, *OTHERS) or family in _OF_A_JOB or found[family] > _OF_A_FAMILY:
+            continue
+        yield from _retyped(link, name)
+        match link.call("TYPE", key):
+            case b"zset":
+                yield from _of_zset(link, name, job_id)
+            case b"hash":
+                yield from _of_hash(link, name)
+            case b"string":
+                for value in _FEW_VALUES:
+                    yield _command(f"SET {name} {value!r}", "SET", key, value)
+            case b"set":
+                for member in (*_STRANGERS, job_id):
+                    yield _command(f"SADD {name} {member!r}", "SADD", key, member)
+
+
+def _of_zset(link: RedisLink, name: str, job_id: str) -> Iterator[Mutation]:
+    there = link.call("ZRANGE", P + name, 0, 0)
+    for score in ("-inf", "+inf", 0, 10**17):
+        for member in (job_id, *there, *_STRANGERS):
+            yield _command(f"ZADD {name} {score} {member!r}", "ZADD", P + name, score, member)
+    for member in there:
+        yield _command(f"ZREM {name} {member!r}", "ZREM", P + name, member)
+
+
+def _of_hash(link: RedisLink, name: str) -> Iterator[Mutation]:
+    for field in sorted(link.call("HKEYS", P + name)):
+        yield _command(f"HDEL {name} {field!r}", "HDEL", P + name, field)
+        for value in _FEW_VALUES:
+            yield _command(f"HSET {name} {field!r} {value!r}", "HSET", P + name, field, value)
 
 
 def _of_block(key: str) -> Iterator[Mutation]:

@@ -9,17 +9,21 @@ from contextlib import suppress
 from spool.errors import SpoolError, StoreUnavailable, UndecodableRecord
 from spool.ids import new_batch_id
 from spool.jobs.claims import Claim
+from spool.jobs.closed_models import ClosedModels
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
 from spool.jobs.job import ENDED, SCHEMA, OnDisconnect, Status
+from spool.jobs.scheduling import Conversation, Scheduling
 from spool.jobs.scripts import script
+from spool.jobs.waits import wait_of
 from spool.keys import job as job_key
 from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, HandWorker, age, done, keep, new_job, store_of, submit, tokens
-from tests.damage.mutations import Mutation, P, mutations
+from tests.damage.mutations import Mutation, P, mutations, mutations_of_indexes
+from tests.damage.waiting_jobs import DEMO_WITH_RATES, MODELS, add_waiting_jobs
 
 STATES = ("queued", "running", "spoken", "cancelling", "handed back", "apart", "succeeded", "cancelled")
 _EARLIER = [{"role": "user", "content": text * BLOCK_BYTES} for text in "ab"]
-_CLAIMS_AT_MOST = 6
+_CLAIMS_AT_MOST = 15
 _ROUNDS = 2
 
 
@@ -33,7 +37,8 @@ class Trial:
         self.worker = HandWorker(link, name="one")
         self.other = HandWorker(link, name="other")
         self.worker.beat(free=1)
-        self.beside = self.worker.take_job(submit(link, continuable=True).id)
+        self.beside = self._take_job(submit(link, continuable=True).id)
+        add_waiting_jobs(link)
         self.batch = new_batch_id(0)
         self.store.open_batch(self.batch, OWNER, 1, ttl_s=60, timeout_s=60)
         self.new = new_job(
@@ -43,10 +48,12 @@ class Trial:
             chat="chat",
             on_disconnect=OnDisconnect.CANCEL,
             continuable=True,
+            scheduling=Scheduling(fairness_key="tenant", start_within_s=3000.0, conversation=Conversation("c")),
             input={"messages": [*_EARLIER, {"role": "user", "content": "and?"}], "params": {}},
             divided=divide(_EARLIER),
         )
         self.job_id = self.store.submit(self.new, max_queued=9).job.id
+        submit(link, scheduling=Scheduling(conversation=Conversation("c")))
         self.claim = self._brought_to(state)
         self.behind = submit(link).id
         keep(link, lease_ms=60_000)
@@ -65,7 +72,7 @@ class Trial:
             names[f"users {number}"] = f"block-users:{OWNER}:{block.digest}"
         if self.claim is not None:
             names["fence"] = f"claim:{self.claim.fence}"
-        return list(mutations(self.link, self.job_id, names))
+        return [*mutations(self.link, self.job_id, names), *mutations_of_indexes(self.link, self.job_id)]
 
     def run(self, mutation: Mutation, order: random.Random) -> list[str]:
         """What is wrong after this mutation and all scripts in some order; nothing if all is well."""
@@ -89,14 +96,14 @@ class Trial:
     def _brought_to(self, state: str) -> Claim | None:
         if state == "queued":
             return None
-        claim = self.worker.take_job(self.job_id)
+        claim = self._take_job(self.job_id)
         if state == "running":
             return claim
         if state == "apart":
             for _ in range(2):
                 age(self.link, self.job_id, leased_until_ms=1)
                 keep(self.link, lease_ms=60_000)
-                claim = self.worker.claim() or claim
+                claim = self.worker.claim(*MODELS) or claim
             return claim
         self.worker.say(claim, "spoken ", "words")
         if state == "cancelling":
@@ -110,6 +117,10 @@ class Trial:
             self.worker.beat(claim)
         return claim
 
+    def _take_job(self, job_id: str) -> Claim:
+        claims = (self.worker.take(DEMO_WITH_RATES) for _ in range(_CLAIMS_AT_MOST))
+        return next(claim for claim in claims if claim.job.id == job_id)
+
     def _acts(self) -> list[tuple[str, Callable[[], object]]]:
         store, link, job_id, claim = self.store, self.link, self.job_id, self.claim
         acts: list[tuple[str, Callable[[], object]]] = [
@@ -121,6 +132,8 @@ class Trial:
             ("submit again", lambda: store.submit(self.new, max_queued=9)),
             ("replay", lambda: store.submit(new_job(idempotency_key="key", body_digest="digest"), max_queued=9)),
             ("keep", lambda: keep(link, lease_ms=60_000)),
+            ("explain", self._explain),
+            ("closed models", lambda: ClosedModels(self.worker.shards).look()),
             ("watch", lambda: link.run(script("watch"), 0, 60_000, job_id)),
         ]
         if claim is not None:
@@ -137,11 +150,16 @@ class Trial:
             acts.append(("delete", lambda: store.delete(job_id, OWNER)))
         return acts
 
+    def _explain(self) -> None:
+        facts, places = self.store.look_queue("demo", [self.job_id, self.behind])
+        for place in places.values():
+            wait_of(facts, place).message()
+
     @staticmethod
     def _tolerant_claim(worker: HandWorker, fence: str = "") -> Claim | None:
         # A job that cannot be read has ended with this; the next claim needs another fence.
         with suppress(UndecodableRecord):
-            return worker.claim(fence=fence)
+            return worker.claim(*MODELS, fence=fence)
         return None
 
     # What must not have noticed.

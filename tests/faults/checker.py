@@ -6,6 +6,7 @@ the violations in words; nothing is asserted here.
 - Attempts follow each other: their numbers grow, and the text of the one that counts is the golden text.
 - What a reader saw, put together over all its connections, equals the log byte for byte from its cursor on.
 - The record says what the log says, and no index still holds a job that has ended.
+- Every charge of a flow was settled, once no job is queued or runs.
 """
 
 from __future__ import annotations
@@ -217,6 +218,19 @@ def check_indexes(stack: Stack, ended: Iterable[str]) -> list[str]:
     return found
 
 
+def check_charges(stack: Stack) -> list[str]:
+    """What flows are charged and no end has settled; nothing while jobs are queued or run."""
+    link = stack.redis.link
+    if any(link.call("KEYS", f"spool:*:{part}") for part in ("running:*", "pending:*", "apart")):
+        return []
+    found = []
+    for key in link.call("KEYS", "spool:*:virtual:*"):
+        raw = link.call("HGETALL", key)
+        charges = {raw[n].decode(): raw[n + 1] for n in range(0, len(raw), 2) if raw[n].startswith(b"+")}
+        found += [f"{key.decode()}: {name} is {charge!r}" for name, charge in charges.items() if charge != b"0"]
+    return found
+
+
 def check_stack(
     stack: Stack, jobs: Iterable[Accepted], followings: Iterable[Following] = (), *, lost_history: bool = False
 ) -> list[str]:
@@ -231,4 +245,4 @@ def check_stack(
             logs[following.job] = read_log(stack, following.job)
         wrong = check_reader(following, logs[following.job], lost_history=lost_history)
         found += [f"{following.job}: {one}" for one in wrong]
-    return found + check_indexes(stack, logs)
+    return found + check_indexes(stack, logs) + check_charges(stack)

@@ -96,15 +96,3 @@ def hold_keys(stack: Stack) -> list[str]:
     link = stack.redis.link
     found = [*link.call("KEYS", "spool:*scheduled"), *link.call("KEYS", "spool:*turns:*")]
     return [key.decode().removeprefix(PREFIX) for key in found]
-
-
-def unsettled(stack: Stack) -> dict[str, int]:
-    """The charges of flows that no end has settled."""
-    link = stack.redis.link
-    found = {}
-    for key in link.call("KEYS", "spool:*virtual:*"):
-        raw = link.call("HGETALL", key)
-        flow = key.decode().removeprefix(f"{PREFIX}virtual:")
-        charges = {raw[n].decode(): int(raw[n + 1]) for n in range(0, len(raw), 2) if raw[n].startswith(b"+")}
-        found |= {f"{flow} {name}": charge for name, charge in charges.items() if charge}
-    return found

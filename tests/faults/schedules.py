@@ -26,7 +26,7 @@ import httpx
 
 from spool.errors import StoreUnavailable
 from tests.faults.caller import Caller
-from tests.faults.checker import Accepted, check_indexes, check_job, check_reader
+from tests.faults.checker import Accepted, check_charges, check_indexes, check_job, check_reader
 from tests.faults.crowd import Crowd
 from tests.faults.disturber import Disturber
 from tests.faults.following import Following
@@ -177,7 +177,7 @@ class Run:
             outcome.recoveries += [
                 (kind + alone, s) for kind, s in recoveries(job.accepted.id, log, self._disturber.losses)
             ]
-        outcome.violations += check_indexes(self._stack, ended)
+        outcome.violations += check_indexes(self._stack, ended) + check_charges(self._stack)
         return outcome
 
     def _check_end(self, job: Job, log: Sequence[tuple[int, bytes]]) -> list[str]:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from spool.redis.link import RedisLink
-from tests.damage.mutations import Mutation, mutations
+from tests.damage.mutations import Mutation, P, mutations
 from tests.damage.trial import STATES, Trial
 from tests.faults.jobs import ENDED, Jobs
 from tests.faults.measured import measured
@@ -25,7 +25,7 @@ ROW = "anything wrong with one job's record"
 SEED = int(os.environ.get("DAMAGE_SEED", "1"))
 VICTIMS = 60
 HEALTHY = 60
-EACH = 3
+EACH = 5
 """One mutation in so many is tried in a run; the next seed tries others."""
 
 
@@ -42,6 +42,22 @@ def test_every_mutation_on_every_script(link: RedisLink, state: str) -> None:
         wrong += [f"{mutation.name}, seed {number}: {found}" for found in trial.run(mutation, random.Random(number))]
     measured(ROW, state=state, mutations=len(tried), seed=SEED, wrong=len(wrong))
     assert wrong == []
+
+
+def test_trial_has_the_keys_of_the_queue(link: RedisLink) -> None:
+    """The mutations know the keys of flows, holds, limits and closed models, since a trial has them all."""
+    found = set[str]()
+    for state in ("queued", "handed back", "succeeded"):
+        trial = Trial(link, state)
+        found |= {raw.decode().removeprefix(P).partition(":")[0] for raw in link.call("KEYS", f"{P}*")}
+        named = " ".join(one.name for one in trial.mutations())
+    flows = {"heads", "flow", "virtual", "clock", "retries", "batch-running", "output-tokens", "run-ms"}
+    holds = {"scheduled", "turns", "conversation", "held", "held-keys", "held-key", "rated"}
+    limits = {"closed-models", "closed", "probes", "owner-bucket", "owner-running", "key-running", "owner-limits"}
+    assert (flows | holds | limits | {"ledger", "limits"}) - found == set()
+    assert all(
+        name in named for name in ("clock", "heads:interactive:demo", "turns:", "closed:closed", "conversation:")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +140,12 @@ def test_damage_of_every_index_while_the_stack_runs(stack: Stack) -> None:
     jobs, before = Jobs(stack), pids(stack)
     link = stack.redis.link
     names = ("pending:demo", "running:demo", "deadlines", "apart", "watched", "workers", "slots", "server", "unheard")
-    for name in (*names, "keeper", "keeper:lock", "kept", "models", "seq", "owner:anonymous", "notices", "reindex"):
+    flow = "interactive:anonymous:"
+    queue = ("retries:demo", "heads:interactive:demo", f"flow:{flow}:demo", f"virtual:{flow}", "clock", "output-tokens")
+    holds = ("scheduled", "held", "held:anonymous", "batch-running:demo", "owner-running:anonymous:demo", "run-ms")
+    limits = ("closed-models", "closed:demo", "probes:demo", "limits", "owner-limits", "rated", "held-keys", "ledger")
+    others = ("keeper", "keeper:lock", "kept", "models", "seq", "owner:anonymous", "notices", "reindex")
+    for name in (*names, *queue, *holds, *limits, *others):
         mine = [jobs.submit(f"{name} {number}", tokens=20, rate=20) for number in range(4)]
         link.pipeline([("DEL", f"spool:{{0}}:{name}"), ("RPUSH", f"spool:{{0}}:{name}", "a")])
         jobs.wait_for_status(mine, *ENDED, within_s=30)

@@ -17,7 +17,7 @@ from tests.faults.attached import attach
 from tests.faults.books import check_books, check_processes
 from tests.faults.checker import golden
 from tests.faults.crowd import Crowd
-from tests.faults.holds import HeldJobs, hold_keys, unsettled
+from tests.faults.holds import HeldJobs, hold_keys
 from tests.faults.jobs import Jobs, let_pass
 from tests.faults.measured import measured
 from tests.stack import Stack, running_stack, wait_for
@@ -98,7 +98,6 @@ def test_held_jobs(directory: Path, strike: Strike) -> None:
         assert held.out_of_turn() == []
         assert held.wrongly_told(readers) == []
         assert hold_keys(stack) == []
-        assert unsettled(stack) == {}
         assert check_books(stack) == []
         assert check_processes(stack) == []
         measured(

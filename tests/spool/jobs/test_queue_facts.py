@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.jobs.queue_facts import BATCH_EVERY, Flow, Flows, QueueFacts
+from spool.jobs.queue_facts import BATCH_EVERY, Flow, Flows, QueueFacts, virtual_time
 
 FACTS = QueueFacts(1000.0, waiting=0, running=0, workers=1)
 flows = st.dictionaries(
@@ -70,3 +70,11 @@ def test_place_of_a_new_job() -> None:
     flows_now = Flows(2, {"a": Flow(5.0, 3, 1.0), "b": Flow(7.0, 1, 1.0)})
     assert [flows_now.place_of_new(name) for name in ("a", "b", "c")] == [(5.0, 3), (7.0, 1), (5.0, 0)]
     assert Flows().place_of_new("a") == (0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"), [(b"17", 17.0), (b"-1", 0.0), (b"-inf", 0.0), (b"inf", 1e15), (b"nan", 0.0), (b"1e99", 1e15)]
+)
+def test_virtual_time_that_is_damaged(raw: bytes, expected: float) -> None:
+    """A virtual time that no flow has is bounded."""
+    assert virtual_time(raw) == expected

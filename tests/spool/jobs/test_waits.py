@@ -251,3 +251,18 @@ def test_places_beside_damaged_indexes(link: RedisLink) -> None:
     facts, found = places(link, job)
     assert (facts.waiting, facts.workers, facts.run_s) == (0, 0, None)
     assert found == [None]
+
+
+@pytest.mark.one_shard
+@pytest.mark.parametrize("score", ["-inf", "+inf", "1e17"])
+def test_places_beside_damaged_flows(link: RedisLink, score: str) -> None:
+    """A flow with a name that is no text, or a virtual time that no flow has, does not keep the others' jobs from
+    showing their positions; nor does a time that cannot be shown."""
+    job, later = submit(link), submit(link, scheduling=Scheduling(not_before=time.time() + 3600))
+    link.call("ZADD", f"{prefix(0)}heads:interactive:demo", score, b"no \xff name", score, "interactive:bob:")
+    link.call("ZADD", f"{prefix(0)}scheduled", score, later.id)
+    facts, found = places(link, job, later)
+    for place in found:
+        assert place is not None
+        assert wait_of(facts, place).message()["type"] == "queued"
+    assert facts.interactive.total == 3
