@@ -89,6 +89,7 @@ soak: $(TEST_STAMP)
 fuzz: $(TEST_STAMP) .venv-fuzz/installed
 	@$(PY) -m tests.fuzz --seed $(SEED) --cases $(CASES)
 	@$(PY) -m tests.fuzz.openapi --seed $(SEED)
+	@$(PY) -m pytest -q -m "hypothesis and not slow" --hypothesis-profile thorough
 
 .venv-fuzz/installed: tests/fuzz/requirements.txt
 	@echo "installing $< into .venv-fuzz"

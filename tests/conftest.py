@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, settings
 
 from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
-from tests.distribution import ByGroup
+from tests.distribution import ByGroup, is_grouped
 from tests.stack import Redis, Stack, running_stack, wait_for
 
-# How fast the machine is decides nothing.
-settings.register_profile("spool", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("spool")
+# How fast the machine is decides nothing. `make fuzz` runs the thorough profile.
+_ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.register_profile("quick", _ANY_SPEED, max_examples=40)
+settings.register_profile("thorough", _ANY_SPEED, max_examples=1000)
+settings.load_profile("quick")
 
 _FIRST = ("tests/browser/", "tests/clients/", "tests/compatible/", "tests/faults/", "tests/system/", "tests/worker/")
 _LAST = ("tests/web/",)
@@ -36,9 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules begin in this order, in every process: those that wait long first, many short ones last, so that no
-    process is left alone with a long one."""
-    items.sort(key=lambda item: (not item.nodeid.startswith(_FIRST), item.nodeid.startswith(_LAST), str(item.path)))
+    """Modules begin in this order, in every process: groups and those that wait long first, many short ones last, so
+    that no process is left alone with a long one."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[bool, bool, str]:
+    is_first = is_grouped(item.nodeid) or item.nodeid.startswith(_FIRST)
+    return not is_first, item.nodeid.startswith(_LAST), str(item.path)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -88,6 +95,17 @@ def stack(short_dir: Path) -> Iterator[Stack]:
     directory = short_dir / "stack"
     directory.mkdir()
     with running_stack(directory) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def open_web(short_dir: Path) -> Iterator[Stack]:
+    """One web without keys and without a worker, whose operator allows two origins, and changed how jobs coalesce.
+    Jobs of any kind are submitted to it."""
+    directory = short_dir / "open"
+    directory.mkdir()
+    changed = {"ALLOWED_ORIGINS": "https://app.example,http://localhost:3000", "COALESCE_MS": 200}
+    with running_stack(directory, webs=1, workers=0, BATCH_COALESCE_MS=0, **changed) as running:
         yield running
 
 

@@ -14,8 +14,10 @@ from tests.distribution import ByGroup, group_of
         ("tests/web/test_hosts.py::test_host[[::1]]", "tests/web/test_hosts.py"),
         ("tests/browser/test_page.py::test_page", "browser"),
         ("tests/test_readme.py::test_command[command0]", "system"),
+        ("tests/web/test_wrong_ids.py::test_job", "guarded"),
+        ("tests/compatible/test_any_input.py::test_any_body", "open"),
     ],
-    ids=["a module", "a parameter with colons", "a folder", "one module of a group"],
+    ids=["a module", "a parameter with colons", "a folder", "one module of a group", "a fixture", "a fixture first"],
 )
 def test_group(nodeid: str, group: str) -> None:
     """Tests of a module stay together whatever their parameters contain, and so do the modules of a group."""

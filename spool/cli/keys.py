@@ -146,7 +146,10 @@ def show(key_id: str) -> None:
 @keys.command()
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
-    """Revoke a key: within 5 s it is refused everywhere, and its open streams end."""
+    """Revoke a key and end its open streams.
+
+    Every web refuses it within 5 s.
+    """
     click.echo(_line(_store()[0].revoke(key_id)))
 
 
@@ -154,7 +157,10 @@ def revoke(key_id: str) -> None:
 @click.argument("key_id")
 @click.argument("limits", nargs=-1)
 def limit(key_id: str, limits: tuple[str, ...]) -> None:
-    """Replace the limits of a key: NAME=NUMBER …; without any, it has none."""
+    """Replace the limits of a key.
+
+    LIMITS are NAME=NUMBER …; without any, the key has none.
+    """
     click.echo(_line(_store()[0].limit(key_id, _limits(limits))))
 
 

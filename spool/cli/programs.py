@@ -41,7 +41,10 @@ class _Program(click.Command):
 
 @click.command(cls=_Program)
 def run() -> None:
-    """Run everything: web, workers and, unless SPOOL_REDIS_URL is set, a Redis server of its own."""
+    """Run everything: web, workers and a Redis server.
+
+    With SPOOL_REDIS_URL it runs no Redis server of its own.
+    """
     settings = RunSettings.read()
     settings.check_exposure()
     # Report an invalid file here, once, not in every program.
@@ -70,7 +73,10 @@ def _supervise(settings: RunSettings, server: EmbeddedServer | None) -> int:
 
 @click.command(cls=_Program)
 def web() -> None:
-    """Run only a web (gunicorn), for the Redis of SPOOL_REDIS_URL."""
+    """Run one web (gunicorn).
+
+    Its Redis is that of SPOOL_REDIS_URL, else that of a `spool run` with the same SPOOL_DATA_DIR.
+    """
     settings = WebSettings.read()
     settings.check_exposure()
     env = programs.environment(settings, programs.redis_url_of(settings))
@@ -81,7 +87,10 @@ def web() -> None:
 
 @click.command(cls=_Program)
 def worker() -> None:
-    """Run only one worker process (celery), for the Redis of SPOOL_REDIS_URL."""
+    """Run one worker process (Celery).
+
+    Its Redis is that of SPOOL_REDIS_URL, else that of a `spool run` with the same SPOOL_DATA_DIR.
+    """
     settings = WorkerSettings.read()
     env = programs.environment(settings, programs.redis_url_of(settings))
     _become(programs.worker_argv(), env)

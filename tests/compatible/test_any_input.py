@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stack import running_stack
+from tests.stack import Stack
 from tests.web.problem_shape import assert_problem
 
-BOUNDED = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 WORDS = st.sampled_from(
     [
@@ -110,9 +105,9 @@ BODIES = st.dictionaries(st.sampled_from(FIELDS) | TEXT, VALUES | st.lists(MESSA
 
 
 @pytest.fixture(scope="module")
-def client(short_dir: Path) -> Iterator[httpx.Client]:
-    """A client of a web of its own, behind which nobody works."""
-    with running_stack(Path(mkdtemp(dir=short_dir)), webs=1, workers=0) as running, running.client() as client:
+def client(open_web: Stack) -> Iterator[httpx.Client]:
+    """A client of a web behind which no worker runs."""
+    with open_web.client() as client:
         yield client
 
 
@@ -130,7 +125,6 @@ def status_of(client: httpx.Client, path: str, body: Any) -> int:
         return answer.status_code
 
 
-@BOUNDED
 @given(body=BODIES, messages=st.lists(MESSAGE, min_size=1, max_size=3))
 def test_any_body(client: httpx.Client, body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
     """Any body is taken or refused, on each surface, also where its messages are nearly right."""
@@ -142,7 +136,6 @@ def test_any_body(client: httpx.Client, body: dict[str, Any], messages: list[dic
                 assert status_of(client, path, sent) in (200, 400, 404, 409, 410, 413, 422), sent
 
 
-@BOUNDED
 @given(
     route=st.sampled_from(
         ["/v1/responses/{}", "/v1/responses/resp_{}/input_items", "/v1/models/{}", "/ai/chat/{}/stream", "/v1/{}"]

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from spool import __version__
+from spool.cli import spool
 from tests.stack import ROOT
 
 _FORKS = """
@@ -128,6 +131,27 @@ def test_worker_without_any_redis_names_the_variable(cli: Cli, tmp_path: Path) -
 def test_version_is_the_packages(cli: Cli) -> None:
     """``spool --version`` prints the package's version."""
     assert cli("--version").stdout == f"spool, version {__version__}\n"
+
+
+def commands_of(command: click.Command, name: str = "spool") -> Iterator[tuple[str, click.Command]]:
+    """The command and all below it, with their names."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            yield from commands_of(found, f"{name} {child}")
+
+
+def test_help_reads_whole_at_80_columns() -> None:
+    """No command's help cuts a line or needs more columns, and each option of each command is described."""
+    for name, command in commands_of(spool):
+        text = CliRunner().invoke(command, ["--help"], terminal_width=80).output
+        assert "Options:" in text, name
+        assert not [line for line in text.splitlines()[1:] if line.endswith("...") or len(line) > 80], f"{name}: {text}"
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        assert all(option.help for option in options), name
 
 
 def test_help_lists_the_commands_of_a_user(cli: Cli) -> None:

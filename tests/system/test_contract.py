@@ -30,7 +30,7 @@ def stored(stack: Stack, job: str) -> list[bytes]:
 @pytest.fixture(scope="module")
 def ended_job(stack: Stack) -> tuple[str, list[bytes]]:
     """A job that has ended, and its log."""
-    job = submit(stack, tokens=120, rate=0, first_token_s=0, reasoning=5)
+    job = submit(stack, tokens=40, rate=0, first_token_s=0, reasoning=5)
     READERS["sse"](stack.webs[0].url, job)
     return job, stored(stack, job)
 
@@ -67,13 +67,13 @@ def test_resume_after_any_entry(stack: Stack, ended_job: tuple[str, list[bytes]]
 def test_attach_at_any_point_of_a_running_job(stack: Stack, transport: str) -> None:
     """Readers that attach while it runs, cut themselves off anywhere and resume on the other web, miss nothing and
     get nothing twice."""
-    job = submit(stack, tokens=300, rate=150, first_token_s=0.1)
+    job = submit(stack, tokens=150, rate=150, first_token_s=0.1)
     chance = random.Random(transport)
-    with ThreadPoolExecutor(6) as pool:
-        plans = [[chance.randint(1, 60) for _ in range(40)] for _ in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        plans = [[chance.randint(1, 40) for _ in range(40)] for _ in range(4)]
         readings = list(pool.map(lambda plan: read_in_pieces(stack, transport, job, plan), plans))
     log = stored(stack, job)
-    assert len(log) == 303
+    assert len(log) == 153
     for reading in readings:
         assert_is(reading, log)
 

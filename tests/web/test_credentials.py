@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
-
 import httpx
 import pytest
 import websocket
 
 from tests.loopback import NO_CERTIFICATES
-from tests.stack import Stack, running_stack
+from tests.stack import Stack
 from tests.web.conftest import ALICE, BOB
 from tests.web.problem_shape import assert_problem, stored
 
@@ -123,25 +119,17 @@ def test_owners_see_their_own_jobs_alone(alice: httpx.Client, bob: httpx.Client)
     assert theirs["id"] not in seen
 
 
-@pytest.fixture(scope="module")
-def open_to_all(short_dir: Path) -> Iterator[Stack]:
-    """A web without keys, which listens on loopback."""
-    directory = Path(mkdtemp(dir=short_dir))
-    with running_stack(directory, webs=1, workers=0) as running:
-        yield running
-
-
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::2]", "a b", ""])
-def test_host_that_is_not_ours(open_to_all: Stack, host: str) -> None:
+def test_host_that_is_not_ours(open_web: Stack, host: str) -> None:
     """Where nobody needs a key, a page elsewhere cannot reach us under a name of its own."""
     for path in ("/jobs", "/livez", "/"):
-        response = httpx.get(open_to_all.webs[0].url + path, headers={"Host": host}, verify=NO_CERTIFICATES)
+        response = httpx.get(open_web.webs[0].url + path, headers={"Host": host}, verify=NO_CERTIFICATES)
         assert 400 <= response.status_code < 500
 
 
-def test_key_where_none_is_needed(open_to_all: Stack) -> None:
+def test_key_where_none_is_needed(open_web: Stack) -> None:
     """Without keys, any that is shown is ignored, and everybody is the same owner."""
-    with open_to_all.client(headers={"Authorization": "Bearer anything at all"}) as client:
+    with open_web.client(headers={"Authorization": "Bearer anything at all"}) as client:
         assert client.post("/jobs", json={"prompt": "x"}).json()["owner"] == "anonymous"
 
 

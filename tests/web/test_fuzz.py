@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stack import running_stack
+from tests.stack import Stack
 from tests.web.problem_shape import assert_problem
 
-BOUNDED = settings(
-    max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMES = st.sampled_from(
     ["prompt", "messages", "model", "params", "priority", "metadata", "ttl_s", "timeout_s", "on_disconnect"]
@@ -62,10 +57,9 @@ ROUTES = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def client(short_dir: Path) -> Iterator[httpx.Client]:
-    """A client of a web of its own: jobs with any deadline and any expiry would disturb other tests."""
-    directory = Path(mkdtemp(dir=short_dir))
-    with running_stack(directory, webs=1, workers=0) as running, running.client() as client:
+def client(open_web: Stack) -> Iterator[httpx.Client]:
+    """A client of a web where jobs with any deadline and any expiry disturb no other test."""
+    with open_web.client() as client:
         yield client
 
 
@@ -82,7 +76,6 @@ def encoded(headers: dict[str, str]) -> dict[bytes, bytes]:
     return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
 
 
-@BOUNDED
 @given(body=BODIES, media_type=MEDIA_TYPES, headers=HEADERS)
 def test_any_submit(client: httpx.Client, body: bytes, media_type: str, headers: dict[str, str]) -> None:
     """Any body with any headers is accepted or refused as a job."""
@@ -96,7 +89,6 @@ def test_any_submit(client: httpx.Client, body: bytes, media_type: str, headers:
         assert client.get(f"/jobs/{job['id']}").json()["metadata"] == job["metadata"]
 
 
-@BOUNDED
 @given(body=BODIES, media_type=MEDIA_TYPES, headers=HEADERS)
 def test_any_batch(client: httpx.Client, body: bytes, media_type: str, headers: dict[str, str]) -> None:
     """Any body with any headers is accepted or refused as a batch."""
@@ -104,7 +96,6 @@ def test_any_batch(client: httpx.Client, body: bytes, media_type: str, headers: 
     assert_no_internal_error(response)
 
 
-@BOUNDED
 @given(route=ROUTES, identifier=IDS, query=QUERIES, headers=HEADERS)
 def test_any_read(
     client: httpx.Client, route: str, identifier: str, query: list[tuple[str, str]], headers: dict[str, str]
@@ -114,14 +105,12 @@ def test_any_read(
     assert_no_internal_error(client.get(path, params=query, headers=encoded(headers)))
 
 
-@BOUNDED
 @given(query=QUERIES, headers=HEADERS)
 def test_any_list(client: httpx.Client, query: list[tuple[str, str]], headers: dict[str, str]) -> None:
     """Any query with any headers is answered with a list, or refused."""
     assert_no_internal_error(client.get("/jobs", params=query, headers=encoded(headers)))
 
 
-@BOUNDED
 @given(route=ROUTES, query=QUERIES, headers=HEADERS)
 def test_any_read_of_an_ended_job(
     client: httpx.Client, route: str, query: list[tuple[str, str]], headers: dict[str, str]

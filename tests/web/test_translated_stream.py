@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
@@ -121,7 +121,6 @@ def logs_of(draw: st.DrawFn) -> Logs:
     return Logs(entries, ids)
 
 
-@settings(deadline=None, max_examples=100)
 @given(logs=logs_of(), rows=st.integers(1, 9), limit=st.sampled_from([0, 4000, 1 << 20]), data=st.data())
 def test_resume_after_any_event_of_any_log(logs: Logs, rows: int, limit: int, data: st.DataObject) -> None:
     """A resume after any event sends the tail of the whole stream, byte by byte: where checkpoints and pages are
@@ -149,7 +148,6 @@ def test_fork_changes_by_itself(name: str) -> None:
         assert len({one.entries(logs.rows[at:]) for one in [*forks, stream]}) == 1
 
 
-@settings(deadline=None, max_examples=60)
 @given(logs=logs_of(), rows=st.integers(1, 9), limit=st.sampled_from([0, 4000, 1 << 20]))
 @pytest.mark.parametrize("name", FORMATS)
 def test_streams_share_bytes(name: str, logs: Logs, rows: int, limit: int) -> None:
@@ -162,11 +160,17 @@ def test_streams_share_bytes(name: str, logs: Logs, rows: int, limit: int) -> No
         assert shared_data == alone if name != "ai again" else said(shared_data) == said(alone)
 
 
-@pytest.mark.parametrize("after", [-1, 0, 5, 499, 500, 501, 604, 1104, 2700, 3103, 3104, 3110, 3130, 99_999])
-def test_resume_of_a_long_log(after: int) -> None:
-    """The same over several pages of the usual size, for the first resume and the second."""
+@pytest.fixture(scope="module")
+def long_log() -> tuple[Logs, list[bytes]]:
+    """A log of several pages, and the events of its whole stream."""
     logs = Logs(entries_of(2500))
-    events = events_of(resumed(logs, Checkpoints(0), -1))
+    return logs, events_of(resumed(logs, Checkpoints(0), -1))
+
+
+@pytest.mark.parametrize("after", [-1, 0, 5, 499, 500, 501, 604, 1104, 2700, 3103, 3104, 3110, 3130, 99_999])
+def test_resume_of_a_long_log(long_log: tuple[Logs, list[bytes]], after: int) -> None:
+    """The same over several pages of the usual size, for the first resume and the second."""
+    logs, events = long_log
     shared = Checkpoints()
     for _ in range(2):
         resent = resumed(logs, shared, after, apart=16 * 1024)

@@ -6,7 +6,7 @@ import itertools
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spool.jobs.claims import Claim
@@ -78,7 +78,6 @@ def test_append_sent_again_with_more(link: RedisLink, worker: HandWorker, claim:
     assert text_of(link, claim.job.id) == "Hello, ok"
 
 
-@settings(max_examples=50, deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, 6), st.lists(TEXT, max_size=4)), max_size=10))
 def test_append_any_overlaps(redis: Redis, steps: list[tuple[int, list[str]]]) -> None:
     """However resends overlap, the log and its text come out as if everything had been sent once."""

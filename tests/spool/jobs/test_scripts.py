@@ -134,12 +134,12 @@ def costs(link: RedisLink) -> tuple[int, int]:
 
 
 def test_models_of_earlier_jobs_cost_nothing(link: RedisLink) -> None:
-    """A submit and a round of the keeper cost the same with 1 and with 1,000 models that jobs were submitted for."""
+    """A submit and a round of the keeper cost the same with 1 and with 300 models that jobs were submitted for."""
     worker = HandWorker(link)
     submit(link)
     keep(link, lease_ms=60_000)
     with_one = costs(link)
-    models = [replace(DEMO, name=f"model-{n}") for n in range(1000)]
+    models = [replace(DEMO, name=f"model-{n}") for n in range(300)]
     for model in models:
         submit(link, model=model.name)
         worker.finish(worker.take(model))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.stack import Stack, running_stack
+from tests.stack import Stack
 
 BATCH = {"ms": 1000, "chars": 1000, "sentence_end": False}
 SAID: list[tuple[Any, Any]] = [
@@ -23,14 +20,6 @@ SAID: list[tuple[Any, Any]] = [
     ({"ms": 1, "chars": 1}, {"ms": 1, "chars": 1, "sentence_end": False}),
     ({"sentence_end": True}, {**BATCH, "sentence_end": True}),
 ]
-
-
-@pytest.fixture(scope="module")
-def changed(short_dir: Path) -> Iterator[Stack]:
-    """A web whose operator changed both defaults."""
-    directory = Path(mkdtemp(dir=short_dir))
-    with running_stack(directory, webs=1, workers=0, COALESCE_MS=200, BATCH_COALESCE_MS=0) as stack:
-        yield stack
 
 
 def submitted(client: httpx.Client, **fields: Any) -> Any:
@@ -47,9 +36,9 @@ def in_batch(client: httpx.Client, **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize(("said", "shown"), SAID, ids=repr)
-def test_what_is_said_holds(alice: httpx.Client, changed: Stack, said: Any, shown: Any) -> None:
+def test_what_is_said_holds(alice: httpx.Client, open_web: Stack, said: Any, shown: Any) -> None:
     """What the caller says holds for a single job and in a batch, whatever the operator's defaults."""
-    for client in (alice, changed.client()):
+    for client in (alice, open_web.client()):
         assert submitted(client, coalesce=said) == shown
         assert in_batch(client, coalesce=said) == shown
 
@@ -63,10 +52,10 @@ def test_defaults(alice: httpx.Client) -> None:
     assert in_batch(alice, priority="interactive") == BATCH
 
 
-def test_defaults_of_the_operator(changed: Stack) -> None:
+def test_defaults_of_the_operator(open_web: Stack) -> None:
     """The operator's settings hold for jobs and batches that say nothing, and never for the compatible surfaces, whose
     clients cannot ask for anything else."""
-    client = changed.client()
+    client = open_web.client()
     assert submitted(client) == {**BATCH, "ms": 200}
     assert in_batch(client) is None
     answer = client.post("/v1/responses", json={"model": "demo", "input": "x", "background": True})

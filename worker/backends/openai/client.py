@@ -31,7 +31,7 @@ def connect(upstream: Upstream, *, connect_s: float = CONNECT_S, read_s: float |
     pool = openai.DefaultHttpxClient(
         timeout=timeout,
         limits=_LIMITS,
-        transport=_transport(),
+        transport=_transport(upstream.url),
         # A prompt must go only to the configured server.
         follow_redirects=False,
         event_hooks={"response": [_bound_error]},
@@ -83,9 +83,13 @@ def _bound_error(response: httpx2.Response) -> None:
         response.headers.pop("content-encoding", None)
 
 
-def _transport() -> httpx2.BaseTransport | None:
+def _transport(url: str) -> httpx2.BaseTransport | None:
     """Spool's transport, which costs a third; None, meaning httpx2's own, if the environment names a proxy."""
     # The same source as httpx2's. httpx2 itself evaluates which hosts NO_PROXY excludes.
     if getproxies().keys() & {"http", "https", "all"}:
         return None
-    return UpstreamTransport(keep=_KEPT, keep_s=_KEEPALIVE_S)
+    transport = UpstreamTransport(keep=_KEPT, keep_s=_KEEPALIVE_S)
+    if url.lower().startswith("https:"):
+        # Now, and not while jobs run.
+        _ = transport.tls
+    return transport

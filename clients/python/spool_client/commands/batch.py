@@ -69,7 +69,10 @@ def submit(interrupted: Interrupted, /, file: BinaryIO, output: Path | None, det
 @url_option
 @click.pass_obj
 def results(interrupted: Interrupted, batch_id: str, after: int, follow: bool, output: Path | None, url: str) -> None:
-    """Write the ended jobs with their text, a JSON document each line, in the order of their ends."""
+    """Write ended jobs with their text, in the order of their ends.
+
+    Each line is a JSON document.
+    """
     with client_of(url) as client:
         found = client.batches.get(batch_id)
         if output is not None:

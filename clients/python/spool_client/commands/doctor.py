@@ -96,7 +96,10 @@ def _tried(call: Callable[[], T]) -> tuple[T | None, str]:
 @json_option("Each check on a line.")
 @url_option
 def doctor(model: str | None, as_json: bool, url: str) -> None:
-    """Check the server, the key and each transport, with a small job. Exits with 1 if a check fails."""
+    """Check the server, the key and each transport.
+
+    It runs a small job. Exits with 1 if a check fails.
+    """
     is_well = True
     with client_of(url) as client:
         for finding in findings(client, model):

@@ -69,7 +69,7 @@ def delete(job: tuple[str, ...], url: str) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--status", type=click.Choice(STATUSES), default=None)
+@click.option("--status", type=click.Choice(STATUSES), default=None, help="Only jobs in this state.")
 @click.option("--batch", default="", help="Only jobs of this batch.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="The most jobs; 0 for all.")
 @json_option("The record of each job on a line.")

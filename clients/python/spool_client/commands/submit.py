@@ -55,7 +55,7 @@ def prompt_of(argument: str | None, file: str | None) -> str:
 @click.option("-m", "--model", help="The model; else the server's default.")
 @click.option("-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter for the model; repeatable.")
 @click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Stored with the job; repeatable.")
-@click.option("--priority", type=click.Choice(["interactive", "batch"]))
+@click.option("--priority", type=click.Choice(["interactive", "batch"]), help="The queue's class; else interactive.")
 @click.option("--continue-from", metavar="JOB", help="Continue the conversation of an ended job.")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="From submit to end.")
 @click.option("--idempotency-key", default="", help="Makes a repetition of this command safe.")

@@ -109,12 +109,23 @@ def lines(snapshot: Snapshot, rates: dict[str, float]) -> list[str]:
 
 
 @click.command(cls=Command)
-@click.option("--every", "every_s", type=click.FloatRange(min=0.2), default=1.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(min=0.2),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two views.",
+)
 @click.option("--once", is_flag=True, help="Write the view once. So it does in a pipe.")
 @json_option("The view once, as JSON.")
 @url_option
 def top(every_s: float, once: bool, as_json: bool, url: str) -> None:
-    """Watch a server: its conditions, streams, accepted jobs, and your jobs by model. Ctrl-C ends it."""
+    """Watch a server: conditions, streams, jobs by model.
+
+    The jobs by model are your own; of others it shows how many were accepted. Ctrl-C ends it.
+    """
     with client_of(url) as client:
         if as_json:
             write_json(look(client, url).as_dict())
