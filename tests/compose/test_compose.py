@@ -35,13 +35,14 @@ def compose() -> dict[str, Any]:
 
 def test_services_are_two_webs_two_workers_and_what_they_need() -> None:
     """Two of each, so that nothing that works here works only alone."""
-    assert set(compose()["services"]) == {"nginx", "web1", "web2", "worker1", "worker2", "redis"}
+    watching = {"prometheus", "grafana"}
+    assert set(compose()["services"]) == {"nginx", "web1", "web2", "worker1", "worker2", "redis", *watching}
 
 
-def test_nothing_is_published_but_nginx_on_loopback() -> None:
-    """Neither Redis nor a web is reachable from outside."""
+def test_nothing_is_published_but_on_loopback() -> None:
+    """Neither Redis nor a web is reachable from outside, nor are nginx and Grafana from other machines."""
     published = {name: s["ports"] for name, s in compose()["services"].items() if "ports" in s}
-    assert published == {"nginx": ["127.0.0.1:8080:8080"]}
+    assert published == {"nginx": ["127.0.0.1:8080:8080"], "grafana": ["127.0.0.1:3000:3000"]}
 
 
 def test_redis_keeps_what_it_was_given() -> None:
