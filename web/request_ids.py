@@ -18,6 +18,7 @@ import spool
 from spool.access.caller import Caller
 from spool.jobs.origin import Origin
 from spool.logs import event
+from spool.owners.limits import Budget
 
 HEADER = "X-Request-Id"
 VERSION_HEADER = "Spool-Version"
@@ -95,8 +96,11 @@ def age_s() -> float:
 def origin() -> Origin:
     """The origin of a job that the current request submits."""
     caller: Caller | None = g.get("caller")
-    credential, models = (caller.credential, caller.models) if caller else ("", None)
-    return Origin(request_id(), str(request.environ.get(_TRACE, "")), credential, models)
+    trace = str(request.environ.get(_TRACE, ""))
+    if caller is None:
+        return Origin(request_id(), trace)
+    budget = Budget(caller.limits.tokens_per_day, caller.limits.tokens_per_month)
+    return Origin(request_id(), trace, caller.credential, caller.models, budget)
 
 
 def say(name: str, **fields: Any) -> None:

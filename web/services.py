@@ -21,12 +21,13 @@ from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, S
 from spool.following.follower import Follower
 from spool.jobs.job import SCHEMA
 from spool.jobs.keeper import Keeper
+from spool.jobs.origin import Origin
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.shards import Shards
 from spool.jobs.store import JobStore
 from spool.models.model import Upstream
 from spool.models.table import ModelTable
-from spool.owners.limits import Owners
+from spool.owners.limits import NO_BUDGET, Owners
 from spool.process_health import watch
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
@@ -176,10 +177,12 @@ class State:
             raise Draining
         self.slots.refuse_when_full(owner)
 
-    def limits_of(self, owner: str) -> OwnerLimits:
-        """The limits of a submit of this owner: the settings', and its budget in the owners file."""
+    def limits_of(self, owner: str, origin: Origin) -> OwnerLimits:
+        """The limits of a submit of this owner: the settings', its budget in the owners file, and its credential's."""
         budget = self.owners.content.of(owner).budget
-        return replace(self.limits, budget=budget) if budget != self.limits.budget else self.limits
+        if budget == origin.budget == NO_BUDGET:
+            return self.limits
+        return replace(self.limits, budget=budget, credential_budget=origin.budget)
 
     def hold_stream(self, owner: str, slot: Slot) -> None:
         """Acquire a stream slot before its job is written, so that a refusal leaves no job. Raises ``Draining`` or

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spool.owners.limits import NO_BUDGET, Budget
+
 FIELDS = ("request_id", "traceparent", "credential")
 """The record's fields; one that is empty is not stored."""
 
@@ -23,6 +25,8 @@ class Origin:
     """The id of the credential; empty: none."""
     models: frozenset[str] | None = None
     """The models that the credential may name; None: all. It is not stored."""
+    budget: Budget = NO_BUDGET
+    """The budget of the credential. It is not stored."""
 
     def encode(self) -> dict[str, str]:
         """The record's fields."""

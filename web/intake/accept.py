@@ -37,7 +37,7 @@ def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted
     reach("submit.before")
     try:
         submitted = services.store.submit(
-            new, max_queued=services.settings.max_queued, limits=services.limits_of(new.owner)
+            new, max_queued=services.settings.max_queued, limits=services.limits_of(new.owner, new.origin)
         )
         reach("submit.written")
     except OutcomeUnknown as exc:

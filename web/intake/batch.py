@@ -14,6 +14,7 @@ from spool.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from spool.jobs.origin import UNKNOWN
 from spool.jobs.store import JobStore
 from spool.jobs.submission import NewBatch
 from web import bounded_json
@@ -89,10 +90,10 @@ def accept_batch(services: State, owner: str, drafts: Iterable[Draft], idempoten
     and the errors of ``JobStore.stage_batch``."""
     batch_id = services.shards.place_batch(owner, idempotency.key)
     jobs = [new_job(services, draft, batch=batch_id, batch_index=index) for index, draft in enumerate(drafts)]
-    batch = NewBatch(batch_id, owner, jobs, idempotency.key, idempotency.body)
-    accepted_id = services.store.stage_batch(
-        batch, max_queued=services.settings.max_queued, limits=services.limits_of(owner)
-    )
+    origin = jobs[0].origin if jobs else UNKNOWN
+    batch = NewBatch(batch_id, owner, jobs, idempotency.key, idempotency.body, origin.credential)
+    limits = services.limits_of(owner, origin)
+    accepted_id = services.store.stage_batch(batch, max_queued=services.settings.max_queued, limits=limits)
     if accepted_id != batch_id:
         return accepted_id, True
     _write(services, batch)

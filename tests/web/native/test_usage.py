@@ -11,6 +11,7 @@ import pytest
 
 from tests.by_hand import HandWorker, done, store_of, submit
 from tests.stack import Stack
+from tests.web.conftest import ADMIN
 from tests.web.problem_shape import assert_problem
 
 
@@ -78,3 +79,27 @@ def test_query_that_is_wrong(used: Stack, alice: httpx.Client, params: dict[str,
     """A wrong argument is a 422 that names it."""
     problem = assert_problem(alice.get("/usage", params=params), 422)
     assert problem["errors"][0]["field"] == field
+
+
+def test_budget_of_a_key(used: Stack, alice: httpx.Client) -> None:
+    """A key whose budget is used up gets 429 with the time of renewal, for jobs and batches; its owner's other keys and
+    the key's other calls continue, and an admin sees the usage of each key."""
+    with used.client(headers={"Authorization": f"Bearer {ADMIN}"}) as admin:
+        limits = {"tokens_per_day": 5}
+        key = admin.post("/admin/keys", json={"owner": "alice", "name": "small", "limits": limits}).json()
+        with used.client(headers={"Authorization": f"Bearer {key['key']}"}) as small:
+            job = small.post("/jobs", json={"prompt": "x"}).json()["id"]
+            worker = HandWorker(used.redis.link)
+            claim = worker.take_job(job)
+            end = {"status": "succeeded", "usage": {"input_tokens": 3, "output_tokens": 4}}
+            worker.append(claim, claim.first, [done(claim.first)], ending=orjson.dumps(end))
+            refused = small.post("/jobs", json={"prompt": "x"})
+            problem = assert_problem(refused, 429)
+            assert problem["type"].endswith("quota-exceeded")
+            assert "this key's budget of 5 tokens a day is used up (7 used)" in problem["detail"]
+            assert_problem(small.post("/batches", json=[{"prompt": "x"}]), 429)
+            assert small.get(f"/jobs/{job}").status_code == 200
+        assert alice.post("/jobs", json={"prompt": "x"}).status_code == 202
+        found = admin.get("/usage", params={**about_today(), "group": "owner,credential"}).json()["usage"]
+        assert [row["output_tokens"] for row in found if row["credential"] == key["id"]] == [4]
+        assert {row["owner"] for row in found} == {"alice", "bob"}
