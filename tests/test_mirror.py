@@ -113,6 +113,7 @@ NOT_OF_A_MODULE: Mapping[str, str] = {
     "spool/jobs/test_fair_queue_model.py": "the policy of the queue against a model in Python, over all scripts",
     "spool/jobs/test_holds.py": "jobs that wait for their time or turn, over submit, claim and keep",
     "spool/jobs/test_job_model.py": "the state machine of a job over all scripts",
+    "spool/jobs/test_limit_model.py": "limits of owners against a model in Python, over all scripts",
     "spool/jobs/test_limit_scopes.py": "lua/lib/owner_limits.lua: limits of the owners file, over claims and ends",
     "spool/jobs/test_old_ledger.py": "the ledger of an earlier version, taken over by the scripts",
     "spool/jobs/test_rates.py": "lua/lib/limits.lua: requests and tokens a minute, over claim and the ends of attempts",
