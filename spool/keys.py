@@ -162,14 +162,17 @@ Usage and limits of owners:
 Lists of jobs, idempotency, repeated requests, chats and batches:
 
     owner:OWNER      zset    Jobs of an owner; score: created_ms × 1000 + seq mod 1000. The keeper removes expired ones
-    kept             zset    "OWNER ID" of ended jobs; score: when they expire, ms. Also "OWNER block:OWNER:DIGEST" of
-                             blocks without a following block; score: when the last of their users expires
+    kept             zset    "OWNER ID" of ended jobs and batches; score: when they expire, ms. Also "OWNER
+                             block:OWNER:DIGEST" of blocks without a following block; score: when the last of their
+                             users expires
     idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST", of a job or a batch; expires with it
     repeat:OWNER:DIGEST  string  Id of the newest job of a request that may be repeated (spool.jobs.repeats). It expires
                              a quarter of an hour after the job's deadline
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
     batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status; staging (open, or
                              dropped) until all of its jobs are written
+    batches:OWNER    zset    Complete batches of an owner; score: when they were complete, in microseconds. The keeper
+                             removes expired ones
     staging          zset    Batches whose jobs are being written; score: when they count as abandoned, ms. The ledger
                              has an entry for each, which reserves the room for the jobs not yet written
     batch:ID:flows   set     "FLOW MODEL" of its jobs, until all of them are written

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from spool.errors import (
     RecordNewer,
     UndecodableRecord,
 )
+from spool.jobs.batch_list import BatchPage, newest_batches
 from spool.jobs.conversation import read_input
 from spool.jobs.input_packing import HEAD_BYTES, packed_size
 from spool.jobs.job import Job, NewJob, Status, StoredInput
@@ -358,11 +359,14 @@ class JobStore:
         record = {raw[i].decode(errors="replace"): raw[i + 1].decode(errors="replace") for i in range(0, len(raw), 2)}
         if record.get("owner") != owner:
             raise BatchNotFound(batch_id)
-        if not all(_COUNT.fullmatch(record.get(name, "")) for name in ("total", "created_ms", "ttl_s")):
-            raise RecordDamaged(f"batch {batch_id}")
-        if not all(_COUNT.fullmatch(record.get(status, "0")) for status in Status):
+        if not _is_batch(record):
             raise RecordDamaged(f"batch {batch_id}")
         return record
+
+    def newest_batches(self, owner: str, *, limit: int, cursor: str | None) -> BatchPage:
+        """The owner's complete batches, newest first. Damaged ones are left out. Raises ``StoreUnavailable``."""
+        page = newest_batches(self._shards, owner, limit=limit, cursor=cursor)
+        return BatchPage({name: record for name, record in page.batches.items() if _is_batch(record)}, page.cursor)
 
     def batch_jobs(self, batch_id: str, *, ended: bool, start: int, count: int) -> list[str]:
         """At most ``count`` ids of the batch's jobs from ``start``, in the order of submit or (``ended``) of ending."""
@@ -377,6 +381,13 @@ class JobStore:
         """Request the cancellation of several jobs, with one round trip for each shard."""
         for shard, its_ids in self._shards.by_shard(job_ids).items():
             shard.run_many(script("cancel"), [(job_id, owner) for job_id in its_ids])
+
+
+def _is_batch(record: Mapping[str, str]) -> bool:
+    """Whether a batch's record has all its numbers."""
+    return all(_COUNT.fullmatch(record.get(name, "")) for name in ("total", "created_ms", "ttl_s")) and all(
+        _COUNT.fullmatch(record.get(status, "0")) for status in Status
+    )
 
 
 def read_look(reply: Any, job_id: str, owner: str) -> Job:

@@ -122,3 +122,28 @@ def test_batch_too_large(guarded: Stack, alice: httpx.Client, media_type: str, i
     content = iter([line] * 17) if in_chunks else body
     assert_problem(alice.post("/batches", content=content, headers={"Content-Type": media_type}), 413)
     assert stored(guarded.redis.link) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=51", "limit"),
+        ("limit=x", "limit"),
+        ("cursor=-1", "cursor"),
+        ("cursor=a", "cursor"),
+    ],
+)
+def test_list_of_batches_bad_query(alice: httpx.Client, asked: str, field: str) -> None:
+    """A size or a cursor that no page has is refused."""
+    assert_problem(alice.get(f"/batches?{asked}"), 422, field)
+
+
+def test_list_of_batches(alice: httpx.Client) -> None:
+    """The newest batch is first, as its own call shows it, and the cursor leads to the ones before."""
+    ids = [alice.post("/batches", json=[GOOD]).json()["id"] for _ in range(3)]
+    first = alice.get("/batches?limit=2").json()
+    assert [batch["id"] for batch in first["batches"]] == ids[:0:-1]
+    assert first["batches"][0]["urls"] == alice.get(f"/batches/{ids[2]}").json()["urls"]
+    second = alice.get(f"/batches?limit=2&cursor={first['cursor']}").json()
+    assert second["batches"][0]["id"] == ids[0]

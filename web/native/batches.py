@@ -16,7 +16,7 @@ from spool.errors import JobGone, StoreUnavailable
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import ENDED, Priority, Status
 from web import auth
-from web.arguments import Cursor, Query, query
+from web.arguments import DIGITS, Cursor, Query, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Content, Contract, json_content
 from web.delivery.formats import ndjson
@@ -69,10 +69,31 @@ class Results(Query):
     after: Cursor = Field(0, description="The number of results that the client has; 0 for all.")
 
 
+class Listing(Query):
+    """Which of the caller's batches to list."""
+
+    limit: Annotated[int, Field(ge=1, le=50), DIGITS] = Field(20, description="The most batches.")
+    cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(
+        None, description="The `cursor` of the page before."
+    )
+
+
+class BatchList(TypedDict):
+    """Batches, newest first. ``cursor`` leads to the next page; null on the last."""
+
+    batches: list[BatchDocument]
+    cursor: str | None
+    limit: int
+
+
 _EXAMPLE: list[dict[str, object]] = [{"prompt": "Why is the sky blue?"}, {"prompt": "Why is grass green?"}]
-_BATCH = json_content(
-    BatchDocument, lambda: _document({"total": 2, "created_ms": 1795253400123, "queued": 2}, BATCH_ID, JOB.owner)
-)
+
+
+def _example() -> BatchDocument:
+    return _document({"total": 2, "created_ms": 1795253400123, "queued": 2}, BATCH_ID, JOB.owner)
+
+
+_BATCH = json_content(BatchDocument, _example)
 
 
 @blueprint.post("/batches")
@@ -114,6 +135,27 @@ def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) ->
             place=f"[{index}].",
             origin=came_with,
         )
+
+
+@blueprint.get("/batches")
+@scope("batches")
+@Contract(
+    query=Listing,
+    answers={
+        200: Answer(
+            "A page of batches.",
+            [json_content(BatchList, lambda: {"batches": [_example()], "cursor": None, "limit": 20})],
+        )
+    },
+    errors=[422, 503],
+)
+def listing() -> Response:
+    """List the caller's own batches, newest first. A batch is listed once all of it is accepted, until it expires."""
+    owner, asked = auth.owner(), query(Listing)
+    page = state().store.newest_batches(owner, limit=asked.limit, cursor=asked.cursor)
+    batches = [_document(record, batch_id, owner) for batch_id, record in page.batches.items()]
+    document: BatchList = {"batches": batches, "cursor": page.cursor, "limit": asked.limit}
+    return json_response(document)
 
 
 @blueprint.get("/batches/<batch_id>")

@@ -149,7 +149,8 @@ local function forget_expired()
     if owner and string.sub(id, 1, 6) == 'block:' then
       looked = looked + check_block(id, math.max(most * 5 - looked, 1))
     elseif owner then
-      index('ZREM', 'owner:' .. owner, id)
+      local is_batch = string.sub(id, 1, 1) == 'b'
+      index('ZREM', (is_batch and 'batches:' or 'owner:') .. owner, id)
       index('ZREM', 'unpacked', id)
       unbook(id)
     end

@@ -60,7 +60,9 @@ if refusal then
 end
 local ttl_ms = timeout_ms + ttl_s * 1000 + TOMBSTONE_MS
 redis.call('HSET', key, 'id', id, 'owner', owner, 'total', total, 'ttl_s', ttl_s, 'created_ms', NOW)
-if is_staged then
+if not is_staged then
+  list_batch(owner, id)
+else
   redis.call('HSET', key, 'staging', 'open', 'idempotency', idempotency)
 end
 redis.call('PEXPIRE', key, ttl_ms)

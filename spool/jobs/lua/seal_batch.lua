@@ -3,7 +3,7 @@
 -- Answers sealed; or gone (it was abandoned, or lines are missing).
 --[[ARGUMENTS id]]
 local key = P .. 'batch:' .. id
-local record = index_fields('batch:' .. id, 'staging', 'total')
+local record = index_fields('batch:' .. id, 'staging', 'total', 'owner')
 if not record.total or record.staging == 'dropped' then
   return 'gone'
 end
@@ -14,6 +14,9 @@ if index('LLEN', 'batch:' .. id .. ':jobs') < tonumber(record.total) then
   return 'gone'
 end
 redis.call('HDEL', key, 'staging')
+if record.owner then
+  list_batch(record.owner, id)
+end
 index('ZREM', 'staging', id)
 unbook(id)
 for _, place in ipairs(index('SMEMBERS', 'batch:' .. id .. ':flows')) do

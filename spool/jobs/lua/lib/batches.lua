@@ -50,12 +50,17 @@ local function drop_batch(batch, most)
   return left
 end
 
+-- Adds a batch to its owner's list. The score is its time in microseconds, which no other batch of the shard has.
+local function list_batch(owner, batch)
+  index('ZADD', 'batches:' .. owner, string.format('%d', TIME[1] * 1000000 + TIME[2]), batch)
+end
+
 -- Updates a batch after one of its jobs has ended; after the last one, sets the batch's expiry.
 local function close_in_batch(id, batch)
   --[[LIBRARY]]
   local key = P .. 'batch:' .. batch
   local ended = index('RPUSH', 'batch:' .. batch .. ':ended', id)
-  local record = fields_if_any(key, 'total', 'ttl_s', 'idempotency')
+  local record = fields_if_any(key, 'total', 'ttl_s', 'idempotency', 'owner')
   local total, ttl_s = bounded(record.total, 1, 1e9), bounded(record.ttl_s, 1, 1e9)
   redis.call('PEXPIRE', key .. ':ended', math.max(redis.call('PTTL', key), TOMBSTONE_MS))
   if total and ttl_s and ended >= total then
@@ -63,6 +68,9 @@ local function close_in_batch(id, batch)
     redis.call('PEXPIRE', key, ttl_ms)
     redis.call('PEXPIRE', key .. ':jobs', ttl_ms)
     redis.call('PEXPIRE', key .. ':ended', ttl_ms)
+    if record.owner then
+      index('ZADD', 'expiring', NOW + ttl_ms, record.owner .. ' ' .. batch)
+    end
     if record.idempotency and record.idempotency ~= '' then
       redis.call('PEXPIRE', P .. 'idempotency:' .. record.idempotency, ttl_ms)
     end

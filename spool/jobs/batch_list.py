@@ -1,0 +1,45 @@
+"""The list of an owner's batches, newest first, page by page, over all shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spool.jobs.scripts import arguments, script
+from spool.jobs.shards import Shards
+
+_PAGE = 50
+"""Batches that one call reads. Redis does nothing else during the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some batches of an owner by their ids, with their records, newest first. ``cursor`` is the start of the next
+    page, None at the end."""
+
+    batches: Mapping[str, Mapping[str, str]]
+    cursor: str | None
+
+
+def newest_batches(shards: Shards, owner: str, *, limit: int, cursor: str | None) -> BatchPage:
+    """At most ``limit`` complete batches; a page may have fewer and still have a ``cursor``. Raises
+    ``StoreUnavailable``."""
+    count, found, limit = len(shards), list[tuple[int, int, str, dict[str, str]]](), min(limit, _PAGE)
+    before, last = divmod(int(cursor), count) if cursor else (0, 0)
+    is_more = False
+    for shard in shards:
+        highest = f"{'(' if shard.number <= last else ''}{before}" if cursor else "+inf"
+        args = arguments("list_batches", owner=owner, highest=highest, most=limit)
+        listed, rows = shard.run(script("list_batches"), *args)
+        is_more = is_more or listed == limit
+        found += [(-int(float(score)), shard.number, batch_id.decode(), _record(raw)) for score, batch_id, raw in rows]
+    found.sort(key=lambda row: row[:2])
+    is_more = is_more or len(found) > limit
+    page = found[:limit]
+    following = str(-page[-1][0] * count + page[-1][1]) if page and is_more else None
+    return BatchPage({batch_id: record for _score, _number, batch_id, record in page}, following)
+
+
+def _record(raw: list[Any]) -> dict[str, str]:
+    return {raw[n].decode(errors="replace"): raw[n + 1].decode(errors="replace") for n in range(0, len(raw), 2)}
