@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import gevent
+import orjson
 
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable
@@ -233,6 +234,8 @@ class Attempt:
                     self.log.plain = False
                 self._begin_answer()
                 self._write_text(Kind.REASONING, text)
+            case backends.TextMark():
+                self._mark(piece)
             case backends.ToolCall(index, call_id, name, arguments):
                 self._count(_TOOL_CALL_BYTES + sum(len(label.encode()) for label in (call_id, name) if label))
                 for part in self._parts(arguments):
@@ -242,6 +245,19 @@ class Attempt:
                 self._usage = {name: count for name, count in asdict(piece).items() if count is not None}
                 self._output.append(Kind.USAGE, self._usage)
         self.stopwatch.touch()
+
+    def _mark(self, mark: backends.TextMark) -> None:
+        """Write a mark as a piece of text without characters, so that readers that know no marks skip it."""
+        if mark.refuses:
+            self._output.append(Kind.TOKEN, {"text": "", "refusal": True})
+        if mark.annotations:
+            fields = {"text": "", "annotations": mark.annotations}
+            try:
+                self._count(len(orjson.dumps(mark.annotations)))
+            except orjson.JSONEncodeError:
+                # orjson reads deeper nesting than it writes.
+                return
+            self._output.append(Kind.TOKEN, fields)
 
     def _fail(self, code: str, message: str, *, retryable: bool, upstream: Mapping[str, Any] | None = None) -> None:
         error: dict[str, Any] = {"code": code, "message": message, "retryable": retryable}

@@ -15,7 +15,7 @@ import orjson
 from spool.errors import UndecodableRecord
 from spool.growing_text import GrowingText
 from spool.jobs.conversation_blocks import join
-from spool.jobs.entries import Kind, decode_all
+from spool.jobs.entries import Kind, decode_all, is_mark
 from spool.jobs.input_packing import unpack_input
 from spool.jobs.log import Run
 
@@ -68,6 +68,10 @@ class Answer:
     finish_reason: str | None = None
     error: Mapping[str, Any] | None = None
     end: Kind | None = None
+    refuses: bool = False
+    """Its text is a refusal."""
+    annotations: list[Mapping[str, Any]] = field(default_factory=list)
+    """Annotations of its text, in the shape of chat completions."""
     _text: GrowingText = field(default_factory=GrowingText)
     _reasoning: GrowingText = field(default_factory=GrowingText)
 
@@ -115,6 +119,9 @@ class Answer:
         match kind:
             case Kind.TOKEN:
                 self._text.add(entry["text"])
+                if is_mark(entry):
+                    self.refuses = self.refuses or bool(entry.get("refusal"))
+                    self.annotations += entry.get("annotations") or ()
             case Kind.REASONING:
                 self._reasoning.add(entry["text"])
             case Kind.TOOL_CALL:
@@ -123,6 +130,8 @@ class Answer:
                 self._text.clear()
                 self._reasoning.clear()
                 self.calls.clear()
+                self.refuses = False
+                self.annotations.clear()
                 self.usage = None
             case Kind.USAGE:
                 self.usage = entry

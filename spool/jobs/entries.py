@@ -27,7 +27,8 @@ class Kind(StrEnum):
     STARTED = "started"
     """``attempt``, ``model``: the first attempt began."""
     TOKEN = "token"  # noqa: S105 - a piece of text, no secret
-    """``text``."""
+    """``text``. A piece without text may say something about the text: ``refusal`` (true: what follows is a refusal) or
+    ``annotations`` (of the text so far, in the shape of chat completions)."""
     REASONING = "reasoning"
     """``text``: the model's reasoning, not part of the answer."""
     TOOL_CALL = "tool_call"
@@ -86,6 +87,14 @@ def encode(entry_id: int, kind: Kind, at: str, fields: Mapping[str, Any]) -> byt
 def encode_text(entry_id: int, kind: Kind, at: str, text: str) -> bytes:
     """``encode`` for an entry whose only field is ``text``. Most entries are such, and this costs half as much."""
     return b'{"id":%d,"kind":%b,"at":"%b","text":%b}' % (entry_id, _QUOTED[kind], at.encode(), orjson.dumps(text))
+
+
+_FIELDS_OF_TEXT = 4
+
+
+def is_mark(entry: Mapping[str, Any]) -> bool:
+    """Whether a decoded piece of text has more fields than its text."""
+    return len(entry) > _FIELDS_OF_TEXT
 
 
 def decode_all(raws: Sequence[bytes]) -> list[dict[str, Any]]:

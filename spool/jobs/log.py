@@ -9,7 +9,7 @@ from typing import Any
 
 from spool.errors import UndecodableRecord
 from spool.jobs import packing
-from spool.jobs.entries import Kind, decode_all, kind_of
+from spool.jobs.entries import Kind, decode_all, is_mark, kind_of
 from spool.jobs.packed_log import PackedLogs
 from spool.keys import log as log_key
 from spool.redis.errors import is_wrong_type, translated
@@ -57,11 +57,12 @@ class Run:
 
 
 def run_of(rows: Sequence[Row]) -> Run | None:
-    """The rows as one run; None if their kinds differ or add no text. Raises ``UndecodableRecord``."""
+    """The rows as one run; None if their kinds differ, or add no text, or more than text. Raises
+    ``UndecodableRecord``."""
     entries = decode_all([raw for _entry_id, raw in rows])
     try:
         kinds = {entry["kind"] for entry in entries}
-        if len(kinds) != 1 or not kinds <= _TEXTS:
+        if len(kinds) != 1 or not kinds <= _TEXTS or any(map(is_mark, entries)):
             return None
         return Run(Kind(kinds.pop()), len(rows), rows[-1][0], "".join([entry["text"] for entry in entries]))
     except (KeyError, TypeError) as exc:

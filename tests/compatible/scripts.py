@@ -58,3 +58,22 @@ def thinks(call: Call) -> None:
     call.delta(reasoning=f"Thought {said}. ")
     call.delta(content=f"Answer {said}.")
     call.done()
+
+
+ANNOTATION = {
+    "type": "url_citation",
+    "url_citation": {"url": "http://a.example/", "title": "A", "start_index": 0, "end_index": 3},
+}
+
+
+def refuses_or_cites(call: Call) -> None:
+    """A refusal if the prompt says so, else a text with an annotation."""
+    call.begin()
+    if "refuse" in call.body["messages"][-1]["content"]:
+        call.delta(refusal="I ")
+        call.delta(refusal="cannot.")
+    else:
+        call.delta(content="See")
+        call.delta(annotations=[ANNOTATION])
+        call.delta(content=" A.")
+    call.done()

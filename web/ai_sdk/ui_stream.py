@@ -15,7 +15,7 @@ from typing import Any, Self
 import orjson
 
 from spool.jobs.conversation import ToolCall, call_id_of
-from spool.jobs.entries import Kind, decode_all
+from spool.jobs.entries import Kind, decode_all, is_mark
 from spool.jobs.job import Job
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
@@ -55,6 +55,7 @@ class UiMessageStream:
         self._open_end = b""
         self._calls: dict[int, ToolCall] = {}
         self._has_answer = False
+        self._source_count = 0
         self.over = False
 
     @property
@@ -113,6 +114,8 @@ class UiMessageStream:
 
     def _entry(self, entry: dict[str, Any]) -> bytes:
         match entry["kind"]:
+            case Kind.TOKEN if is_mark(entry):
+                return self._sources(entry)
             case Kind.TOKEN:
                 self._has_answer = True
                 return self._text("text", entry["text"])
@@ -136,6 +139,18 @@ class UiMessageStream:
             case Kind.CANCELLED:
                 return self._end({"type": "abort"})
         return b""
+
+    def _sources(self, entry: Mapping[str, Any]) -> bytes:
+        """The annotations that name a page, as sources."""
+        found = b""
+        for annotation in entry.get("annotations") or ():
+            cited = annotation.get("url_citation")
+            if isinstance(cited, dict) and isinstance(cited.get("url"), str):
+                source = {"type": "source-url", "sourceId": f"source-{self._source_count}", "url": cited["url"]}
+                title = {"title": cited["title"]} if isinstance(cited.get("title"), str) else {}
+                found += _encode({**source, **title})
+                self._source_count += 1
+        return found
 
     def _text(self, kind: str, text: str) -> bytes:
         if self._open == kind:

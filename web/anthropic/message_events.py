@@ -14,7 +14,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from spool.jobs.conversation import Answer, call_id_of
-from spool.jobs.entries import Kind, decode_all
+from spool.jobs.entries import Kind, decode_all, is_mark
 from spool.jobs.job import Job
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
@@ -23,6 +23,7 @@ from web.delivery.failures import CANCELLED, RESTARTED, failure_of
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+_REFUSAL = "refusal"
 _CALL_BYTES = 64
 
 
@@ -73,6 +74,7 @@ class MessageStream:
         self._waiting: dict[int, list[dict[str, Any]]] = {}
         """The pieces of calls that wait for the open block to close."""
         self._usage: Mapping[str, Any] | None = None
+        self._refuses = False
         self.over = False
 
     @property
@@ -128,6 +130,8 @@ class MessageStream:
 
     def _entry(self, entry: dict[str, Any]) -> bytes:
         match entry["kind"]:
+            case Kind.TOKEN if is_mark(entry):
+                self._refuses = self._refuses or bool(entry.get("refusal"))
             case Kind.TOKEN:
                 return self._text("text", {"type": "text_delta", "text": entry["text"]})
             case Kind.REASONING:
@@ -201,7 +205,7 @@ class MessageStream:
     def _end(self, finish_reason: str) -> bytes:
         data = self._close_all()
         self.over = True
-        delta = {"stop_reason": stop_reason(finish_reason), "stop_sequence": None}
+        delta = {"stop_reason": _REFUSAL if self._refuses else stop_reason(finish_reason), "stop_sequence": None}
         return (
             data
             + _event({"type": "message_delta", "delta": delta, "usage": usage_of(self._usage)})
@@ -223,7 +227,8 @@ def message(job: Job, answer: Answer) -> dict[str, Any]:
         content.append({"type": "text", "text": answer.text})
     for call in answer.calls.values():
         content.append({"type": "tool_use", "id": call.call_id, "name": call.name, "input": _input(call.arguments)})
-    return dict(message_document(job, content, answer.finish_reason, answer.usage))
+    document = message_document(job, content, answer.finish_reason, answer.usage)
+    return {**document, "stop_reason": _REFUSAL} if answer.refuses else dict(document)
 
 
 def message_document(

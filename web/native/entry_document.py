@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -24,10 +24,13 @@ class Started(_Entry):
 
 
 class Piece(_Entry):
-    """A piece of the answer's text, or of the model's reasoning."""
+    """A piece of the answer's text, or of the model's reasoning. One without text may have ``refusal`` (what follows is
+    a refusal) or ``annotations`` of the text so far."""
 
     kind: Literal["token", "reasoning"]
     text: str
+    refusal: NotRequired[bool]
+    annotations: NotRequired[list[dict[str, Any]]]
 
 
 class ToolCallPiece(_Entry):

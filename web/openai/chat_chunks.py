@@ -14,7 +14,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from spool.jobs.conversation import Answer, call_id_of
-from spool.jobs.entries import Kind, decode_all
+from spool.jobs.entries import Kind, decode_all, is_mark
 from spool.jobs.job import Job
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
@@ -82,6 +82,7 @@ class ChatChunks:
         self._wants_usage = wants_usage
         self._usage: Mapping[str, Any] | None = None
         self._has_answer = False
+        self._text_field = "content"
         self._calls: set[int] = set()
         self.over = False
 
@@ -137,9 +138,11 @@ class ChatChunks:
 
     def _entry(self, entry: dict[str, Any]) -> bytes:
         match entry["kind"]:
+            case Kind.TOKEN if is_mark(entry):
+                return self._mark(entry)
             case Kind.TOKEN:
                 self._has_answer = True
-                return self._delta({"content": entry["text"]})
+                return self._delta({self._text_field: entry["text"]})
             case Kind.REASONING:
                 return self._delta({"reasoning_content": entry["text"]})
             case Kind.TOOL_CALL:
@@ -156,6 +159,12 @@ class ChatChunks:
             case Kind.CANCELLED:
                 return self._error(CANCELLED)
         return b""
+
+    def _mark(self, entry: Mapping[str, Any]) -> bytes:
+        if entry.get("refusal"):
+            self._text_field = "refusal"
+        annotations = entry.get("annotations")
+        return self._delta({"annotations": annotations}) if annotations else b""
 
     def _call(self, entry: dict[str, Any]) -> dict[str, Any]:
         index, arguments = entry["index"], entry["arguments"]
@@ -188,6 +197,10 @@ def completion(job: Job, answer: Answer) -> ChatCompletion:
         message["reasoning_content"] = answer.reasoning
     if not answer.calls:
         message["content"] = answer.text
+    if answer.refuses:
+        message["content"], message["refusal"] = None, answer.text
+    if answer.annotations:
+        message["annotations"] = answer.annotations
     choice: Choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
     return {
         "id": f"chatcmpl-{job.id}",

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import orjson
 
-from spool.jobs.entries import decode_all
+from spool.jobs.entries import decode_all, is_mark
 from spool.jobs.job import Job
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
@@ -99,7 +99,7 @@ class ResponseStream:
         return b"event: error\ndata: " + orjson.dumps(data) + b"\n\n"
 
     def _entry(self, entry: Mapping[str, Any]) -> bytes:
-        item = self._fold.open_text(entry["kind"])
+        item = None if is_mark(entry) else self._fold.open_text(entry["kind"])
         if item is None:
             return self._encode(self._fold.add(entry))
         number, self.number = self.number, self.number + 1

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from spool.jobs.conversation import call_id_of
-from spool.jobs.entries import Kind, decode_all
+from spool.jobs.entries import Kind, decode_all, is_mark
 from spool.jobs.job import Job
 from spool.jobs.log import Run
 from web.delivery.failures import RESTARTED
@@ -41,6 +41,7 @@ class ResponseFold:
         self._count = 0
         """The number of items."""
         self._has_answer = False
+        self._refuses = False
         self._closed_size = 0
         self.over = False
         self.failure: Mapping[str, Any] | None = None
@@ -74,7 +75,7 @@ class ResponseFold:
     def add_all(self, raws: Sequence[bytes]) -> None:
         """Add the next encoded entries, without making events. Raises ``UndecodableRecord``."""
         for entry in decode_all(raws):
-            item = self.open_text(entry["kind"])
+            item = None if is_mark(entry) else self.open_text(entry["kind"])
             if item is not None:
                 item.append(entry["text"])
             else:
@@ -92,6 +93,8 @@ class ResponseFold:
         if self.over:
             return []
         match entry["kind"]:
+            case Kind.TOKEN if is_mark(entry):
+                return self._mark(entry)
             case Kind.TOKEN:
                 return self._text(entry["text"], reasoning=False)
             case Kind.REASONING:
@@ -167,12 +170,20 @@ class ResponseFold:
             return [self._open.add(text)]
         closing = self._close("completed")
         index = self._next_index()
-        item = TextItem(
-            f"{'rs' if reasoning else 'msg'}_{self._job.id}_{index}", index, reasoning=reasoning, shape=self._shape
-        )
+        item_id = f"{'rs' if reasoning else 'msg'}_{self._job.id}_{index}"
+        item = TextItem(item_id, index, reasoning=reasoning, shape=self._shape, refuses=self._refuses)
         self._has_answer = self._has_answer or not reasoning
         self._open = item
         return [*closing, *item.begin(), item.add(text)]
+
+    def _mark(self, entry: Mapping[str, Any]) -> list[Event]:
+        """A refusal is a message of its own. Annotations belong to the open message."""
+        if entry.get("refusal"):
+            self._refuses = True
+            return self._close("completed")
+        if self._open is None or not self._open.is_answer:
+            return []
+        return self._open.annotate(entry.get("annotations") or ())
 
     def _call(self, entry: Mapping[str, Any]) -> list[Event]:
         call = self._calls.get(entry["index"])

@@ -5,7 +5,7 @@ The order of events is that of https://platform.openai.com/docs/api-reference/re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
@@ -32,21 +32,29 @@ PLAIN = ReasoningShape()
 
 
 class TextItem:
-    """A message or reasoning item with one text part. ``shape`` says how reasoning is shown."""
+    """A message or reasoning item with one text part. ``shape`` says how reasoning is shown; ``refuses``, that a
+    message is a refusal."""
 
-    def __init__(self, item_id: str, index: int, *, reasoning: bool, shape: ReasoningShape = PLAIN) -> None:
+    def __init__(
+        self, item_id: str, index: int, *, reasoning: bool, shape: ReasoningShape = PLAIN, refuses: bool = False
+    ) -> None:
         self.item_id = item_id
         self.index = index
         self._reasoning = reasoning
         self._shape = shape
         self._is_summary = reasoning and shape.is_summary
+        self._refuses = refuses and not reasoning
+        self._annotations: tuple[Mapping[str, Any], ...] = ()
         self._text = GrowingText()
         self._status = "in_progress"
         self._name = "response.reasoning_text" if reasoning else "response.output_text"
         self._part_name = "response.content_part"
         if self._is_summary:
             self._name, self._part_name = "response.reasoning_summary_text", "response.reasoning_summary_part"
-        self._logprobs: dict[str, Any] = {} if reasoning else {"logprobs": []}
+        elif self._refuses:
+            self._name = "response.refusal"
+        self._text_field = "refusal" if self._refuses else "text"
+        self._logprobs: dict[str, Any] = {} if reasoning or self._refuses else {"logprobs": []}
         # The constant bytes of all its deltas, encoded once.
         before, _, behind = orjson.dumps(self._delta("")).partition(b'"delta":""')
         self._head = b'event: %b.delta\ndata: %b"delta":' % (self._name.encode(), before)
@@ -82,6 +90,18 @@ class TextItem:
         """Append text without an event."""
         self._text.add(text)
 
+    def annotate(self, annotations: Iterable[Mapping[str, Any]]) -> list[Event]:
+        """Add annotations, which come in the shape of chat completions, and return their events."""
+        if self._refuses:
+            return []
+        first = len(self._annotations)
+        self._annotations += tuple([_flat(annotation) for annotation in annotations])
+        name = "response.output_text.annotation.added"
+        return [
+            {"type": name, **self._place(), "annotation_index": at, "annotation": annotation}
+            for at, annotation in enumerate(self._annotations[first:], first)
+        ]
+
     @property
     def size(self) -> int:
         """The length of its text, in characters."""
@@ -92,7 +112,7 @@ class TextItem:
         self._status = status
         text = str(self._text)
         return [
-            {"type": f"{self._name}.done", **self._place(), "text": text, **self._logprobs},
+            {"type": f"{self._name}.done", **self._place(), self._text_field: text, **self._logprobs},
             {"type": f"{self._part_name}.done", **self._place(), "part": self._part(text)},
             {"type": "response.output_item.done", "output_index": self.index, "item": self.item()},
         ]
@@ -116,11 +136,19 @@ class TextItem:
     def _part(self, text: str) -> dict[str, Any]:
         if self._reasoning:
             return {"type": "summary_text" if self._is_summary else "reasoning_text", "text": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        if self._refuses:
+            return {"type": "refusal", "refusal": text}
+        return {"type": "output_text", "text": text, "annotations": list(self._annotations), "logprobs": []}
 
     def _place(self) -> dict[str, Any]:
         part = "summary_index" if self._is_summary else "content_index"
         return {"item_id": self.item_id, "output_index": self.index, part: 0}
+
+
+def _flat(annotation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The annotation with the fields of its type beside the type."""
+    inner = annotation.get(str(annotation.get("type")))
+    return {"type": annotation["type"], **inner} if isinstance(inner, dict) else annotation
 
 
 class CallItem:

@@ -110,6 +110,15 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class TextMark:
+    """What an upstream says about the text: ``refuses``, that the text from here on is a refusal; ``annotations`` of
+    the text so far, in the shape of chat completions."""
+
+    refuses: bool = False
+    annotations: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A piece of a tool call: ``arguments`` pieces of the same ``index`` concatenate to JSON text."""
 
@@ -157,7 +166,7 @@ class Finish:
     reason: str
 
 
-Piece = Text | Reasoning | ToolCall | Usage | Waiting | Alive | Complete | Finish
+Piece = Text | Reasoning | TextMark | ToolCall | Usage | Waiting | Alive | Complete | Finish
 
 
 class BackendError(Exception):

@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 
-from worker.backends import Finish, Piece, Reasoning, Text, ToolCall, Usage
+from worker.backends import Finish, Piece, Reasoning, Text, TextMark, ToolCall, Usage
 
 DONE = b"[DONE]"
 MAX_TOOL_CALLS = 1000
-"""Limit for one answer."""
+MAX_ANNOTATIONS = 1000
+"""Limits for one answer."""
 _SAID_CHARACTERS = 4000
 _FINISH = {
     "max_tokens": "length",
@@ -27,7 +28,7 @@ _FINISH = {
     "length": "length",
     "content_filter": "content_filter",
 }
-_BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls")
+_BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls", "annotations")
 _STATUS_OF = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
@@ -74,7 +75,7 @@ class ErrorInStream(Exception):
 class Answer:
     """One answer, as far as it has arrived. ``began``: a piece has been yielded. ``ended``: it is complete."""
 
-    __slots__ = ("_calls", "_reason", "_usage", "began", "complete", "done")
+    __slots__ = ("_annotations", "_calls", "_reason", "_refuses", "_usage", "began", "complete", "done")
 
     def __init__(self) -> None:
         self.began = False
@@ -84,6 +85,8 @@ class Answer:
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._calls: set[int] = set()
+        self._refuses = False
+        self._annotations = 0
 
     @property
     def ended(self) -> bool:
@@ -139,8 +142,18 @@ class Answer:
     def _delta(self, delta: dict[str, Any]) -> Iterator[Piece]:
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             yield Reasoning(_text(thought))
-        if text := delta.get("content") or delta.get("refusal"):
+        if text := delta.get("content"):
             yield Text(_text(text))
+        elif refusal := delta.get("refusal"):
+            if not self._refuses:
+                self._refuses = True
+                yield TextMark(refuses=True)
+            yield Text(_text(refusal))
+        if annotations := _list(delta.get("annotations")):
+            self._annotations += len(annotations)
+            if self._annotations > MAX_ANNOTATIONS:
+                raise Garbage(f"more than {MAX_ANNOTATIONS} annotations")
+            yield TextMark(annotations=[_object(annotation) for annotation in annotations])
         for place, call in enumerate(_list(delta.get("tool_calls"))):
             piece = _tool_call(_object(call), place)
             self._calls.add(piece.index)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from worker.backends import Finish, Piece, Reasoning, Text, ToolCall
+from worker.backends import Finish, Piece, Reasoning, Text, TextMark, ToolCall
 from worker.backends.openai.chunks import Answer, ErrorInStream, Garbage
 
 PLAIN = {"index": 0, "delta": {"content": "hi"}, "finish_reason": None}
@@ -24,7 +24,6 @@ def pieces(chunk: Any, answer: Answer | None = None) -> list[Piece]:
         PLAIN,
         {"delta": {"content": "hi"}},
         {"delta": {"role": "assistant", "content": "hi", "reasoning_content": None, "tool_calls": []}},
-        {"delta": {"content": None, "refusal": "hi"}},
         {"delta": {"content": "hi", "refusal": "no"}},
     ],
 )
@@ -41,6 +40,11 @@ def test_text_is_one_piece(choice: dict[str, Any]) -> None:
     [
         ({"delta": {"content": "hi", "reasoning": "hm"}}, [Reasoning("hm"), Text("hi")]),
         ({"delta": {"content": "hi", "tool_calls": [{"id": "c"}]}}, [Text("hi"), ToolCall(0, "c", None, "")]),
+        ({"delta": {"content": None, "refusal": "hi"}}, [TextMark(refuses=True), Text("hi")]),
+        (
+            {"delta": {"content": "hi", "annotations": [{"type": "x"}]}},
+            [Text("hi"), TextMark(annotations=[{"type": "x"}])],
+        ),
         ({"index": 1, "delta": {"content": "hi"}}, []),
         ({"delta": {"content": ""}}, []),
         ({"delta": None}, []),

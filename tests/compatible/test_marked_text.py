@@ -1,0 +1,93 @@
+"""Refusals and annotations survive on every surface, whole and streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from tests.compatible.chats import asked, chunks_of, text_of
+from tests.compatible.scripts import ANNOTATION
+from tests.scripted_upstream import ScriptedUpstream
+from tests.stack import Stack
+
+CITATION = {"type": "url_citation", **ANNOTATION["url_citation"]}  # type: ignore[dict-item]
+
+
+@pytest.fixture(scope="module")
+def stack(stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> Stack:
+    """A Spool before a model that refuses or cites."""
+    return stack_and_upstreams[0]
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[OpenAI]:
+    """The SDK, as its users have it."""
+    with OpenAI(base_url=f"{stack.webs[0].url}/v1", api_key="none") as sdk:
+        yield sdk
+
+
+def messages(prompt: str) -> Any:
+    """A prompt as chat messages."""
+    return [{"role": "user", "content": prompt}]
+
+
+def test_refusal_in_chat(client: OpenAI) -> None:
+    """A refusal is the message's ``refusal``, and comes in deltas of that name."""
+    message = client.chat.completions.create(model="marks", messages=messages("refuse")).choices[0].message
+    assert (message.content, message.refusal) == (None, "I cannot.")
+    chunks = client.chat.completions.create(model="marks", messages=messages("refuse"), stream=True)
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    assert "".join([delta.refusal or "" for delta in deltas]) == "I cannot."
+    assert not any(delta.content for delta in deltas)
+
+
+def test_annotations_in_chat(client: OpenAI) -> None:
+    """Annotations are the message's, and come in a delta."""
+    message = client.chat.completions.create(model="marks", messages=messages("cite")).choices[0].message
+    assert message.content == "See A."
+    assert [annotation.to_dict() for annotation in message.annotations or ()] == [ANNOTATION]
+    chunks = client.chat.completions.create(model="marks", messages=messages("cite"), stream=True)
+    extras = [chunk.choices[0].delta.to_dict().get("annotations") for chunk in chunks]
+    assert [extra for extra in extras if extra] == [[ANNOTATION]]
+
+
+def test_refusal_in_a_response(client: OpenAI) -> None:
+    """A refusal is a part of its own, with events of its own."""
+    events: list[Any] = list(client.responses.create(model="marks", input="refuse", stream=True))
+    deltas = [event.delta for event in events if event.type == "response.refusal.delta"]
+    assert deltas == ["I ", "cannot."]
+    (done,) = [event for event in events if event.type == "response.refusal.done"]
+    part = events[-1].response.output[0].content[0]
+    assert (done.refusal, part.type, part.refusal) == ("I cannot.", "refusal", "I cannot.")
+    assert client.responses.create(model="marks", input="refuse").output[0].content[0].refusal == "I cannot."  # type: ignore[union-attr]
+
+
+def test_annotations_in_a_response(client: OpenAI) -> None:
+    """Annotations have events, and stand in the text's part."""
+    events: list[Any] = list(client.responses.create(model="marks", input="cite", stream=True))
+    (added,) = [event for event in events if event.type == "response.output_text.annotation.added"]
+    assert added.to_dict()["annotation"] == CITATION
+    part = events[-1].response.output[0].content[0]
+    assert part.text == "See A."
+    assert [annotation.to_dict() for annotation in part.annotations] == [CITATION]
+    again = client.responses.retrieve(events[-1].response.id)
+    assert again.output == events[-1].response.output
+
+
+def test_in_other_surfaces(stack: Stack) -> None:
+    """The AI SDK gets sources, Anthropic's clients a stop reason, and a bare text has its words."""
+    client = stack.client(0)
+    chunks = chunks_of(client.post("/ai/chat", json=asked("cite", {}, model="marks")).text)
+    assert text_of(chunks) == "See A."
+    (source,) = [chunk for chunk in chunks if chunk["type"] == "source-url"]
+    assert (source["url"], source["title"]) == ("http://a.example/", "A")
+    body = {"model": "marks", "max_tokens": 9, "messages": messages("refuse")}
+    message = client.post("/v1/messages", json=body).json()
+    assert (message["stop_reason"], message["content"][0]["text"]) == ("refusal", "I cannot.")
+    assert '"stop_reason":"refusal"' in client.post("/v1/messages", json={**body, "stream": True}).text
+    bare = client.post("/jobs", json={"prompt": "cite", "model": "marks"}, headers={"Accept": "text/plain"})
+    assert bare.text == "See A."
+    assert client.get(bare.headers["Location"]).json()["text"] == "See A."
