@@ -22,7 +22,8 @@ from bench.results import Results, Row, began_at, commit, machine
 from bench.spool_subject import SpoolSubject
 from bench.subject import Subject, SubjectUnavailable
 from bench.workloads import Kind, Workload
-from tests.stack import ROOT, Redis, wait_for
+from rig.process import ROOT, wait_for
+from rig.redis_server import Redis
 
 _BUILD = ROOT / "build"
 _FAILED = "failed: "

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from bench.stand_in_process import StandIn
-from tests.stack import ROOT, running_stack, wait_for
+from rig.process import ROOT, wait_for
+from rig.stack import running_stack
 
 _STAMP = re.compile(rb'"content":"(\d{16}) "')
 

@@ -8,7 +8,7 @@ import threading
 from bench.measure import Run, paced
 from bench.spool_subject import SpoolSubject, submit
 from bench.workloads import Workload
-from tests.stack import Redis
+from rig.redis_server import Redis
 
 _SHORT_JOBS = 300
 _SHORT_TOKENS = 20

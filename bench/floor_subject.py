@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.processes import listens
 from bench.subject import Subject
-from tests.stack import Process, free_port, wait_for
+from rig.process import Process, free_port, wait_for
 
 
 class FloorSubject(Subject):

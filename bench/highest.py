@@ -9,7 +9,7 @@ from dataclasses import replace
 from bench.measure import Run, paced
 from bench.spool_subject import SpoolSubject
 from bench.workloads import Workload
-from tests.stack import Redis
+from rig.redis_server import Redis
 
 _STEP = 200
 _STEPS_AT_MOST = 10

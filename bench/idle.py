@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import sys
@@ -11,8 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.processes import pss_kb
-from tests.faults.wire import request_head, upgrade_headers
-from tests.stack import Stack, running_stack
+from rig.stack import Stack, running_stack
 
 STREAMS = 1000
 WARM = 200
@@ -20,6 +20,13 @@ WARM = 200
 _SETTLE_S = 2.0
 _PARAMS = {"tokens": 5, "first_token_s": 3600}
 _MESSAGE = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}
+
+_UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+}
 
 Request = Callable[[Stack, str], bytes]
 
@@ -31,25 +38,30 @@ def _post(path: str, body: Mapping[str, object]) -> Request:
     return lambda _stack, host: "\r\n".join((f"POST {path} HTTP/1.1", f"Host: {host}", *lines, "", "")).encode() + data
 
 
+def _get(path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 def _job(stack: Stack) -> str:
     return str(stack.client().post("/jobs", json={"prompt": "x", "params": _PARAMS}).json()["id"])
 
 
 def _stream(accept: str) -> Request:
-    return lambda stack, host: request_head(f"/jobs/{_job(stack)}/stream", host, {"Accept": accept})
+    return lambda stack, host: _get(f"/jobs/{_job(stack)}/stream", host, {"Accept": accept})
 
 
 def _response(stack: Stack, host: str) -> bytes:
     body = {"model": "demo", "input": "x", "background": True, **_PARAMS}
     answer = stack.client().post("/v1/responses", json=body).json()
-    return request_head(f"/v1/responses/{answer['id']}?stream=true", host, {})
+    return _get(f"/v1/responses/{answer['id']}?stream=true", host, {})
 
 
 SURFACES: Mapping[str, Request] = {
     "SSE": _stream("text/event-stream"),
     "NDJSON": _stream("application/x-ndjson"),
     "text": _stream("text/plain"),
-    "WebSocket": lambda stack, host: request_head(f"/jobs/{_job(stack)}/ws", host, upgrade_headers()),
+    "WebSocket": lambda stack, host: _get(f"/jobs/{_job(stack)}/ws", host, _UPGRADE),
     "responses": _response,
     "chat": _post(
         "/v1/chat/completions",

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.faults.latency import percentile
-from tests.stack import Stack, running_stack, wait_for
+from bench.percentile import percentile
+from rig.process import wait_for
+from rig.stack import Stack, running_stack
 
 _SLOTS = 20
 _WORKERS = 2

@@ -13,7 +13,7 @@ from bench.load import Asked, Load, Readers
 from bench.processes import cpu_of, pss_of
 from bench.subject import Reading, Subject
 from bench.workloads import Workload
-from tests.stack import Redis
+from rig.redis_server import Redis
 
 _DRAIN_S = 20.0
 """How long after the last token was due the readers go on; what has not come by then counts as lost."""

@@ -15,7 +15,7 @@ from bench.measure import Run, Usage
 from bench.spool_subject import SpoolSubject
 from bench.subject import Reading
 from bench.workloads import Workload
-from tests.stack import Redis
+from rig.redis_server import Redis
 
 _CONNECTIONS = 16
 _TURNS = 3

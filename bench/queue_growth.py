@@ -16,12 +16,12 @@ from pathlib import Path
 
 import httpx
 
+from bench.percentile import percentile
+from rig.by_hand import HandWorker, keep, new_job, store_of
+from rig.stack import Stack, running_stack
 from spool.jobs.claims import Claim
 from spool.jobs.job import NewJob
 from spool.redis.link import RedisLink
-from tests.by_hand import HandWorker, keep, new_job, store_of
-from tests.faults.latency import percentile
-from tests.stack import Stack, running_stack
 
 _OWNER, _KEY = "caller", "caller-secret-0123456789"
 _LISTED = 100

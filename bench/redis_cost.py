@@ -12,8 +12,8 @@ from bench.measure import Run
 from bench.spool_only import bytes_kept
 from bench.spool_subject import SpoolSubject, submit
 from bench.workloads import Workload
+from rig.redis_server import Redis
 from spool import keys
-from tests.stack import Redis
 
 _ENDED_WITHIN_S = 90.0
 _AS_A_BATCH = {"ms": 1000, "chars": 1000}

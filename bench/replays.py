@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.processes import cpu_s
+from rig.process import wait_for
+from rig.stack import Stack, running_stack
 from spool import keys
 from spool.jobs.packer import Packer
 from spool.jobs.shards import Shard
-from tests.stack import Stack, running_stack, wait_for
 
 _CROWD = 200
 _PACKED_BY_HAND = 86_400

@@ -6,7 +6,7 @@ from bench.load import Asked, Readers
 from bench.measure import Run, Usage, readings
 from bench.spool_subject import SpoolSubject
 from bench.workloads import Workload
-from tests.stack import Redis
+from rig.redis_server import Redis
 
 _WITHIN_S = 90.0
 _CONNECTIONS_PER_S = 20_000

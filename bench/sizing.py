@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rig.process import wait_for
+from rig.stack import Stack, running_stack
 from spool import keys
-from tests.stack import Stack, running_stack, wait_for
 
 _RATE = 50
 _GIB = 1024**3

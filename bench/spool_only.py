@@ -12,8 +12,8 @@ from bench.measure import Run, Usage
 from bench.spool_subject import SpoolSubject, submit
 from bench.subject import Reading
 from bench.workloads import Workload
+from rig.redis_server import Redis
 from spool import keys
-from tests.stack import Redis
 
 _SUBMITTERS = 8
 _WEIGHED = 20

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from bench.stand_in_process import StandIn
 from bench.subject import Reading, Subject
 from bench.workloads import Kind, Workload
+from rig.process import wait_for
+from rig.stack import Stack
 from spool import keys
-from tests.stack import Stack, wait_for
 
 _STAMP_BYTES = 17
 _LENGTHS = "local n = 0 for _, key in ipairs(KEYS) do n = n + redis.call('STRLEN', key) end return n"

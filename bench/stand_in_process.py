@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.compiler import program
 from bench.processes import listens
-from tests.stack import Process, free_port, wait_for
+from rig.process import Process, free_port, wait_for
 
 
 class StandIn(Process):

@@ -11,8 +11,8 @@ from bench.measure import Run, Usage
 from bench.processes import cpu_s
 from bench.spool_subject import SpoolSubject, submit
 from bench.workloads import Workload
+from rig.redis_server import Redis
 from spool import keys
-from tests.stack import Redis
 
 _READ = 20
 """Streams that have a reader, for the lateness: enough to see it, too few to be what is measured."""

@@ -1,9 +1,9 @@
-"""What HTTP clients of servers on loopback have in common."""
+"""The rig's clients, under the name that tests use."""
 
 from __future__ import annotations
 
-import ssl
+from rig.loopback import NO_CERTIFICATES
 
-NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""``verify`` of every client in these tests. Without it each new client loads all certificates that the machine trusts,
-which takes many times as long as a request to a server that speaks no TLS."""
+__all__ = [
+    "NO_CERTIFICATES",
+]

@@ -1,4 +1,4 @@
-"""Which package may import which: web ──▶ spool ◀── worker, and nothing else."""
+"""Which package may import which: web ──▶ spool ◀── worker; bench imports the rig and no tests."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from tests.syntax import nodes_of, tree_of
 
 ROOT = Path(__file__).parents[1]
 
-OURS = {"spool", "web", "worker", "clients", "spool_client", "tests", "bench"}
+OURS = {"spool", "web", "worker", "clients", "spool_client", "rig", "tests", "bench"}
 
 MAY_IMPORT_OF_OURS: Mapping[str, set[str]] = {
     "spool": {"spool"},
     "web": {"web", "spool"},
     "worker": {"worker", "spool"},
     "clients": {"clients"},
+    "rig": {"rig", "spool", "worker"},
+    "bench": {"bench", "rig", "spool", "web", "worker"},
 }
 
 MUST_NOT_IMPORT: Mapping[str, set[str]] = {
     "spool": {"flask", "flask_sock", "flask_cors", "gunicorn", "werkzeug"},
     "worker": {"flask", "flask_sock", "flask_cors", "gunicorn", "werkzeug"},
     "web": set(),
+    "rig": set(),
+    "bench": set(),
     "clients": {"flask", "celery", "redis"},
 }
 
@@ -87,6 +91,8 @@ def test_packages_import_only_along_the_arrows() -> None:
         ("clients/python/c.py", "import spool.jobs.log", "clients/python/c.py:1: clients imports spool.jobs.log"),
         ("spool/bell.py", "import spool_client", "spool/bell.py:1: spool imports spool_client"),
         ("web/app.py", "import bench.load", "web/app.py:1: web imports bench.load"),
+        ("bench/load.py", "from tests.stack import Stack", "bench/load.py:1: bench imports tests.stack"),
+        ("rig/stack.py", "import tests.proxy", "rig/stack.py:1: rig imports tests.proxy"),
     ],
 )
 def test_wrong_arrow_is_named_with_file_and_line(tmp_path: Path, file: str, source: str, expected: str) -> None:

@@ -20,8 +20,9 @@ from bench.fair.figures import jain, late, tokens_by_weight
 from bench.fair.real import Processes, celery_list, run, spool_processes
 from bench.fair.slots import TOKENS_A_S, Slots
 from bench.fair.trace import backlog, late_comer
+from rig.process import wait_for
+from rig.redis_server import Redis
 from spool.redis.link import RedisLink
-from tests.stack import Redis, wait_for
 
 _LATE_SLOTS = 4
 _LATE_JOBS = 10

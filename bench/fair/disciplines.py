@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import orjson
 
 from bench.fair.trace import Work
+from rig.by_hand import HandWorker, age, done, keep, new_job, shards_of
 from spool.ids import new_job_id
 from spool.jobs.claims import Claim
 from spool.jobs.job import NewJob
 from spool.jobs.scheduling import Scheduling
 from spool.jobs.store import JobStore
 from spool.redis.link import RedisLink
-from tests.by_hand import HandWorker, age, done, keep, new_job, shards_of
 
 _TIMEOUT_S = 86_400.0
 _AT_ONCE = 500

@@ -19,8 +19,10 @@ from redis import Redis as Client
 
 from bench.fair.slots import TOKENS_A_S, Service
 from bench.fair.trace import Work
+from rig.process import Process, wait_for
+from rig.redis_server import Redis
+from rig.stack import Stack, running_stack
 from spool.keys import job as job_key
-from tests.stack import Process, Redis, Stack, running_stack, wait_for
 
 _SECRET = "-secret-0123456789"
 _LEASE_S = 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.peers import programs
 from bench.peers.paced import Producer
 from bench.subject import Subject, SubjectUnavailable
-from tests.stack import Process, free_port, wait_for
+from rig.process import Process, free_port, wait_for
 
 _MODULE = "ngx_nchan_module.so"
 _MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.peers import programs
 from bench.peers.producer import Order
 from bench.subject import SubjectUnavailable
-from tests.stack import Process
+from rig.process import Process
 
 
 class Producer(Process):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.subject import SubjectUnavailable
-from tests.stack import Process, wait_for
+from rig.process import Process, wait_for
 
 _FETCH_S = 600
 _START_S = 30

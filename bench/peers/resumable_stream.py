@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.peers import programs
 from bench.peers.paced import new_order
 from bench.subject import Subject, SubjectUnavailable
-from tests.stack import Process, free_port
+from rig.process import Process, free_port
 
 _APP = Path(__file__).with_name("resumable_stream_app.mjs")
 _PINS = json.dumps(

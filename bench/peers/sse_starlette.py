@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.peers import programs
 from bench.peers.paced import Producer
 from bench.subject import Subject
-from tests.stack import Process, free_port
+from rig.process import Process, free_port
 
 _APP = Path(__file__).with_name("sse_starlette_app.py")
 _PINS = Path(__file__).with_name("sse-starlette.txt")

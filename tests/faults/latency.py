@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable
 
+from bench.percentile import percentile as percentile
 from tests.faults.following import Following
 
 
@@ -18,9 +19,3 @@ def latencies_ms(followings: Iterable[Following], since: float, until: float) ->
             if since <= at < until and b'"kind":"token"' in raw[:40]:
                 found.append((at + epoch) * 1000 - int(json.loads(raw)["text"]) / 1000)
     return found
-
-
-def percentile(values: Iterable[float], part: float) -> float:
-    """The value that ``part`` of them do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

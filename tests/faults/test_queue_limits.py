@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from spool.access.caller import ANONYMOUS_OWNER as ANONYMOUS
 from tests.by_hand import use
 from tests.faults.checker import PREFIX
 from tests.faults.jobs import Jobs
@@ -19,7 +20,6 @@ from tests.faults.measured import measured
 from tests.faults.upstreams import MODEL, stack_with
 from tests.scripted_upstream import Call
 from tests.stack import Stack, wait_for
-from web.auth import ANONYMOUS
 
 JOBS = 200
 WORKERS = 3
