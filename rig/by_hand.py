@@ -9,6 +9,7 @@ import orjson
 
 from spool.ids import new_job_id, shard_of
 from spool.jobs.claims import Claim, Claims, Held, Wanted, new_fence
+from spool.jobs.class_shares import BatchSlots
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job, NewJob, Status
 from spool.jobs.log import Logs, Row
@@ -101,10 +102,20 @@ SUCCEEDED = orjson.dumps({"status": "succeeded", "usage": {"output_tokens": 2}, 
 class HandWorker:
     """One worker without a process."""
 
-    def __init__(self, link: RedisLink, *, lease_s: float = 10.0, max_attempts: int = 3, name: str = "hand") -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        lease_s: float = 10.0,
+        max_attempts: int = 3,
+        name: str = "hand",
+        batch_slots: BatchSlots | None = None,
+    ) -> None:
         self.link = link
         self.shards = shards_of(link)
-        self.claims = Claims(self.shards, worker=name, lease_s=lease_s, max_attempts=max_attempts)
+        self.claims = Claims(
+            self.shards, worker=name, lease_s=lease_s, max_attempts=max_attempts, batch_slots=batch_slots
+        )
         self.lease_ms = round(lease_s * 1000)
         self._said: dict[str, dict[int, str]] = {}
 

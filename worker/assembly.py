@@ -21,6 +21,7 @@ from spool.bell import Bell, celery_app
 from spool.conditions import Conditions
 from spool.errors import SettingsError
 from spool.jobs.claims import Claims
+from spool.jobs.class_shares import BatchSlots
 from spool.jobs.closed_models import ClosedModels
 from spool.jobs.keeper import Keeper
 from spool.jobs.packer import Packer
@@ -94,12 +95,14 @@ class _Assembly:
         self._settings = settings
         self._backends = backends
         self._bell = bell
+        self._slot_count = settings.worker_concurrency if bell is not None else 0
         # The random part: a restarted container has the same host name and process id as before. The p says that this
         # version reads packed logs (take_unpacked.lua).
         self._name = f"{socket.gethostname()}:{os.getpid()}:p-{secrets.token_hex(3)}"
         self._link = self._new_link("spool-worker", connections=8)
         self._shards = Shards.on(self._link, settings.shards)
-        self._claims = self._claims_on(self._shards)
+        batch_slots = BatchSlots(settings.class_shares().batch_slots(self._slot_count) if self._slot_count else None)
+        self._claims = self._claims_on(self._shards, batch_slots)
         upstreams = [upstream.name for upstream in settings.upstreams()]
         self._models = ModelTable(self._link, settings.static_models(), upstreams, settings.default_model)
         self._appenders = [
@@ -107,8 +110,7 @@ class _Assembly:
             for number in range(settings.shards)
         ]
         self._due = DueQueue()
-        self._attempts = OwnedAttempts(self._claims)
-        self._claims.batch_running = lambda: self._attempts.batch_running
+        self._attempts = OwnedAttempts(self._claims, batch_slots=batch_slots)
         self._watchdog = Watchdog()
         self._draining = Event()
 
@@ -167,14 +169,15 @@ class _Assembly:
     def _served(self) -> list[Model]:
         return [model for model in self._models.all() if model.backend in self._backends]
 
-    def _claims_on(self, shards: Shards) -> Claims:
+    def _claims_on(self, shards: Shards, batch_slots: BatchSlots | None = None) -> Claims:
         return Claims(
             shards,
             worker=self._name,
             lease_s=self._settings.lease_s,
             max_attempts=self._settings.max_attempts,
-            slots=self._settings.worker_concurrency if self._bell is not None else 0,
+            slots=self._slot_count,
             shares=self._settings.class_shares(),
+            batch_slots=batch_slots,
         )
 
     def _keepers(self, bell: Bell) -> list[Callable[[], None]]:

@@ -19,6 +19,7 @@ from gevent.greenlet import Greenlet
 from spool.errors import StoreUnavailable
 from spool.fail_points import reach
 from spool.jobs.claims import SENT_UNKNOWN, Claim, Held
+from spool.jobs.class_shares import BatchSlots
 from spool.jobs.job import Priority
 from spool.outage import Outage
 from worker.attempt import Attempt
@@ -55,7 +56,12 @@ class Running:
 class OwnedAttempts:
     """The attempts of one process."""
 
-    def __init__(self, claims: Ownership, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        claims: Ownership,
+        clock: Callable[[], float] = time.monotonic,
+        batch_slots: BatchSlots | None = None,
+    ) -> None:
         self._clock = clock
         self._claims = claims
         self.running: dict[Key, Running] = {}
@@ -63,13 +69,12 @@ class OwnedAttempts:
         self._given_up: dict[Key, tuple[float, Claim]] = {}
         self._disowning: set[Key] = set()
         self._ended_bytes = 0
-        self.batch_running = 0
-        """The number of running batch jobs."""
+        self._batch_slots = batch_slots or BatchSlots()
 
     def begin(self, running: Running) -> None:
         """Register an attempt that begins."""
         self.running[_key(running.attempt.log)] = running
-        self.batch_running += _is_batch(running.attempt.log)
+        self._batch_slots.running += _is_batch(running.attempt.log)
 
     @property
     def waiting(self) -> int:
@@ -88,7 +93,7 @@ class OwnedAttempts:
         the fact that it existed."""
         attempt_log = running.attempt.log
         del self.running[_key(attempt_log)]
-        self.batch_running -= _is_batch(attempt_log)
+        self._batch_slots.running -= _is_batch(attempt_log)
         if attempt_log.outcome != "ended":
             self.give_up(attempt_log.claim)
             return

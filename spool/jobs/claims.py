@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from spool.errors import UndecodableRecord
-from spool.jobs.class_shares import ClassShares
+from spool.jobs.class_shares import BatchSlots, ClassShares
 from spool.jobs.conversation import read_input
 from spool.jobs.entries import kind_of
 from spool.jobs.job import FIELDS, Job
@@ -100,18 +100,17 @@ class Claims:
         max_attempts: int,
         slots: int = 0,
         shares: ClassShares = _SHARES,
+        batch_slots: BatchSlots | None = None,
     ) -> None:
-        """``slots``: how many jobs the worker runs at a time; 0: it keeps none free of batch jobs. Owner limits
-        that are shares are computed from it."""
+        """``slots``: how many jobs the worker runs at a time; owner limits that are shares are computed from it.
+        ``batch_slots``: those that batch jobs use; without it they may use all."""
         self._shards = shards
         self._worker = worker
         self._lease_ms = round(lease_s * 1000)
         self.max_attempts = max_attempts
         self._slots = slots
         self._shares = shares
-        self.batch_running: Callable[[], int] = lambda: 0
-        """Returns the number of batch jobs that the worker runs now."""
-        self._outstanding = 0
+        self._batch_slots = batch_slots or BatchSlots()
 
     def in_turn(self) -> Sequence[Shard]:
         """The shards in the order in which the next claim should try them, so that none has to wait for another."""
@@ -136,21 +135,15 @@ class Claims:
             lease_ms=self._lease_ms,
             worker=self._worker,
             what=wanted,
-            takes_batch=int(self._takes_batch()),
+            takes_batch=int(self._batch_slots.has_room),
             reserve=self._shares.reserve,
             batch_every=self._shares.batch_every,
         )
-        self._outstanding += 1
+        self._batch_slots.claiming += 1
         try:
             return self._claim(shard, args, fence)
         finally:
-            self._outstanding -= 1
-
-    def _takes_batch(self) -> bool:
-        """Whether another batch job leaves the reserve of slots free. Each outstanding claim may bring one."""
-        if not self._slots:
-            return True
-        return self.batch_running() + self._outstanding < self._shares.batch_slots(self._slots)
+            self._batch_slots.claiming -= 1
 
     def _claim(self, shard: Shard, args: list[object], fence: str) -> Claim | None:
         for _ in range(_CALLS_AT_MOST):

@@ -24,3 +24,18 @@ class ClassShares:
         """How many of these slots batch jobs may use: at least one."""
         # The subtraction keeps 0.2 of 5 at one slot, whatever the rounding of the product.
         return max(1, slots - math.ceil(slots * self.reserve - 1e-9))
+
+
+class BatchSlots:
+    """The slots of a worker that batch jobs use: one for each that runs, and one for each claim that may bring one."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.running = 0
+        self.claiming = 0
+        self._most = most
+        """None: as many as there are."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more batch job leaves the reserve of slots free."""
+        return self._most is None or self.running + self.claiming < self._most

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from spool.jobs.claims import Claim
-from spool.jobs.class_shares import ClassShares
+from spool.jobs.class_shares import BatchSlots, ClassShares
 from spool.jobs.job import Priority
 from spool.jobs.scheduling import Scheduling
 from spool.keys import prefix
@@ -204,14 +204,13 @@ def test_batch_leaves_a_part_of_a_model_free(link: RedisLink) -> None:
 
 def test_worker_keeps_slots_free_of_batch(link: RedisLink) -> None:
     """A worker whose batch jobs use its slots up to the reserve claims interactive jobs alone."""
-    running: list[Claim] = []
-    worker = HandWorker(link)
-    worker.claims._slots, worker.claims.batch_running = 5, lambda: len(running)
+    slots = BatchSlots(ClassShares().batch_slots(5))
+    worker = HandWorker(link, batch_slots=slots)
     for _ in range(9):
         submit(link, priority=Priority.BATCH)
-    while (claim := worker.claim()) is not None:
-        running.append(claim)
-    assert len(running) == 4
+    while worker.claim() is not None:
+        slots.running += 1
+    assert slots.running == 4
     interactive = submit(link)
     assert worker.take().job.id == interactive.id
 
