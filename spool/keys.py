@@ -187,6 +187,8 @@ Only in shard 0:
     key:CREDENTIAL   hash    An API key (spool.access.keys): id, owner, digest (SHA-256 of its secret, in hex), name,
                              scopes, models (JSON list; empty: all), limits and metadata (JSON), created_ms, expires_ms
                              (0: never), revoked_ms, used_ms (last use). It expires 30 days after its end
+    door:NAME        hash    Requests of a credential (c:ID) or an address (a:ADDRESS), by second. Expires 62 s after
+                             the last of them
     keys             zset    Ids of the API keys; score: created_ms
     keys-version     string  Counts changes of API keys, so that processes notice them
     signing-keys     string  JSON list of the keys that sign links, tokens and sessions, newest first, unless

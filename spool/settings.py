@@ -172,6 +172,22 @@ class WebSettings(Settings):
     signs, all verify."""
     trusted_proxies: str = ""
     """Comma-separated addresses and networks of proxies whose ``X-Forwarded-For`` is believed."""
+    owner_header: Annotated[str, Field(pattern="^[A-Za-z0-9-]{0,64}$")] = ""
+    """The header in which a trusted proxy names the owner of a request that it has authenticated."""
+    jwt_jwks_url: str = ""
+    """The key set of an identity provider, whose JSON Web Tokens are credentials."""
+    jwt_jwks_file: Path | None = None
+    """The same as a file."""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_owner_claim: str = Field("sub", min_length=1, max_length=100)
+    """The claim that names the owner."""
+    jwt_scope_claim: str = Field("scope", min_length=1, max_length=100)
+    """The claim that has the scopes; without it, a token has all but ``admin``."""
+    requests_per_minute: int = Field(60_000, ge=0, le=10**9)
+    """Limit for the requests of one credential that change something, over all processes; 0: none."""
+    address_requests_per_minute: int = Field(60_000, ge=0, le=10**9)
+    """The same for one address; loopback is not counted."""
     allow_anonymous: bool = False
     """Whether to listen beyond loopback without API keys."""
     allowed_origins: str = ""
@@ -219,6 +235,14 @@ class WebSettings(Settings):
     def _without_brackets(cls, value: str) -> str:
         return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _is_https(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise ValueError("must begin with https://, or with http:// and a loopback address")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: str) -> str:
@@ -238,6 +262,12 @@ class WebSettings(Settings):
     def check_exposure(self) -> None:
         """Raise ``SettingsError`` if the network can reach this Spool without API keys or ``allow_anonymous``, and for
         a file of keys that cannot be read."""
+        if self.has_jwts() and not self.jwt_audience:
+            raise SettingsError("SPOOL_JWT_AUDIENCE is not set: a provider's tokens for other services would be valid")
+        if self.owner_header and not self.trusted_proxies:
+            raise SettingsError(
+                f"SPOOL_OWNER_HEADER={self.owner_header!r} is believed from no proxy: set SPOOL_TRUSTED_PROXIES"
+            )
         if self.api_keys_file:
             try:
                 read_static_keys(self.api_keys_file)
@@ -269,12 +299,17 @@ class WebSettings(Settings):
 
     def needs_credential(self) -> bool:
         """Whether a caller must show a credential."""
-        return bool(self.require_key or self.api_keys.get_secret_value() or self.api_keys_file)
+        static = self.api_keys.get_secret_value() or self.api_keys_file
+        return bool(static or self.require_key or self.owner_header or self.has_jwts())
+
+    def has_jwts(self) -> bool:
+        """Whether JSON Web Tokens are credentials."""
+        return bool(self.jwt_jwks_url or self.jwt_jwks_file)
 
     def has_several_owners(self) -> bool:
         """Whether there may be more than one owner: a file's owners can change, and keys can be added in Redis."""
-        may_change = self.require_key or self.api_keys_file is not None
-        return may_change or len({key.owner for key in self.static_keys()}) > 1
+        may_change = self.has_jwts() or self.require_key or self.owner_header or self.api_keys_file is not None
+        return bool(may_change) or len({key.owner for key in self.static_keys()}) > 1
 
     def owners(self) -> RereadFile[Owners]:
         """The owners file. Raises ``SettingsError``."""

@@ -13,6 +13,8 @@ from tests.test_architecture import ROOT
 
 OWN = {"spool": "spool", "web": "web", "worker": "worker", "spool_client": "clients/python/spool_client"}
 """The packages of the server's wheel, and their folders."""
+IMPORTED_AS = {"jwt": "pyjwt"}
+"""Modules whose distributions have other names."""
 NOT_IMPORTED = {"packaging"}
 """Declared for libraries that do not declare it themselves."""
 
@@ -28,7 +30,7 @@ def imported() -> Iterator[str]:
                 for name in names:
                     top = name.split(".")[0]
                     if top not in sys.stdlib_module_names and top not in OWN:
-                        yield top.replace("_", "-")
+                        yield IMPORTED_AS.get(top, top.replace("_", "-"))
 
 
 def declared() -> set[str]:

@@ -35,7 +35,6 @@ TESTED_BY: Mapping[str, str] = {
     "spool/run/programs.py": "spool/test_cli.py web/test_loopback_hosts.py",
     "spool/run/server_binary.py": "spool/run/test_embedded.py",
     "web/access/audit.py": "web/admin/test_keys.py",
-    "web/access/authenticator.py": "web/test_auth.py web/test_credentials.py",
     "web/access/shown.py": "web/native/test_tokens.py web/console/test_session.py",
     "web/ai_sdk/chat.py": "compatible/test_ai_sdk.py",
     "web/ai_sdk/ui_parts.py": "web/ai_sdk/test_ui_messages.py",

@@ -10,7 +10,8 @@ from flask import Flask, Response, current_app, g, request
 from spool.access import caller as callers
 from spool.access.caller import Caller
 from spool.jobs.job import Job
-from web.access.authenticator import Authenticator
+from web.access.authenticator import SAFE_METHODS, Authenticator
+from web.access.request_limits import headers_of, openai_headers_of
 from web.access.shown import LINK_ARGUMENT, TOKEN_ARGUMENT
 from web.problems import Problem
 
@@ -73,6 +74,15 @@ def install(app: Flask, authenticator: Authenticator) -> None:
             raise Problem(403, "Not allowed", f"this key lacks the scope {needed}")
         if found.allows is not None:
             _refuse_other(found, getattr(view, "shared", ""))
+        if request.method not in SAFE_METHODS:
+            g.limits = authenticator.limits.admit(found, authenticator.address())
+
+    def show_limits(response: Response) -> Response:
+        states = g.get("limits", ())
+        response.headers.update(headers_of(states))
+        if request.path.startswith("/v1/"):
+            response.headers.update(openai_headers_of(states))
+        return response
 
     def share(response: Response) -> Response:
         if LINK_ARGUMENT in request.args or TOKEN_ARGUMENT in request.args:
@@ -84,6 +94,7 @@ def install(app: Flask, authenticator: Authenticator) -> None:
 
     app.before_request(check)
     app.after_request(share)
+    app.after_request(show_limits)
 
 
 def _refuse_other(found: Caller, shared: str) -> None:

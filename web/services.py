@@ -10,6 +10,7 @@ from typing import cast
 import gevent
 from flask import current_app
 
+from spool.access.door import Door
 from spool.access.key_store import KeyStore
 from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys, parse_secrets
@@ -35,6 +36,7 @@ from spool.redis.urls import broker_url_from
 from spool.reread_file import RereadFile
 from spool.settings import WebSettings
 from web.access.authenticator import Authenticator
+from web.access.request_limits import RequestLimits
 from web.access.signer import Signer
 from web.checkpoints import Checkpoints
 from web.condition_gauge import show_condition
@@ -108,7 +110,7 @@ class State:
         )
         return cls(
             settings=settings,
-            authenticator=Authenticator(settings, KeyStore(link), _signer(settings, link)),
+            authenticator=_authenticator(settings, link),
             shards=shards,
             store=store,
             follower=follower,
@@ -221,6 +223,11 @@ class State:
         if self.upstreams.look():
             upstreams = self.upstreams.content
             self.models.configure(self.settings.models_of(upstreams), [upstream.name for upstream in upstreams])
+
+
+def _authenticator(settings: WebSettings, link: RedisLink) -> Authenticator:
+    limits = RequestLimits(Door(link), settings.requests_per_minute, settings.address_requests_per_minute)
+    return Authenticator(settings, KeyStore(link), _signer(settings, link), limits)
 
 
 def _signer(settings: WebSettings, link: RedisLink) -> Signer:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from spool import keys
+from spool.access.door import Counter, Door
 from spool.access.key_store import KeyStore
 from spool.access.keys import Key
 from spool.access.sealing import Sealing
@@ -40,6 +41,7 @@ _BLANKS = {
     "CLASS": "(?:interactive|batch)",
     "FLOW": "(?:interactive|batch):[^:]+:[^:]*",
     "DIGEST": ".+",
+    "NAME": "[ac]:.+",
     "CREDENTIAL": "[a-z2-7]{12}",
 }
 
@@ -64,6 +66,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store, worker = store_of(link), HandWorker(link)
     batch = new_batch_id(0)
     SigningKeys(link).load()
+    Door(link).reserve([Counter("c:one", 1)], 1)
     KeyStore(link).create(Key(id="", owner=OWNER, digest=b""))
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)

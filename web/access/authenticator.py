@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from flask import request
 
-from spool.access.caller import ANONYMOUS, Caller, Kind
+from spool.access.caller import ANONYMOUS, BY_DEFAULT, Caller, Kind, is_owner
 from spool.access.grants import Grant
 from spool.access.key_store import KeyStore
 from spool.errors import StoreUnavailable
@@ -16,14 +16,16 @@ from spool.settings import WebSettings
 from web import origins
 from web.access.addresses import client_address, counted_as, is_trusted, parse_networks
 from web.access.failed_logins import FailedLogins
+from web.access.jwts import Jwts, JwtSettings
 from web.access.key_table import KeyTable
+from web.access.request_limits import RequestLimits
 from web.access.shown import Shown, shown_by
 from web.access.signer import Signer
 from web.access.static_table import StaticTable
 from web.access.tenures import Tenures
 from web.problems import Problem, retry_after
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ENDING = frozenset({Kind.KEY, Kind.JWT, Kind.TOKEN, Kind.SESSION})
 
 
@@ -31,13 +33,15 @@ class Authenticator:
     """Finds callers. Without any kind of credential in the settings, every caller is anonymous, and keys are ignored;
     links and tokens are not. ``clock`` of the signer is the time since the epoch."""
 
-    def __init__(self, settings: WebSettings, keys: KeyStore, signer: Signer) -> None:
+    def __init__(self, settings: WebSettings, keys: KeyStore, signer: Signer, limits: RequestLimits) -> None:
         self._settings = settings
         self._trusted = parse_networks(settings.trusted_proxies)
         self.store = keys
         self.signer = signer
+        self.limits = limits
         self._static = StaticTable(settings.static_keys(), settings.api_keys_file)
         self._keys = KeyTable(keys)
+        self._jwts = Jwts(_jwt_settings(settings)) if settings.has_jwts() else None
         self._failures = FailedLogins()
         self.tenures = Tenures(self.is_valid, self.can_end)
 
@@ -48,14 +52,17 @@ class Authenticator:
         if shown.kind in (Kind.LINK, Kind.TOKEN):
             return self._of_grant(shown)
         if not self._settings.needs_credential():
-            if request.method not in _SAFE_METHODS:
+            if request.method not in SAFE_METHODS:
                 origins.refuse_foreign(self._settings)
             return ANONYMOUS
         if not shown.text:
-            raise not_authenticated()
+            owner = self._owner_of_proxy()
+            if owner is None:
+                raise not_authenticated()
+            return owner
         if shown.kind is Kind.SESSION:
             caller = self._of_grant(shown)
-            if request.method not in _SAFE_METHODS:
+            if request.method not in SAFE_METHODS:
                 origins.refuse_all_but_own()
             return caller
         return self.of_secret(shown.text.encode("latin-1"))
@@ -71,7 +78,7 @@ class Authenticator:
                 detail = f"too many wrong credentials from {address}; wait"
                 raise Problem(429, "Too many requests", detail, headers=retry_after(blocked_s))
             return known
-        caller = self._static.caller(secret) or self._keys.caller(secret)
+        caller = self._static.caller(secret) or self._keys.caller(secret) or self._of_jwt(secret)
         if caller is None:
             self._failures.note(address)
             raise not_authenticated()
@@ -127,6 +134,22 @@ class Authenticator:
         with suppress(StoreUnavailable):
             self.tenures.look()
 
+    def _of_jwt(self, secret: bytes) -> Caller | None:
+        return self._jwts.caller(secret.decode("latin-1")) if self._jwts else None
+
+    def _owner_of_proxy(self) -> Caller | None:
+        """The owner that a trusted proxy names; None if the request comes from no such proxy, or names none."""
+        header = self._settings.owner_header
+        if not header or not is_trusted(request.remote_addr or "", self._trusted):
+            return None
+        named = request.headers.getlist(header)
+        if len(named) != 1 or not is_owner(named[0]):
+            return None
+        if request.method not in SAFE_METHODS:
+            # The proxy's own login may be a cookie.
+            origins.refuse_foreign(self._settings)
+        return Caller(owner=named[0], scopes=BY_DEFAULT, kind=Kind.PROXY, credential=f"proxy-{named[0]}")
+
     def _of_grant(self, shown: Shown) -> Caller:
         """The caller of a link, a token or a session: what is left of the credential behind it."""
         grant = self.signer.read(shown.kind, shown.text)
@@ -156,8 +179,24 @@ class Authenticator:
                 return caller if caller is not None and self.signer.is_bound(grant, caller) else None
             case Kind.KEY:
                 return self._keys.current(grant.credential)
+            case Kind.JWT if self._jwts:
+                # Its own end is not known here. The grant has an end, and allows less.
+                return Caller(owner=grant.owner, scopes=BY_DEFAULT, kind=Kind.JWT, credential=grant.credential)
+            case Kind.PROXY if self._settings.owner_header:
+                return Caller(owner=grant.owner, scopes=BY_DEFAULT, kind=Kind.PROXY, credential=grant.credential)
             case _:
                 return None
+
+
+def _jwt_settings(settings: WebSettings) -> JwtSettings:
+    return JwtSettings(
+        url=settings.jwt_jwks_url,
+        path=settings.jwt_jwks_file,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        owner_claim=settings.jwt_owner_claim,
+        scope_claim=settings.jwt_scope_claim,
+    )
 
 
 def not_authenticated(detail: str = "send a valid key as 'Authorization: Bearer …'") -> Problem:

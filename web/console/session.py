@@ -14,6 +14,7 @@ from spool.access.grants import Grant
 from spool.jobs.entries import rfc3339
 from web import origins
 from web.access.audit import audit
+from web.access.authenticator import not_authenticated
 from web.access.shown import COOKIE
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
@@ -89,6 +90,9 @@ def login() -> Response:
     authenticator = state().authenticator
     asked = checked(Login, json_body())
     caller = authenticator.of_secret(asked.key.strip().encode())
+    if caller.kind not in (Kind.STATIC, Kind.KEY):
+        # A token of a provider ends sooner, and may allow less than a session can know later.
+        raise not_authenticated("log in with a key")
     expires_at = int(time.time() + LIFE_S)
     grant = Grant(
         kind=Kind.SESSION,

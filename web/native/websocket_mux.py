@@ -16,6 +16,7 @@ from typing import Any
 
 from flask import Flask
 
+from spool.access.caller import Caller
 from spool.errors import SpoolError
 from spool.jobs.origin import Origin
 from web import auth, bounded_json
@@ -48,18 +49,29 @@ def serve(services: State, subprotocol: str | None) -> MuxSession:  # noqa: ARG0
         asked = query(Heartbeats)
     except Problem as problem:
         raise Closed(1008, problem.detail) from problem
-    return MuxSession(services, auth.owner(), origin(), has_visible_heartbeats=asked.heartbeat == "event")
+    return MuxSession(services, auth.caller(), origin(), has_visible_heartbeats=asked.heartbeat == "event")
 
 
 class MuxSession:
     """One client's socket and the jobs that it follows."""
 
-    __slots__ = ("_followed", "_has_visible_heartbeats", "_leave_at", "_origin", "_owner", "_services")
+    __slots__ = (
+        "_address",
+        "_caller",
+        "_followed",
+        "_has_visible_heartbeats",
+        "_leave_at",
+        "_origin",
+        "_owner",
+        "_services",
+    )
 
-    def __init__(self, services: State, owner: str, origin: Origin, *, has_visible_heartbeats: bool) -> None:
+    def __init__(self, services: State, caller: Caller, origin: Origin, *, has_visible_heartbeats: bool) -> None:
         self._has_visible_heartbeats = has_visible_heartbeats
         self._services = services
-        self._owner = owner
+        self._caller = caller
+        self._owner = caller.owner
+        self._address = services.authenticator.address()
         self._origin = origin
         self._leave_at: float | None = None
         self._followed: Followed
@@ -117,6 +129,7 @@ class MuxSession:
     def _submit(self, message: dict[str, Any], context: dict[str, Any]) -> None:
         # Checked before the job is written: an error then means that no job exists.
         self._followed.refuse_when_full()
+        self._services.authenticator.limits.admit(self._caller, self._address)
         fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
         draft = draft_of(
             fields,

@@ -97,6 +97,34 @@ def test_unknown_key(admin: httpx.Client) -> None:
         assert_problem(admin.put(f"/admin/keys/{key_id}/limits", json={}), 404)
 
 
+def test_limit_of_requests(guarded: Stack, admin: httpx.Client) -> None:
+    """Changes count, on every surface and on a socket; polls do not."""
+    key = made(admin, limits={"requests_per_minute": 3})
+    chat = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    with with_key(guarded, key) as client:
+        first = client.post("/jobs", json={"prompt": "x"})
+        assert first.headers["RateLimit-Policy"] == '"credential";q=3;w=60'
+        with client.stream("POST", "/v1/chat/completions", json=chat) as second:
+            assert second.headers["x-ratelimit-remaining-requests"] == "1"
+        for _ in range(5):
+            polled = client.get(f"/jobs/{first.json()['id']}")
+            assert polled.status_code == 200
+            assert "RateLimit" not in polled.headers
+        header = {"Authorization": f"Bearer {key['key']}"}
+        socket = websocket.create_connection(guarded.webs[0].url.replace("http", "ws") + "/ws", header=header)
+        said = []
+        for _ in range(2):
+            socket.send('{"type":"submit","prompt":"x"}')
+            said.append(socket.recv())
+        socket.shutdown()
+        assert '"type":"accepted"' in said[0]
+        assert '"status":429' in said[1]
+        refused = client.post("/jobs", json={"prompt": "x"})
+        assert_problem(refused, 429)
+        assert int(refused.headers["Retry-After"]) > 0
+        assert client.post("/v1/chat/completions", json=chat).json()["error"]["code"]
+
+
 def test_limit_of_streams(guarded: Stack, admin: httpx.Client) -> None:
     """A key has its own limit of streams, below its owner's."""
     key = made(admin, limits={"streams": 1})

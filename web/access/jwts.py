@@ -1,0 +1,135 @@
+"""JSON Web Tokens of an identity provider, checked with PyJWT against its key set (RFC 7519, RFC 7517)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import orjson
+
+from spool.access.caller import BY_DEFAULT, SCOPES, Caller, Kind, is_owner
+
+log = logging.getLogger("spool.web")
+
+_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Signatures with a private key alone: a public key must never pass for a shared secret."""
+_AGAIN_AFTER_S = 300.0
+_UNKNOWN_KEY_AFTER_S = 10.0
+"""The least time between two loads because a token names an unknown key: anybody can name one."""
+_TIMEOUT_S = 5.0
+_SET_BYTES = 256 * 1024
+_TOKEN_BYTES = 8192
+_LEEWAY_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSettings:
+    """Where the key set is (a URL or a file), and what a token must say. An empty ``issuer`` or ``audience`` is not
+    checked."""
+
+    url: str
+    path: Path | None
+    issuer: str
+    audience: str
+    owner_claim: str
+    scope_claim: str
+
+
+class KeySet:
+    """A key set that is loaded again now and then, and when a token names a key that it lacks. A set that cannot be
+    loaded leaves the one before. ``clock`` is monotonic."""
+
+    def __init__(self, load: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> None:
+        self._load = load
+        self._clock = clock
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._loaded_at = float("-inf")
+
+    def key(self, key_id: str | None) -> jwt.PyJWK | None:
+        """The key with this id; without an id, the only one. None if there is none."""
+        age_s = self._clock() - self._loaded_at
+        if age_s >= _AGAIN_AFTER_S or (self._found(key_id) is None and age_s >= _UNKNOWN_KEY_AFTER_S):
+            self._read()
+        return self._found(key_id)
+
+    def _found(self, key_id: str | None) -> jwt.PyJWK | None:
+        if key_id is None:
+            return next(iter(self._keys.values())) if len(self._keys) == 1 else None
+        return self._keys.get(key_id)
+
+    def _read(self) -> None:
+        # Before the load, so that requests that come meanwhile do not load it, too.
+        self._loaded_at = self._clock()
+        try:
+            found = jwt.PyJWKSet.from_dict(orjson.loads(self._load()))
+        except (OSError, ValueError, httpx.HTTPError, jwt.PyJWTError) as exc:
+            log.error("cannot load the key set for JWTs: %s", type(exc).__name__)
+            return
+        self._keys = {key.key_id: key for key in found.keys if key.key_type != "oct"}
+
+
+class Jwts:
+    """Callers by their tokens."""
+
+    def __init__(self, settings: JwtSettings, keys: KeySet | None = None) -> None:
+        self._settings = settings
+        self._keys = keys or KeySet(lambda: load(settings))
+
+    def caller(self, text: str) -> Caller | None:
+        """The caller of a token; None if it is not valid. A token without an end is not valid."""
+        if text.count(".") != 2 or len(text) > _TOKEN_BYTES:
+            return None
+        try:
+            key = self._keys.key(jwt.get_unverified_header(text).get("kid"))
+            return self._caller(self._claims(text, key)) if key is not None else None
+        except (jwt.PyJWTError, ValueError, TypeError):
+            return None
+
+    def _claims(self, text: str, key: jwt.PyJWK) -> dict[str, Any]:
+        asked = self._settings
+        claims: dict[str, Any] = jwt.decode(
+            text,
+            key,
+            algorithms=_ALGORITHMS,
+            audience=asked.audience or None,
+            issuer=asked.issuer or None,
+            leeway=_LEEWAY_S,
+            options={"require": ["exp"], "verify_aud": bool(asked.audience), "verify_iss": bool(asked.issuer)},
+        )
+        return claims
+
+    def _caller(self, claims: dict[str, Any]) -> Caller | None:
+        owner, said = claims.get(self._settings.owner_claim), claims.get(self._settings.scope_claim)
+        if not isinstance(owner, str) or not is_owner(owner):
+            return None
+        scopes = BY_DEFAULT
+        if said is not None:
+            names = said.split() if isinstance(said, str) else said
+            # Providers put scopes of others in the same claim.
+            scopes = frozenset(name for name in names if isinstance(name, str)) & frozenset(SCOPES)
+        return Caller(
+            owner=owner, scopes=scopes, kind=Kind.JWT, credential=f"jwt-{owner}", expires_at=float(claims["exp"])
+        )
+
+
+def load(settings: JwtSettings) -> bytes:
+    """The key set's JSON. Raises ``OSError``, ``httpx.HTTPError``, ``ValueError``."""
+    if settings.path is not None:
+        data = settings.path.read_bytes()
+    else:
+        with httpx.stream("GET", settings.url, timeout=_TIMEOUT_S, follow_redirects=False) as response:
+            response.raise_for_status()
+            data = b""
+            for piece in response.iter_bytes():
+                data += piece
+                if len(data) > _SET_BYTES:
+                    break
+    if len(data) > _SET_BYTES:
+        raise ValueError("the key set is too large")
+    return data
