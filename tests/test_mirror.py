@@ -120,6 +120,7 @@ NOT_OF_A_MODULE: Mapping[str, str] = {
     "spool/jobs/test_staged_batches.py": "a batch over stage_batch, seal_batch and the keeper",
     "spool/jobs/test_start_within.py": "near start_within_s: the order of a flow, over submit, keep and claim",
     "spool/jobs/test_takeover.py": "lua/lib/takeover.lua: the queue of an earlier version",
+    "web/console/test_words.py": "the words of the page, which are in JavaScript",
     "web/test_bad_input.py": "invalid input to all routes of one job",
     "web/test_batches_bad_input.py": "invalid input to all routes of batches",
     "web/test_broken_requests.py": "requests that are no HTTP, to a real web",

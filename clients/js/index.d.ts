@@ -1,5 +1,5 @@
 export type Status = "queued" | "running" | "succeeded" | "failed" | "cancelled";
-export type Transport = "sse" | "websocket" | "long" | "short" | "answer";
+export type Transport = "sse" | "websocket" | "long" | "short" | "answer" | "ndjson";
 export type Connection =
   | "idle" | "connecting" | "live" | "waiting" | "offline" | "stopped" | "refused" | "ended";
 
@@ -94,7 +94,7 @@ export interface FollowOptions {
   /** Show text at a steady pace. Default false. */
   paced?: boolean;
   throttleMs?: number;
-  /** Only these transports, best first. Default: all. */
+  /** Only these transports, best first. Default: all but `ndjson`. */
   transports?: Transport[];
   signal?: AbortSignal;
   onEntry?(document: Entry | Message): void;
@@ -107,6 +107,8 @@ export interface Follow extends AsyncIterable<Entry | Message> {
   readonly view: View;
   start(): Follow;
   stop(): void;
+  /** Go on over these transports, best first, after the last entry. */
+  use(transports?: Transport[]): Follow;
   cancel(): Promise<Job>;
   subscribe(listener: (view: View) => void): () => void;
 }

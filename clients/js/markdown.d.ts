@@ -7,5 +7,5 @@ export interface Libraries {
 
 export class MarkdownView {
   constructor(target: Element, libraries: Libraries);
-  show(text: string, isWhole?: boolean): void;
+  show(text: string, isWhole?: boolean, labels?: { offset: number; label: string }[]): void;
 }

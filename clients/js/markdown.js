@@ -31,17 +31,33 @@ export class MarkdownView {
     this.purifier.addHook("afterSanitizeAttributes", finish);
   }
 
-  /** Show `text`. `isWhole`: nothing more comes, so nothing is closed or held back. */
-  show(text, isWhole = false) {
+  /**
+   * Show `text`. `isWhole`: nothing more comes, so nothing is closed or held back. `labels`: `{ offset, label }` puts a
+   * label into `data-mark` of the block at that offset of the text.
+   */
+  show(text, isWhole = false, labels = []) {
     const tokens = this.marked.lexer(isWhole ? text : closed(text)).filter(({ type }) => type !== "space");
     let same = 0;
     while (same < tokens.length && this.#blocks[same]?.raw === tokens[same].raw) same += 1;
     for (const { node } of this.#blocks.splice(same)) node.remove();
     for (const token of tokens.slice(same)) {
       const node = document.createElement("div");
+      node.className = "block";
       node.append(this.purifier.sanitize(this.marked.parser(Object.assign([token], { links: tokens.links })), ALLOWED));
       this.target.append(node);
       this.#blocks.push({ raw: token.raw, node });
+    }
+    this.#label(text, labels);
+  }
+
+  #label(text, labels) {
+    let from = 0;
+    for (const { raw, node } of this.#blocks) {
+      const start = text.indexOf(raw, from);
+      if (start >= 0) from = start + raw.length;
+      const found = labels.find(({ offset }) => start >= 0 && offset >= start && offset < from);
+      if (found) node.dataset.mark = found.label;
+      else delete node.dataset.mark;
     }
   }
 }
@@ -56,7 +72,11 @@ const RENDERER = {
 
 function finish(node) {
   if (DIRECTED.has(node.tagName)) node.setAttribute("dir", "auto");
-  if (node.tagName === "PRE") node.setAttribute("dir", "ltr");
+  if (node.tagName === "PRE") {
+    node.setAttribute("dir", "ltr");
+    // It may be wider than the page, and a keyboard scrolls only what it can reach.
+    node.setAttribute("tabindex", "0");
+  }
   // The only inputs are those of task lists. Classes name a block of code's language, and nothing else.
   if (node.tagName === "INPUT" && node.getAttribute("type") !== "checkbox") node.remove();
   if (node.hasAttribute("class") && !/^language-[\w+#-]+$/.test(node.className)) node.removeAttribute("class");

@@ -139,7 +139,7 @@ class Jobs:
         """The job."""
         return dict(self._client.get(f"/jobs/{job}").raise_for_status().json())
 
-    def ended(self, job: str, within_s: float = 30.0) -> dict[str, Any]:
+    def ended(self, job: str, within_s: float = 90.0) -> dict[str, Any]:
         """The job, once it has ended."""
         wait_for(lambda: self.look(job)["ended_at"], f"{job} has ended", within_s)
         return self.look(job)

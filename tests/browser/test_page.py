@@ -1,4 +1,4 @@
-"""The page at ``/``: it streams, survives what it shows off, and says what is wrong."""
+"""The playground at ``/``: it streams, survives what it shows off, and says what is wrong."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from tests.stack import Stack, running_stack, wait_for
 TRANSPORTS = ["sse", "ndjson", "websocket", "long", "short"]
 
 
+def _number(name: str) -> str:
+    return f"Number((document.querySelector('[data-part={name}]')?.textContent ?? '0').replaceAll(',', ''))"
+
+
 class Page:
     """The page, as its user sees it."""
 
@@ -29,28 +33,35 @@ class Page:
         """Until the job stands so."""
         self.watched.until(f"document.querySelector('#status').dataset.status === '{status}'", f"it is {status}")
 
-    def until_connection(self, state: str) -> None:
-        """Until the reader's connection stands so."""
-        self.watched.until(f"document.querySelector('#connection').textContent === '{state}'", f"it is {state}")
+    def until_connection(self, state: str, reader: int = 0) -> None:
+        """Until the reader's connection stands so: live, stopped (cut), waiting, ended, refused."""
+        connection = f"document.querySelectorAll('[data-part=connection]')[{reader}]?.dataset.connection"
+        self.watched.until(f"{connection} === '{state}'", f"it is {state}")
+
+    def part(self, name: str, reader: int = 0) -> Any:
+        """A part of a reader."""
+        return self.page.locator(f".pane [data-part={name}]").nth(reader)
+
+    def choose(self, transport: str, reader: int = 0) -> None:
+        """Another transport."""
+        self.part("transport", reader).select_option(transport)
 
     def until_entry(self, number: int) -> None:
         """Until so many entries have been read."""
-        self.watched.until(
-            f"Number(document.querySelector('#last-entry').textContent) >= {number}", f"{number} entries"
-        )
+        self.watched.until(f"{_number('last')} >= {number}", f"{number} entries")
 
     def until_text(self, length: int) -> None:
         """Until the answer is so long."""
-        self.watched.until(f"document.querySelector('#answer').textContent.length >= {length}", f"{length} characters")
+        self.watched.until(f"document.querySelector('.answer')?.textContent.length >= {length}", f"{length} characters")
 
     def figure(self, name: str) -> int:
-        """One of the reader's numbers."""
-        return int(self.page.inner_text(f"#{name}"))
+        """One of the first reader's numbers: last, reconnects, irregular."""
+        return int(self.page.evaluate(_number(name)))
 
     @property
     def answer(self) -> str:
         """The answer's text."""
-        return str(self.page.text_content("#answer")).strip()
+        return str(self.part("answer").text_content()).strip()
 
     @property
     def job(self) -> str:
@@ -68,33 +79,36 @@ class Page:
         self.until_status(job["status"])
         self.until_connection("ended")
         assert self.answer == job["text"].strip()
-        assert self.figure("last-entry") == job["last_entry"]
+        assert self.figure("last") == job["last_entry"]
         assert self.figure("irregular") == 0
 
 
 def test_page_when_a_prompt_is_sent(watched: Watched, stack: Stack, jobs: Jobs) -> None:
     """A newcomer presses Send: the answer grows as Markdown, and ends."""
     page = Page(watched, stack.webs[0].url)
+    page.page.evaluate(
+        "window.lengths = [];"
+        "new MutationObserver(() => lengths.push(document.querySelector('.answer').textContent.length))"
+        ".observe(document.querySelector('#panes'), {childList: true, subtree: true, characterData: true})"
+    )
     page.page.fill("#rate", "60")
     page.page.click("#send")
-    page.until_text(60)
-    page.until_status("running")
-    assert page.page.inner_text("#answer h2") == "A demo answer"
-    short = len(page.answer)
     page.until_status("succeeded")
+    assert page.page.inner_text(".answer h2") == "A demo answer"
     job = jobs.look(page.job)
     page.until_connection("ended")
-    assert len(page.answer) > short
-    assert page.figure("last-entry") == job["last_entry"]
+    # It grew in many steps.
+    assert len(set(page.page.evaluate("lengths"))) > 10
+    assert page.figure("last") == job["last_entry"]
     assert page.figure("reconnects") == page.figure("irregular") == 0
-    assert page.page.locator("#answer pre code").count() == 1
-    assert page.page.locator("#answer table").count() == 1
-    assert page.page.locator("#jobs a[aria-current]").count() == 1
+    assert page.page.locator(".answer pre code").count() == 1
+    assert page.page.locator(".answer table").count() == 1
+    assert page.page.locator("#recent a[aria-current]").count() == 1
 
 
 def test_page_when_reloaded_in_the_middle(watched: Watched, stack: Stack, jobs: Jobs) -> None:
     """A reload in the middle of an answer replays what was said, and goes on with the same job."""
-    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=150, rate=40))
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=800, rate=40))
     page.until_entry(40)
     page.page.reload()
     page.until_entry(41)
@@ -113,12 +127,12 @@ def test_page_on_another_web_instance(new_page: Callable[[], Watched], stack: St
 
 def test_page_when_the_user_cuts_the_connection(watched: Watched, stack: Stack, jobs: Jobs) -> None:
     """The button really drops the reader, which comes back with the next entry."""
-    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=200, rate=40))
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=800, rate=40))
     page.until_entry(30)
-    page.page.click("#cut")
-    page.until_connection("reconnecting")
-    cut_at = page.figure("last-entry")
-    page.until_connection("connected")
+    page.part("cut").click()
+    page.until_connection("stopped")
+    cut_at = page.figure("last")
+    page.until_connection("live")
     page.until_entry(cut_at + 1)
     assert page.figure("reconnects") == 1
     page.check_whole(jobs.ended(page.job))
@@ -129,7 +143,7 @@ def test_page_when_the_user_cuts_the_connection(watched: Watched, stack: Stack, 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_page_when_the_network_cuts(watched: Watched, proxy: CuttingProxy, jobs: Jobs, transport: str) -> None:
     """Whatever the transport, a connection that breaks costs nothing."""
-    page = Page(watched, proxy.url, jobs.submit(tokens=160, rate=40), transport)
+    page = Page(watched, proxy.url, jobs.submit(tokens=600, rate=40), transport)
     page.until_entry(30)
     assert proxy.cut() > 0
     page.check_whole(jobs.ended(page.job))
@@ -139,15 +153,15 @@ def test_page_when_the_network_cuts(watched: Watched, proxy: CuttingProxy, jobs:
 
 def test_page_when_transports_change_in_the_middle(watched: Watched, stack: Stack, jobs: Jobs) -> None:
     """Five transports take turns on one answer: nothing twice, nothing missing."""
-    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=400, rate=40))
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=1200, rate=40))
     for transport in TRANSPORTS:
-        page.page.click(f"input[value={transport}]")
+        page.choose(transport)
         watched.until(
             f"document.querySelector('.stretch:last-child')?.dataset.transport === '{transport}'",
             f"{transport} brought something",
         )
-        page.until_entry(page.figure("last-entry") + 20)
-    page.page.click("input[value=ndjson]")
+        page.until_entry(page.figure("last") + 20)
+    page.choose("ndjson")
     page.check_whole(jobs.ended(page.job))
     assert page.stretches() == [*TRANSPORTS, "ndjson"]
     assert page.page.url.endswith("&via=ndjson")
@@ -161,7 +175,7 @@ def test_page_when_the_job_is_cancelled(watched: Watched, stack: Stack, jobs: Jo
     page.until_status("cancelled")
     page.check_whole(jobs.ended(page.job))
     assert "Cancelled" in page.page.inner_text("#failure")
-    assert page.page.is_disabled("#cancel")
+    assert page.page.is_hidden("#cancel")
 
 
 def test_page_when_the_job_fails(watched: Watched, stack: Stack, jobs: Jobs) -> None:
@@ -205,8 +219,8 @@ def test_page_when_an_answer_holds_html(watched: Watched, stack: Stack) -> None:
     page.until_status("succeeded")
     page.until_text(300)
     assert "<img src=x onerror=alert(1)>" in page.answer
-    assert page.page.locator("#answer img").count() == 0
-    assert page.page.locator("#answer [href^='javascript']").count() == 0
+    assert page.page.locator(".answer img").count() == 0
+    assert page.page.locator(".answer [href^='javascript']").count() == 0
 
 
 def test_page_while_the_job_is_queued(new_page: Callable[[], Watched], own_stack: Stack, own_jobs: Jobs) -> None:
@@ -214,10 +228,10 @@ def test_page_while_the_job_is_queued(new_page: Callable[[], Watched], own_stack
     own_stack.workers[0].stop()
     page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=20, rate=40), "ndjson")
     page.until_status("queued")
-    page.until_connection("connected")
+    page.until_connection("live")
     detail = "document.querySelector('#job-detail').textContent"
     page.watched.until(f"{detail}.includes('next in the queue')", "its place in the queue is shown")
-    why = "document.querySelector('#placeholder').textContent"
+    why = "document.querySelector('.placeholder')?.textContent"
     page.watched.until(f"/turn|No worker/.test({why})", "the reason is shown")
     own_stack.workers[0].start()
     page.check_whole(own_jobs.ended(page.job))
@@ -228,10 +242,10 @@ def test_page_when_the_web_dies(
     new_page: Callable[[], Watched], own_stack: Stack, own_jobs: Jobs, transport: str
 ) -> None:
     """A web that is killed and started again costs nothing, although for a while nobody listens there."""
-    page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=200, rate=40), transport)
+    page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=600, rate=40), transport)
     page.until_entry(30)
     own_stack.webs[0].kill()
-    page.until_connection("reconnecting")
+    page.until_connection("waiting")
     own_stack.webs[0].start()
     wait_for(own_stack.webs[0].is_ready, "the web is back", 30)
     page.check_whole(own_jobs.ended(page.job))
@@ -241,7 +255,7 @@ def test_page_when_the_web_dies(
 
 def test_page_when_a_worker_dies(new_page: Callable[[], Watched], own_stack: Stack, own_jobs: Jobs) -> None:
     """The next attempt goes on in the same text, and the page says where."""
-    page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=160, rate=40))
+    page = Page(new_page(), own_stack.webs[0].url, own_jobs.submit(tokens=600, rate=40))
     page.until_entry(40)
     own_stack.workers[0].kill()
     own_stack.workers[0].start()
@@ -253,14 +267,16 @@ def test_page_when_a_worker_dies(new_page: Callable[[], Watched], own_stack: Sta
 def test_page_for_a_job_that_is_not_there(watched: Watched, stack: Stack) -> None:
     """An address that names no job of yours says so, and stops asking."""
     page = Page(watched, stack.webs[0].url, "j0-0123456789abcdef0123456789")
-    page.until_connection("stopped")
+    page.until_connection("refused")
     assert "no such job" in page.page.inner_text("#action-error")
+    assert page.page.inner_text("#status") == "not available"
+    assert page.page.is_hidden("#cancel")
     assert all("404" in complaint for complaint in watched.complaints)
     watched.complaints.clear()
 
 
 def test_page_where_a_key_is_needed(watched: Watched, directory: Path) -> None:
-    """Without a key the page asks for one; with one it reads by fetch, which can send it."""
+    """Without a session the page asks for a key, and keeps only the session that it gets for it."""
     with running_stack(directory, webs=1, workers=1, API_KEYS="ada=correct-horse") as stack:
         watched.page.goto(stack.webs[0].url)
         watched.until("!document.querySelector('#key-form').hidden", "it asks for a key")
@@ -268,13 +284,58 @@ def test_page_where_a_key_is_needed(watched: Watched, directory: Path) -> None:
         watched.page.click("#key-form button")
         watched.until("document.querySelector('#model option')", "the models are there")
         assert watched.page.is_hidden("#key-form")
-        assert watched.page.is_checked("input[value=ndjson]")
-        assert watched.page.is_disabled("input[value=sse]")
-        assert watched.page.is_disabled("input[value=websocket]")
         watched.page.click("#send")
         watched.until("document.querySelector('#status').dataset.status === 'succeeded'", "it succeeded")
-        assert "$SPOOL_KEY" in watched.page.inner_text("#curl")
+        assert "correct-horse" not in watched.page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}])")
+        assert "$SPOOL_KEY" in watched.page.text_content("#curl")
         # The page goes before its server does: a request of its own that is cut off then is no complaint.
         watched.page.goto("about:blank")
     assert all("401" in complaint for complaint in watched.complaints)
     watched.complaints.clear()
+
+
+def test_page_with_two_readers(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """Two transports side by side, one of them cut: both end with the same entries, and the page says so."""
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=800, rate=40))
+    page.until_entry(20)
+    page.page.click("#second")
+    page.until_connection("live", reader=1)
+    page.part("cut").click()
+    page.until_connection("stopped")
+    jobs.ended(page.job)
+    for reader in (0, 1):
+        page.until_connection("ended", reader)
+    watched.until("!document.querySelector('#comparison').hidden", "they are compared")
+    assert page.page.get_attribute("#comparison", "data-same") == "true"
+    assert page.part("answer", 0).text_content() == page.part("answer", 1).text_content()
+    assert "&and=long" in page.page.url
+    forgive_lost_connections(watched)
+
+
+def test_page_when_an_answer_is_played_again(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """The log's own times drive it, and at its end the answer stands whole."""
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=60, rate=40))
+    job = jobs.ended(page.job)
+    page.until_connection("ended")
+    page.part("play-4").click()
+    watched.until("document.querySelector('.answer').textContent.length < 100", "it begins anew")
+    watched.until("document.querySelector('[data-part=play-stop]').hidden", "it is over")
+    assert page.answer == job["text"].strip()
+
+
+def test_page_when_an_answer_is_replied_to(watched: Watched, stack: Stack, jobs: Jobs) -> None:
+    """The next prompt goes on with the conversation of the answer."""
+    page = Page(watched, stack.webs[0].url, jobs.submit(tokens=5, rate=0))
+    first = page.job
+    page.until_status("succeeded")
+    page.page.click("#reply")
+    assert page.page.inner_text("#continues-job") == first
+    page.page.fill("#prompt", "And then?")
+    page.page.fill("#tokens", "5")
+    with page.page.expect_request(lambda request: request.method == "POST") as sent:
+        page.page.click("#send")
+    assert sent.value.post_data_json["continue_from"] == first
+    watched.until(f"!location.hash.includes('{first}')", "the next job is open")
+    page.until_status("succeeded")
+    page.page.click("#again")
+    watched.until("document.querySelectorAll('#recent li').length >= 3", "it was submitted again")

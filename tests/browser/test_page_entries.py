@@ -24,7 +24,16 @@ class ScriptedLog:
         watched.page.route(f"**/jobs/{_JOB}/entries?*", self._answer)
 
     def _job(self) -> dict[str, Any]:
-        return {"id": _JOB, "metadata": {}, "last_entry": -1, "ended_at": self.ended_at}
+        status = "succeeded" if self.ended_at else "running"
+        return {
+            "id": _JOB,
+            "status": status,
+            "metadata": {},
+            "text": "",
+            "last_entry": -1,
+            "created_at": _AT,
+            "ended_at": self.ended_at,
+        }
 
     def _answer(self, route: Any) -> None:
         after = int(route.request.url.partition("after=")[2].partition("&")[0])
@@ -41,7 +50,7 @@ def _open(watched: Watched, stack: Stack) -> None:
 
 
 def _until_text(watched: Watched, selector: str, text: str) -> None:
-    watched.until(f"document.querySelector('{selector}').textContent.includes({text!r})", f"{selector} says {text!r}")
+    watched.until(f"document.querySelector('{selector}')?.textContent.includes({text!r})", f"{selector} says {text!r}")
 
 
 def test_page_when_the_job_is_restarted(watched: Watched, stack: Stack) -> None:
@@ -56,11 +65,11 @@ def test_page_when_the_job_is_restarted(watched: Watched, stack: Stack) -> None:
     )
     log.until = 2
     _open(watched, stack)
-    _until_text(watched, "#answer", "Too early")
+    _until_text(watched, ".answer", "Too early")
     log.until = 5
-    _until_text(watched, "#answer", "Just right")
+    _until_text(watched, ".answer", "Just right")
     _until_text(watched, "#notes", "Attempt 2 restarted (worker_lost)")
-    assert "Too early" not in watched.page.inner_text("#answer")
+    assert "Too early" not in watched.page.inner_text(".answer")
 
 
 def test_page_when_the_model_refuses_for_now(watched: Watched, stack: Stack) -> None:
@@ -76,7 +85,7 @@ def test_page_when_the_model_refuses_for_now(watched: Watched, stack: Stack) -> 
     _open(watched, stack)
     _until_text(watched, "#notes", "rate limited")
     log.until = 4
-    _until_text(watched, "#answer", "At last")
+    _until_text(watched, ".answer", "At last")
     assert watched.page.inner_text("#notes") == ""
 
 
@@ -93,9 +102,9 @@ def test_page_when_the_model_thinks_and_calls_tools(watched: Watched, stack: Sta
         {"kind": "done", "finish_reason": "tool_calls"},
     )
     _open(watched, stack)
-    _until_text(watched, "#reasoning-text", "Let me look.")
-    _until_text(watched, "#tool-calls strong", "weather")
-    assert watched.page.inner_text("#tool-calls code") == '{"city":"Ulm"}'
+    _until_text(watched, "[data-part=reasoning]", "Let me look.")
+    _until_text(watched, ".tool-calls strong", "weather")
+    assert watched.page.inner_text(".tool-calls code") == '{"city":"Ulm"}'
     assert "3 tokens in, 4 out" in watched.page.inner_text("#usage")
 
 
@@ -111,9 +120,9 @@ def test_page_when_entries_are_gone(watched: Watched, stack: Stack) -> None:
     log.until = 2
     log.gap = {"requested": 1, "earliest": 5, "latest": 6}
     _open(watched, stack)
-    _until_text(watched, "#answer", "left")
-    _until_text(watched, "#irregular", "4")
-    _until_text(watched, "#reader-note", "4 duplicate or missing")
+    _until_text(watched, ".answer", "left")
+    _until_text(watched, "[data-part=irregular]", "4")
+    _until_text(watched, "[data-part=note]", "Part of this job's log is missing")
 
 
 def test_page_when_an_attempt_jumps_ahead(watched: Watched, stack: Stack) -> None:
@@ -128,9 +137,9 @@ def test_page_when_an_attempt_jumps_ahead(watched: Watched, stack: Stack) -> Non
     for entry in log.entries[1:]:
         entry["id"] += 1_000_000
     _open(watched, stack)
-    _until_text(watched, "#answer", "Anew")
-    _until_text(watched, "#connection", "ended")
-    assert watched.page.inner_text("#irregular") == "0"
+    _until_text(watched, ".answer", "Anew")
+    _until_text(watched, "[data-part=connection]", "ended")
+    assert watched.page.inner_text("[data-part=irregular]") == "0"
 
 
 def test_page_when_nothing_of_an_ended_log_is_left(watched: Watched, stack: Stack) -> None:
@@ -139,5 +148,5 @@ def test_page_when_nothing_of_an_ended_log_is_left(watched: Watched, stack: Stac
     log.ended_at = _AT
     log.gap = {"requested": 1, "earliest": None, "latest": None}
     _open(watched, stack)
-    _until_text(watched, "#connection", "stopped")
-    _until_text(watched, "#action-error", "log is gone")
+    _until_text(watched, "[data-part=connection]", "ended")
+    _until_text(watched, "[data-part=note]", "Part of this job's log is missing")

@@ -31,7 +31,8 @@ def test_what_is_public(app: Flask) -> None:
         for rule in app.url_map.iter_rules()
         if app.view_functions[rule.endpoint].scope == "public"  # type: ignore[attr-defined]
     }
-    assert public == {"/", "/static/<path:name>", "/livez", "/readyz", "/version", "/openapi.json", "/docs", "/session"}
+    page = {"/", "/static/<path:name>", "/static/client/<path:name>", "/session"}
+    assert public == {*page, "/livez", "/readyz", "/version", "/openapi.json", "/docs"}
 
 
 def test_what_writes_asks_for_writing(app: Flask) -> None:

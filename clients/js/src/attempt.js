@@ -15,7 +15,7 @@ export const FAILED = "failed";
 export const HELD_BACK = "held back";
 /** Neither answers. */
 export const SILENT = "silent";
-/** Left for a try of a better transport. */
+/** Left for another transport. */
 export const LEFT = "left";
 
 export class Attempt {
@@ -24,9 +24,9 @@ export class Attempt {
   #heardAt = performance.now();
   #verdict = null;
 
-  /** `look()` resolves to the record, or null if it cannot be had; it throws what the server refuses. */
-  constructor({ transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs = Infinity }) {
-    Object.assign(this, { transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs });
+  /** `look()` resolves to the record, or null if it cannot be had; it throws what the server refuses. `left`: a signal to leave. */
+  constructor({ transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs = Infinity, left }) {
+    Object.assign(this, { transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs, left });
     this.timing = http.timing;
   }
 
@@ -39,11 +39,14 @@ export class Attempt {
     };
     const stop = () => abort.abort(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
+    const leave = () => end(LEFT);
+    this.left?.addEventListener("abort", leave, { once: true });
     const timer = this.leaveInMs < 2 ** 31 ? setTimeout(() => end(LEFT), this.leaveInMs) : null;
     if (this.transport.isStream || this.transport.extraMs) this.#watch(abort.signal, end);
     const outcome = await this.#read(abort.signal);
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);
+    this.left?.removeEventListener("abort", leave);
     abort.abort();
     if (signal.aborted) throw signal.reason;
     const { brought, hasOpened } = this;

@@ -51,6 +51,12 @@ export class Follow {
     this.#memory?.save();
   }
 
+  /** Go on over these transports, best first, after the last entry; undefined: over all. */
+  use(transports) {
+    this.follower.use(transports);
+    return this;
+  }
+
   cancel() {
     return this.http.json(`${this.follower.path}/cancel`, { method: "POST" });
   }

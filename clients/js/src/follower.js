@@ -12,7 +12,7 @@ import { Ladder } from "./ladder.js";
 import { Alarm, pause } from "./pause.js";
 import { isEnd } from "./state.js";
 import { Storage } from "./storage.js";
-import { TRANSPORTS, usable } from "./transports/index.js";
+import { HOLDS_CONNECTION, TRANSPORTS, usable } from "./transports/index.js";
 
 const NOWHERE = new Storage(null);
 
@@ -34,6 +34,7 @@ export class Follower {
   connections = 0;
   #abort = null;
   #alarm = new Alarm();
+  #left = new AbortController();
   /** The record as it was last seen, and its ETag: while nothing changes, a look costs a 304. */
   #seen = { tag: "", job: null };
 
@@ -63,6 +64,14 @@ export class Follower {
     this.#abort.abort(new Error("stopped"));
     this.#close();
     this.#be(STOPPED);
+  }
+
+  /** Go on over these transports, best first, after the last entry; undefined: over all. */
+  use(transports) {
+    this.ladder = new Ladder(usable(this.http, transports), this.http.origin, this.http.timing);
+    this.#left.abort();
+    this.#left = new AbortController();
+    this.#alarm.ring();
   }
 
   async #run(signal) {
@@ -101,6 +110,7 @@ export class Follower {
         onOpen: () => this.#opened(),
         onFirstEntry: () => ladder.works(),
         leaveInMs,
+        left: this.#left.signal,
       }).run(signal);
     } finally {
       release();
@@ -110,10 +120,9 @@ export class Follower {
   /** The transport that the ladder names, or another where this browser's connections to the host are taken. */
   async #choose() {
     const name = this.ladder.next();
-    const needsPlace = name === "sse" || name === "long";
-    const release = needsPlace ? await this.slots.take() : () => {};
+    const release = HOLDS_CONNECTION.has(name) ? await this.slots.take() : () => {};
     if (release) return { name, release, ladder: this.ladder, leaveInMs: this.ladder.climbInMs };
-    const others = this.ladder.names.filter((other) => other !== "sse" && other !== "long");
+    const others = this.ladder.names.filter((other) => !HOLDS_CONNECTION.has(other));
     this.substitutes ??= new Ladder(others.length ? others : ["short"], "", this.http.timing, { store: NOWHERE });
     const ladder = this.substitutes;
     return { name: ladder.next(), release: () => {}, ladder, leaveInMs: this.http.timing.climbMs };

@@ -100,6 +100,8 @@ export class Ladder {
   }
 
   #remember() {
+    // The only transport that the caller allows says nothing about the others.
+    if (this.names.length === 1) return;
     const { name: rung } = this;
     this.#remembered = rung;
     this.store.set(this.key, { rung, climbAt: this.#climbAt, climbMs: this.#climbMs, at: this.now() });

@@ -1,13 +1,22 @@
-/** The page's address: the open job and its transport. A reload restores both. */
+/** The page's address: which page, which job, over which transports. A reload restores all of it. */
 
-/** `{ job, transport }`, each empty if it is not in the address. */
+const PAGES = new Set(["jobs", "batches", "system"]);
+const ID = /^[\w-]+$/;
+
+/** `{ page, id, query }`; the playground is the page "" and its job the id. */
 export function read() {
-  const parts = new URLSearchParams(location.hash.slice(1));
-  const job = parts.get("job") || "";
-  return { job: /^[\w-]+$/.test(job) ? job : "", transport: parts.get("via") || "" };
+  const hash = location.hash.slice(1);
+  if (hash.startsWith("/")) {
+    const [path, query = ""] = hash.slice(1).split("?");
+    const [page, id = ""] = path.split("/");
+    if (PAGES.has(page)) return { page, id: ID.test(id) ? id : "", query: new URLSearchParams(query) };
+  }
+  const query = new URLSearchParams(hash);
+  const job = query.get("job") || "";
+  return { page: "", id: ID.test(job) ? job : "", query };
 }
 
-/** The part of the address that opens a job over a transport. */
-export function hashOf(job, transport) {
-  return `#job=${job}${transport === "sse" ? "" : `&via=${transport}`}`;
+/** The part of the address that opens a job. `via` and `and`: the transports of its readers. */
+export function hashOfJob(job, via = "auto", and = "") {
+  return `#job=${job}${via === "auto" ? "" : `&via=${via}`}${and ? `&and=${and}` : ""}`;
 }

@@ -1,95 +1,92 @@
-/** The page: its parts and its events. */
+/** The console: its pages and the key that it asks for. */
 
-import { read, hashOf } from "./address.js";
-import { storedKey, storeKey } from "./api.js";
-import { Composer } from "./composer.js";
-import { byId, setText } from "./dom.js";
-import { showJobs } from "./job_list.js";
-import { buildTransports, copyCurl, showHint, usable } from "./reader_view.js";
-import { Session } from "./session.js";
+import { read } from "./address.js";
+import { loadSession, logIn, logOut, session } from "./connection.js";
+import { byId, element, setText } from "./dom.js";
+import { BatchesPage } from "./pages/batches.js";
+import { JobsPage } from "./pages/jobs.js";
+import { Playground } from "./pages/playground.js";
+import { SystemPage } from "./pages/system.js";
+import { choose, language, LANGUAGES, translate } from "./words.js";
 
-let session = null;
-let transport = usable(read().transport);
-const composer = new Composer({ submitted, refused });
+document.documentElement.lang = language;
+translate(document);
 
-byId("cut").addEventListener("click", () => session?.follower.cut());
-byId("cancel").addEventListener("click", cancel);
-byId("copy-curl").addEventListener("click", copyCurl);
+const playground = new Playground({ refused });
+const pages = {
+  "": playground,
+  jobs: new JobsPage({ refused }),
+  batches: new BatchesPage({ refused }),
+  system: new SystemPage({ refused }),
+};
+let current = null;
+
+byId("language").append(
+  ...Object.entries(LANGUAGES).map(([name, label]) => element("option", { value: name, selected: name === language, lang: name }, label)),
+);
+byId("language").addEventListener("change", () => {
+  choose(byId("language").value);
+  location.reload();
+});
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("main").focus();
+});
 byId("key-form").addEventListener("submit", useKey);
-addEventListener("hashchange", openAddressed);
-addEventListener("online", () => session?.follower.hurry());
-// From the back/forward cache: the connection is closed, though the page does not know it.
-addEventListener("pageshow", (event) => event.persisted && session?.follower.cut());
+byId("log-out").addEventListener("click", async () => {
+  await logOut();
+  location.reload();
+});
+addEventListener("hashchange", route);
 begin();
 
 async function begin() {
-  buildTransports(transport, choose);
   try {
-    await Promise.all([composer.load(), showJobs(read().job)]);
-  } catch (problem) {
-    refused(problem);
-    if (problem.status === 401) return;
-    setText(byId("error-form"), problem.message);
+    await loadSession();
+    byId("log-out").hidden = session().kind !== "session";
+    byId("log-out").title = session().owner ?? "";
+    if (session().required && !session().owner) return askForKey("");
+    await playground.load();
+  } catch (error) {
+    if (error.status === 401) return askForKey("");
+    setText(byId("error-form"), error.message);
   }
-  openAddressed();
+  route();
 }
 
-function openAddressed() {
-  const addressed = read();
-  if (!addressed.job || addressed.job === session?.state.jobId) return;
-  if (addressed.transport) transport = usable(addressed.transport);
-  buildTransports(transport, choose);
-  session?.close();
-  setText(byId("action-error"), "");
-  session = new Session(addressed.job, transport, { changed: refreshJobs, refused });
-  session.start();
-  refreshJobs();
-}
-
-function submitted(job) {
-  location.hash = hashOf(job.id, transport);
-  byId("job").scrollIntoView({ block: "nearest", behavior: "smooth" });
-}
-
-function choose(name) {
-  transport = name;
-  showHint(transport);
-  if (!session) return;
-  history.replaceState(null, "", hashOf(session.state.jobId, transport));
-  session.follower.switchTo(transport);
-}
-
-async function cancel() {
-  setText(byId("action-error"), "");
-  try {
-    await session.cancel();
-  } catch (problem) {
-    setText(byId("action-error"), problem.message);
-    refused(problem);
+function route() {
+  const address = read();
+  if (current !== null && current !== address.page) pages[current].leave();
+  current = address.page;
+  for (const name of Object.keys(pages)) byId(`page-${name || "playground"}`).hidden = name !== current;
+  for (const link of byId("pages").querySelectorAll("[data-page]")) {
+    if (link.dataset.page === current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
+  pages[current].show(address);
 }
 
-function refreshJobs() {
-  showJobs(session?.state.jobId).catch(refused);
+/** A session that has ended asks for a key. Other refusals are shown where they belong. */
+function refused(error) {
+  if (error.status === 401) askForKey(error.message);
 }
 
-/** Asks for a key if it is missing or wrong. Reports a missing job. */
-function refused(problem) {
-  if (problem.status === 401) {
-    byId("key-form").hidden = false;
-    setText(byId("key-error"), storedKey() ? problem.message : "");
-    byId("key").focus();
-  } else if ([400, 403, 404, 410].includes(problem.status) && session) {
-    setText(byId("action-error"), problem.message);
-  }
+function askForKey(why) {
+  byId("key-form").hidden = false;
+  setText(byId("key-error"), why);
+  byId("key").focus();
 }
 
-function useKey(event) {
+async function useKey(event) {
   event.preventDefault();
-  storeKey(byId("key").value);
+  try {
+    await logIn(byId("key").value);
+  } catch (error) {
+    return askForKey(error.message);
+  }
+  byId("key").value = "";
   byId("key-form").hidden = true;
-  transport = usable(transport);
-  session?.close();
-  session = null;
+  if (current !== null) pages[current].leave();
+  current = null;
   begin();
 }

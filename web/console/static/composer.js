@@ -1,18 +1,22 @@
 /** The form that submits a prompt, and shows the error of each field beside it. */
 
-import { models, submit } from "./api.js";
+import { client, models, remember } from "./connection.js";
 import { byId, element, setText } from "./dom.js";
+import { t } from "./words.js";
 
 const TITLE_LENGTH = 200;
+const DRAFT = "spool.draft";
 
 export class Composer {
   #backends = new Map();
+  #continues = "";
 
-  /** Calls `submitted(job)` with each job, and `refused(problem)` with each problem. */
+  /** Calls `submitted(job)` with each job, and `refused(error)` with each refusal. */
   constructor({ submitted, refused }) {
     this.form = byId("composer");
     this.submitted = submitted;
     this.refused = refused;
+    byId("prompt").value = sessionStorage.getItem(DRAFT) ?? t("Why should a dropped connection never cost me an answer?");
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
@@ -20,31 +24,65 @@ export class Composer {
     byId("prompt").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.form.requestSubmit();
     });
+    byId("prompt").addEventListener("input", () => sessionStorage.setItem(DRAFT, byId("prompt").value));
     byId("model").addEventListener("change", () => this.#showParams());
+    byId("continues-not").addEventListener("click", () => this.reply(""));
     for (const chip of byId("tries").querySelectorAll("[data-params]")) {
-      chip.addEventListener("click", () => this.#fill(JSON.parse(chip.dataset.params)));
+      chip.addEventListener("click", () => {
+        this.#fillParams(JSON.parse(chip.dataset.params));
+        this.form.requestSubmit();
+      });
     }
   }
 
-  /** Loads the models. Throws `ApiProblem`. */
+  /** Loads the models; resolves to their list. Throws what the server refuses. */
   async load() {
     const { models: known, default: chosen } = await models();
+    const before = byId("model").value;
     this.#backends = new Map(known.map((model) => [model.id ?? model.name, model.backend]));
+    const selected = this.#backends.has(before) ? before : chosen;
     byId("model").replaceChildren(
-      ...[...this.#backends.keys()].map((name) => element("option", { value: name, selected: name === chosen }, name)),
+      ...[...this.#backends.keys()].map((name) => element("option", { value: name, selected: name === selected }, name)),
     );
     this.#showParams();
+    return known;
+  }
+
+  /** The next prompt goes on with the conversation of this job; "" begins a new one. */
+  reply(jobId) {
+    this.#continues = jobId;
+    byId("continues").hidden = !jobId;
+    setText(byId("continues-job"), jobId);
+    if (!jobId) return;
+    byId("prompt").value = "";
+    byId("prompt").focus();
+    byId("composer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }
+
+  /** Submits what was submitted before. */
+  again({ prompt, model, params = {}, continue_from: continues = "" }) {
+    byId("prompt").value = prompt;
+    if (this.#backends.has(model)) byId("model").value = model;
+    this.reply(continues);
+    byId("prompt").value = prompt;
+    this.#showParams();
+    this.#fillParams(params);
+    this.form.requestSubmit();
   }
 
   async send() {
     if (byId("send").disabled) return;
     this.#clearErrors();
     byId("send").disabled = true;
+    const submission = this.#submission();
     try {
-      this.submitted(await submit(this.#submission()));
-    } catch (problem) {
-      this.#show(problem);
-      this.refused(problem);
+      const job = await client().submit(submission);
+      remember(job.id, submission);
+      this.submitted(job);
+      if (this.#continues) this.reply("");
+    } catch (error) {
+      this.#show(error);
+      this.refused(error);
     } finally {
       byId("send").disabled = false;
     }
@@ -59,9 +97,8 @@ export class Composer {
     byId("tries").hidden = !this.#isDemo();
   }
 
-  #fill(params) {
+  #fillParams(params) {
     for (const input of this.form.querySelectorAll("[data-param]")) input.value = params[input.dataset.param] ?? "";
-    this.form.requestSubmit();
   }
 
   #submission() {
@@ -69,6 +106,7 @@ export class Composer {
     const title = prompt.trim().slice(0, TITLE_LENGTH);
     const submission = { prompt, params: this.#isDemo() ? this.#params() : {}, metadata: title ? { prompt: title } : {} };
     if (byId("model").value) submission.model = byId("model").value;
+    if (this.#continues) submission.continue_from = this.#continues;
     return submission;
   }
 
@@ -85,8 +123,8 @@ export class Composer {
     for (const input of this.form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
   }
 
-  #show(problem) {
-    const errors = problem.errors?.length ? problem.errors : [{ field: "", detail: problem.message }];
+  #show(error) {
+    const errors = error.problem?.errors?.length ? error.problem.errors : [{ field: "", detail: error.message }];
     for (const { field, detail } of errors) {
       const place = this.form.querySelector(`[data-error="${CSS.escape(field)}"]`);
       const input = place?.id && this.form.querySelector(`[aria-describedby="${place.id}"]`);

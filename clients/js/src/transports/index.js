@@ -9,6 +9,7 @@
  */
 
 import * as answer from "./answer.js";
+import * as ndjson from "./ndjson.js";
 import { readLong, readShort } from "./polling.js";
 import * as sse from "./sse.js";
 import * as websocket from "./websocket.js";
@@ -21,10 +22,17 @@ export const TRANSPORTS = {
   long: { read: readLong, extraMs: 2000 },
   short: { read: readShort },
   answer: { read: answer.read },
+  ndjson: { read: ndjson.read, isStream },
 };
 
+/** Those that hold a connection of HTTP all the time, of which a browser has six for each host. */
+export const HOLDS_CONNECTION = new Set(["sse", "ndjson", "long"]);
+
+/** Those that are tried when the caller names none. NDJSON passes where SSE passes, so trying it as well brings nothing. */
+const LADDER = ["sse", "websocket", "long", "short", "answer"];
+
 /** The names of those that work here: a WebSocket cannot carry a key, and older runtimes have none. */
-export function usable(http, wanted = Object.keys(TRANSPORTS)) {
+export function usable(http, wanted = LADDER) {
   for (const name of wanted) if (!(name in TRANSPORTS)) throw new TypeError(`unknown transport: ${name}`);
   const names = wanted.filter((name) => name !== "websocket" || (http.WebSocket && !http.token));
   if (!names.length) throw new TypeError(`none of these transports works here: ${wanted.join(", ")}`);

@@ -1,34 +1,22 @@
 /** The last entries as received, one line each. Draws only while it is open. */
 
-import { element, setText } from "./dom.js";
+import { element, setText } from "../dom.js";
+import { t } from "../words.js";
 
 const KEPT = 200;
 
 export class RawLog {
-  #entries = [];
   #drawnTo = 0;
 
   constructor(box, list, count) {
     Object.assign(this, { box, list, count });
-    box.addEventListener("toggle", () => this.draw());
   }
 
-  clear() {
-    this.#entries = [];
-    this.#drawnTo = 0;
-    this.list.replaceChildren();
-  }
-
-  add(entry) {
-    this.#entries.push(entry);
-    if (this.#entries.length > 2 * KEPT) this.#entries = this.#entries.slice(-KEPT);
-  }
-
-  draw() {
-    setText(this.count, this.#entries.length ? `to entry ${this.#entries.at(-1).id}` : "");
+  draw({ entries, last }) {
+    setText(this.count, last ? t("to entry {n}", { n: last }) : "");
     if (!this.box.open) return;
     const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 30;
-    const fresh = this.#entries.slice(-KEPT).filter((entry) => entry.id > this.#drawnTo);
+    const fresh = entries.slice(-KEPT).filter((entry) => entry.id > this.#drawnTo);
     this.list.append(...fresh.map(line));
     while (this.list.children.length > KEPT) this.list.firstChild.remove();
     this.#drawnTo = fresh.at(-1)?.id ?? this.#drawnTo;

@@ -1,0 +1,72 @@
+/** The server that delivered this page: one client for the page's session, and what the console asks beside it. */
+
+import { Client } from "./client/src/index.js";
+
+const SUBMITTED = "spool.submitted";
+const SUBMITTED_KEPT = 20;
+
+const shared = new Client();
+let known = { required: false, owner: null, scopes: [] };
+
+export const client = () => shared;
+
+const get = (path, options) => shared.http.json(path, options);
+
+/** Who the server takes this browser for: `{ required, owner, scopes, kind }`; the owner is null without a session. */
+export const session = () => known;
+
+export async function loadSession() {
+  known = await get("/session");
+}
+
+/** Exchanges a key for a session, whose cookie no script can read. Throws what the server refuses. */
+export async function logIn(key) {
+  const headers = { "Content-Type": "application/json" };
+  known = await get("/session", { method: "POST", headers, body: JSON.stringify({ key: key.trim() }) });
+}
+
+export async function logOut() {
+  await shared.http.open("/session", { method: "DELETE" });
+}
+
+export const models = () => get("/models");
+export const version = () => get("/version");
+
+/** A page of the caller's jobs, newest first. */
+export function jobs({ status = "", cursor = "", limit = 25, batch = "" } = {}) {
+  const asked = Object.entries({ status, cursor, limit, batch }).filter(([, value]) => value);
+  return get(`/jobs?${new URLSearchParams(asked)}`);
+}
+
+/** The conditions of the server, whether it takes jobs or not. */
+export async function readiness() {
+  const response = await fetch("/readyz", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+  return response.json();
+}
+
+/** The metrics as text; null where this session may not read them. */
+export async function metrics() {
+  const response = await fetch("/metrics", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+  return response.ok ? response.text() : null;
+}
+
+/** Remembers what a job of this tab was asked, so that it can be submitted again. */
+export function remember(id, submission) {
+  const kept = [[id, submission], ...recall().filter(([other]) => other !== id)].slice(0, SUBMITTED_KEPT);
+  try {
+    sessionStorage.setItem(SUBMITTED, JSON.stringify(kept));
+  } catch {
+    // The storage is full: the job is there all the same.
+  }
+}
+
+/** What a job of this tab was asked, or undefined. */
+export const submissionOf = (id) => recall().find(([other]) => other === id)?.[1];
+
+function recall() {
+  try {
+    return JSON.parse(sessionStorage.getItem(SUBMITTED)) ?? [];
+  } catch {
+    return [];
+  }
+}

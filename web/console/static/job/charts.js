@@ -1,0 +1,81 @@
+/** Small drawings of numbers: a line over time, the gaps between tokens, the connections of a reader. */
+
+import { drawing, element } from "../dom.js";
+import { counted, t } from "../words.js";
+import { GAP_BOUNDS_MS } from "./trace.js";
+import { nameOf } from "./transports.js";
+
+const [WIDTH, HEIGHT] = [160, 36];
+
+/** Draws a series as the only polyline of an SVG. */
+export function drawLine(svg, series) {
+  const top = Math.max(1e-9, ...series);
+  const x = (n) => ((n / Math.max(1, series.length - 1)) * WIDTH).toFixed(1);
+  const y = (value) => (HEIGHT - 2 - (value / top) * (HEIGHT - 4)).toFixed(1);
+  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  if (!svg.firstElementChild) svg.append(drawing("polyline"));
+  svg.firstElementChild.setAttribute("points", series.map((value, n) => `${x(n)},${y(value)}`).join(" "));
+}
+
+const boundText = (ms) => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
+const GAP_NAMES = [...GAP_BOUNDS_MS.map((ms) => `< ${boundText(ms)}`), `≥ ${boundText(GAP_BOUNDS_MS.at(-1))}`];
+
+/** Draws the counts of the gaps between tokens as bars, and says them as text. */
+export function drawGaps(box, counts) {
+  const most = Math.max(1, ...counts);
+  if (!box.children.length) {
+    box.append(...GAP_NAMES.map((name) => element("div", { className: "gap" }, element("i"), element("span", {}, name))));
+  }
+  counts.forEach((count, n) => {
+    const bar = box.children[n].firstElementChild;
+    bar.style.height = count ? `${Math.max(6, (count / most) * 100)}%` : "0";
+    box.children[n].title = `${GAP_NAMES[n]}: ${counted(count)}`;
+  });
+  const said = counts.map((count, n) => (count ? `${GAP_NAMES[n]}: ${count}` : "")).filter(Boolean);
+  box.setAttribute("aria-label", `${t("Gaps between tokens")}: ${said.join(", ") || t("none yet")}`);
+}
+
+/** The connections that brought the entries, as one bar up to the log's last entry. */
+export class ThreadView {
+  #drawn = "";
+
+  constructor(target) {
+    this.target = target;
+  }
+
+  /** `last`: the last entry of the log as far as it is known. */
+  draw(stretches, last) {
+    const drawn = JSON.stringify([stretches, last]);
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    const read = stretches.at(-1)?.to ?? 0;
+    const nodes = stretches.map(stretchOf);
+    if (last > read) nodes.push(widthOf(element("span", { className: "unread" }), last - read));
+    this.target.replaceChildren(...nodes);
+    this.target.setAttribute("aria-label", stretches.map(words).join("; ") || t("No entries read yet"));
+  }
+}
+
+const words = ({ transport, from, to }) => t("{transport}: entries {from} to {to}", { transport: nameOf(transport), from, to });
+
+function stretchOf(stretch) {
+  const made = element("span", { className: "stretch", title: words(stretch), "data-transport": stretch.transport });
+  return widthOf(made, stretch.to - stretch.from + 1);
+}
+
+function widthOf(node, entries) {
+  node.style.flexGrow = String(entries);
+  return node;
+}
+
+/** Parts of a whole as one bar: `[{ name, count, status }]`, the rest empty. */
+export function drawParts(box, parts, total) {
+  const shown = parts.filter(({ count }) => count > 0);
+  box.replaceChildren(
+    ...shown.map(({ name, count, status }) => widthOf(element("span", { className: "part", title: `${name}: ${counted(count)}`, "data-status": status }), count)),
+  );
+  const rest = total - shown.reduce((sum, { count }) => sum + count, 0);
+  if (rest > 0) box.append(widthOf(element("span", { className: "unread" }), rest));
+  box.setAttribute("aria-label", shown.map(({ name, count }) => `${name}: ${count}`).join(", ") || t("none yet"));
+}
+

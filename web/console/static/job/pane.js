@@ -1,0 +1,236 @@
+/** One reader of a job: a connection of its own over a transport of its own, which can be cut, and what it has read. */
+
+import { MarkdownView } from "../client/markdown.js";
+import { client } from "../connection.js";
+import { copyOf, element, setText } from "../dom.js";
+import createPurifier from "../vendor/dompurify.js";
+import { Marked } from "../vendor/marked.js";
+import { counted, t } from "../words.js";
+import { ThreadView } from "./charts.js";
+import { Tape } from "./tape.js";
+import { Trace } from "./trace.js";
+import { CHOICES, listOf, nameOf, usable } from "./transports.js";
+import { reasonOf } from "./wait_text.js";
+
+const CUT_MS = 1500;
+const MARKDOWN_EVERY_MS = 60;
+const NEAR_END_PX = 24;
+const STATES = {
+  idle: () => t("idle"),
+  connecting: () => t("connecting"),
+  live: () => t("connected"),
+  waiting: () => t("reconnecting"),
+  offline: () => t("offline"),
+  stopped: () => t("cut"),
+  refused: () => t("refused"),
+  ended: () => t("ended"),
+};
+
+export class Pane {
+  trace = new Trace();
+  /** SHA-256 of the text once the job has ended, in hexadecimal; empty where the browser has none. */
+  hash = "";
+  #tape = null;
+  #shown = { text: null, at: 0, costMs: 0, isWhole: false };
+  #cutTimer = 0;
+  #hasHash = false;
+
+  /** `events`: `entry(entry)`, `changed(view)`, `chosen()` when the transport was changed, and `closed()`. */
+  constructor(jobId, choice, events) {
+    this.choice = usable(choice);
+    this.events = events;
+    const { root, part } = copyOf("pane");
+    Object.assign(this, { root, part });
+    this.thread = new ThreadView(part("thread"));
+    this.markdown = new MarkdownView(part("answer"), { Marked, DOMPurify: createPurifier });
+    this.follow = client().follow(jobId, {
+      keep: false,
+      transports: listOf(this.choice),
+      onEntry: (document) => this.#document(document),
+      onChange: (view) => this.#draw(view),
+    });
+    this.#buildTransports();
+    part("cut").addEventListener("click", () => this.cut());
+    part("close").addEventListener("click", () => events.closed());
+    part("play-1").addEventListener("click", () => this.#play(1));
+    part("play-4").addEventListener("click", () => this.#play(4));
+    part("play-stop").addEventListener("click", () => this.#tape?.stop());
+    this.#draw(this.follow.view);
+  }
+
+  get view() {
+    return this.follow.view;
+  }
+
+  /** Drops the connection, as a tunnel or a deploy would, and comes back after CUT_MS. */
+  cut() {
+    this.follow.stop();
+    clearTimeout(this.#cutTimer);
+    this.#cutTimer = setTimeout(() => this.follow.start(), CUT_MS);
+  }
+
+  close() {
+    clearTimeout(this.#cutTimer);
+    this.#tape?.stop();
+    this.follow.stop();
+    this.root.remove();
+  }
+
+  #buildTransports() {
+    const select = this.part("transport");
+    select.append(...Object.keys(CHOICES).map((name) => this.#option(name)));
+    select.addEventListener("change", () => {
+      this.choice = select.value;
+      this.follow.use(listOf(this.choice));
+      this.events.chosen();
+    });
+  }
+
+  #option(name) {
+    const { name: label, hint } = CHOICES[name];
+    return element("option", { value: name, selected: name === this.choice, title: hint() }, label());
+  }
+
+  #document(document) {
+    if (document.kind) {
+      const { transport, connections } = this.follow.view;
+      this.trace.add(document, transport, connections);
+    }
+    this.events.entry(document, this);
+  }
+
+  #draw(view) {
+    this.#drawBar(view);
+    if (!this.#tape) {
+      this.#drawReasoning(view.reasoning, Boolean(view.text) || view.isEnded);
+      this.#drawToolCalls(view.toolCalls);
+      this.#drawText(view.text, view.isEnded, this.trace.marks);
+    }
+    if (view.isEnded && !this.#hasHash) this.#finish(view.text);
+    this.events.changed(view, this);
+  }
+
+  #drawBar(view) {
+    const connection = this.part("connection");
+    connection.dataset.connection = view.connection;
+    const over = view.transport && view.connection === "live" ? t("connected over {transport}", { transport: nameOf(view.transport) }) : "";
+    setText(connection, over || STATES[view.connection]());
+    setText(this.part("last"), counted(view.lastEntry));
+    setText(this.part("reconnects"), counted(Math.max(0, view.connections - 1)));
+    setText(this.part("irregular"), counted(this.trace.irregular));
+    this.part("irregular").dataset.bad = String(this.trace.irregular > 0);
+    this.part("cut").disabled = view.isEnded || ["stopped", "refused"].includes(view.connection);
+    this.thread.draw(this.trace.stretches, Math.max(view.lastEntry, view.job?.last_entry ?? 0));
+    setText(this.part("note"), this.#note(view));
+  }
+
+
+  #note(view) {
+    const { connection, lastEntry, trouble, error, connections } = view;
+    if (connection === "stopped") return t("Cut after entry {n}. The job continues.", { n: lastEntry });
+    if (connection === "offline") return t("This device is offline. The job continues.");
+    if (connection === "waiting") return trouble ? `${t("Connection lost after entry {n}.", { n: lastEntry })} ${trouble.message}` : "";
+    if (connection === "refused") return error?.message ?? "";
+    if (view.isEnded) return this.#summary(view);
+    return connection === "live" && connections > 1 ? t("Back. Continuing after entry {n}.", { n: this.trace.stretches.at(-1)?.to ?? lastEntry }) : "";
+  }
+
+  #summary({ incomplete }) {
+    const { stretches, last, irregular } = this.trace;
+    if (incomplete) return t("Part of this job's log is missing. The text is its record's.");
+    if (irregular) return t("{n} entries are doubled or missing.", { n: irregular });
+    return stretches.length > 1
+      ? t("{n} entries over {m} connections: each once, in order.", { n: last, m: stretches.length })
+      : t("{n} entries over one connection: each once, in order.", { n: last });
+  }
+
+  #drawReasoning(text, isOver) {
+    const box = this.part("reasoning-box");
+    box.hidden = !text;
+    setText(this.part("reasoning"), text);
+    setText(box.firstElementChild, isOver ? t("Reasoning") : `${t("Reasoning")} …`);
+  }
+
+  #drawToolCalls(calls) {
+    const box = this.part("tool-calls");
+    box.hidden = !calls.length;
+    calls.forEach((call, index) => {
+      const shown = box.children[index] ?? box.appendChild(toolCall());
+      setText(shown.querySelector("strong"), call.name);
+      setText(shown.querySelector("code"), call.arguments);
+    });
+    while (box.children.length > calls.length) box.lastChild.remove();
+  }
+
+  #drawText(text, isWhole, marks = []) {
+    setText(this.part("placeholder"), text ? "" : this.#whyNoText());
+    this.part("answer").classList.toggle("streaming", !isWhole && text.length > 0);
+    const shown = this.#shown;
+    if (text === shown.text && isWhole === shown.isWhole) return;
+    // A long answer takes long to draw: at most a fifth of the time is spent on it.
+    const dueInMs = shown.at + Math.max(MARKDOWN_EVERY_MS, 4 * shown.costMs) - performance.now();
+    if (dueInMs > 0 && !isWhole) {
+      this.redraw ??= setTimeout(() => {
+        this.redraw = null;
+        if (!this.#tape) this.#draw(this.follow.view);
+      }, dueInMs);
+      return;
+    }
+    const began = performance.now();
+    const labels = marks
+      .filter(({ kind }) => kind === "continued")
+      .map(({ offset, attempt }) => ({ offset, label: t("attempt {n} continues here", { n: attempt }) }));
+    keepEndInSight(this.root, () => this.markdown.show(text, isWhole, labels));
+    this.#shown = { text, isWhole, at: performance.now(), costMs: performance.now() - began };
+  }
+
+  #whyNoText() {
+    const { status, reasoning, queue, waiting, connection } = this.follow.view;
+    if (connection === "refused") return "";
+    if (waiting) return t("The model's server is not ready. Waiting.");
+    if (status === "queued") return `${t("Queued.")} ${reasonOf(queue)}`;
+    if (status === "running") return reasoning ? t("Thinking …") : t("Running. Waiting for the first token.");
+    return status === "succeeded" ? t("The answer is empty.") : "";
+  }
+
+  async #finish(text) {
+    this.#hasHash = true;
+    this.part("tape").hidden = this.trace.entries.length < 2;
+    // Browsers hash only in secure contexts: localhost and HTTPS.
+    if (!globalThis.crypto?.subtle) return;
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+    this.hash = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    setText(this.part("hash"), this.hash.slice(0, 16));
+    this.events.changed(this.follow.view, this);
+  }
+
+  #play(speed) {
+    this.#tape ??= new Tape(this.trace.entries, {
+      show: (state, progress) => {
+        this.part("play-at").value = progress;
+        this.#drawReasoning(state.reasoning, Boolean(state.text));
+        this.#drawToolCalls(state.toolCalls);
+        this.#drawText(state.text, false);
+      },
+      done: () => this.#stopped(),
+    });
+    for (const name of ["play-stop", "play-at"]) this.part(name).hidden = false;
+    this.#tape.play(speed);
+  }
+
+  #stopped() {
+    this.#tape = null;
+    for (const name of ["play-stop", "play-at"]) this.part(name).hidden = true;
+    this.#draw(this.follow.view);
+  }
+}
+
+/** Scrolls along with an answer whose end the reader sees. Whoever has scrolled up stays there. */
+function keepEndInSight(root, draw) {
+  const before = root.getBoundingClientRect().bottom;
+  draw();
+  const after = root.getBoundingClientRect().bottom;
+  if (before > 0 && before <= innerHeight && after > innerHeight) scrollBy(0, after - innerHeight + NEAR_END_PX);
+}
+
+const toolCall = () => element("div", { className: "tool-call" }, element("strong"), element("pre", {}, element("code")));

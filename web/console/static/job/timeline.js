@@ -1,0 +1,56 @@
+/** A job's life: when it was submitted, why it waited, its attempts, its end. */
+
+import { element } from "../dom.js";
+import { duration, moment, t } from "../words.js";
+
+const WORDS = {
+  started: ({ attempt, model }) => t("Attempt {attempt} began with {model}", { attempt, model }),
+  waiting: ({ reason }) => t("Waiting: {reason}", { reason }),
+  restarted: ({ attempt, reason }) => t("Attempt {attempt} began the text again ({reason})", { attempt, reason }),
+  continued: ({ attempt, reason }) => t("Attempt {attempt} continued the text ({reason})", { attempt, reason }),
+  done: ({ finish_reason }) => t("Succeeded ({reason})", { reason: finish_reason || "stop" }),
+  failed: ({ error }) => t("Failed: {message}", { message: error?.message ?? "" }),
+  cancelled: () => t("Cancelled"),
+};
+
+/** What happened, oldest first: `[{ at, kind, text }]`. */
+export function history(job, trace) {
+  const events = trace.events.map((event) => ({
+    at: event.at,
+    kind: event.kind,
+    text: Object.hasOwn(WORDS, event.kind) ? WORDS[event.kind](event) : event.kind,
+  }));
+  if (trace.firstTokenAt) events.push({ at: trace.firstTokenAt, kind: "token", text: t("First token") });
+  if (job?.cancel_requested_at) {
+    events.push({ at: Date.parse(job.cancel_requested_at), kind: "cancelled", text: t("Cancel was requested") });
+  }
+  if (job) events.push({ at: Date.parse(job.created_at), kind: "queued", text: t("Submitted") });
+  return events.sort((a, b) => a.at - b.at);
+}
+
+/** Draws the history into a list; nothing if it has not changed. */
+export class Timeline {
+  #drawn = "";
+
+  constructor(list) {
+    this.list = list;
+  }
+
+  draw(job, trace) {
+    const events = history(job, trace);
+    const drawn = JSON.stringify(events);
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    const begin = events[0]?.at ?? 0;
+    this.list.replaceChildren(
+      ...events.map(({ at, kind, text }) =>
+        element(
+          "li",
+          { "data-kind": kind },
+          element("time", { dateTime: new Date(at).toISOString(), title: moment(at) }, `+${duration(at - begin)}`),
+          element("span", {}, text),
+        ),
+      ),
+    );
+  }
+}

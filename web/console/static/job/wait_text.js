@@ -1,0 +1,35 @@
+/** What a queued job waits for, in words. */
+
+import { moment, t } from "../words.js";
+
+const count = ({ running, limit }) => (limit === undefined ? "" : ` (${running}/${limit})`);
+
+const WORDS = {
+  turn: () => t("Waiting for its turn."),
+  model_full: (why) => t("The model runs as many jobs as it may.") + count(why),
+  owner_limit: (why) => t("Your running jobs are at their limit.") + count(why),
+  rate_limit: ({ until }) =>
+    until ? t("A rate limit is reached. It allows more at {time}.", { time: moment(until) }) : t("A rate limit is reached."),
+  upstream: ({ status, until }) =>
+    t("The model's server refuses requests.") +
+    (status ? ` (${status})` : "") +
+    (until ? ` ${t("Next try at {time}.", { time: moment(until) })}` : ""),
+  no_worker: () => t("No worker is running."),
+  not_before: ({ until }) => t("It begins at {time} at the earliest.", { time: moment(until) }),
+  conversation: ({ job }) => t("Another job of its conversation has not ended.") + (job ? ` (${job})` : ""),
+};
+
+/** The reason of a wait, or a general sentence where it is unknown. */
+export function reasonOf(queue) {
+  const why = queue?.waiting_for;
+  return why && Object.hasOwn(WORDS, why.reason) ? WORDS[why.reason](why) : t("Waiting for a worker.");
+}
+
+/** The place in the queue and the estimated start, or an empty string. */
+export function placeOf(queue) {
+  const { position, position_is, estimated_start_at } = queue ?? {};
+  if (position === null || position === undefined) return "";
+  const ahead = position_is === "estimate" ? t("about {n} ahead in the queue", { n: position }) : t("{n} ahead in the queue", { n: position });
+  const place = position ? ahead : t("next in the queue");
+  return estimated_start_at ? `${place}, ${t("starts about {time}", { time: moment(estimated_start_at) })}` : place;
+}
