@@ -24,7 +24,7 @@ from spool.models.model import Model
 from worker import backends
 from worker.attempt_events import AttemptEvents, upstream_headers
 from worker.attempt_log import AttemptLog, AttemptOver
-from worker.backends.openai.gate import Backoff
+from worker.backends.openai.backoff import Backoff
 from worker.coalescing import Output
 from worker.timeouts import AttemptTimeouts, LimitPassed
 

@@ -18,7 +18,7 @@ from tests.talking_model import TalkingModel, age_proofs
 from worker.backends import GenerationRequest
 from worker.backends.demo.backend import Demo
 from worker.backends.openai.backend import OpenAICompatible
-from worker.backends.openai.gate import Backoff
+from worker.backends.openai.backoff import Backoff
 from worker.models.continuation import Proving, Provings
 
 MODEL = Model(name="small", backend="openai", upstream="gpu", continue_style="vllm")

@@ -25,17 +25,19 @@ from spool.logs import event
 from spool.models.model import Model, Upstream
 from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Waiting
 from worker.backends.openai import errors as upstream_errors
+from worker.backends.openai.backoff import Backoff, Refusal
 from worker.backends.openai.chunks import Answer
 from worker.backends.openai.client import CONNECT_S, connect
 from worker.backends.openai.continuation_probe import Proof, probe
 from worker.backends.openai.continuing import Ask, go_on, in_good_time, refuse
 from worker.backends.openai.earlier_reasoning import with_reasoning
 from worker.backends.openai.errors import Refused
-from worker.backends.openai.gate import Backoff, Caller, Passage, Refusal, UpstreamGate
+from worker.backends.openai.gate import Passage, UpstreamGate
 from worker.backends.openai.refusal_report import note_headers, report_refusal, too_late, tries_used
 from worker.backends.openai.rejected_key import Denial
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.stream_pieces import read_pieces
+from worker.backends.openai.waiting_jobs import Caller
 from worker.metrics import UPSTREAM_ANSWERS
 
 log = logging.getLogger("spool.upstream")

@@ -8,9 +8,7 @@ An open gate lets every call through. It closes in two cases:
   job clears all suspects; the beginning of an answer clears those that failed before their first piece.
 
 A closed gate reopens at a point in time, first for one call. Each call whose answer begins raises the limit of
-unanswered calls by one, until the gate is wide open again. The next call goes to the job with the fewest failures, then
-to the owner whose last probe is the longest ago, then to the oldest or the newest job in turn. So the probes are not
-limited to one job, to one owner's jobs, or to the oldest jobs.
+unanswered calls by one, until the gate is wide open again. ``WaitingJobs`` chooses the job that calls next.
 
 Each process has its own gate. Refusals are shared by all of them in Redis where a job is asked about (``SharedGate``):
 then the refused job goes back to the queue, and this gate closes only for calls that fail, and for calls without a job.
@@ -19,70 +17,17 @@ then the refused job goes back to the queue, and this gate closes only for calls
 from __future__ import annotations
 
 import math
-import random
 import threading
 import time
-from dataclasses import dataclass
-from itertools import count
 from typing import Self
 
 from spool.deadline import Deadline
+from worker.backends.openai.backoff import Backoff, Refusal
+from worker.backends.openai.waiting_jobs import Caller, WaitingJobs
 
 SUSPECTS = 3
 """Number of different jobs whose calls fail in a row before the gate closes."""
 _WIDE_OPEN_FROM = 32
-_NUMBERS = count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """The backoff, in seconds. A call that has no answer after ``patience_s`` no longer blocks others."""
-
-    first_s: float = 1.0
-    most_s: float = 60.0
-    suspected_part: float = 0.125
-    suspected_most_s: float = 5.0
-    """Factor for pauses after failures that single prompts may have caused, up to ``suspected_most_s``: jobs that would
-    succeed wait too."""
-    retry_after_most_s: float = 300.0
-    patience_s: float = 5.0
-
-    def delay_s(self, refusals: int, retry_after_s: float | None = None) -> float:
-        """The wait after ``refusals`` refusals in a row; ``retry_after_s`` is the upstream's request."""
-        if retry_after_s is not None:
-            asked_s = min(retry_after_s, self.retry_after_most_s)
-            return max(self.first_s, asked_s) * random.uniform(1.0, 1.1)
-        return min(self.most_s, self.first_s * 2.0 ** min(refusals - 1, 30)) * random.uniform(0.5, 1.0)
-
-
-class Caller:
-    """One job at the gate, over all its calls."""
-
-    __slots__ = ("answered_then", "failures", "is_admitted", "job", "number", "owner")
-
-    def __init__(self, job: str = "", owner: str = "", *, is_admitted: bool = False) -> None:
-        self.job = job
-        self.owner = owner
-        self.is_admitted = is_admitted
-        """Whether the shared gate has let it through, so that it waits here only after failures of its own."""
-        self.failures = 0
-        self.answered_then = 0
-        """The gate's ``answered`` when its last call was refused."""
-        self.number = next(_NUMBERS)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why the gate is closed, and until when (monotonic). ``suspected``: closed because calls failed."""
-
-    reason: str
-    until: float
-    suspected: bool = False
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the next try; 0 if others are trying already."""
-        return max(0.0, self.until - time.monotonic())
 
 
 class UpstreamGate:
@@ -95,11 +40,7 @@ class UpstreamGate:
         self._in_a_row = 0
         self._window: float = math.inf
         self._unanswered: dict[Passage, float] = {}
-        self._waiting: set[Caller] = set()
-        self._next: Caller | None = None
-        """The next waiting job; None if it must be computed again."""
-        self._probed: dict[str, int] = {}
-        """Owner → number of its last probe."""
+        self._waiting = WaitingJobs()
         self._suspects: dict[str, bool] = {}
         """Jobs whose calls failed since the last success → whether after the first piece."""
         self.epoch = 0
@@ -130,8 +71,7 @@ class UpstreamGate:
         """Wait to be let through. A refusal other than ``known``, or the deadline, ends the wait."""
         caller = caller or Caller()
         with self._changed:
-            self._waiting.add(caller)
-            self._next = None
+            self._waiting.join(caller)
             try:
                 while True:
                     now = time.monotonic()
@@ -141,8 +81,7 @@ class UpstreamGate:
                         return self._refusal
                     self._changed.wait(deadline.capped_s(self._next_chance_s(now)))
             finally:
-                self._waiting.discard(caller)
-                self._next = None
+                self._waiting.leave(caller)
                 if self._waiting and not self.is_open:
                     self._changed.notify_all()
 
@@ -151,22 +90,17 @@ class UpstreamGate:
             return True
         if now < self._refusal.until or len(self._pending(now)) >= self._window:
             return False
-        if self._next is None:
-            self._next = min(self._waiting, key=self._rank)
-            if self._next is not caller:
-                self._changed.notify_all()
-        return self._next is caller
-
-    def _rank(self, caller: Caller) -> tuple[int, int, int]:
-        # Alternate between oldest and newest: a job that would succeed may wait behind many failing ones, or before.
-        number = caller.number if self.epoch % 2 else -caller.number
-        return caller.failures, self._probed.get(caller.owner, 0), number
+        was_chosen = self._waiting.is_chosen
+        is_next = self._waiting.next(self.epoch) is caller
+        if not was_chosen and not is_next:
+            self._changed.notify_all()
+        return is_next
 
     def _let_through(self, caller: Caller, now: float) -> Passage:
         passage = Passage(self, self.epoch, caller)
         if self._window != math.inf:
             self._unanswered[passage] = now
-            self._probed[caller.owner] = next(_NUMBERS)
+            self._waiting.record_probe(caller)
         return passage
 
     def _pending(self, now: float) -> list[float]:
@@ -210,7 +144,7 @@ class UpstreamGate:
         self._in_a_row = 0
         self._window = self._window + 1 if self._window < _WIDE_OPEN_FROM else math.inf
         if self.is_open:
-            self._probed.clear()
+            self._waiting.forget_probes()
 
     def on_refused(self, passage: Passage, reason: str, retry_after_s: float | None) -> bool:
         """Record a refusal. Returns whether it applies to all jobs; it is the job's own if others were answered since
@@ -260,7 +194,7 @@ class UpstreamGate:
 
     def _forget(self, passage: Passage) -> None:
         self._unanswered.pop(passage, None)
-        self._next = None
+        self._waiting.reorder()
         self._changed.notify_all()
 
 

@@ -39,8 +39,9 @@ from worker.backends import (
     Waiting,
 )
 from worker.backends.openai.backend import OpenAICompatible
+from worker.backends.openai.backoff import Backoff, Refusal
 from worker.backends.openai.chunks import MAX_TOOL_CALLS
-from worker.backends.openai.gate import Backoff, Passage, Refusal, UpstreamGate
+from worker.backends.openai.gate import Passage, UpstreamGate
 from worker.backends.openai.sse import SSEDecoder
 from worker.backends.openai.stream_pieces import MAX_SILENT_BYTES
 

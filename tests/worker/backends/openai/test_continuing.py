@@ -27,9 +27,9 @@ from worker.backends import (
     Waiting,
 )
 from worker.backends.openai.backend import OpenAICompatible
+from worker.backends.openai.backoff import Backoff
 from worker.backends.openai.continuation_probe import Proof
 from worker.backends.openai.continuing import Seam
-from worker.backends.openai.gate import Backoff
 
 MODEL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b", continue_style="vllm")
 QUICK = Backoff(first_s=0.05, most_s=0.2, patience_s=2.0)

@@ -8,7 +8,9 @@ import pytest
 
 from spool.deadline import Deadline
 from tests.scripted_upstream import wait_until
-from worker.backends.openai.gate import SUSPECTS, Backoff, Caller, Passage, Refusal, UpstreamGate
+from worker.backends.openai.backoff import Backoff, Refusal
+from worker.backends.openai.gate import SUSPECTS, Passage, UpstreamGate
+from worker.backends.openai.waiting_jobs import Caller
 
 LONG = Backoff(first_s=50, most_s=1000, suspected_most_s=40, patience_s=30)
 SHORT = Backoff(first_s=0.01, most_s=0.01, patience_s=30)
@@ -113,33 +115,6 @@ def test_refusal_of_one_job_among_answered_ones_is_its_own() -> None:
     let_in(gate).answered()
     assert not let_in(gate, caller).refused("HTTP 429", None)
     assert let_in(gate, Caller("another")).refused("HTTP 429", None)
-
-
-def test_probe_is_the_job_that_failed_least_and_of_another_owner() -> None:
-    """Neither one bad job nor one owner's jobs are all that is tried while others wait."""
-    gate = UpstreamGate(Backoff(first_s=0.05, most_s=0.05, patience_s=30))
-    let_in(gate, Caller("first", "mallory")).refused("HTTP 503", None)
-    bad = Caller("bad", "bob")
-    bad.failures = 2
-    waiting = [bad, Caller("m1", "mallory"), Caller("m2", "mallory"), Caller("good", "alice")]
-    order: list[str] = []
-    refusal = gate.enter(None, Deadline.never())
-    assert isinstance(refusal, Refusal)
-
-    def probe(caller: Caller) -> None:
-        passage = gate.enter(refusal, Deadline.after(60), caller)
-        if isinstance(passage, Passage):
-            order.append(caller.job)
-            with passage:
-                pass
-
-    threads = [threading.Thread(target=probe, args=(caller,)) for caller in waiting]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert order.index("good") <= 1
-    assert order[-1] == "bad"
 
 
 def test_job_that_leaves_lets_the_next_one_probe() -> None:

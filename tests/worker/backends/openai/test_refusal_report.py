@@ -12,7 +12,7 @@ from spool.models.model import Model, Upstream
 from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses, says
 from worker.backends import BackendError, GenerationRequest, Piece, Text, UpstreamClosed
 from worker.backends.openai.backend import OpenAICompatible
-from worker.backends.openai.gate import Backoff
+from worker.backends.openai.backoff import Backoff
 
 MODEL = Model(name="small", backend="openai", upstream="gpu")
 USER = ({"role": "user", "content": "hello"},)
