@@ -19,7 +19,7 @@
 --[[ARGUMENTS fence lease_ms:number worker what takes_batch:flag reserve:number batch_every:number models...]]
 local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
-local has_newer
+local has_newer, has_rare
 
 -- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
 local function may_find()
@@ -43,37 +43,25 @@ if not before then
 end
 --[[LIBRARY]]
 
--- A record as a table, from the names and values of its fields.
-local function as_table(raw)
-  local record = {}
-  for i = 1, #raw, 2 do
-    record[raw[i]] = raw[i + 1]
-  end
-  return record
-end
-
 -- The answer for a claimed job. `opening` is the attempt's first entry, `mode` its kind, `record` the whole record: reading
--- it again, field by field, would take a tenth of a claim.
-local function answer(id, mode, opening, record)
-  local key = job_key(id)
-  local text, input = mode == 'continued' and redis.call('GET', key .. ':text'), redis.call('GET', key .. ':input')
+-- it again, field by field, would take a tenth of a claim. A map is answered as names and values in turn.
+local function answer(id, mode, opening, record, input)
+  local text = mode == 'continued' and redis.call('GET', job_key(id) .. ':text')
   if record.before then
     local blocks = read_blocks(record.owner, record.before)
     table.insert(blocks, 1, input or '')
     input = blocks
   end
-  local values = {}
-  for name, value in pairs(record) do
-    values[#values + 1], values[#values + 2] = name, value
-  end
-  return {id, text or '', input or '', NOW, opening, values, probe_of(id, record.model)}
+  return {id, text or '', input or '', NOW, opening, {map = record}, probe_of(id, record.model)}
 end
 
 -- Repeats an answer that was lost.
 local function answer_again(id)
-  local record = as_table(redis.call('HGETALL', job_key(id)))
-  local opening = redis.call('XRANGE', job_key(id) .. ':log', record.last .. '-0', record.last .. '-0')
-  return answer(id, record.mode, opening[1] and opening[1][2][2] or '', record)
+  --[[LIBRARY]]
+  local key = job_key(id)
+  local record = hash_at(key)
+  local opening = redis.call('XRANGE', key .. ':log', record.last .. '-0', record.last .. '-0')
+  return answer(id, record.mode, opening[1] and opening[1][2][2] or '', record, redis.call('GET', key .. ':input'))
 end
 
 -- The names of all parts of an index that this version can read: the index itself, and the jobs left by older versions.
@@ -97,6 +85,7 @@ local function take_back(model)
       index('ZREM', name, id)
       if record.owner then
         record.model = model
+        index('SADD', 'models', model)
         enqueue(id, who_of(record), tonumber(score))
       end
     end
@@ -105,10 +94,15 @@ end
 
 -- The first queued job of these models, its index, and its owner, batch, model and flow; nil if there is none.
 local function first_pending(models)
-  local id, name, who = first_retry(models, NOW)
-  if id or search.is_cut then return id, name, who end
-  if what == 'retries' then return first_refused(models) end
-  local has_batch, is_due = batch_turn(models, batch_every)
+  local id, name, who, has_batch, is_due
+  if has_rare then
+    id, name, who = first_retry(models, NOW)
+    if id or search.is_cut then return id, name, who end
+    if what == 'retries' then return first_refused(models) end
+    has_batch, is_due = batch_turn(models, batch_every)
+  elseif what == 'retries' then
+    return nil
+  end
   local best
   for _, class in ipairs(is_due and {'batch', 'interactive'} or {'interactive', 'batch'}) do
     best = best or next_of_class(class, models)
@@ -125,6 +119,7 @@ end
 
 -- The first quarantined job. Checks up to a hundred jobs, so that models without room do not delay others for long.
 local function first_quarantined(models)
+  --[[LIBRARY]]
   for _, name in ipairs(parts_of('quarantine')) do
     for _, id in ipairs(index('ZRANGE', name, 0, 99)) do
       local model = redis.pcall('HGET', job_key(id), 'model')
@@ -138,6 +133,7 @@ end
 
 -- Moves a job of a newer version to a separate index, where it does not delay this version's jobs.
 local function leave_to_newer(id, name, schema)
+  --[[LIBRARY]]
   local base = string.match(name, '^newer:%d+:(.+)$') or name
   local left = 'newer:' .. schema .. ':' .. base
   index('ZADD', left, redis.call('ZSCORE', P .. name, id) or 0, id)
@@ -176,33 +172,32 @@ local function begin(id, record, who)
     mode = plain and redis.call('STRLEN', key .. ':text') > 0 and 'continued' or 'restarted'
     rest = ',"attempt":' .. attempt .. ',"reason":' .. json(record.retry_reason or 'worker_lost')
   end
+  local input = redis.call('GET', key .. ':input')
   if who and who.here then serve(who.flow, who.model, who.here) end
   begin_attempt(id, record, {
     attempt = attempt, mode = mode, first = first, fence = fence, worker = worker, lease_ms = lease_ms,
+    input_bytes = #(input or ''),
   })
-  note_probe(id, record.model)
-  reserve_rates(id, record.model)
-  reserve_owner_rates(id, record.owner, record.model)
+  if may_be_closed(record.model) then note_probe(id, record.model) end
+  if next(rates) then reserve_rates(id, record.model) end
+  if read_owner_settings().has_file then reserve_owner_rates(id, record.owner, record.model) end
   count_turn(who)
   local opening = encoded(first, mode, rest)
   write_entry(id, first, opening)
-  return answer(id, mode, opening, record)
+  return answer(id, mode, opening, record, input)
 end
 
 -- Quick check of a queued job's record; nil if it needs the full `judge`. A fault missed here raises later, and is
 -- judged then.
 local function glance(id)
-  local raw = redis.pcall('HGETALL', job_key(id))
-  if error_of(raw) then return nil end
-  local record = as_table(raw)
-  if record.status ~= 'queued' or record.attempt ~= '0' or not (record.owner and record.model)
+  local record = hash_at(job_key(id))
+  if not record or record.status ~= 'queued' or record.attempt ~= '0' or not (record.owner and record.model)
     or not bounded(record.schema, 1, SCHEMA) then
     return nil
   end
-  for _, name in ipairs({'last', 'deadline_ms', 'created_ms', 'ttl_s', 'seq', 'losses'}) do
-    if not tonumber(record[name]) then return nil end
-  end
-  return record
+  local are_numbers = tonumber(record.last) and tonumber(record.deadline_ms) and tonumber(record.created_ms)
+    and tonumber(record.ttl_s) and tonumber(record.seq) and tonumber(record.losses)
+  return are_numbers and record or nil
 end
 
 -- Whether memory suffices for the output of all running jobs and of this one, below Redis's maxmemory. A job that has
@@ -245,16 +240,28 @@ local function try(id, name, who)
   end
 end
 
--- Whether processes of an older version have queued jobs for these models.
-local function has_older()
-  local places = {}
-  for i = models_at, what == 'quarantine' and 0 or #ARGV, 4 do places[#places + 1] = P .. 'heads:' .. ARGV[i] end
-  return #places > 0 and redis.call('EXISTS', unpack(places)) > 0
+-- Whether there is anything that most claims need not look for: workers to be confirmed, jobs of other versions, retries, batch
+-- jobs, closed models, or owners whose rates may allow jobs again.
+local function look_for_rare()
+  local places = {P .. 'unconfirmed_workers', P .. 'newer', P .. 'rated', P .. 'closed-models'}
+  for i = models_at, what == 'quarantine' and 0 or #ARGV, 4 do
+    local at, model = #places, ARGV[i]
+    places[at + 1], places[at + 2], places[at + 3] = P .. 'retries:' .. model, P .. heads_of('batch', model), P .. 'heads:' .. model
+  end
+  return redis.call('EXISTS', unpack(places)) > 0
 end
 
-local function take_over_some()
+-- After a restart some workers may be unconfirmed, and older versions may have left jobs for this one. Answers whether
+-- claims must wait.
+local function prepare()
   --[[LIBRARY]]
-  for i = models_at, #ARGV, 4 do take_over_queue(ARGV[i], CLEARED_AT_MOST) end
+  for i = models_at, what == 'quarantine' and 0 or #ARGV, 4 do
+    if redis.call('EXISTS', P .. 'heads:' .. ARGV[i]) == 1 then take_over_queue(ARGV[i], CLEARED_AT_MOST) end
+  end
+  has_newer = redis.call('EXISTS', P .. 'newer') == 1
+  -- Redis has just restarted: workers report lost claims within a moment.
+  return redis.call('EXISTS', P .. 'unconfirmed_workers') == 1
+    and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS
 end
 
 if before then
@@ -262,24 +269,22 @@ if before then
   if not ok then end_after(before, again) end
   return ok and redis.call('HGET', job_key(before), 'fence') == fence and again or false
 end
--- After a restart some workers may be unconfirmed, and older versions may have left jobs for this one. Both are rare.
-local is_odd = redis.call('EXISTS', P .. 'unconfirmed_workers', P .. 'newer') > 0
-if has_older() then take_over_some() end
-has_newer = is_odd and redis.call('EXISTS', P .. 'newer') == 1
-if is_odd and redis.call('EXISTS', P .. 'unconfirmed_workers') == 1
-  and NOW - bounded(index('HGET', 'server', 'since_ms'), 0, NOW, 0) < SETTLE_MS then
-  -- Redis has just restarted: workers report lost claims within a moment.
-  return false
+has_rare = look_for_rare()
+if has_rare then
+  if prepare() then return false end
+else
+  closed_names = {}
 end
 local models = {}
 for i = models_at, #ARGV, 4 do
-  local model, rpm, tpm = ARGV[i], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  models[model] = not rate_block(model, rpm, tpm) and room_of(model, tonumber(ARGV[i + 1]), takes_batch, reserve)
+  local model, rpm, tpm = ARGV[i], tonumber(ARGV[i + 2] or 0), tonumber(ARGV[i + 3] or 0)
+  local is_blocked = rpm + tpm > 0 and rate_block(model, rpm, tpm)
+  models[model] = not is_blocked and room_of(model, tonumber(ARGV[i + 1]), takes_batch, reserve)
 end
 if has_newer then
   for model in pairs(models) do take_back(model) end
 end
-if has_owner_limits() then unpark_rated(CLEARED_AT_MOST) end
+if has_rare and has_owner_limits() then unpark_rated(CLEARED_AT_MOST) end
 for _ = 1, CLEARED_AT_MOST do
   local id, name, who = (what == 'quarantine' and first_quarantined or first_pending)(models)
   if not id then

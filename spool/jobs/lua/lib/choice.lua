@@ -88,6 +88,7 @@ end
 -- Whether a flow is before another one at a different model: by the virtual time over all models, then by the order of
 -- submit of their first jobs.
 local function is_before(a, b)
+  --[[LIBRARY]]
   for _, head in ipairs({a, b}) do
     head.all = head.all or virtual(index('HGET', 'virtual:' .. head.flow, '@'))
   end

@@ -18,6 +18,9 @@ local DELAY_AT_MOST = 8
 -- A flow that uses more models than this is delayed only at the model that it used, so that an end has a bounded cost.
 local DELAYED_AT_MOST = 32
 
+-- The flow whose virtual times this call has read, its model, and the times.
+local served = {}
+
 local function class_of(record)
   return record.priority == 'batch' and 'batch' or 'interactive'
 end
@@ -68,9 +71,9 @@ end
 -- clock's tick puts flows that begin at the same time in the order in which they came.
 local function activate(flow, model)
   local class = class_of_flow(flow)
-  local known = index_fields('virtual:' .. flow, '@' .. model, '@')
-  local here = math.max(virtual(known['@' .. model]), tick(class .. ':' .. model))
-  set_virtual(flow, '@' .. model, here, '@', math.max(virtual(known['@']), virtual(index('HGET', 'clock', class .. ':'))))
+  local known_here, known_all = unpack(index('HMGET', 'virtual:' .. flow, '@' .. model, '@'))
+  local here = math.max(virtual(known_here), tick(class .. ':' .. model))
+  set_virtual(flow, '@' .. model, here, '@', math.max(virtual(known_all), virtual(index('HGET', 'clock', class .. ':'))))
   index('ZADD', heads_of(class, model), here, flow)
 end
 
@@ -82,11 +85,22 @@ local function show(flow, model)
   index('ZADD', heads_of(class, model), 'NX', virtual(here), flow)
 end
 
+-- The virtual times of a flow: what is charged over all models, the time over all models, and the same at this one. Those
+-- of a flow that this call has read before are as they were then.
+local function virtual_at(flow, model)
+  if served.flow ~= flow or served.model ~= model then
+    local known = index('HMGET', 'virtual:' .. flow, '+', '@', '+' .. model, '@' .. model)
+    served.flow, served.model = flow, model
+    for i = 1, 4 do served[i] = virtual(known[i]) end
+  end
+  return unpack(served)
+end
+
 -- Sets the clocks to the flow that a claim serves. `here` is its virtual time at the model.
 local function serve(flow, model, here)
-  local class, charged = class_of_flow(flow), '+' .. model
-  local known = index_fields('virtual:' .. flow, charged, '@', '+')
-  local here_settled, all_settled = here - virtual(known[charged]), virtual(known['@']) - virtual(known['+'])
+  local class = class_of_flow(flow)
+  local all_charged, all, charged = virtual_at(flow, model)
+  local here_settled, all_settled = here - charged, all - all_charged
   index('HSET', 'clock', class .. ':' .. model, math.max(0, here_settled), class .. ':', math.max(0, all_settled))
 end
 
@@ -113,9 +127,9 @@ local function length_of(key)
   return type(length) == 'number' and length or 0
 end
 
--- The estimated tokens of a job's prompt. `record` needs earlier_bytes.
-local function prompt_tokens(id, record)
-  local bytes = length_of(job_key(id) .. ':input') + bounded(record.earlier_bytes, 0, 1e12, 0)
+-- The estimated tokens of a job's prompt. `record` needs earlier_bytes; `own_bytes` is the size of its input, if known.
+local function prompt_tokens(id, record, own_bytes)
+  local bytes = (own_bytes or length_of(job_key(id) .. ':input')) + bounded(record.earlier_bytes, 0, 1e12, 0)
   return math.min(TOKENS_AT_MOST, math.ceil(bytes / BYTES_A_TOKEN))
 end
 
@@ -123,21 +137,16 @@ end
 -- max_tokens and fairness_weight. Answers the tokens, and the weight if it is not the job's own. Later attempts are not
 -- charged. max_tokens is a bound, and often far
 -- too high, so the average counts if it is smaller.
-local function charge(id, record)
+-- `has_more`: other jobs of its flow wait.
+local function charge(id, record, input_bytes, has_more)
   local flow, model = flow_name(record), record.model
   local average = bounded(index('HGET', 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
   local answer = math.min(bounded(record.max_tokens, 0, TOKENS_AT_MOST, TOKENS_AT_MOST), average)
-  local tokens = math.max(1, prompt_tokens(id, record) + answer)
+  local tokens = math.max(1, prompt_tokens(id, record, input_bytes) + answer)
   local weight = weight_of(record)
-  local more, new, here = virtual_of(tokens, weight), {}, 0
-  local names = {'+', '@', '+' .. model, '@' .. model}
-  local known = index_fields('virtual:' .. flow, unpack(names))
-  for _, name in ipairs(names) do
-    here = virtual(known[name]) + more
-    new[#new + 1], new[#new + 2] = name, here
-  end
-  set_virtual(flow, unpack(new))
-  index('ZADD', heads_of(class_of_flow(flow), model), 'XX', here, flow)
+  local more, all_charged, all, charged, here = virtual_of(tokens, weight), virtual_at(flow, model)
+  set_virtual(flow, '+', all_charged + more, '@', all + more, '+' .. model, charged + more, '@' .. model, here + more)
+  if has_more then index('ZADD', heads_of(class_of_flow(flow), model), 'XX', here + more, flow) end
   return tokens, weight ~= weight_charged(record) and weight or nil
 end
 

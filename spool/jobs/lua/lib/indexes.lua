@@ -26,9 +26,8 @@ end
 -- Runs a command on an index. A key of the wrong type in its place is displaced first.
 local function index(command, name, ...)
   local reply = redis.pcall(command, P .. name, ...)
-  local text = error_of(reply)
-  if not text then return reply end
-  if not string.find(text, 'WRONGTYPE', 1, true) then error(text) end
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not string.find(reply.err, 'WRONGTYPE', 1, true) then error(reply.err) end
   displace(name)
   return redis.call(command, P .. name, ...)
 end

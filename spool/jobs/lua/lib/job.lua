@@ -71,13 +71,13 @@ end
 -- names and values of record fields.
 local function close(id, status, ...)
   local key = job_key(id)
-  local record = fields(id, 'status', 'model', 'owner', 'ttl_s', 'idempotency', 'batch', 'chat', 'output_at_most',
-    'on_disconnect', 'before', 'not_before_ms', 'conversation', 'attempt', 'started_ms', 'priority', 'fairness_key',
-    'fairness_weight', 'charge', 'earlier_bytes', 'last', 'attempt_first', 'reserved', 'owner_reserved', 'weight',
-    'attempts', 'prefix_bytes', 'credential', 'usage_noted')
+  local record, problem = hash_at(key)
+  if problem then error(problem) end
+  local changes = {'ended_ms', NOW, ...}
   local owner, idempotency, batch = record.owner, record.idempotency, record.batch
   local ttl_ms = tonumber(record.ttl_s) * 1000
-  local from = move(id, record, status, 'ended_ms', NOW, ...)
+  local from = move(id, record, status, unpack(changes))
+  for i = 1, #changes, 2 do record[changes[i]] = changes[i + 1] end
   if from == 'queued' then
     dequeue(id, who_of(record))
   else
@@ -86,7 +86,7 @@ local function close(id, status, ...)
       note_run(record.model, math.max(0, NOW - record.started_ms))
     end
   end
-  local usage = redis.call('HGET', key, 'usage')
+  local usage = record.usage
   settle_charge(id, record, status, usage)
   note_end(id, record, from, status, usage)
   if record.reserved or record.owner_reserved then
@@ -190,8 +190,8 @@ local function end_if_overdue(id, record)
 end
 
 -- Begins a worker's attempt at a queued job, and brings `record` up to date. The caller writes the attempt's first entry.
--- `a` has attempt, mode (the kind of the first entry), first (its id), fence, worker and lease_ms; and server, if the
--- log is not known to be complete on this run. `record` needs the fields for `move` and `charge`, deadline_ms, attempts,
+-- `a` has attempt, mode (the kind of the first entry), first (its id), fence, worker, lease_ms, and input_bytes, if known; and
+-- server, if the log is not known to be complete on this run. `record` needs the fields for `move` and `charge`, deadline_ms, attempts,
 -- started_ms and attempt_first.
 local function begin_attempt(id, record, a)
   local key, is_continued = job_key(id), a.mode == 'continued'
@@ -203,8 +203,9 @@ local function begin_attempt(id, record, a)
     list[#list + 1] = cjson.decode(attempts)[1]
     attempts = json(list)
   end
-  local charged, weight = record.charge, nil
-  if not charged then charged, weight = charge(id, record) end
+  local is_new, charged, weight = record.attempt == '0', record.charge, nil
+  local has_more = dequeue(id, who_of(record), is_new)
+  if not charged then charged, weight = charge(id, record, a.input_bytes, has_more) end
   local changes = {'attempt', a.attempt, 'attempts', attempts, 'fence', a.fence, 'worker', a.worker, 'last', a.first,
     'leased_until_ms', NOW + a.lease_ms, 'mode', a.mode, 'server', a.server or RUN_ID,
     'started_ms', record.started_ms or NOW, 'attempt_first', is_continued and (record.attempt_first or 1) or a.first,
@@ -223,10 +224,12 @@ local function begin_attempt(id, record, a)
     redis.call('DEL', key .. ':text')
     record.text_only = nil
   end
-  dequeue(id, who_of(record))
-  index('SADD', 'models', record.model)
   index('ZADD', 'running:' .. record.model, NOW + a.lease_ms, id)
-  index('ZADD', 'deadlines', record.deadline_ms, id)
+  -- A submit has written both; the keeper finds jobs that an index has lost.
+  if not is_new then index('SADD', 'models', record.model) end
+  if not is_new or record.start_within_s or record.start_by_ms ~= record.deadline_ms then
+    index('ZADD', 'deadlines', record.deadline_ms, id)
+  end
   redis.call('SET', P .. 'claim:' .. a.fence, id, 'PX', 60000)
 end
 

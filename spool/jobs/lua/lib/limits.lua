@@ -20,9 +20,8 @@ local function may_be_closed(model)
   return closed_names[model]
 end
 
--- Why the upstream keeps a model closed: nil while it is open, or 'upstream' and until when (nil: other jobs are tried).
-local function upstream_block(model)
-  if not may_be_closed(model) then return nil end
+local function block_of_closed(model)
+  --[[LIBRARY]]
   local name, probes = 'closed:' .. model, 'probes:' .. model
   local until_ms = bounded(index('HGET', name, 'until_ms'), 0, NOW + CLOSED_AT_MOST_MS)
   if not until_ms then
@@ -34,9 +33,15 @@ local function upstream_block(model)
   if index('ZCARD', probes) >= bounded(index('HGET', name, 'window'), 1, WIDE_OPEN, 1) then return 'upstream' end
 end
 
+-- Why the upstream keeps a model closed: nil while it is open, or 'upstream' and until when (nil: other jobs are tried).
+local function upstream_block(model)
+  if may_be_closed(model) then return block_of_closed(model) end
+end
+
 -- Records that a job is tried, if its model is closed.
 local function note_probe(id, model)
-  if may_be_closed(model) and redis.call('EXISTS', P .. 'closed:' .. model) == 1 then
+  --[[LIBRARY]]
+  if redis.call('EXISTS', P .. 'closed:' .. model) == 1 then
     index('ZADD', 'probes:' .. model, NOW + PATIENCE_MS, id)
     redis.call('PEXPIRE', P .. 'probes:' .. model, PATIENCE_MS)
   end
@@ -97,6 +102,7 @@ end
 -- Why a model's rates keep its jobs waiting: nil, or 'rate_limit' and until when. `rpm` and `tpm` are its limits of
 -- requests and tokens a minute; 0: none.
 local function rate_block(model, rpm, tpm)
+  --[[LIBRARY]]
   local until_ms
   for kind, limit in pairs({rpm = rpm, tpm = tpm}) do
     if limit > 0 then
@@ -110,6 +116,7 @@ end
 
 -- Takes an attempt's request and its estimated tokens out of the buckets of a model with limits.
 local function reserve_rates(id, model)
+  --[[LIBRARY]]
   local tokens = 'bucket:tpm:' .. model
   local charge = rates[tokens] and bounded(redis.call('HGET', job_key(id), 'charge'), 0, 1e9, 0)
   for name, taken in pairs({['bucket:rpm:' .. model] = 1, [tokens] = charge or 0}) do

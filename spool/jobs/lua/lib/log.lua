@@ -67,6 +67,7 @@ end
 -- It also grows with the job's age, because a jump itself can be lost. It stays below 10^14, up to which Lua writes
 -- integers.
 local function id_after_jump(id, last)
+  --[[LIBRARY]]
   local age_ms = math.min(NOW - redis.call('HGET', job_key(id), 'created_ms'), 9e8)
   return (math.ceil((last + 500000) / 100000) + age_ms) * 100000
 end

@@ -27,17 +27,22 @@ local function read_owner_settings()
   return owner_settings
 end
 
+local function read_limits(owner, base)
+  --[[LIBRARY]]
+  local stored = index('HMGET', 'owner-limits', owner, '')
+  local ok, limits = pcall(cjson.decode, stored[1] or stored[2] or '{}')
+  limits = ok and type(limits) == 'table' and limits or {}
+  limits.max_running = limits.max_running or base.max_running
+  return limits
+end
+
 -- The limits of an owner: max_running, rpm, tpm, fairness_key_max_running, weight, and models (by name, each with
 -- max_running, rpm and tpm). A missing one, or 0, is none.
 local function limits_of(owner)
   local set = read_owner_settings()
   if not set.has_file then return set.base end
   if not known_limits[owner] then
-    local stored = index('HMGET', 'owner-limits', owner, '')
-    local ok, limits = pcall(cjson.decode, stored[1] or stored[2] or '{}')
-    limits = ok and type(limits) == 'table' and limits or {}
-    limits.max_running = limits.max_running or set.base.max_running
-    known_limits[owner] = limits
+    known_limits[owner] = read_limits(owner, set.base)
   end
   return known_limits[owner]
 end
@@ -90,6 +95,7 @@ end
 
 -- Until when an owner's rates keep its jobs waiting; nil if they do not.
 local function owner_rated_until(owner, model)
+  --[[LIBRARY]]
   local until_ms
   for _, bucket in ipairs(buckets_of(owner, model)) do
     local empty_until = empty_until_of(bucket.name, bucket.kind, bucket.limit)
@@ -104,13 +110,14 @@ local function flow_block(owner, key, model)
   if not has_owner_limits() then return nil end
   local scope, running, most = running_block(owner, key, model)
   if scope then return scope, running, most end
+  if not read_owner_settings().has_file then return nil end
   local until_ms = owner_rated_until(owner, model)
   if until_ms then return 'rate', until_ms end
 end
 
--- Takes an attempt's request and its estimated tokens out of its owner's buckets.
+-- Takes an attempt's request and its estimated tokens out of its owner's buckets, if there is an owners file.
 local function reserve_owner_rates(id, owner, model)
-  if not has_owner_limits() then return end
+  --[[LIBRARY]]
   local charge
   for _, bucket in ipairs(buckets_of(owner, model)) do
     local taken = 1

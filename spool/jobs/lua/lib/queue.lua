@@ -65,6 +65,7 @@ end
 
 -- Gives a batch the score of its first job; without a job, removes it from the flow.
 local function refresh_batch(who)
+  --[[LIBRARY]]
   local flow = flow_of(who.flow, who.model)
   local first = index('ZRANGE', batch_flow_of(who), 0, 0, 'WITHSCORES')
   if first[2] then
@@ -98,6 +99,7 @@ end
 -- Parks a flow that a limit keeps waiting: claims skip it. One of a fairness key at its limit returns when a job of that
 -- key ends; any other one when one of the owner's jobs ends, or when the owner's rates allow a job (`until_ms`).
 local function park(flow, model, here, scope, until_ms)
+  --[[LIBRARY]]
   local class, owner, key = class_of_flow(flow), owner_and_key(flow)
   local queue = class .. ':' .. model
   index('ZREM', heads_of(class, model), flow)
@@ -121,15 +123,20 @@ local function unpark_next(owner, queue)
   if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
 end
 
--- Unparks one flow of an owner for each class and model: the next one. Others stay, since one job has ended.
-local function unpark(owner)
-  if index('SISMEMBER', 'held', owner) == 0 then return end
+local function unpark_flows(owner)
+  --[[LIBRARY]]
   for _, queue in ipairs(index('SMEMBERS', 'held:' .. owner)) do unpark_next(owner, queue) end
   if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
 end
 
+-- Unparks one flow of an owner for each class and model: the next one. Others stay, since one job has ended.
+local function unpark(owner)
+  if index('SISMEMBER', 'held', owner) == 1 then unpark_flows(owner) end
+end
+
 -- Unparks the flows of a fairness key.
 local function unpark_key(owner, key)
+  --[[LIBRARY]]
   local name = held_key_of(owner, key)
   for _, queue in ipairs(index('SMEMBERS', name)) do
     local class, model = string.match(queue, '^(%l+):(.*)$')
@@ -148,12 +155,14 @@ end
 
 -- Unparks flows of owners whose rates allow jobs again.
 local function unpark_rated(most)
+  --[[LIBRARY]]
   for _, owner in ipairs(index('ZRANGEBYSCORE', 'rated', '-inf', NOW, 'LIMIT', 0, most)) do
     index('ZREM', 'rated', owner)
     unpark(owner)
   end
 end
 
+-- Removes a job from its flow. Answers whether others wait there.
 local function leave_flow(id, who)
   local flow = flow_of(who.flow, who.model)
   if who.batch == '' then
@@ -166,17 +175,21 @@ local function leave_flow(id, who)
     index('ZREM', heads_of(class_of_flow(who.flow), who.model), who.flow)
     -- It may have been the only flow of its owner that is not parked.
     unpark(who.owner)
+    return false
   end
+  return true
 end
 
--- Removes a job from the queue. Without who.flow, the flow keeps it until a claim meets it there.
-local function dequeue(id, who)
+-- Removes a job from the queue. Without who.flow, the flow keeps it until a claim meets it there. `is_new`: it never ran.
+-- Answers whether other jobs of its flow may wait.
+local function dequeue(id, who, is_new)
   if not unindex('pending:' .. who.model, id) then
     unindex('quarantine', id)
   end
-  if index('ZREM', 'retries:' .. who.model, id) == 0 and who.flow then
-    leave_flow(id, who)
+  if (is_new or index('ZREM', 'retries:' .. who.model, id) == 0) and who.flow then
+    return leave_flow(id, who)
   end
+  return true
 end
 
 -- Removes a job with a missing or damaged record from the queue. The ledger has its owner, batch and model.
