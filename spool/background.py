@@ -1,7 +1,9 @@
-"""Background work of a process: greenlets that run for ever, garbage collection, and the limit of open files."""
+"""Background work of a process: greenlets that run for ever, garbage collection, freed memory, and the limit of open
+files."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import resource
 from collections.abc import Callable
@@ -17,6 +19,8 @@ _FULL_AFTER = 100
 """Collections of the middle generation before a full one; about 8,000 more objects were created than freed in each."""
 _WORTH = 5
 _QUIET_S = 5.0
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 256 * 1024
 
 
 def spawn_forever(run: Callable[[], None]) -> Greenlet[..., None]:
@@ -53,6 +57,16 @@ def collect_rarely(is_quiet: Callable[[], bool]) -> None:
     gc.set_threshold(young, middle, _FULL_AFTER)
     gc.enable()
     spawn_forever(lambda: _collect_now_and_then(is_quiet))
+
+
+def return_large_blocks() -> None:
+    """Make glibc return freed blocks of 256 KiB and more to the system. Does nothing with another C library.
+
+    After the first such block is freed, glibc takes blocks of its size from the heap. Bodies of a megabyte then leave
+    holes between longer-lived objects, and these stay with the process: up to as much as the bodies themselves.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _collect_now_and_then(is_quiet: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
-from spool.background import collect_rarely, raise_file_limit  # noqa: E402
+from spool.background import collect_rarely, raise_file_limit, return_large_blocks  # noqa: E402
 from spool.broker import broker_connection  # noqa: E402
 from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
@@ -51,6 +51,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     atexit.register(remove_if_master, folder, os.getpid())
 
 raise_file_limit()
+return_large_blocks()
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 worker_class = "web.server.gunicorn_worker.Worker"
 workers = settings.web_processes

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import platform
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -51,3 +54,36 @@ def test_nothing_is_searched_where_little_has_come() -> None:
     knot = old_knot()
     collect_if(lambda: True)
     assert knot() is not None
+
+
+_LEFT_BY_LARGE_BLOCKS = """
+import sys
+from pathlib import Path
+from spool.background import return_large_blocks
+
+if sys.argv[1] == "returned":
+    return_large_blocks()
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+def allocate():
+    # A longer-lived object behind each block.
+    return [(bytearray(1_100_000), bytearray(20_000)) for _ in range(50)]
+
+allocate().clear()
+before = resident_mb()
+kept = [small for _large, small in allocate()]
+print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_large_blocks_are_returned_to_the_system() -> None:
+    """Freed blocks of a megabyte leave no holes between longer-lived objects, as they do by default."""
+    grew_mb = {}
+    for how in ("by default", "returned"):
+        argv = [sys.executable, "-c", _LEFT_BY_LARGE_BLOCKS, how]
+        grew_mb[how] = float(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout)
+    assert grew_mb["by default"] > 30
+    assert grew_mb["returned"] < 10
