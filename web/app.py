@@ -19,6 +19,7 @@ from web.openai import compaction as openai_compaction
 from web.openai import errors as openai_errors
 from web.openai import models as openai_models
 from web.openai import responses as openai_responses
+from web.openai.azure_paths import AzurePaths
 from web.request_ids import RequestIds
 from web.services import State
 
@@ -32,7 +33,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.extensions["spool"] = State.build(settings)
     # Paths are taken literally. Redirects would lose a POST's body, and the second slash of a chat's id.
     app.url_map.merge_slashes = False
-    app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = RequestIds(AzurePaths(app.wsgi_app))  # type: ignore[method-assign]
     access_lines.install(app, app.extensions["spool"].authenticator)
     no_content.install(app)
     cors.install(app, settings)

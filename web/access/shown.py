@@ -27,8 +27,8 @@ def shown_by(request: Request, *, takes_token: bool) -> Shown:
     which browsers add by themselves. ``takes_token``: the query may have a token, which is in no other URL."""
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     if not scheme:
-        # Anthropic's SDKs send a key so, and their tokens as bearers.
-        scheme, text = "bearer", request.headers.get("x-api-key", "")
+        # Anthropic's SDKs send a key so, and their tokens as bearers; Azure's clients use the other name.
+        scheme, text = "bearer", request.headers.get("x-api-key") or request.headers.get("api-key", "")
     text = text.strip()
     if text or scheme.lower() != "bearer":
         if scheme.lower() != "bearer":

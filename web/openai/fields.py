@@ -12,6 +12,7 @@ from web.intake.idempotency import Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import Metadata, checked
 from web.intake.spool_fields import SpoolFields
+from web.openai.azure_paths import with_deployment
 from web.problems import Problem, field_problem
 
 
@@ -41,7 +42,7 @@ Request = TypeVar("Request", bound=Asked)
 def parse(shape: type[Request]) -> tuple[Request, Idempotency]:
     """The validated request body, and its Idempotency-Key. Raises a ``Problem`` with the paths of the first wrong
     fields."""
-    data = json_body()
+    data = with_deployment(json_body())
     return checked(shape, data), idempotency_of(data)
 
 
