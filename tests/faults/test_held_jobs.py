@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from spool.access.caller import ANONYMOUS
+from tests.by_hand import store_of
 from tests.faults.aof import Aof
 from tests.faults.attached import attach
 from tests.faults.books import check_books, check_processes
@@ -157,3 +159,28 @@ def test_streams_of_other_protocols(directory: Path, strike: Strike) -> None:
         assert text_of(lines) == golden("x", {}), path
         assert not text_of(lines[: max(n for n, line in enumerate(lines) if WAITS in line)]), path
         assert any(ENDS[path] in line for line in lines), path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("strike", [kill_worker, kill_redis, rewind_redis], ids=lambda one: one.__name__)
+def test_turns_that_continue(directory: Path, strike: Strike) -> None:
+    """Turns that continue their conversation, all submitted at once, get every earlier turn with its whole answer, once
+    and in order, although a worker or Redis dies while the second and the third answer."""
+    with running_stack(directory, aof=True, LEASE_S=LEASE_S, MAX_ATTEMPTS=9) as stack:
+        jobs, store = Jobs(stack), store_of(stack.redis.link)
+        fields = {"conversation": {"id": "c"}, "continue_from": "conversation"}
+        turns = [jobs.submit(f"turn {number}", fields=fields, tokens=50, rate=20) for number in range(5)]
+        for number, turn in enumerate(turns[1:3]):
+            jobs.wait_for_entries([turn], 20)
+            strike(stack, number)
+        jobs.wait_for_end(turns)
+        assert set(jobs.fields(turns, "status")) == {"succeeded"}
+        assert jobs.violations() == []
+        answers = [golden(f"turn {number}", {"tokens": 50}) for number in range(5)]
+        for number, turn in enumerate(turns):
+            earlier = [text for at in range(number) for text in (f"turn {at}", answers[at])]
+            messages = store.input_of(turn)["messages"]
+            assert [message["content"] for message in messages] == [*earlier, f"turn {number}"]
+        assert store.look(turns[-1], ANONYMOUS.owner, with_text=True).text == answers[-1]
+        assert hold_keys(stack) == []
