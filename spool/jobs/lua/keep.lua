@@ -244,15 +244,26 @@ local function restore_turns()
   end
 end
 
+-- Whether a queued job is in every index that its record requires. Most are, and a look at the indexes alone costs half
+-- of reading and checking the whole record.
+local function is_in_place(id, record)
+  if not record.owner or not record.model or record.on_disconnect == 'cancel' then return false end
+  local _, known = booked(id)
+  index('SADD', 'models', record.model)
+  return known and is_queued(id, who_of(record)) and index('ZSCORE', 'deadlines', id)
+    and index('ZSCORE', 'owner:' .. record.owner, id)
+end
+
 -- Adds a job to every index that its record requires. `all`: also for ended jobs, and a queued job is enqueued in any
 -- case.
 local function put_back(id, all)
-  local state = fields_if_any(job_key(id), 'status', 'packed')
+  local state = fields_if_any(job_key(id), 'status', 'packed', 'owner', 'model', 'batch', 'priority', 'fairness_key', 'on_disconnect')
   if TRANSITIONS[state.status] and not next(TRANSITIONS[state.status]) then
     -- An older version ended it, or the index was lost.
     if not state.packed then index('ZADD', 'unpacked', 'NX', NOW, id) end
     if not all then return end
   end
+  if not all and state.status == 'queued' and is_in_place(id, state) then return end
   local verdict, _, record = judge(id)
   if verdict ~= 'sound' then return end
   local has_ended = not next(TRANSITIONS[record.status])

@@ -24,25 +24,29 @@ local function jobs_in(flow, last)
   return count
 end
 
--- The virtual time that a job of a flow takes, by its first job.
-local function step_of(flow)
+-- The estimate of an answer of the model.
+local function answer_tokens()
+  return bounded(redis.pcall('HGET', P .. 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
+end
+
+-- The virtual time that a job of a flow takes, by its first job. `answer` is the estimate of its answer.
+local function step_of(flow, answer)
   local first = redis.call('ZRANGE', P .. flow_of(flow, model), 0, 0)[1] or ''
   if string.sub(first, 1, 1) == 'b' then
     first = redis.call('ZRANGE', P .. flow_of(first .. ':' .. flow, model), 0, 0)[1] or ''
   end
   local record = fields_if_any(job_key(first), 'owner', 'model', 'fairness_weight', 'earlier_bytes')
-  local answer = bounded(redis.pcall('HGET', P .. 'output-tokens', model), 0, TOKENS_AT_MOST, ANSWER_TOKENS)
   return math.max(1, virtual_of(prompt_tokens(first, record) + answer, weight_of(record)))
 end
 
 local function flows_of(class)
   local heads = P .. heads_of(class, model)
   local found = {redis.call('ZCARD', heads)}
-  local first = redis.call('ZRANGE', heads, 0, FLOWS_AT_MOST - 1, 'WITHSCORES')
+  local first, answer = redis.call('ZRANGE', heads, 0, FLOWS_AT_MOST - 1, 'WITHSCORES'), answer_tokens()
   for i = 1, #first, 2 do
     local flow = first[i]
     local jobs = jobs_in(flow, redis.call('ZCARD', P .. flow_of(flow, model)) - 1)
-    for _, value in ipairs({flow, first[i + 1], jobs, step_of(flow)}) do found[#found + 1] = value end
+    for _, value in ipairs({flow, first[i + 1], jobs, step_of(flow, answer)}) do found[#found + 1] = value end
   end
   return found
 end
