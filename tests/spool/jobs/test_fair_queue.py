@@ -261,3 +261,30 @@ def test_flow_that_ends_while_others_are_parked(link: RedisLink) -> None:
     worker.finish(claim)
     store_of(link).cancel(jobs[1], OWNER)
     assert worker.take().job.id == jobs[2]
+
+
+def test_flow_that_is_forgotten(link: RedisLink) -> None:
+    """An idle flow is known for an hour; one that was forgotten while its job ran begins again at the clock."""
+    submit(link)
+    worker, flow = HandWorker(link), f"interactive:{OWNER}:"
+    claim = worker.take()
+    assert 0 < link.call("PTTL", f"{P}virtual:{flow}") <= 3_600_000
+    link.call("DEL", f"{P}virtual:{flow}")
+    end(worker, claim, 9000)
+    assert link.call("EXISTS", f"{P}virtual:{flow}") == 0
+    submit(link)
+    assert virtual(link, flow) == int(link.call("HGET", f"{P}clock", "interactive:demo")) < 10_000
+
+
+@pytest.mark.parametrize(("count", "is_delayed"), [(31, True), (70, False)])
+def test_flow_that_uses_many_models(link: RedisLink, count: int, is_delayed: bool) -> None:
+    """A flow is delayed at its other models by what it used, unless these are too many."""
+    names = [f"m{number}" for number in range(count)]
+    for name in ("demo", *names):
+        submit(link, model=name)
+    worker, flow = HandWorker(link), f"interactive:{OWNER}:"
+    claim = worker.take()
+    before = [virtual(link, flow, name) for name in names]
+    end(worker, claim, 100)
+    after = [virtual(link, flow, name) for name in names]
+    assert after == [time + 100_000 * is_delayed for time in before]
