@@ -18,7 +18,7 @@ from web.problem_kinds import KINDS
 
 blueprint = Blueprint("openapi", __name__)
 
-_HIDDEN = frozenset({"/static/<path:name>"})
+_HIDDEN = frozenset({"/static/<path:name>", "/static/client/<path:name>"})
 """Files of the console; not an API."""
 _EXTENSION = "openapi"
 _MAKING = BoundedSemaphore(1)

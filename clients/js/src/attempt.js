@@ -24,7 +24,10 @@ export class Attempt {
   #heardAt = performance.now();
   #verdict = null;
 
-  /** `look()` resolves to the record, or null if it cannot be had; it throws what the server refuses. `left`: a signal to leave. */
+  /**
+   * `look()` resolves to the record, or null if it cannot be had; it throws what the server refuses. `left`: a signal to
+   * leave.
+   */
   constructor({ transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs = Infinity, left }) {
     Object.assign(this, { transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs, left });
     this.timing = http.timing;

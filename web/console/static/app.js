@@ -22,7 +22,9 @@ const pages = {
 let current = null;
 
 byId("language").append(
-  ...Object.entries(LANGUAGES).map(([name, label]) => element("option", { value: name, selected: name === language, lang: name }, label)),
+  ...Object.entries(LANGUAGES).map(([name, label]) =>
+    element("option", { value: name, selected: name === language, lang: name }, label),
+  ),
 );
 byId("language").addEventListener("change", () => {
   choose(byId("language").value);

@@ -16,7 +16,8 @@ export class Composer {
     this.form = byId("composer");
     this.submitted = submitted;
     this.refused = refused;
-    byId("prompt").value = sessionStorage.getItem(DRAFT) ?? t("Why should a dropped connection never cost me an answer?");
+    byId("prompt").value =
+      sessionStorage.getItem(DRAFT) ?? t("Why should a dropped connection never cost me an answer?");
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
@@ -42,7 +43,9 @@ export class Composer {
     this.#backends = new Map(known.map((model) => [model.id ?? model.name, model.backend]));
     const selected = this.#backends.has(before) ? before : chosen;
     byId("model").replaceChildren(
-      ...[...this.#backends.keys()].map((name) => element("option", { value: name, selected: name === selected }, name)),
+      ...[...this.#backends.keys()].map((name) =>
+        element("option", { value: name, selected: name === selected }, name),
+      ),
     );
     this.#showParams();
     return known;
@@ -104,7 +107,11 @@ export class Composer {
   #submission() {
     const prompt = byId("prompt").value;
     const title = prompt.trim().slice(0, TITLE_LENGTH);
-    const submission = { prompt, params: this.#isDemo() ? this.#params() : {}, metadata: title ? { prompt: title } : {} };
+    const submission = {
+      prompt,
+      params: this.#isDemo() ? this.#params() : {},
+      metadata: title ? { prompt: title } : {},
+    };
     if (byId("model").value) submission.model = byId("model").value;
     if (this.#continues) submission.continue_from = this.#continues;
     return submission;

@@ -18,8 +18,10 @@ export function t(text, values = {}) {
 
 /** Translates what the document was delivered with: texts (`data-t`), labels (`data-t-label`), hints in fields. */
 export function translate(root) {
-  for (const node of root.querySelectorAll("[data-t]")) node.textContent = t(node.textContent.trim().replace(/\s+/g, " "));
-  for (const node of root.querySelectorAll("[data-t-label]")) node.setAttribute("aria-label", t(node.getAttribute("aria-label")));
+  for (const node of root.querySelectorAll("[data-t]"))
+    node.textContent = t(node.textContent.trim().replace(/\s+/g, " "));
+  for (const node of root.querySelectorAll("[data-t-label]"))
+    node.setAttribute("aria-label", t(node.getAttribute("aria-label")));
   for (const node of root.querySelectorAll("[data-t-hint]")) node.placeholder = t(node.placeholder);
   for (const template of root.querySelectorAll("template")) translate(template.content);
 }
@@ -47,5 +49,7 @@ export function duration(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
   const minutes = Math.floor(ms / 60_000);
-  return minutes < 60 ? `${minutes} min ${Math.round((ms % 60_000) / 1000)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return minutes < 60
+    ? `${minutes} min ${Math.round((ms % 60_000) / 1000)} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

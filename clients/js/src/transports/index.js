@@ -28,7 +28,7 @@ export const TRANSPORTS = {
 /** Those that hold a connection of HTTP all the time, of which a browser has six for each host. */
 export const HOLDS_CONNECTION = new Set(["sse", "ndjson", "long"]);
 
-/** Those that are tried when the caller names none. NDJSON passes where SSE passes, so trying it as well brings nothing. */
+/** Those that are tried when the caller names none. NDJSON passes where SSE passes, so trying both brings nothing. */
 const LADDER = ["sse", "websocket", "long", "short", "answer"];
 
 /** The names of those that work here: a WebSocket cannot carry a key, and older runtimes have none. */

@@ -1,4 +1,4 @@
-/** NDJSON: one entry per line of an answer that does not end. A proxy that holds SSE back often holds this back as well. */
+/** NDJSON: one entry per line of an answer that does not end. A proxy that holds SSE back often holds this back too. */
 
 import { SpoolError } from "../errors.js";
 
@@ -18,7 +18,7 @@ export async function read({ http, path, after, signal, sink }) {
 async function drain(body, sink) {
   const decoder = new TextDecoder();
   const reader = body.getReader();
-  for (let rest = ""; ; ) {
+  for (let rest = ""; ;) {
     const { done, value } = await reader.read().catch((cause) => {
       throw cause instanceof SpoolError ? cause : new SpoolError("The connection was lost", { cause });
     });

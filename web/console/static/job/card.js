@@ -27,7 +27,7 @@ export class JobCard {
   #isOpen = true;
   #status = "";
 
-  /** `events`: `changed()` when the status did, `addressed(via, and)`, `refused(error)`, `reply(id)`, `again(submission)`. */
+  /** `events`: `changed()` when the status did, `addressed(via, and)`, `refused(error)`, `again(submission)`. */
   constructor(jobId, [via, and], events) {
     Object.assign(this, { id: jobId, events });
     byId("panes").replaceChildren();
@@ -173,10 +173,14 @@ export class JobCard {
   #drawNotes({ waiting, notice }) {
     const notes = this.panes[0].trace.marks.map(({ kind, attempt, reason }) =>
       kind === "restarted"
-        ? t("Attempt {attempt} restarted ({reason}). The text of the earlier attempt no longer counts.", { attempt, reason })
+        ? t("Attempt {attempt} restarted ({reason}). The text of the earlier attempt no longer counts.", {
+            attempt,
+            reason,
+          })
         : t("Attempt {attempt} continued the text of the earlier attempt ({reason}).", { attempt, reason }),
     );
-    if (waiting) notes.push(t("Waiting until {time}: {reason}", { time: moment(waiting.retryAt), reason: waiting.reason }));
+    if (waiting)
+      notes.push(t("Waiting until {time}: {reason}", { time: moment(waiting.retryAt), reason: waiting.reason }));
     if (notice) notes.push(notice.detail ?? notice.message ?? "");
     const drawn = notes.join("\n");
     if (drawn === this.notes) return;
@@ -207,7 +211,9 @@ export class JobCard {
     const isSame = first.view.text === second.view.text && sameEntries(first.trace, second.trace);
     box.dataset.same = String(isSame);
     const hash = first.hash && first.hash === second.hash ? ` SHA-256 ${first.hash.slice(0, 16)}` : "";
-    const said = isSame ? t("Both readers have the same {n} entries, byte for byte.", { n: first.trace.last }) : t("The readers differ.");
+    const said = isSame
+      ? t("Both readers have the same {n} entries, byte for byte.", { n: first.trace.last })
+      : t("The readers differ.");
     setText(box, said + hash);
   }
 
@@ -236,7 +242,10 @@ function announcement({ kind, type, attempt }) {
   if (kind === "restarted") return t("Attempt {n} restarted.", { n: attempt });
   if (kind === "continued") return t("Attempt {n} continues.", { n: attempt });
   if (kind === "waiting") return t("The model's server is not ready. Waiting.");
-  const ends = { done: t("The job has succeeded."), failed: t("The job has failed."), cancelled: t("The job was cancelled.") };
+  const ends = {
+    done: t("The job has succeeded."),
+    failed: t("The job has failed."),
+    cancelled: t("The job was cancelled."),
+  };
   return ends[kind] ?? "";
 }
-

@@ -24,7 +24,9 @@ const GAP_NAMES = [...GAP_BOUNDS_MS.map((ms) => `< ${boundText(ms)}`), `≥ ${bo
 export function drawGaps(box, counts) {
   const most = Math.max(1, ...counts);
   if (!box.children.length) {
-    box.append(...GAP_NAMES.map((name) => element("div", { className: "gap" }, element("i"), element("span", {}, name))));
+    box.append(
+      ...GAP_NAMES.map((name) => element("div", { className: "gap" }, element("i"), element("span", {}, name))),
+    );
   }
   counts.forEach((count, n) => {
     const bar = box.children[n].firstElementChild;
@@ -56,7 +58,8 @@ export class ThreadView {
   }
 }
 
-const words = ({ transport, from, to }) => t("{transport}: entries {from} to {to}", { transport: nameOf(transport), from, to });
+const words = ({ transport, from, to }) =>
+  t("{transport}: entries {from} to {to}", { transport: nameOf(transport), from, to });
 
 function stretchOf(stretch) {
   const made = element("span", { className: "stretch", title: words(stretch), "data-transport": stretch.transport });
@@ -72,10 +75,14 @@ function widthOf(node, entries) {
 export function drawParts(box, parts, total) {
   const shown = parts.filter(({ count }) => count > 0);
   box.replaceChildren(
-    ...shown.map(({ name, count, status }) => widthOf(element("span", { className: "part", title: `${name}: ${counted(count)}`, "data-status": status }), count)),
+    ...shown.map(({ name, count, status }) =>
+      widthOf(
+        element("span", { className: "part", title: `${name}: ${counted(count)}`, "data-status": status }),
+        count,
+      ),
+    ),
   );
   const rest = total - shown.reduce((sum, { count }) => sum + count, 0);
   if (rest > 0) box.append(widthOf(element("span", { className: "unread" }), rest));
   box.setAttribute("aria-label", shown.map(({ name, count }) => `${name}: ${count}`).join(", ") || t("none yet"));
 }
-

@@ -113,7 +113,10 @@ export class Pane {
   #drawBar(view) {
     const connection = this.part("connection");
     connection.dataset.connection = view.connection;
-    const over = view.transport && view.connection === "live" ? t("connected over {transport}", { transport: nameOf(view.transport) }) : "";
+    const over =
+      view.transport && view.connection === "live"
+        ? t("connected over {transport}", { transport: nameOf(view.transport) })
+        : "";
     setText(connection, over || STATES[view.connection]());
     setText(this.part("last"), counted(view.lastEntry));
     setText(this.part("reconnects"), counted(Math.max(0, view.connections - 1)));
@@ -124,15 +127,17 @@ export class Pane {
     setText(this.part("note"), this.#note(view));
   }
 
-
   #note(view) {
     const { connection, lastEntry, trouble, error, connections } = view;
     if (connection === "stopped") return t("Cut after entry {n}. The job continues.", { n: lastEntry });
     if (connection === "offline") return t("This device is offline. The job continues.");
-    if (connection === "waiting") return trouble ? `${t("Connection lost after entry {n}.", { n: lastEntry })} ${trouble.message}` : "";
+    if (connection === "waiting")
+      return trouble ? `${t("Connection lost after entry {n}.", { n: lastEntry })} ${trouble.message}` : "";
     if (connection === "refused") return error?.message ?? "";
     if (view.isEnded) return this.#summary(view);
-    return connection === "live" && connections > 1 ? t("Back. Continuing after entry {n}.", { n: this.trace.stretches.at(-1)?.to ?? lastEntry }) : "";
+    return connection === "live" && connections > 1
+      ? t("Back. Continuing after entry {n}.", { n: this.trace.stretches.at(-1)?.to ?? lastEntry })
+      : "";
   }
 
   #summary({ incomplete }) {
@@ -233,4 +238,5 @@ function keepEndInSight(root, draw) {
   if (before > 0 && before <= innerHeight && after > innerHeight) scrollBy(0, after - innerHeight + NEAR_END_PX);
 }
 
-const toolCall = () => element("div", { className: "tool-call" }, element("strong"), element("pre", {}, element("code")));
+const toolCall = () =>
+  element("div", { className: "tool-call" }, element("strong"), element("pre", {}, element("code")));

@@ -1,4 +1,4 @@
-/** Plays an ended answer again, at the speed of its log or a multiple. Every entry has its time, so nothing is guessed. */
+/** Plays an ended answer again, at the speed of its log or a multiple: every entry has its time. */
 
 import { apply, newState } from "../client/src/state.js";
 

@@ -62,7 +62,10 @@ export class Trace {
   get series() {
     const last = Math.floor(this.lastTokenAt / BUCKET_MS);
     const first = Math.max(Math.floor(this.firstTokenAt / BUCKET_MS), last - BUCKETS);
-    return Array.from({ length: Math.max(0, last - first) }, (_, n) => ((this.#buckets.get(first + n) ?? 0) * 1000) / BUCKET_MS);
+    return Array.from(
+      { length: Math.max(0, last - first) },
+      (_, n) => ((this.#buckets.get(first + n) ?? 0) * 1000) / BUCKET_MS,
+    );
   }
 
   #mean() {

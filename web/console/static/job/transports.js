@@ -6,16 +6,36 @@ import { t } from "../words.js";
 const at = (path) => (url, after) => `'${url}${path.replace("AFTER", after)}'`;
 
 export const CHOICES = {
-  auto: { name: () => t("Automatic"), hint: () => t("SSE, or the next transport that works on this network."), curl: at("/stream?after=AFTER") },
-  sse: { name: () => "SSE", hint: () => t("One answer that does not end. Needs nothing but HTTP."), curl: at("/stream?after=AFTER") },
+  auto: {
+    name: () => t("Automatic"),
+    hint: () => t("SSE, or the next transport that works on this network."),
+    curl: at("/stream?after=AFTER"),
+  },
+  sse: {
+    name: () => "SSE",
+    hint: () => t("One answer that does not end. Needs nothing but HTTP."),
+    curl: at("/stream?after=AFTER"),
+  },
   ndjson: {
     name: () => "NDJSON",
     hint: () => t("The same, one JSON document per line."),
     curl: (url, after) => `-H 'Accept: application/x-ndjson' '${url}/stream?after=${after}'`,
   },
-  websocket: { name: () => "WebSocket", hint: () => t("One JSON text frame per entry."), curl: at("/stream?after=AFTER") },
-  long: { name: () => t("Long polling"), hint: () => t("Plain requests. The server answers as soon as an entry arrives."), curl: at("/entries?after=AFTER&wait=25") },
-  short: { name: () => t("Short polling"), hint: () => t("A plain request per second. Works on any network."), curl: at("/entries?after=AFTER&wait=0") },
+  websocket: {
+    name: () => "WebSocket",
+    hint: () => t("One JSON text frame per entry."),
+    curl: at("/stream?after=AFTER"),
+  },
+  long: {
+    name: () => t("Long polling"),
+    hint: () => t("Plain requests. The server answers as soon as an entry arrives."),
+    curl: at("/entries?after=AFTER&wait=25"),
+  },
+  short: {
+    name: () => t("Short polling"),
+    hint: () => t("A plain request per second. Works on any network."),
+    curl: at("/entries?after=AFTER&wait=0"),
+  },
 };
 
 /** The transport's name for a reader. */

@@ -9,7 +9,9 @@ const WORDS = {
   model_full: (why) => t("The model runs as many jobs as it may.") + count(why),
   owner_limit: (why) => t("Your running jobs are at their limit.") + count(why),
   rate_limit: ({ until }) =>
-    until ? t("A rate limit is reached. It allows more at {time}.", { time: moment(until) }) : t("A rate limit is reached."),
+    until
+      ? t("A rate limit is reached. It allows more at {time}.", { time: moment(until) })
+      : t("A rate limit is reached."),
   upstream: ({ status, until }) =>
     t("The model's server refuses requests.") +
     (status ? ` (${status})` : "") +
@@ -29,7 +31,10 @@ export function reasonOf(queue) {
 export function placeOf(queue) {
   const { position, position_is, estimated_start_at } = queue ?? {};
   if (position === null || position === undefined) return "";
-  const ahead = position_is === "estimate" ? t("about {n} ahead in the queue", { n: position }) : t("{n} ahead in the queue", { n: position });
+  const ahead =
+    position_is === "estimate"
+      ? t("about {n} ahead in the queue", { n: position })
+      : t("{n} ahead in the queue", { n: position });
   const place = position ? ahead : t("next in the queue");
   return estimated_start_at ? `${place}, ${t("starts about {time}", { time: moment(estimated_start_at) })}` : place;
 }

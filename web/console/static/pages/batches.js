@@ -88,12 +88,20 @@ export class BatchesPage {
     setText(byId("batch-title"), known?.name ?? batch.id);
     const done = ORDER.slice(0, 3).reduce((sum, status) => sum + (batch.counts[status] ?? 0), 0);
     const part = batch.total ? Math.floor((done / batch.total) * 100) : 100;
-    setText(byId("batch-detail"), `${t("{n} of {m} lines ended", { n: counted(done), m: counted(batch.total) })} · ${part} %`);
+    setText(
+      byId("batch-detail"),
+      `${t("{n} of {m} lines ended", { n: counted(done), m: counted(batch.total) })} · ${part} %`,
+    );
     const parts = ORDER.map((status) => ({ name: statusName(status), count: batch.counts[status] ?? 0, status }));
     drawParts(byId("batch-bar"), parts, batch.total);
     byId("batch-counts").replaceChildren(
       ...parts.map(({ name, count, status }) =>
-        element("div", {}, element("dt", { className: "chip-status", "data-status": status }, name), element("dd", {}, counted(count))),
+        element(
+          "div",
+          {},
+          element("dt", { className: "chip-status", "data-status": status }, name),
+          element("dd", {}, counted(count)),
+        ),
       ),
     );
     byId("batch-cancel").hidden = batch.ended;
@@ -111,7 +119,12 @@ export class BatchesPage {
     byId("batch-failures-title").hidden = false;
     byId("batch-failures").replaceChildren(
       ...failed.map((job) =>
-        element("li", {}, element("strong", {}, t("line {n}", { n: (job.batch_index ?? 0) + 1 })), ` ${job.error?.message ?? ""}`),
+        element(
+          "li",
+          {},
+          element("strong", {}, t("line {n}", { n: (job.batch_index ?? 0) + 1 })),
+          ` ${job.error?.message ?? ""}`,
+        ),
       ),
     );
   }

@@ -41,7 +41,9 @@ export class JobsPage {
     const { models: all } = await models().catch(() => ({ models: [] }));
     byId("filter-model").replaceChildren(
       element("option", { value: "" }, t("all")),
-      ...all.map(({ name, id }) => element("option", { value: id ?? name, selected: (id ?? name) === query.get("model") }, id ?? name)),
+      ...all.map(({ name, id }) =>
+        element("option", { value: id ?? name, selected: (id ?? name) === query.get("model") }, id ?? name),
+      ),
     );
     this.#draw();
   }
@@ -57,7 +59,12 @@ export class JobsPage {
       this.#known = [];
       this.#refresh();
     } else this.#draw();
-    const values = { status: byId("filter-status").value, model: byId("filter-model").value, words: byId("filter-text").value, batch: this.#batch };
+    const values = {
+      status: byId("filter-status").value,
+      model: byId("filter-model").value,
+      words: byId("filter-text").value,
+      batch: this.#batch,
+    };
     const query = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
     history.replaceState(null, "", `#/jobs${query.size ? `?${query}` : ""}`);
   }
@@ -68,7 +75,9 @@ export class JobsPage {
       const page = await this.#page();
       if (asked !== this.#asked) return;
       const ids = new Set(page.jobs.map(({ id }) => id));
-      const older = this.#known.filter(({ id, created_at }) => !ids.has(id) && created_at <= (page.jobs.at(-1)?.created_at ?? ""));
+      const older = this.#known.filter(
+        ({ id, created_at }) => !ids.has(id) && created_at <= (page.jobs.at(-1)?.created_at ?? ""),
+      );
       this.#known = [...page.jobs, ...older];
       if (!older.length) this.#cursor = page.cursor;
       this.#draw();
@@ -96,17 +105,22 @@ export class JobsPage {
     const model = byId("filter-model").value;
     const words = byId("filter-text").value.trim().toLowerCase();
     const shown = this.#known.filter(
-      (job) => (!model || job.model === model) && (!words || (job.metadata?.prompt ?? "").toLowerCase().includes(words)),
+      (job) =>
+        (!model || job.model === model) && (!words || (job.metadata?.prompt ?? "").toLowerCase().includes(words)),
     );
     const rows = new Map([...byId("job-rows").children].map((row) => [row.dataset.job, row]));
     byId("job-rows").replaceChildren(...shown.map((job) => same(rows.get(job.id), job) ?? rowOf(job)));
     byId("jobs-more").hidden = !this.#cursor;
-    const filtered = shown.length < this.#known.length ? t("{n} of {m} loaded jobs match.", { n: shown.length, m: this.#known.length }) : "";
+    const filtered =
+      shown.length < this.#known.length
+        ? t("{n} of {m} loaded jobs match.", { n: shown.length, m: this.#known.length })
+        : "";
     setText(byId("jobs-note"), this.#known.length ? filtered : t("No jobs yet."));
   }
 }
 
-const stateOf = ({ status, last_entry, attempt, queue_position }) => [status, last_entry, attempt, queue_position].join();
+const stateOf = ({ status, last_entry, attempt, queue_position }) =>
+  [status, last_entry, attempt, queue_position].join();
 
 const same = (row, job) => (row?.dataset.state === stateOf(job) ? row : null);
 
@@ -116,8 +130,16 @@ function rowOf(job) {
   return element(
     "tr",
     { "data-job": job.id, "data-state": stateOf(job) },
-    element("td", {}, element("span", { className: "chip-status", "data-status": job.status }, statusName(job.status) + place)),
-    element("td", { className: "cell-prompt" }, element("a", { href: hashOfJob(job.id), dir: "auto" }, job.metadata?.prompt || job.id)),
+    element(
+      "td",
+      {},
+      element("span", { className: "chip-status", "data-status": job.status }, statusName(job.status) + place),
+    ),
+    element(
+      "td",
+      { className: "cell-prompt" },
+      element("a", { href: hashOfJob(job.id), dir: "auto" }, job.metadata?.prompt || job.id),
+    ),
     element("td", {}, job.model),
     element("td", {}, element("time", { dateTime: job.created_at }, moment(job.created_at))),
     element("td", { className: "number" }, took),

@@ -56,7 +56,10 @@ export class SystemPage {
   #draw(ready, { version: number }, { models: all }, text, { jobs: queued }, { jobs: running }) {
     const isReady = ready.status === "ok";
     byId("system-state").dataset.ok = String(isReady);
-    setText(byId("system-state"), isReady ? t("Spool {version} takes jobs.", { version: number }) : ready.detail ?? ready.title);
+    setText(
+      byId("system-state"),
+      isReady ? t("Spool {version} takes jobs.", { version: number }) : (ready.detail ?? ready.title),
+    );
     drawConditions(ready.checks ?? {});
     drawModels(all);
     drawStreams(text);
@@ -94,7 +97,7 @@ function drawConditions(checks) {
   const found = Object.entries(checks).sort(([, a], [, b]) => a.ok - b.ok);
   byId("conditions").replaceChildren(
     ...found.map(([name, { ok, message }]) =>
-      element("li", { "data-ok": String(ok) }, ok ? FINE[name]?.() ?? `${name}: ${t("no")}` : message ?? name),
+      element("li", { "data-ok": String(ok) }, ok ? (FINE[name]?.() ?? `${name}: ${t("no")}`) : (message ?? name)),
     ),
   );
 }
@@ -104,7 +107,9 @@ function drawModels(all) {
     ...all.map(({ name, id, backend, closed, limits }) => {
       const says = closed
         ? `${t("closed until {time}", { time: moment(closed.until) })}: ${closed.reason}`
-        : [t("open"), backend, limits?.max_running ? t("at most {n} run", { n: limits.max_running }) : ""].filter(Boolean).join(" · ");
+        : [t("open"), backend, limits?.max_running ? t("at most {n} run", { n: limits.max_running }) : ""]
+            .filter(Boolean)
+            .join(" · ");
       return element("li", { "data-ok": String(!closed) }, element("strong", {}, id ?? name), ` ${says}`);
     }),
   );
@@ -114,7 +119,10 @@ function drawStreams(text) {
   setText(byId("streams-note"), text === null ? t("This key may not read the metrics.") : "");
   if (text === null) return;
   const open = samples(text).filter(({ name }) => name === "spool_streams");
-  meters(byId("streams"), open.map(({ labels, value }) => [Object.values(labels).join(" "), value, "running", ""]));
+  meters(
+    byId("streams"),
+    open.map(({ labels, value }) => [Object.values(labels).join(" "), value, "running", ""]),
+  );
   if (!open.some(({ value }) => value)) setText(byId("streams-note"), t("No stream is open."));
 }
 
