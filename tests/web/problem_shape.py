@@ -43,6 +43,10 @@ def stored(link: RedisLink) -> dict[bytes, bytes]:
         "probe",
         "models",
         "shards",
+        "door:",
+        "told",
+        "key:",
+        "signing-keys",
     )
     skip = tuple((prefix(0) + name).encode() for name in passing)
     keys = [key for key in sorted(link.call("KEYS", f"{prefix(0)}*")) if not key.startswith(skip)]
