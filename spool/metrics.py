@@ -46,7 +46,9 @@ _ROUND_TRIP_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5
 _PAUSE_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
 BUILD = Gauge("spool_build_info", "1, with the version", ["version", "schema"], multiprocess_mode="livemax")
-REDIS_CALLS = Histogram("spool_redis_call_seconds", "Round trips to Redis", ["link"], buckets=_ROUND_TRIP_S)
+ONE_CALL_IN = 16
+"""How many calls and commits one measured one stands for."""
+REDIS_CALLS = Histogram("spool_redis_call_seconds", "One in 16 round trips to Redis", ["link"], buckets=_ROUND_TRIP_S)
 REDIS_ERRORS = Counter("spool_redis_errors", "Round trips to Redis that failed", ["link"])
 LOOP_LAG = Histogram("spool_loop_lag_seconds", "How late a timer of the event loop was", ["program"], buckets=_PAUSE_S)
 GC_PAUSES = Histogram("spool_gc_pause_seconds", "Full garbage collections", ["program"], buckets=_PAUSE_S)

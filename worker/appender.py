@@ -16,6 +16,7 @@ from spool.errors import StoreUnavailable
 from spool.fail_points import reach
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shard
+from spool.metrics import ONE_CALL_IN
 from spool.outage import Outage
 from worker.adaptive_delay import AdaptiveDelay
 from worker.attempt_log import AttemptLog
@@ -45,6 +46,7 @@ class Appender:
         self._moderation = AdaptiveDelay()
         self._pacer = PreciseTimer()
         self._not_before = 0.0
+        self._commits = 0
 
     def changed(self, attempt_log: AttemptLog) -> None:
         """Queue a log that has entries to commit."""
@@ -84,7 +86,9 @@ class Appender:
             for attempt_log in logs:
                 self.changed(attempt_log)
             raise
-        COMMIT_LOGS.observe(len(logs))
+        self._commits += 1
+        if not self._commits % ONE_CALL_IN:
+            COMMIT_LOGS.observe(len(logs))
         for attempt_log, answer in zip(logs, answers, strict=True):
             if isinstance(answer, bytes):
                 APPENDS_REFUSED.labels(answer.partition(b" ")[0].decode()).inc()
