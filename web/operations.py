@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 import spool
 from spool.errors import Draining, StoreUnavailable
+from spool.jobs.job import SCHEMA
 from web.auth import scope
 from web.contract import Answer, Content, Contract, json_content
 from web.problems import problem_of
@@ -43,10 +44,11 @@ class Ready(TypedDict):
 
 
 class Version(TypedDict):
-    """The server's name and version."""
+    """The server's name and version, and the newest version of a job's record that it reads."""
 
     name: str
     version: str
+    schema: int
 
 
 @blueprint.get("/livez")
@@ -85,16 +87,16 @@ def readyz() -> Ready:
     return {"status": "ok", "checks": cast(dict[str, Check], services.conditions.as_checks())}
 
 
+_VERSION: Version = {"name": "spool", "version": spool.__version__, "schema": SCHEMA}
+
+
 @blueprint.get("/version")
 @scope("public")
-@Contract(
-    answers={
-        200: Answer("The version.", [json_content(Version, lambda: {"name": "spool", "version": spool.__version__})])
-    }
-)
+@Contract(answers={200: Answer("The version.", [json_content(Version, lambda: _VERSION)])})
 def version() -> Version:
-    """The name and version of the server."""
-    return {"name": "spool", "version": spool.__version__}
+    """The name and version of the server, and the schema of its records: processes with different ones may run side by
+    side, and those with the older one leave newer jobs alone."""
+    return _VERSION
 
 
 @blueprint.get("/metrics")

@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+import spool
 from spool.conditions import NAMES
+from spool.jobs.job import SCHEMA
 from tests.by_hand import HandWorker
 from tests.stack import Stack, running_stack, wait_for
 
@@ -102,6 +104,13 @@ def test_warnings_leave_it_ready(watched: Stack, client: httpx.Client) -> None:
     )
     assert gauge(client, "no_live_worker") == 0
     assert len(lines(watched, "no_live_worker")) == 2
+
+
+def test_version(client: httpx.Client) -> None:
+    """It names the version and the schema of the records, as the metrics do."""
+    found = client.get("/version").json()
+    assert found == {"name": "spool", "version": spool.__version__, "schema": SCHEMA}
+    assert f'spool_build_info{{schema="{SCHEMA}",version="{spool.__version__}"}} 1.0' in client.get("/metrics").text
 
 
 def test_redis_that_is_away(short_dir: Path) -> None:
