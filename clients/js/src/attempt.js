@@ -25,8 +25,8 @@ export class Attempt {
   #verdict = null;
 
   /**
-   * `look()` resolves to the record, or null if it cannot be had; it throws what the server refuses. `left`: a signal to
-   * leave.
+   * `look()` resolves to the record, or null if it cannot be had; it throws what the server refuses. `left` is a signal
+   * to leave.
    */
   constructor({ transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs = Infinity, left }) {
     Object.assign(this, { transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs, left });
