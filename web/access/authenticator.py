@@ -13,7 +13,7 @@ from spool.access.grants import Grant
 from spool.access.key_store import KeyStore
 from spool.errors import StoreUnavailable
 from spool.settings import WebSettings
-from web import origins
+from web import origin_check
 from web.access.addresses import client_address, counted_as, is_trusted, parse_networks
 from web.access.failed_logins import FailedLogins
 from web.access.jwts import Jwts, JwtSettings
@@ -53,7 +53,7 @@ class Authenticator:
             return self._of_grant(shown)
         if not self._settings.needs_credential():
             if request.method not in SAFE_METHODS:
-                origins.refuse_foreign(self._settings)
+                origin_check.refuse_foreign(self._settings)
             return ANONYMOUS
         if not shown.text:
             owner = self._owner_of_proxy()
@@ -63,7 +63,7 @@ class Authenticator:
         if shown.kind is Kind.SESSION:
             caller = self._of_grant(shown)
             if request.method not in SAFE_METHODS:
-                origins.refuse_all_but_own()
+                origin_check.refuse_all_but_own()
             return caller
         return self.of_secret(shown.text.encode("latin-1"))
 
@@ -99,9 +99,9 @@ class Authenticator:
         """Raise a 403 ``Problem`` for a WebSocket of a foreign page. A link or a token is shown by the page itself, so
         its origin does not matter; a browser adds a session by itself."""
         if caller.kind is Kind.SESSION:
-            origins.refuse_all_but_own()
+            origin_check.refuse_all_but_own()
         elif caller.kind not in (Kind.LINK, Kind.TOKEN):
-            origins.refuse_foreign(self._settings)
+            origin_check.refuse_foreign(self._settings)
 
     def is_valid(self, caller: Caller) -> bool:
         """Whether the caller's credential is still valid. Raises ``StoreUnavailable`` for a key that is not cached."""
@@ -147,7 +147,7 @@ class Authenticator:
             return None
         if request.method not in SAFE_METHODS:
             # The proxy's own login may be a cookie.
-            origins.refuse_foreign(self._settings)
+            origin_check.refuse_foreign(self._settings)
         return Caller(owner=named[0], scopes=BY_DEFAULT, kind=Kind.PROXY, credential=f"proxy-{named[0]}")
 
     def _of_grant(self, shown: Shown) -> Caller:

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from spool.access.caller import Caller, Kind
 from spool.access.grants import Grant
 from spool.jobs.entries import rfc3339
-from web import origins
+from web import origin_check
 from web.access.audit import audit
 from web.access.authenticator import not_authenticated
 from web.access.shown import COOKIE
@@ -86,7 +86,7 @@ def show() -> Response:
 )
 def login() -> Response:
     """Begin a session of 12 hours with a key. It ends with its key."""
-    origins.refuse_all_but_own()
+    origin_check.refuse_all_but_own()
     authenticator = state().authenticator
     asked = checked(Login, json_body())
     caller = authenticator.of_secret(asked.key.strip().encode())
@@ -121,7 +121,7 @@ def login() -> Response:
 @Contract(answers={204: Answer("The cookie is removed.")}, errors=[403])
 def logout() -> Response:
     """End the session in this browser."""
-    origins.refuse_all_but_own()
+    origin_check.refuse_all_but_own()
     response = Response(status=204)
     if COOKIE in request.cookies:
         response.delete_cookie(COOKIE, httponly=True, samesite="Strict")

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from spool.settings import WebSettings
 from tests.stack import Stack
 from tests.web.problem_shape import assert_problem, stored
-from web.origins import refuse_foreign
+from web.origin_check import refuse_foreign
 from web.problems import Problem
 
 JOB = "j0-" + "0" * 26
