@@ -159,11 +159,23 @@ local function note_tokens(model, tokens)
   end
 end
 
+-- Cache of the usage of the job that this call ends last, since several functions ask for it.
+local usage_seen = {}
+
+-- A job's usage as a table, from JSON or nil; {} if there is none.
+local function decoded_usage(usage)
+  if not usage then return {} end
+  if usage_seen.text ~= usage then
+    local ok, said = pcall(cjson.decode, usage)
+    usage_seen.text, usage_seen.said = usage, ok and type(said) == 'table' and said or {}
+  end
+  return usage_seen.said
+end
+
 -- The tokens that an ended job has used: as its usage says, else as its prompt and log show. `record` needs
 -- earlier_bytes, last and attempt_first; `usage` is JSON, or nil.
 local function tokens_used(id, record, usage)
-  local ok, said = pcall(cjson.decode, usage or '')
-  said = ok and type(said) == 'table' and said or {}
+  local said = decoded_usage(usage)
   local output = bounded(said.output_tokens, 0, TOKENS_AT_MOST)
   local input = bounded(said.input_tokens, 0, TOKENS_AT_MOST) or prompt_tokens(id, record)
   if output then return input + output, output end

@@ -28,8 +28,7 @@ end
 -- wrote nothing has used none, since its upstream may never have had its prompt. `ends` is 1 if the log ends with a
 -- terminal entry, else 0.
 local function used_by_attempt(id, record, first, ends, usage)
-  local ok, said = pcall(cjson.decode, usage or '')
-  said = ok and type(said) == 'table' and said or {}
+  local said = decoded_usage(usage)
   local output = bounded(said.output_tokens, 0, TOKENS_AT_MOST)
   if not output then
     local entries = bounded(record.last, 0, VIRTUAL_AT_MOST, 0) - first - ends
@@ -50,10 +49,11 @@ local function note_usage(record, more)
   if credential ~= '' then
     names[4], names[5] = 'month ' .. credential, 'day ' .. day .. ' ' .. credential
   end
-  local known, values, row = index('HMGET', name, unpack(names)), {}, {}
-  for figure in string.gmatch(known[1] or '', '%d+') do row[#row + 1] = bounded(figure, 0, 1e15, 0) end
-  for i = 1, FIGURES_OF_A_ROW do row[i] = string.format('%.0f', (row[i] or 0) + more[i]) end
-  values[1], values[2] = names[1], table.concat(row, ' ')
+  local known, values = index('HMGET', name, unpack(names)), {}
+  -- Of a damaged row, and of none, nothing matches.
+  local row = {string.match(known[1] or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')}
+  for i = 1, FIGURES_OF_A_ROW do row[i] = (row[i] or 0) + more[i] end
+  values[1], values[2] = names[1], string.format('%.0f %.0f %.0f %.0f %.0f %.0f', unpack(row))
   for i = 2, #names do
     values[2 * i - 1], values[2 * i] = names[i], string.format('%.0f', bounded(known[i], 0, 1e15, 0) + more[1] + more[2])
   end
