@@ -131,7 +131,10 @@ def create(
 @click.option("--owner", default="", callback=_owner, help="Only keys of this owner.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 def list_keys(owner: str, as_json: bool) -> None:
-    """List keys, oldest first; revoked and expired ones for 30 days."""
+    """List keys, oldest first.
+
+    Revoked and expired ones are listed for 30 days.
+    """
     for key in _store()[0].all(owner):
         click.echo(orjson.dumps(_document(key)) if as_json else _line(key))
 
@@ -167,7 +170,10 @@ def limit(key_id: str, limits: tuple[str, ...]) -> None:
 @keys.command("rotate-signing")
 @click.option("--now", is_flag=True, help="What was signed before becomes invalid at once, not at the next rotation.")
 def rotate_signing(now: bool) -> None:
-    """Sign links, tokens and sessions with a new key; not where SPOOL_SECRET is set."""
+    """Sign links, tokens and sessions anew.
+
+    From now on a new key signs them. Not where SPOOL_SECRET is set.
+    """
     settings = WebSettings.read()
     if settings.secret.get_secret_value():
         raise SettingsError("SPOOL_SECRET signs links: put a new secret before the old one there")
