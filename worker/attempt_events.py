@@ -60,7 +60,8 @@ class AttemptEvents:
         """The job has ended. ``fields`` are those of its last entry."""
         error, usage, model = fields.get("error") or {}, usage or {}, self._claim.job.model
         JOBS_ENDED.labels(model, status).inc()
-        ATTEMPT_TIME.labels(model).observe(self._clock() - self._began)
+        ran_s = self._clock() - self._began
+        ATTEMPT_TIME.labels(model).observe(ran_s)
         for direction in ("input", "output"):
             TOKENS.labels(model, direction).inc(usage.get(f"{direction}_tokens") or 0)
         self._say(
@@ -71,7 +72,7 @@ class AttemptEvents:
             input_tokens=usage.get("input_tokens"),
             output_tokens=usage.get("output_tokens"),
             first_token_ms=None if self._first_s is None else round(self._first_s * 1000),
-            ms=self._ms,
+            ms=round(ran_s * 1000),
             content={"message": error["message"]} if error else None,
         )
 
