@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from flask import Flask, Response, current_app, g, request
 
 from spool.access import caller as callers
-from spool.access.caller import Caller
+from spool.access.caller import Caller, Kind
 from spool.jobs.job import Job
 from web.access.authenticator import SAFE_METHODS, Authenticator
 from web.access.request_limits import headers_of, openai_headers_of
@@ -86,15 +86,23 @@ def install(app: Flask, authenticator: Authenticator) -> None:
 
     def share(response: Response) -> Response:
         if LINK_ARGUMENT in request.args or TOKEN_ARGUMENT in request.args:
-            # The URL is a secret, and opened as a page it would be sent on. A link or a token is all that a page has,
-            # so a page of any origin may read the answer.
+            # The URL is a secret, and opened as a page it would be sent on.
             response.headers["Referrer-Policy"] = "no-referrer"
-            response.headers.setdefault("Access-Control-Allow-Origin", "*")
+            if _is_by_grant(response):
+                # A link or a token is all that a page has, so a page of any origin may read the answer.
+                response.headers.setdefault("Access-Control-Allow-Origin", "*")
         return response
 
     app.before_request(check)
     app.after_request(share)
     app.after_request(show_limits)
+
+
+def _is_by_grant(response: Response) -> bool:
+    """Whether the answer is to a link or a token, or tells that it is not valid. An argument alone proves nothing: on a
+    server without keys any page could add one to any URL, and read the answer."""
+    found: Caller | None = g.get("caller")
+    return response.status_code == 401 if found is None else found.kind in (Kind.LINK, Kind.TOKEN)
 
 
 def _refuse_other(found: Caller, shared: str) -> None:

@@ -6,6 +6,8 @@ import pytest
 from flask import Flask
 from pydantic import SecretStr
 
+from spool.access.caller import Kind
+from spool.access.grants import Grant
 from spool.settings import WebSettings
 from web import auth
 from web.app import create_app
@@ -88,3 +90,25 @@ def test_calls_that_links_and_tokens_reach(app: Flask) -> None:
         "/batches/<batch_id>": "batch",
         "/batches/<batch_id>/results": "results",
     }
+
+
+@pytest.mark.parametrize("path", ["/models", "/jobs", "/usage", "/metrics", "/version", "/session"])
+@pytest.mark.parametrize("argument", ["link", "token"])
+def test_argument_alone_shares_no_answer(app: Flask, path: str, argument: str) -> None:
+    """Where no key is needed, a page of another origin could add the argument to any URL, and read the answer."""
+    response = app.test_client().get(path, query_string={argument: "x"})
+    shared = response.headers.get("Access-Control-Allow-Origin")
+    assert (response.status_code, shared) == (401, "*") or shared is None
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_answer_to_a_link_is_shared() -> None:
+    """A page of any origin may read it, also an error."""
+    app = create_app(WebSettings(redis_url=SecretStr("unix:///nowhere.sock"), secret=SecretStr("s" * 32)))
+    job = "j0-" + "0" * 26
+    grant = Grant(
+        kind=Kind.LINK, owner="anonymous", expires_at=2**40, parent=Kind.ANONYMOUS, allows=("entries",), job=job
+    )
+    link = app.extensions["spool"].authenticator.signer.sign(grant)
+    response = app.test_client().get(f"/jobs/{job}/entries", query_string={"link": link})
+    assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (503, "*")
