@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from flask import Request
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _FORWARDED_AT_MOST = 20
 
 
@@ -19,7 +20,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     """Whether the address is in one of the networks."""
     try:
-        found = ipaddress.ip_address(address)
+        found = _parsed(address)
     except ValueError:
         return False
     return any(found in network for network in trusted)
@@ -42,7 +43,7 @@ def client_address(request: Request, trusted: Sequence[Network]) -> str:
 def counted_as(address: str) -> str:
     """The name under which an address is counted: one IPv6 customer has a network of 64 bits."""
     try:
-        found = ipaddress.ip_address(address)
+        found = _parsed(address)
     except ValueError:
         return ""
     if found.is_loopback:
@@ -51,6 +52,13 @@ def counted_as(address: str) -> str:
     if found.version == 6:
         return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
     return str(found)
+
+
+def _parsed(text: str) -> Address:
+    """The address. Raises ``ValueError``. A socket that listens on IPv6 shows IPv4 clients as ``::ffff:192.0.2.1``
+    (RFC 4291 section 2.5.5.2): all of them in one network of 64 bits, and in no network of IPv4."""
+    found = ipaddress.ip_address(text)
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
 
 
 def _is_address(text: str) -> bool:
