@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spool.access.caller import BY_DEFAULT, Caller, Kind
@@ -41,6 +43,7 @@ def test_stream_that_ended_by_itself_is_forgotten() -> None:
     tenures.look()
     assert ended == []
     assert not tenures._held
+    assert not tenures._open
 
 
 def test_limit_of_streams_of_one_key() -> None:
@@ -51,3 +54,17 @@ def test_limit_of_streams_of_one_key() -> None:
         tenures.hold(BOB, lambda: None)
     let_go()
     tenures.hold(BOB, lambda: None)
+
+
+@pytest.mark.parametrize("kind", [Kind.LINK, Kind.TOKEN, Kind.SESSION])
+def test_limit_of_a_key_counts_what_stands_for_it(kind: Kind) -> None:
+    """A link, a token or a session of the key gets no streams of its own."""
+    tenures = tenures_without()
+    part = replace(BOB, kind=kind, parent=Kind.KEY, expires_at=9e9)
+    let_go = tenures.hold(part, lambda: None)
+    for caller in (BOB, part, replace(part, expires_at=8e9)):
+        with pytest.raises(OwnerStreamsFull, match="1 streams"):
+            tenures.hold(caller, lambda: None)
+    let_go()
+    tenures.hold(BOB, lambda: None)
+    tenures.hold(ALICE, lambda: None)
