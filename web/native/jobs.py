@@ -182,11 +182,14 @@ def _version_of(wait: Wait | None) -> str:
 @scope("jobs:write", shared="cancel")
 @Contract(answers={200: Answer("The job.", [_JOB])}, errors=[404, 409, 410, 503])
 def cancel(job_id: str) -> Response:
-    """Request the job's cancellation. Works in any state, on any instance, any number of times."""
-    store = state().store
-    if auth.caller().allows is not None:
-        auth.refuse_outside(store.look(job_id, auth.owner()))
-    return job_response(store, store.cancel(job_id, auth.owner(), text_bytes=TEXT_PIECE_BYTES))
+    """Request the job's cancellation. Works in any state, on any instance, any number of times. The answer has the text
+    only for a caller that may read the job."""
+    store, caller = state().store, auth.caller()
+    if caller.allows is not None:
+        auth.refuse_outside(store.look(job_id, caller.owner))
+    if not caller.may("jobs:read", "show"):
+        return json_response(job_document(store.cancel(job_id, caller.owner, text_bytes=0), with_text=False))
+    return job_response(store, store.cancel(job_id, caller.owner, text_bytes=TEXT_PIECE_BYTES))
 
 
 @blueprint.delete("/jobs/<job_id>")

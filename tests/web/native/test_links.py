@@ -77,7 +77,11 @@ def test_link_to_cancel_is_made_when_asked(alice: httpx.Client, nobody: httpx.Cl
     links = alice.post(f"/jobs/{job}/links", json={"scope": ["cancel"], "ttl_s": 60}).json()
     assert set(links) == {"cancel", "expires_at"}
     assert_problem(nobody.get(links["cancel"].replace("/cancel?", "/entries?")), 403)
-    assert nobody.post(links["cancel"]).json()["status"] == "cancelled"
+    for _ in range(2):
+        cancelled = nobody.post(links["cancel"]).json()
+        assert cancelled["status"] == "cancelled"
+        assert "text" not in cancelled
+    assert alice.post(f"/jobs/{job}/cancel").json()["text"] == ""
 
 
 @pytest.mark.parametrize("change", ["forged", "cut", "empty", "other kind"])
