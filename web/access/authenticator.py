@@ -175,7 +175,7 @@ class Authenticator:
             case Kind.ANONYMOUS:
                 return None if self._settings.needs_credential() else ANONYMOUS
             case Kind.STATIC:
-                caller = self._static.by_id(grant.credential)
+                caller = self._static.by_id(grant.credential, grant.owner)
                 return caller if caller is not None and self.signer.is_bound(grant, caller) else None
             case Kind.KEY:
                 return self._keys.current(grant.credential)

@@ -34,9 +34,11 @@ class StaticTable:
         """The caller as its key is now; None if the key was removed."""
         return self._callers.get(caller.fingerprint)
 
-    def by_id(self, credential: str) -> Caller | None:
-        """The caller of the key with this id; None if there is none."""
-        return next((caller for caller in self._callers.values() if caller.credential == credential), None)
+    def by_id(self, credential: str, owner: str) -> Caller | None:
+        """The caller of this owner's key with this id; None if there is none. The second key of ``a`` has the same id
+        as the first one of ``a-2``."""
+        named = (caller for caller in self._callers.values() if caller.credential == credential)
+        return next((caller for caller in named if caller.owner == owner), None)
 
     def look(self) -> None:
         """Read the file again if it has changed."""

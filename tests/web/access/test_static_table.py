@@ -43,3 +43,11 @@ def test_file_that_is_missing_at_the_start_is_an_error(tmp_path: Path) -> None:
     """A server does not start without the keys that it should have."""
     with pytest.raises(OSError, match="nothing"):
         StaticTable(GIVEN, tmp_path / "nothing")
+
+
+def test_owners_whose_keys_have_the_same_id() -> None:
+    """Each id leads to the key of the owner that is named with it."""
+    table = StaticTable(parse_static_keys("a=11111111,a=22222222,a-2=33333333"))
+    second, other = table.by_id("static-a-2", "a"), table.by_id("static-a-2", "a-2")
+    assert (second, other) == (table.caller(b"22222222"), table.caller(b"33333333"))
+    assert table.by_id("static-a-2", "b") is None
