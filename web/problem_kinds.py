@@ -68,6 +68,7 @@ KINDS = (
     ProblemKind(500, "Internal error", "unexpected error; see the server's log"),
     ProblemKind(501, "Not implemented", "Unsupported transfer coding"),
     ProblemKind(502, "upstream error", "the upstream failed"),
+    ProblemKind(503, "No key set", "the key set of the identity provider cannot be loaded; retry"),
     ProblemKind(503, "No model", "no model is available"),
     ProblemKind(503, "Queue full", "queue is full"),
     ProblemKind(503, "Store full", "Redis has no memory for more jobs; retry later"),

@@ -16,7 +16,7 @@ from spool.settings import WebSettings
 from web import origin_check
 from web.access.addresses import client_address, counted_as, is_trusted, parse_networks
 from web.access.failed_logins import FailedLogins
-from web.access.jwts import Jwts, JwtSettings
+from web.access.jwts import Jwts, JwtSettings, NoKeySet, is_jwt
 from web.access.key_table import KeyTable
 from web.access.request_limits import RequestLimits
 from web.access.shown import Shown, shown_by
@@ -72,15 +72,18 @@ class Authenticator:
         address = counted_as(self.address())
         blocked_s = self._failures.blocked_s(address)
         if blocked_s:
-            # Keys cannot be guessed, so a known one is let in. A static secret may be short.
-            known = self._keys.caller(secret) if self._keys.knows(secret) else None
+            # Neither keys nor signatures can be guessed, so a known key and a token are let in. A static secret may be
+            # short.
+            known = self._keys.caller(secret) if self._keys.knows(secret) else self._of_jwt(secret)
             if known is None:
                 detail = f"too many wrong credentials from {address}; wait"
                 raise Problem(429, "Too many requests", detail, headers=retry_after(blocked_s))
             return known
         caller = self._static.caller(secret) or self._keys.caller(secret) or self._of_jwt(secret)
         if caller is None:
-            self._failures.note(address)
+            if not self._is_jwt(secret):
+                # A page whose token has expired asks again, and must not block the others of its address.
+                self._failures.note(address)
             raise not_authenticated()
         return caller
 
@@ -135,7 +138,14 @@ class Authenticator:
             self.tenures.look()
 
     def _of_jwt(self, secret: bytes) -> Caller | None:
-        return self._jwts.caller(secret.decode("latin-1")) if self._jwts else None
+        try:
+            return self._jwts.caller(secret.decode("latin-1")) if self._jwts else None
+        except NoKeySet as exc:
+            detail = "the key set of the identity provider cannot be loaded; retry"
+            raise Problem(503, "No key set", detail, headers=retry_after(exc.retry_after_s)) from exc
+
+    def _is_jwt(self, secret: bytes) -> bool:
+        return self._jwts is not None and is_jwt(secret.decode("latin-1"))
 
     def _owner_of_proxy(self) -> Caller | None:
         """The owner that a trusted proxy names; None if the request comes from no such proxy, or names none."""

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import jwt
 import orjson
+from gevent.lock import BoundedSemaphore
 
 from spool.access.caller import BY_DEFAULT, SCOPES, Caller, Kind, is_owner
 
@@ -41,6 +42,12 @@ class JwtSettings:
     scope_claim: str
 
 
+class NoKeySet(Exception):
+    """No key set has been loaded yet, so no token can be checked."""
+
+    retry_after_s = _UNKNOWN_KEY_AFTER_S
+
+
 class KeySet:
     """A key set that is loaded again now and then, and when a token names a key that it lacks. A set that cannot be
     loaded leaves the one before. ``clock`` is monotonic."""
@@ -50,12 +57,20 @@ class KeySet:
         self._clock = clock
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._loaded_at = float("-inf")
+        self._loading = BoundedSemaphore(1)
 
     def key(self, key_id: str | None) -> jwt.PyJWK | None:
-        """The key with this id; without an id, the only one. None if there is none."""
-        age_s = self._clock() - self._loaded_at
-        if age_s >= _AGAIN_AFTER_S or (self._found(key_id) is None and age_s >= _UNKNOWN_KEY_AFTER_S):
+        """The key with this id; without an id, the only one. None if there is none. Raises ``NoKeySet`` if no set could
+        be loaded yet."""
+        age_s, is_known = self._clock() - self._loaded_at, self._found(key_id) is not None
+        if age_s >= _AGAIN_AFTER_S or (not is_known and age_s >= _UNKNOWN_KEY_AFTER_S):
             self._read()
+        elif not is_known:
+            # The load that another request has begun may bring the key.
+            with self._loading:
+                pass
+        if not self._keys:
+            raise NoKeySet
         return self._found(key_id)
 
     def _found(self, key_id: str | None) -> jwt.PyJWK | None:
@@ -67,7 +82,9 @@ class KeySet:
         # Before the load, so that requests that come meanwhile do not load it, too.
         self._loaded_at = self._clock()
         try:
-            found = jwt.PyJWKSet.from_dict(orjson.loads(self._load()))
+            with self._loading:
+                data = self._load()
+            found = jwt.PyJWKSet.from_dict(orjson.loads(data))
         except (OSError, ValueError, httpx.HTTPError, jwt.PyJWTError) as exc:
             log.error("cannot load the key set for JWTs: %s", type(exc).__name__)
             return
@@ -82,7 +99,7 @@ class Jwts:
         self._keys = keys or KeySet(lambda: load(settings))
 
     def caller(self, text: str) -> Caller | None:
-        """The caller of a token; None if it is not valid. A token without an end is not valid."""
+        """The caller of a token; None if it is not valid. A token without an end is not valid. Raises ``NoKeySet``."""
         if text.count(".") != 2 or len(text) > _TOKEN_BYTES:
             return None
         try:
@@ -116,6 +133,14 @@ class Jwts:
         return Caller(
             owner=owner, scopes=scopes, kind=Kind.JWT, credential=f"jwt-{owner}", expires_at=float(claims["exp"])
         )
+
+
+def is_jwt(text: str) -> bool:
+    """Whether a text has the form of a token, valid or not."""
+    try:
+        return len(text) <= _TOKEN_BYTES and bool(jwt.get_unverified_header(text))
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return False
 
 
 def load(settings: JwtSettings) -> bytes:

@@ -1,18 +1,22 @@
-"""Callers that a proxy names. The other kinds are tested where they are made."""
+"""Callers that a proxy names, and blocked addresses. The other kinds are tested where they are made."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from flask import Flask, request
+from pydantic import SecretStr
 
 from spool.access.caller import Caller, Kind
 from spool.access.door import Door
 from spool.access.key_store import KeyStore
 from spool.redis.link import RedisLink
 from spool.settings import WebSettings
+from tests.web.access.provider import OURS, key_set, signed
 from web.access.authenticator import Authenticator
 from web.access.request_limits import RequestLimits
 from web.access.signer import Signer
@@ -71,3 +75,44 @@ def test_change_by_a_foreign_page_through_the_proxy(find: Find) -> None:
         find("10.1.2.3", "POST", headers=headers)
     assert caught.value.status == 403
     assert find("10.1.2.3", "POST", headers={"X-Owner": "alice"}).owner == "alice"
+
+
+@pytest.fixture
+def jwt_authenticator(link: RedisLink, tmp_path: Path) -> Authenticator:
+    """An authenticator of one static key, and of JWTs."""
+    path = tmp_path / "jwks.json"
+    path.write_bytes(key_set(("one", OURS)))
+    settings = WebSettings(
+        api_keys=SecretStr("alice=a-static-key"),
+        jwt_jwks_file=path,
+        jwt_issuer="https://id.example",
+        jwt_audience="spool",
+    )
+    limits = RequestLimits(Door(link), 0, 0)
+    return Authenticator(settings, KeyStore(link), Signer(lambda: ["s" * 32]), limits)
+
+
+def status_of(authenticator: Authenticator, secret: str) -> int:
+    """The status that this credential gets at an address of the Internet."""
+    environ = {"REMOTE_ADDR": "203.0.113.7"}
+    with Flask("test").test_request_context("/jobs", environ_overrides=environ):
+        try:
+            authenticator.of_secret(secret.encode())
+        except Problem as problem:
+            return problem.status
+    return 200
+
+
+def test_expired_tokens_block_nobody(jwt_authenticator: Authenticator) -> None:
+    """A page whose token has expired may ask for ever, and the others of its address are not affected."""
+    expired = signed(exp=time.time() - 60)
+    assert {status_of(jwt_authenticator, expired) for _ in range(40)} == {401}
+    assert status_of(jwt_authenticator, "a-static-key") == 200
+
+
+def test_token_at_a_blocked_address(jwt_authenticator: Authenticator) -> None:
+    """Its signature cannot be guessed, so it is let in; a static key may be short, so it must wait."""
+    assert [status_of(jwt_authenticator, "wrong-key") for _ in range(31)] == [401] * 30 + [429]
+    assert status_of(jwt_authenticator, signed()) == 200
+    assert status_of(jwt_authenticator, signed(exp=time.time() - 60)) == 429
+    assert status_of(jwt_authenticator, "a-static-key") == 429

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from pathlib import Path
-from typing import Any
 
-import jwt
-import orjson
+import gevent
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from spool.access.caller import BY_DEFAULT, Kind
-from web.access.jwts import Jwts, JwtSettings, KeySet, load
+from tests.web.access.provider import OURS, THEIRS, key_set, signed
+from web.access.jwts import Jwts, JwtSettings, KeySet, NoKeySet, is_jwt, load
 
-OURS, THEIRS = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 SETTINGS = JwtSettings("", None, "https://id.example", "spool", "sub", "scope")
-
-
-def key_set(*keys: tuple[str, Ed25519PrivateKey]) -> bytes:
-    """The public keys as a provider serves them."""
-    found = []
-    for key_id, key in keys:
-        raw = base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).rstrip(b"=").decode()
-        found.append({"kty": "OKP", "crv": "Ed25519", "x": raw, "kid": key_id, "alg": "EdDSA", "use": "sig"})
-    return orjson.dumps({"keys": found})
-
-
-def signed(key: Any = OURS, kid: str = "one", algorithm: str = "EdDSA", **changes: Any) -> str:
-    """A token of alice for Spool, changed; a claim of None is left out."""
-    claims = {"sub": "alice", "iss": "https://id.example", "aud": "spool", "exp": time.time() + 600, **changes}
-    kept = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(kept, key, algorithm=algorithm, headers={"kid": kid})
 
 
 def jwts(*sets: bytes) -> Jwts:
@@ -122,3 +102,37 @@ def test_set_of_a_file(tmp_path: Path) -> None:
     path.write_bytes(b" " * 300_000)
     with pytest.raises(ValueError, match="too large"):
         load(settings)
+
+
+def test_requests_during_the_first_load_wait_for_it() -> None:
+    """None of them is refused because the set is not there yet, and the set is loaded once."""
+    loads = list[int]()
+
+    def slow() -> bytes:
+        loads.append(1)
+        gevent.sleep(0.01)
+        return key_set(("one", OURS))
+
+    checker = Jwts(SETTINGS, KeySet(slow, clock=lambda: 0.0))
+    found = [gevent.spawn(checker.caller, signed()) for _ in range(3)]
+    gevent.joinall(found, raise_error=True)
+    assert [each.value and each.value.owner for each in found] == ["alice"] * 3
+    assert len(loads) == 1
+
+
+def test_provider_that_is_away_at_the_start() -> None:
+    """Tokens cannot be checked, which does not make them wrong; a later load ends this."""
+    now, sets = [0.0], iter([b"<html>", key_set(("one", OURS))])
+    checker = Jwts(SETTINGS, KeySet(lambda: next(sets), clock=lambda: now[0]))
+    for _ in range(2):
+        with pytest.raises(NoKeySet):
+            checker.caller(signed())
+    now[0] = 10.0
+    assert checker.caller(signed())
+
+
+def test_form_of_a_token() -> None:
+    """Valid or not; two dots alone make none."""
+    assert is_jwt(signed(exp=time.time() - 60))
+    assert is_jwt(signed(THEIRS))
+    assert not any(map(is_jwt, ("", "a.b.c", "my.static.secret", signed() + "." * 9000)))
