@@ -99,8 +99,12 @@ def origin() -> Origin:
     trace = str(request.environ.get(_TRACE, ""))
     if caller is None:
         return Origin(request_id(), trace)
-    budget = Budget(caller.limits.tokens_per_day, caller.limits.tokens_per_month)
-    return Origin(request_id(), trace, caller.credential, caller.models, budget)
+    return Origin(request_id(), trace, caller.credential, caller.models, budget_of(caller))
+
+
+def budget_of(caller: Caller) -> Budget:
+    """The budget of the caller's key."""
+    return Budget(caller.limits.tokens_per_day, caller.limits.tokens_per_month)
 
 
 def say(name: str, **fields: Any) -> None:

@@ -87,6 +87,16 @@ class Authenticator:
             raise not_authenticated()
         return caller
 
+    def renewed(self, caller: Caller) -> Caller:
+        """The caller with the limits that its key has now: a socket may be open for days. Raises a 401 ``Problem`` if
+        the key is no longer valid, and ``StoreUnavailable``."""
+        if (caller.parent or caller.kind) is not Kind.KEY:
+            return caller
+        current = self._keys.current(caller.credential)
+        if current is None:
+            raise not_authenticated()
+        return replace(caller, limits=current.limits)
+
     def address(self) -> str:
         """The address of this request's client; empty if it is not known."""
         return client_address(request, self._trusted)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +32,7 @@ from web.native.socket_messages import MUX_RECEIVES, MUX_SENDS, UPGRADED
 from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
 from web.problems import Problem, field_problem, problem_of
-from web.request_ids import origin
+from web.request_ids import budget_of, origin
 from web.server.websocket import WebSocket
 from web.server.websocket_protocol import Closed
 from web.services import State
@@ -129,7 +130,9 @@ class MuxSession:
     def _submit(self, message: dict[str, Any], context: dict[str, Any]) -> None:
         # Checked before the job is written: an error then means that no job exists.
         self._followed.refuse_when_full()
-        self._services.authenticator.limits.admit(self._caller, self._address)
+        authenticator = self._services.authenticator
+        caller = authenticator.renewed(self._caller)
+        authenticator.limits.admit(caller, self._address)
         fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
         draft = draft_of(
             fields,
@@ -137,7 +140,7 @@ class MuxSession:
             References(self._services, self._owner, is_wanted=self._followed.is_wanted),
             surface="ws",
             coalesce_ms=self._services.settings.coalesce_ms,
-            origin=self._origin,
+            origin=replace(self._origin, budget=budget_of(caller)),
         )
         job = accept(self._services, draft).job
         context["job"] = job.id
@@ -148,6 +151,9 @@ class MuxSession:
         place, wants_snapshot = _place_of(message), message.get("snapshot", False)
         if not isinstance(wants_snapshot, bool):
             raise field_problem("snapshot", "must be true or false")
+        if "jobs:read" not in self._caller.scopes:
+            # The jobs that this socket submits are followed without it, as ``POST /jobs`` streams them.
+            raise Problem(403, "Not allowed", "this key lacks the scope jobs:read")
         job = self._services.store.look(_job_of(message), self._owner)
         is_wanted = self._followed.is_wanted
         after, snapshot = beginning(self._services, job, place, snapshot=wants_snapshot, is_wanted=is_wanted)

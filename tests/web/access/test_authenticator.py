@@ -1,9 +1,10 @@
-"""Callers that a proxy names, and blocked addresses. The other kinds are tested where they are made."""
+"""Callers that a proxy names, blocked addresses, renewed callers. The other kinds are tested where they are made."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from pydantic import SecretStr
 from spool.access.caller import Caller, Kind
 from spool.access.door import Door
 from spool.access.key_store import KeyStore
+from spool.access.keys import Key
+from spool.access.limits import KeyLimits
 from spool.redis.link import RedisLink
 from spool.settings import WebSettings
 from tests.web.access.provider import OURS, key_set, signed
@@ -116,3 +119,23 @@ def test_token_at_a_blocked_address(jwt_authenticator: Authenticator) -> None:
     assert status_of(jwt_authenticator, signed()) == 200
     assert status_of(jwt_authenticator, signed(exp=time.time() - 60)) == 429
     assert status_of(jwt_authenticator, "a-static-key") == 429
+
+
+def test_renewed_caller_has_the_limits_of_its_key_as_they_are(
+    jwt_authenticator: Authenticator, link: RedisLink
+) -> None:
+    """Also a session's; without its key it is refused."""
+    store = KeyStore(link)
+    key, shown = store.create(Key(id="", owner="alice", digest=b""))
+    with Flask("test").test_request_context("/jobs"):
+        caller = jwt_authenticator.of_secret(shown.encode())
+    session = replace(caller, kind=Kind.SESSION, parent=Kind.KEY)
+    store.limit(key.id, KeyLimits(requests_per_minute=5))
+    jwt_authenticator.look()
+    for before in (caller, session):
+        assert jwt_authenticator.renewed(before) == replace(before, limits=KeyLimits(requests_per_minute=5))
+    store.revoke(key.id)
+    jwt_authenticator.look()
+    with pytest.raises(Problem) as caught:
+        jwt_authenticator.renewed(session)
+    assert caught.value.status == 401

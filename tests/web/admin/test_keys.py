@@ -125,6 +125,19 @@ def test_limit_of_requests(guarded: Stack, admin: httpx.Client) -> None:
         assert client.post("/v1/chat/completions", json=chat).json()["error"]["code"]
 
 
+def test_socket_of_a_key_that_may_only_write(guarded: Stack, admin: httpx.Client, alice: httpx.Client) -> None:
+    """It gets the jobs that it submits there, and no other one of its owner."""
+    key = made(admin, scopes=["jobs:write"])
+    other = alice.post("/jobs", json={"prompt": "x"}).json()["id"]
+    header = {"Authorization": f"Bearer {key['key']}"}
+    socket = websocket.create_connection(guarded.webs[0].url.replace("http", "ws") + "/ws", header=header, timeout=10)
+    socket.send(f'{{"type":"follow","job":"{other}"}}')
+    assert '"status":403' in socket.recv()
+    socket.send('{"type":"submit","prompt":"x"}')
+    assert '"type":"accepted"' in socket.recv()
+    socket.shutdown()
+
+
 def test_limit_of_streams(guarded: Stack, admin: httpx.Client) -> None:
     """A key has its own limit of streams, below its owner's."""
     key = made(admin, limits={"streams": 1})
