@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from anthropic import Anthropic
 from openai import OpenAI
 
 from tests.scripted_upstream import Call, ScriptedUpstream
 from tests.stack import Stack
+
+if TYPE_CHECKING:
+    from anthropic import Anthropic
 
 TIMEOUT_S = 0.5
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
@@ -93,7 +95,12 @@ def client_for(name: str, url: str, tries: Tries) -> OpenAI | Anthropic:
     """The SDK with a short timeout, as its users set it, and a hook that sees its tries."""
     http = httpx2.Client(event_hooks={"request": [tries.note]})
     usual: Any = {"api_key": "none", "timeout": TIMEOUT_S, "max_retries": 9, "http_client": http}
-    return Anthropic(base_url=url, **usual) if name == "message" else OpenAI(base_url=f"{url}/v1", **usual)
+    if name != "message":
+        return OpenAI(base_url=f"{url}/v1", **usual)
+    # Loading it takes seconds, which every process that collects this module would spend.
+    from anthropic import Anthropic
+
+    return Anthropic(base_url=url, **usual)
 
 
 def test_timeout_and_retry(stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:

@@ -137,6 +137,7 @@ def test_every_rule_has_a_fault() -> None:
     assert {rule["alert"] for rule in rules()} == set(FAULTS)
 
 
+@pytest.mark.slow  # `make faults`
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: the package prometheus)")
 def test_alerts_fire_and_stop(tmp_path: Path) -> None:
     """Each alert is silent in health, fires during its fault, and stops after it."""
