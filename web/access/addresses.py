@@ -34,7 +34,7 @@ def client_address(request: Request, trusted: Sequence[Network]) -> str:
         return address
     said = ",".join(request.headers.getlist("X-Forwarded-For"))
     for part in reversed(said.rsplit(",", _FORWARDED_AT_MOST)[-_FORWARDED_AT_MOST:]):
-        address = part.strip() or address
+        address = _without_port(part.strip()) or address
         if not is_trusted(address, trusted):
             break
     return address if _is_address(address) else request.remote_addr or ""
@@ -59,6 +59,13 @@ def _parsed(text: str) -> Address:
     (RFC 4291 section 2.5.5.2): all of them in one network of 64 bits, and in no network of IPv4."""
     found = ipaddress.ip_address(text)
     return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _without_port(text: str) -> str:
+    """The address of ``192.0.2.1:80`` or ``[2001:db8::1]:80``, as some proxies write it."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def _is_address(text: str) -> bool:
