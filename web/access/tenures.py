@@ -24,18 +24,34 @@ class Tenures:
         self._open = Counter[str]()
         """Open streams by key, those of its links, tokens and sessions included."""
 
-    def hold(self, caller: Caller, end: End) -> Callable[[], None]:
-        """Call ``end`` once the caller's credential is no longer valid. Returns the function that stops this. Raises
-        ``OwnerStreamsFull`` at the limit of streams of the caller's key."""
-        key = caller.credential if (caller.parent or caller.kind) is Kind.KEY else ""
-        can_end, most = self._can_end(caller), caller.limits.streams
-        if not can_end and not key:
-            return _nothing
+    def refuse_when_full(self, caller: Caller) -> None:
+        """Raise ``OwnerStreamsFull`` at the limit of streams of the caller's key."""
+        most, key = caller.limits.streams, _key_of(caller)
         if key and most and self._open[key] >= most:
             raise OwnerStreamsFull(f"this key has {most} streams open in this process, its limit", retry_after_s=2.0)
+
+    def take(self, caller: Caller) -> None:
+        """Count a stream of the caller's key, until ``give_back``. Raises like ``refuse_when_full``."""
+        self.refuse_when_full(caller)
+        if key := _key_of(caller):
+            self._open[key] += 1
+
+    def give_back(self, caller: Caller) -> None:
+        """Count it no longer."""
+        if key := _key_of(caller):
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+    def hold(self, caller: Caller, end: End) -> Callable[[], None]:
+        """Take a stream, and call ``end`` once the caller's credential is no longer valid. Returns the function that
+        stops both. Raises like ``refuse_when_full``."""
+        can_end = self._can_end(caller)
+        if not can_end and not _key_of(caller):
+            return _nothing
+        self.take(caller)
         if can_end:
             self._held.setdefault(caller, {})[end] = None
-        self._open[key] += 1
         is_held = True
 
         def let_go() -> None:
@@ -43,9 +59,7 @@ class Tenures:
             if not is_held:
                 return
             is_held = False
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
+            self.give_back(caller)
             ends = self._held.get(caller, {})
             ends.pop(end, None)
             if not ends:
@@ -64,6 +78,11 @@ class Tenures:
                     end()
                 except Exception:
                     log.exception("cannot end a stream whose credential has ended")
+
+
+def _key_of(caller: Caller) -> str:
+    """The id of the key in Redis that the caller has, or that is behind its link, token or session; empty: none."""
+    return caller.credential if (caller.parent or caller.kind) is Kind.KEY else ""
 
 
 def _nothing() -> None:

@@ -42,8 +42,12 @@ class Outcome(enum.Enum):
 @contextmanager
 def attached(services: State, job: Job, after: int, *, follow: bool = True, patient: bool = False) -> Iterator[Reader]:
     """A reader of the job for this request. It is expelled once the caller's credential is no longer valid. Raises
-    ``OwnerStreamsFull`` at the caller's own limit of streams."""
+    ``OwnerStreamsFull`` at the limit of streams of the caller's key. Without ``follow`` it is no stream, and ends at
+    once."""
     with services.follower.attach(job, after, follow=follow, patient=patient) as reader:
+        if not follow:
+            yield reader
+            return
         let_go = services.authenticator.tenures.hold(auth.caller(), reader.expel)
         try:
             yield reader

@@ -16,6 +16,7 @@ from spool.jobs.submission import Submitted
 from spool.logs import event
 from spool.models.demo_params import DemoParams
 from spool.models.model import Model
+from web import auth
 from web.intake.draft import Draft
 from web.intake.shapes import checked
 from web.limits.streams import Slot
@@ -26,12 +27,13 @@ from web.time_slices import in_slices
 
 
 def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted:
-    """Check the draft, write its job and ring the bell. A stream's ``slot`` is taken before the job is written: then a
-    refusal means that nothing was done. Raises a ``Problem``, ``Draining``, ``TooManyStreams``, ``StoreFull``,
-    ``StoreUnfit``, ``StoreUnavailable`` and the errors of ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id
-    if the write's answer was lost."""
+    """Check the draft, write its job and ring the bell. A stream's ``slot`` is taken before the job is written, and the
+    limit of streams of its key is checked: then a refusal means that nothing was done. Raises a ``Problem``,
+    ``Draining``, ``TooManyStreams``, ``StoreFull``, ``StoreUnfit``, ``StoreUnavailable`` and the errors of
+    ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id if the write's answer was lost."""
     new = new_job(services, draft)
     if slot is not None:
+        services.authenticator.tenures.refuse_when_full(auth.caller())
         services.hold_stream(new.owner, slot)
     services.refuse_when_full()
     reach("submit.before")

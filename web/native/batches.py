@@ -187,9 +187,12 @@ def results(batch_id: str) -> Response:
     services.store.batch(batch_id, owner)
     with ExitStack() as entering:
         entering.enter_context(services.slots.one(owner))
+        tenures, caller = services.authenticator.tenures, auth.caller()
+        tenures.take(caller)
+        entering.callback(tenures.give_back, caller)
         entering.enter_context(STREAMS.labels("batch results").track_inprogress())
         held = entering.pop_all()
-    lines = _result_lines(services, batch_id, auth.caller(), after, request.environ)
+    lines = _result_lines(services, batch_id, caller, after, request.environ)
     response = Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
     response.call_on_close(held.close)
     return response

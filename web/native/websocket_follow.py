@@ -1,6 +1,7 @@
 """The jobs that one ``/ws`` socket follows: at most a hundred, each a stream of its own on the shared connection.
 
-Each job takes a stream slot, because it costs as much as a stream; the first uses the socket's own slot.
+Each job takes a stream slot, because it costs as much as a stream, and counts at its key's limit; the first uses the
+socket's own slot.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from weakref import WeakValueDictionary
 
 from gevent.event import Event
 
+from spool.access.caller import Caller
+from spool.errors import TooManyStreams
 from spool.following.reader import Reader
 from spool.jobs.job import Job
 from web.delivery.encoding import Shared, bare
@@ -30,12 +33,12 @@ _encodings: WeakValueDictionary[tuple[str, bool], Shared] = WeakValueDictionary(
 class Followed:
     """All jobs that one socket follows."""
 
-    def __init__(self, services: State, socket: WebSocket, owner: str, *, has_visible_heartbeats: bool) -> None:
+    def __init__(self, services: State, socket: WebSocket, caller: Caller, *, has_visible_heartbeats: bool) -> None:
         self.socket = socket
         self._has_visible_heartbeats = has_visible_heartbeats
         self._heartbeat_s = services.settings.heartbeat_s if has_visible_heartbeats else float("inf")
         self._services = services
-        self._owner = owner
+        self._caller = caller
         self._jobs: dict[str, _Channel] = {}
         self._is_over = False
         self._freed: Event | None = None
@@ -53,7 +56,8 @@ class Followed:
                 429, "Too many requests", f"a socket can follow at most {FOLLOWED_AT_MOST} jobs; unfollow some"
             )
         if self._jobs:
-            self._services.slots.refuse_when_full(self._owner)
+            self._services.authenticator.tenures.refuse_when_full(self._caller)
+            self._services.slots.refuse_when_full(self._caller.owner)
 
     def follow(self, job: Job, after: int, opening: bytes = b"") -> None:
         """Follow a job from ``after``; ``opening`` are the frames before its entries. An already followed job restarts
@@ -73,7 +77,12 @@ class Followed:
         reader = self._services.follower.attach(job, after, patient=True)
         release = partial(self._release, reader, bool(self._jobs))
         if self._jobs:
-            self._services.slots.take(self._owner)
+            try:
+                self._take()
+            except TooManyStreams:
+                # Another socket was faster while the opening was sent.
+                reader.close()
+                raise
         key = job.id, self._has_visible_heartbeats
         encoding = _encodings.get(key)
         if encoding is None:
@@ -93,10 +102,20 @@ class Followed:
         if self._freed is not None:
             self._freed.set()
 
+    def _take(self) -> None:
+        tenures = self._services.authenticator.tenures
+        tenures.take(self._caller)
+        try:
+            self._services.slots.take(self._caller.owner)
+        except TooManyStreams:
+            tenures.give_back(self._caller)
+            raise
+
     def _release(self, reader: Reader, has_slot: bool) -> None:
         self._services.follower.leave(reader)
         if has_slot:
-            self._services.slots.give_back(self._owner)
+            self._services.slots.give_back(self._caller.owner)
+            self._services.authenticator.tenures.give_back(self._caller)
 
     def _end(self) -> None:
         self._is_over = True

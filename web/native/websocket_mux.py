@@ -80,7 +80,7 @@ class MuxSession:
     def begin(self, socket: WebSocket) -> None:
         """Wait for messages."""
         shows = self._has_visible_heartbeats
-        self._followed = Followed(self._services, socket, self._owner, has_visible_heartbeats=shows)
+        self._followed = Followed(self._services, socket, self._caller, has_visible_heartbeats=shows)
 
     def tick(self, now: float) -> None:
         """Close the socket when this process drains."""

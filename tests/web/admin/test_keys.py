@@ -139,13 +139,38 @@ def test_socket_of_a_key_that_may_only_write(guarded: Stack, admin: httpx.Client
 
 
 def test_limit_of_streams(guarded: Stack, admin: httpx.Client) -> None:
-    """A key has its own limit of streams, below its owner's."""
+    """A key has its own limit of streams, below its owner's. A poll that does not wait is none, and a submit beyond the
+    limit leaves no job."""
     key = made(admin, limits={"streams": 1})
     with with_key(guarded, key) as client:
         job = client.post("/jobs", json={"prompt": "x"}).json()["id"]
         with client.stream("GET", f"/jobs/{job}/stream", headers={"Accept": "application/x-ndjson"}):
             refused = client.get(f"/jobs/{job}/stream", headers={"Accept": "application/x-ndjson"})
             assert_problem(refused, 429)
+            batch = client.post("/batches", json=[{"prompt": "x"}]).json()["id"]
+            assert_problem(client.get(f"/batches/{batch}/results"), 429)
+            assert client.get(f"/jobs/{job}/entries?wait=0").status_code == 200
+            newest = client.get("/jobs?limit=1").json()["jobs"][0]["id"]
+            refused = client.post("/jobs", json={"prompt": "x"}, headers={"Accept": "application/x-ndjson"})
+            assert_problem(refused, 429)
+            assert client.get("/jobs?limit=1").json()["jobs"][0]["id"] == newest
+        assert client.get(f"/batches/{batch}/results").status_code == 200
+
+
+def test_limit_of_streams_counts_the_jobs_of_a_socket(guarded: Stack, admin: httpx.Client) -> None:
+    """Each job that a socket follows is a stream; one beyond the limit is not submitted."""
+    key = made(admin, limits={"streams": 2})
+    header = {"Authorization": f"Bearer {key['key']}"}
+    socket = websocket.create_connection(guarded.webs[0].url.replace("http", "ws") + "/ws", header=header, timeout=10)
+    said = list[str]()
+    while len(said) < 3:
+        socket.send(f'{{"type":"submit","prompt":"x","ref":"{len(said)}"}}')
+        while f'"ref":"{len(said)}"' not in (found := socket.recv()):
+            pass
+        said.append(found)
+    socket.shutdown()
+    assert ["accepted" in each for each in said] == [True, True, False]
+    assert "this key has 2 streams" in said[2]
 
 
 def test_revoked_key_ends_all_that_is_open(guarded: Stack, admin: httpx.Client) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from flask import Flask, g
 
-from spool.errors import StoreUnavailable, TooManyStreams
+from spool.access.caller import ANONYMOUS, Kind
+from spool.access.limits import KeyLimits
+from spool.errors import OwnerStreamsFull, StoreUnavailable, TooManyStreams
 from spool.jobs.conversation_blocks import BLOCK_BYTES
 from spool.jobs.job import NewJob, OnWorkerLoss
 from spool.settings import WebSettings
@@ -105,9 +109,24 @@ def test_earlier_turns_are_shared(services: State) -> None:
 
 def test_stream_slot_comes_before_the_write(services: State) -> None:
     """Without a free slot nothing is written: the refusal comes although Redis does not answer."""
-    with Slot(services.slots) as slot:
+    with Flask("test").app_context(), Slot(services.slots) as slot:
+        g.caller = ANONYMOUS
         with pytest.raises(StoreUnavailable):
             accept(services, draft(), slot)
         with pytest.raises(TooManyStreams):
             accept(services, draft(), Slot(services.slots))
     assert services.slots.taken == 0
+
+
+def test_limit_of_a_key_comes_before_the_write(services: State) -> None:
+    """A key that has as many streams open as it may gets no job, and no slot."""
+    caller = replace(ANONYMOUS, kind=Kind.KEY, credential="k", limits=KeyLimits(streams=1))
+    let_go = services.authenticator.tenures.hold(caller, lambda: None)
+    with Flask("test").app_context(), Slot(services.slots) as slot:
+        g.caller = caller
+        with pytest.raises(OwnerStreamsFull, match="this key"):
+            accept(services, draft(), slot)
+        assert services.slots.taken == 0
+        let_go()
+        with pytest.raises(StoreUnavailable):
+            accept(services, draft(), slot)
