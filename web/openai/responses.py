@@ -174,14 +174,18 @@ def retrieve(response_id: str) -> Response:
 @scope("jobs:write")
 @Contract(answers={200: Answer("The response.", [_RESPONSE])}, errors=[404, 409, 410, 503])
 def cancel(response_id: str) -> Response:
-    """Cancel the response, in any state, any number of times. Waits up to 2 s for its end, then answers it."""
+    """Cancel the response, in any state, any number of times. Waits up to 2 s for its end, then answers it; for a key
+    that may not read it, its state alone."""
     services = state()
     job = services.store.cancel(job_id_of(response_id, PREFIX), auth.owner())
     # The cancellation holds even if the end cannot be awaited.
     with suppress(TooManyStreams, StoreUnavailable):
         if not job.ended and wait_for_end(services, job, _CANCEL_S):
             job = services.store.look(job.id, job.owner, with_text=True)
-    return json_response(_now(services, job, _echo_of(services, job)))
+    document = _now(services, job, _echo_of(services, job))
+    if not auth.caller().may("jobs:read", "show"):
+        document = resource(job, {}, Outcome(document["status"]))
+    return json_response(document)
 
 
 @blueprint.delete("/v1/responses/<response_id>")

@@ -138,6 +138,21 @@ def test_socket_of_a_key_that_may_only_write(guarded: Stack, admin: httpx.Client
     socket.shutdown()
 
 
+def test_cancel_by_a_key_that_may_only_write(guarded: Stack, admin: httpx.Client, alice: httpx.Client) -> None:
+    """Its answers have the state of the job, and nothing of its texts."""
+    key = made(admin, scopes=["jobs:write"])
+    asked = {"model": "demo", "input": "x", "instructions": "be brief", "background": True}
+    response = alice.post("/v1/responses", json=asked).json()
+    job = response["id"].removeprefix("resp_")
+    assert response["instructions"] == "be brief"
+    with with_key(guarded, key) as writer:
+        cancelled = writer.post(f"/v1/responses/{response['id']}/cancel").json()
+        assert (cancelled["status"], cancelled["output"], cancelled["instructions"]) == ("cancelled", [], None)
+        assert "text" not in writer.post(f"/jobs/{job}/cancel").json()
+        assert writer.get(f"/jobs/{job}").status_code == 403
+    assert alice.post(f"/v1/responses/{response['id']}/cancel").json()["instructions"] == "be brief"
+
+
 def test_limit_of_streams(guarded: Stack, admin: httpx.Client) -> None:
     """A key has its own limit of streams, below its owner's. A poll that does not wait is none, and a submit beyond the
     limit leaves no job."""
