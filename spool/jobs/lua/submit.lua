@@ -77,8 +77,11 @@ if replayed then
   return replayed
 end
 -- The same submit again, after its answer was lost.
-if redis.call('EXISTS', key) == 1 then
-  return answer('again', id)
+local there = redis.call('EXISTS', key, key .. ':log', key .. ':text')
+if there > 0 then
+  if redis.call('EXISTS', key) == 1 then return answer('again', id) end
+  -- The job's record is lost, and what is left would come before the new log.
+  redis.call('DEL', key .. ':log', key .. ':text')
 end
 local staging = staging_of(batch)
 if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then

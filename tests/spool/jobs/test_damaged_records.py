@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,11 +13,12 @@ from spool.jobs.job import SCHEMA, Status
 from spool.jobs.keeper import Keeper
 from spool.jobs.scripts import script
 from spool.jobs.shards import Shard
+from spool.jobs.usage import UsageLedger
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, log_of, new_job, record, store_of, submit
+from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, log_of, new_job, record, shards_of, store_of, submit
 from tests.damage.trial import STATES, Trial
 
 SLICE = 6
@@ -154,3 +156,32 @@ def test_replay_of_a_damaged_job(link: RedisLink) -> None:
     again = store.submit(new_job(idempotency_key="key", body_digest="digest"), max_queued=9)
     assert (again.job.id, again.job.status, again.replayed) == (new.id, Status.FAILED, True)
     assert log_of(link, new.id)[-1].fields["error"]["code"] == "record_damaged"
+
+
+def test_log_that_is_left_of_a_lost_record(link: RedisLink) -> None:
+    """A submit that is repeated after its job's record was lost begins a log of its own."""
+    worker, new = HandWorker(link), new_job()
+    job = store_of(link).submit(new, max_queued=9).job
+    claim = worker.take()
+    worker.say(claim, "spoken ", "words")
+    link.call("DEL", job_key(job.id))
+    assert store_of(link).submit(new, max_queued=9).job.id == job.id
+    worker.claims.adopt(claim)
+    assert kinds_of(link, job.id) == ["started"]
+    assert worker.finish(claim)
+
+
+def test_number_of_a_damaged_log_is_no_use(link: RedisLink) -> None:
+    """A job whose log ends at a number far beyond its entries costs its owner and its model what it has, no more."""
+    worker = HandWorker(link)
+    job = submit(link)
+    worker.say(worker.take(), "spoken ", "words")
+    link.pipeline_each(
+        [("HSET", job_key(job.id), "last", 900_000), ("XADD", f"{job_key(job.id)}:log", "900000-0", "a", "b")]
+    )
+    store_of(link).cancel(job.id, OWNER)
+    age(link, job.id, leased_until_ms=1)
+    keep(link, lease_ms=60_000)
+    today = datetime.now(UTC).date()
+    rows = UsageLedger(shards_of(link)).rows([OWNER], today - timedelta(days=1), today + timedelta(days=1))
+    assert 0 < sum(row.figures.output_tokens for row in rows) < 10

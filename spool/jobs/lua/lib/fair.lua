@@ -172,6 +172,13 @@ local function decoded_usage(usage)
   return usage_seen.said
 end
 
+-- The entries after number `first` up to `last`, as far as the log has them: a damaged number would charge the job's owner
+-- and model for what nobody generated.
+local function entries_since(id, first, last)
+  local there = redis.pcall('XLEN', job_key(id) .. ':log')
+  return math.min(bounded(last, 0, VIRTUAL_AT_MOST, 0) - first, type(there) == 'number' and there or 0)
+end
+
 -- The tokens that an ended job has used: as its usage says, else as its prompt and log show. `record` needs
 -- earlier_bytes, last and attempt_first; `usage` is JSON, or nil.
 local function tokens_used(id, record, usage)
@@ -179,7 +186,7 @@ local function tokens_used(id, record, usage)
   local output = bounded(said.output_tokens, 0, TOKENS_AT_MOST)
   local input = bounded(said.input_tokens, 0, TOKENS_AT_MOST) or prompt_tokens(id, record)
   if output then return input + output, output end
-  local entries = bounded(record.last, 0, VIRTUAL_AT_MOST, 0) - bounded(record.attempt_first, 0, VIRTUAL_AT_MOST, 0)
+  local entries = entries_since(id, bounded(record.attempt_first, 0, VIRTUAL_AT_MOST, 0), record.last)
   local counted = math.max(0, entries, math.ceil(length_of(job_key(id) .. ':text') / BYTES_A_TOKEN))
   return input + math.min(counted, TOKENS_AT_MOST)
 end

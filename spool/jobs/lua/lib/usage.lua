@@ -31,7 +31,7 @@ local function used_by_attempt(id, record, first, ends, usage)
   local said = decoded_usage(usage)
   local output = bounded(said.output_tokens, 0, TOKENS_AT_MOST)
   if not output then
-    local entries = bounded(record.last, 0, VIRTUAL_AT_MOST, 0) - first - ends
+    local entries = entries_since(id, first, record.last) - ends
     local bytes = length_of(job_key(id) .. ':text') - bounded(record.prefix_bytes, 0, 1e12, 0)
     output = math.min(TOKENS_AT_MOST, math.max(0, entries, math.ceil(bytes / BYTES_A_TOKEN)))
     if output == 0 then return 0, 0 end
