@@ -255,6 +255,28 @@ def test_counts_end_with_the_jobs(link: RedisLink) -> None:
     assert {member.decode() for key in counted for member in link.call("SMEMBERS", key)} <= {jobs[3]}
 
 
+def test_parked_flows_whose_jobs_were_cancelled(link: RedisLink) -> None:
+    """They do not delay the flow behind them: it takes the turn of the job that ends, without a round of the keeper."""
+    limit(link, rates=Rates(max_running=1))
+    worker, jobs = HandWorker(link), [submit_for(link, f"k{n}") for n in range(30)]
+    (first,) = begun(worker)
+    for job in reversed(jobs[1:-1]):
+        store_of(link).cancel(job.id, OWNER)
+        assert begun(worker) == []
+    worker.finish(first)
+    assert [claim.job.id for claim in begun(worker)] == [jobs[-1].id]
+
+
+@pytest.mark.parametrize("stored", ['{"models":{"demo":7}}', '{"models":{"demo":null}}', "[]", "7", "no JSON"])
+def test_damaged_limits_are_none(link: RedisLink, stored: str) -> None:
+    """Limits that Spool did not write limit nothing, and stop no claim."""
+    limit(link, rates=Rates(max_running=1))
+    link.call("HSET", f"{P}owner-limits", OWNER, stored)
+    for _ in range(2):
+        submit(link)
+    assert len(begun(HandWorker(link))) == 2
+
+
 def virtual_times(link: RedisLink, key: str) -> dict[str, int]:
     """The virtual times of a fairness key's flow, and what is charged of them."""
     raw = link.call("HGETALL", f"{P}virtual:interactive:{OWNER}:{key}")

@@ -77,12 +77,13 @@ local function activate(flow, model)
   index('ZADD', heads_of(class, model), here, flow)
 end
 
--- A flow that has waiting jobs returns to the heads with the virtual time that it has.
+-- A flow that has waiting jobs returns to the heads with the virtual time that it has. Answers whether it has any.
 local function show(flow, model)
-  if redis.call('EXISTS', P .. 'flow:' .. flow .. ':' .. model) == 0 then return end
+  if redis.call('EXISTS', P .. 'flow:' .. flow .. ':' .. model) == 0 then return false end
   local class = class_of_flow(flow)
   local here = index('HGET', 'virtual:' .. flow, '@' .. model) or index('HGET', 'clock', class .. ':' .. model)
   index('ZADD', heads_of(class, model), 'NX', virtual(here), flow)
+  return true
 end
 
 -- The virtual times of a flow: what is charged over all models, the time over all models, and the same at this one. Those

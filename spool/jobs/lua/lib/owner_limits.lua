@@ -54,7 +54,8 @@ local function has_owner_limits()
 end
 
 local function limits_at_model(limits, model)
-  return type(limits.models) == 'table' and limits.models[model] or {}
+  local found = type(limits.models) == 'table' and limits.models[model]
+  return type(found) == 'table' and found or {}
 end
 
 local function owner_running_of(owner, model)

@@ -6,6 +6,8 @@
 local RANK = 1e15
 -- start_within_s is near in its second half, and in its last ten seconds (spool.jobs.scheduling.NEAR_S).
 local NEAR_MS = 10000
+-- Parked flows without jobs that one call drops; the keeper's next round goes on.
+local DROPPED_AT_MOST = 100
 
 -- The time from which start_within_s is near, and the time by which the job must begin; nil for a job that has begun,
 -- or without start_within_s. `record` needs attempt, start_within_s, start_by_ms, created_ms and not_before_ms.
@@ -114,11 +116,14 @@ local function park(flow, model, here, scope, until_ms)
   if until_ms then index('ZADD', 'rated', 'LT', until_ms, owner) end
 end
 
--- Unparks the next flow of an owner in one queue (CLASS:MODEL).
+-- Unparks the next flow of an owner in one queue (CLASS:MODEL). Flows whose jobs were all cancelled while they were parked
+-- are dropped on the way, because none of their jobs will end and unpark another one.
 local function unpark_next(owner, queue)
   local name, model = 'held:' .. owner .. ':' .. queue, string.match(queue, '^%l+:(.*)$')
-  local next_flow = index('ZPOPMIN', name)
-  if next_flow[1] and model then show(next_flow[1], model) end
+  for _ = 1, DROPPED_AT_MOST do
+    local next_flow = index('ZPOPMIN', name)
+    if not next_flow[1] or model and show(next_flow[1], model) then break end
+  end
   if redis.call('EXISTS', P .. name) == 0 then index('SREM', 'held:' .. owner, queue) end
   if redis.call('EXISTS', P .. 'held:' .. owner) == 0 then index('SREM', 'held', owner) end
 end
