@@ -64,7 +64,7 @@ end
 local function answer_of_repeat()
   --[[LIBRARY]]
   local job = index('GET', 'repeat:' .. repeat_key)
-  if not job or job == id then return nil end
+  if not job then return nil end
   local verdict, _, record = judge(job)
   if verdict ~= 'sound' or record.owner ~= owner then return nil end
   local ended_ms = tonumber(record.ended_ms)
@@ -72,16 +72,20 @@ local function answer_of_repeat()
   return answer('replayed', job)
 end
 
-local replayed = idempotency ~= '' and replay() or joins ~= 'none' and answer_of_repeat()
+local replayed = idempotency ~= '' and replay()
 if replayed then
   return replayed
 end
--- The same submit again, after its answer was lost.
+-- The same submit again, after its answer was lost. Its job comes first: an equal request may have the repeat key by now.
 local there = redis.call('EXISTS', key, key .. ':log', key .. ':text')
 if there > 0 then
   if redis.call('EXISTS', key) == 1 then return answer('again', id) end
   -- The job's record is lost, and what is left would come before the new log.
   redis.call('DEL', key .. ':log', key .. ':text')
+end
+local repeated = joins ~= 'none' and answer_of_repeat()
+if repeated then
+  return repeated
 end
 local staging = staging_of(batch)
 if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then

@@ -71,6 +71,15 @@ def test_repeat_without_a_first_try(link: RedisLink) -> None:
     assert send(link, Joins.RECENT).job.id == first.job.id
 
 
+def test_submit_sent_twice(link: RedisLink) -> None:
+    """A submit that is sent again after its answer was lost gets its own job, also if an equal request came between."""
+    new = shards_of(link).place(new_job(repeat=Repeat("k", Joins.RECENT)))
+    store_of(link).submit(new, max_queued=10)
+    send(link, Joins.NONE)
+    again = store_of(link).submit(new, max_queued=10)
+    assert (again.replayed, again.job.id) == (False, new.id)
+
+
 @pytest.mark.parametrize("other", [{"key": "other"}, {"owner": "bob"}], ids=["key", "owner"])
 def test_another_request(link: RedisLink, other: dict[str, str]) -> None:
     """Another request, and the same one of another owner, gets a job of its own."""
