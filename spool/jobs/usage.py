@@ -8,6 +8,7 @@ quarter of the prompt's bytes, if the attempt wrote anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import date, timedelta
@@ -91,12 +92,15 @@ def months_of(since: date, until: date) -> int:
     return len(_months(since, until))
 
 
-def grouped(rows: Iterable[Row], group: Sequence[str]) -> dict[tuple[str, ...], Figures]:
-    """The sums of rows with the same values of these of ``GROUPS``, in their order."""
+def grouped(rows: Iterable[Row], group: Sequence[str], at_most: float = math.inf) -> dict[tuple[str, ...], Figures]:
+    """The sums of rows with the same values of these of ``GROUPS``, in their order. Stops at the first sum after
+    ``at_most``, so that a caller can refuse them before all are in memory."""
     sums: dict[tuple[str, ...], Figures] = {}
     for row in rows:
         key = row.key(group)
         sums[key] = sums.get(key, Figures()) + row.figures
+        if len(sums) > at_most:
+            break
     return dict(sorted(sums.items()))
 
 

@@ -109,9 +109,9 @@ def usage() -> Response:
     owners = ledger.owners(since, until) if "admin" in caller().scopes else [caller().owner]
     if len(owners) * months_of(since, until) > _HASHES_AT_MOST:
         raise field_problem("from", f"{len(owners)} owners have usage: ask for fewer months")
-    sums = grouped(in_slices(ledger.rows(owners, since, until)), asked.group)
+    sums = grouped(in_slices(ledger.rows(owners, since, until)), asked.group, _ROWS_AT_MOST)
     if len(sums) > _ROWS_AT_MOST:
-        raise field_problem("group", f"gives {len(sums)} rows, and at most {_ROWS_AT_MOST} are sent: name fewer")
+        raise field_problem("group", f"gives more than {_ROWS_AT_MOST} rows: name fewer groups, or ask for fewer days")
     return json_response(_document(since, until, asked.group, sums))
 
 

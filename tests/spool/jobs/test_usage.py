@@ -200,6 +200,14 @@ def test_rows_are_grouped() -> None:
     assert grouped(three, []) == {(): more + more + more}
 
 
+def test_grouping_stops_beyond_its_limit() -> None:
+    """With more sums than a caller takes, the rest is not read."""
+    row = Row(date(2026, 11, 30), "a", "", "demo", Figures(1))
+    rest = iter([replace(row, owner=owner) for owner in "aabcd"])
+    assert len(grouped(rest, ["owner"], at_most=2)) == 3
+    assert [row.owner for row in rest] == ["d"]
+
+
 @pytest.mark.one_shard
 @pytest.mark.parametrize("period", ["tokens_per_day", "tokens_per_month"])
 def test_budget_of_an_owner(link: RedisLink, period: str) -> None:
