@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Generator
+from typing import cast
 
 HEAD_BYTES = 16
 _SAVED_AT_LEAST = 64
+_STEP_BYTES = 16 * 1024
 _LEVEL = 6
 _RAW_DEFLATE = -15
 _HEAD = re.compile(rb"z([0-9]{1,12})\n")
@@ -17,10 +20,24 @@ _HEAD = re.compile(rb"z([0-9]{1,12})\n")
 
 def pack_input(raw: bytes) -> bytes | None:
     """The compressed input; None if it is compressed already, or hardly gets smaller."""
+    steps = packing_steps(raw)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("bytes | None", done.value)
+
+
+def packing_steps(raw: bytes) -> Generator[None, None, bytes | None]:
+    """``pack_input`` in steps of about a millisecond, between which other work may run."""
     if raw.startswith(b"z"):
         return None
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
-    packed = b"z%d\n%b%b" % (len(raw), compressor.compress(raw), compressor.flush())
+    parts = [b"z%d\n" % len(raw)]
+    for at in range(0, len(raw), _STEP_BYTES):
+        parts.append(compressor.compress(raw[at : at + _STEP_BYTES]))
+        yield
+    packed = b"".join([*parts, compressor.flush()])
     return packed if len(packed) + _SAVED_AT_LEAST <= len(raw) else None
 
 

@@ -28,6 +28,8 @@ from spool.redis.link import RedisLink
 
 _KEPT_S = 5.0
 _KEPT_BYTES = 16 * 1024 * 1024
+_LOGS_AT_MOST = 1000
+"""Each keeps up to ``TAIL_BYTES`` of its value besides its blocks."""
 _ROW_BYTES = 120
 """Memory of an unpacked entry besides its bytes."""
 
@@ -74,8 +76,11 @@ class PackedLog:
 class PackedLogs:
     """The packed logs that this process has read in the last seconds, and their unpacked blocks."""
 
-    def __init__(self, link: RedisLink, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, link: RedisLink, clock: Callable[[], float] = time.monotonic, logs_at_most: int = _LOGS_AT_MOST
+    ) -> None:
         self._link = link
+        self._logs_at_most = logs_at_most
         self._clock = clock
         self._logs: dict[str, tuple[PackedLog, float]] = {}
         self._blocks: OrderedDict[tuple[str, int], list[Row]] = OrderedDict()
@@ -136,6 +141,8 @@ class PackedLogs:
         packed = open_packed(self._link, job_id)
         if packed is not None:
             self._logs[job_id] = packed, self._clock()
+            while len(self._logs) > self._logs_at_most:
+                self._forget(next(iter(self._logs)))
         return packed
 
     def _rows(self, job_id: str, packed: PackedLog, number: int) -> list[Row]:

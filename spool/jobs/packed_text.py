@@ -10,24 +10,30 @@ from spool.errors import JobGone
 from spool.jobs.job import Job
 from spool.jobs.packed_log import open_packed
 from spool.jobs.packing import DamagedPack
+from spool.keys import job as job_key
 from spool.redis.link import RedisLink
 
 
 def with_packed_text(link: RedisLink, job: Job, tail: bytes, at_most: int) -> Job:
     """The job with the first ``at_most`` bytes of its text (a negative number: all). ``tail``: the last bytes of its
-    packed log. Without a readable log the text is empty. Raises ``StoreUnavailable``."""
+    packed log. Without a readable log the text is empty. Raises ``JobGone`` for a job that was deleted after it was
+    looked at, and ``StoreUnavailable``."""
     parts: list[bytes] = []
     size = total = 0
     try:
         packed = open_packed(link, job.id, tail)
-        if packed is not None:
-            total = packed.index.text_bytes or 0
-            for part in packed.text(job.attempt_first):
-                parts.append(part)
-                size += len(part)
-                if 0 <= at_most <= size:
-                    break
+        if packed is None:
+            raise DamagedPack("index")
+        total = packed.index.text_bytes or 0
+        for part in packed.text(job.attempt_first):
+            parts.append(part)
+            size += len(part)
+            if 0 <= at_most <= size:
+                break
     except DamagedPack:
+        # An empty text would be a wrong answer here, and a later turn would go on without it.
+        if not link.call("EXISTS", job_key(job.id)):
+            raise JobGone(job.id) from None
         return replace(job, text="")
     is_cut = 0 <= at_most < total
     text = b"".join(parts)[:at_most] if is_cut else b"".join(parts)

@@ -11,12 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from spool.errors import SpoolError
 from spool.fail_points import reach
+from spool.jobs import input_packing
 from spool.jobs.entries import is_terminal, kind_of
-from spool.jobs.input_packing import pack_input
 from spool.jobs.log import PAGE, range_command, rows_of
 from spool.jobs.packing import (
     BLOCK_BYTES,
@@ -46,6 +46,8 @@ _PACKED_AT_MOST = 8 * 1024 * 1024
 """A larger log stays a stream: it is held in memory while it is packed, and sent to Redis at once."""
 
 log = logging.getLogger("spool.packer")
+
+_Result = TypeVar("_Result")
 
 
 class _CannotPack(Exception):
@@ -115,8 +117,10 @@ class Packer:
             building = _Building(self._shard, job, rest)
             stored = _reply_to(self._shard.link, ("GET", f"{job_key(job.id)}:input")) or b""
             packed, count, text_bytes = building.packed()
-        except _CannotPack as exc:
+        except (_CannotPack, ValueError) as exc:
+            # ValueError: the index has something other than a job's id. The script removes it.
             log.info("the log of job %s stays a stream: %s", job.id, exc)
+        packed_input = _all_of(input_packing.packing_steps(stored), rest) if packed else None
         args = arguments(
             "pack",
             id=job.id,
@@ -124,7 +128,7 @@ class Packer:
             count=count,
             text_bytes=text_bytes,
             packed=packed,
-            input=pack_input(stored) or b"",
+            input=packed_input or b"",
         )
         reach("pack.before")
         self._shard.run(script("pack"), *args)
@@ -211,13 +215,13 @@ class _Building:
         return text
 
 
-def _all_of(steps: Generator[None, None, bytes], rest: Callable[[], None]) -> bytes:
+def _all_of(steps: Generator[None, None, _Result], rest: Callable[[], None]) -> _Result:
     """The result of the steps, with a pause after each."""
     while True:
         try:
             next(steps)
         except StopIteration as done:
-            return cast(bytes, done.value)
+            return cast(_Result, done.value)
         rest()
 
 
@@ -233,4 +237,5 @@ def _reply_to(link: RedisLink, command: Command) -> Any:
 
 def _ended(values: Sequence[bytes]) -> _Ended:
     job_id, last, first = values
-    return _Ended(job_id.decode(), *(int(number) if number.isdigit() else 0 for number in (last, first)))
+    numbers = (int(number) if number.isdigit() else 0 for number in (last, first))
+    return _Ended(job_id.decode(errors="replace"), *numbers)

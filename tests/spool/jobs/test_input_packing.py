@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spool.jobs.input_packing import HEAD_BYTES, pack_input, packed_size, unpack_input
+from spool.jobs.input_packing import HEAD_BYTES, pack_input, packed_size, packing_steps, unpack_input
 
 
 @settings(max_examples=40)
@@ -24,6 +24,14 @@ def test_input_stays_where_nothing_is_saved() -> None:
     packed = pack_input(b'{"messages":["%b"]}' % (b"word " * 100))
     assert packed is not None
     assert pack_input(packed) is None
+
+
+def test_long_input_is_packed_in_steps() -> None:
+    """A megabyte, which takes tens of milliseconds, is packed in steps of about one."""
+    raw = b'{"messages":["%b"]}' % (b"many words, " * 90_000)
+    steps = list(packing_steps(raw))
+    assert len(steps) > 50
+    assert unpack_input(pack_input(raw) or b"") == raw
 
 
 @pytest.mark.parametrize("stored", [b"z9\nnonsense", b"z100\n"], ids=["no deflate", "empty"])

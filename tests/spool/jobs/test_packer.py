@@ -15,7 +15,10 @@ from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
 from spool.jobs.entries import Kind, encode_text
 from spool.jobs.job import PACKED, Job, OnWorkerLoss
 from spool.jobs.log import Logs
+from spool.jobs.packed_log import PackedLogs
+from spool.jobs.packed_text import with_packed_text
 from spool.jobs.packer import Packer
+from spool.jobs.packing import TAIL_BYTES
 from spool.jobs.scripts import script
 from spool.jobs.store import Sizes
 from spool.keys import job as job_key
@@ -347,6 +350,27 @@ def test_packing_rests_between_its_steps(link: RedisLink) -> None:
     assert all(rest > 0 for rest in rests)
 
 
+def test_long_input_rests_too(link: RedisLink) -> None:
+    """Compressing a megabyte at once would hold up all tokens of the worker."""
+    rests: list[float] = []
+    job = ended(link, "a", input={"messages": [{"role": "user", "content": "many words " * 90_000}], "params": {}})
+    before = view(link, job.id)
+    pack(link, rests=rests)
+    assert len(rests) > 50
+    assert view(link, job.id) == before
+
+
+def test_index_that_has_something_else(link: RedisLink) -> None:
+    """What is no job's id leaves the index, and stops nothing."""
+    job = ended(link, "a")
+    for shard in shards_of(link):
+        for name in ("nonsense", "j99-" + "0" * 26, job.id[:-1]):
+            link.call("ZADD", shard.key("unpacked"), 1, name)
+    pack(link)
+    assert log_type(link, job) == "string"
+    assert [link.call("ZCARD", shard.key("unpacked")) for shard in shards_of(link)] == [0] * len(shards_of(link))
+
+
 @pytest.fixture
 def readers(link: RedisLink) -> Iterator[Callable[[Job, int], Any]]:
     """Readers of a follower that is not started: they read what is stored."""
@@ -404,6 +428,31 @@ def test_rest_of_a_text_that_was_packed_meanwhile(link: RedisLink) -> None:
         if at_most == 1:
             pack(link)
         assert (cut.text or "") + "".join(rest) == whole
+
+
+def test_text_of_a_job_deleted_meanwhile(link: RedisLink) -> None:
+    """A job that is deleted between the look and the read of its blocks is gone; its text is not empty."""
+    chance = random.Random(5)
+    job = ended(link, *[chance.randbytes(16).hex() for _ in range(2000)])
+    pack(link)
+    shard = shards_of(link).of_job(job.id)
+    tail = shard.link.call("GETRANGE", f"{job_key(job.id)}:log", -TAIL_BYTES, -1)
+    assert len(tail) == TAIL_BYTES
+    assert len(with_packed_text(shard.link, job, tail, -1).text or "") == 64_000
+    store_of(link).delete(job.id, OWNER)
+    with pytest.raises(JobGone):
+        with_packed_text(shard.link, job, tail, -1)
+
+
+def test_few_logs_are_kept(link: RedisLink) -> None:
+    """A process keeps the logs that it read last, however many others it has read."""
+    jobs = [ended(link, "a") for _ in range(3)]
+    pack(link)
+    logs = PackedLogs(shards_of(link).of_job(jobs[0].id).link, logs_at_most=2)
+    for job in jobs:
+        assert len(logs.read(job.id, 0, 9) or ()) == 3
+    assert [logs.is_known(job.id) for job in jobs] == [False, True, True]
+    assert logs._blocks.keys() == {(job.id, 0) for job in jobs[1:]}
 
 
 def test_damaged_packed_log_is_a_gap(link: RedisLink, readers: Callable[[Job, int], Any]) -> None:
