@@ -73,6 +73,9 @@ def _answer(shards: Shards, job: Job, entries: int, at_most: int, *, keeps_reaso
     while rows := logs.read(job.id, after, is_packed=job.is_packed):
         answer.add_all([raw for _entry_id, raw in rows])
         after = rows[-1][0]
+    if answer.end is None:
+        # Deleted meanwhile, or damaged: the turn would go on from a part of the answer.
+        raise JobNotFound(job.id)
     return answer.message(keeps_reasoning=keeps_reasoning)
 
 

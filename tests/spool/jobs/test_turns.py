@@ -91,6 +91,21 @@ def test_turn_after_tool_calls(link: RedisLink) -> None:
     assert messages[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
 
 
+def test_turn_whose_log_has_no_end(link: RedisLink) -> None:
+    """An answer that is read from its log counts as a whole, or its job is gone: it may be deleted meanwhile."""
+    first = turn(link, "a")
+    turn(link, "b")
+    worker = HandWorker(link)
+    claim = worker.take()
+    call = {"index": 0, "call_id": "call_1", "name": "f", "arguments": "{}"}
+    worker.append(claim, 2, [Entry(2, Kind.TOOL_CALL, AT, call).encode()], plain=False)
+    worker.append(claim, 3, [done(3)], ending=SUCCEEDED, plain=False)
+    link.call("XDEL", f"{job_key(first.id)}:log", "3-0")
+    with pytest.raises(CannotContinueTurn) as caught:
+        continued_input(worker.shards, worker.take())
+    assert caught.value.code == "conversation_gone"
+
+
 def test_turn_is_continued_once(link: RedisLink) -> None:
     """Another attempt finds the earlier turns in its input, also when the first attempt's answer was lost."""
     turn(link, "a" * BLOCK_BYTES)
