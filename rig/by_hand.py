@@ -248,10 +248,11 @@ def kinds_of(link: RedisLink, job_id: str) -> list[str]:
 
 def text_of(link: RedisLink, job_id: str) -> str:
     """The text that polls are answered with."""
-    packed = open_packed(link, job_id)
     first = int(record(link, job_id).get("attempt_first", 1))
-    stored = link.call("GET", f"{job_key(job_id)}:text") or b""
-    return (b"".join(packed.text(first)) if packed and not stored else stored).decode()
+    # Before the packed log: a worker may pack it in between.
+    stored = link.call("GET", f"{job_key(job_id)}:text")
+    packed = None if stored else open_packed(link, job_id)
+    return (b"".join(packed.text(first)) if packed else stored or b"").decode()
 
 
 def age(link: RedisLink, job_id: str, **fields: int) -> None:

@@ -96,6 +96,7 @@ class OnDisconnect(StrEnum):
 
 
 _MS_DIGITS = 14
+_COUNT_DIGITS = 15
 _PACKED_MARK = " packed"
 """After ``on_worker_loss`` of a packed job, so that versions that cannot read packed logs cannot decode the record."""
 
@@ -264,11 +265,11 @@ class Job:
             ended_at=_seconds(record.get("ended_ms")),
             priority=Priority(record.get("priority", Priority.INTERACTIVE)),
             surface=record.get("surface", "jobs"),
-            attempt=int(record.get("attempt", 0)),
-            attempt_first=int(record.get("attempt_first", 1)),
-            losses=int(record.get("losses", 0)),
+            attempt=_count(record.get("attempt"), 0),
+            attempt_first=_count(record.get("attempt_first"), 1),
+            losses=_count(record.get("losses"), 0),
             on_worker_loss=OnWorkerLoss(record.get("on_worker_loss", OnWorkerLoss.RESTART).removesuffix(_PACKED_MARK)),
-            last_entry=int(record.get("last", 0)),
+            last_entry=_count(record.get("last"), 0),
             plain=record.get("plain") != "0",
             cancel_requested_at=_seconds(record.get("cancel_ms")),
             usage=_object(record.get("usage")),
@@ -278,7 +279,7 @@ class Job:
             on_disconnect=OnDisconnect(record.get("on_disconnect", OnDisconnect.CONTINUE)),
             coalesce=Coalescing.decode(record.get("coalesce")),
             batch=record.get("batch") or None,
-            batch_index=int(record["batch_index"]) if record.get("batch") else None,
+            batch_index=_count(record["batch_index"], 0) if record.get("batch") else None,
             scheduling=Scheduling.decode(record),
             origin=Origin.decode(record),
             queue_position=queue_position,
@@ -286,6 +287,15 @@ class Job:
             text_bytes=text_bytes,
             is_packed=int(record.get("schema", 1)) >= PACKED,
         )
+
+
+def _count(text: str | None, missing: int) -> int:
+    if text is None:
+        return missing
+    # Beyond it neither Lua nor JavaScript counts exactly.
+    if len(text) > _COUNT_DIGITS:
+        raise ValueError("the number is out of range")
+    return int(text)
 
 
 def _seconds(ms: str | None) -> float | None:

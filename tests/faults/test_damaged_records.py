@@ -38,7 +38,9 @@ def test_every_mutation_on_every_script(link: RedisLink, state: str) -> None:
     wrong = []
     for number in tried:
         trial = Trial(link, state)
-        mutation = trial.mutations()[number]
+        # Their number depends a little on how jobs beside it stand.
+        known = trial.mutations()
+        mutation = known[min(number, len(known) - 1)]
         wrong += [f"{mutation.name}, seed {number}: {found}" for found in trial.run(mutation, random.Random(number))]
     measured(ROW, state=state, mutations=len(tried), seed=SEED, wrong=len(wrong))
     assert wrong == []

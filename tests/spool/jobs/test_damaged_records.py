@@ -31,7 +31,9 @@ def test_anything_wrong_with_one_job_is_its_own(link: RedisLink, state: str) -> 
     chosen = random.Random(state).sample(range(len(Trial(link, state).mutations())), SLICE)
     for number in chosen:
         trial = Trial(link, state)
-        mutation = trial.mutations()[number]
+        # Their number depends a little on how jobs beside it stand.
+        known = trial.mutations()
+        mutation = known[min(number, len(known) - 1)]
         assert trial.run(mutation, random.Random(number)) == [], f"{state}: {mutation.name}, seed {number}"
 
 

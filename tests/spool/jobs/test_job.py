@@ -76,6 +76,8 @@ def test_record_without_what_every_job_has(missing: str) -> None:
         ("created_ms", "soon"),
         ("created_ms", ""),
         ("last", "x"),
+        ("last", "99999999999999999999"),
+        ("attempt", "99999999999999999999"),
         ("error", "{"),
         ("priority", "urgent"),
         ("coalesce", "{"),
