@@ -18,6 +18,7 @@ from web.problem_kinds import KINDS
 
 blueprint = Blueprint("openapi", __name__)
 
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 _HIDDEN = frozenset({"/static/<path:name>", "/static/client/<path:name>"})
 """Files of the console; not an API."""
 _EXTENSION = "openapi"
@@ -62,7 +63,9 @@ def docs() -> Response:
 <table><thead><tr><th>Call</th><th>Does</th><th>Scope</th></tr></thead><tbody>{rows}</tbody></table>
 <h2>Problems</h2>
 <table><thead><tr><th>Status</th><th>Title</th><th>Example</th></tr></thead><tbody>{problems}</tbody></table></html>"""
-    return Response(page, mimetype="text/html")
+    response = Response(page, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
 
 
 def document(app: Flask) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from spool.owners.limits import Budget
 
 HEADER = "X-Request-Id"
 VERSION_HEADER = "Spool-Version"
+SNIFF_HEADER = "X-Content-Type-Options"
+_OWN = frozenset(name.lower() for name in (HEADER, VERSION_HEADER, SNIFF_HEADER))
 _ENVIRON = "spool.request_id"
 _TRACE = "spool.traceparent"
 _BEGAN = "spool.began"
@@ -46,8 +48,8 @@ def traceparent_of(given: str | None) -> str:
 
 
 def answer_headers(request_id: str) -> list[tuple[str, str]]:
-    """The headers of every answer."""
-    return [(HEADER, request_id), (VERSION_HEADER, spool.__version__)]
+    """The headers of every answer. ``nosniff``: no browser may take a model's text for a script or a page."""
+    return [(HEADER, request_id), (VERSION_HEADER, spool.__version__), (SNIFF_HEADER, "nosniff")]
 
 
 def headers_in(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -65,7 +67,7 @@ def identify(environ: dict[str, Any], start_response: StartResponse) -> StartRes
     own = headers_in(environ)
 
     def begin(status: str, headers: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:
-        others = [pair for pair in headers if pair[0].lower() not in ("x-request-id", "spool-version")]
+        others = [pair for pair in headers if pair[0].lower() not in _OWN]
         return start_response(status, [*others, *own], *rest)
 
     return begin

@@ -82,6 +82,7 @@ def test_answers_name_the_request(alice: httpx.Client, method: str, path: str, s
     assert answer.status_code == status
     assert answer.headers.get_list("X-Request-Id") == ["r-77"]
     assert answer.headers["Spool-Version"] == spool.__version__
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_answers_without_a_given_id(alice: httpx.Client, guarded: Stack) -> None:

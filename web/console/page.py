@@ -24,7 +24,6 @@ _POLICY = (
 def _file(name: str, folder: Path = _STATIC) -> Response:
     response = send_from_directory(folder, name, max_age=0)
     response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
 

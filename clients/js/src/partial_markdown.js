@@ -8,6 +8,8 @@ const FENCE = /^ {0,3}(`{3,}|~{3,})([^\n]*)$/;
 const UNDECIDED = /^ {0,3}(?:`{1,2}|~{1,2}|[-=*_+]{1,3}|#{1,6}|\d{1,9}[.)]?)$/;
 const TABLE_ROW = /^ {0,3}\|/;
 const DELIMITERS = /^[ |:-]*-[ |:-]*$/;
+/** Longer paragraphs are shown as they are: closing one costs the square of its length in half-open links. */
+const PARAGRAPH_MOST = 4000;
 
 /** `text` with its half-open end closed, or held back until it is clear what it will be. */
 export function closed(text) {
@@ -50,6 +52,7 @@ function decided(lines) {
 
 /** A paragraph with its open code, emphasis and links closed. */
 function closedInline(paragraph) {
+  if (paragraph.length > PARAGRAPH_MOST) return paragraph;
   let text = paragraph;
   const open = [];
   for (let at = 0; at < text.length; ) {

@@ -1,7 +1,7 @@
 /** The console: its pages and the key that it asks for. */
 
 import { read } from "./address.js";
-import { loadSession, logIn, logOut, session } from "./connection.js";
+import { forget, loadSession, logIn, logOut, session } from "./connection.js";
 import { byId, element, setText } from "./dom.js";
 import { BatchesPage } from "./pages/batches.js";
 import { JobsPage } from "./pages/jobs.js";
@@ -37,6 +37,7 @@ byId("skip").addEventListener("click", (event) => {
 byId("key-form").addEventListener("submit", useKey);
 byId("log-out").addEventListener("click", async () => {
   await logOut();
+  forget();
   location.reload();
 });
 addEventListener("hashchange", route);

@@ -4,6 +4,7 @@ import { Client } from "./client/src/index.js";
 
 const SUBMITTED = "spool.submitted";
 const SUBMITTED_KEPT = 20;
+export const BATCHES = "spool.batches";
 
 const shared = new Client();
 let known = { required: false, owner: null, scopes: [] };
@@ -48,6 +49,12 @@ export async function readiness() {
 export async function metrics() {
   const response = await fetch("/metrics", { cache: "no-store", signal: AbortSignal.timeout(5000) });
   return response.ok ? response.text() : null;
+}
+
+/** Forgets what this browser remembers of jobs and batches, for whoever uses it next. */
+export function forget() {
+  sessionStorage.clear();
+  localStorage.removeItem(BATCHES);
 }
 
 /** Remembers what a job of this tab was asked, so that it can be submitted again. */

@@ -38,3 +38,8 @@ test('no prefix of a text takes long or fails', () => {
   const text = '# T\n\n**b** _e_ `c` [l](http://x) | a |\n\n```js\nx\n```\n\n1. a\n2. b\n'.repeat(20);
   for (let end = 0; end <= text.length; end += 1) closed(text.slice(0, end));
 });
+
+test('a long paragraph of half-open links is shown as it is', () => {
+  const text = '['.repeat(200_000);
+  assert.equal(closed(text), text);
+});

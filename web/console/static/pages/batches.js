@@ -1,12 +1,11 @@
 /** Batches: a dropped file becomes one, and its progress, failures and results are shown. */
 
-import { client } from "../connection.js";
+import { BATCHES, client } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
 import { statusName } from "../job/card.js";
 import { drawParts } from "../job/charts.js";
 import { counted, moment, t } from "../words.js";
 
-const KNOWN = "spool.batches";
 const KNOWN_MOST = 50;
 const AGAIN_MS = 1000;
 const FAILURES_SHOWN = 20;
@@ -182,10 +181,10 @@ export function linesOf(text) {
 
 function recall() {
   try {
-    return JSON.parse(localStorage.getItem(KNOWN)) ?? [];
+    return JSON.parse(localStorage.getItem(BATCHES)) ?? [];
   } catch {
     return [];
   }
 }
 
-const keep = (batch) => localStorage.setItem(KNOWN, JSON.stringify([batch, ...recall()].slice(0, KNOWN_MOST)));
+const keep = (batch) => localStorage.setItem(BATCHES, JSON.stringify([batch, ...recall()].slice(0, KNOWN_MOST)));
