@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from spool.jobs.conversation_blocks import OVERHEAD_BYTES
 from spool.jobs.job import FIELDS, PACKED, SCHEMA, TRANSITIONS
@@ -227,8 +228,23 @@ def _blank(match: re.Match[str]) -> str:
     return "\n".join("-" * len(line) for line in match[0].split("\n"))
 
 
+def _sources(folder: Traversable, prefix: str = "") -> dict[str, str]:
+    found = dict[str, str]()
+    for one in folder.iterdir():
+        if one.is_dir():
+            found |= _sources(one, f"{one.name}/")
+        elif one.name.endswith(".lua"):
+            found[prefix + one.name.removesuffix(".lua")] = one.read_text(encoding="utf-8")
+    return found
+
+
+# Now, because a process that may open no further file must still end its jobs.
+_SOURCES = _sources(resources.files("spool.jobs") / "lua")
+
+
 def read(name: str) -> str:
-    return (resources.files("spool.jobs") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    """The text of ``spool/jobs/lua/{name}.lua``. Raises ``KeyError``."""
+    return _SOURCES[name]
 
 
 def transitions_as_lua() -> str:

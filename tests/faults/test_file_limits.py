@@ -77,7 +77,7 @@ def test_web_without_file_descriptors(directory: Path) -> None:
 @pytest.mark.slow
 def test_worker_without_file_descriptors(directory: Path) -> None:
     """More upstream calls than a worker may open files: what finds none waits for its upstream, visibly, and every job
-    is answered in its first attempt by the same process."""
+    is answered by the same process, whatever the refusals."""
 
     def answers(call: Call) -> None:
         call.begin()
@@ -100,16 +100,19 @@ def test_worker_without_file_descriptors(directory: Path) -> None:
             jobs.wait_for_end(within_s=60)
             took_s = time.monotonic() - began
             assert Counter(jobs.fields(ids, "status")) == {"succeeded": JOBS}
-            assert Counter(jobs.fields(ids, "attempt")) == {"1": JOBS}
+            # A job that finds no file is handed back to the queue. If that finds none either, its lease ends, as if its
+            # worker had died.
+            assert set(jobs.fields(ids, "losses")) <= {"0", "1"}
             assert jobs.violations() == []
-            kinds = Counter(entry["kind"] for job in ids for entry in jobs.log(job))
-            assert kinds["waiting"] > 0
+            again = sum(int(attempt) - 1 for attempt in jobs.fields(ids, "attempt"))
+            waits = again + sum(entry["kind"] == "waiting" for job in ids for entry in jobs.log(job))
+            assert waits > 0
             assert (worker.running, worker.pid) == (True, pid)
             measured(
                 "worker: file descriptors exhausted",
                 files=WORKER_FILES,
                 jobs=JOBS,
-                waits=kinds["waiting"],
+                waits=waits,
                 all_done_s=round(took_s, 1),
             )
         finally:
