@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
@@ -20,6 +21,7 @@ from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.following.follower import Follower
+from spool.jobs.closed_models import ClosedModel, ClosedModels
 from spool.jobs.job import SCHEMA
 from spool.jobs.keeper import Keeper
 from spool.jobs.origin import Origin
@@ -84,6 +86,8 @@ class State:
     draining: bool = False
     set_aside: int | None = None
     """Jobs whose damaged records cannot end, at the last look; None while Redis does not answer."""
+    closed_models: Mapping[str, ClosedModel] = field(default_factory=dict)
+    """The models whose upstreams refuse jobs, at the last look; none while Redis does not answer."""
 
     @classmethod
     def build(cls, settings: WebSettings) -> State:
@@ -206,10 +210,14 @@ class State:
             gevent.sleep(_LOOK_S)
 
     def _watch_queue(self) -> None:
-        """Keep the gauges of the queue."""
-        gauges = QueueGauges(self.shards, self.store)
+        """Keep the gauges of the queue, and which models are closed: no request for either waits for Redis."""
+        gauges, closed = QueueGauges(self.shards, self.store), ClosedModels(self.shards)
         while not self.draining:
             look_or_leave(gauges, self.models.all())
+            try:
+                self.closed_models = closed.look()
+            except StoreUnavailable:
+                self.closed_models = {}
             gevent.sleep(_LOOK_S)
 
     def _watch_credentials(self) -> None:

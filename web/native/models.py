@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
-from spool.errors import StoreUnavailable
-from spool.jobs.closed_models import ClosedModel, ClosedModels
+from spool.jobs.closed_models import ClosedModel
 from spool.jobs.entries import rfc3339
 from spool.models.model import DEMO, Model
 from web.auth import scope
@@ -102,8 +100,5 @@ def models() -> Response:
 
     ``default`` is the model of a job without ``model``.
     """
-    table, closed = state().models, dict[str, ClosedModel]()
-    # The table is known while Redis is away.
-    with suppress(StoreUnavailable):
-        closed = ClosedModels(state().shards).look()
-    return json_response(_list(table.all(), table.default(), closed))
+    services = state()
+    return json_response(_list(services.models.all(), services.models.default(), services.closed_models))
