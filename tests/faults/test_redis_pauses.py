@@ -26,7 +26,8 @@ def test_paused_for_longer_than_the_lease(directory: Path, pause_s: int) -> None
     """No lease is taken over and no attempt is lost: all of 300 jobs go on where they were, and a stream that was
     attached stays so."""
     with (
-        running_stack(directory, concurrency=JOBS // 2, LEASE_S=LEASE_S) as stack,
+        # More slots than jobs, because a batch leaves some to interactive ones.
+        running_stack(directory, concurrency=JOBS, LEASE_S=LEASE_S) as stack,
         Crowd([web.url for web in stack.webs]) as crowd,
     ):
         jobs = Jobs(stack)
