@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,8 @@ def test_page_when_transports_change_in_the_middle(watched: Watched, stack: Stac
         page.until_entry(page.figure("last") + 20)
     page.choose("ndjson")
     page.check_whole(jobs.ended(page.job))
-    assert page.stretches() == [*TRANSPORTS, "ndjson"]
+    # A connection that shows no life in time on a busy machine is followed by another of its kind.
+    assert [name for name, _ in groupby(page.stretches())] == [*TRANSPORTS, "ndjson"]
     assert page.page.url.endswith("&via=ndjson")
 
 
