@@ -105,6 +105,7 @@ def lines_about_the_broker(process: Process) -> list[str]:
     return [line for line in lines if "broker" in line or ("celery" in line and "SecurityWarning" not in line)]
 
 
+@pytest.mark.slow
 def test_broker_away_when_a_worker_starts(directory: Path) -> None:
     """Worker and web start without a broker: jobs run all the same, and each says once for each of its two uses that
     the broker is away."""

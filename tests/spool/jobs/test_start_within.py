@@ -87,7 +87,9 @@ def test_batch_with_a_near_job(link: RedisLink) -> None:
     come_near(link, jobs[1].id)
     store.seal_batch(batch)
     come_near(link, jobs[2].id)
-    assert claimed(HandWorker(link), 4) == [jobs[1].id, jobs[2].id, before.id, jobs[0].id]
+    found = claimed(HandWorker(link), 4)
+    # The two may have to start in the same millisecond.
+    assert (set(found[:2]), found[2:]) == ({jobs[1].id, jobs[2].id}, [before.id, jobs[0].id])
 
 
 def test_near_when_its_turn_comes(link: RedisLink) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import websocket
 
-from tests.stack import Stack
+from tests.stack import Stack, wait_for
 from tests.web.conftest import ADMIN, ALICE
 from tests.web.problem_shape import assert_problem
 
@@ -169,7 +169,8 @@ def test_limit_of_streams(guarded: Stack, admin: httpx.Client) -> None:
             refused = client.post("/jobs", json={"prompt": "x"}, headers={"Accept": "application/x-ndjson"})
             assert_problem(refused, 429)
             assert client.get("/jobs?limit=1").json()["jobs"][0]["id"] == newest
-        assert client.get(f"/batches/{batch}/results").status_code == 200
+        # The web notices a little later that the stream's client has left.
+        wait_for(lambda: client.get(f"/batches/{batch}/results").status_code == 200, "the stream is over")
 
 
 def test_limit_of_streams_counts_the_jobs_of_a_socket(guarded: Stack, admin: httpx.Client) -> None:
