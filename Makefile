@@ -75,7 +75,7 @@ format: $(TEST_STAMP)
 faults: $(TEST_STAMP)
 	@mkdir -p build && rm -f build/faults.jsonl
 	@SPOOL_FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(PY) -m pytest tests/faults tests/system/test_continuing.py \
-	  tests/spool/jobs/test_job_model.py tests/compose/test_monitoring.py $(PYTEST_ARGS)
+	  tests/spool/jobs/test_job_model.py tests/compose $(PYTEST_ARGS)
 
 # A seed determines the faults and their times. To repeat a seed: FIRST_SEED=n SEEDS=1.
 schedules: $(TEST_STAMP)
