@@ -125,6 +125,9 @@ class References:
         self._count_entries(entries, field)
         answer = Answer(job.id)
         self._services.folds.fold(job, answer, self._is_wanted, after=job.attempt_first - 1)
+        if answer.end is None:
+            # Deleted, or expired, while it was read.
+            raise JobGone(job.id)
         return answer
 
     def _answer(self, job_id: str, field: str, items: Callable[[Job], Items]) -> Items | None:

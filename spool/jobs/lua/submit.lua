@@ -67,6 +67,7 @@ local function answer_of_repeat()
   if not job then return nil end
   local verdict, _, record = judge(job)
   if verdict ~= 'sound' or record.owner ~= owner then return nil end
+  if record.cancel_ms or record.status == 'cancelled' then return nil end
   local ended_ms = tonumber(record.ended_ms)
   if ended_ms and (joins == 'running' or NOW - ended_ms > REPEATED_FOR_MS) then return nil end
   return answer('replayed', job)

@@ -105,3 +105,12 @@ def test_key_outlives_the_job_by_a_quarter_of_an_hour(link: RedisLink) -> None:
     most = (job.deadline_at - job.created_at) * 1000 + QUARTER_MS
     assert most - 60_000 < left_ms <= most
     assert shard.key("").startswith(prefix(shard.number))
+
+
+def test_job_that_was_cancelled(link: RedisLink) -> None:
+    """A request that comes again after a cancel is wanted: it makes a job of its own."""
+    first = send(link, Joins.RECENT).job
+    store_of(link).cancel(first.id, first.owner)
+    again = send(link, Joins.RECENT)
+    assert not again.replayed
+    assert again.job.id != first.id

@@ -77,7 +77,11 @@ local function leave_indexes(id)
   unindex('quarantine', id)
   index('ZREM', 'deadlines', id)
   index('ZREM', 'reader_leases', id)
-  local record = fields_if_any(job_key(id), 'owner', 'conversation')
+  local record = fields_if_any(job_key(id), 'owner', 'conversation', 'model', 'priority', 'batch', 'fairness_key')
+  if record.owner and record.model then
+    local owner, key = owner_and_key(who_of(record).flow)
+    count_running(id, owner or '', key or '', record.model, false)
+  end
   release(id, {owner = record.owner or '', conversation = record.conversation})
 end
 
