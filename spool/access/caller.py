@@ -56,6 +56,12 @@ class Caller:
     """Of a link or token: the only job, batch or conversation that it is for."""
     batch: str = ""
     conversation: str = ""
+    signed_by: str = ""
+    """Of a link, token or session: the id of the key that has signed it."""
+
+    def may_name(self, model: str) -> bool:
+        """Whether it may name this model."""
+        return self.models is None or model in self.models
 
     def may(self, scope: str, call: str) -> bool:
         """Whether it may make this call, which needs this scope."""

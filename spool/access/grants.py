@@ -27,6 +27,8 @@ class Grant:
     job: str = ""
     batch: str = ""
     conversation: str = ""
+    signed_by: str = ""
+    """The id of the key that has signed it (``Signer``). Not part of its text."""
 
     def encode(self) -> list[Any]:
         """Its fields as JSON values."""

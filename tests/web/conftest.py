@@ -21,9 +21,8 @@ def guarded(short_dir: Path) -> Iterator[Stack]:
     """One web that asks for a key, with small limits and no worker."""
     directory = Path(tempfile.mkdtemp(prefix="guarded-", dir=short_dir))
     limits = {"MAX_BODY_BYTES": 65_536, "MAX_PROMPT_BYTES": 2_000, "MAX_BATCH_JOBS": 20}
-    with running_stack(
-        directory, webs=1, workers=0, API_KEYS=f"alice={ALICE},bob={BOB},root:*+admin={ADMIN}", **limits
-    ) as running:
+    keys = f"alice={ALICE},bob={BOB},root:*+admin={ADMIN}"
+    with running_stack(directory, webs=1, workers=0, API_KEYS=keys, TRUSTED_PROXIES="127.0.0.1", **limits) as running:
         yield running
 
 

@@ -103,9 +103,10 @@ class Authenticator:
 
     def is_secure(self) -> bool:
         """Whether the client's connection is encrypted, also if a trusted proxy says so."""
-        said = (
-            request.headers.get("X-Forwarded-Proto", "") if is_trusted(request.remote_addr or "", self._trusted) else ""
-        )
+        if not is_trusted(request.remote_addr or "", self._trusted):
+            return request.is_secure
+        # Each proxy may add its own; the first one is the client's.
+        said = request.headers.get("X-Forwarded-Proto", "").partition(",")[0]
         return request.is_secure or said.strip().lower() == "https"
 
     def refuse_foreign_socket(self, caller: Caller) -> None:
@@ -117,8 +118,10 @@ class Authenticator:
             origin_check.refuse_foreign(self._settings)
 
     def is_valid(self, caller: Caller) -> bool:
-        """Whether the caller's credential is still valid. Raises ``StoreUnavailable`` for a key that is not cached."""
+        """Whether the caller's credential is still valid. Raises ``StoreUnavailable`` for keys that are not cached."""
         if caller.expires_at is not None and time.time() >= caller.expires_at:
+            return False
+        if caller.signed_by and not self.signer.has(caller.signed_by):
             return False
         match caller.parent or caller.kind:
             case Kind.STATIC:
@@ -187,6 +190,7 @@ class Authenticator:
             job=grant.job,
             batch=grant.batch,
             conversation=grant.conversation,
+            signed_by=grant.signed_by,
         )
 
     def _parent(self, grant: Grant) -> Caller | None:

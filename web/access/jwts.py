@@ -27,6 +27,8 @@ _TIMEOUT_S = 5.0
 _SET_BYTES = 256 * 1024
 _TOKEN_BYTES = 8192
 _LEEWAY_S = 5
+_PREFIX = "spool:"
+"""Before the names of scopes, if a provider has other scopes of the same names. `admin` needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +129,9 @@ class Jwts:
             return None
         scopes = BY_DEFAULT
         if said is not None:
-            names = said.split() if isinstance(said, str) else said
-            # Providers put scopes of others in the same claim.
-            scopes = frozenset(name for name in names if isinstance(name, str)) & frozenset(SCOPES)
+            # Providers put scopes of others in the same claim, and "admin" is a name that many use.
+            names = [name for name in (said.split() if isinstance(said, str) else said) if isinstance(name, str)]
+            scopes = frozenset(name.removeprefix(_PREFIX) for name in names if name != "admin") & frozenset(SCOPES)
         return Caller(
             owner=owner, scopes=scopes, kind=Kind.JWT, credential=f"jwt-{owner}", expires_at=float(claims["exp"])
         )

@@ -69,7 +69,9 @@ class RequestLimits:
         found = []
         limit = caller.limits.requests_per_minute or self._by_credential
         if limit and caller.kind is not Kind.ANONYMOUS:
-            found.append(Counter(f"c:{caller.credential or caller.owner}", limit))
+            # A link or a token is counted by itself: its holder must not use up its key's requests.
+            inside = caller.job or caller.batch or caller.conversation
+            found.append(Counter(":".join(filter(None, ("c", caller.credential or caller.owner, inside))), limit))
         counted = counted_as(address)
         if self._by_address and counted:
             found.append(Counter(f"a:{counted}", self._by_address))

@@ -13,6 +13,8 @@ LINK_ARGUMENT = "link"
 TOKEN_ARGUMENT = "token"  # noqa: S105 - a name
 SUBPROTOCOL_PREFIX = "spool.token."
 COOKIE = "spool_session"
+SECURE_COOKIE = f"__Host-{COOKIE}"
+"""The cookie's name over https. Browsers take one of this name from this host alone (RFC 6265bis, section 4.1.3.2)."""
 
 
 class Shown(NamedTuple):
@@ -38,7 +40,7 @@ def shown_by(request: Request, *, takes_token: bool) -> Shown:
         return Shown(Kind.LINK, link)
     if takes_token and (token := request.args.get(TOKEN_ARGUMENT, "") or _of_subprotocol(request)):
         return Shown(Kind.TOKEN, token)
-    if cookie := request.cookies.get(COOKIE, ""):
+    if cookie := request.cookies.get(SECURE_COOKIE, "") or request.cookies.get(COOKIE, ""):
         return Shown(Kind.SESSION, cookie)
     return Shown(Kind.KEY)
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from itsdangerous import BadData, URLSafeSerializer
 
@@ -33,7 +34,7 @@ class Signer:
 
     def sign(self, grant: Grant) -> str:
         """The grant as text for URLs, headers and cookies."""
-        text = self._serializer(grant.kind).dumps(grant.encode())
+        text = _serializer(grant.kind, self._current()[0]).dumps(grant.encode())
         signed = text if isinstance(text, str) else text.decode()
         return f"{TOKEN_PREFIX}{signed}" if grant.kind is Kind.TOKEN else signed
 
@@ -45,11 +46,18 @@ class Signer:
             text = text.removeprefix(TOKEN_PREFIX)
         if len(text) > _TEXT_AT_MOST:
             return None
-        try:
-            grant = Grant.decode(self._serializer(kind).loads(text))
-        except (BadData, ValueError):
-            return None
-        return grant if grant.kind is kind and self._clock() < grant.expires_at else None
+        for key in self._current():
+            try:
+                grant = Grant.decode(_serializer(kind, key).loads(text))
+            except (BadData, ValueError):
+                continue
+            if grant.kind is kind and self._clock() < grant.expires_at:
+                return replace(grant, signed_by=_id_of(key))
+        return None
+
+    def has(self, key_id: str) -> bool:
+        """Whether the key with this id still signs, or verifies."""
+        return any(_id_of(key) == key_id for key in self._current())
 
     def binding(self, caller: Caller) -> str:
         """Text that binds a grant to the secret of a static key, and tells nothing about it; empty for other kinds."""
@@ -63,13 +71,17 @@ class Signer:
         keys = self._current()
         return [hmac.new(key.encode(), caller.fingerprint, "sha256").hexdigest()[:_BINDING] for key in keys]
 
-    def _serializer(self, kind: Kind) -> URLSafeSerializer:
-        # itsdangerous signs with the last key.
-        keys = [*reversed(self._current())]
-        signer = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        return URLSafeSerializer(keys, salt=f"spool.{kind.value}", signer_kwargs=signer)
-
     def _current(self) -> Sequence[str]:
         if not self._keys:
             self._keys = self._load()
         return self._keys
+
+
+def _serializer(kind: Kind, key: str) -> URLSafeSerializer:
+    signer = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    return URLSafeSerializer(key, salt=f"spool.{kind.value}", signer_kwargs=signer)
+
+
+def _id_of(key: str) -> str:
+    """An id of a signing key, which tells nothing about it."""
+    return hashlib.sha256(b"spool signing key" + key.encode()).hexdigest()[:_BINDING]

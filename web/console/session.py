@@ -15,7 +15,7 @@ from spool.jobs.entries import rfc3339
 from web import origin_check
 from web.access.audit import audit
 from web.access.authenticator import not_authenticated
-from web.access.shown import COOKIE
+from web.access.shown import COOKIE, SECURE_COOKIE
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
 from web.intake.body import json_body
@@ -103,14 +103,14 @@ def login() -> Response:
         binding=authenticator.signer.binding(caller),
     )
     session = Caller(owner=caller.owner, scopes=caller.scopes, kind=Kind.SESSION, expires_at=expires_at)
-    response = json_response(_document(session))
+    response, is_secure = json_response(_document(session)), authenticator.is_secure()
     response.set_cookie(
-        COOKIE,
+        SECURE_COOKIE if is_secure else COOKIE,
         authenticator.signer.sign(grant),
         max_age=LIFE_S,
         httponly=True,
         samesite="Strict",
-        secure=authenticator.is_secure(),
+        secure=is_secure,
     )
     audit("session.begin", caller.credential)
     return response
@@ -123,7 +123,10 @@ def logout() -> Response:
     """End the session in this browser."""
     origin_check.refuse_all_but_own()
     response = Response(status=204)
-    if COOKIE in request.cookies:
-        response.delete_cookie(COOKIE, httponly=True, samesite="Strict")
+    shown = [name for name in (COOKIE, SECURE_COOKIE) if name in request.cookies]
+    for name in shown:
+        # Browsers ignore a change of a __Host- cookie that is not secure.
+        response.delete_cookie(name, httponly=True, samesite="Strict", secure=name == SECURE_COOKIE)
+    if shown:
         audit("session.end")
     return response

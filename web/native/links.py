@@ -19,7 +19,7 @@ from web.examples import BATCH_ID, JOB
 from web.intake.body import json_body
 from web.intake.shapes import checked
 from web.json_response import json_response
-from web.native.signed_links import READING, JobCall, JobLinks, job_links, signed_path
+from web.native.signed_links import READING, JobCall, JobLinks, job_links, link_end, signed_path
 from web.problems import Problem
 from web.services import state
 
@@ -111,7 +111,7 @@ def batch_links(batch_id: str) -> Response:
     """Make signed links to a batch and its results."""
     asked, caller, signer = checked(WantedBatchLinks, _asked()), auth.caller(), state().authenticator.signer
     state().store.batch(batch_id, caller.owner)
-    path, expires_at = f"/batches/{batch_id}", int(time.time() + asked.ttl_s)
+    path, expires_at = f"/batches/{batch_id}", link_end(caller, time.time() + asked.ttl_s)
     document: BatchLinks = {
         "batch": signed_path(signer, caller, path, "batch", expires_at, batch=batch_id),
         "results": signed_path(signer, caller, f"{path}/results", "results", expires_at, batch=batch_id),

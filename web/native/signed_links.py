@@ -18,6 +18,8 @@ from web.access.signer import Signer
 _AFTER_THE_END_S = 3600
 """The life of links of a job that has ended, and the least of any without ``ttl_s``."""
 JobCall = Literal["stream", "ws", "entries", "cancel"]
+_UNSEEN_AT_MOST_S = 86_400
+"""The longest life of a link of a caller whose own end is not seen here: of a JWT's, or of one that a proxy names."""
 READING: tuple[JobCall, ...] = ("stream", "ws", "entries")
 
 
@@ -35,11 +37,18 @@ def job_links(signer: Signer, caller: Caller, job: Job, wanted: Sequence[str] = 
     """Links to the job's calls, which stand for this caller. Raises ``StoreUnavailable``."""
     now = time.time()
     by_default = now + _AFTER_THE_END_S if job.ended else max(job.deadline_at, now + _AFTER_THE_END_S)
-    expires_at = int(now + ttl_s if ttl_s else by_default)
+    expires_at = link_end(caller, now + ttl_s if ttl_s else by_default)
     links = {
         call: signed_path(signer, caller, f"/jobs/{job.id}/{call}", call, expires_at, job=job.id) for call in wanted
     }
     return {**links, "expires_at": rfc3339(expires_at)}  # type: ignore[typeddict-item]
+
+
+def link_end(caller: Caller, asked: float) -> int:
+    """When a link ends that is asked for until then: both are seconds since the epoch."""
+    if (caller.parent or caller.kind) in (Kind.JWT, Kind.PROXY):
+        asked = min(asked, time.time() + _UNSEEN_AT_MOST_S)
+    return int(asked)
 
 
 def signed_path(signer: Signer, caller: Caller, path: str, call: str, expires_at: int, **inside: str) -> str:

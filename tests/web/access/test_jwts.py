@@ -136,3 +136,11 @@ def test_form_of_a_token() -> None:
     assert is_jwt(signed(exp=time.time() - 60))
     assert is_jwt(signed(THEIRS))
     assert not any(map(is_jwt, ("", "a.b.c", "my.static.secret", signed() + "." * 9000)))
+
+
+def test_admin_is_taken_only_with_its_prefix() -> None:
+    """Providers use the short name for rights of their own."""
+    for said, scopes in [("admin jobs:read", {"jobs:read"}), ("spool:admin spool:jobs:read", {"admin", "jobs:read"})]:
+        caller = jwts().caller(signed(scope=said))
+        assert caller is not None
+        assert caller.scopes == scopes

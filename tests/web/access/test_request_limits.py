@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -89,3 +90,14 @@ def test_headers() -> None:
     }
     assert openai_headers_of(states)["x-ratelimit-limit-requests"] == "50"
     assert headers_of([]) == openai_headers_of([]) == {}
+
+
+def test_link_does_not_use_up_its_key(link: RedisLink) -> None:
+    """It has the limit of its key, and a count of its own."""
+    limits = RequestLimits(Door(link), 6000, 0)
+    shared = replace(STRICT, kind=Kind.LINK, parent=Kind.KEY, job="j0-1")
+    for caller in (shared, STRICT):
+        for _ in range(2):
+            limits.admit(caller, "")
+        with pytest.raises(Problem, match="limit of 2 requests"):
+            limits.admit(caller, "")

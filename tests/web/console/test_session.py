@@ -69,6 +69,17 @@ def test_session_ends_with_its_key(guarded: Stack, page: httpx.Client) -> None:
     wait_for(lambda: page.get("/jobs").status_code == 401, "the session has ended", within_s=5)
 
 
+def test_cookie_over_https_is_bound_to_its_host(guarded: Stack) -> None:
+    """Behind proxies that end TLS its name has the prefix of browsers, and the logout removes it."""
+    url = guarded.webs[0].url
+    headers = {"Origin": url.replace("http", "https"), "X-Forwarded-Proto": "https, http", "Host": "127.0.0.1"}
+    with guarded.client(headers=headers) as page:
+        response = page.post("/session", json={"key": ALICE}, headers={"Origin": "https://127.0.0.1"})
+        assert response.status_code == 200, response.text
+        assert response.headers["Set-Cookie"].startswith("__Host-spool_session=")
+        assert "Secure" in response.headers["Set-Cookie"]
+
+
 def test_wrong_key_begins_no_session(page: httpx.Client) -> None:
     """401, without a cookie; a forged cookie is none."""
     response = page.post("/session", json={"key": "wrong-secret-0123"})

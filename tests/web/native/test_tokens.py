@@ -8,6 +8,7 @@ import httpx
 import pytest
 import websocket
 
+from spool.access.signing_keys import SigningKeys
 from tests.stack import Stack
 from tests.web.conftest import ADMIN
 from tests.web.problem_shape import assert_problem
@@ -134,3 +135,18 @@ def test_token_may_not_do_more_than_its_maker(guarded: Stack, alice: httpx.Clien
 def test_wrong_token_is_refused(alice: httpx.Client, body: dict[str, Any]) -> None:
     """422: a token is for exactly one job, batch or conversation."""
     assert_problem(alice.post("/tokens", json=body), 422)
+
+
+def test_streams_end_when_the_signing_keys_are_dropped(
+    guarded: Stack, alice: httpx.Client, nobody: httpx.Client
+) -> None:
+    """What the old key has signed ends at once, also what is open under it."""
+    job = alice.post("/jobs", json={"prompt": "x"}).json()["id"]
+    token = token_of(alice, job=job)["token"]
+    accept = {"Accept": "text/event-stream"}
+    with nobody.stream("GET", f"/jobs/{job}/stream", params={"token": token}, headers=accept) as stream:
+        pieces = stream.iter_bytes()
+        assert b"attached" in next(pieces)
+        SigningKeys(guarded.redis.link).rotate(drops_old=True)
+        assert b"event: unavailable" in b"".join(pieces)
+    assert_problem(nobody.get(f"/jobs/{job}/stream", params={"token": token}, headers=accept), 401)
