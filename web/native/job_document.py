@@ -160,21 +160,25 @@ def _time(epoch_s: float | None) -> str | None:
 
 
 def job_response(
-    store: JobStore, job: Job, headers: Mapping[str, str] | None = None, wait: Wait | None = None
+    store: JobStore,
+    job: Job,
+    headers: Mapping[str, str] | None = None,
+    wait: Wait | None = None,
+    links: JobLinks | None = None,
 ) -> Response:
     """The HTTP response. A job that was read with only the beginning of its text is sent in pieces. If the rest is
     gone, because the job was restarted or deleted, the connection is cut."""
     if not job.text_bytes:
-        return json_response(job_document(job, wait=wait), 200, headers)
-    pieces = _until_gone(job_pieces(store, job), request.environ)
+        return json_response(_with_links(job_document(job, wait=wait), links), 200, headers)
+    pieces = _until_gone(job_pieces(store, job, links), request.environ)
     response = Response(pieces, mimetype="application/json", headers={"Cache-Control": "no-store"})
     response.headers.update(headers or {})
     return response
 
 
-def job_pieces(store: JobStore, job: Job) -> Iterator[bytes]:
+def job_pieces(store: JobStore, job: Job, links: JobLinks | None = None) -> Iterator[bytes]:
     """The job's JSON document. Raises like ``rest_of_text``."""
-    document = orjson.dumps(job_document(job))
+    document = orjson.dumps(_with_links(job_document(job), links))
     if not job.text_bytes:
         yield document
         return
@@ -183,6 +187,14 @@ def job_pieces(store: JobStore, job: Job) -> Iterator[bytes]:
     for piece in store.rest_of_text(job):
         yield orjson.dumps(piece)[1:-1]
     yield document[-2:]
+
+
+def _with_links(document: JobDocument, links: JobLinks | None) -> JobDocument:
+    """The document with links before the text, which stays the last member."""
+    if links is None:
+        return document
+    text = document.pop("text", "")
+    return {**document, "links": links, "text": text}
 
 
 def _until_gone(pieces: Iterator[bytes], environ: Mapping[str, Any]) -> Iterator[bytes]:

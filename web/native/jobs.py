@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from werkzeug.http import is_resource_modified
 
 from spool.errors import Draining, StoreUnavailable, TooManyStreams
-from spool.jobs.job import Status
+from spool.jobs.job import Job, Status
 from spool.jobs.owner_list import JobPage
 from spool.jobs.store import TEXT_PIECE_BYTES
 from spool.jobs.submission import Submitted
@@ -33,7 +33,7 @@ from web.intake.references import References
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.native.job_document import JobDocument, job_document, job_response
-from web.native.signed_links import job_links
+from web.native.signed_links import JobLinks, job_links
 from web.native.stream_contract import LOG_STREAMS
 from web.native.submission import Submission, draft_of
 from web.negotiation import PREFER, PREFERENCE_APPLIED, preferred_wait_s
@@ -131,8 +131,12 @@ def _answer(services: State, submitted: Submitted, *, links: bool) -> Response:
             if job.ended or wait_for_end(services, job, wait_s):
                 finished = services.store.look(job.id, job.owner, with_text=True, text_bytes=TEXT_PIECE_BYTES)
                 headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": f"wait={wait_s}"}
-                return job_response(services.store, finished, headers)
+                return job_response(services.store, finished, headers, links=_links(finished) if links else None)
     return _accepted(submitted, links=links)
+
+
+def _links(job: Job) -> JobLinks:
+    return job_links(state().authenticator.signer, auth.caller(), job)
 
 
 def _accepted(submitted: Submitted, *, links: bool = False) -> Response:
@@ -140,7 +144,7 @@ def _accepted(submitted: Submitted, *, links: bool = False) -> Response:
     wait = state().queue_watch.of_new(job)
     document = job_document(job, wait=wait)
     if links:
-        document["links"] = job_links(state().authenticator.signer, auth.caller(), job)
+        document["links"] = _links(job)
     return json_response(document, status, {"Location": f"/jobs/{job.id}", **_poll_again(wait)})
 
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from spool.jobs.closed_models import ClosedModel
 from spool.jobs.entries import rfc3339
 from spool.models.model import DEMO, Model
+from web import auth
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
 from web.json_response import json_response
@@ -96,9 +97,11 @@ def _list(models: list[Model], default: Model, closed: Mapping[str, ClosedModel]
     errors=[503],
 )
 def models() -> Response:
-    """Every model with its backend and limits, and whether its upstream refuses jobs (``closed``).
+    """The models that this key may name, with their backends and limits, and whether their upstreams refuse jobs
+    (``closed``).
 
     ``default`` is the model of a job without ``model``.
     """
-    services = state()
-    return json_response(_list(services.models.all(), services.models.default(), services.closed_models))
+    services, caller = state(), auth.caller()
+    models = [model for model in services.models.all() if caller.may_name(model.name)]
+    return json_response(_list(models, services.models.default(), services.closed_models))

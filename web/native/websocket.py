@@ -77,11 +77,22 @@ def follow_job(services: State, subprotocol: str | None, job_id: str) -> JobSess
 class JobSession:
     """A socket that serves one job's log, and accepts ``{"type": "cancel"}``."""
 
-    __slots__ = ("_encoding", "_job_id", "_may_cancel", "_owner", "_services", "_start", "heartbeat_s", "opening")
+    __slots__ = (
+        "_encoding",
+        "_has_cancelled",
+        "_job_id",
+        "_may_cancel",
+        "_owner",
+        "_services",
+        "_start",
+        "heartbeat_s",
+        "opening",
+    )
 
     def __init__(self, services: State, job: Job, after: int, encoding: Encoding, *, may_cancel: bool) -> None:
         self._services = services
         self._may_cancel = may_cancel
+        self._has_cancelled = False
         self._job_id = job.id
         self._owner = job.owner
         self._encoding = encoding
@@ -111,7 +122,9 @@ class JobSession:
                 raise Closed(1008, 'the only valid message is {"type": "cancel"}')
             if not self._may_cancel:
                 raise Closed(1008, "this credential may not cancel jobs")
-            self._services.store.cancel(self._job_id, self._owner, text_bytes=0)
+            if not self._has_cancelled:
+                self._services.store.cancel(self._job_id, self._owner, text_bytes=0)
+                self._has_cancelled = True
         except bounded_json.Refused as exc:
             raise Closed(1007, field_problem("body", str(exc)).detail) from exc
         except SpoolError as exc:

@@ -123,16 +123,23 @@ class MuxSession:
             case "unfollow":
                 self._followed.unfollow(_job_of(message))
             case "cancel":
+                self._admit()
                 self._services.store.cancel(_job_of(message), self._owner, text_bytes=0)
             case _:
                 raise field_problem("type", "must be submit, follow, unfollow or cancel")
 
-    def _submit(self, message: dict[str, Any], context: dict[str, Any]) -> None:
-        # Checked before the job is written: an error then means that no job exists.
-        self._followed.refuse_when_full()
+    def _admit(self) -> Caller:
+        """Count a message that changes something. Answers the caller with its limits as they are now. Raises a 401 or
+        429 ``Problem``, and ``StoreUnavailable``."""
         authenticator = self._services.authenticator
         caller = authenticator.renewed(self._caller)
         authenticator.limits.admit(caller, self._address)
+        return caller
+
+    def _submit(self, message: dict[str, Any], context: dict[str, Any]) -> None:
+        # Checked before the job is written: an error then means that no job exists.
+        self._followed.refuse_when_full()
+        caller = self._admit()
         fields = {name: value for name, value in message.items() if name not in ("type", "ref")}
         draft = draft_of(
             fields,

@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from spool.models.model import DEMO, Model
+from web import auth
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
 from web.intake.accept import known_model
@@ -38,8 +39,9 @@ class ModelObjects(TypedDict):
 @scope("models:read")
 @Contract(answers={200: Answer("The models.", [json_content(ModelObjects, lambda: _list([DEMO]))])}, errors=[503])
 def models() -> Response:
-    """List all models."""
-    return json_response(_list(state().models.all()))
+    """List the models that this key may name."""
+    caller = auth.caller()
+    return json_response(_list([model for model in state().models.all() if caller.may_name(model.name)]))
 
 
 @blueprint.get("/v1/models/<path:name>")

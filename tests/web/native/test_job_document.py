@@ -100,3 +100,12 @@ def test_cancel_request_shows_while_the_job_runs() -> None:
     running = job_document(replace(cancelled, status=Status.RUNNING))
     assert running["cancel_requested_at"] == "2026-11-21T09:30:00.500Z"
     assert job_document(cancelled)["cancel_requested_at"] is None
+
+
+def test_links_stand_before_the_text(guarded: Stack, long_job: str) -> None:
+    """The text stays the last member, and whole."""
+    store = store_of(guarded.redis.link)
+    job = store.look(long_job, "alice", with_text=True, text_bytes=TEXT_PIECE_BYTES)
+    document = json.loads(b"".join(job_pieces(store, job, {"stream": "/s", "expires_at": "t"})))
+    assert document["links"] == {"stream": "/s", "expires_at": "t"}
+    assert (list(document)[-1], document["text"]) == ("text", LONG)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from spool.jobs.closed_models import ClosedModel
 from spool.models.model import DEMO, Model
+from tests.stack import Stack
+from tests.web.conftest import ADMIN
 from web.native.models import model_document
 
 SMALL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b", max_running=3)
@@ -28,3 +30,13 @@ def test_model_as_the_api_shows_it() -> None:
     assert "gpu" not in str(document)
     assert "org/" not in str(document)
     assert model_document(DEMO)["limits"]["max_running"] is None
+
+
+def test_key_sees_the_models_that_it_may_name(guarded: Stack) -> None:
+    """On the native route and on OpenAI's."""
+    with guarded.client(headers={"Authorization": f"Bearer {ADMIN}"}) as admin:
+        key = admin.post("/admin/keys", json={"owner": "alice", "models": ["other"]}).json()["key"]
+        assert [model["name"] for model in admin.get("/models").json()["models"]] == ["demo"]
+    with guarded.client(headers={"Authorization": f"Bearer {key}"}) as limited:
+        assert limited.get("/models").json()["models"] == []
+        assert limited.get("/v1/models").json()["data"] == []
