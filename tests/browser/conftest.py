@@ -164,3 +164,19 @@ def own_jobs(own_stack: Stack) -> Iterator[Jobs]:
     """Jobs of that stack."""
     with own_stack.client() as client:
         yield Jobs(client)
+
+
+LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390)}
+
+
+@pytest.fixture(params=LOOKS)
+def looking(request: pytest.FixtureRequest, browser: Any) -> Iterator[Watched]:
+    """A page of one look."""
+    scheme, width = LOOKS[request.param]
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 844}, reduced_motion="reduce"
+    )
+    watched = Watched(context.new_page())
+    yield watched
+    context.close()
+    assert watched.complaints == []

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from tests.browser.conftest import Jobs, Watched
@@ -16,24 +13,12 @@ PAGES = {
     "jobs": "#/jobs",
     "batches": "#/batches",
     "system": "#/system",
+    "usage": "#/usage",
 }
-LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390)}
 
 
-@pytest.fixture(params=LOOKS)
-def looking(request: pytest.FixtureRequest, browser: Any) -> Iterator[Watched]:
-    """A page of one look."""
-    scheme, width = LOOKS[request.param]
-    context = browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 844}, reduced_motion="reduce"
-    )
-    watched = Watched(context.new_page())
-    yield watched
-    context.close()
-    assert watched.complaints == []
-
-
-def _violations(watched: Watched) -> list[str]:
+def violations(watched: Watched) -> list[str]:
+    """What axe-core finds on the page."""
     if not _AXE.exists():
         pytest.skip("axe-core is not installed: make install-clients")
     # Not as a script of the page, whose policy forbids that.
@@ -42,7 +27,8 @@ def _violations(watched: Watched) -> list[str]:
     return [f"{one['id']}: {node['html'][:200]}" for one in found["violations"] for node in one["nodes"]]
 
 
-def _is_as_wide_as_the_window(watched: Watched) -> bool:
+def is_as_wide_as_the_window(watched: Watched) -> bool:
+    """Whether nothing of the page is beside the window."""
     return bool(watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
@@ -56,8 +42,8 @@ def test_a_page_without_violations(looking: Watched, stack: Stack, jobs: Jobs, n
         looking.until("document.querySelector('#job-rows tr')", "the jobs are there")
     if name == "system":
         looking.until("document.querySelector('#conditions li')", "the conditions are there")
-    assert _violations(looking) == []
-    assert _is_as_wide_as_the_window(looking)
+    assert violations(looking) == []
+    assert is_as_wide_as_the_window(looking)
 
 
 def test_an_open_job_without_violations(looking: Watched, stack: Stack, jobs: Jobs) -> None:
@@ -65,5 +51,5 @@ def test_an_open_job_without_violations(looking: Watched, stack: Stack, jobs: Jo
     job = jobs.submit(rate=0, reasoning=5)
     looking.page.goto(f"{stack.webs[0].url}/#job={job}&via=sse&and=long")
     looking.until("!document.querySelector('#comparison').hidden", "both readers have read it")
-    assert _violations(looking) == []
-    assert _is_as_wide_as_the_window(looking)
+    assert violations(looking) == []
+    assert is_as_wide_as_the_window(looking)

@@ -1,6 +1,6 @@
 /** The page's address: which page, which job, over which transports. A reload restores all of it. */
 
-const PAGES = new Set(["jobs", "batches", "system"]);
+const PAGES = new Set(["jobs", "batches", "system", "usage", "keys"]);
 const ID = /^[\w-]+$/;
 
 /** `{ page, id, query }`; the playground is the page "" and its job the id. */

@@ -5,8 +5,10 @@ import { forget, loadSession, logIn, logOut, session } from "./connection.js";
 import { byId, element, setText } from "./dom.js";
 import { BatchesPage } from "./pages/batches.js";
 import { JobsPage } from "./pages/jobs.js";
+import { KeysPage } from "./pages/keys.js";
 import { Playground } from "./pages/playground.js";
 import { SystemPage } from "./pages/system.js";
+import { UsagePage } from "./pages/usage.js";
 import { choose, language, LANGUAGES, translate } from "./words.js";
 
 document.documentElement.lang = language;
@@ -18,6 +20,8 @@ const pages = {
   jobs: new JobsPage({ refused }),
   batches: new BatchesPage({ refused }),
   system: new SystemPage({ refused }),
+  usage: new UsagePage({ refused }),
+  keys: new KeysPage({ refused }),
 };
 let current = null;
 
@@ -47,6 +51,7 @@ async function begin() {
   try {
     await loadSession();
     byId("log-out").hidden = session().kind !== "session";
+    byId("keys-link").hidden = !session().scopes.includes("admin");
     byId("log-out").title = session().owner ?? "";
     if (session().required && !session().owner) return askForKey("");
     await playground.load();

@@ -31,6 +31,16 @@ export async function logOut() {
 }
 
 export const models = () => get("/models");
+/** Usage from a day on, by groups such as "day,model". */
+export const usage = (asked) => get(`/usage?${new URLSearchParams(asked)}`);
+export const keys = () => get("/admin/keys");
+export const revokeKey = (id) => get(`/admin/keys/${encodeURIComponent(id)}/revoke`, { method: "POST" });
+export const createKey = (draft) =>
+  get("/admin/keys", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(draft),
+  });
 export const version = () => get("/version");
 
 /** A page of the caller's jobs, newest first. */

@@ -86,3 +86,39 @@ export function drawParts(box, parts, total) {
   if (rest > 0) box.append(widthOf(element("span", { className: "unread" }), rest));
   box.setAttribute("aria-label", shown.map(({ name, count }) => `${name}: ${count}`).join(", ") || t("none yet"));
 }
+
+const [DAYS_WIDTH, DAYS_HEIGHT] = [720, 180];
+/** As wide as its place, so that its text is as large as the page's. */
+const widthIn = (svg) => svg.clientWidth || DAYS_WIDTH;
+
+/** Draws days as stacked bars: `[{ day, parts: [{ name, value, colour }] }]`. The highest value stands beside its line. */
+export function drawDays(svg, days) {
+  const sums = days.map(({ parts }) => parts.reduce((sum, { value }) => sum + value, 0));
+  const top = Math.max(1, ...sums);
+  const all = widthIn(svg);
+  const step = all / Math.max(1, days.length);
+  svg.setAttribute("viewBox", `0 0 ${all} ${DAYS_HEIGHT + 22}`);
+  svg.replaceChildren(
+    drawing("text", { x: 0, y: 11, class: "axis" }, counted(Math.round(top))),
+    drawing("line", { x1: 0, x2: all, y1: 16, y2: 16, class: "rule" }),
+    drawing("line", { x1: 0, x2: all, y1: DAYS_HEIGHT, y2: DAYS_HEIGHT, class: "rule" }),
+    ...days.map((day, n) => barOf(day, n * step, step, top)),
+    drawing("text", { x: 0, y: DAYS_HEIGHT + 17, class: "axis" }, days[0]?.day ?? ""),
+    drawing("text", { x: all, y: DAYS_HEIGHT + 17, class: "axis", "text-anchor": "end" }, days.at(-1)?.day ?? ""),
+  );
+  const said = days.map(({ day }, n) => (sums[n] ? `${day}: ${counted(Math.round(sums[n]))}` : "")).filter(Boolean);
+  svg.setAttribute("aria-label", said.join(", ") || t("none yet"));
+}
+
+function barOf({ day, parts }, x, step, top) {
+  let below = DAYS_HEIGHT;
+  const width = Math.min(46, Math.max(1.5, step * 0.72));
+  const drawn = parts.filter(({ value }) => value > 0).map(({ name, value, colour }) => {
+    const height = Math.max(1.5, (value / top) * (DAYS_HEIGHT - 18));
+    below -= height;
+    const title = drawing("title", {}, `${day} · ${name}: ${counted(Math.round(value))}`);
+    const place = { x: x + (step - width) / 2, y: below, width, height, rx: 2 };
+    return drawing("rect", { ...place, "data-colour": colour }, title);
+  });
+  return drawing("g", {}, ...drawn);
+}
