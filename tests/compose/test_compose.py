@@ -3,55 +3,120 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import redis
 
+from spool.run.server_binary import find_server
 from spool.settings import WebSettings, WorkerSettings, known_variables
+from tests.compose.nginx import Nginx, needs_nginx
 from tests.loopback import NO_CERTIFICATES
-from tests.stack import running_stack
+from tests.stack import Process, free_port, running_stack, wait_for
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
-
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 def compose() -> dict[str, Any]:
-    """compose.yaml, parsed."""
+    """compose.yaml, parsed, with defaults for variables and ``secret`` for required ones."""
     yaml = pytest.importorskip("yaml")
-    parsed: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))
+    text = (COMPOSE / "compose.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"\$\{\w+:\?[^}]*\}", "secret", re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))
+    parsed: dict[str, Any] = yaml.safe_load(text)
     return parsed
 
 
+def service_groups() -> dict[str, set[str]]:
+    """The services of each profile; without a profile, those that always run."""
+    groups: dict[str, set[str]] = {}
+    for name, service in compose()["services"].items():
+        groups.setdefault(*service.get("profiles", [""]), set()).add(name)
+    return groups
+
+
 def test_services_are_two_webs_two_workers_and_what_they_need() -> None:
-    """Two of each, so that nothing that works here works only alone."""
-    watching = {"prometheus", "grafana"}
-    assert set(compose()["services"]) == {"nginx", "web1", "web2", "worker1", "worker2", "redis", *watching}
+    """There are two of each program, so that nothing works only alone; everything optional has a profile."""
+    always = {"nginx", "certificate", "web1", "web2", "worker1", "worker2", "redis"}
+    optional = {"monitoring": {"prometheus", "grafana"}, "ollama": {"ollama"}, "vllm": {"vllm"}}
+    assert service_groups() == {"": always, **optional}
 
 
 def test_nothing_is_published_but_on_loopback() -> None:
     """Neither Redis nor a web is reachable from outside, nor are nginx and Grafana from other machines."""
     published = {name: s["ports"] for name, s in compose()["services"].items() if "ports" in s}
-    assert published == {"nginx": ["127.0.0.1:8080:8080"], "grafana": ["127.0.0.1:3000:3000"]}
+    nginx = ["127.0.0.1:8080:8080", "127.0.0.1:8443:8443"]
+    assert published == {"nginx": nginx, "grafana": ["127.0.0.1:3000:3000"]}
 
 
-def test_redis_keeps_what_it_was_given() -> None:
-    """Append-only file, on a volume, and no eviction."""
-    redis = compose()["services"]["redis"]
-    options = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
-    assert options["--appendonly"] == "yes"
-    assert options["--maxmemory-policy"] == "noeviction"
-    assert redis["volumes"] == ["redis:/data"]
+def test_only_webs_and_workers_reach_redis() -> None:
+    """Redis has a network of its own, which leads nowhere else."""
+    parsed = compose()
+    reach = {name for name, service in parsed["services"].items() if "redis" in service.get("networks", ())}
+    assert reach == {"redis", "web1", "web2", "worker1", "worker2"}
+    assert parsed["services"]["redis"]["networks"] == ["redis"]
+    assert parsed["networks"]["redis"] == {"internal": True}
+
+
+def test_services_are_confined() -> None:
+    """Each container has a memory limit, a limit of processes, no capability and no new privileges; its root is
+    read-only, but for vLLM's."""
+    for name, service in compose()["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is (name != "vllm"), name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert "privileged" not in service
+        assert "cap_add" not in service
+
+
+def test_images_are_pinned() -> None:
+    """Every image that is not built here has an exact version and a digest."""
+    images = [service["image"] for service in compose()["services"].values() if "build" not in service]
+    images += re.findall(r"^ARG PYTHON=(.*)$", (COMPOSE / "Dockerfile").read_text(encoding="utf-8"), re.M)
+    assert len(images) == 7
+    for image in images:
+        assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+[a-z-]*@sha256:[0-9a-f]{64}", image), image
+
+
+def test_passwords_are_nowhere_in_the_files() -> None:
+    """compose takes Redis's password from .env and refuses to start without it."""
+    text = (COMPOSE / "compose.yaml").read_text(encoding="utf-8")
+    required = "${REDIS_PASSWORD:?set REDIS_PASSWORD in compose/.env}"
+    assert set(re.findall(r"\$\{REDIS_PASSWORD[^}]*\}", text)) == {required}
+    assert "REDIS_PASSWORD=\n" in (COMPOSE / "example.env").read_text(encoding="utf-8")
+
+
+def test_redis_starts_with_a_password_and_keeps_logs(tmp_path: Path) -> None:
+    """redis.sh starts a server that needs the password, writes an append-only file and evicts nothing."""
+    (tmp_path / "valkey-server").symlink_to(find_server(tmp_path / "none").path)
+    socket_path = tmp_path / "r.sock"
+    text = (COMPOSE / "redis.sh").read_text(encoding="utf-8")
+    assert "\ndir /data\n" in text
+    text = text.replace("\ndir /data\n", f"\ndir {tmp_path}\nport 0\nunixsocket {socket_path}\n")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDISCLI_AUTH": "s3cret"}
+    server = Process("redis", ["sh", "-c", text], environment, tmp_path)
+    server.start()
+    try:
+        wait_for(socket_path.exists, "the server listens")
+        stranger = redis.Redis(unix_socket_path=str(socket_path))
+        with closing(stranger), pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        with closing(redis.Redis(unix_socket_path=str(socket_path), password="s3cret")) as known:
+            names = ("appendonly", "appendfsync", "maxmemory-policy", "maxmemory")
+            assert known.config_get(*names) == dict(
+                zip(names, ("yes", "everysec", "noeviction", str(2**30)), strict=True)
+            )
+        assert server.stop() == 0
+    finally:
+        server.close()
 
 
 def test_services_have_time_to_drain_and_are_checked() -> None:
@@ -159,62 +224,14 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
     return data
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    """Wait for ``condition``; fails with ``what`` was awaited."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        time.sleep(0.01)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    """Whether somebody accepts connections on ``port``."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 Start = Callable[..., int]
 
 
 @pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Start]:
-    """``nginx(web1, web2)`` starts a real one with our configuration before these two ports; gives its port."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(web1: int, web2: int) -> int:
-        port = free_port()
-        text = (COMPOSE / "nginx.conf").read_text(encoding="utf-8")
-        for old, new in (
-            ("web1:8000", f"127.0.0.1:{web1}"),
-            ("web2:8000", f"127.0.0.1:{web2}"),
-            ("listen 8080", f"listen 127.0.0.1:{port}"),
-            ("/tmp/", f"{tmp_path}/"),
-            ("worker_processes auto;", "worker_processes 1;"),
-            ("worker_rlimit_nofile 65536;", ""),
-            ("worker_connections 16384;", "worker_connections 256;"),
-            ("proxy_read_timeout 5s;", "proxy_read_timeout 1s;"),
-        ):
-            assert old in text, old
-            text = text.replace(old, new)
-        conf = tmp_path / "nginx.conf"
-        conf.write_text(text, encoding="utf-8")
-        command = [str(NGINX), "-p", str(tmp_path), "-c", str(conf), "-e", "stderr"]
-        checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-        assert checked.returncode == 0, checked.stderr
-        started.append(subprocess.Popen([*command, "-g", "daemon off;"]))
-        wait_until(lambda: listens(port), "nginx to listen")
-        return port
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(20)
+def nginx(start_nginx: Callable[..., Nginx]) -> Start:
+    """``nginx(web1, web2)`` starts one that soon takes a silent web for dead; gives its plain port."""
+    quick = {"proxy_read_timeout 5s;": "proxy_read_timeout 1s;"}
+    return lambda web1, web2: start_nginx(web1, web2, **quick).port
 
 
 @pytest.fixture
