@@ -126,7 +126,7 @@ install-clients: .venv-clients/installed $(NODE_MODULES:%=%/.installed)
 $(NODE_MODULES:%=%/.installed): %/node_modules/.installed: %/package.json
 	@if command -v npm >/dev/null 2>&1; then \
 	  echo "installing $< into $(@D)"; cd $(<D) && \
-	  npm install --loglevel=error --no-package-lock --ignore-scripts --no-audit --no-fund && \
+	  npm install --loglevel=error --no-package-lock --ignore-scripts --legacy-peer-deps --no-audit --no-fund && \
 	  touch node_modules/.installed; \
 	else echo "npm not found: tests of clients for Node will be skipped"; fi
 

@@ -10,6 +10,7 @@ from web.admin import keys
 from web.ai_sdk import chat as ai_sdk_chat
 from web.anthropic import errors as anthropic_errors
 from web.anthropic import messages as anthropic_messages
+from web.anthropic import models as anthropic_models
 from web.console import page, session
 from web.native import batches, jobs, links, models, stream, tokens, usage, websocket
 from web.native import entries as long_polling
@@ -33,7 +34,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.extensions["spool"] = State.build(settings)
     # Paths are taken literally. Redirects would lose a POST's body, and the second slash of a chat's id.
     app.url_map.merge_slashes = False
-    app.wsgi_app = RequestIds(AzurePaths(app.wsgi_app))  # type: ignore[method-assign]
+    app.wsgi_app = RequestIds(AzurePaths(anthropic_models.ModelPaths(app.wsgi_app)))  # type: ignore[method-assign]
     access_lines.install(app, app.extensions["spool"].authenticator)
     no_content.install(app)
     cors.install(app, settings)
@@ -56,6 +57,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(openai_models.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)
     app.register_blueprint(anthropic_messages.blueprint)
+    app.register_blueprint(anthropic_models.blueprint)
     app.register_blueprint(keys.blueprint)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(openapi.blueprint)

@@ -158,3 +158,14 @@ def test_count_tokens(client: Anthropic) -> None:
     few = client.messages.count_tokens(model="m", messages=[{"role": "user", "content": "x" * 40}])
     more = client.messages.count_tokens(model="m", messages=[{"role": "user", "content": "x" * 40}], tools=TOOLS)
     assert 10 <= few.input_tokens < more.input_tokens
+
+
+def test_models(client: Anthropic) -> None:
+    """The models have Anthropic's shape, also one by itself."""
+    import anthropic
+
+    names = [(model.id, model.display_name) for model in client.models.list(limit=1)]
+    assert ("m", "m") in names
+    assert client.models.retrieve("m").created_at.year == 1970
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("none")

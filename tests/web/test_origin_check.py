@@ -25,6 +25,7 @@ WRITES = [
     ("POST", f"/v1/responses/resp_{JOB}/cancel"),
     ("DELETE", f"/v1/responses/resp_{JOB}"),
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/messages"),
     ("POST", "/ai/chat"),
     ("POST", "/ai/chat/x/stop"),
 ]

@@ -19,6 +19,8 @@ from web.problems import Problem, use_shape
 from web.request_ids import request_id
 
 PREFIX = "/v1/messages"
+MODELS_PREFIX = "/anthropic/v1/models"
+_PREFIXES = (PREFIX, MODELS_PREFIX)
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -30,15 +32,18 @@ _TYPES = {
     504: "timeout_error",
 }
 """By status; of all others, ``invalid_request_error`` below 500 and ``api_error`` from there."""
+_OVERFLOW = "prompt is too long: "
+"""Anthropic's own words, by which Claude Code knows that it must compact the conversation."""
 _WORTH_ANOTHER_TRY = frozenset({408, 429, 500, 502, 503})
 
 
 def install(app: Flask) -> None:
-    """Use Anthropic's shape for errors under ``/v1/messages``, and give each response an id."""
-    use_shape(PREFIX, AnthropicErrors())
+    """Use Anthropic's shape for errors under its paths, and give each response an id."""
+    for prefix in _PREFIXES:
+        use_shape(prefix, AnthropicErrors())
 
     def name_it(response: Response) -> Response:
-        if request.path.startswith(PREFIX):
+        if request.path.startswith(_PREFIXES):
             response.headers["request-id"] = request_id()
         return response
 
@@ -71,7 +76,7 @@ class AnthropicProblem(Problem):
 
 
 class AnthropicErrors:
-    """The ``web.problems.ErrorShape`` of ``/v1/messages``."""
+    """The ``web.problems.ErrorShape`` of Anthropic's paths."""
 
     schema = MessagesErrorDocument
 
@@ -99,7 +104,8 @@ def error_document(status: int, message: str) -> MessagesErrorDocument:
 
 def message_of(failure: Failure) -> str:
     """The message of a failed job. It begins with the code, for which the shape has no other place."""
-    return f"{failure.code}: {failure.message}"
+    is_overflow = failure.code == "context_length_exceeded"
+    return f"{failure.code}: {_OVERFLOW if is_overflow else ''}{failure.message}"
 
 
 def _status(problem: Problem) -> int:

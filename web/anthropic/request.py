@@ -38,7 +38,7 @@ class MessageParam(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: str | ContentBlocks
 
 
@@ -79,7 +79,7 @@ class CountRequest(BaseModel):
     def instructions(self) -> str | None:
         """The system prompt."""
         if isinstance(self.system, list):
-            return "\n\n".join([str(block.get("text") or "") for block in self.system if block.type == "text"]) or None
+            return _text(self.system) or None
         return self.system or None
 
     def tool_params(self) -> dict[str, Any]:
@@ -152,7 +152,15 @@ def _said(message: MessageParam, keeps_reasoning: bool) -> list[dict[str, Any]]:
     blocks = message.content
     if isinstance(blocks, str):
         return [{"role": message.role, "content": blocks}] if blocks else []
+    if message.role == "system":
+        # Claude Code sends its environment so. A chat's system messages may stand anywhere as well.
+        text = _text(blocks)
+        return [{"role": "system", "content": text}] if text else []
     return _assistant(blocks, keeps_reasoning) if message.role == "assistant" else _user(blocks)
+
+
+def _text(blocks: list[ContentBlock]) -> str:
+    return "\n\n".join([str(block.get("text") or "") for block in in_slices(blocks) if block.type == "text"])
 
 
 def _assistant(blocks: list[ContentBlock], keeps_reasoning: bool) -> list[dict[str, Any]]:
@@ -218,6 +226,8 @@ def _part(kind: Any, get: Any) -> list[dict[str, Any]]:
         case "document", {"type": "base64", "media_type": str(media_type), "data": str(data)}:
             name = get("title") if isinstance(get("title"), str) else "document"
             return [{"type": "file", "file": {"filename": name, "file_data": f"data:{media_type};base64,{data}"}}]
+        case "tool_reference", _:
+            return [{"type": "text", "text": f"The tool {get('tool_name')} is available."}]
         case "search_result", _:
             return _result(get("content"))[1] or [{"type": "text", "text": _result(get("content"))[0]}]
     return []

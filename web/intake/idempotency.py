@@ -13,7 +13,7 @@ from pydantic import Field
 
 from spool.jobs.repeats import Joins, Repeat
 from web.contract import Parameter
-from web.intake.repeats import is_counted, joins_of
+from web.intake.repeats import asking, is_counted, joins_of
 from web.problems import field_problem
 
 _CHARACTERS = 255
@@ -48,7 +48,9 @@ def idempotency_of(data: Any, joins: Joins | None = None) -> Idempotency:
     joins = joins or joins_of(data)
     if joins is None:
         return NO_KEY
-    return Idempotency(repeat=Repeat(_digest([request.path.encode(), b"\n", _canonical(data)]), joins))
+    return Idempotency(
+        repeat=Repeat(_digest([request.path.encode(), b"\n", asking().encode(), _canonical(data)]), joins)
+    )
 
 
 def is_safe_to_repeat() -> bool:

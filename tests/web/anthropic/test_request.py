@@ -42,6 +42,19 @@ def test_results_come_before_the_rest() -> None:
     ]
 
 
+def test_system_message_keeps_its_place() -> None:
+    """A system message between the others stays there, as its text."""
+    texts = [{"type": "text", "text": "a"}, {"type": "tool_removal"}, {"type": "text", "text": "b"}]
+    assert said("system", *texts) == [{"role": "system", "content": "a\n\nb"}]
+    assert said("system", {"type": "tool_removal"}) == []
+
+
+def test_reference_to_a_tool_is_text() -> None:
+    """The tools that a search found are named to the model, which knows no references."""
+    found = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "tool_reference", "tool_name": "Cron"}]}
+    assert said("user", found) == [{"role": "tool", "tool_call_id": "t", "content": "The tool Cron is available."}]
+
+
 def test_thinking_alone_is_no_message() -> None:
     """Thinking goes back only with the calls that it led to."""
     assert said("assistant", {"type": "thinking", "thinking": "Hm", "signature": ""}) == []
@@ -78,5 +91,5 @@ def test_output_format() -> None:
 def test_wrong_field_is_named() -> None:
     """A message with a wrong role is refused by its path."""
     with pytest.raises(Problem) as raised:
-        checked(MessagesRequest, {**ASK, "messages": [{"role": "system", "content": "x"}]})
+        checked(MessagesRequest, {**ASK, "messages": [{"role": "tool", "content": "x"}]})
     assert raised.value.extra["errors"][0]["field"] == "messages[0].role"

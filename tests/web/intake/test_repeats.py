@@ -34,6 +34,22 @@ def test_headers(headers: dict[str, str], joins: Joins | None) -> None:
         assert is_safe_to_repeat() is ("X-Stainless-Retry-Count" in headers and joins is not None)
 
 
+def test_agents_of_claude_code() -> None:
+    """Claude Code's tries all count as 0, and are one request; the same request of another of its agents, or in another
+    session, is another."""
+    session = {"X-Claude-Code-Session-Id": "s"}
+    with Flask("test").test_request_context("/v1/messages", headers={**session, "X-Stainless-Retry-Count": "0"}):
+        repeat = idempotency_of(BODY).repeat
+        assert repeat is not None
+        assert repeat.joins is Joins.RECENT
+    keys = [
+        key_of("/v1/messages", BODY, **headers)
+        for headers in ({}, session, {**session, "X-Claude-Code-Agent-Id": "a"}, {"X-Claude-Code-Session-Id": "t"})
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key_of("/v1/messages", BODY, **session) == keys[1]
+
+
 def test_codex_without_a_conversation() -> None:
     """Without the conversation's name, equal requests may both be meant."""
     with Flask("test").test_request_context("/v1/responses", headers={"Originator": "codex_cli_rs"}):
