@@ -35,10 +35,10 @@ all get the same expiry, ``ttl_s`` from then.
                              the tokens that it used), weight (with which it was charged, if its owner's weight
                              changed that), prefix_bytes (length of the text that a continued attempt began with) and
                              usage_noted (the attempt whose usage was noted before its end)
-    job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request and before
-                             (as in the record). messages are those after its blocks. Written by submit; read by the
-                             claim, by a turn that continues the conversation, and by /v1. Compressed together with
-                             the log if that makes it smaller (spool.jobs.input_packing)
+    job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request, endpoint
+                             and before (as in the record). messages are those after its blocks. Written by submit;
+                             read by the claim, by a turn that continues the conversation, and by /v1. Compressed
+                             together with the log if that makes it smaller (spool.jobs.input_packing)
     job:ID:log       stream  The log. Entry ``N-0`` has one field, ``entry``: the bytes of spool.jobs.entries. The key
                              is also the channel on which new entries are published, as "FIRST\\nENTRY\\nENTRY…".
                              Some seconds after the job's end, a string in the same place: the packed log

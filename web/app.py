@@ -17,7 +17,10 @@ from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
 from web.openai import chat as openai_chat
 from web.openai import compaction as openai_compaction
+from web.openai import completions as openai_completions
+from web.openai import embeddings as openai_embeddings
 from web.openai import errors as openai_errors
+from web.openai import images as openai_images
 from web.openai import models as openai_models
 from web.openai import responses as openai_responses
 from web.openai.azure_paths import AzurePaths
@@ -54,6 +57,9 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(openai_responses.blueprint)
     app.register_blueprint(openai_compaction.blueprint)
     app.register_blueprint(openai_chat.blueprint)
+    app.register_blueprint(openai_completions.blueprint)
+    app.register_blueprint(openai_embeddings.blueprint)
+    app.register_blueprint(openai_images.blueprint)
     app.register_blueprint(openai_models.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)
     app.register_blueprint(anthropic_messages.blueprint)

@@ -164,6 +164,7 @@ class Attempt:
             deadline=self._deadline,
             owner=self.claim.job.owner,
             gate=self._gate,
+            endpoint=job_input.get("endpoint") or "",
             headers=upstream_headers(self.claim),
         )
         finish = "stop"
@@ -223,6 +224,9 @@ class Attempt:
             case backends.Alive():
                 self.stopwatch.alive()
                 return
+            case backends.Unstreamed():
+                self.stopwatch.whole()
+                return
             case backends.Complete(reason):
                 self._complete = reason
                 self.stopwatch.complete()
@@ -241,6 +245,10 @@ class Attempt:
                 for part in self._parts(arguments):
                     fields = {"index": index, "call_id": call_id, "name": name, "arguments": part}
                     self._output.append(Kind.TOOL_CALL, fields)
+            case backends.Result(body):
+                self._begin_answer()
+                for part in self._parts(body):
+                    self._output.append(Kind.RESULT, {"body": part})
             case backends.Usage():
                 self._usage = {name: count for name, count in asdict(piece).items() if count is not None}
                 self._output.append(Kind.USAGE, self._usage)

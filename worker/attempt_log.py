@@ -21,6 +21,7 @@ from spool.jobs.job import Status
 
 BUFFER_BYTES = 1024 * 1024
 """Limit for the uncommitted entries of one attempt; beyond it the job blocks."""
+_NOT_TEXT = (Kind.TOOL_CALL, Kind.RESULT)
 _COMMIT_ENTRIES = 1000
 _COMMIT_BYTES = 256 * 1024
 
@@ -97,7 +98,7 @@ class AttemptLog:
 
     def append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
         """Add an entry. Blocks while the buffer is full. Raises ``AttemptOver`` once the attempt is over."""
-        if kind is Kind.TOOL_CALL:
+        if kind in _NOT_TEXT:
             self.plain = False
         # A copy: orjson returns a small entry in a kilobyte of memory.
         self._add(bytes(memoryview(encode(self.last + 1, kind, now_text(), fields))), b"")

@@ -68,6 +68,13 @@ class AttemptTimeouts:
         at = self._clock() + (self._first_s if self._first else self._between_s)
         self._limit_at = max(self._limit_at, min(at, self._since + self._alive_s))
 
+    def whole(self) -> None:
+        """Record that the upstream is asked for an answer in one piece, which may take as long as one with signs of
+        life."""
+        self._first_s = self._alive_s
+        self._limit_at = max(self._limit_at, self._clock() + self._alive_s)
+        self._since = self._clock()
+
     def complete(self) -> None:
         """Record that the answer is complete except for its usage."""
         self._first = False

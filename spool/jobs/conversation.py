@@ -74,6 +74,7 @@ class Answer:
     """Annotations of its text, in the shape of chat completions."""
     _text: GrowingText = field(default_factory=GrowingText)
     _reasoning: GrowingText = field(default_factory=GrowingText)
+    _result: GrowingText = field(default_factory=GrowingText)
 
     def add_all(self, raws: Sequence[bytes]) -> None:
         """Add the next encoded entries. Raises ``UndecodableRecord``."""
@@ -99,9 +100,14 @@ class Answer:
         return str(self._reasoning)
 
     @property
+    def result(self) -> str:
+        """The JSON text that the upstream answered, of a job whose answer is one; empty for any other."""
+        return str(self._result)
+
+    @property
     def size(self) -> int:
-        """The length of its text and of its calls' arguments, in characters."""
-        return self._text.size + sum(call.pieces.size for call in self.calls.values())
+        """The length of its text, its result and its calls' arguments, in characters."""
+        return self._text.size + self._result.size + sum(call.pieces.size for call in self.calls.values())
 
     def message(self, *, keeps_reasoning: bool = False) -> dict[str, Any] | None:
         """The answer as a message of the conversation; None if it is empty. Its reasoning is part of it if it calls
@@ -126,8 +132,11 @@ class Answer:
                 self._reasoning.add(entry["text"])
             case Kind.TOOL_CALL:
                 self._add_call(entry)
+            case Kind.RESULT:
+                self._result.add(entry["body"])
             case Kind.RESTARTED:
                 self._text.clear()
+                self._result.clear()
                 self._reasoning.clear()
                 self.calls.clear()
                 self.refuses = False

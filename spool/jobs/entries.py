@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """``text``: the model's reasoning, not part of the answer."""
     TOOL_CALL = "tool_call"
     """``index``, ``call_id``, ``name``, ``arguments`` (a piece of them)."""
+    RESULT = "result"
+    """``body``: a piece of the JSON text that the upstream answered to one request, such as one for embeddings."""
     USAGE = "usage"
     """``input_tokens``, ``output_tokens``, and if the upstream reports them ``cached_tokens`` and
     ``reasoning_tokens``. The first two include the last two."""

@@ -114,7 +114,8 @@ class NewJob:
     """What a submit writes.
 
     ``input`` is the prompt, stored in a key of its own: ``{"messages": […], "params": {…}}``. Some surfaces add
-    ``instructions`` (for this turn only) and ``request`` (values that their responses must repeat).
+    ``instructions`` (for this turn only), ``request`` (values that their responses must repeat) and ``endpoint`` (the
+    upstream's endpoint that ``params`` are the whole body for, if that is no chat).
     """
 
     owner: str

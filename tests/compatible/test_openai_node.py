@@ -36,6 +36,9 @@ CASES = (
     "models",
     "a model that is not there",
     "what is refused",
+    "embeddings",
+    "pictures",
+    "completions of the older kind",
 )
 
 

@@ -99,6 +99,16 @@ def completions(_ended: str) -> list[Any]:
     ]
 
 
+def other_endpoints(_ended: str) -> list[Any]:
+    """Bodies of ``POST /v1/embeddings``, ``/v1/images/generations`` and ``/v1/completions``, all in one."""
+    more = {"model": "demo", "rate": 0, "first_token_s": 0, "max_tokens": 2}
+    return [
+        {"input": "Hi", "prompt": "Hi", "encoding_format": "base64", "dimensions": 4, **more},
+        {"input": ["Hi", "Ho"], "prompt": "Hi", "n": 2, "metadata": {"k": "v"}, "spool": {"fairness_key": "k"}, **more},
+        {"input": [[1, 2], [3]], "prompt": "Hi", "user": "u", **more},
+    ]
+
+
 def chats(_ended: str) -> list[Any]:
     """Bodies of ``POST /ai/chat``."""
     call = {"type": "tool-weather", "toolCallId": "c1", "state": "output-available", "input": {}, "output": "rain"}
@@ -133,6 +143,9 @@ POSTS = {
     "/jobs": jobs,
     "/v1/responses": responses,
     "/v1/chat/completions": completions,
+    "/v1/embeddings": other_endpoints,
+    "/v1/images/generations": other_endpoints,
+    "/v1/completions": other_endpoints,
     "/ai/chat": chats,
     "/ai/chat/{id}/stop": stops,
 }

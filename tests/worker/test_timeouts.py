@@ -58,6 +58,16 @@ def test_comments_do_not_shorten_the_time() -> None:
     assert code(stopwatch, 9.75) is None
 
 
+def test_whole_answer_has_the_longest_time() -> None:
+    """An answer in one piece may take as long as one with signs of life."""
+    clock = Clock(1000.0)
+    stopwatch = AttemptTimeouts(replace(MODEL, alive_s=25), left_s=1000, clock=clock)
+    clock.now = 1002.0
+    stopwatch.whole()
+    assert code(stopwatch, 26.75) is None
+    assert code(stopwatch, 27) == "first_token_timeout"
+
+
 def test_complete_answer_is_waited_for_only_for_a_moment() -> None:
     """Once all of the answer has come, what was counted has a short time, whatever else comes."""
     stopwatch = stopwatch_of(left_s=100)

@@ -118,7 +118,7 @@ def known_model(services: State, name: str | None, place: str = "") -> Model:
 
 
 def _input(draft: Draft, model: Model) -> dict[str, Any]:
-    beside = {"instructions": draft.instructions, "request": draft.request}
+    beside = {"endpoint": draft.endpoint or None, "instructions": draft.instructions, "request": draft.request}
     return {
         "messages": [*draft.earlier.messages, *draft.messages],
         **{name: value for name, value in beside.items() if value is not None},
@@ -132,7 +132,7 @@ def _params(draft: Draft) -> Mapping[str, Any]:
     if not draft.params_field:
         params = {name: value for name, value in params.items() if name in DemoParams.model_fields}
     checked(DemoParams, dict(params), f"{draft.place}{draft.params_field}")
-    return params
+    return draft.params if draft.endpoint else params
 
 
 def _check_size(job_input: Mapping[str, Any], draft: Draft, most: int) -> None:

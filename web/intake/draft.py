@@ -35,6 +35,8 @@ class Draft:
     params_field: str = "params"
     """The field of the body that holds them. Empty if they stand beside its other fields: the demo then ignores the
     names that it does not know."""
+    endpoint: str = ""
+    """The upstream's endpoint that ``params`` are the whole body for, such as ``embeddings``; empty: a chat."""
     instructions: str | None = None
     """A system prompt for this turn only."""
     request: Mapping[str, Any] | None = None

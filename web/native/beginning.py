@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -60,6 +60,8 @@ class SnapshotDocument(TypedDict):
     reasoning: str
     tool_calls: list[ToolCall]
     usage: dict[str, Any] | None
+    result: NotRequired[str]
+    """The JSON text that the upstream answered, as far as it is known; only of a job whose answer is one."""
 
 
 class Snapshot:
@@ -70,6 +72,7 @@ class Snapshot:
         self._attempt = job.attempt
         self._texts: dict[Kind, list[str]] = {Kind.TOKEN: [], Kind.REASONING: []}
         self._tool_calls: dict[int, ToolCall] = {}
+        self._result: list[str] = []
         self._usage: dict[str, Any] | None = None
         self.size = 0
 
@@ -90,7 +93,7 @@ class Snapshot:
 
     def document(self) -> SnapshotDocument:
         """The snapshot."""
-        return {
+        document: SnapshotDocument = {
             "type": "snapshot",
             "last": self._last,
             "attempt": self._attempt,
@@ -99,6 +102,9 @@ class Snapshot:
             "tool_calls": list(self._tool_calls.values()),
             "usage": self._usage,
         }
+        if self._result:
+            document["result"] = "".join(self._result)
+        return document
 
     def _add(self, entry: dict[str, Any]) -> None:
         kind = entry["kind"]
@@ -106,6 +112,8 @@ class Snapshot:
             self._texts[kind].append(entry["text"])
         elif kind == Kind.TOOL_CALL:
             self._add_to_call(entry)
+        elif kind == Kind.RESULT:
+            self._result.append(entry["body"])
         elif kind == Kind.USAGE:
             self._usage = {name: entry[name] for name in entry if name not in ("id", "kind", "at")}
         elif kind in _ATTEMPTS:
@@ -113,7 +121,7 @@ class Snapshot:
             if kind == Kind.RESTARTED:
                 # The earlier attempt no longer counts.
                 self._texts = {Kind.TOKEN: [], Kind.REASONING: []}
-                self._tool_calls, self._usage = {}, None
+                self._tool_calls, self._result, self._usage = {}, [], None
 
     def _add_to_call(self, entry: dict[str, Any]) -> None:
         index = entry["index"]

@@ -43,6 +43,14 @@ class ToolCallPiece(_Entry):
     arguments: str
 
 
+class ResultPiece(_Entry):
+    """A piece of the JSON text that the upstream answered to one request, such as one for embeddings; its ``body``
+    joins those of the pieces before it."""
+
+    kind: Literal["result"]
+    body: str
+
+
 class Usage(_Entry):
     """The tokens used. The first two counts include the last two."""
 
@@ -90,7 +98,7 @@ class Cancelled(_Entry):
 
 
 EntryDocument = Annotated[
-    Started | Piece | ToolCallPiece | Usage | Attempt | Waiting | Done | Failed | Cancelled,
+    Started | Piece | ToolCallPiece | ResultPiece | Usage | Attempt | Waiting | Done | Failed | Cancelled,
     Field(discriminator="kind"),
 ]
 """One entry of a log."""

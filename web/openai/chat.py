@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from flask import Blueprint, Response
 
 from spool.jobs import conversation
-from web import auth
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.failures import CANCELLED, failure_of
@@ -16,48 +13,19 @@ from web.delivery.waiting import wait_for_all
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
-from web.intake.draft import Draft
 from web.intake.errors_after_acceptance import accepted
-from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency
-from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
-from web.intake.shapes import Pieces, Some
-from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
+from web.intake.idempotency import IDEMPOTENCY_KEY
+from web.intake.spool_fields import ON_DISCONNECT
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
+from web.openai.chat_request import ChatRequest, draft_of
 from web.openai.failures import problem_of_failure, refuse_early_failure
-from web.openai.fields import Asked, parse, refuse
-from web.request_ids import origin
+from web.openai.fields import parse
 from web.services import state
 from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("openai_chat", __name__)
-
-
-class ChatRequest(Asked):
-    """The body. Sampling parameters, tools, response formats and unknown fields go to the upstream unchanged."""
-
-    PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
-
-    messages: Messages
-    n: int | None = None
-    stream_options: dict[str, Any] | None = None
-    modalities: Some[str] | None = None
-    audio: Any = None
-    logprobs: bool | None = None
-    functions: Any = None
-    function_call: Any = None
-
-    def check(self) -> None:
-        """Raise a 422 ``Problem`` for features that Spool itself does not support."""
-        if self.n not in (None, 1):
-            refuse("n", "must be 1: a job has one answer")
-        if self.modalities not in (None, ["text"]) or self.audio is not None:
-            refuse("modalities", "must be text: Spool does not store audio")
-        if self.logprobs:
-            refuse("logprobs", "must be false: Spool does not store them")
-        if self.functions is not None or self.function_call is not None:
-            refuse("functions", "are not supported: use tools")
 
 
 def _example_answer() -> conversation.Answer:
@@ -94,7 +62,7 @@ def create() -> Response:
     asked, idempotency = parse(ChatRequest)
     asked.check()
     with Slot(services.slots) as slot:
-        submitted = accept(services, _draft(asked, idempotency), slot)
+        submitted = accept(services, draft_of(services, asked, idempotency), slot)
         job = submitted.job
         answer = conversation.Answer(job.id)
         with accepted(submitted, f"/v1/responses/resp_{job.id}") as headers:
@@ -108,21 +76,3 @@ def create() -> Response:
     if answer.finish_reason is None:
         raise problem_of_failure(failure_of(answer.error or CANCELLED), headers)
     return json_response(completion(job, answer), 200, headers)
-
-
-def _draft(asked: ChatRequest, idempotency: Idempotency) -> Draft:
-    return Draft(
-        surface="chat",
-        owner=auth.owner(),
-        messages=as_received(asked.messages),
-        sends_all_turns=True,
-        model=asked.model,
-        params=asked.extras(),
-        params_field="",
-        metadata=asked.metadata or {},
-        streams_text=True,
-        on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
-        scheduling=asked.scheduling(),
-        idempotency=idempotency,
-        origin=origin(),
-    )

@@ -75,9 +75,9 @@ class ChatChunks:
     after = -1
     number = 0
 
-    def __init__(self, job: Job, *, wants_usage: bool) -> None:
+    def __init__(self, job: Job, *, wants_usage: bool, head: Mapping[str, Any] | None = None) -> None:
         self._job = job
-        self._head = b"data: " + orjson.dumps(_head(job))[:-1] + b',"choices":['
+        self._head = b"data: " + orjson.dumps(head or _head(job))[:-1] + b',"choices":['
         self._tail = b'],"usage":null}\n\n' if wants_usage else b"]}\n\n"
         self._wants_usage = wants_usage
         self._usage: Mapping[str, Any] | None = None
@@ -175,15 +175,19 @@ class ChatChunks:
         return {"index": index, "id": call_id_of(self._job.id, entry), "type": "function", "function": function}
 
     def _delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return self.chunk({"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason})
+
+    def chunk(self, choice: Mapping[str, Any]) -> bytes:
+        """The event with this choice."""
         return self._head + orjson.dumps(choice) + self._tail
 
-    def _end(self, finish_reason: str) -> bytes:
+    def end(self, usage: Any) -> bytes:
+        """The end of the stream, with the usage if it was requested."""
         self.over = True
-        data = self._delta({}, finish_reason)
-        if self._wants_usage:
-            data += self._head + b'],"usage":' + orjson.dumps(usage_of(self._usage)) + b"}\n\n"
-        return data + DONE
+        return (self._head + b'],"usage":' + orjson.dumps(usage) + b"}\n\n" if self._wants_usage else b"") + DONE
+
+    def _end(self, finish_reason: str) -> bytes:
+        return self._delta({}, finish_reason) + self.end(usage_of(self._usage))
 
     def _error(self, error: Mapping[str, Any]) -> bytes:
         self.over = True

@@ -90,6 +90,8 @@ class GenerationRequest:
     deadline: Deadline = field(default_factory=Deadline.never)
     owner: str = ""
     gate: SharedGate | None = None
+    endpoint: str = ""
+    """The endpoint that ``params`` are the whole body for, such as ``embeddings``; empty: chat completions."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that name the request which brought the job; an upstream gets them."""
 
@@ -129,6 +131,13 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """The whole answer of an endpoint that is no conversation: the JSON text that the upstream answered."""
+
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts of the upstream. ``cached_tokens`` are part of the input, ``reasoning_tokens`` part of the output;
     None if the upstream does not report them."""
@@ -153,6 +162,11 @@ class Alive:
 
 
 @dataclass(frozen=True, slots=True)
+class Unstreamed:
+    """The answer comes as a whole, so there is no piece of it before its end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Complete:
     """The answer is complete and ended for ``reason``; only its usage may still follow."""
 
@@ -166,7 +180,7 @@ class Finish:
     reason: str
 
 
-Piece = Text | Reasoning | TextMark | ToolCall | Usage | Waiting | Alive | Complete | Finish
+Piece = Text | Reasoning | TextMark | ToolCall | Result | Usage | Waiting | Alive | Unstreamed | Complete | Finish
 
 
 class BackendError(Exception):

@@ -53,6 +53,15 @@ def test_restarted_answer_counts_from_there() -> None:
     assert answered(*before, continued, (Kind.TOKEN, {"text": "b"})).text == "ab"
 
 
+def test_result_in_pieces() -> None:
+    """The pieces of a result join; nothing is left of those of an attempt that was restarted."""
+    restarted = (Kind.RESTARTED, {"attempt": 2, "reason": "worker_lost"})
+    answer = answered(
+        (Kind.RESULT, {"body": "[1"}), restarted, (Kind.RESULT, {"body": '{"a"'}), (Kind.RESULT, {"body": ":1}"})
+    )
+    assert (answer.result, answer.text, answer.message(), answer.size) == ('{"a":1}', "", None, 7)
+
+
 def test_calls_in_pieces() -> None:
     """Pieces of several calls add up by their index; a call without an id gets one that stays the same."""
     answer = answered(call(0, "", "one", "c1"), call(1, "", "two"), call(0, '{"a":'), call(1, "{}"), call(0, "1}"))

@@ -49,6 +49,14 @@ def test_snapshot_of_an_empty_log() -> None:
     assert (document["last"], document["text"], document["tool_calls"], document["usage"]) == (0, "", [], None)
 
 
+def test_snapshot_of_a_result() -> None:
+    """The pieces of a result are joined; those of an attempt that was restarted no longer count."""
+    restarted = (Kind.RESTARTED, {"attempt": 2, "reason": "worker_lost"})
+    before, *after = [(Kind.RESULT, {"body": body}) for body in ("[1", "{", "}")]
+    document = snapshot_of(before, restarted, *after)
+    assert (document["result"], document["last"], document["attempt"]) == ("{}", 4, 2)
+
+
 def test_snapshot_joins_pieces() -> None:
     """Texts, reasoning and the arguments of each tool call are joined."""
     document = snapshot_of(

@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import gevent
@@ -15,6 +16,8 @@ from pydantic import ValidationError
 from spool.models.demo_params import DemoParams
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Reasoning, Text, ToolCall, Usage
 from worker.backends.demo.json_answers import calls, wanted_json
+from worker.backends.demo.whole_answers import whole_answer
+from worker.backends.whole import is_whole
 from worker.timer import PreciseTimer
 
 _TOKENS = re.compile(r"\s*(?:[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+)|\s+$")
@@ -83,11 +86,11 @@ class Demo:
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
         """Yield the demo's pieces at their due times. Raises ``BackendError`` if ``fail_after`` requests it."""
-        try:
-            params = DemoParams.model_validate(dict(request.params))
-        except ValidationError as exc:
-            raise BackendError("invalid_params", str(exc.errors()[0]["msg"]), retryable=False) from exc
-        prompt = prompt_of(request.messages)
+        if is_whole(request.endpoint, request.params):
+            yield from whole_answer(request, partial(answer, endless=False))
+            return
+        params = _params(request)
+        prompt = str(request.params["prompt"]) if request.endpoint else prompt_of(request.messages)
         schedule = _Schedule(params, self._pacer, self._wall)
         if not request.prefix:
             steps = params.reasoning or _EFFORTS.get(params.reasoning_effort or "", 0)
@@ -124,6 +127,17 @@ class Demo:
             if not params.stamp:
                 schedule.wait_for(number)
             yield text
+
+
+def _params(request: GenerationRequest) -> DemoParams:
+    """The params, without the other fields of a body that is a whole request. Raises ``BackendError``."""
+    given = dict(request.params)
+    if request.endpoint:
+        given = {name: value for name, value in given.items() if name in DemoParams.model_fields}
+    try:
+        return DemoParams.model_validate(given)
+    except ValidationError as exc:
+        raise BackendError("invalid_params", str(exc.errors()[0]["msg"]), retryable=False) from exc
 
 
 def _most(params: DemoParams) -> int | None:

@@ -11,26 +11,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from functools import partial
 
 import httpx2
 import openai
-from openai import APIResponse
 
 from spool.deadline import Deadline
 from spool.logs import event
 from spool.models.model import Model, Upstream
-from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Waiting
+from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Unstreamed, Waiting
 from worker.backends.openai import errors as upstream_errors
 from worker.backends.openai.backoff import Backoff, Refusal
+from worker.backends.openai.calls import call, name_of
 from worker.backends.openai.chunks import Answer
 from worker.backends.openai.client import CONNECT_S, connect
 from worker.backends.openai.continuation_probe import Proof, probe
 from worker.backends.openai.continuing import Ask, go_on, in_good_time, refuse
-from worker.backends.openai.earlier_reasoning import with_reasoning
 from worker.backends.openai.errors import Refused
 from worker.backends.openai.gate import Passage, UpstreamGate
 from worker.backends.openai.refusal_report import note_headers, report_refusal, too_late, tries_used
@@ -38,11 +37,12 @@ from worker.backends.openai.rejected_key import Denial
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.stream_pieces import read_pieces
 from worker.backends.openai.waiting_jobs import Caller
+from worker.backends.openai.whole_answers import read_result
+from worker.backends.whole import is_whole
 from worker.metrics import UPSTREAM_ANSWERS
 
 log = logging.getLogger("spool.upstream")
 
-_OURS = ("model", "messages", "stream")
 _NEVER = 2**31
 """Tries of a prompt that alone is refused for now: it may wait until its job's deadline."""
 _PROOF_S = 10.0
@@ -156,19 +156,26 @@ class _Link:
 
     def gate(self, model: Model) -> UpstreamGate:
         with self._lock:
-            return self._gates.setdefault(_name(model), UpstreamGate(self._backoff))
+            return self._gates.setdefault(name_of(model), UpstreamGate(self._backoff))
 
     def attempt(self, passage: Passage, request: GenerationRequest) -> Generator[Piece, None, Refused | None]:
         """Make one call. Returns None once the answer is complete, or the reason to call again."""
         answer, gate = Answer(), self.gate(request.model)
-        asks_usage = self._asks_usage
+        asks_usage, whole = self._asks_usage, is_whole(request.endpoint, request.params)
         with passage, self._use():
             self._denial.check()
             try:
-                with self._call(request, asks_usage) as response:
+                if whole:
+                    yield Unstreamed()
+                sent = call(self._connected(), request, asks_usage=asks_usage, is_openai=self._is_openai)
+                with sent as response:
                     UPSTREAM_ANSWERS.labels(self._upstream.name, "200").inc()
                     note_headers(request.gate, response.headers)
-                    yield from read_pieces(response.http_response, answer, lambda: _taken(passage, request, gate))
+                    begun = partial(_taken, passage, request, gate)
+                    if whole:
+                        yield from read_result(response.http_response, request, begun)
+                    else:
+                        yield from read_pieces(response.http_response, answer, begun)
                 passage.answered()
                 if request.gate is not None:
                     request.gate.accepted()
@@ -179,22 +186,6 @@ class _Link:
                     self._asks_usage = False
                     return Refused("the upstream does not support stream_options", at_once=True)
                 return self._refused(exc, passage, answer, request)
-
-    def _call(self, request: GenerationRequest, asks_usage: bool) -> AbstractContextManager[APIResponse[Any]]:
-        """The request, sent on entering. Leaving closes the connection, unless it can be reused."""
-        messages, extra = _body(request, asks_usage)
-        messages = with_reasoning(messages, request.model.reasoning, is_openai=self._is_openai)
-        if "max_completion_tokens" in extra and not self._is_openai:
-            # Other servers use the older name; those that know the newer one know both.
-            extra.setdefault("max_tokens", extra.pop("max_completion_tokens"))
-        return self._connected().chat.completions.with_streaming_response.create(
-            model=_name(request.model),
-            messages=cast(Any, messages),
-            stream=True,
-            extra_body=extra,
-            # Compression would delay tokens.
-            extra_headers={**request.headers, "Accept": "text/event-stream", "Accept-Encoding": "identity"},
-        )
 
     def _refused(self, exc: Exception, passage: Passage, answer: Answer, request: GenerationRequest) -> Refused:
         """Report the error to the gates. Returns the reason to call again. Raises ``BackendError``, and
@@ -321,15 +312,6 @@ def _admission(gate: UpstreamGate, deadline: Deadline, caller: Caller) -> Genera
         yield Waiting(answer.reason, time.time() + answer.left_s)
 
 
-def _body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
-    """The messages, and the caller's other fields without those that Spool sets."""
-    extra = {name: value for name, value in request.params.items() if name not in _OURS}
-    options = extra.pop("stream_options", None)
-    if asks_usage:
-        extra["stream_options"] = {**(options or {}), "include_usage": True}
-    return list(request.messages), extra
-
-
 def _in_place_of(ask: Ask, request: GenerationRequest) -> Ask:
     """Make the calls of a probe on behalf of a job, so that its job goes back to the queue if they are refused."""
     return lambda probing: ask(replace(probing, job_id=request.job_id, owner=request.owner, gate=request.gate))
@@ -337,8 +319,4 @@ def _in_place_of(ask: Ask, request: GenerationRequest) -> Ask:
 
 def _subject(model: Model) -> tuple[str, str]:
     """The key of a proof."""
-    return _name(model), model.continue_style
-
-
-def _name(model: Model) -> str:
-    return model.upstream_model or model.name
+    return name_of(model), model.continue_style

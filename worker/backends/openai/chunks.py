@@ -132,6 +132,10 @@ class Answer:
             for piece in self._delta(_object(delta)):
                 self.began = True
                 yield piece
+        elif text := choice.get("text"):
+            # A completion of the older kind.
+            self.began = True
+            yield Text(_text(text))
         reason = choice.get("finish_reason")
         if reason in _BROKEN_OFF:
             raise ErrorInStream(0, f"the upstream aborted the answer ({reason})")

@@ -1,0 +1,140 @@
+"""Embeddings, pictures and completions of the older kind, as the official SDK for Python asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.compatible.scripts import answers
+from tests.scripted_upstream import Call, ScriptedUpstream
+from tests.stack import Stack
+
+FAST = {"rate": 0, "first_token_s": 0}
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("embeddings", {}, "input"),
+    ("embeddings", {"input": ""}, "input"),
+    ("embeddings", {"input": []}, "input"),
+    ("embeddings", {"input": ["a", ""]}, "input"),
+    ("embeddings", {"input": ["a", 1]}, "input"),
+    ("embeddings", {"input": [None]}, "input"),
+    ("embeddings", {"input": "a", "encoding_format": "hex"}, "encoding_format"),
+    ("embeddings", {"input": "a", "dimensions": 0}, "dimensions"),
+    ("embeddings", {"input": "a", "stream": True}, "stream"),
+    ("images/generations", {}, "prompt"),
+    ("images/generations", {"prompt": ""}, "prompt"),
+    ("images/generations", {"prompt": "a", "n": 11}, "n"),
+    ("images/generations", {"prompt": "a", "stream": True}, "stream"),
+    ("completions", {}, "prompt"),
+    ("completions", {"prompt": [""]}, "prompt"),
+    ("completions", {"prompt": ["a", [1]]}, "prompt"),
+]
+
+
+@pytest.fixture(scope="module")
+def client(stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> Iterator[OpenAI]:
+    """The SDK."""
+    with OpenAI(base_url=f"{stack_and_upstreams[0].webs[0].url}/v1", api_key="none", max_retries=0) as sdk:
+        yield sdk
+
+
+def test_embeddings(client: OpenAI) -> None:
+    """Embeddings come by the SDK's own format (base64) as by numbers, for texts and for tokens."""
+    packed = client.embeddings.create(model="demo", input=["one", "two words"])
+    plain = client.embeddings.create(model="demo", input=["one", "two words"], encoding_format="float")
+    assert [item.embedding for item in packed.data] == [item.embedding for item in plain.data]
+    assert (packed.usage.prompt_tokens, packed.model) == (3, "demo")
+    tokens = client.embeddings.create(model="demo", input=[[1, 2], [3]], dimensions=16)
+    assert [len(item.embedding) for item in tokens.data] == [16, 16]
+
+
+def test_result_is_in_the_log(client: OpenAI, stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
+    """The answer is the job's result, in pieces, whoever reads the log; the job is charged for its tokens."""
+    raw = client.embeddings.with_raw_response.create(model="demo", input=["a b"] * 40, encoding_format="float")
+    with stack_and_upstreams[0].client() as native:
+        path = f"/jobs/{raw.headers['x-spool-job']}"
+        entries = native.get(f"{path}/entries").json()["entries"]
+        job = native.get(path).json()
+    pieces = [entry["body"] for entry in entries if entry["kind"] == "result"]
+    assert len(pieces) > 1
+    assert "".join(pieces) == raw.text
+    assert [entry["kind"] for entry in entries if entry["kind"] != "result"] == ["started", "usage", "done"]
+    assert (job["status"], job["text"], job["usage"]) == ("succeeded", "", {"input_tokens": 80, "output_tokens": 0})
+
+
+def test_pictures(client: OpenAI) -> None:
+    """As many pictures as asked for."""
+    answer = client.images.generate(model="demo", prompt="a spool", n=2)
+    assert answer.data is not None
+    assert all(item.b64_json for item in answer.data)
+    assert len(answer.data) == 2
+
+
+def test_completion_whole_and_streamed(client: OpenAI) -> None:
+    """A completion has the same text whole and as a stream, and its usage where it is asked for."""
+    asked: Any = {"model": "demo", "prompt": "Hello", "max_tokens": 9, "extra_body": FAST}
+    whole = client.completions.create(**asked)
+    *chunks, last = client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in chunks)
+    assert whole.choices[0].finish_reason == chunks[-1].choices[0].finish_reason == "length"
+    assert whole.usage == last.usage
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 9
+
+
+def test_several_completions(client: OpenAI) -> None:
+    """Several completions of several prompts have their indexes, whole and as a stream."""
+    asked: Any = {"model": "demo", "prompt": ["Hello", "Hi"], "n": 2, "max_tokens": 3}
+    whole = client.completions.create(**asked)
+    chunks = list(client.completions.create(**asked, stream=True))
+    assert [choice.index for choice in whole.choices] == [0, 1, 2, 3]
+    assert [chunk.choices[0] for chunk in chunks] == whole.choices
+
+
+def test_repeated_request_is_one_job(client: OpenAI) -> None:
+    """The same Idempotency-Key gets the same job's result."""
+    again = {"Idempotency-Key": "embed-once"}
+    first, second = (
+        client.embeddings.with_raw_response.create(model="demo", input="a", extra_headers=again) for _ in range(2)
+    )
+    assert first.headers["x-spool-job"] == second.headers["x-spool-job"]
+    assert first.text == second.text
+
+
+@pytest.mark.parametrize("endpoint", ["embeddings", "images/generations", "completions"])
+def test_upstream_that_refuses(stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]], endpoint: str) -> None:
+    """The upstream's own error is the answer: its status, code and type."""
+    stack, upstreams = stack_and_upstreams
+    error = {"message": "no such endpoint", "type": "invalid_request_error", "code": "unsupported", "param": "model"}
+
+    def refuses(call: Call) -> None:
+        call.json(404, {"error": error})
+
+    upstream = upstreams["m"]
+    upstream.scripts[:] = [answers] * len(upstream.calls) + [refuses, answers]
+    with stack.client() as http:
+        response = http.post(f"/v1/{endpoint}", json={"model": "m", "input": "a", "prompt": "a"})
+    assert response.status_code == 404
+    assert {name: response.json()["error"][name] for name in ("type", "code", "param")} == {
+        name: error[name] for name in ("type", "code", "param")
+    }
+    assert response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(("endpoint", "body", "param"), WRONG, ids=repr)
+def test_wrong_bodies(client: OpenAI, endpoint: str, body: dict[str, Any], param: str) -> None:
+    """A body that no upstream can answer is refused with the name of its field."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post(f"/{endpoint}", body={"model": "demo", **body}, cast_to=object)
+    assert str(caught.value.param).partition(".")[0].partition("[")[0] == param
+
+
+@pytest.mark.parametrize("endpoint", ["embeddings", "images/generations", "completions"])
+def test_unknown_model(client: OpenAI, endpoint: str) -> None:
+    """An unknown model is a 404 with OpenAI's code."""
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.post(f"/{endpoint}", body={"model": "none", "input": "a", "prompt": "a"}, cast_to=object)
+    assert caught.value.code == "model_not_found"

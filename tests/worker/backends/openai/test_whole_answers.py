@@ -1,0 +1,139 @@
+"""Embeddings, pictures and completions at an OpenAI-compatible server that does what its script says."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import orjson
+import pytest
+
+from spool.models.model import Model, Upstream
+from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses
+from worker.backends import BackendError, Finish, GenerationRequest, Piece, Result, Text, Unstreamed, Usage
+from worker.backends.openai.backend import OpenAICompatible
+from worker.backends.openai.backoff import Backoff
+from worker.backends.openai.whole_answers import packed, unpacked
+
+MODEL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b")
+USAGE = {"prompt_tokens": 3, "total_tokens": 3}
+
+
+def embeds(*embeddings: Any, **more: Any) -> Script:
+    """A script that answers with these embeddings."""
+    data = [{"object": "embedding", "index": n, "embedding": value} for n, value in enumerate(embeddings)]
+    return lambda call: call.json(
+        200, {"object": "list", "model": "org/small-1b", "data": data, "usage": USAGE, **more}
+    )
+
+
+def run(script: Script, endpoint: str, **params: Any) -> tuple[list[Piece], Call]:
+    """All pieces of the answer, and the upstream's view of the call."""
+    with ScriptedUpstream(script) as upstream:
+        quick = Backoff(first_s=0.05, most_s=0.2, patience_s=2.0)
+        with closing(OpenAICompatible([Upstream(name="gpu", url=upstream.url)], backoff=quick)) as backend:
+            request = GenerationRequest("j", MODEL, (), params, endpoint=endpoint)
+            return list(backend.generate(request)), upstream.calls[-1]
+
+
+def document_of(pieces: list[Piece]) -> dict[str, Any]:
+    """The document in the one result among the pieces."""
+    (found,) = [piece.body for piece in pieces if isinstance(piece, Result)]
+    document: dict[str, Any] = orjson.loads(found)
+    return document
+
+
+def test_request_as_it_came() -> None:
+    """The body goes to the endpoint as it came, with the upstream's name of the model; the answer has the callers'."""
+    pieces, call = run(embeds([0.5]), "embeddings", input=["a"], dimensions=1, top="x", stream=True, model="other")
+    assert (call.path, call.body) == (
+        "/v1/embeddings",
+        {"model": "org/small-1b", "input": ["a"], "dimensions": 1, "top": "x"},
+    )
+    assert document_of(pieces)["model"] == "small"
+    assert [piece for piece in pieces if not isinstance(piece, Result)] == [Unstreamed(), Usage(3, 0), Finish("stop")]
+
+
+@pytest.mark.parametrize("answered", [[0.5, -2.0], packed([0.5, -2.0])], ids=["numbers", "base64"])
+@pytest.mark.parametrize("wanted", [None, "float", "base64"])
+def test_format_of_embeddings(answered: Any, wanted: str | None) -> None:
+    """Embeddings have the format that was asked for, also if the server ignores it."""
+    asked = {"encoding_format": wanted} if wanted else {}
+    pieces, call = run(embeds(answered), "embeddings", input="a", **asked)
+    expected = packed([0.5, -2.0]) if wanted == "base64" else [0.5, -2.0]
+    assert document_of(pieces)["data"][0]["embedding"] == expected
+    assert call.body.get("encoding_format") == wanted
+    assert unpacked(packed([0.5, -2.0])) == [0.5, -2.0]
+
+
+def test_pictures() -> None:
+    """Pictures come as the upstream answers them, and their tokens count."""
+    answer = {"created": 5, "data": [{"b64_json": "AAAA"}], "usage": {"input_tokens": 2, "output_tokens": 9}}
+    pieces, call = run(lambda call: call.json(200, answer), "images/generations", prompt="x", size="1x1")
+    assert (call.path, call.body) == ("/v1/images/generations", {"model": "org/small-1b", "prompt": "x", "size": "1x1"})
+    assert document_of(pieces) == answer
+    assert Usage(2, 9) in pieces
+
+
+def test_completion_streams() -> None:
+    """One completion is asked for as a stream, and its texts are pieces."""
+
+    def script(call: Call) -> None:
+        call.begin()
+        for text, reason in (("Once", None), (" upon", None), ("", "length")):
+            call.event({"object": "text_completion", "choices": [{"text": text, "index": 0, "finish_reason": reason}]})
+        call.event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
+        call.send(b"data: [DONE]\n\n")
+
+    pieces, call = run(script, "completions", prompt="a", suffix="z")
+    assert [piece for piece in pieces if isinstance(piece, Text | Usage | Finish)] == [
+        Text("Once"),
+        Text(" upon"),
+        Usage(1, 2),
+        Finish("length"),
+    ]
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    assert (call.path, call.body) == (
+        "/v1/completions",
+        {"model": "org/small-1b", "prompt": "a", "suffix": "z", **options},
+    )
+
+
+def test_several_completions_come_whole() -> None:
+    """Several completions are asked for without a stream; the answer is the result."""
+    choices = [{"text": text, "index": n, "logprobs": None, "finish_reason": "stop"} for n, text in enumerate("ab")]
+    pieces, call = run(lambda call: call.json(200, {"choices": choices}), "completions", prompt="a", n=2)
+    assert call.body == {"model": "org/small-1b", "prompt": "a", "n": 2, "stream": False}
+    assert document_of(pieces) == {"choices": choices}
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (refuses(400, "no such thing"), "upstream_rejected"),
+        (refuses(404), "upstream_rejected"),
+        (lambda call: call.json(200, {"error": {"message": "too long", "code": 400}}), "upstream_rejected"),
+        (lambda call: call.json(200, []), "upstream_garbage"),
+        (lambda call: call.json(200, {"data": {}}), "upstream_garbage"),
+        (embeds("no base64"), "upstream_garbage"),
+    ],
+    ids=["400", "404", "error in a 200", "list", "no data", "no numbers"],
+)
+def test_wrong_answers(script: Script, code: str) -> None:
+    """An upstream's error, or something else than embeddings, is the job's error."""
+    with pytest.raises(BackendError) as caught:
+        run(script, "embeddings", input="a")
+    assert caught.value.code == code
+
+
+def test_answer_that_breaks_off_is_asked_for_again() -> None:
+    """Nothing was shown of a whole answer that breaks off, so it is asked for again."""
+
+    def breaks(call: Call) -> None:
+        call.begin(200, {"Content-Type": "application/json"})
+        call.send(b'{"data"')
+        call.drop()
+
+    tries = [breaks, embeds([1.0])]
+    pieces, _call = run(lambda call: tries.pop(0)(call), "embeddings", input="a")
+    assert document_of(pieces)["data"][0]["embedding"] == [1.0]

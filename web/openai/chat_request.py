@@ -1,0 +1,60 @@
+"""The body of ``POST /v1/chat/completions``, and the job that it describes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from web import auth
+from web.intake.draft import Draft
+from web.intake.idempotency import Idempotency
+from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
+from web.intake.shapes import Pieces, Some
+from web.intake.spool_fields import on_disconnect_of
+from web.openai.fields import Asked, refuse
+from web.request_ids import origin
+from web.services import State
+
+
+class ChatRequest(Asked):
+    """The body. Sampling parameters, tools, response formats and unknown fields go to the upstream unchanged."""
+
+    PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
+
+    messages: Messages
+    n: int | None = None
+    stream_options: dict[str, Any] | None = None
+    modalities: Some[str] | None = None
+    audio: Any = None
+    logprobs: bool | None = None
+    functions: Any = None
+    function_call: Any = None
+
+    def check(self) -> None:
+        """Raise a 422 ``Problem`` for features that Spool itself does not support."""
+        if self.n not in (None, 1):
+            refuse("n", "must be 1: a job has one answer")
+        if self.modalities not in (None, ["text"]) or self.audio is not None:
+            refuse("modalities", "must be text: Spool does not store audio")
+        if self.logprobs:
+            refuse("logprobs", "must be false: Spool does not store them")
+        if self.functions is not None or self.function_call is not None:
+            refuse("functions", "are not supported: use tools")
+
+
+def draft_of(services: State, asked: ChatRequest, idempotency: Idempotency) -> Draft:
+    """The draft of the job."""
+    return Draft(
+        surface="chat",
+        owner=auth.owner(),
+        messages=as_received(asked.messages),
+        sends_all_turns=True,
+        model=asked.model,
+        params=asked.extras(),
+        params_field="",
+        metadata=asked.metadata or {},
+        streams_text=True,
+        on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect),
+        scheduling=asked.scheduling(),
+        idempotency=idempotency,
+        origin=origin(),
+    )

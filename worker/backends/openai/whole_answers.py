@@ -1,0 +1,106 @@
+"""Reads the whole answer of an endpoint that does not stream, such as embeddings or images."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import gevent
+import httpx2
+import orjson
+
+from worker.backends import Finish, GenerationRequest, Piece, Result, Usage
+from worker.backends.openai.chunks import Garbage, error_of
+from worker.backends.whole import EMBEDDINGS
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Read limit for a whole answer. ``SPOOL_MAX_OUTPUT_BYTES`` limits what of it a job may keep."""
+_FLOAT_BYTES = 4
+_ITEMS_A_TURN = 16
+
+
+def read_result(response: httpx2.Response, request: GenerationRequest, on_begun: Callable[[], None]) -> Iterator[Piece]:
+    """Yield the answer in ``response``, its usage and the end. The answer names the model as its callers do, and its
+    embeddings have the format that the request asks for. Raises ``Garbage``, ``ErrorInStream`` and ``httpx2``'s read
+    errors."""
+    document = read_document(response)
+    if "model" in document:
+        document["model"] = request.model.name
+    if request.endpoint == EMBEDDINGS:
+        _convert(document, to_base64=request.params.get("encoding_format") == "base64")
+    try:
+        body = orjson.dumps(document).decode()
+    except orjson.JSONEncodeError as exc:
+        # orjson reads deeper nesting than it writes.
+        raise Garbage("the answer is nested too deeply") from exc
+    on_begun()
+    yield Result(body)
+    usage = _usage(document.get("usage"))
+    if usage is not None:
+        yield usage
+    yield Finish("stop")
+
+
+def read_document(response: httpx2.Response) -> dict[str, Any]:
+    """The JSON object in ``response``. Raises as ``read_result`` does."""
+    if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        # The request excludes encodings; and an encoded kilobyte may decode to a megabyte.
+        raise Garbage("the answer has a Content-Encoding")
+    body = bytearray()
+    for chunk in cast(Iterable[bytes], response.stream):
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise Garbage(f"an answer of more than {MAX_BYTES} bytes")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise Garbage("the answer is not valid JSON") from exc
+    if not isinstance(document, dict):
+        raise Garbage(f"{type(document).__name__} instead of an object")
+    if document.get("error"):
+        raise error_of(document["error"])
+    return document
+
+
+def _usage(usage: Any) -> Usage | None:
+    """The tokens, under the names of chat completions or of images."""
+    if not isinstance(usage, Mapping):
+        return None
+    read, written = _count(usage, "prompt_tokens", "input_tokens"), _count(usage, "completion_tokens", "output_tokens")
+    return None if read is None else Usage(input_tokens=read, output_tokens=written or 0)
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int | None:
+    return next((usage[name] for name in names if type(usage.get(name)) is int), None)
+
+
+def _convert(document: Mapping[str, Any], *, to_base64: bool) -> None:
+    """Change embeddings to the requested format in place, because some servers ignore it, and the SDKs do not."""
+    items = document.get("data")
+    if not isinstance(items, list):
+        raise Garbage("embeddings without a list of data")
+    for number, item in enumerate(items):
+        if number % _ITEMS_A_TURN == _ITEMS_A_TURN - 1:
+            gevent.sleep(0)
+        embedding = item.get("embedding") if isinstance(item, dict) else None
+        try:
+            if to_base64 and isinstance(embedding, list):
+                item["embedding"] = packed(embedding)
+            elif not to_base64 and isinstance(embedding, str):
+                item["embedding"] = unpacked(embedding)
+        except (struct.error, OverflowError, binascii.Error, ValueError) as exc:
+            raise Garbage("an embedding is no list of numbers") from exc
+
+
+def packed(embedding: list[float]) -> str:
+    """Numbers as base64 of little-endian floats of 4 bytes. Raises ``struct.error`` and ``OverflowError``."""
+    return base64.b64encode(struct.pack(f"<{len(embedding)}f", *embedding)).decode()
+
+
+def unpacked(embedding: str) -> list[float]:
+    """The inverse of ``packed``. Raises ``binascii.Error`` and ``struct.error``."""
+    raw = base64.b64decode(embedding, validate=True)
+    return list(struct.unpack(f"<{len(raw) // _FLOAT_BYTES}f", raw))
