@@ -96,6 +96,20 @@ def test_usage_is_drawn(watched: Watched, keyed: Stack) -> None:
     assert cells[1:3] == ["5", "1"]
 
 
+def test_system_shows_what_runs(watched: Watched, keyed: Stack) -> None:
+    """A running job is counted among all jobs and at its model, and an open stream at its transport."""
+    with keyed.client(headers={"Authorization": f"Bearer {ALICE}"}) as client:
+        job = client.post("/jobs", json={"prompt": "hi", "params": {"tokens": 4000, "rate": 10}}).json()["id"]
+        with client.stream("GET", f"/jobs/{job}/stream"):
+            _log_in(watched, keyed, ADMIN, "system")
+            tile = "document.querySelector('#system-tiles .tile:nth-child({}) dd')?.textContent"
+            watched.until(f"{tile.format(1)} === '1'", "one job runs")
+            assert watched.page.evaluate(tile.format(4)) == "1"
+            watched.until("document.querySelector('#streams').textContent === 'SSE1'", "the stream is shown")
+            assert watched.page.locator("#model-rows td").all_text_contents()[1:3] == ["1", "0"]
+        client.post(f"/jobs/{job}/cancel")
+
+
 @pytest.mark.parametrize("name", ["keys", "usage"])
 def test_no_violations(looking: Watched, keyed: Stack, name: str) -> None:
     """No violation, and nothing that makes a reader scroll sideways."""

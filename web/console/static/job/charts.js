@@ -1,6 +1,6 @@
 /** Small drawings of numbers: a line over time, the gaps between tokens, the connections of a reader. */
 
-import { drawing, element } from "../dom.js";
+import { drawing, element, setText } from "../dom.js";
 import { counted, t } from "../words.js";
 import { GAP_BOUNDS_MS } from "./trace.js";
 import { nameOf } from "./transports.js";
@@ -9,12 +9,9 @@ const [WIDTH, HEIGHT] = [160, 36];
 
 /** Draws a series as the only polyline of an SVG. */
 export function drawLine(svg, series) {
-  const top = Math.max(1e-9, ...series);
-  const x = (n) => ((n / Math.max(1, series.length - 1)) * WIDTH).toFixed(1);
-  const y = (value) => (HEIGHT - 2 - (value / top) * (HEIGHT - 4)).toFixed(1);
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   if (!svg.firstElementChild) svg.append(drawing("polyline"));
-  svg.firstElementChild.setAttribute("points", series.map((value, n) => `${x(n)},${y(value)}`).join(" "));
+  svg.firstElementChild.setAttribute("points", pointsOf(series, Math.max(1e-9, ...series)));
 }
 
 const boundText = (ms) => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
@@ -85,6 +82,29 @@ export function drawParts(box, parts, total) {
   const rest = total - shown.reduce((sum, { count }) => sum + count, 0);
   if (rest > 0) box.append(widthOf(element("span", { className: "unread" }), rest));
   box.setAttribute("aria-label", shown.map(({ name, count }) => `${name}: ${count}`).join(", ") || t("none yet"));
+}
+
+/** Draws series over the same time as lines with a legend: `[{ name, status, series }]`. All share one scale. */
+export function drawLines(box, lines) {
+  if (!box.children.length) {
+    const svg = drawing("svg", { class: "lines", preserveAspectRatio: "none", "aria-hidden": "true" });
+    svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+    svg.append(...lines.map(({ status }) => drawing("polyline", { "data-status": status })));
+    box.append(svg, element("ul", { className: "legend" }, ...lines.map(({ status }) => element("li", { "data-status": status }))));
+  }
+  const [svg, legend] = box.children;
+  const top = Math.max(1e-9, ...lines.flatMap(({ series }) => series));
+  lines.forEach(({ name, series }, n) => {
+    svg.children[n].setAttribute("points", pointsOf(series, top));
+    const now = series.at(-1) ?? 0;
+    setText(legend.children[n], `${name}: ${counted(now < 10 ? Math.round(now * 10) / 10 : Math.round(now))}`);
+  });
+}
+
+function pointsOf(series, top) {
+  const x = (n) => ((n / Math.max(1, series.length - 1)) * WIDTH).toFixed(1);
+  const y = (value) => (HEIGHT - 2 - (value / top) * (HEIGHT - 4)).toFixed(1);
+  return series.map((value, n) => `${x(n)},${y(value)}`).join(" ");
 }
 
 const [DAYS_WIDTH, DAYS_HEIGHT] = [720, 180];

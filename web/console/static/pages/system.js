@@ -1,21 +1,21 @@
-/** The server's state, drawn live: its conditions, open streams, models, and the caller's jobs. */
+/** The server's state, drawn live: its conditions, queues, workers, streams and models. */
 
-import { jobs, metrics, models, readiness, version } from "../connection.js";
+import { metrics, models, readiness, version } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
-import { statusName } from "../job/card.js";
-import { drawLine } from "../job/charts.js";
-import { counted, moment, t } from "../words.js";
+import { drawLines } from "../job/charts.js";
+import { reasonOf } from "../job/wait_text.js";
+import { counted, duration, moment, t } from "../words.js";
+import { factsOf, ratesOf } from "./system_facts.js";
 
 const AGAIN_MS = 2000;
 const KEPT = 150;
-const LISTED = 200;
-const SAMPLE = /^(\w+)(?:\{(.*)\})? ([0-9.eE+-]+)$/gm;
-const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
+const MIB = 1024 * 1024;
 
 export class SystemPage {
   #timer = 0;
   #shown = 0;
-  #running = [];
+  #before = null;
+  #series = { running: [], queued: [], submitted: [], ended: [] };
 
   constructor({ refused }) {
     this.refused = refused;
@@ -30,18 +30,12 @@ export class SystemPage {
   leave() {
     clearTimeout(this.#timer);
     this.#shown += 1;
+    this.#before = null;
   }
 
   async #look(shown) {
     try {
-      const found = await Promise.all([
-        readiness(),
-        version(),
-        models(),
-        metrics(),
-        jobs({ status: "queued", limit: LISTED }),
-        jobs({ status: "running", limit: LISTED }),
-      ]);
+      const found = await Promise.all([readiness(), version(), models(), metrics()]);
       if (shown !== this.#shown) return;
       this.#draw(...found);
     } catch (error) {
@@ -53,7 +47,7 @@ export class SystemPage {
     this.#timer = setTimeout(() => this.#look(shown), AGAIN_MS);
   }
 
-  #draw(ready, { version: number }, { models: all }, text, { jobs: queued }, { jobs: running }) {
+  #draw(ready, { version: number }, { models: all }, text) {
     const isReady = ready.status === "ok";
     byId("system-state").dataset.ok = String(isReady);
     setText(
@@ -61,23 +55,32 @@ export class SystemPage {
       isReady ? t("Spool {version} takes jobs.", { version: number }) : (ready.detail ?? ready.title),
     );
     drawConditions(ready.checks ?? {});
-    drawModels(all);
-    drawStreams(text);
-    this.#drawQueue(all, queued, running);
+    const facts = text === null ? null : factsOf(text);
+    drawModels(all, facts);
+    for (const name of ["system-tiles", "system-lines", "streams-card"]) byId(name).hidden = !facts;
+    setText(byId("metrics-note"), facts ? "" : t("This key may not read the metrics."));
+    if (facts) this.#drawFacts(facts);
   }
 
-  #drawQueue(all, queued, running) {
-    const count = (list, { name, id }) => list.filter(({ model }) => model === (id ?? name)).length;
-    const more = (list) => (list.length === LISTED ? "+" : "");
-    meters(
-      byId("queue"),
-      all.flatMap((model) => [
-        [`${model.id ?? model.name}: ${statusName("running")}`, count(running, model), "running", more(running)],
-        [`${model.id ?? model.name}: ${statusName("queued")}`, count(queued, model), "queued", more(queued)],
-      ]),
-    );
-    this.#running = [...this.#running, running.length].slice(-KEPT);
-    drawLine(byId("queue-line"), this.#running);
+  #drawFacts(facts) {
+    drawTiles(facts);
+    drawStreams(facts.streams);
+    const now = performance.now();
+    const rates = this.#before && ratesOf(this.#before.counters, facts.counters, (now - this.#before.at) / 1000);
+    this.#before = { counters: facts.counters, at: now };
+    const { running, queued } = facts;
+    for (const [name, value] of Object.entries({ running, queued, ...rates })) {
+      if (this.#series[name]) this.#series[name] = [...this.#series[name], value].slice(-KEPT);
+    }
+    const { submitted, ended } = this.#series;
+    drawLines(byId("queue-lines"), [
+      { name: t("running"), status: "running", series: this.#series.running },
+      { name: t("queued"), status: "queued", series: this.#series.queued },
+    ]);
+    drawLines(byId("rate-lines"), [
+      { name: t("submitted"), status: "queued", series: submitted },
+      { name: t("ended"), status: "succeeded", series: ended },
+    ]);
   }
 }
 
@@ -102,47 +105,67 @@ function drawConditions(checks) {
   );
 }
 
-function drawModels(all) {
-  byId("models").replaceChildren(
-    ...all.map(({ name, id, backend, closed, limits }) => {
-      const says = closed
-        ? `${t("closed until {time}", { time: moment(closed.until) })}: ${closed.reason}`
-        : [t("open"), backend, limits?.max_running ? t("at most {n} run", { n: limits.max_running }) : ""]
-            .filter(Boolean)
-            .join(" · ");
-      return element("li", { "data-ok": String(!closed) }, element("strong", {}, id ?? name), ` ${says}`);
-    }),
+function drawTiles({ running, queued, oldest, workers, slots, streams, memory, scheduled }) {
+  const open = streams.reduce((sum, { value }) => sum + value, 0);
+  const tiles = [
+    [t("running"), counted(running), "running"],
+    [t("queued"), counted(queued), "queued"],
+    [t("longest wait"), oldest ? duration(oldest * 1000) : "–", ""],
+    [t("workers"), counted(workers), workers ? "" : "failed"],
+    [t("free slots"), `${counted(slots.free)} / ${counted(slots.all)}`, ""],
+    [t("open streams"), counted(open), ""],
+    [t("memory of Redis"), memoryOf(memory), ""],
+    ...(scheduled ? [[t("scheduled"), counted(scheduled), ""]] : []),
+  ];
+  byId("system-tiles").replaceChildren(
+    ...tiles.map(([name, value, status]) =>
+      element("div", { className: "tile", "data-status": status }, element("dt", {}, name), element("dd", {}, value)),
+    ),
   );
 }
 
-function drawStreams(text) {
-  setText(byId("streams-note"), text === null ? t("This key may not read the metrics.") : "");
-  if (text === null) return;
-  const open = samples(text).filter(({ name }) => name === "spool_streams");
-  meters(
-    byId("streams"),
-    open.map(({ labels, value }) => [Object.values(labels).join(" "), value, "running", ""]),
+const memoryOf = ({ used, max }) =>
+  `${counted(Math.round(used / MIB))}${max ? ` / ${counted(Math.round(max / MIB))}` : ""} MiB`;
+
+function drawModels(all, facts) {
+  byId("model-rows").replaceChildren(...all.map((model) => modelRow(model, facts?.models.get(model.id ?? model.name))));
+  byId("model-table").dataset.figures = String(Boolean(facts));
+}
+
+function modelRow({ name, id, backend, closed, limits }, figures) {
+  const most = limits?.max_running ?? 0;
+  const chip = element(
+    "span",
+    { className: "chip-status", "data-status": closed ? "failed" : "succeeded" },
+    closed ? t("closed until {time}", { time: moment(closed.until) }) : t("open"),
   );
-  if (!open.some(({ value }) => value)) setText(byId("streams-note"), t("No stream is open."));
+  const ages = Object.entries(figures?.oldest ?? {}).filter(([, age]) => age > 0);
+  const waits = ages.map(([priority, age]) => `${PRIORITIES[priority]?.() ?? priority}: ${duration(age * 1000)}`);
+  const why = (figures?.reasons ?? []).map((reason) => reasonOf({ waiting_for: { reason } }));
+  return element(
+    "tr",
+    {},
+    element("th", { scope: "row" }, id ?? name, element("span", { className: "under" }, backend)),
+    element("td", {}, chip, closed ? element("span", { className: "under" }, closed.reason) : ""),
+    element("td", { className: "number" }, `${counted(figures?.running ?? 0)}${most ? ` / ${counted(most)}` : ""}`),
+    element("td", { className: "number" }, counted(figures?.queued ?? 0)),
+    element("td", {}, waits.join(", ") || "–", element("span", { className: "under" }, [...new Set(why)].join(" "))),
+  );
 }
 
-/** The samples of a Prometheus text: `[{ name, labels, value }]`. */
-export function samples(text) {
-  return [...text.matchAll(SAMPLE)].map(([, name, labels = "", value]) => ({
-    name,
-    labels: Object.fromEntries([...labels.matchAll(LABEL)].map(([, key, said]) => [key, said])),
-    value: Number(value),
-  }));
-}
+const PRIORITIES = { interactive: () => t("interactive"), batch: () => t("batch") };
 
-/** Draws `[name, value, status, mark]` as bars beside their names. */
-function meters(box, rows) {
-  const most = Math.max(1, ...rows.map(([, value]) => value));
-  box.replaceChildren(
-    ...rows.flatMap(([name, value, status, mark]) => {
-      const bar = element("i", { "data-status": status });
+const MEDIA = { "text/event-stream": "SSE", "application/x-ndjson": "NDJSON", "text/plain": "text", websocket: "WebSocket" };
+
+function drawStreams(streams) {
+  const open = streams.filter(({ value }) => value);
+  setText(byId("streams-note"), open.length ? "" : t("No stream is open."));
+  const most = Math.max(1, ...open.map(({ value }) => value));
+  byId("streams").replaceChildren(
+    ...open.flatMap(({ name, value }) => {
+      const bar = element("i", { "data-status": "running" });
       bar.style.width = `${(value / most) * 100}%`;
-      return [element("dt", {}, name), element("dd", {}, bar, element("span", {}, counted(value) + mark))];
+      return [element("dt", {}, MEDIA[name] ?? name), element("dd", {}, bar, element("span", {}, counted(value)))];
     }),
   );
 }
