@@ -73,3 +73,51 @@ def test_client_that_hangs_up(guarded: Stack, alice: httpx.Client) -> None:
         assert alice.get("/jobs?limit=1").status_code == 200
     assert stored(guarded.redis.link) == before
     assert "Traceback" not in guarded.webs[0].output.read_text()
+
+
+INSIDE = "GET /livez?inside HTTP/1.1\r\nHost: x\r\n\r\n"
+SMUGGLED = f"0\r\n\r\n{INSIDE}"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer-Encoding: chunked",
+        f"Transfer-Encoding: chunked\r\nContent-Length: {len(SMUGGLED)}",
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer-Encoding: xchunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer-Encoding : chunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer-Encoding: \x0bchunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer-Encoding: chunked, identity",
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nX: y\r\n Transfer-Encoding: chunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer-Encoding:\r\n chunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nX: y\nTransfer-Encoding: chunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nX: y\rTransfer-Encoding: chunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nTransfer_Encoding: chunked\r\nTransfer-Encoding: chunked",
+        f"Content-Length: {len(SMUGGLED)}\r\nContent-Length: 5",
+        f"Content-Length: {len(SMUGGLED)}, 5",
+        f"Content-Length: +{len(SMUGGLED)}",
+        f"Content-Length: 0x{len(SMUGGLED):x}",
+        f"Content-Length: {len(SMUGGLED)} 5",
+        f"Content-Length : {len(SMUGGLED)}",
+        f"Content_Length: 5\r\nContent-Length: {len(SMUGGLED)}\r\nContent-Length: 0",
+        "Host: y\r\nContent-Length: 0",
+    ],
+    ids=range(20),
+)
+def test_request_that_two_servers_may_read_differently(guarded: Stack, fields: str) -> None:
+    """It is refused, and the connection closes: what is in its body is never taken for a request of its own (RFC 9112,
+    section 11.2)."""
+    request = f"POST /jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ALICE}\r\n{fields}\r\n\r\n{SMUGGLED}"
+    answer = answer_to(guarded, request)
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert answer.split()[1][:1] == b"4" or answer.split()[1] == b"501", answer
+    assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("size", ["5;\n", "05\n", "0x5", "+5", "5 5", "5\x00", "٥", "5_0", "-0"], ids=range(9))
+def test_chunk_that_two_servers_may_read_differently(guarded: Stack, size: str) -> None:
+    """A size that is no hexadecimal number ends the connection."""
+    answer = answer_to(guarded, f"{CHUNKED}{size.encode().decode('latin-1')}\r\nhello\r\n{SMUGGLED}")
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert answer.split()[1].startswith(b"4"), answer
