@@ -21,12 +21,13 @@ _SETTLE_S = 2.0
 _PARAMS = {"tokens": 5, "first_token_s": 3600}
 _MESSAGE = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}
 
-_UPGRADE = {
+UPGRADE: Mapping[str, str] = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
 }
+"""The headers that open a WebSocket."""
 
 Request = Callable[[Stack, str], bytes]
 
@@ -38,7 +39,8 @@ def _post(path: str, body: Mapping[str, object]) -> Request:
     return lambda _stack, host: "\r\n".join((f"POST {path} HTTP/1.1", f"Host: {host}", *lines, "", "")).encode() + data
 
 
-def _get(path: str, host: str, headers: Mapping[str, str]) -> bytes:
+def get(path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """The bytes of a GET request."""
     lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -48,20 +50,20 @@ def _job(stack: Stack) -> str:
 
 
 def _stream(accept: str) -> Request:
-    return lambda stack, host: _get(f"/jobs/{_job(stack)}/stream", host, {"Accept": accept})
+    return lambda stack, host: get(f"/jobs/{_job(stack)}/stream", host, {"Accept": accept})
 
 
 def _response(stack: Stack, host: str) -> bytes:
     body = {"model": "demo", "input": "x", "background": True, **_PARAMS}
     answer = stack.client().post("/v1/responses", json=body).json()
-    return _get(f"/v1/responses/{answer['id']}?stream=true", host, {})
+    return get(f"/v1/responses/{answer['id']}?stream=true", host, {})
 
 
 SURFACES: Mapping[str, Request] = {
     "SSE": _stream("text/event-stream"),
     "NDJSON": _stream("application/x-ndjson"),
     "text": _stream("text/plain"),
-    "WebSocket": lambda stack, host: _get(f"/jobs/{_job(stack)}/ws", host, _UPGRADE),
+    "WebSocket": lambda stack, host: get(f"/jobs/{_job(stack)}/ws", host, UPGRADE),
     "responses": _response,
     "chat": _post(
         "/v1/chat/completions",
