@@ -10,6 +10,7 @@ from flask import Flask, g
 
 from spool.jobs.job import OnDisconnect
 from spool.settings import WebSettings
+from tests.stack import Redis
 from web.openai.lines import ENDPOINTS, draft_of_line
 from web.problems import Problem
 from web.services import State
@@ -25,9 +26,9 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def services() -> Iterator[State]:
-    """The services of a web without a Redis, in a request that asks for a cancel at its disconnect."""
-    services = State.build(WebSettings(redis_url="redis://127.0.0.1:1"))
+def services(redis: Redis) -> Iterator[State]:
+    """The services of a web, in a request that asks for a cancel at its disconnect."""
+    services = State.build(WebSettings(redis_url=redis.url))
     with Flask("lines").test_request_context("/", headers={"X-Spool-On-Disconnect": "cancel"}):
         g.caller = services.authenticator.caller(is_stream=False)
         yield services
