@@ -11,12 +11,17 @@
     ├── BatchStaging             an earlier call with this Idempotency-Key is still writing its batch
     ├── KeyNotFound              no API key has this id
     ├── TooManyKeys              there are as many API keys as there may be
+    ├── WrongSwitch              a switch that cannot be (carries the field)
+    ├── SwitchNotFound           the switch is not on
+    ├── TooManySwitches          as many switches are on as may be
     ├── JobNotEnded              deletion or continuation of a job that has not ended
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
     ├── UnknownModel
     ├── NoModel                  no upstream has listed its models yet, and the demo is disabled
     ├── LimitExceeded            a limit is reached (carries retry_after_s)
     │   ├── QueueFull
+    │   ├── SubmitsStopped       an operator has stopped such submits
+    │   ├── TransportOff         an operator has turned this transport off
     │   ├── QuotaExceeded        a budget of tokens is used up
     │   ├── OwnerLimitExceeded   one owner's own limit
     │   │   ├── OwnerQueueFull
@@ -165,6 +170,29 @@ class TooManyKeys(SpoolError):
         super().__init__(f"there are {most} keys, the most that are possible; revoked keys expire after 30 days")
 
 
+class WrongSwitch(SpoolError):
+    """A value of a switch is wrong; ``field`` is its name."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
+        self.detail = detail
+
+
+class SwitchNotFound(SpoolError):
+    """The switch is not on."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the switch {name[:300]!r} is not on")
+
+
+class TooManySwitches(SpoolError):
+    """As many switches are on as may be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} switches are on, the most that may be; take others back first")
+
+
 class LimitExceeded(SpoolError):
     """A limit is reached; retry after ``retry_after_s`` seconds."""
 
@@ -182,6 +210,14 @@ class ConversationFull(LimitExceeded):
 
 class QueueFull(LimitExceeded):
     """The queue is full."""
+
+
+class SubmitsStopped(LimitExceeded):
+    """An operator has stopped submits of such jobs for now."""
+
+
+class TransportOff(LimitExceeded):
+    """An operator has turned this transport off; the message names those that remain."""
 
 
 class QuotaExceeded(LimitExceeded):

@@ -191,6 +191,8 @@ Only in shard 0:
                              the last of them
     keys             zset    Ids of the API keys; score: created_ms
     keys-version     string  Counts changes of API keys, so that processes notice them
+    switches         hash    "KIND TARGET" → JSON {reason, value, since_ms, by}: the switches that are on
+                             (spool.switches.switch)
     signing-keys     string  JSON list of the keys that sign links, tokens and sessions, newest first, unless
                              SPOOL_SECRET is set
     sealing-key      string  Signs texts that clients return, such as reasoning. The first web that needs it writes it

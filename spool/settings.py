@@ -21,6 +21,7 @@ from spool.access.static_keys import StaticKey, parse_static_keys, read_static_k
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FAIL_POINT
 from spool.ids import SHARDS_AT_MOST
+from spool.instance import VARIABLE as PROCESS_NAME
 from spool.jobs.class_shares import ClassShares
 from spool.jobs.coalescing import MS_AT_MOST
 from spool.jobs.job import OnDisconnect
@@ -36,7 +37,7 @@ from spool.validation import explain
 
 PREFIX = "SPOOL_"
 _FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
-_OWN = {"SPOOL_PROCESS_NAME"}
+_OWN = {PROCESS_NAME}
 """Set by a program for the programs that it starts."""
 _OF_CLIENTS = {"SPOOL_URL", "SPOOL_KEY", "SPOOL_KEY_FILE"}
 """Read by the commands of a user, which may share a shell with a server."""

@@ -6,7 +6,7 @@ from flask import Flask
 
 from spool.settings import WebSettings
 from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems
-from web.admin import keys
+from web.admin import keys, switches
 from web.ai_sdk import chat as ai_sdk_chat
 from web.anthropic import errors as anthropic_errors
 from web.anthropic import messages as anthropic_messages
@@ -65,6 +65,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(anthropic_messages.blueprint)
     app.register_blueprint(anthropic_models.blueprint)
     app.register_blueprint(keys.blueprint)
+    app.register_blueprint(switches.blueprint)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)

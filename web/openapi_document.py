@@ -27,6 +27,8 @@ _PATHS = {
     "job_id": "The id of a job.",
     "batch_id": "The id of a batch.",
     "key_id": "The id of a key: 12 letters and digits.",
+    "kind": "The kind of a switch, such as `pause`.",
+    "target": "The target of a switch, such as `model:demo`.",
     "response_id": "The id of a response: `resp_` and the job's id.",
     "chat_id": "The id of the chat, which the client chose.",
     "name": "The model's name. It may contain slashes.",

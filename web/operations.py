@@ -37,10 +37,11 @@ class Check(TypedDict):
 
 
 class Ready(TypedDict):
-    """The process takes requests; the conditions by name."""
+    """The process takes requests; the conditions by name, and the kinds of switches that are on."""
 
     status: str
     checks: dict[str, Check]
+    switches: list[str]
 
 
 class Version(TypedDict):
@@ -65,7 +66,7 @@ def livez() -> Alive:
     answers={
         200: Answer(
             "The process takes requests.",
-            [json_content(Ready, lambda: {"status": "ok", "checks": {"redis_unfit": {"ok": True}}})],
+            [json_content(Ready, lambda: {"status": "ok", "checks": {"redis_unfit": {"ok": True}}, "switches": []})],
         )
     },
     errors=[503],
@@ -75,7 +76,7 @@ def readyz() -> Ready:
     condition that refuses a submit. ``checks`` lists all conditions by name. Conditions that only warn (no worker,
     persistence off) keep 200, because routing callers elsewhere would not help."""
     services = state()
-    if services.draining:
+    if services.is_leaving:
         raise Draining
     try:
         services.store.check_writable()
@@ -83,8 +84,10 @@ def readyz() -> Ready:
     except StoreUnavailable as exc:
         problem = problem_of(exc)
         problem.extra["checks"] = services.conditions.as_checks()
+        problem.extra["switches"] = services.switches.kinds()
         raise problem from exc
-    return {"status": "ok", "checks": cast(dict[str, Check], services.conditions.as_checks())}
+    checks = cast(dict[str, Check], services.conditions.as_checks())
+    return {"status": "ok", "checks": checks, "switches": services.switches.kinds()}
 
 
 _VERSION: Version = {"name": "spool", "version": spool.__version__, "schema": SCHEMA}

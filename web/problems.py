@@ -92,6 +92,7 @@ class ProblemDocument(TypedDict):
     batch: NotRequired[str]
     known_models: NotRequired[list[str]]
     checks: NotRequired[dict[str, Any]]
+    switches: NotRequired[list[str]]
 
 
 class Problem(Exception):
@@ -160,6 +161,8 @@ _LIMITS: dict[type[errors.LimitExceeded], tuple[int, str]] = {
     errors.OwnerStreamsFull: (429, "Owner streams full"),
     errors.QuotaExceeded: (429, "Quota exceeded"),
     errors.QueueFull: (503, "Queue full"),
+    errors.SubmitsStopped: (503, "Submits stopped"),
+    errors.TransportOff: (503, "Transport off"),
     errors.TooManyStreams: (503, "Too many streams"),
     errors.TooManyFolds: (503, "Too many folds"),
 }
@@ -179,6 +182,12 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(404, "Not found", str(exc))
         case errors.TooManyKeys():
             return Problem(409, "Too many keys", str(exc))
+        case errors.SwitchNotFound():
+            return Problem(404, "Not found", str(exc))
+        case errors.WrongSwitch():
+            return field_problem(exc.field, exc.detail)
+        case errors.TooManySwitches():
+            return Problem(409, "Too many switches", str(exc))
         case errors.BatchStaging():
             return Problem(409, "In progress", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.JobNotEnded():

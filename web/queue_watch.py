@@ -44,7 +44,7 @@ class Queues(Protocol):
 
 class QueueWatch:
     """The waits of one process. ``feeds`` are the logs with readers whose jobs are queued; ``limit_of`` is a model's
-    limit of running jobs, 0 for none."""
+    limit of running jobs, 0 for none; ``is_paused``: whether an operator has paused a model's queue."""
 
     def __init__(
         self,
@@ -52,12 +52,14 @@ class QueueWatch:
         feeds: Callable[[], Iterable[Feed]],
         limit_of: Callable[[str], int],
         *,
+        is_paused: Callable[[str], bool] = lambda _model: False,
         clock: Callable[[], float] = time.monotonic,
         spawn: Callable[[Callable[[], None]], Any] = gevent.spawn,
     ) -> None:
         self._store = store
         self._feeds = feeds
         self._limit_of = limit_of
+        self._is_paused = is_paused
         self._clock = clock
         self._spawn = spawn
         self._facts: dict[tuple[str, int], tuple[float, QueueFacts]] = {}
@@ -83,7 +85,7 @@ class QueueWatch:
         facts = self._known_facts(job.model, shard_of(job.id))
         if job.status is not Status.QUEUED or facts is None:
             return self.of(job)
-        return wait_of(facts, place_of(job, facts), self._limit_of(job.model))
+        return wait_of(facts, place_of(job, facts), self._limit_of(job.model), is_paused=self._is_paused(job.model))
 
     def tick(self, now: float) -> None:
         """Look at the queues that are due, in a greenlet. It does not block."""
@@ -144,7 +146,10 @@ class QueueWatch:
         now = self._clock()
         if known is None:
             self._facts[model, shard] = now, facts
-        waits = {job_id: wait_of(facts, place, limit) for job_id, place in in_slices(places.items())}
+        is_paused = self._is_paused(model)
+        waits = {
+            job_id: wait_of(facts, place, limit, is_paused=is_paused) for job_id, place in in_slices(places.items())
+        }
         if len(self._known) > _KNOWN_AT_MOST:
             self._known.clear()
         self._known |= {job_id: (now, waits.get(job_id)) for job_id in job_ids}

@@ -21,6 +21,7 @@ from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.following.follower import Follower
+from spool.instance import web_instance
 from spool.jobs.closed_models import ClosedModel, ClosedModels
 from spool.jobs.job import SCHEMA
 from spool.jobs.keeper import Keeper
@@ -37,6 +38,8 @@ from spool.redis.server_check import FitnessCheck
 from spool.redis.urls import broker_url_from
 from spool.reread_file import RereadFile
 from spool.settings import WebSettings
+from spool.switches.board import LOOK_S, Board
+from spool.switches.store import SwitchStore
 from web.access.authenticator import Authenticator
 from web.access.request_limits import RequestLimits
 from web.access.signer import Signer
@@ -80,10 +83,14 @@ class State:
     fitness: FitnessCheck
     queue_watch: QueueWatch
     sealing: Sealing
+    switches: Board
+    instance: str
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     ticker: Ticker = field(default_factory=Ticker)
     draining: bool = False
+    is_drained: bool = False
+    """A switch drains this instance."""
     set_aside: int | None = None
     """Jobs whose damaged records cannot end, at the last look; None while Redis does not answer."""
     closed_models: Mapping[str, ClosedModel] = field(default_factory=dict)
@@ -105,6 +112,7 @@ class State:
         limits = settings.owner_limits(streams_for(settings.max_streams))
         conditions = Conditions(show_condition)
         store = JobStore(shards)
+        switches = Board(SwitchStore(link))
         upstreams = settings.reread_upstreams()
         models = ModelTable(
             link,
@@ -120,7 +128,7 @@ class State:
             follower=follower,
             bell=bell,
             models=models,
-            queue_watch=QueueWatch(store, follower.queued_feeds, models.max_running),
+            queue_watch=QueueWatch(store, follower.queued_feeds, models.max_running, is_paused=switches.pauses),
             keepers=[
                 Keeper(shard, bell.ring, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
                 for shard in shards
@@ -133,6 +141,8 @@ class State:
             ),
             folds=Folds(follower),
             sealing=Sealing(link),
+            switches=switches,
+            instance=web_instance(settings.port),
             limits=limits,
             owners=settings.owners(),
             upstreams=upstreams,
@@ -147,11 +157,17 @@ class State:
             spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_redis)
         spawn_forever(self._watch_credentials)
+        spawn_forever(self._watch_switches)
         spawn_forever(self._watch_queue)
         self.ticker.add(self.queue_watch)
         spawn_forever(self.ticker.run)
         spawn_forever(watch("web", SCHEMA))
         self.bell.start()
+
+    @property
+    def streams_at_most(self) -> int:
+        """The most streams of this process by its settings."""
+        return streams_for(self.settings.max_streams)
 
     @property
     def spread_s(self) -> float:
@@ -163,6 +179,30 @@ class State:
         if not self.draining:
             self.draining = True
             self.follower.drain(self.spread_s)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this process takes no streams, because it stops or is drained by a switch."""
+        return self.draining or self.is_drained
+
+    def obey_switches(self) -> None:
+        """Apply the switches that concern this whole process."""
+        most = self.switches.max_streams
+        self.slots.limit = self.streams_at_most if most is None else min(most, self.streams_at_most)
+        is_drained = self.switches.drain_of(self.instance) is not None
+        if is_drained == self.is_drained or self.draining:
+            return
+        self.is_drained = is_drained
+        if is_drained:
+            self.follower.drain(self.spread_s)
+            # Polls go on as before once the streams have left.
+            gevent.spawn_later(self.spread_s + 1, self._end_drain)
+        else:
+            self.follower.resume()
+
+    def _end_drain(self) -> None:
+        if not self.draining:
+            self.follower.resume()
 
     def refuse_when_full(self) -> None:
         """Raise ``StoreFull`` above the memory watermark, so that running jobs can still end. Or ``StoreUnfit``."""
@@ -179,7 +219,7 @@ class State:
 
     def refuse_streams(self, owner: str) -> None:
         """Raise ``Draining`` or ``TooManyStreams`` if this owner cannot open another stream."""
-        if self.draining:
+        if self.is_leaving:
             raise Draining
         self.slots.refuse_when_full(owner)
 
@@ -219,6 +259,12 @@ class State:
             except StoreUnavailable:
                 self.closed_models = {}
             gevent.sleep(_LOOK_S)
+
+    def _watch_switches(self) -> None:
+        while True:
+            self.switches.look_or_leave()
+            self.obey_switches()
+            gevent.sleep(LOOK_S)
 
     def _watch_credentials(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from gevent.event import Event
 from spool.bell import Bell, celery_app
 from spool.conditions import Conditions
 from spool.errors import SettingsError
+from spool.instance import worker_instance
 from spool.jobs.claims import Claims
 from spool.jobs.class_shares import BatchSlots
 from spool.jobs.closed_models import ClosedModels
@@ -31,6 +32,8 @@ from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.settings import WorkerSettings
+from spool.switches.board import LOOK_S, Board
+from spool.switches.store import SwitchStore
 from worker.appender import Appender
 from worker.backends import Backend
 from worker.backends.demo.backend import Demo
@@ -109,6 +112,8 @@ class _Assembly:
             Appender(Shard(number, self._new_link("spool-appender")), lease_s=settings.lease_s, sleep=gevent.sleep)
             for number in range(settings.shards)
         ]
+        self._switches = Board(SwitchStore(self._link))
+        self._instance = worker_instance()
         self._due = DueQueue()
         self._attempts = OwnedAttempts(self._claims, batch_slots=batch_slots)
         self._watchdog = Watchdog()
@@ -117,7 +122,7 @@ class _Assembly:
     def process(self, quarantine: Quarantine | None) -> WorkerProcess:
         """The process."""
         slots = self._slots()
-        loops = [*(appender.run for appender in self._appenders), self._due.run]
+        loops = [*(appender.run for appender in self._appenders), self._due.run, self._watch_switches]
         if self._bell is not None:
             loops += [slots.patrol, *self._keepers(self._bell), *self._packers()]
         # Its connection is the heartbeat's alone: no other call may delay a beat.
@@ -148,7 +153,9 @@ class _Assembly:
         has_bells = self._bell is not None
         count = self._settings.worker_concurrency if has_bells else 1
         runner = self._runner(claimer, Reopening(lambda: slots.fill()))
-        slots = Slots(claimer, runner, fitness, self._draining, count=count, bells=has_bells)
+        slots = Slots(
+            claimer, runner, fitness, self._draining, count=count, bells=has_bells, is_drained=self._is_drained
+        )
         return slots
 
     def _runner(self, claimer: Claimer, reopening: Reopening) -> JobRunner:
@@ -167,7 +174,20 @@ class _Assembly:
         )
 
     def _served(self) -> list[Model]:
-        return [model for model in self._models.all() if model.backend in self._backends]
+        """The models that jobs may begin of. Raises ``StoreUnavailable`` until the switches have been read once."""
+        self._switches.look_if_new()
+        if self._is_drained():
+            return []
+        served = [model for model in self._models.all() if model.backend in self._backends]
+        return [model for model in served if not self._switches.pauses(model.name)]
+
+    def _is_drained(self) -> bool:
+        return self._switches.drain_of(self._instance) is not None
+
+    def _watch_switches(self) -> None:
+        while not self._draining.is_set():
+            self._switches.look_or_leave()
+            gevent.sleep(LOOK_S)
 
     def _claims_on(self, shards: Shards, batch_slots: BatchSlots | None = None) -> Claims:
         return Claims(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -17,11 +18,19 @@ _PATROL_S = 1.0
 
 class Slots:
     """The slots of one process: ``count`` of them, and as many again for retries. None is free once ``draining`` is
-    set, or while Redis is unfit. With ``bells``, the process claims when a bell rings. Attempts that wait for their
-    upstream use no slot, up to ``count`` of them."""
+    set, while Redis is unfit, or while a switch drains this worker (``is_drained``). With ``bells``, the process claims
+    when a bell rings. Attempts that wait for their upstream use no slot, up to ``count`` of them."""
 
     def __init__(
-        self, claimer: Claimer, runner: JobRunner, fitness: FitnessCheck, draining: Event, *, count: int, bells: bool
+        self,
+        claimer: Claimer,
+        runner: JobRunner,
+        fitness: FitnessCheck,
+        draining: Event,
+        *,
+        count: int,
+        bells: bool,
+        is_drained: Callable[[], bool] = lambda: False,
     ) -> None:
         self._claimer = claimer
         self._runner = runner
@@ -29,6 +38,7 @@ class Slots:
         self._draining = draining
         self._count = count
         self._bells = bells
+        self._is_drained = is_drained
         self.busy = 0
         """Slots in use, each from before its claim until its job ends."""
 
@@ -49,7 +59,7 @@ class Slots:
         return self._room(2 * self._count) > 0
 
     def _room(self, capacity: int) -> int:
-        if self._draining.is_set() or not self._fitness.is_fit:
+        if self._draining.is_set() or not self._fitness.is_fit or self._is_drained():
             return 0
         return capacity + min(self._runner.waiting, self._count) - self.busy
 

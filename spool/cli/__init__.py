@@ -8,6 +8,7 @@ import click
 from spool import __version__
 
 _PROGRAMS = ("run", "web", "worker")
+_GROUPS = ("keys", "switch")
 
 
 class _Commands(click.Group):
@@ -17,7 +18,7 @@ class _Commands(click.Group):
         """The programs, then the client's commands."""
         from spool_client.commands import COMMANDS
 
-        return [*_PROGRAMS, "keys", *(command.name or "" for command in COMMANDS)]
+        return [*_PROGRAMS, *_GROUPS, *(command.name or "" for command in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         """A program or a command of the client."""
@@ -27,6 +28,10 @@ class _Commands(click.Group):
             from spool.cli.keys import keys
 
             return keys
+        elif cmd_name == "switch":
+            from spool.cli.switch import switch
+
+            return switch
         else:
             from spool_client.commands import COMMANDS
         return next((command for command in COMMANDS if command.name == cmd_name), None)

@@ -6,7 +6,6 @@ Exit codes: 0, 1 if something could not be done, 2 for a wrong argument or setti
 from __future__ import annotations
 
 import re
-import sys
 import time
 from typing import Any
 
@@ -18,7 +17,8 @@ from spool.access.key_store import KeyStore
 from spool.access.keys import PREFIX, Key
 from spool.access.limits import KeyLimits
 from spool.access.signing_keys import SigningKeys
-from spool.errors import SettingsError, SpoolError
+from spool.cli.one_line_errors import OneLineErrors
+from spool.errors import SettingsError
 from spool.redis.link import RedisLink
 from spool.run import programs
 from spool.settings import WebSettings
@@ -26,22 +26,7 @@ from spool.settings import WebSettings
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class _Keys(click.Group):
-    """A group whose errors are one line each."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except SettingsError as exc:
-            click.echo(f"spool: {exc}", err=True)
-            sys.exit(2)
-        except SpoolError as exc:
-            click.echo(f"spool: {exc}", err=True)
-            sys.exit(1)
-
-
-@click.group(cls=_Keys)
+@click.group(cls=OneLineErrors)
 def keys() -> None:
     """Create, list, limit and revoke API keys."""
 

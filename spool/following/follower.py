@@ -130,6 +130,13 @@ class Follower:
         for reader in self.readers:
             reader.leave_at = min(reader.leave_at, self._leave_by(reader))
 
+    def resume(self) -> None:
+        """End a drain: readers that have not left stay, unless they are expelled."""
+        self._drain = None
+        for reader in self.readers:
+            if not reader.is_expelled:
+                reader.leave_at = float("inf")
+
     def _leave_by(self, reader: Reader) -> float:
         """When a reader should leave: never, or at a random time within the drain."""
         if self._drain is None:

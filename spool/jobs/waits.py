@@ -32,6 +32,8 @@ class Reason(StrEnum):
     RATE_LIMIT = "rate_limit"
     """Jobs of its model, or of its owner (``scope``), have begun with as many requests or tokens as a minute may
     have."""
+    PAUSED = "paused"
+    """An operator has paused its model's queue."""
     NO_WORKER = "no_worker"
     """No worker lives."""
     NOT_BEFORE = "not_before"
@@ -100,8 +102,9 @@ class Wait:
         return abs(self.starts_at - told.starts_at) > tolerance
 
 
-def wait_of(facts: QueueFacts, place: Place, max_running: int = 0) -> Wait:
-    """The wait of a job in this place. ``max_running`` is its model's limit of running jobs; 0: none."""
+def wait_of(facts: QueueFacts, place: Place, max_running: int = 0, *, is_paused: bool = False) -> Wait:
+    """The wait of a job in this place. ``max_running`` is its model's limit of running jobs; 0: none. ``is_paused``:
+    no job of its model begins."""
     reason, detail = place.reason, dict(place.detail or {})
     if place.before is None:
         starts_at = detail.pop("until_s", None)
@@ -110,6 +113,8 @@ def wait_of(facts: QueueFacts, place: Place, max_running: int = 0) -> Wait:
         return Wait(None, starts_at, reason, detail)
     position, is_exact = facts.position(place.flow, place.here, place.before)
     is_exact = is_exact and place.is_exact
+    if is_paused:
+        return Wait(position, None, Reason.PAUSED, {}, is_exact)
     starts_at = _starts_at(facts, position)
     if not facts.workers:
         return Wait(position, None, Reason.NO_WORKER, {}, is_exact)

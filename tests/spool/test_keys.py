@@ -26,6 +26,8 @@ from spool.models.table import ModelTable
 from spool.owners.limits import Owners, Rates, Section
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
+from spool.switches.store import SwitchStore
+from spool.switches.switch import checked
 from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, shards_of, store_of, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
@@ -66,6 +68,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store, worker = store_of(link), HandWorker(link)
     batch = new_batch_id(0)
     SigningKeys(link).load()
+    SwitchStore(link).turn_on(checked("pause", "model:demo"), by="cli")
     Door(link).reserve([Counter("c:one", 1)], 1)
     KeyStore(link).create(Key(id="", owner=OWNER, digest=b""))
     ModelTable(link, [DEMO]).publish("u", [DEMO])

@@ -57,6 +57,7 @@ class Bench:
     def __init__(self, jobs: int = 0) -> None:
         self.work = Work(jobs)
         self.draining = Event()
+        self.is_drained = False
         self.slots = Slots(
             cast(Claimer, self.work),
             cast(JobRunner, self.work),
@@ -64,6 +65,7 @@ class Bench:
             self.draining,
             count=2,
             bells=True,
+            is_drained=lambda: self.is_drained,
         )
 
 
@@ -151,3 +153,16 @@ def test_patrol_fills_the_slots_and_claims_retries_beyond() -> None:
         while bench.slots.busy:
             gevent.sleep(0.01)
     assert len(bench.work.ran) == 4
+
+
+def test_drained_worker_has_no_free_slot() -> None:
+    """While a switch drains it, it reports none and claims nothing; afterwards it does again."""
+    bench = Bench(jobs=1)
+    bench.is_drained = True
+    bench.slots.rung()
+    assert (bench.slots.reported_free, bench.work.wanted) == (0, [])
+    bench.is_drained = False
+    gevent.spawn(bench.slots.rung)
+    gevent.sleep(0)
+    assert bench.work.ran == ["job 0"]
+    bench.work.ends.set()

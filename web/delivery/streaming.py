@@ -17,6 +17,7 @@ from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, Sha
 from web.delivery.formats import ndjson, sse, text
 from web.delivery.live import LiveStream
 from web.limits.streams import Slot
+from web.limits.transports import refuse_media_type
 from web.metrics import STREAM_TIME, STREAMS, STREAMS_BEGUN, STREAMS_ENDED
 from web.negotiation import best_media_type
 from web.server.hijack import StreamResponse
@@ -53,9 +54,13 @@ _SHARED: dict[tuple[Opened, Frame], Shared] = {
 
 
 def wanted_by_submit() -> str | None:
-    """The stream's media type that a submit requests; None for the usual JSON response."""
+    """The stream's media type that a submit requests; None for the usual JSON response. Raises
+    ``TransportOff``, before a job is written."""
     wanted = best_media_type(["application/json", *MEDIA_TYPES])
-    return wanted if wanted != "application/json" else None
+    if wanted is None or wanted == "application/json":
+        return None
+    refuse_media_type(state().switches, wanted)
+    return wanted
 
 
 def streamed(
@@ -121,7 +126,7 @@ def _started(
     services = state()
     if slot is None:
         services.refuse_streams(job.owner)
-    elif services.draining:
+    elif services.is_leaving:
         raise Draining
     if request.method == "HEAD":
         response = Response(mimetype=media_type, headers=headers)

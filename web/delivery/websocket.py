@@ -15,10 +15,12 @@ from flask import Flask, request
 
 from spool.access.caller import Caller
 from spool.errors import JobGone, JobNotFound, LimitExceeded, StoreUnavailable, TooManyStreams
+from spool.switches.switch import Transport
 from web import auth, bounded_json
 from web.auth import scope
 from web.delivery.encoding import Trouble
 from web.limits.bodies import job_bytes
+from web.limits.transports import refuse_off
 from web.metrics import STREAMS, STREAMS_BEGUN, STREAMS_ENDED
 from web.problems import Problem
 from web.request_ids import headers_in
@@ -88,6 +90,7 @@ def socket_route(
         if request.endpoint == path:
             key = _check_handshake()
             services.authenticator.refuse_foreign_socket(auth.caller())
+            refuse_off(services.switches, Transport.WEBSOCKET)
             services.refuse_streams(auth.owner())
             _prepare(key)
 
@@ -125,7 +128,7 @@ class _Held:
             self._let_go()
             self._services.slots.give_back(self._caller.owner)
             _OPEN.dec()
-            reason = "draining" if self._services.draining else "closed"
+            reason = "draining" if self._services.is_leaving else "closed"
             STREAMS_ENDED.labels(_LABEL, reason).inc()
 
     def _expel(self) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
-from spool.errors import OutcomeUnknown, UnknownModel
+from spool.errors import OutcomeUnknown, QueueFull, SubmitsStopped, UnknownModel
 from spool.fail_points import reach
 from spool.jobs.conversation_blocks import Divided, answered, divide
 from spool.jobs.job import NewJob, OnWorkerLoss
@@ -25,23 +25,34 @@ from web.problems import Problem, field_problem, model_problem
 from web.services import State
 from web.time_slices import in_slices
 
+_STOPPED_S = 30.0
+_STOPPED = {
+    "all": "jobs",
+    "model": "jobs of the model {!r}",
+    "class": "jobs of the priority {!r}",
+    "owner": "your jobs",
+}
+
 
 def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted:
     """Check the draft, write its job and ring the bell. A stream's ``slot`` is taken before the job is written, and the
     limit of streams of its key is checked: then a refusal means that nothing was done. Raises a ``Problem``,
-    ``Draining``, ``TooManyStreams``, ``StoreFull``, ``StoreUnfit``, ``StoreUnavailable`` and the errors of
-    ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id if the write's answer was lost."""
+    ``Draining``, ``TooManyStreams``, ``SubmitsStopped``, ``StoreFull``, ``StoreUnfit``, ``StoreUnavailable`` and the
+    errors of ``JobStore.submit``; ``OutcomeUnknown`` carries the job's id if the write's answer was lost."""
     new = new_job(services, draft)
     if slot is not None:
         services.authenticator.tenures.refuse_when_full(auth.caller())
         services.hold_stream(new.owner, slot)
     services.refuse_when_full()
+    stopped = stop_of(services, [new])
+    # A submit that is sent again gets its own job also then: no room is left for new ones alone.
+    max_queued = 0 if stopped else services.settings.max_queued
     reach("submit.before")
     try:
-        submitted = services.store.submit(
-            new, max_queued=services.settings.max_queued, limits=services.limits_of(new.owner, new.origin)
-        )
+        submitted = services.store.submit(new, max_queued=max_queued, limits=services.limits_of(new.owner, new.origin))
         reach("submit.written")
+    except QueueFull as exc:
+        raise stopped or exc from exc
     except OutcomeUnknown as exc:
         exc.job_id = new.id
         raise
@@ -52,6 +63,19 @@ def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted
         services.bell.let_ring()
     reach("submit.rung")
     return submitted
+
+
+def stop_of(services: State, jobs: Iterable[NewJob]) -> SubmitsStopped | None:
+    """The error of a submit of these jobs, if a switch stops one of them; else None."""
+    if not services.switches.all():
+        return None
+    for new in jobs:
+        switch = services.switches.stop_of(new.model, new.priority.value, new.owner)
+        if switch is not None:
+            what = _STOPPED[switch.target.partition(":")[0]].format(switch.target.partition(":")[2])
+            detail = f"{what} are not accepted at the moment{switch.because}; retry later"
+            return SubmitsStopped(detail, retry_after_s=_STOPPED_S)
+    return None
 
 
 def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int = 0) -> NewJob:

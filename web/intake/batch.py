@@ -18,7 +18,7 @@ from spool.jobs.origin import UNKNOWN
 from spool.jobs.store import JobStore
 from spool.jobs.submission import NewBatch
 from web import bounded_json
-from web.intake.accept import new_job
+from web.intake.accept import new_job, stop_of
 from web.intake.body import read_body
 from web.intake.draft import Draft
 from web.intake.idempotency import Idempotency
@@ -92,8 +92,12 @@ def accept_batch(services: State, owner: str, drafts: Iterable[Draft], idempoten
     jobs = [new_job(services, draft, batch=batch_id, batch_index=index) for index, draft in enumerate(drafts)]
     origin = jobs[0].origin if jobs else UNKNOWN
     batch = NewBatch(batch_id, owner, jobs, idempotency.key, idempotency.body, origin.credential)
-    limits = services.limits_of(owner, origin)
-    accepted_id = services.store.stage_batch(batch, max_queued=services.settings.max_queued, limits=limits)
+    limits, stopped = services.limits_of(owner, origin), stop_of(services, jobs)
+    max_queued = 0 if stopped else services.settings.max_queued
+    try:
+        accepted_id = services.store.stage_batch(batch, max_queued=max_queued, limits=limits)
+    except QueueFull as exc:
+        raise stopped or exc from exc
     if accepted_id != batch_id:
         return accepted_id, True
     _write(services, batch)

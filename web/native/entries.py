@@ -15,12 +15,14 @@ from spool.jobs.entries import kind_of
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Gap, Row
 from spool.jobs.waits import Wait
+from spool.switches.switch import Transport
 from web import auth
 from web.arguments import DIGITS, query
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
 from web.delivery.waiting import attached, collect
 from web.examples import JOB, ROWS
+from web.limits.transports import refuse_off
 from web.native.beginning import Beginning, SnapshotDocument, beginning
 from web.native.entry_document import EntryDocument, GapDocument, Queued
 from web.server.peer import presence
@@ -74,6 +76,8 @@ def entries(job_id: str) -> Response:
     seconds."""
     asked, services = query(EntriesQuery), state()
     wait_s = min(asked.wait_s, _WAIT_AT_MOST_S)
+    if wait_s > 0:
+        refuse_off(services.switches, Transport.LONG_POLLING)
     job = services.store.look(job_id, auth.owner())
     auth.refuse_outside(job)
     wants, is_wanted = asked.snapshot == "1", presence(request.environ)

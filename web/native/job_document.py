@@ -48,8 +48,8 @@ class JobConversation(TypedDict):
 class WaitingFor(TypedDict):
     """Why a job waits: ``turn``, ``model_full`` (``running``, ``limit``), ``owner_limit`` (these and ``scope``:
     ``owner``, ``owner_model`` or ``fairness_key``), ``upstream`` (``status``, ``until``), ``rate_limit`` (``until``,
-    ``scope``: ``model`` or ``owner``), ``no_worker``, ``not_before`` (``until``), ``conversation`` (``job``, which has
-    the turn)."""
+    ``scope``: ``model`` or ``owner``), ``paused`` (by an operator), ``no_worker``, ``not_before`` (``until``),
+    ``conversation`` (``job``, which has the turn)."""
 
     reason: Reason
     running: NotRequired[int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from spool.jobs.closed_models import ClosedModel
 from spool.jobs.entries import rfc3339
 from spool.models.model import DEMO, Model
+from spool.switches.switch import Switch
 from web import auth
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
@@ -41,14 +42,23 @@ class ClosedDocument(TypedDict):
     status: int | None
 
 
+class SwitchedDocument(TypedDict):
+    """A switch that an operator has turned on for a model."""
+
+    since: str
+    reason: str
+
+
 class ModelDocument(TypedDict):
-    """A model that jobs can name."""
+    """A model that jobs can name. ``paused``: none of its jobs begins. ``submits_stopped``: none is accepted."""
 
     name: str
     backend: str
     continues: bool
     limits: ModelLimits
     closed: ClosedDocument | None
+    paused: SwitchedDocument | None
+    submits_stopped: SwitchedDocument | None
 
 
 class ModelList(TypedDict):
@@ -58,8 +68,15 @@ class ModelList(TypedDict):
     default: str
 
 
-def model_document(model: Model, closed: ClosedModel | None = None) -> ModelDocument:
-    """The model as the API shows it, without the upstream's location. ``closed``: if its upstream refuses jobs."""
+def model_document(
+    model: Model,
+    closed: ClosedModel | None = None,
+    *,
+    paused: Switch | None = None,
+    submits_stopped: Switch | None = None,
+) -> ModelDocument:
+    """The model as the API shows it, without the upstream's location. ``closed``: if its upstream refuses jobs; the
+    others are the switches that are on for it."""
     return {
         "name": model.name,
         "backend": model.backend,
@@ -74,7 +91,13 @@ def model_document(model: Model, closed: ClosedModel | None = None) -> ModelDocu
             "alive_s": model.alive_s,
         },
         "closed": None if closed is None else _closed_document(closed),
+        "paused": _switched_document(paused),
+        "submits_stopped": _switched_document(submits_stopped),
     }
+
+
+def _switched_document(switch: Switch | None) -> SwitchedDocument | None:
+    return None if switch is None else {"since": rfc3339(switch.since_ms / 1000), "reason": switch.reason}
 
 
 def _closed_document(closed: ClosedModel) -> ClosedDocument:
@@ -86,8 +109,18 @@ def _closed_document(closed: ClosedModel) -> ClosedDocument:
     }
 
 
-def _list(models: list[Model], default: Model, closed: Mapping[str, ClosedModel]) -> ModelList:
-    return {"models": [model_document(model, closed.get(model.name)) for model in models], "default": default.name}
+def _list(
+    models: list[Model],
+    default: Model,
+    closed: Mapping[str, ClosedModel],
+    paused: Callable[[str], Switch | None] = lambda _model: None,
+    stopped: Callable[[str], Switch | None] = lambda _model: None,
+) -> ModelList:
+    documents = [
+        model_document(model, closed.get(model.name), paused=paused(model.name), submits_stopped=stopped(model.name))
+        for model in models
+    ]
+    return {"models": documents, "default": default.name}
 
 
 @blueprint.get("/models")
@@ -97,11 +130,20 @@ def _list(models: list[Model], default: Model, closed: Mapping[str, ClosedModel]
     errors=[503],
 )
 def models() -> Response:
-    """The models that this key may name, with their backends and limits, and whether their upstreams refuse jobs
-    (``closed``).
+    """The models that this key may name, with their backends and limits, whether their upstreams refuse jobs
+    (``closed``), and whether an operator has paused them or stopped their submits.
 
     ``default`` is the model of a job without ``model``.
     """
     services, caller = state(), auth.caller()
     models = [model for model in services.models.all() if caller.may_name(model.name)]
-    return json_response(_list(models, services.models.default(), services.closed_models))
+    switches = services.switches
+    return json_response(
+        _list(
+            models,
+            services.models.default(),
+            services.closed_models,
+            switches.pause_of,
+            switches.stop_of_model,
+        )
+    )

@@ -10,6 +10,7 @@ from web.auth import scope
 from web.contract import LOCATION, Answer, Contract
 from web.delivery.formats import sse, text
 from web.delivery.streaming import MEDIA_TYPES, streamed
+from web.limits.transports import refuse_media_type
 from web.native.beginning import beginning
 from web.native.stream_contract import LOG_STREAMS, StreamQuery
 from web.negotiation import best_media_type
@@ -52,6 +53,7 @@ def stream(job_id: str) -> Response:
     media_type = best_media_type(MEDIA_TYPES)
     if media_type is None:
         raise Problem(406, "Not acceptable", f"accept one of {', '.join(MEDIA_TYPES)}, or send no Accept")
+    refuse_media_type(state().switches, media_type)
     wants_snapshot = asked.snapshot == "1" and media_type != text.MEDIA_TYPE
     after, snapshot = beginning(state(), job, place, snapshot=wants_snapshot, is_wanted=presence(request.environ))
     if media_type == sse.MEDIA_TYPE and job.ended and after == job.last_entry:

@@ -87,7 +87,7 @@ class MuxSession:
         if self._leave_at is not None:
             if now >= self._leave_at:
                 self._followed.socket.close_with(1001, "this instance is draining; reconnect")
-        elif self._services.draining:
+        elif self._services.is_leaving:
             # Spread over the drain, like the ends of streams.
             self._leave_at = now + random.random() * self._services.spread_s
 

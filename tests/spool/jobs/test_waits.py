@@ -95,6 +95,18 @@ def test_wait_of(facts: QueueFacts, place: Place, limit: int, shown: tuple[int |
     assert (wait.position, starts_in, wait.public()["waiting_for"]) == shown
 
 
+def test_wait_for_a_paused_model() -> None:
+    """It shows the pause and no time, also without a worker, but what the job waits for itself comes first."""
+    assert wait_of(FACTS, Place(2), is_paused=True).public() == {
+        "position_is": "exact",
+        "estimated_start_at": None,
+        "waiting_for": {"reason": "paused"},
+    }
+    assert wait_of(replace(FACTS, workers=0), Place(2), is_paused=True).reason is Reason.PAUSED
+    before = Place(None, reason=Reason.NOT_BEFORE, detail={"until_s": NOW + 60})
+    assert wait_of(FACTS, before, is_paused=True).reason is Reason.NOT_BEFORE
+
+
 def test_message() -> None:
     """A ``queued`` message has the fields of the contract, and neither an id nor a kind."""
     assert wait_of(FACTS, Place(7)).message() == {

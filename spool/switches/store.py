@@ -1,0 +1,41 @@
+"""Switches in Redis, as command line and admin API turn them on and off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from spool.errors import SwitchNotFound, TooManySwitches
+from spool.keys import HOME, prefix
+from spool.redis.link import RedisLink
+from spool.switches.switch import Switch, decoded
+
+SWITCHES = f"{prefix(HOME)}switches"
+SWITCHES_AT_MOST = 1000
+
+
+class SwitchStore:
+    """The switches of an installation. Every call may raise ``StoreUnavailable``."""
+
+    def __init__(self, link: RedisLink, clock: Callable[[], float] = time.time) -> None:
+        self._link = link
+        self._clock = clock
+
+    def all(self) -> list[Switch]:
+        """Those that are on, by name."""
+        return sorted(decoded(self._link.call("HGETALL", SWITCHES)), key=lambda switch: switch.name)
+
+    def turn_on(self, switch: Switch, by: str) -> Switch:
+        """Turn it on; one that is on already gets the new values and keeps its time. Raises ``TooManySwitches``."""
+        earlier = next((each for each in self.all() if each.name == switch.name), None)
+        if earlier is None and self._link.call("HLEN", SWITCHES) >= SWITCHES_AT_MOST:
+            raise TooManySwitches(SWITCHES_AT_MOST)
+        on = replace(switch, since_ms=earlier.since_ms if earlier else int(self._clock() * 1000), by=by)
+        self._link.call("HSET", SWITCHES, on.name, on.encode())
+        return on
+
+    def turn_off(self, switch: Switch) -> None:
+        """Take it back. Raises ``SwitchNotFound`` if it is not on."""
+        if not self._link.call("HDEL", SWITCHES, switch.name):
+            raise SwitchNotFound(switch.name)

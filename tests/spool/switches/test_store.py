@@ -1,0 +1,38 @@
+"""Switches in Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from spool.errors import SwitchNotFound, TooManySwitches
+from spool.redis.link import RedisLink
+from spool.switches.store import SWITCHES, SWITCHES_AT_MOST, SwitchStore
+from spool.switches.switch import checked
+from tests.clock import Clock
+
+
+def test_life_of_a_switch(link: RedisLink) -> None:
+    """One that is turned on again keeps its time and gets the new reason; it is off once it is taken back."""
+    clock = Clock()
+    store = SwitchStore(link, clock)
+    first = store.turn_on(checked("pause", "all"), by="root")
+    clock.now += 10
+    again = store.turn_on(checked("pause", "all", reason="still"), by="cli")
+    assert (again.since_ms, again.reason, again.by) == (first.since_ms, "still", "cli")
+    store.turn_on(checked("drain", "host/web:1"), by="cli")
+    assert [switch.name for switch in store.all()] == ["drain host/web:1", "pause all"]
+    store.turn_off(checked("pause", "all"))
+    with pytest.raises(SwitchNotFound, match="pause all"):
+        store.turn_off(checked("pause", "all"))
+    assert [switch.name for switch in store.all()] == ["drain host/web:1"]
+
+
+def test_switches_are_bounded(link: RedisLink) -> None:
+    """Beyond the limit no new one is turned on, and those that are on can be changed."""
+    pairs = [part for number in range(SWITCHES_AT_MOST) for part in (f"pause model:{number}", b"{}")]
+    link.call("HSET", SWITCHES, *pairs)
+    store = SwitchStore(link)
+    with pytest.raises(TooManySwitches):
+        store.turn_on(checked("pause", "all"), by="cli")
+    link.call("HSET", SWITCHES, "pause model:0", checked("pause", "model:0").encode())
+    assert store.turn_on(checked("pause", "model:0", reason="new"), by="cli").reason == "new"
