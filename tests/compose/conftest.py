@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.conftest import browser
 from tests.compose.nginx import Nginx
+
+__all__ = ["browser", "start_nginx"]
 
 Start = Callable[..., Nginx]
 

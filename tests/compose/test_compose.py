@@ -106,9 +106,10 @@ def test_redis_starts_with_a_password_and_keeps_logs(tmp_path: Path) -> None:
     server.start()
     try:
         wait_for(socket_path.exists, "the server listens")
-        stranger = redis.Redis(unix_socket_path=str(socket_path))
-        with closing(stranger), pytest.raises(redis.AuthenticationError):
-            stranger.ping()
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(str(socket_path))
+            stranger.sendall(b"PING\r\n")
+            assert stranger.recv(100).startswith(b"-NOAUTH ")
         with closing(redis.Redis(unix_socket_path=str(socket_path), password="s3cret")) as known:
             names = ("appendonly", "appendfsync", "maxmemory-policy", "maxmemory")
             assert known.config_get(*names) == dict(
@@ -274,6 +275,26 @@ def test_stream_through_nginx_arrives_entry_by_entry(nginx: Start, upstream: Cal
     assert web.requests[0].startswith("GET /jobs/x/stream HTTP/1.1\r\n")
     assert "Host: localhost\r\n" in web.requests[0]
     assert "Connection:" not in web.requests[0]
+
+
+@needs_nginx
+def test_nginx_compresses_documents_and_no_streams(nginx: Start, upstream: Callable[..., Upstream]) -> None:
+    """JSON and pages are compressed for clients that accept it; the media types of streams never are."""
+    documents = ["application/json", "application/problem+json", "text/html; charset=utf-8", "text/javascript"]
+    streams = ["text/event-stream; charset=utf-8", "application/x-ndjson", "text/plain; charset=utf-8"]
+
+    def answer(_self: Upstream, head: str, connection: socket.socket) -> None:
+        media_type = [*documents, *streams][int(head.split()[1].removeprefix("/"))]
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: 5000\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode() + b" " * 5000)
+
+    port = nginx(*[upstream(answer).port] * 2)
+    compressed = []
+    for number, media_type in enumerate([*documents, *streams]):
+        with ask(port, f"GET /{number} HTTP/1.1\nHost: localhost\nAccept-Encoding: gzip\n\n") as reader:
+            if b"\r\ncontent-encoding: gzip\r\n" in read_until(reader, b"\r\n\r\n").lower():
+                compressed.append(media_type)
+    assert compressed == documents
 
 
 @needs_nginx
