@@ -8,6 +8,7 @@ from spool.settings import WebSettings
 from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems
 from web.admin import keys, switches
 from web.ai_sdk import chat as ai_sdk_chat
+from web.ai_sdk import workflow as ai_sdk_workflow
 from web.anthropic import errors as anthropic_errors
 from web.anthropic import messages as anthropic_messages
 from web.anthropic import models as anthropic_models
@@ -62,6 +63,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(openai_images.blueprint)
     app.register_blueprint(openai_models.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)
+    app.register_blueprint(ai_sdk_workflow.blueprint)
     app.register_blueprint(anthropic_messages.blueprint)
     app.register_blueprint(anthropic_models.blueprint)
     app.register_blueprint(keys.blueprint)

@@ -8,7 +8,7 @@ from flask_cors import CORS
 from spool.settings import WebSettings
 
 EXPOSED = ["Location", "ETag", "Retry-After", "Idempotent-Replayed", "Preference-Applied", "X-Spool-Job"]
-EXPOSED += ["X-Request-Id", "Spool-Version", "x-should-retry"]
+EXPOSED += ["X-Request-Id", "Spool-Version", "x-should-retry", "x-workflow-run-id", "x-workflow-stream-tail-index"]
 
 
 def install(app: Flask, settings: WebSettings) -> None:

@@ -28,6 +28,7 @@ WRITES = [
     ("POST", "/v1/messages"),
     ("POST", "/ai/chat"),
     ("POST", "/ai/chat/x/stop"),
+    ("POST", "/ai/workflow"),
 ]
 FOREIGN = [
     {"Origin": "https://evil.example"},

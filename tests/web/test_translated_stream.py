@@ -17,6 +17,7 @@ from spool.jobs.entries import Kind
 from spool.jobs.job import Job
 from tests.web.logs import Followed, Logs, entries_of, job_of
 from web.ai_sdk.ui_stream import UiMessageStream
+from web.ai_sdk.workflow_stream import WorkflowStream
 from web.checkpoints import Checkpoints, Translation
 from web.openai.chat_chunks import ChatChunks
 from web.openai.response_events import ResponseStream
@@ -28,6 +29,7 @@ FORMATS: dict[str, Callable[[Job], Translation]] = {
     "responses": lambda job: ResponseStream(job, {"background": True}),
     "chat": lambda job: ChatChunks(job, wants_usage=True),
     "ai": lambda job: UiMessageStream(job, {}, again=False),
+    "workflow": lambda job: WorkflowStream(job, {}),
     "ai again": lambda job: UiMessageStream(job, {}, again=True),
 }
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 from flask import Blueprint, Response
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
 from spool.errors import JobGone, JobNotFound
 from spool.jobs.job import Job
-from spool.jobs.repeats import Joins
-from spool.jobs.scheduling import UNSCHEDULED
 from web import auth
-from web.ai_sdk.ui_messages import UiMessage, messages_of
+from web.ai_sdk.chat_request import SURFACE, Asked, ChatId, UiRequest, chat_of, draft_of
 from web.ai_sdk.ui_stream import HEADERS, MESSAGE_PREFIX, UiMessageStream, message_id_of
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
@@ -26,80 +21,29 @@ from web.delivery.streaming import translated
 from web.examples import JOB, ROWS
 from web.intake.accept import accept
 from web.intake.body import job_body, json_body, parse_json
-from web.intake.draft import Draft
-from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.errors_after_acceptance import accepted
-from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
-from web.intake.messages import MESSAGES_AT_MOST
-from web.intake.scheduling import scheduling_of
-from web.intake.shapes import Metadata, Pieces, Some, checked
-from web.intake.spool_fields import ON_DISCONNECT, SpoolFields, on_disconnect_of
+from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of
+from web.intake.shapes import checked
+from web.intake.spool_fields import ON_DISCONNECT
 from web.json_response import json_response
 from web.limits.streams import Slot
-from web.problems import field_problem
-from web.request_ids import origin
 from web.services import State, state
-from web.time_slices import in_slices
 from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("ai_sdk_chat", __name__)
 
-_TOOLS_AT_MOST = 512
-SURFACE = "ai"
+
+class UiChatRequest(UiRequest):
+    """The body of ``DefaultChatTransport``."""
+
+    id: ChatId
 
 
-class _Asked(BaseModel):
-    """A body from the AI SDK. Applications add fields of their own, which are ignored."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
-
-
-class UiChatRequest(_Asked):
-    """The body of ``DefaultChatTransport``; ``model`` and the fields after it come from the application's ``body``."""
-
-    PIECES: ClassVar[Pieces] = {"messages": (UiMessage, MESSAGES_AT_MOST)}
-
-    # The id is part of the resume path.
-    id: Annotated[str, Field(min_length=1, max_length=200, pattern="^[^/]")]
-    messages: Annotated[Some[UiMessage], Field(min_length=1, max_length=MESSAGES_AT_MOST)]
-    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    message_id: str | None = None
-    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
-    system: str | None = None
-    tools: Annotated[Some[dict[str, Any]], Field(max_length=_TOOLS_AT_MOST)] | None = None
-    tool_choice: str | dict[str, Any] | None = Field(None, alias="tool_choice")
-    metadata: Metadata | None = None
-    spool: Annotated[SpoolFields | None, Field(description="Spool's own fields, as in `POST /jobs`")] = None
-
-    def all_params(self) -> dict[str, Any]:
-        """The model's parameters, with the tools."""
-        tools = {"tools": self.tools, "tool_choice": self.tool_choice}
-        return {**self.params, **{name: value for name, value in tools.items() if value is not None}}
-
-    def joins(self) -> Joins | None:
-        """The jobs that the request may get instead of a new one. ``useChat`` gives each message an id, so the same
-        messages of the same chat again are the same request, as long as that runs: after its end a user may want
-        another answer. None for messages without ids."""
-        if not self.messages[-1].id:
-            return None
-        return Joins.NONE if self.trigger == "regenerate-message" else Joins.RUNNING
-
-    def continued(self) -> UiMessage | None:
-        """The assistant's message that the answer continues, as ``AbstractChat`` chooses it; None for a new message.
-        The stream must repeat its id, or the client would show it twice."""
-        if self.trigger == "regenerate-message":
-            return None
-        last = self.messages[-1]
-        message = next((known for known in self.messages if known.id and known.id == self.message_id), last)
-        return message if message.role == "assistant" and message.id else None
-
-
-class _Named(_Asked):
+class _Named(Asked):
     id: str | None = None
 
 
-class StopRequest(_Asked):
+class StopRequest(Asked):
     """The body of a stop, which may name a stream by its job or its message."""
 
     active_stream_id: str | None = None
@@ -147,7 +91,7 @@ def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It continues if the client disconnects."""
     services, data = state(), json_body()
     asked = checked(UiChatRequest, data)
-    draft = _draft(asked, idempotency_of(data, asked.joins()))
+    draft = draft_of(asked, idempotency_of(data, asked.joins()))
     with Slot(services.slots) as slot:
         submitted = accept(services, draft, slot)
         job = submitted.job
@@ -197,38 +141,8 @@ def stop(chat_id: str) -> Response:
     return json_response(_STOPPED)
 
 
-def _draft(asked: UiChatRequest, idempotency: Idempotency) -> Draft:
-    messages = messages_of(asked.messages, keeps_reasoning=keeps_reasoning(state(), asked.model))
-    if not messages:
-        raise field_problem("messages", "have no content for the model to answer")
-    before = asked.continued()
-    return Draft(
-        surface=SURFACE,
-        owner=auth.owner(),
-        messages=messages,
-        sends_all_turns=True,
-        model=asked.model,
-        params=asked.all_params(),
-        instructions=asked.system if asked.system and asked.system.strip() else None,
-        request={"message_id": before.id, "parts": [part.dump() for part in in_slices(before.parts)]}
-        if before
-        else None,
-        metadata=asked.metadata or {},
-        streams_text=True,
-        on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
-        scheduling=scheduling_of(asked.spool, "spool.") if asked.spool else UNSCHEDULED,
-        chat=_chat(asked.id),
-        idempotency=idempotency,
-        origin=origin(),
-    )
-
-
-def _chat(chat_id: str) -> str:
-    return hashlib.sha256(chat_id.encode()).hexdigest()[:32]
-
-
 def _running(services: State, chat_id: str) -> Job | None:
-    job = services.store.newest_of_chat(_chat(chat_id), auth.owner())
+    job = services.store.newest_of_chat(chat_of(chat_id), auth.owner())
     return None if job is None or job.ended else job
 
 

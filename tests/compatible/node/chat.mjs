@@ -44,10 +44,10 @@ class Transport extends DefaultChatTransport {
   }
 }
 
-/** A chat at one web (`url`); `resumeAt`: another one, where it resumes; `fetch`, `body`: the transport's. */
+/** A chat at one web (`url`); `resumeAt`: another one, where it resumes; `fetch`, `body`: the transport's, unless it is given. */
 export class Chat extends AbstractChat {
-  constructor({ url, resumeAt = url, fetch, body, messages, ...init }) {
-    const transport = new Transport({
+  constructor({ url, resumeAt = url, fetch, body, messages, transport, ...init }) {
+    transport ??= new Transport({
       api: `${url}/ai/chat`,
       fetch,
       body,
