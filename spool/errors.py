@@ -14,6 +14,10 @@
     ├── WrongSwitch              a switch that cannot be (carries the field)
     ├── SwitchNotFound           the switch is not on
     ├── TooManySwitches          as many switches are on as may be
+    ├── FileNotFound
+    ├── UploadExpired            an upload made no progress for too long
+    ├── ContentLost              a file's record exists, but not its content
+    ├── ContentElsewhere         a file's content is in a store that the settings do not name
     ├── JobNotEnded              deletion or continuation of a job that has not ended
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
     ├── UnknownModel
@@ -25,7 +29,9 @@
     │   ├── QuotaExceeded        a budget of tokens is used up
     │   ├── OwnerLimitExceeded   one owner's own limit
     │   │   ├── OwnerQueueFull
-    │   │   └── OwnerBytesFull
+    │   │   ├── OwnerBytesFull
+    │   │   └── OwnerFilesFull
+    │   ├── FilesFull            all files together
     │   ├── TooManyStreams
     │   │   └── OwnerStreamsFull
     │   └── TooManyFolds
@@ -138,6 +144,35 @@ class IdempotencyConflict(SpoolError):
         self.job_id = job_id
 
 
+class FileNotFound(SpoolError):
+    """No such file of this owner."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"no file {file_id[:100]!r}")
+        self.file_id = file_id
+
+
+class UploadExpired(SpoolError):
+    """The upload made no progress for so long that it was deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("the upload made no progress for too long and was deleted; upload the file again")
+
+
+class ContentLost(SpoolError):
+    """The record of a file exists, but not its content."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"the content of file {file_id!r} is lost; delete it and upload the file again")
+
+
+class ContentElsewhere(SpoolError):
+    """The content of a file is in a store that ``SPOOL_FILES_URL`` does not name."""
+
+    def __init__(self, file_id: str, place: str) -> None:
+        super().__init__(f"the content of file {file_id!r} is in {place}:, but SPOOL_FILES_URL names another store")
+
+
 class UnknownModel(SpoolError):
     """The model table has no such name; ``known`` lists some of its names."""
 
@@ -243,6 +278,19 @@ class OwnerBytesFull(OwnerLimitExceeded):
     """The owner's limit of memory in Redis is reached."""
 
     detail = "your limit of stored bytes is reached; delete jobs that have ended, or submit with a shorter ttl_s"
+
+
+class OwnerFilesFull(OwnerLimitExceeded):
+    """The owner's limit of stored files is reached."""
+
+    detail = "your limit of stored files is reached; delete some"
+
+
+class FilesFull(LimitExceeded):
+    """The limit of all stored files is reached."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the stored files are at their limit of {limit} bytes (SPOOL_MAX_FILES_BYTES)", 60.0)
 
 
 class TooManyStreams(LimitExceeded):

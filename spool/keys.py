@@ -195,6 +195,14 @@ Only in shard 0:
                              (spool.switches.switch)
     signing-keys     string  JSON list of the keys that sign links, tokens and sessions, newest first, unless
                              SPOOL_SECRET is set
+    file:FILE        hash    A file (spool.files.file): id, owner, place (the store of its content: redis, file or s3),
+                             status (uploading, ready or deleting), blocks (their number), stored (the bytes that they
+                             take), and once it is ready bytes, filename, purpose, created_ms and expires_ms
+    file:FILE:N      string  Its block N, counted from 0, if its place is redis (spool.files.redis_contents)
+    files:OWNER      zset    Complete files of an owner, by id, and so by age; score: 0
+    file-bytes       hash    "all" and "owner:OWNER" → the bytes that files take, uploads included
+    file-ends        zset    All files and uploads; score: when the sweep deletes them, ms: a file once it has expired,
+                             an upload that has been silent for too long
     sealing-key      string  Signs texts that clients return, such as reasoning. The first web that needs it writes it
     model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: the models that workers
                              discovered there

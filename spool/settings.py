@@ -20,6 +20,8 @@ from spool.access.signing_keys import parse_secrets
 from spool.access.static_keys import StaticKey, parse_static_keys, read_static_keys
 from spool.errors import SettingsError
 from spool.fail_points import VARIABLE as FAIL_POINT
+from spool.files.records import FileLimits
+from spool.files.urls import check_files_url
 from spool.ids import SHARDS_AT_MOST
 from spool.instance import VARIABLE as PROCESS_NAME
 from spool.jobs.class_shares import ClassShares
@@ -60,6 +62,11 @@ def _secret(check: Callable[[str], object]) -> AfterValidator:
         return value
 
     return AfterValidator(validate)
+
+
+def _files_url(value: str) -> str:
+    check_files_url(value)
+    return value
 
 
 class Settings(BaseModel):
@@ -195,6 +202,13 @@ class WebSettings(Settings):
     """Comma-separated origins from which browsers may call."""
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     max_prompt_bytes: int = Field(1024 * 1024, ge=16, le=64 * 1024 * 1024)
+    files_url: Annotated[str, AfterValidator(_files_url)] = ""
+    """Where uploaded files are kept: empty for Redis, or ``file:///directory``."""
+    max_file_bytes: int = Field(200 * 1024 * 1024, ge=1024, le=64 * 1024**3)
+    max_files_bytes: int = Field(512 * 1024 * 1024, ge=0, le=2**50)
+    """Limit for all uploaded files together, as they are stored; 0: none."""
+    file_ttl_s: int = Field(30 * 86_400, ge=1, le=31_536_000)
+    """How long a file is kept, unless its upload sets it."""
     max_batch_jobs: int = Field(10_000, ge=1, le=100_000)
     coalesce_ms: int = Field(0, ge=0, le=MS_AT_MOST)
     """How long a job's text may be buffered into one entry, unless the job sets it; 0: no buffering."""
@@ -293,6 +307,11 @@ class WebSettings(Settings):
             share=share if share < 1 else 0.0,
             watermark=self.memory_watermark,
         )
+
+    def file_limits(self) -> FileLimits:
+        """The limits of stored files. One of several owners may use its share."""
+        share = self.owner_share if self.has_several_owners() else 0.0
+        return FileLimits(self.max_files_bytes, int(self.max_files_bytes * share))
 
     def static_keys(self) -> tuple[StaticKey, ...]:
         """The keys of ``SPOOL_API_KEYS``."""

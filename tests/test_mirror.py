@@ -71,6 +71,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/native/websocket.py": "web/test_wrong_ids.py web/test_cursors.py",
     "web/native/websocket_follow.py": "web/delivery/test_websocket.py",
     "web/native/websocket_mux.py": "web/delivery/test_websocket.py web/test_websocket_bad_input.py",
+    "web/openai/file_form.py": "web/openai/test_files.py",
     "web/openai/chat.py": "compatible/test_openai_chat.py",
     "web/openai/chat_chunks.py": "web/test_translated_stream.py compatible/test_openai_chat.py",
     "web/openai/client_calls.py": "web/openai/test_client_tools.py web/openai/test_response_items.py",

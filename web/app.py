@@ -21,6 +21,7 @@ from web.openai import compaction as openai_compaction
 from web.openai import completions as openai_completions
 from web.openai import embeddings as openai_embeddings
 from web.openai import errors as openai_errors
+from web.openai import files as openai_files
 from web.openai import images as openai_images
 from web.openai import models as openai_models
 from web.openai import responses as openai_responses
@@ -62,6 +63,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(openai_embeddings.blueprint)
     app.register_blueprint(openai_images.blueprint)
     app.register_blueprint(openai_models.blueprint)
+    app.register_blueprint(openai_files.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)
     app.register_blueprint(ai_sdk_workflow.blueprint)
     app.register_blueprint(anthropic_messages.blueprint)

@@ -26,6 +26,7 @@ _TEMPORARY = (429, 503)
 _PATHS = {
     "job_id": "The id of a job.",
     "batch_id": "The id of a batch.",
+    "file_id": "The id of a file: `file-` and 37 digits and letters.",
     "key_id": "The id of a key: 12 letters and digits.",
     "kind": "The kind of a switch, such as `pause`.",
     "target": "The target of a switch, such as `model:demo`.",

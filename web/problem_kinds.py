@@ -46,12 +46,16 @@ KINDS = (
     ProblemKind(409, "Record damaged", "the stored record of this job cannot be read; submit the job again"),
     ProblemKind(409, "Too many keys", "there are 100000 keys, the most that are possible"),
     ProblemKind(409, "Too many switches", "1000 switches are on, the most that may be; take others back first"),
+    ProblemKind(
+        409, "Content unavailable", "the content of file 'file-…' is lost; delete it and upload the file again"
+    ),
     ProblemKind(409, "cancelled", "the job was cancelled"),
     ProblemKind(410, "Gone", "the job has expired or was deleted"),
     ProblemKind(413, "Request entity too large", "the body is larger than 262144 bytes"),
     ProblemKind(414, "URI too long", "Request Line is too large"),
     ProblemKind(415, "Wrong media type", "send application/json"),
     ProblemKind(415, "Wrong content coding", "send the body without Content-Encoding"),
+    ProblemKind(416, "Requested Range Not Satisfiable", "the file has 120 bytes"),
     ProblemKind(417, "Expectation failed", "only the expectation 100-continue is supported"),
     ProblemKind(422, "Invalid input", _FIELD.detail, _FIELD.extra),
     ProblemKind(
@@ -61,6 +65,7 @@ KINDS = (
     ProblemKind(426, "Upgrade required", "this endpoint is a WebSocket"),
     ProblemKind(429, "Owner queue full", "you have as many jobs queued as one owner may"),
     ProblemKind(429, "Owner memory full", "your jobs hold as much memory as one owner's may"),
+    ProblemKind(429, "Owner files full", "your limit of stored files is reached; delete some"),
     ProblemKind(429, "Owner streams full", "you have as many streams open as one owner may"),
     ProblemKind(429, "Quota exceeded", "your budget of 1,000 tokens a day is used up (1,234 used); it is renewed at …"),
     ProblemKind(429, "Conversation full", "100 jobs of this conversation have not ended; wait until some have"),
@@ -74,6 +79,8 @@ KINDS = (
     ProblemKind(503, "Queue full", "queue is full"),
     ProblemKind(503, "Submits stopped", "jobs of the model 'demo' are not accepted at the moment: maintenance"),
     ProblemKind(503, "Transport off", "server-sent events are turned off at the moment; use another transport"),
+    ProblemKind(503, "Files full", "the stored files are at their limit of 536870912 bytes (SPOOL_MAX_FILES_BYTES)"),
+    ProblemKind(503, "Too many uploads", "32 files are being uploaded to this process, the most that it takes; retry"),
     ProblemKind(503, "Store full", "Redis has no memory for more jobs; retry later"),
     ProblemKind(503, "Store unavailable", "Redis is unreachable or does not answer; retry"),
     ProblemKind(503, "Store unfit", "this server's Redis user lacks a permission"),

@@ -158,11 +158,13 @@ def retry_after(seconds: float) -> dict[str, str]:
 _LIMITS: dict[type[errors.LimitExceeded], tuple[int, str]] = {
     errors.OwnerQueueFull: (429, "Owner queue full"),
     errors.OwnerBytesFull: (429, "Owner memory full"),
+    errors.OwnerFilesFull: (429, "Owner files full"),
     errors.OwnerStreamsFull: (429, "Owner streams full"),
     errors.QuotaExceeded: (429, "Quota exceeded"),
     errors.QueueFull: (503, "Queue full"),
     errors.SubmitsStopped: (503, "Submits stopped"),
     errors.TransportOff: (503, "Transport off"),
+    errors.FilesFull: (503, "Files full"),
     errors.TooManyStreams: (503, "Too many streams"),
     errors.TooManyFolds: (503, "Too many folds"),
 }
@@ -178,6 +180,13 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(404, "Not found", "no such job")
         case errors.BatchNotFound():
             return Problem(404, "Not found", "no such batch")
+        case errors.FileNotFound():
+            return Problem(404, "Not found", "no such file")
+        case errors.UploadExpired():
+            return Problem(408, "Request timeout", str(exc))
+        case errors.ContentLost() | errors.ContentElsewhere():
+            log.error("%s", exc)
+            return Problem(409, "Content unavailable", str(exc))
         case errors.KeyNotFound():
             return Problem(404, "Not found", str(exc))
         case errors.TooManyKeys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
@@ -20,6 +21,8 @@ from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
+from spool.files.store import Files
+from spool.files.urls import files_at
 from spool.following.follower import Follower
 from spool.instance import web_instance
 from spool.jobs.closed_models import ClosedModel, ClosedModels
@@ -57,8 +60,13 @@ log = logging.getLogger("spool.web")
 
 _WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
 """Bytes of incomplete and queued messages on all WebSockets of a process."""
+_FILE_UPLOADS = 32
+"""Files that a process receives at a time. Each takes up to 1 MiB."""
 _LOOK_S = 2.0
 _CREDENTIALS_S = 1.0
+_SWEEP_S = 10.0
+_UPLOAD_LEASES = 2.0
+"""How long an upload may be silent before the sweep deletes it, as a multiple of the time limit of a body."""
 
 
 @dataclass
@@ -85,6 +93,8 @@ class State:
     sealing: Sealing
     switches: Board
     instance: str
+    files: Files
+    file_uploads: StreamSlots
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     ticker: Ticker = field(default_factory=Ticker)
@@ -143,6 +153,8 @@ class State:
             sealing=Sealing(link),
             switches=switches,
             instance=web_instance(settings.port),
+            files=files_at(settings.files_url, link, settings.file_limits(), _UPLOAD_LEASES * settings.body_s),
+            file_uploads=StreamSlots(_FILE_UPLOADS, max(1, int(_FILE_UPLOADS * (limits.share or 1)))),
             limits=limits,
             owners=settings.owners(),
             upstreams=upstreams,
@@ -159,6 +171,7 @@ class State:
         spawn_forever(self._watch_credentials)
         spawn_forever(self._watch_switches)
         spawn_forever(self._watch_queue)
+        spawn_forever(self._sweep_files)
         self.ticker.add(self.queue_watch)
         spawn_forever(self.ticker.run)
         spawn_forever(watch("web", SCHEMA))
@@ -270,6 +283,13 @@ class State:
         while True:
             self.authenticator.look()
             gevent.sleep(_CREDENTIALS_S)
+
+    def _sweep_files(self) -> None:
+        """Delete expired files and what is left of uploads, in each process: a sweep without work is one read."""
+        while not self.draining:
+            gevent.sleep(_SWEEP_S)
+            with suppress(StoreUnavailable):
+                self.files.sweep()
 
     def _look_at_files(self) -> None:
         """Read the owners file and the models file again, if they have changed."""

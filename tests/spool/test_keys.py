@@ -13,6 +13,9 @@ from spool.access.keys import Key
 from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys
 from spool.conditions import Conditions
+from spool.files.file import Description
+from spool.files.records import FileLimits
+from spool.files.urls import files_at
 from spool.ids import new_batch_id
 from spool.jobs.closed_models import ClosedModels
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
@@ -45,6 +48,8 @@ _BLANKS = {
     "DIGEST": ".+",
     "NAME": "[ac]:.+",
     "CREDENTIAL": "[a-z2-7]{12}",
+    "FILE": "file-[0-9a-f]{37}",
+    "N": "[0-9]+",
 }
 
 
@@ -130,6 +135,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store.cancel(submit(link).id, OWNER)
     FitnessCheck(link, Conditions()).look()
     Sealing(link).load()
+    files_at("", link, FileLimits(), 1).create(OWNER, [b"x"], lambda: Description("a", "batch", 60))
     met = set()
     for raw in link.call("KEYS", "*"):
         key = raw.decode()

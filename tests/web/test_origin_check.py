@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 import websocket
@@ -26,6 +28,8 @@ WRITES = [
     ("DELETE", f"/v1/responses/resp_{JOB}"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/messages"),
+    ("POST", "/v1/files"),
+    ("DELETE", f"/v1/files/file-{'0' * 37}"),
     ("POST", "/ai/chat"),
     ("POST", "/ai/chat/x/stop"),
     ("POST", "/ai/workflow"),
@@ -46,8 +50,8 @@ FOREIGN = [
 
 
 def made(stack: Stack) -> set[bytes]:
-    """The keys of jobs and batches."""
-    return {key for key in stored(stack.redis.link) if b":job:" in key or b":batch:" in key}
+    """The keys of jobs, batches and files."""
+    return {key for key in stored(stack.redis.link) if re.search(rb":(job|batch|file):", key)}
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)

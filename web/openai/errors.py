@@ -114,4 +114,7 @@ def _worth_another_try(status: int, code: str) -> bool:
     if code == "outcome_unknown":
         # The job may have been accepted, and a retry could run it twice.
         return is_safe_to_repeat()
+    if code in ("owner_files_full", "files_full"):
+        # A retry would upload everything again.
+        return False
     return status in (408, 429, 500, 502, 503)

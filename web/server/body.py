@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,8 @@ _FREE_CHUNKS = 4096
 _CHUNK_BYTES = 16
 """The least average size of chunks after the first ``_FREE_CHUNKS``, because each chunk has a fixed cost."""
 _PIECE_BYTES = 16 * 1024
+_RENEWAL_BYTES = 8 * 1024 * 1024
+"""Of a body that the application stores while it arrives: the bytes that renew its time limit."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n")
@@ -43,8 +46,17 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n"
 class RequestBody(io.RawIOBase):
     """The common part of both framings. ``total_s`` is the time limit from the application's first read to the end."""
 
-    def __init__(self, source: Source, uploads: Uploads, *, total_s: float, expects_continue: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        uploads: Uploads,
+        *,
+        total_s: float,
+        expects_continue: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
+        self._clock = clock
         self._source = source
         self._uploads = uploads
         self._total_s = total_s
@@ -52,7 +64,9 @@ class RequestBody(io.RawIOBase):
         self._expects_continue = expects_continue
         self._broke = False
         self._size = source.head_bytes
-        """The bytes of the request received so far."""
+        """The bytes of the request that the application holds."""
+        self._released = 0
+        self._renewals = 0
         self.on_begin: Callable[[], None] = _nothing
         """Called when the application starts to read."""
         self.on_end: Callable[[], None] = _nothing
@@ -92,11 +106,21 @@ class RequestBody(io.RawIOBase):
     @property
     def received(self) -> int:
         """The bytes of the request read so far, including its head."""
-        return self._size
+        return self._size + self._released
+
+    def release(self) -> None:
+        """Stop counting the bytes read so far, because the application has stored them. Each 8 MiB of them renew the
+        time limit, so that a large file may take as long as its size needs."""
+        self._released += self._size
+        self._size = 0
+        self._uploads.end(self)
+        if self._released // _RENEWAL_BYTES > self._renewals and not self.is_whole:
+            self._renewals = self._released // _RENEWAL_BYTES
+            self._deadline = Deadline.after(self._total_s, self._clock)
 
     def _begin(self) -> None:
         if self._deadline is None:
-            self._deadline = Deadline.after(self._total_s)
+            self._deadline = Deadline.after(self._total_s, self._clock)
             self._uploads.hold(self, self._size)
             self.on_begin()
         self._source.begin(self._deadline)

@@ -14,6 +14,7 @@ import pytest
 from flask import Flask
 from gunicorn.http.errors import NoMoreData, ParseException
 
+from tests.clock import Clock
 from web.intake.body import read_body
 from web.limits.uploads import OWN_BYTES, Uploads
 from web.problems import Problem
@@ -113,6 +114,37 @@ def test_body_of_an_announced_length(pair: Pair) -> None:
     assert body.read() == b"llo"
     assert body.read() == b""
     assert pair.source.take_buffered() + pair.source.chunk() == NEXT
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_body_that_is_stored_while_it_arrives(pair: Pair, stored: bool) -> None:
+    """What the application has stored counts no more as held."""
+    size = 1024 * 1024
+    sending = gevent.spawn(pair.client.sendall, b"x" * size)
+    pair.uploads.limit = 2 * size
+    body = pair.body(b"", size)
+    left = size - 1
+    while left:
+        left -= len(body.read(min(left, 65_536)))
+        if stored:
+            body.release()
+    sending.join()
+    assert pair.uploads.counted == (0 if stored else size - 1 - OWN_BYTES)
+    assert body.received == size - 1
+
+
+def test_time_limit_is_renewed(pair: Pair) -> None:
+    """After each 8 MiB that are stored, a body may take its time limit once more."""
+    size, clock = 17 * 1024 * 1024, Clock()
+    gevent.spawn(pair.client.sendall, b"x" * size)
+    body = pair.body(b"", size, total_s=60.0, clock=clock)
+    for share in (8, 8, 1):
+        left = share * 1024 * 1024
+        while left:
+            left -= len(body.read(min(left, 65_536)))
+            body.release()
+        clock.now += 59
+    assert body.is_whole
 
 
 @pytest.mark.parametrize("length", [10, None])

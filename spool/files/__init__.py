@@ -1,0 +1,1 @@
+"""Files that clients upload: records in Redis, content in Redis or in a directory."""

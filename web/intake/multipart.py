@@ -1,0 +1,113 @@
+"""A body of ``multipart/form-data`` with one file (RFC 7578): its content is read while it arrives, never whole.
+
+Werkzeug's decoder, which knows no I/O, takes the body apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+from werkzeug.wsgi import get_input_stream
+
+from web.problems import Problem, field_problem
+from web.server.body import MalformedBody, RequestBody
+
+FIELDS_BYTES = 64 * 1024
+"""The most bytes of everything but the file: fields, their names, and boundaries."""
+_PIECE_BYTES = 64 * 1024
+_BUFFER_BYTES = 4 * _PIECE_BYTES
+_PARTS = 50
+
+
+class Form:
+    """The form in this request's body. ``content`` reads it up to its end; then ``fields`` are complete. The file's
+    part is named ``name``, and has at most ``most`` bytes."""
+
+    def __init__(self, name: str, most: int) -> None:
+        boundary = request.mimetype_params.get("boundary", "")
+        if request.mimetype != "multipart/form-data" or not boundary:
+            accepted = {"Accept": "multipart/form-data"}
+            raise Problem(415, "Wrong media type", "send multipart/form-data with a boundary", headers=accepted)
+        if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise Problem(415, "Wrong content coding", "send the body without Content-Encoding")
+        self.fields: dict[str, str] = {}
+        self.filename = ""
+        self._name = name
+        self._most = most
+        self._left = FIELDS_BYTES
+        self._decoder = MultipartDecoder(boundary.encode(), _BUFFER_BYTES, max_parts=_PARTS)
+        request.max_content_length = most + FIELDS_BYTES
+        if (request.content_length or 0) > request.max_content_length:
+            raise RequestEntityTooLarge
+
+    def content(self) -> Iterator[bytes]:
+        """The pieces of the file. The bytes of a piece count as stored once the next one is wanted. Raises 400, 408,
+        413 and 422 ``Problem``s, and ``ClientDisconnected`` for a body that ends too early."""
+        size, text, has_file = 0, bytearray(), False
+        current: File | Field | None = None
+        for event in self._events():
+            if isinstance(event, File):
+                if has_file or event.name != self._name:
+                    raise field_problem(str(event.name)[:100], f"only one file is accepted, named {self._name}")
+                has_file, current, self.filename = True, event, event.filename or ""
+            elif isinstance(event, Field):
+                current, text = event, bytearray()
+            elif isinstance(event, Data) and isinstance(current, File):
+                size += len(event.data)
+                if size > self._most:
+                    raise RequestEntityTooLarge
+                yield event.data
+            elif isinstance(event, Data) and current is not None:
+                self._count(len(event.data))
+                text += event.data
+                if not event.more_data:
+                    self._add(str(current.name), bytes(text))
+        if not has_file:
+            raise field_problem(self._name, "is missing")
+
+    def _add(self, name: str, value: bytes) -> None:
+        try:
+            self.fields[name] = value.decode()
+        except UnicodeDecodeError as exc:
+            raise field_problem(name[:100], "is not UTF-8") from exc
+
+    def _count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise field_problem("body", f"its fields have more than {FIELDS_BYTES} bytes", status=413)
+
+    def _events(self) -> Iterator[Any]:
+        """The decoder's events up to the end of the body."""
+        source = request.environ.get("wsgi.input")
+        for piece in _pieces():
+            try:
+                self._decoder.receive_data(piece)
+                while not isinstance(event := self._decoder.next_event(), NeedData):
+                    yield event
+                    if isinstance(event, Epilogue):
+                        return
+            except ValueError as exc:
+                raise field_problem("body", f"is not complete multipart/form-data: {exc}", status=400) from exc
+            if isinstance(source, RequestBody):
+                source.release()
+
+
+def _pieces() -> Iterator[bytes | None]:
+    """The body in pieces, and None behind the last one."""
+    stream, length, received = get_input_stream(request.environ), request.content_length, 0
+    try:
+        while piece := stream.read(_PIECE_BYTES):
+            received += len(piece)
+            if received > (request.max_content_length or 0):
+                raise RequestEntityTooLarge
+            yield piece
+    except (OSError, MalformedBody) as exc:
+        raise ClientDisconnected from exc
+    # Werkzeug does not report a body that is shorter than its Content-Length.
+    if length is not None and received < length:
+        raise ClientDisconnected
+    yield None

@@ -1,0 +1,229 @@
+"""``/v1/files``: files that clients upload, for batches and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, request
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from spool.errors import SpoolError, TooManyStreams
+from spool.files.file import StoredFile, new_file_id
+from web import auth
+from web.arguments import DIGITS, Query, query
+from web.auth import scope
+from web.contract import Answer, Content, Contract, json_content
+from web.intake.multipart import Form
+from web.json_response import json_response
+from web.metrics import STREAMS
+from web.openai.file_form import FileForm, check_first_fields, description_of
+from web.problems import Problem, retry_after
+from web.ranges import CONTENT_RANGE, RANGE, UNSATISFIABLE, requested_range
+from web.request_ids import say
+from web.server.peer import cut
+from web.services import State, state
+
+blueprint = Blueprint("openai_files", __name__)
+
+_LISTED = 10_000
+_PIECE_BYTES = 64 * 1024
+
+
+class FileDocument(TypedDict):
+    """A file. Times are in seconds since the epoch."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    status: Literal["processed"]
+    status_details: None
+
+
+class FileList(TypedDict):
+    """Some of the caller's files."""
+
+    object: Literal["list"]
+    data: list[FileDocument]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(TypedDict):
+    """The file is deleted."""
+
+    id: str
+    object: Literal["file"]
+    deleted: bool
+
+
+class FilesQuery(Query):
+    """Which files to list."""
+
+    after: Annotated[str, Field(max_length=100)] = Field("", description="The id of the last file of the page before.")
+    limit: Annotated[int, Field(ge=1, le=_LISTED), DIGITS] = Field(_LISTED, description="The most files.")
+    order: Literal["asc", "desc"] = Field("desc", description="`asc`: oldest first.")
+    purpose: Annotated[str, Field(max_length=100)] = Field("", description="Only files of this purpose.")
+
+
+_EXAMPLE = StoredFile(
+    id=f"{new_file_id(1795253400123)[:16]}{'0' * 26}",
+    owner="anonymous",
+    filename="prompts.jsonl",
+    purpose="batch",
+    size=120,
+    created_ms=1795253400123,
+    expires_ms=1797845400123,
+    place="redis",
+)
+_FILE = json_content(FileDocument, lambda: document(_EXAMPLE))
+
+
+def document(file: StoredFile) -> FileDocument:
+    """The file as OpenAI's object."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.size,
+        "created_at": file.created_ms // 1000,
+        "expires_at": file.expires_ms // 1000,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+@blueprint.post("/v1/files")
+@scope("batches")
+@Contract(
+    body=[Content("multipart/form-data", FileForm, example=lambda: {"file": "…", "purpose": "batch"})],
+    answers={200: Answer("The file.", [_FILE])},
+    errors=[413, 415, 422, 429, 503],
+)
+def create() -> Response:
+    """Upload a file. It is stored while it arrives; an upload that does not end leaves nothing."""
+    services, owner = state(), auth.owner()
+    services.refuse_when_full()
+    form = Form("file", services.settings.max_file_bytes)
+    with ExitStack() as held:
+        try:
+            held.enter_context(services.file_uploads.one(owner))
+        except TooManyStreams as exc:
+            detail = f"{services.file_uploads.limit} files are being uploaded to this process, the most that it takes"
+            headers = retry_after(exc.retry_after_s)
+            raise Problem(503, "Too many uploads", f"{detail}; retry", headers=headers) from exc
+        ttl_s = services.settings.file_ttl_s
+        file = services.files.create(owner, _while_not_full(services, form), lambda: description_of(form, ttl_s))
+    say("file_uploaded", file=file.id, owner=owner, bytes=file.size)
+    return json_response(document(file))
+
+
+def _while_not_full(services: State, form: Form) -> Iterator[bytes]:
+    for number, piece in enumerate(form.content()):
+        if not number:
+            check_first_fields(form)
+        services.refuse_when_full()
+        yield piece
+
+
+@blueprint.get("/v1/files")
+@scope("batches")
+@Contract(
+    query=FilesQuery,
+    answers={200: Answer("A page of files.", [json_content(FileList, lambda: _page([_EXAMPLE], has_more=False))])},
+    errors=[422, 503],
+)
+def listing() -> Response:
+    """List the caller's own files, newest first unless ``order=asc``."""
+    asked = query(FilesQuery)
+    page = state().files.newest(
+        auth.owner(),
+        limit=asked.limit,
+        after=asked.after,
+        oldest_first=asked.order == "asc",
+        purpose=asked.purpose,
+    )
+    return json_response(_page(page.files, has_more=page.has_more))
+
+
+def _page(files: list[StoredFile], *, has_more: bool) -> FileList:
+    return {
+        "object": "list",
+        "data": [document(file) for file in files],
+        "first_id": files[0].id if files else None,
+        "last_id": files[-1].id if files else None,
+        "has_more": has_more,
+    }
+
+
+@blueprint.get("/v1/files/<file_id>")
+@scope("batches")
+@Contract(answers={200: Answer("The file.", [_FILE])}, errors=[404, 409, 503])
+def retrieve(file_id: str) -> Response:
+    """Show one file, without its content."""
+    return json_response(document(state().files.get(file_id, auth.owner())))
+
+
+@blueprint.delete("/v1/files/<file_id>")
+@scope("batches")
+@Contract(
+    answers={200: Answer("The file is deleted.", [json_content(FileDeleted, lambda: _deleted(_EXAMPLE.id))])},
+    errors=[404, 503],
+)
+def delete(file_id: str) -> Response:
+    """Delete a file."""
+    state().files.delete(file_id, auth.owner())
+    return json_response(_deleted(file_id))
+
+
+def _deleted(file_id: str) -> FileDeleted:
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+@blueprint.get("/v1/files/<file_id>/content")
+@scope("batches")
+@Contract(
+    headers=[RANGE],
+    answers={
+        200: Answer("The content.", [Content("application/octet-stream", example=lambda: b"{}\n")]),
+        206: Answer("A part of it.", [Content("application/octet-stream", example=lambda: b"{}")], [CONTENT_RANGE]),
+    },
+    errors=[404, 409, UNSATISFIABLE, 429, 503],
+)
+def content(file_id: str) -> Response:
+    """The content of a file, or the one range of it that ``Range`` asks for. Takes a stream slot."""
+    services, owner = state(), auth.owner()
+    services.refuse_streams(owner)
+    file = services.files.get(file_id, owner)
+    asked = requested_range(file.size, f'"{file.id}"')
+    pieces = services.files.read(file, asked.start, asked.stop)
+    held = ExitStack()
+    if request.method != "HEAD":
+        held.enter_context(services.slots.one(owner))
+        held.enter_context(STREAMS.labels("file content").track_inprogress())
+    response = Response(_pieces(pieces, request.environ), mimetype="application/octet-stream")
+    response.call_on_close(held.close)
+    asked.apply(response)
+    # Never a page of this origin, whatever a client has uploaded.
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.set("Content-Disposition", "attachment", filename=file.filename)
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _pieces(blocks: Iterator[bytes], environ: Any) -> Iterator[bytes]:
+    """The blocks in pieces, each sent before the next. Without the rest of the content, the connection is cut."""
+    try:
+        for block in blocks:
+            for at in range(0, len(block), _PIECE_BYTES):
+                yield block[at : at + _PIECE_BYTES]
+    except SpoolError:
+        cut(environ)
