@@ -37,6 +37,7 @@ TESTED_BY: Mapping[str, str] = {
     "spool/cli/one_line_errors.py": "spool/cli/test_keys.py spool/cli/test_switch.py",
     "web/access/audit.py": "web/admin/test_keys.py",
     "web/limits/transports.py": "web/admin/test_switches.py",
+    "web/access/jwt_settings.py": "web/access/test_jwts.py",
     "web/access/shown.py": "web/native/test_tokens.py web/console/test_session.py",
     "web/ai_sdk/chat.py": "compatible/test_ai_sdk.py",
     "web/ai_sdk/chat_request.py": "compatible/test_ai_sdk.py compatible/test_workflow_node.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from flask import request
 
@@ -16,7 +17,7 @@ from spool.settings import WebSettings
 from web import origin_check
 from web.access.addresses import client_address, counted_as, is_trusted, parse_networks
 from web.access.failed_logins import FailedLogins
-from web.access.jwts import Jwts, JwtSettings, NoKeySet, is_jwt
+from web.access.jwt_settings import JwtSettings, NoKeySet
 from web.access.key_table import KeyTable
 from web.access.request_limits import RequestLimits
 from web.access.shown import Shown, shown_by
@@ -24,6 +25,9 @@ from web.access.signer import Signer
 from web.access.static_table import StaticTable
 from web.access.tenures import Tenures
 from web.problems import Problem, retry_after
+
+if TYPE_CHECKING:
+    from web.access.jwts import Jwts
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ENDING = frozenset({Kind.KEY, Kind.JWT, Kind.TOKEN, Kind.SESSION})
@@ -41,7 +45,7 @@ class Authenticator:
         self.limits = limits
         self._static = StaticTable(settings.static_keys(), settings.api_keys_file)
         self._keys = KeyTable(keys)
-        self._jwts = Jwts(_jwt_settings(settings)) if settings.has_jwts() else None
+        self._jwts = _jwts(settings)
         self._failures = FailedLogins()
         self.tenures = Tenures(self.is_valid, self.can_end)
 
@@ -158,7 +162,7 @@ class Authenticator:
             raise Problem(503, "No key set", detail, headers=retry_after(exc.retry_after_s)) from exc
 
     def _is_jwt(self, secret: bytes) -> bool:
-        return self._jwts is not None and is_jwt(secret.decode("latin-1"))
+        return self._jwts is not None and self._jwts.has_form(secret.decode("latin-1"))
 
     def _owner_of_proxy(self) -> Caller | None:
         """The owner that a trusted proxy names; None if the request comes from no such proxy, or names none."""
@@ -212,8 +216,13 @@ class Authenticator:
                 return None
 
 
-def _jwt_settings(settings: WebSettings) -> JwtSettings:
-    return JwtSettings(
+def _jwts(settings: WebSettings) -> Jwts | None:
+    if not settings.has_jwts():
+        return None
+    # Most servers take no tokens.
+    from web.access.jwts import Jwts
+
+    asked = JwtSettings(
         url=settings.jwt_jwks_url,
         path=settings.jwt_jwks_file,
         issuer=settings.jwt_issuer,
@@ -221,6 +230,7 @@ def _jwt_settings(settings: WebSettings) -> JwtSettings:
         owner_claim=settings.jwt_owner_claim,
         scope_claim=settings.jwt_scope_claim,
     )
+    return Jwts(asked)
 
 
 def not_authenticated(detail: str = "send a valid key as 'Authorization: Bearer …'") -> Problem:

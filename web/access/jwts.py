@@ -1,12 +1,13 @@
-"""JSON Web Tokens of an identity provider, checked with PyJWT against its key set (RFC 7519, RFC 7517)."""
+"""JSON Web Tokens of an identity provider, checked with PyJWT against its key set (RFC 7519, RFC 7517).
+
+Imported only where tokens are taken: PyJWT and its cryptography need 9 MB and a tenth of a second of a process's start.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,39 +16,19 @@ import orjson
 from gevent.lock import BoundedSemaphore
 
 from spool.access.caller import BY_DEFAULT, SCOPES, Caller, Kind, is_owner
+from web.access.jwt_settings import UNKNOWN_KEY_AFTER_S, JwtSettings, NoKeySet
 
 log = logging.getLogger("spool.web")
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures with a private key alone: a public key must never pass for a shared secret."""
 _AGAIN_AFTER_S = 300.0
-_UNKNOWN_KEY_AFTER_S = 10.0
-"""The least time between two loads because a token names an unknown key: anybody can name one."""
 _TIMEOUT_S = 5.0
 _SET_BYTES = 256 * 1024
 _TOKEN_BYTES = 8192
 _LEEWAY_S = 5
 _PREFIX = "spool:"
 """Before the names of scopes, if a provider has other scopes of the same names. `admin` needs it."""
-
-
-@dataclass(frozen=True, slots=True)
-class JwtSettings:
-    """Where the key set is (a URL or a file), and what a token must say. An empty ``issuer`` or ``audience`` is not
-    checked."""
-
-    url: str
-    path: Path | None
-    issuer: str
-    audience: str
-    owner_claim: str
-    scope_claim: str
-
-
-class NoKeySet(Exception):
-    """No key set has been loaded yet, so no token can be checked."""
-
-    retry_after_s = _UNKNOWN_KEY_AFTER_S
 
 
 class KeySet:
@@ -65,7 +46,7 @@ class KeySet:
         """The key with this id; without an id, the only one. None if there is none. Raises ``NoKeySet`` if no set could
         be loaded yet."""
         age_s, is_known = self._clock() - self._loaded_at, self._found(key_id) is not None
-        if age_s >= _AGAIN_AFTER_S or (not is_known and age_s >= _UNKNOWN_KEY_AFTER_S):
+        if age_s >= _AGAIN_AFTER_S or (not is_known and age_s >= UNKNOWN_KEY_AFTER_S):
             self._read()
         elif not is_known:
             # The load that another request has begun may bring the key.
@@ -110,6 +91,14 @@ class Jwts:
         except (jwt.PyJWTError, ValueError, TypeError):
             return None
 
+    @staticmethod
+    def has_form(text: str) -> bool:
+        """Whether a text has the form of a token, valid or not."""
+        try:
+            return len(text) <= _TOKEN_BYTES and bool(jwt.get_unverified_header(text))
+        except (jwt.PyJWTError, ValueError, TypeError):
+            return False
+
     def _claims(self, text: str, key: jwt.PyJWK) -> dict[str, Any]:
         asked = self._settings
         claims: dict[str, Any] = jwt.decode(
@@ -135,14 +124,6 @@ class Jwts:
         return Caller(
             owner=owner, scopes=scopes, kind=Kind.JWT, credential=f"jwt-{owner}", expires_at=float(claims["exp"])
         )
-
-
-def is_jwt(text: str) -> bool:
-    """Whether a text has the form of a token, valid or not."""
-    try:
-        return len(text) <= _TOKEN_BYTES and bool(jwt.get_unverified_header(text))
-    except (jwt.PyJWTError, ValueError, TypeError):
-        return False
 
 
 def load(settings: JwtSettings) -> bytes:

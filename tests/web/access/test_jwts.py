@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import gevent
 import pytest
 
+from rig.process import ROOT
 from spool.access.caller import BY_DEFAULT, Kind
 from tests.web.access.provider import OURS, THEIRS, key_set, signed
-from web.access.jwts import Jwts, JwtSettings, KeySet, NoKeySet, is_jwt, load
+from web.access.jwt_settings import JwtSettings, NoKeySet
+from web.access.jwts import Jwts, KeySet, load
 
 SETTINGS = JwtSettings("", None, "https://id.example", "spool", "sub", "scope")
 
@@ -133,9 +137,9 @@ def test_provider_that_is_away_at_the_start() -> None:
 
 def test_form_of_a_token() -> None:
     """Valid or not; two dots alone make none."""
-    assert is_jwt(signed(exp=time.time() - 60))
-    assert is_jwt(signed(THEIRS))
-    assert not any(map(is_jwt, ("", "a.b.c", "my.static.secret", signed() + "." * 9000)))
+    assert Jwts.has_form(signed(exp=time.time() - 60))
+    assert Jwts.has_form(signed(THEIRS))
+    assert not any(map(Jwts.has_form, ("", "a.b.c", "my.static.secret", signed() + "." * 9000)))
 
 
 def test_admin_is_taken_only_with_its_prefix() -> None:
@@ -144,3 +148,9 @@ def test_admin_is_taken_only_with_its_prefix() -> None:
         caller = jwts().caller(signed(scope=said))
         assert caller is not None
         assert caller.scopes == scopes
+
+
+def test_servers_without_tokens_load_no_cryptography() -> None:
+    """It would cost each process 9 MB and a tenth of a second."""
+    code = "import sys, web.app; sys.exit('jwt' in sys.modules or 'cryptography.hazmat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, timeout=60).returncode == 0
