@@ -62,6 +62,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/limits/bodies.py": "web/test_bad_input.py",
     "web/metrics.py": "web/test_operations.py faults/test_metrics.py",
     "web/native/signed_links.py": "web/native/test_links.py",
+    "web/docs/shell.py": "web/docs/test_pages.py",
     "web/native/batches.py": "web/test_batches_bad_input.py web/test_wrong_ids.py",
     "web/native/entry_document.py": "web/native/test_entries.py",
     "web/native/jobs.py": "web/test_bad_input.py web/test_wrong_ids.py",

@@ -19,7 +19,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "web": (
         *("limits", "access", "auth", "services", "metrics", "operations", "server", "access_lines"),
         *("delivery", "intake"),
-        *("native", "openai", "ai_sdk", "anthropic", "admin", "console", "openapi", "app", "gunicorn"),
+        *("native", "openai", "ai_sdk", "anthropic", "admin", "console", "docs", "openapi", "app", "gunicorn"),
     ),
     "worker": (
         *("backends", "models", "attempt", "ownership", "runner", "slots", "process", "assembly"),

@@ -13,6 +13,7 @@ from web.anthropic import errors as anthropic_errors
 from web.anthropic import messages as anthropic_messages
 from web.anthropic import models as anthropic_models
 from web.console import page, session
+from web.docs import pages as docs_pages
 from web.native import batches, jobs, links, models, stream, tokens, usage, websocket
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
@@ -72,6 +73,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(switches.blueprint)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(openapi.blueprint)
+    app.register_blueprint(docs_pages.blueprint)
     app.register_blueprint(page.blueprint)
     app.register_blueprint(session.blueprint)
     websocket.install(app)

@@ -13,14 +13,14 @@ from gevent.lock import BoundedSemaphore
 
 from web.auth import scope
 from web.contract import Answer, Content, Contract, json_content
+from web.docs.shell import framed
 from web.openapi_document import Document
 from web.problem_kinds import KINDS
 
 blueprint = Blueprint("openapi", __name__)
 
-_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-_HIDDEN = frozenset({"/static/<path:name>", "/static/client/<path:name>"})
-"""Files of the console; not an API."""
+_HIDDEN = frozenset({"/static/<path:name>", "/static/client/<path:name>", "/docs/<path:name>"})
+"""Files of the console and pages; not an API."""
 _EXTENSION = "openapi"
 _MAKING = BoundedSemaphore(1)
 
@@ -54,18 +54,16 @@ def docs() -> Response:
         f"<td>{escape(kind.detail)}</td></tr>"
         for kind in KINDS
     )
-    page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Spool API</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/static/docs.css">
-<h1>Spool API</h1><p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. Errors are
+    return framed(
+        "API",
+        f"""<h1>Spool API</h1><p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. Errors are
 <code>application/problem+json</code> (RFC 9457).</p>
-<table><thead><tr><th>Call</th><th>Does</th><th>Scope</th></tr></thead><tbody>{rows}</tbody></table>
+<div class="wide"><table class="calls">
+<thead><tr><th>Call</th><th>Does</th><th>Scope</th></tr></thead><tbody>{rows}</tbody></table></div>
 <h2>Problems</h2>
-<table><thead><tr><th>Status</th><th>Title</th><th>Example</th></tr></thead><tbody>{problems}</tbody></table></html>"""
-    response = Response(page, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = _POLICY
-    return response
+<div class="wide"><table>
+<thead><tr><th>Status</th><th>Title</th><th>Example</th></tr></thead><tbody>{problems}</tbody></table></div>""",
+    )
 
 
 def document(app: Flask) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def test_wheel_runs_without_a_checkout(running: tuple[Process, httpx.Client]) ->
     body = {"prompt": "Hello", "params": {"tokens": 20, "rate": 0}}
     answer = client.post("/jobs", json=body, headers={"Prefer": "wait=20"}).json()
     assert answer["status"] == "succeeded"
-    for path in ("/", "/docs", "/openapi.json", "/static/client/src/index.js", "/static/client/markdown.js"):
+    pages = ("/", "/docs", "/docs/transports/sse", "/openapi.json")
+    for path in (*pages, "/static/client/src/index.js", "/static/client/markdown.js"):
         assert client.get(path).status_code == 200, path
     assert program.stop() == 0, program.output.read_text()

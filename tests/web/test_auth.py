@@ -34,7 +34,7 @@ def test_what_is_public(app: Flask) -> None:
         if app.view_functions[rule.endpoint].scope == "public"  # type: ignore[attr-defined]
     }
     page = {"/", "/static/<path:name>", "/static/client/<path:name>", "/session"}
-    assert public == {*page, "/livez", "/readyz", "/version", "/openapi.json", "/docs"}
+    assert public == {*page, "/livez", "/readyz", "/version", "/openapi.json", "/docs", "/docs/<path:name>"}
 
 
 def test_what_writes_asks_for_writing(app: Flask) -> None:

@@ -259,4 +259,5 @@ export const ZH = {
   scheduled: "已计划",
   submitted: "已提交",
   workers: "worker 数",
+  Docs: "文档",
 };

@@ -1,0 +1,1 @@
+"""The documentation at ``/docs``: the Markdown files of this version, as pages."""
