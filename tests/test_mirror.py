@@ -74,6 +74,8 @@ TESTED_BY: Mapping[str, str] = {
     "web/native/websocket_follow.py": "web/delivery/test_websocket.py",
     "web/native/websocket_mux.py": "web/delivery/test_websocket.py web/test_websocket_bad_input.py",
     "web/openai/file_form.py": "web/openai/test_files.py",
+    "web/ollama/errors.py": "web/ollama/test_models.py compatible/test_ollama.py",
+    "web/ollama/generation.py": "compatible/test_ollama.py",
     "web/openai/chat.py": "compatible/test_openai_chat.py",
     "web/openai/chat_chunks.py": "web/test_translated_stream.py compatible/test_openai_chat.py",
     "web/openai/client_calls.py": "web/openai/test_client_tools.py web/openai/test_response_items.py",

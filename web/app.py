@@ -17,6 +17,9 @@ from web.docs import pages as docs_pages
 from web.native import batches, jobs, links, models, stream, tokens, usage, websocket
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
+from web.ollama import errors as ollama_errors
+from web.ollama import generation as ollama_generation
+from web.ollama import models as ollama_models
 from web.openai import chat as openai_chat
 from web.openai import compaction as openai_compaction
 from web.openai import completions as openai_completions
@@ -47,6 +50,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     problems.install(app)
     openai_errors.install()
     anthropic_errors.install(app)
+    ollama_errors.install()
     loopback_hosts.install(app, settings)
     auth.install(app, app.extensions["spool"].authenticator)
     app.register_blueprint(jobs.blueprint)
@@ -69,6 +73,8 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(ai_sdk_workflow.blueprint)
     app.register_blueprint(anthropic_messages.blueprint)
     app.register_blueprint(anthropic_models.blueprint)
+    app.register_blueprint(ollama_generation.blueprint)
+    app.register_blueprint(ollama_models.blueprint)
     app.register_blueprint(keys.blueprint)
     app.register_blueprint(switches.blueprint)
     app.register_blueprint(operations.blueprint)

@@ -8,6 +8,9 @@ from tests.compatible.node_runtime import run_node
 from tests.scripted_upstream import ScriptedUpstream
 from tests.stack import Stack
 
+# `make clients` runs them.
+pytestmark = pytest.mark.slow
+
 CASES = (
     "a whole message",
     "a stream",

@@ -4,20 +4,18 @@ command line. ``make install-clients`` installs both into ``.venv-clients``."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.stack import ROOT, Stack
+from tests.compatible.applications import run
+from tests.stack import Stack
 
 # `make clients` runs them: each starts an interpreter with many packages.
 pytestmark = pytest.mark.slow
 
-INSTALLED = ROOT / ".venv-clients" / "installed"
-PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 LANGCHAIN = Path(__file__).with_name("apps") / "langchain_chat.py"
 LANGCHAIN_CASES = (
     "invoke",
@@ -36,28 +34,6 @@ def get_weather(city: str) -> str:
     """The weather of a city."""
     return f"18 degrees in {city}"
 '''
-
-
-def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A program in .venv-clients, to its end; fails with what it said if that is not a good one."""
-    if not INSTALLED.exists():
-        missing = "no .venv-clients; `make install-clients` installs it"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    # Nothing of this machine's own: no keys, no other base URL, no tracing.
-    clean = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
-    done = subprocess.run(
-        [str(argument) for argument in (PYTHON, *arguments)],
-        env={**clean, **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ def job_of(stack: Stack, seen: dict[str, Any]) -> dict[str, Any]:
     return job
 
 
+@pytest.mark.slow
 def test_whole_answer(stack: Stack) -> None:
     """The transport gets the job's text and asks for no rest; a negative number gets the whole stream again."""
     seen = node(stack, "whole", {"tokens": 5, "rate": 0})
@@ -44,6 +45,7 @@ def test_whole_answer(stack: Stack) -> None:
     assert (seen["kinds"][0], seen["kinds"][-1], seen["kinds"].count("text-delta")) == ("start", "finish", 5)
 
 
+@pytest.mark.slow
 def test_cut(stack: Stack) -> None:
     """A cut stream continues by itself at another web from its next chunk: no text is lost or doubled."""
     seen = node(stack, "cut", SLOW, bytes=1200)
@@ -53,6 +55,7 @@ def test_cut(stack: Stack) -> None:
     assert text_of(seen) == job_of(stack, seen)["text"]
 
 
+@pytest.mark.slow
 def test_failure(stack: Stack) -> None:
     """A failed job is the chat's error, once: the transport does not ask again."""
     seen = node(stack, "failure", {"fail_after": 3, **FAST})
@@ -60,6 +63,7 @@ def test_failure(stack: Stack) -> None:
     assert seen["error"] == job_of(stack, seen)["error"]["message"]
 
 
+@pytest.mark.slow
 def test_cancelled(stack: Stack) -> None:
     """A cancelled job is an abort, and the transport does not ask again."""
     seen = node(stack, "stop", ENDLESS)

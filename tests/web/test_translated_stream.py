@@ -19,6 +19,7 @@ from tests.web.logs import Followed, Logs, entries_of, job_of
 from web.ai_sdk.ui_stream import UiMessageStream
 from web.ai_sdk.workflow_stream import WorkflowStream
 from web.checkpoints import Checkpoints, Translation
+from web.ollama.lines import OllamaStream
 from web.openai.chat_chunks import ChatChunks
 from web.openai.response_events import ResponseStream
 from web.translated_stream import TranslatedStream
@@ -30,6 +31,7 @@ FORMATS: dict[str, Callable[[Job], Translation]] = {
     "chat": lambda job: ChatChunks(job, wants_usage=True),
     "ai": lambda job: UiMessageStream(job, {}, again=False),
     "workflow": lambda job: WorkflowStream(job, {}),
+    "ollama": lambda job: OllamaStream(job, is_chat=True, shows_thinking=True),
     "ai again": lambda job: UiMessageStream(job, {}, again=True),
 }
 

@@ -98,11 +98,18 @@ def streamed(
     return _started(job, after, _SHARED[form, frame], opening, media_type, headers, slot)
 
 
-def translated(job: Job, form: Translated, headers: Mapping[str, str], slot: Slot | None = None) -> Response:
+def translated(
+    job: Job,
+    form: Translated,
+    headers: Mapping[str, str],
+    slot: Slot | None = None,
+    *,
+    media_type: str = sse.MEDIA_TYPE,
+) -> Response:
     """The job's log from its start, as the events of another protocol. Raises like ``streamed``."""
     encoding, headers = PerReader(form, _frame(), state().folds), {**sse.HEADERS, **headers}
     # Patient, because its client cannot easily continue on another instance.
-    return _started(job, 0, encoding, form.opening(), sse.MEDIA_TYPE, headers, slot, label=form.name, patient=True)
+    return _started(job, 0, encoding, form.opening(), media_type, headers, slot, label=form.name, patient=True)
 
 
 def _frame() -> Frame:

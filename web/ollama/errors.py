@@ -1,0 +1,60 @@
+"""Errors in Ollama's shape: ``{"error": "message"}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+from flask import Response
+from typing_extensions import TypedDict
+
+from web.delivery.failures import Failure
+from web.problems import Problem, use_shape
+
+PREFIX = "/api/"
+
+
+def install() -> None:
+    """Use Ollama's shape for errors under ``/api``."""
+    use_shape(PREFIX, OllamaErrors())
+
+
+class OllamaError(TypedDict):
+    """The cause."""
+
+    error: str
+
+
+class OllamaErrors:
+    """The ``web.problems.ErrorShape`` of ``/api``."""
+
+    schema = OllamaError
+
+    def document(self, problem: Problem) -> OllamaError:
+        """The problem as an error object."""
+        return {"error": problem.detail}
+
+    def response(self, problem: Problem) -> Response:
+        """The HTTP response."""
+        body = orjson.dumps(self.document(problem))
+        response = Response(body, status=_status(problem), mimetype="application/json", headers=problem.headers)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+class OllamaProblem(Problem):
+    """The problem of a failed job."""
+
+    def __init__(self, failure: Failure, headers: Mapping[str, str]) -> None:
+        super().__init__(failure.status, failure.title, message_of(failure), headers=headers)
+
+
+def message_of(failure: Failure) -> str:
+    """The message of a failed job. It begins with the code, for which the shape has no other place."""
+    return f"{failure.code}: {failure.message}"
+
+
+def _status(problem: Problem) -> int:
+    if "known_models" in problem.extra:
+        return 404
+    return 400 if problem.status == 422 else problem.status
