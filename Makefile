@@ -72,10 +72,16 @@ format: $(TEST_STAMP)
 
 # These tests run one after the other, because they use the whole machine and check times. They write their measurements
 # to build/faults.jsonl.
-faults: $(TEST_STAMP)
+faults: $(TEST_STAMP) .venv-compose/installed
 	@mkdir -p build && rm -f build/faults.jsonl
 	@SPOOL_FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(PY) -m pytest tests/faults tests/system/test_continuing.py \
 	  tests/spool/jobs/test_job_model.py tests/compose $(PYTEST_ARGS)
+
+.venv-compose/installed: tests/compose/requirements.txt
+	@echo "installing $< into .venv-compose"
+	@test -d .venv-compose || $(PYTHON) -m venv .venv-compose
+	@.venv-compose/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r $<
+	@touch $@
 
 # A seed determines the faults and their times. To repeat a seed: FIRST_SEED=n SEEDS=1.
 schedules: $(TEST_STAMP)
@@ -178,5 +184,5 @@ lock:
 	@echo hatchling | $(LOCK) - -o requirements/build.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .venv-clients .venv-fuzz $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-lock .venv-clients .venv-compose .venv-fuzz $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
