@@ -18,6 +18,9 @@
     ├── UploadExpired            an upload made no progress for too long
     ├── ContentLost              a file's record exists, but not its content
     ├── ContentElsewhere         a file's content is in a store that the settings do not name
+    ├── WebhookNotFound          no webhook of this owner has this id
+    ├── TooManyWebhooks          the owner has as many webhooks as it may
+    ├── DeliveryNotFound         no delivery of this owner has this id
     ├── JobNotEnded              deletion or continuation of a job that has not ended
     ├── IdempotencyConflict      the key was used with another body (carries the job's id)
     ├── UnknownModel
@@ -30,7 +33,8 @@
     │   ├── OwnerLimitExceeded   one owner's own limit
     │   │   ├── OwnerQueueFull
     │   │   ├── OwnerBytesFull
-    │   │   └── OwnerFilesFull
+    │   │   ├── OwnerFilesFull
+    │   │   └── DeliveriesFull
     │   ├── FilesFull            all files together
     │   ├── TooManyStreams
     │   │   └── OwnerStreamsFull
@@ -228,6 +232,27 @@ class TooManySwitches(SpoolError):
         super().__init__(f"{most} switches are on, the most that may be; take others back first")
 
 
+class WebhookNotFound(SpoolError):
+    """No webhook of this owner has this id."""
+
+    def __init__(self, endpoint_id: str) -> None:
+        super().__init__(f"no webhook {endpoint_id[:40]!r}")
+
+
+class TooManyWebhooks(SpoolError):
+    """The owner has as many webhooks as it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"you have {most} webhooks, the most that are possible; delete one first")
+
+
+class DeliveryNotFound(SpoolError):
+    """No delivery of this owner has this id."""
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"no delivery {delivery_id[:80]!r}; one that has ended is kept for up to a week")
+
+
 class LimitExceeded(SpoolError):
     """A limit is reached; retry after ``retry_after_s`` seconds."""
 
@@ -291,6 +316,12 @@ class FilesFull(LimitExceeded):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the stored files are at their limit of {limit} bytes (SPOOL_MAX_FILES_BYTES)", 60.0)
+
+
+class DeliveriesFull(OwnerLimitExceeded):
+    """The owner's limit of outstanding deliveries is reached."""
+
+    detail = "your limit of outstanding webhook deliveries is reached; wait until some have ended"
 
 
 class TooManyStreams(LimitExceeded):

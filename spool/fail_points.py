@@ -69,6 +69,8 @@ POINTS: Mapping[str, Point] = {
     "pack.taken": Point("spool/jobs/packer.py", "logs to pack are leased; none is read", OutcomeUnknown),
     "pack.before": Point("spool/jobs/packer.py", "a log is packed; Redis has the stream"),
     "pack.answered": Point("spool/jobs/packer.py", "the packed log is in Redis; nothing else is done", OutcomeUnknown),
+    "delivery.taken": Point("spool/webhooks/deliverer.py", "deliveries are leased; none is sent"),
+    "delivery.sent": Point("spool/webhooks/deliverer.py", "a receiver has answered; that is not recorded"),
     "link.sent": Point("spool/redis/link.py", "any call is sent to Redis; its answer is not read", ConnectionLost),
 }
 """All fail points. ``tests/spool/test_fail_points.py`` checks the code against this list."""

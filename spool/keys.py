@@ -23,7 +23,8 @@ all get the same expiry, ``ttl_s`` from then.
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
                              conversation, on_busy and continue_at_most (see spool.jobs.scheduling; missing if not
                              submitted), request_id, traceparent and credential (see spool.jobs.origin; missing if
-                             unknown),
+                             unknown), webhook (JSON {url, events, lane}, see
+                             spool.webhooks; missing if the submit names none),
                              output_at_most (maximum size of its output in Redis, in bytes; 0: unknown), reserved
                              (tokens that its attempt took from its model's bucket, most and a_minute of that),
                              owner_reserved (the same of its owner's buckets),
@@ -180,6 +181,26 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
     batch:ID:ended   list    Its jobs, in the order in which they ended. All three keys expire ttl_s after the last
                              job's end, and before that only long after the last deadline
 
+Webhooks: the outbox of deliveries, and what their receivers have answered. LANE is an endpoint, or OWNER/DIGEST for the
+webhooks that an owner's submits name at one host and port (see spool.webhooks and lib/outbox.lua):
+
+    endpoints:OWNER  hash    Endpoint → types of the events that it wants, divided by spaces (empty: all); without
+                             disabled ones
+    delivery:DELIVERY hash   A delivery: id, owner, endpoint (empty: the submit named the URL), url (empty: the
+                             endpoint's), lane, type, subject (job or batch), surface, model, status, batch, metadata,
+                             state (pending, delivered, failed), at_us (when the end posted it), tried_from_ms,
+                             attempts, failures (that moved it behind others), last_status, last_error, ended_ms. It
+                             expires a week after its end
+    deliveries:OWNER zset    Deliveries of an owner; score: at_us. Expires eleven days after the last change, as does
+    settled-deliveries:OWNER zset  those of them that are not tried again; score: ended_ms
+    dropped-events   hash    Owner → events that were not written, because too many deliveries were outstanding
+    lanes            zset    "OWNER LANE" of lanes with outstanding deliveries; score: when the next may be tried, ms
+    lane:LANE        zset    Outstanding deliveries of a lane; score: at_us, or when it may be tried again, in µs: after
+                             its lease, or after failures of its own
+    lane-state:LANE  hash    While it fails: failures, since_ms, paused_until_ms. Expires four days after the last one
+    sending:LANE     zset    Deliveries of a lane that are being sent; score: when the lease ends, ms
+    sending-of:OWNER zset    The same of an owner
+
 Only in shard 0:
 
     shards           string  The number of shards. The first process writes it; a process that uses another number takes
@@ -193,6 +214,10 @@ Only in shard 0:
     keys-version     string  Counts changes of API keys, so that processes notice them
     switches         hash    "KIND TARGET" → JSON {reason, value, since_ms, by}: the switches that are on
                              (spool.switches.switch)
+    endpoint:ENDPOINT hash   A webhook endpoint: id, owner, url, events, secrets (JSON list), created_ms,
+                             disabled_ms (0: enabled) and disabled_reason
+    owner-endpoints:OWNER zset  Endpoints of an owner; score: created_ms
+    webhook-secrets:OWNER string  JSON list of the secrets that sign deliveries to webhooks which submits name
     signing-keys     string  JSON list of the keys that sign links, tokens and sessions, newest first, unless
                              SPOOL_SECRET is set
     file:FILE        hash    A file (spool.files.file): id, owner, place (the store of its content: redis, file or s3),

@@ -36,6 +36,7 @@ from spool.owners.limits import NO_OWNERS, Owners
 from spool.redis.urls import check_broker_url, check_redis_url
 from spool.reread_file import RereadFile
 from spool.validation import explain
+from spool.webhooks.addresses import AllowedAddresses
 
 PREFIX = "SPOOL_"
 _FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
@@ -100,6 +101,9 @@ class Settings(BaseModel):
     """Limit for a job's time from submit to end, unless the job sets another one (at most a week)."""
     max_output_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     """Limit for the text that one attempt produces; a job beyond it fails."""
+    webhook_allow: str = ""
+    """Comma-separated addresses and networks that webhooks may be sent to although they are not public, also without
+    TLS."""
     shards: int = Field(1, ge=1, le=SHARDS_AT_MOST)
     """For tests alone, so the README does not list it: several shards on one server gain nothing."""
 
@@ -123,6 +127,16 @@ class Settings(BaseModel):
             raise SettingsError(_explain(exc, environ)) from None
         settings.check_models()
         return settings
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        AllowedAddresses.parse(value)
+        return value
+
+    def webhook_addresses(self) -> AllowedAddresses:
+        """The addresses that webhooks may be sent to."""
+        return AllowedAddresses.parse(self.webhook_allow)
 
     def check_models(self) -> None:
         """Raise ``SettingsError`` if there is neither the demo nor an upstream."""

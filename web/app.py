@@ -14,7 +14,7 @@ from web.anthropic import messages as anthropic_messages
 from web.anthropic import models as anthropic_models
 from web.console import page, session
 from web.docs import pages as docs_pages
-from web.native import batches, jobs, links, models, stream, tokens, usage, websocket
+from web.native import batches, jobs, links, models, stream, tokens, usage, webhooks, websocket
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
 from web.ollama import errors as ollama_errors
@@ -61,6 +61,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(links.blueprint)
     app.register_blueprint(tokens.blueprint)
     app.register_blueprint(usage.blueprint)
+    app.register_blueprint(webhooks.blueprint)
     app.register_blueprint(openai_responses.blueprint)
     app.register_blueprint(openai_compaction.blueprint)
     app.register_blueprint(openai_chat.blueprint)

@@ -30,6 +30,8 @@ _PATHS = {
     "key_id": "The id of a key: 12 letters and digits.",
     "kind": "The kind of a switch, such as `pause`.",
     "target": "The target of a switch, such as `model:demo`.",
+    "webhook_id": "The id of a webhook.",
+    "delivery_id": "The id of a delivery, which is its `webhook-id`.",
     "response_id": "The id of a response: `resp_` and the job's id.",
     "chat_id": "The id of the chat, which the client chose.",
     "name": "The model's name. It may contain slashes.",

@@ -49,6 +49,7 @@ KINDS = (
     ProblemKind(
         409, "Content unavailable", "the content of file 'file-…' is lost; delete it and upload the file again"
     ),
+    ProblemKind(409, "Too many webhooks", "you have 20 webhooks, the most that are possible; delete one first"),
     ProblemKind(409, "cancelled", "the job was cancelled"),
     ProblemKind(410, "Gone", "the job has expired or was deleted"),
     ProblemKind(413, "Request entity too large", "the body is larger than 262144 bytes"),
@@ -66,6 +67,9 @@ KINDS = (
     ProblemKind(429, "Owner queue full", "you have as many jobs queued as one owner may"),
     ProblemKind(429, "Owner memory full", "your jobs hold as much memory as one owner's may"),
     ProblemKind(429, "Owner files full", "your limit of stored files is reached; delete some"),
+    ProblemKind(
+        429, "Deliveries full", "your limit of outstanding webhook deliveries is reached; wait until some have ended"
+    ),
     ProblemKind(429, "Owner streams full", "you have as many streams open as one owner may"),
     ProblemKind(429, "Quota exceeded", "your budget of 1,000 tokens a day is used up (1,234 used); it is renewed at …"),
     ProblemKind(429, "Conversation full", "100 jobs of this conversation have not ended; wait until some have"),

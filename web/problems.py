@@ -159,6 +159,7 @@ _LIMITS: dict[type[errors.LimitExceeded], tuple[int, str]] = {
     errors.OwnerQueueFull: (429, "Owner queue full"),
     errors.OwnerBytesFull: (429, "Owner memory full"),
     errors.OwnerFilesFull: (429, "Owner files full"),
+    errors.DeliveriesFull: (429, "Deliveries full"),
     errors.OwnerStreamsFull: (429, "Owner streams full"),
     errors.QuotaExceeded: (429, "Quota exceeded"),
     errors.QueueFull: (503, "Queue full"),
@@ -187,7 +188,7 @@ def problem_of(exc: errors.SpoolError) -> Problem:
         case errors.ContentLost() | errors.ContentElsewhere():
             log.error("%s", exc)
             return Problem(409, "Content unavailable", str(exc))
-        case errors.KeyNotFound():
+        case errors.KeyNotFound() | errors.WebhookNotFound() | errors.DeliveryNotFound():
             return Problem(404, "Not found", str(exc))
         case errors.TooManyKeys():
             return Problem(409, "Too many keys", str(exc))
@@ -197,6 +198,8 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return field_problem(exc.field, exc.detail)
         case errors.TooManySwitches():
             return Problem(409, "Too many switches", str(exc))
+        case errors.TooManyWebhooks():
+            return Problem(409, "Too many webhooks", str(exc))
         case errors.BatchStaging():
             return Problem(409, "In progress", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.JobNotEnded():

@@ -43,6 +43,8 @@ from spool.reread_file import RereadFile
 from spool.settings import WebSettings
 from spool.switches.board import LOOK_S, Board
 from spool.switches.store import SwitchStore
+from spool.webhooks.delivery_store import Deliveries
+from spool.webhooks.endpoint_store import Endpoints
 from web.access.authenticator import Authenticator
 from web.access.request_limits import RequestLimits
 from web.access.signer import Signer
@@ -95,6 +97,8 @@ class State:
     instance: str
     files: Files
     file_uploads: StreamSlots
+    endpoints: Endpoints
+    deliveries: Deliveries
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     websocket_input: Uploads = field(default_factory=lambda: Uploads(_WEBSOCKET_INPUT_BYTES))
     ticker: Ticker = field(default_factory=Ticker)
@@ -155,6 +159,8 @@ class State:
             instance=web_instance(settings.port),
             files=files_at(settings.files_url, link, settings.file_limits(), _UPLOAD_LEASES * settings.body_s),
             file_uploads=StreamSlots(_FILE_UPLOADS, max(1, int(_FILE_UPLOADS * (limits.share or 1)))),
+            endpoints=Endpoints(shards),
+            deliveries=Deliveries(shards),
             limits=limits,
             owners=settings.owners(),
             upstreams=upstreams,

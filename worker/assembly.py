@@ -34,6 +34,10 @@ from spool.redis.server_check import FitnessCheck
 from spool.settings import WorkerSettings
 from spool.switches.board import LOOK_S, Board
 from spool.switches.store import SwitchStore
+from spool.webhooks.deliverer import BoundedLookups, Deliverer
+from spool.webhooks.delivery_store import Deliveries
+from spool.webhooks.endpoint_store import Endpoints
+from spool.webhooks.sender import Sender
 from worker.appender import Appender
 from worker.backends import Backend
 from worker.backends.demo.backend import Demo
@@ -124,7 +128,7 @@ class _Assembly:
         slots = self._slots()
         loops = [*(appender.run for appender in self._appenders), self._due.run, self._watch_switches]
         if self._bell is not None:
-            loops += [slots.patrol, *self._keepers(self._bell), *self._packers()]
+            loops += [slots.patrol, *self._keepers(self._bell), *self._packers(), *self._deliverers()]
         # Its connection is the heartbeat's alone: no other call may delay a beat.
         beating = self._claims_on(Shards.on(self._new_link("spool-heartbeat"), self._settings.shards))
         return WorkerProcess(
@@ -211,6 +215,13 @@ class _Assembly:
         after_s = self._settings.pack_after_s
         packers = [Packer(shard, after_s=after_s) for shard in self._shards] if after_s else []
         return [partial(packer.run, gevent.sleep, self._draining.is_set) for packer in packers]
+
+    def _deliverers(self) -> list[Callable[[], None]]:
+        """The loops that deliver webhooks, one for each shard. Their own link: a burst of events delays no claim."""
+        shards = Shards.on(self._new_link("spool-webhooks", connections=4), self._settings.shards)
+        sender = Sender(self._settings.webhook_addresses(), BoundedLookups())
+        deliverers = [Deliverer(shard, Deliveries(shards), Endpoints(shards), sender) for shard in shards]
+        return [partial(deliverer.run, gevent.sleep, self._draining.is_set) for deliverer in deliverers]
 
     def _new_link(self, name: str, connections: int = 1) -> RedisLink:
         return RedisLink(self._settings.redis_url.get_secret_value(), connections=connections, name=name)

@@ -147,6 +147,8 @@ class NewJob:
     """The blocks at the beginning of its messages; jobs of the owner share them."""
     scheduling: Scheduling = UNSCHEDULED
     origin: Origin = UNKNOWN
+    webhook: str = field(default="", repr=False)
+    """The webhook that its submit names, as the outbox reads it; empty: none. A URL may contain a receiver's secret."""
 
     def encode_input(self) -> bytes:
         """The whole input as JSON."""

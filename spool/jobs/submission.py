@@ -111,6 +111,8 @@ def _fields_of(new: NewJob, stored: StoredInput) -> list[Any]:
         fields["coalesce"] = new.coalesce.encode()
     if new.chat:
         fields["chat"] = new.chat
+    if new.webhook:
+        fields["webhook"] = new.webhook
     most = tokens_at_most(new.input.get("params", {}))
     if most:
         fields["max_tokens"] = most

@@ -35,7 +35,11 @@ class Answer:
 
 
 class SendFailed(Exception):
-    """No answer came; the message says why, in words that its owner may see."""
+    """No answer came; the message says why, and its owner may see it. ``was_connected``: a receiver was there."""
+
+    def __init__(self, message: str, *, was_connected: bool = False) -> None:
+        super().__init__(message)
+        self.was_connected = was_connected
 
 
 def resolve(host: str, port: int, timeout_s: float) -> Sequence[str]:  # noqa: ARG001 - the system has its own timeout
@@ -66,16 +70,18 @@ class Sender:
             target = Target.parse(url)
         except ValueError as exc:
             raise SendFailed(f"the URL {exc}") from exc
+        was_connected = False
         try:
             with self._connected(target, deadline) as connection:
+                was_connected = True
                 connection.sendall(_request(target, headers, body))
                 return _answer(connection, deadline)
         except TimeoutError as exc:
-            raise SendFailed(f"no answer within {self._timeout_s:g} s") from exc
+            raise SendFailed(f"no answer within {self._timeout_s:g} s", was_connected=was_connected) from exc
         except ssl.SSLError as exc:
             raise SendFailed(f"TLS: {getattr(exc, 'verify_message', '') or exc.reason or 'failed'}") from exc
         except OSError as exc:
-            raise SendFailed(exc.strerror or "the connection was lost") from exc
+            raise SendFailed(exc.strerror or "the connection was lost", was_connected=was_connected) from exc
 
     def _connected(self, target: Target, deadline: Deadline) -> socket.socket:
         """A connection to the target. Its addresses are looked up once; those that are tried have been checked."""
@@ -132,12 +138,12 @@ def _answer(connection: socket.socket, deadline: Deadline) -> Answer:
             some = connection.recv(_READ_BYTES)
             most -= len(some)
             if not some or most < 0:
-                raise SendFailed("the answer is not a whole HTTP/1.1 head of at most 16 KiB")
+                raise SendFailed("the answer is not a whole HTTP/1.1 head of at most 16 KiB", was_connected=True)
             read += some
         head, read = read[: end.end()], read[end.end() :]
         status = _STATUS.match(head)
         if status is None:
-            raise SendFailed("the answer is not HTTP/1.1")
+            raise SendFailed("the answer is not HTTP/1.1", was_connected=True)
         if int(status[1]) >= 200:
             after = _RETRY_AFTER.search(head)
             return Answer(int(status[1]), int(after[1]) if after else 0)

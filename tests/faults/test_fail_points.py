@@ -51,6 +51,8 @@ HAND_BACK_POINTS = ("hand_back.before", "hand_back.answered")
 ADOPT_POINTS = ("adopt.before", "adopt.answered")
 KEEPER_POINTS = ("keep.bell",)
 PACK_POINTS = ("pack.taken", "pack.before", "pack.answered")
+DELIVERY_POINTS = ("delivery.taken", "delivery.sent")
+"""In tests/faults/test_webhooks.py."""
 PACK_AFTER_S = 0.3
 LOSABLE = [name for name in WORKER_POINTS if POINTS[name].lost]
 
@@ -134,7 +136,15 @@ def ground(shared: Ground) -> Iterator[Ground]:
 
 def test_every_point_is_tried() -> None:
     """No point is left out below."""
-    tried = {*WORKER_POINTS, *WEB_POINTS, *HAND_BACK_POINTS, *ADOPT_POINTS, *KEEPER_POINTS, *PACK_POINTS}
+    tried = {
+        *WORKER_POINTS,
+        *WEB_POINTS,
+        *HAND_BACK_POINTS,
+        *ADOPT_POINTS,
+        *KEEPER_POINTS,
+        *PACK_POINTS,
+        *DELIVERY_POINTS,
+    }
     assert tried == set(POINTS)
 
 

@@ -31,6 +31,8 @@ from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.switches.store import SwitchStore
 from spool.switches.switch import checked
+from spool.webhooks.delivery_store import Deliveries, Result
+from spool.webhooks.endpoint_store import Endpoints
 from tests.by_hand import OWNER, HandWorker, age, keep, new_job, restart, shards_of, store_of, submit
 
 _LINE = re.compile(r"^ {4}([a-z][A-Za-z:-]*) +(string|hash|zset|set|list|stream) ", re.MULTILINE)
@@ -50,6 +52,9 @@ _BLANKS = {
     "CREDENTIAL": "[a-z2-7]{12}",
     "FILE": "file-[0-9a-f]{37}",
     "N": "[0-9]+",
+    "ENDPOINT": "we_[0-9a-f]{16}",
+    "DELIVERY": "msg_[jb]0-.+",
+    "LANE": "(?:we_[0-9a-f]{16}|[^:]+/[0-9a-f]{12})",
 }
 
 
@@ -126,6 +131,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     for name in ("probes:busy", "bucket:rpm:busy", "bucket:tpm:busy"):
         link.call("PERSIST", f"{keys.prefix(0)}{name}")
     owner_limits(link, worker)
+    webhooks(link)
     restart(link)
     keep(link, lease_ms=60_000)
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")
@@ -161,12 +167,29 @@ def owner_limits(link: RedisLink, worker: HandWorker) -> None:
         link.call("PERSIST", raw)
 
 
+def webhooks(link: RedisLink) -> None:
+    """Deliveries that were settled, failed, and are being sent; and one that was dropped."""
+    endpoints, deliveries, shard = Endpoints(shards_of(link)), Deliveries(shards_of(link)), next(iter(shards_of(link)))
+    endpoints.create("walt", "https://x.example/", [])
+    endpoints.secrets_of("walt")
+    for _ in range(2):
+        store_of(link).cancel(submit(link, owner="walt").id, "walt")
+    for outcome in ("delivered", "failed"):
+        (delivery,) = deliveries.take(shard, 1)
+        deliveries.settle(shard, delivery, Result(outcome))
+    deliveries.replay(delivery.id, "walt")
+    deliveries.take(shard, 1)
+    for raw in link.call("KEYS", f"{keys.prefix(0)}sending*"):
+        link.call("PERSIST", raw)
+    link.call("HSET", f"{keys.prefix(0)}dropped-events", "walt", 1)
+
+
 def test_every_field_of_the_record_is_in_the_map(link: RedisLink) -> None:
     """What scripts write into a job's record is named in the map."""
     store, worker = store_of(link), HandWorker(link)
     said = [{"role": "user", "content": "x" * BLOCK_BYTES}] * 2
     shared: dict[str, Any] = {"input": {"messages": said, "params": {}}, "divided": divide(said[:1])}
-    submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True, **shared)
+    submit(link, on_disconnect=OnDisconnect.CANCEL, continuable=True, webhook="{}", **shared)
     claim = worker.take()
     store.cancel(claim.job.id, OWNER)
     said = (keys.__doc__ or "").split("job:ID:input")[0]

@@ -18,7 +18,7 @@ from web.intake.idempotency import Idempotency
 from web.intake.messages import MESSAGES_AT_MOST
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import Metadata, Pieces, Some
-from web.intake.spool_fields import SpoolFields, on_disconnect_of
+from web.intake.spool_fields import WEBHOOK, SpoolFields, on_disconnect_of, webhook_of
 from web.problems import field_problem
 from web.request_ids import origin
 from web.services import state
@@ -99,6 +99,8 @@ def draft_of(asked: UiRequest, idempotency: Idempotency) -> Draft:
         streams_text=True,
         on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
         scheduling=scheduling_of(asked.spool, "spool.") if asked.spool else UNSCHEDULED,
+        webhook=webhook_of(asked.spool),
+        webhook_field=WEBHOOK,
         chat=chat_of(asked.id) if asked.id else "",
         idempotency=idempotency,
         origin=origin(),

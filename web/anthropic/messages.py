@@ -29,7 +29,7 @@ from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import checked
-from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
+from web.intake.spool_fields import ON_DISCONNECT, WEBHOOK, on_disconnect_of, webhook_of
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.problems import field_problem
@@ -129,6 +129,8 @@ def _draft(asked: MessagesRequest, idempotency: Idempotency) -> Draft:
         streams_text=True,
         on_disconnect=on_disconnect_of(asked.spool, state().settings.on_disconnect),
         scheduling=scheduling_of(asked.spool, "spool.") if asked.spool else UNSCHEDULED,
+        webhook=webhook_of(asked.spool),
+        webhook_field=WEBHOOK,
         idempotency=idempotency,
         origin=origin(),
     )

@@ -19,6 +19,7 @@ from spool.models.model import Model
 from web import auth
 from web.intake.draft import Draft
 from web.intake.shapes import checked
+from web.intake.webhook import stored_webhook
 from web.limits.streams import Slot
 from web.metrics import SUBMITTED
 from web.problems import Problem, field_problem, model_problem
@@ -115,6 +116,7 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
         divided=_divided(draft),
         scheduling=draft.scheduling,
         origin=draft.origin,
+        webhook=_webhook(services, draft),
     )
     return services.shards.place(new)
 
@@ -148,6 +150,14 @@ def _input(draft: Draft, model: Model) -> dict[str, Any]:
         **{name: value for name, value in beside.items() if value is not None},
         "params": _params(draft) if model.backend == "demo" else dict(draft.params),
     }
+
+
+def _webhook(services: State, draft: Draft) -> str:
+    """The draft's webhook as it is stored; empty without one. Raises a 422 ``Problem`` for a URL that must have TLS."""
+    if draft.webhook is None:
+        return ""
+    place = f"{draft.place}{draft.webhook_field}"
+    return stored_webhook(draft.webhook, draft.owner, services.settings.webhook_addresses(), place)
 
 
 def _params(draft: Draft) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from spool.jobs.origin import UNKNOWN, Origin
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 from web.intake.idempotency import NO_KEY, Idempotency
 from web.intake.references import NO_TURNS, Turns
+from web.intake.webhook import WebhookField
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,9 @@ class Draft:
     scheduling: Scheduling = UNSCHEDULED
     chat: str = ""
     """A digest of the chat of which this becomes the newest job; empty: none."""
+    webhook: WebhookField | None = None
+    webhook_field: str = "webhook"
+    """The field of the body that names it."""
     idempotency: Idempotency = NO_KEY
     origin: Origin = UNKNOWN
     """The request that brings it."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from spool.jobs.job import OnDisconnect
 from web.contract import Parameter
 from web.intake.scheduling import SchedulingFields
+from web.intake.webhook import Webhook, WebhookField
 from web.problems import field_problem
 
 ON_DISCONNECT = Parameter(
@@ -24,6 +25,16 @@ class SpoolFields(SchedulingFields):
     on_disconnect: OnDisconnect | None = Field(
         None, strict=False, description="What happens to the job when its last reader disconnects"
     )
+    webhook: Webhook | None = Field(None, description="A receiver that is told how the job ends")
+
+
+WEBHOOK = "spool.webhook"
+"""The field that names a webhook."""
+
+
+def webhook_of(fields: SpoolFields | None) -> WebhookField | None:
+    """The webhook that the request names."""
+    return fields.webhook if fields else None
 
 
 def on_disconnect_of(fields: SpoolFields | None, default: OnDisconnect, *, background: bool = False) -> OnDisconnect:

@@ -15,6 +15,7 @@ from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.references import NO_TURNS, References
 from web.intake.scheduling import SchedulingFields, scheduling_of
 from web.intake.shapes import Metadata, Pieces, checked
+from web.intake.webhook import Webhook
 from web.problems import field_problem
 
 CONVERSATION = "conversation"
@@ -46,6 +47,7 @@ class Submission(SchedulingFields):
     on_disconnect: OnDisconnect = Field(OnDisconnect.CONTINUE, strict=False)
     on_worker_loss: OnWorkerLoss | None = Field(None, strict=False)
     coalesce: CoalesceField = None
+    webhook: Webhook | None = Field(None, description="A receiver that is told how the job ends")
     links: bool = Field(False, description="A 202 then has signed `links`, as `POST /jobs/{job_id}/links` makes them.")
 
     @model_validator(mode="after")
@@ -107,4 +109,5 @@ def draft_of(
         coalesce=coalescing(submission.coalesce, is_set=submission.is_set("coalesce"), default_ms=coalesce_ms),
         idempotency=idempotency,
         origin=origin,
+        webhook=submission.webhook,
     )

@@ -9,7 +9,7 @@ from web.intake.draft import Draft
 from web.intake.idempotency import Idempotency
 from web.intake.messages import MESSAGES_AT_MOST, Message, Messages, as_received
 from web.intake.shapes import Pieces, Some
-from web.intake.spool_fields import on_disconnect_of
+from web.intake.spool_fields import WEBHOOK, on_disconnect_of, webhook_of
 from web.openai.fields import Asked, refuse
 from web.request_ids import origin
 from web.services import State
@@ -55,6 +55,8 @@ def draft_of(services: State, asked: ChatRequest, idempotency: Idempotency) -> D
         streams_text=True,
         on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect),
         scheduling=asked.scheduling(),
+        webhook=webhook_of(asked.spool),
+        webhook_field=WEBHOOK,
         idempotency=idempotency,
         origin=origin(),
     )

@@ -10,7 +10,7 @@ from web import auth
 from web.intake.draft import Draft
 from web.intake.idempotency import Idempotency
 from web.intake.shapes import Some
-from web.intake.spool_fields import on_disconnect_of
+from web.intake.spool_fields import WEBHOOK, on_disconnect_of, webhook_of
 from web.openai.fields import Asked, refuse
 from web.request_ids import origin
 from web.services import State
@@ -87,6 +87,8 @@ def draft_of(services: State, asked: EndpointRequest, idempotency: Idempotency) 
         streams_text=asked.STREAMS,
         on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect),
         scheduling=asked.scheduling(),
+        webhook=webhook_of(asked.spool),
+        webhook_field=WEBHOOK,
         idempotency=idempotency,
         origin=origin(),
     )

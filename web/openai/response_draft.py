@@ -12,7 +12,7 @@ from web.intake.draft import Draft
 from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.idempotency import Idempotency
 from web.intake.references import NO_TURNS, References
-from web.intake.spool_fields import on_disconnect_of
+from web.intake.spool_fields import WEBHOOK, on_disconnect_of, webhook_of
 from web.openai.fields import job_id_of
 from web.openai.response_fold import ReferencedItems
 from web.openai.response_items import messages_of
@@ -61,6 +61,8 @@ def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency)
         streams_text=True,
         on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect, background=bool(asked.background)),
         scheduling=asked.scheduling(),
+        webhook=webhook_of(asked.spool),
+        webhook_field=WEBHOOK,
         idempotency=idempotency,
         origin=origin(),
     )

@@ -123,6 +123,9 @@ local function close(id, status, ...)
   if batch and batch ~= '' then
     close_in_batch(id, batch)
   end
+  if record.webhook or not batch and redis.call('EXISTS', P .. 'endpoints:' .. owner) == 1 then
+    post_end(id, record, status)
+  end
 end
 
 local function fail(id, code, message, retryable)

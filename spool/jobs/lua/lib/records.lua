@@ -5,7 +5,7 @@ local NUMBERS = {'seq', 'created_ms', 'deadline_ms', 'ttl_s', 'attempt', 'losses
 local NUMBERS_IF_THERE = {'start_by_ms', 'started_ms', 'ended_ms', 'cancel_ms', 'attempt_first', 'deaths', 'batch_index',
   'leased_until_ms', 'not_before_ms', 'continue_at_most'}
 local DECIMALS = {'fairness_weight', 'start_within_s'}
-local LISTS = {'attempts', 'usage', 'error', 'metadata', 'coalesce'}
+local LISTS = {'attempts', 'usage', 'error', 'metadata', 'coalesce', 'webhook'}
 local WORDS = {priority = {interactive = true, batch = true}, on_disconnect = {continue = true, cancel = true},
   on_worker_loss = {restart = true, fail = true, ['restart packed'] = true, ['fail packed'] = true}, on_busy = {enqueue = true, reject = true, interrupt = true}}
 local ENDS = {done = 'succeeded', failed = 'failed', cancelled = 'cancelled'}

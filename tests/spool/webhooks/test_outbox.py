@@ -1,0 +1,143 @@
+"""The outbox (lua/lib/outbox.lua): the script that ends a job posts its event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from spool.ids import new_batch_id
+from spool.keys import job as job_key
+from spool.keys import prefix
+from spool.redis.link import RedisLink
+from spool.webhooks.delivery import Delivery
+from spool.webhooks.delivery_store import Deliveries
+from spool.webhooks.endpoint_store import Endpoints
+from tests.by_hand import OWNER, HandWorker, age, done, keep, record, shards_of, store_of, submit
+
+OWN = orjson.dumps({"url": "https://own.example/", "events": "", "lane": f"{OWNER}/0123456789ab"}).decode()
+LENGTH = orjson.dumps({"status": "succeeded", "finish_reason": "length"})
+P = prefix(0)
+
+
+def posted(link: RedisLink) -> list[Delivery]:
+    """The deliveries of the owner, oldest first."""
+    return Deliveries(shards_of(link)).newest(OWNER, limit=100, cursor=None).deliveries[::-1]
+
+
+def keys_of_outbox(link: RedisLink) -> list[bytes]:
+    """The keys of the outbox that exist."""
+    names = ("delivery:*", "deliveries:*", "lane*", "sending*", "dropped*", "settled*")
+    return [key for name in names for key in link.call("KEYS", f"{P}{name}")]
+
+
+def end(link: RedisLink, how: str, **fields: Any) -> str:
+    """The id of a job that ends like this."""
+    worker, job_id = HandWorker(link), submit(link, webhook=OWN, **fields).id
+    if how == "succeeded":
+        worker.finish(worker.take_job(job_id))
+    elif how == "cancelled while it runs":
+        claim = worker.take_job(job_id)
+        store_of(link).cancel(job_id, OWNER)
+        worker.append(claim, claim.first, [])
+    elif how == "cancelled":
+        store_of(link).cancel(job_id, OWNER)
+    elif how == "failed":
+        age(link, job_id, deadline_ms=1)
+        keep(link, lease_ms=60_000)
+    return job_id
+
+
+@pytest.mark.parametrize("how", ["succeeded", "cancelled", "cancelled while it runs", "failed"])
+def test_each_end_posts_one_event(link: RedisLink, how: str) -> None:
+    """However a job ends, its event is there with its end, once, and not before."""
+    job_id = end(link, how, metadata={"k": "v"})
+    (delivery,) = posted(link)
+    status = how.partition(" ")[0]
+    assert record(link, job_id)["status"] == status
+    assert (delivery.type, delivery.subject, delivery.url) == (f"job.{status}", job_id, "https://own.example/")
+    assert delivery.record["metadata"] == '{"k":"v"}'
+    assert link.call("ZRANGE", f"{P}lanes", 0, -1) == [f"{OWNER} {OWNER}/0123456789ab".encode()]
+
+
+def test_end_that_is_sent_twice_posts_one_event(link: RedisLink) -> None:
+    """A worker that lost the answer of its end sends it again: nothing is posted twice."""
+    worker = HandWorker(link)
+    submit(link, webhook=OWN)
+    claim = worker.take()
+    worker.finish(claim)
+    worker.finish(claim)
+    assert len(posted(link)) == 1
+
+
+def test_job_without_a_receiver_posts_nothing(link: RedisLink) -> None:
+    """The end of a job without a webhook, of an owner without endpoints, writes no key of the outbox."""
+    worker = HandWorker(link)
+    Endpoints(shards_of(link)).create("bob", "https://bob.example/", [])
+    submit(link)
+    worker.finish(worker.take())
+    assert keys_of_outbox(link) == []
+
+
+def test_endpoints_get_the_events_that_they_want(link: RedisLink) -> None:
+    """An endpoint gets the events of its list, or all; the job's own webhook likewise."""
+    endpoints, worker = Endpoints(shards_of(link)), HandWorker(link)
+    every = endpoints.create(OWNER, "https://all.example/", [])
+    endpoints.create(OWNER, "https://failed.example/", ["job.failed", "job.cancelled"])
+    submit(link, webhook=OWN.replace('"events":""', '"events":"job.failed"'))
+    worker.finish(worker.take())
+    assert [delivery.endpoint for delivery in posted(link)] == [every.id]
+
+
+def test_job_of_a_batch_has_an_event_only_if_its_line_names_a_webhook(link: RedisLink) -> None:
+    """Endpoints hear of the batch, and not of each of its jobs."""
+    endpoints, worker, batch = Endpoints(shards_of(link)), HandWorker(link), new_batch_id(0)
+    endpoints.create(OWNER, "https://all.example/", [])
+    store_of(link).open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)
+    submit(link, id=f"j0-{'1' * 26}", batch=batch)
+    named = submit(link, id=f"j0-{'2' * 26}", batch=batch, webhook=OWN)
+    for _ in range(2):
+        worker.finish(worker.take())
+    assert [(each.subject, each.endpoint) for each in posted(link)] == [(named.id, "")]
+
+
+def test_responses_have_the_names_of_openai(link: RedisLink) -> None:
+    """A job of /v1/responses is completed, incomplete if it was cut, or cancelled."""
+    worker = HandWorker(link)
+    for ending in (None, LENGTH):
+        submit(link, webhook=OWN, surface="responses")
+        claim = worker.take()
+        worker.append(claim, claim.first, [done(claim.first)], ending=ending) if ending else worker.finish(claim)
+    store_of(link).cancel(submit(link, webhook=OWN, surface="responses").id, OWNER)
+    assert [each.type for each in posted(link)] == ["response.completed", "response.incomplete", "response.cancelled"]
+
+
+def test_owner_with_too_many_outstanding_deliveries_loses_events(link: RedisLink) -> None:
+    """Beyond 10,000 outstanding deliveries an event is dropped and counted, and the job still ends."""
+    members = [value for number in range(10_000) for value in (1, f"msg_{number}")]
+    link.call("ZADD", f"{P}deliveries:{OWNER}", *members)
+    job_id = end(link, "cancelled")
+    assert record(link, job_id)["status"] == "cancelled"
+    assert link.call("KEYS", f"{P}delivery:*") == []
+    assert Endpoints(shards_of(link)).dropped(OWNER) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"url":7,"lane":"x"}', '{"url":"https://x"}'])
+def test_damaged_webhook_does_not_stop_the_end(link: RedisLink, text: str) -> None:
+    """A job whose webhook cannot be read ends without an event."""
+    worker, job = HandWorker(link), submit(link, webhook=OWN)
+    link.call("HSET", job_key(job.id), "webhook", text)
+    worker.finish(worker.take())
+    assert record(link, job.id)["status"] == "succeeded"
+    assert posted(link) == []
+
+
+@pytest.mark.parametrize("name", [f"endpoints:{OWNER}", f"deliveries:{OWNER}", "lanes", f"lane:{OWNER}/0123456789ab"])
+def test_key_of_another_type_does_not_stop_the_end(link: RedisLink, name: str) -> None:
+    """A key of another type in the outbox's place is moved away, and the event is posted."""
+    link.call("SET", f"{P}{name}", "damaged")
+    job_id = end(link, "succeeded")
+    assert record(link, job_id)["status"] == "succeeded"
+    assert [each.subject for each in posted(link)] == [job_id]
+    assert link.call("EXISTS", f"{P}displaced:{name}") == 1
