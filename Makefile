@@ -9,6 +9,7 @@
 #   make fuzz      invalid requests of every kind, from a seed              (CASES=10000 SEED=1)
 #   make browser   the page, in a real Chromium
 #   make upstream  the tests against real model servers
+#   make s3        files in a bucket, on moto, an S3 server that is not ours
 #   make clients   third-party clients and applications at Spool's compatible surfaces, and Spool's own clients
 #   make bench     measures Spool and its peers
 #   make lock      renews requirements/*.txt from pyproject.toml
@@ -45,7 +46,7 @@ LINK_STAMP := $(VENV)/link-$(shell pwd | cksum | tr -dc '0-9').stamp
 # Python caches compiled modules even if the environment disables it, because the tests start hundreds of interpreters.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test clocks lint types format faults schedules soak fuzz bench browser upstream clients lock clean \
+.PHONY: run test clocks lint types format faults schedules soak fuzz bench browser upstream s3 clients lock clean \
 	install install-test install-clients
 
 # exec: Ctrl-C and SIGTERM reach the supervisor itself, which stops everything in order.
@@ -116,6 +117,14 @@ upstream: $(TEST_STAMP) .venv-upstream/installed
 	.venv-upstream/bin/pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 
+s3: $(TEST_STAMP) .venv-s3/installed
+	@$(PY) -m pytest tests/spool/files -m slow $(PYTEST_ARGS)
+
+.venv-s3/installed: tests/spool/files/requirements.txt
+	@test -d .venv-s3 || $(PYTHON) -m venv .venv-s3
+	@.venv-s3/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r $<
+	@touch $@
+
 clients: $(TEST_STAMP) install-clients
 	@$(PY) -m pytest tests/compatible tests/clients $(PYTEST_ARGS)
 
@@ -184,5 +193,5 @@ lock:
 	@echo hatchling | $(LOCK) - -o requirements/build.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .venv-clients .venv-compose .venv-fuzz $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-lock .venv-clients .venv-compose .venv-fuzz .venv-s3 $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

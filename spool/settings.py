@@ -217,8 +217,8 @@ class WebSettings(Settings):
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     max_prompt_bytes: int = Field(1024 * 1024, ge=16, le=64 * 1024 * 1024)
     files_url: Annotated[str, AfterValidator(_files_url)] = ""
-    """Where uploaded files are kept: empty for Redis, or ``file:///directory``."""
-    max_file_bytes: int = Field(200 * 1024 * 1024, ge=1024, le=64 * 1024**3)
+    """Where uploaded files are kept: empty for Redis, ``file:///directory``, or ``s3://bucket/prefix``."""
+    max_file_bytes: int = Field(200 * 1024 * 1024, ge=1024, le=48 * 1024**3)
     max_files_bytes: int = Field(512 * 1024 * 1024, ge=0, le=2**50)
     """Limit for all uploaded files together, as they are stored; 0: none."""
     file_ttl_s: int = Field(30 * 86_400, ge=1, le=31_536_000)

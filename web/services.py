@@ -63,7 +63,7 @@ log = logging.getLogger("spool.web")
 _WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
 """Bytes of incomplete and queued messages on all WebSockets of a process."""
 _FILE_UPLOADS = 32
-"""Files that a process receives at a time. Each takes up to 1 MiB."""
+"""Files that a process receives at a time. Each takes up to 1 MiB, or 12 MiB on its way to S3."""
 _LOOK_S = 2.0
 _CREDENTIALS_S = 1.0
 _SWEEP_S = 10.0

@@ -12,6 +12,7 @@ from spool.errors import ContentElsewhere, ContentLost, FileNotFound, FilesFull,
 from spool.files.contents import Contents
 from spool.files.file import BLOCK_BYTES, Description
 from spool.files.records import FileLimits, FileRecords
+from spool.files.s3 import Bucket
 from spool.files.store import Files
 from spool.redis.link import RedisLink
 from tests.spool.files.stores import PLACES, broken_off, contents_of, described, expire, files_of, left, stored
@@ -19,9 +20,12 @@ from tests.spool.files.stores import PLACES, broken_off, contents_of, described,
 SOME = os.urandom(1000) + b"x" * BLOCK_BYTES + os.urandom(BLOCK_BYTES)
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=[*PLACES, pytest.param("s3", marks=pytest.mark.slow)])
 def contents(request: pytest.FixtureRequest, link: RedisLink, tmp_path: Path) -> Contents:
     """One store of contents."""
+    if request.param == "s3":
+        client, bucket = request.getfixturevalue("bucket")
+        return Bucket(bucket, "prefix", client)
     return contents_of(request.param, link, tmp_path / "files")
 
 

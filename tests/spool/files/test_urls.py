@@ -22,7 +22,7 @@ def test_new_files_go_where_the_url_says(link: RedisLink, tmp_path: Path) -> Non
     assert (tmp_path / newer.id).read_bytes() == b"{}\n"
 
 
-@pytest.mark.parametrize("url", ["/srv/files", "file://srv/files", "file:///", "file:", "http://x/y", "redis"])
+@pytest.mark.parametrize("url", ["/srv/files", "file://srv/files", "file:///", "file:", "s3:///x", "http://x", "redis"])
 def test_url_that_names_no_store(url: str) -> None:
     """It is refused with the form that it should have."""
     with pytest.raises(ValueError, match="must be"):
