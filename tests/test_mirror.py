@@ -97,6 +97,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/openai/response_events.py": "web/test_translated_stream.py compatible/test_openai_responses.py",
     "web/openai/response_fold.py": "compatible/test_openai_responses.py",
     "web/openai/response_output.py": "compatible/test_openai_responses.py",
+    "web/openai/response_socket.py": "compatible/test_response_socket.py",
     "web/openai/response_request.py": "compatible/test_openai_responses.py compatible/test_any_input.py",
     "web/openai/response_resource.py": "compatible/test_open_responses.py",
     "web/openai/responses.py": "compatible/test_openai_responses.py",

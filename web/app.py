@@ -28,6 +28,7 @@ from web.openai import errors as openai_errors
 from web.openai import files as openai_files
 from web.openai import images as openai_images
 from web.openai import models as openai_models
+from web.openai import response_socket as openai_socket
 from web.openai import responses as openai_responses
 from web.openai.azure_paths import AzurePaths
 from web.request_ids import RequestIds
@@ -85,5 +86,6 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(session.blueprint)
     websocket.install(app)
     websocket_many.install(app)
+    openai_socket.install(app)
     auth.check_every_route_has_a_scope(app)
     return app

@@ -79,7 +79,7 @@ def test_public_without_a_key(guarded: Stack, path: str) -> None:
     assert httpx.get(guarded.webs[0].url + path, verify=NO_CERTIFICATES).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/ws", f"/jobs/{JOB}/ws"])
+@pytest.mark.parametrize("path", ["/ws", f"/jobs/{JOB}/ws", "/v1/responses"])
 def test_websocket_without_a_key(guarded: Stack, path: str) -> None:
     """A WebSocket without a key is refused before the upgrade."""
     with pytest.raises(websocket.WebSocketBadStatusException) as caught:

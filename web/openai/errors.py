@@ -83,6 +83,11 @@ def error_document(problem: Problem) -> ErrorDocument:
     return error_body(problem.detail, _kind(status), code, fields[0].get("field"))
 
 
+def status_of(problem: Problem) -> int:
+    """The HTTP status of a problem on ``/v1``."""
+    return _status_and_code(problem)[0]
+
+
 def error_response(problem: Problem) -> Response:
     """A problem as an HTTP response, with ``x-should-retry: false`` where a retry is useless or unsafe."""
     status, code = _status_and_code(problem)

@@ -17,7 +17,7 @@ from web.openai.fields import job_id_of
 from web.openai.response_fold import ReferencedItems
 from web.openai.response_items import messages_of
 from web.openai.response_request import ResponsesRequest
-from web.problems import field_problem
+from web.problems import Problem, field_problem
 from web.request_ids import origin
 from web.services import State
 
@@ -33,8 +33,7 @@ def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency)
         try:
             earlier = references.turns(job_id_of(asked.previous_response_id, PREFIX), "previous_response_id")
         except (JobNotFound, JobGone) as exc:
-            detail = "no such response, or it is no longer stored"
-            raise field_problem("previous_response_id", detail, status=404) from exc
+            raise _no_previous(asked.previous_response_id) from exc
     added = messages_of(
         asked.input,
         references.item,
@@ -67,6 +66,13 @@ def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency)
         origin=origin(),
     )
     return draft, echo
+
+
+def _no_previous(response_id: str) -> Problem:
+    """The problem by whose code clients know that they must send the whole conversation."""
+    detail = f"previous_response_id: no such response, or it is no longer stored: {response_id}"
+    errors = [{"field": "previous_response_id", "detail": detail}]
+    return Problem(404, "Previous response not found", detail, errors=errors)
 
 
 def seal_of(services: State, echo: Mapping[str, Any]) -> Callable[[str], str] | None:

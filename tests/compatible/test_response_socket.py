@@ -1,0 +1,165 @@
+"""The WebSocket on ``/v1/responses``: the same responses as over HTTP, one after the other."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import websocket
+from openai import OpenAI
+
+from tests.stack import Stack
+from web.openai.response_socket import event_frames
+from web.server.websocket_frames import text_frame
+
+FAST = {"model": "demo", "rate": 0, "first_token_s": 0}
+ENDS = {"response.completed", "response.incomplete", "response.failed", "error"}
+UNKNOWN = "resp_j0-" + "0" * 26
+
+
+@pytest.fixture
+def socket(stack: Stack) -> Iterator[websocket.WebSocket]:
+    """A socket at the first web."""
+    one = websocket.create_connection(url_of(stack), timeout=30)
+    yield one
+    one.shutdown()
+
+
+def url_of(stack: Stack) -> str:
+    """The socket's URL."""
+    return stack.webs[0].url.replace("http://", "ws://") + "/v1/responses"
+
+
+def send(socket: websocket.WebSocket, **fields: Any) -> None:
+    """Ask for a response."""
+    socket.send(json.dumps({"type": "response.create", **FAST, **fields}))
+
+
+def until_end(socket: websocket.WebSocket) -> list[dict[str, Any]]:
+    """The events up to the end of a response, or to an error."""
+    events: list[dict[str, Any]] = []
+    while not events or events[-1]["type"] not in ENDS:
+        events.append(json.loads(socket.recv()))
+    return events
+
+
+def test_events_are_those_of_http(socket: websocket.WebSocket, stack: Stack) -> None:
+    """A response's events have the same bytes and numbers as its stream over HTTP from another web."""
+    send(socket, input="Hello", tokens=20)
+    events = until_end(socket)
+    response_id = events[0]["response"]["id"]
+    with stack.client(1) as http:
+        stream = http.get(f"/v1/responses/{response_id}", params={"stream": "true"}).text
+    lines = [line.removeprefix("data: ") for line in stream.splitlines() if line.startswith("data: ")]
+    assert events == [json.loads(line) for line in lines if line != "[DONE]"]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+def test_responses_follow_one_another(socket: websocket.WebSocket) -> None:
+    """Messages that come early wait; a response can continue another one of the same socket."""
+    send(socket, input="First", tokens=3)
+    first = until_end(socket)[-1]["response"]
+    send(socket, input="Second", tokens=3, previous_response_id=first["id"])
+    send(socket, input="Third", max_output_tokens=2)
+    second, third = until_end(socket), until_end(socket)
+    assert (second[0]["type"], second[0]["response"]["previous_response_id"]) == ("response.created", first["id"])
+    assert (third[0]["type"], third[0]["sequence_number"]) == ("response.created", 0)
+    assert len({first["id"], second[-1]["response"]["id"], third[-1]["response"]["id"]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "code", "param"),
+    [
+        ({"type": "response.steer"}, 400, "invalid_input", "type"),
+        ({"type": "response.create", "model": "demo"}, 400, "invalid_input", "input"),
+        ({"type": "response.create", "model": "none", "input": "x"}, 404, "model_not_found", "model"),
+        ({"type": "response.create", "input": "x", "generate": False}, 400, "invalid_input", "generate"),
+        (
+            {"type": "response.create", "input": "x", "previous_response_id": UNKNOWN},
+            404,
+            "previous_response_not_found",
+            "previous_response_id",
+        ),
+    ],
+    ids=["type", "no input", "model", "generate", "previous"],
+)
+def test_wrong_message(
+    socket: websocket.WebSocket, message: dict[str, Any], status: int, code: str, param: str
+) -> None:
+    """A message that is wrong gets an error with the status and code of HTTP, and the socket goes on."""
+    socket.send(json.dumps(message))
+    (error,) = until_end(socket)
+    assert (error["type"], error["status"], error["error"]["code"], error["error"]["param"]) == (
+        "error",
+        status,
+        code,
+        param,
+    )
+    send(socket, input="Hi", tokens=1)
+    assert until_end(socket)[-1]["type"] == "response.incomplete"
+
+
+def test_failed_job_is_a_failed_response(socket: websocket.WebSocket) -> None:
+    """A job that fails ends its response, and not the socket."""
+    send(socket, input="Hi", fail_after=2)
+    end = until_end(socket)[-1]
+    assert end["type"] == "response.failed"
+    send(socket, input="Hi", tokens=1)
+    assert until_end(socket)[0]["type"] == "response.created"
+
+
+def test_message_that_is_no_json(socket: websocket.WebSocket) -> None:
+    """What is no JSON object closes the socket with 1007."""
+    socket.send("hello")
+    opcode, data = socket.recv_data()
+    assert (opcode, struct.unpack("!H", data[:2])[0]) == (websocket.ABNF.OPCODE_CLOSE, 1007)
+
+
+def test_foreign_page(stack: Stack) -> None:
+    """A page of another origin is refused before the upgrade, in OpenAI's shape."""
+    with pytest.raises(websocket.WebSocketBadStatusException) as caught:
+        websocket.create_connection(url_of(stack), origin="http://evil.example", timeout=30)
+    assert caught.value.status_code == 403
+    assert json.loads(caught.value.resp_body)["error"]["type"] == "invalid_request_error"
+
+
+def test_job_continues_without_its_client(stack: Stack) -> None:
+    """The job of a client that leaves in the middle is complete, and can be read over HTTP."""
+    one = websocket.create_connection(url_of(stack), timeout=30)
+    send(one, input="Hi", tokens=30, rate=100)
+    response_id = json.loads(one.recv())["response"]["id"]
+    one.shutdown()
+    with stack.client(1) as http:
+        events = http.get(f"/v1/responses/{response_id}", params={"stream": "true"}).text
+    assert "event: response.incomplete\n" in events
+    assert events.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.filterwarnings("ignore:connect\\(\\) must be used as a context manager:DeprecationWarning")
+def test_sdk_connects(stack: Stack) -> None:
+    """The official SDK's ``connect()`` gets a response and its continuation."""
+    pytest.importorskip("websockets")
+    with (
+        OpenAI(base_url=f"{stack.webs[0].url}/v1", api_key="none") as client,
+        client.responses.connect() as connection,
+    ):
+        texts: list[str] = []
+        previous: dict[str, Any] = {}
+        for prompt in ("one", "two"):
+            connection.send({"type": "response.create", "input": prompt, **FAST, **previous})  # type: ignore[typeddict-item]
+            for event in connection:
+                if event.type == "response.completed":
+                    texts.append(event.response.output_text)
+                    previous = {"previous_response_id": event.response.id}
+                    break
+    assert [f"> {prompt}" in text for prompt, text in zip(("one", "two"), texts, strict=True)] == [True, True]
+
+
+def test_frames_of_events() -> None:
+    """Each event is one frame; comments, event names and the end mark are none."""
+    data = b': ping\nevent: a\ndata: {"type":"a"}\n\nevent: b\ndata: {"type":"b"}\n\ndata: [DONE]\n\n'
+    assert event_frames(data) == text_frame(b'{"type":"a"}') + text_frame(b'{"type":"b"}')
+    assert event_frames(b": ping\n") == b""
