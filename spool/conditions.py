@@ -28,6 +28,9 @@ NAMES = (
     *("redis_away", "redis_unfit", "permission_missing", "memory_over_watermark"),
     *("eviction_possible", "persistence_off", "persistence_failing", "no_live_worker"),
 )
+UNHEARD = logging.Logger("spool.conditions.unheard")
+"""For commands that show conditions themselves."""
+UNHEARD.addHandler(logging.NullHandler())
 _MESSAGES_LOGGED = 10
 """Limit for the log lines of one condition while it lasts, because its message may change often."""
 
@@ -43,13 +46,17 @@ class Condition:
 
 
 class Conditions:
-    """The conditions of one process. ``changed`` gets a name and whether it lasts; ``clock`` is monotonic."""
+    """The conditions of one process. ``changed`` gets a name and whether it lasts; ``clock`` is monotonic; ``logger``
+    gets the lines."""
 
     def __init__(
         self,
         changed: Callable[[str, bool], None] = lambda _name, _lasts: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        logger: logging.Logger = log,
     ) -> None:
+        self._log = logger
         self._changed = changed
         self._clock = clock
         self._lasting: dict[str, Condition] = {}
@@ -79,12 +86,12 @@ class Conditions:
         found.message = message
         if message not in found.logged and len(found.logged) < _MESSAGES_LOGGED:
             found.logged.add(message)
-            log.log(logging.ERROR if name in STOPS else logging.WARNING, "%s: %s", name, message)
+            self._log.log(logging.ERROR if name in STOPS else logging.WARNING, "%s: %s", name, message)
 
     def _end(self, name: str) -> None:
         found = self._lasting.pop(name, None)
         if found is not None:
-            log.warning("%s has ended after %.0f s", name, self._clock() - found.since)
+            self._log.warning("%s has ended after %.0f s", name, self._clock() - found.since)
             self._changed(name, False)
 
     def as_checks(self) -> dict[str, dict[str, object]]:

@@ -218,6 +218,8 @@ Only in shard 0:
                              disabled_ms (0: enabled) and disabled_reason
     owner-endpoints:OWNER zset  Endpoints of an owner; score: created_ms
     webhook-secrets:OWNER string  JSON list of the secrets that sign deliveries to webhooks which submits name
+    instances        hash    Process → JSON (spool.status.instances.Instance). Each writes its own every 3 s
+    instances-until  zset    Processes; score: until when they count as running, ms
     signing-keys     string  JSON list of the keys that sign links, tokens and sessions, newest first, unless
                              SPOOL_SECRET is set
     file:FILE        hash    A file (spool.files.file): id, owner, place (the store of its content: redis, file or s3),

@@ -14,7 +14,7 @@ from tests.test_architecture import ROOT, imports
 ORDER: Mapping[str, tuple[str, ...]] = {
     "spool": (
         *("redis", "access", "models", "owners", "switches", "files", "jobs", "webhooks", "following"),
-        *("broker", "bell_queue", "bell", "settings", "run", "cli", "__main__"),
+        *("broker", "bell_queue", "bell", "settings", "run", "status", "cli", "__main__"),
     ),
     "web": (
         *("limits", "access", "auth", "services", "metrics", "operations", "server", "access_lines"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import NotRequired, cast
 
 from flask import Blueprint, Response
@@ -13,8 +14,10 @@ from prometheus_client.registry import Collector
 from typing_extensions import TypedDict
 
 import spool
+from spool.build import commit
 from spool.errors import Draining, StoreUnavailable
 from spool.jobs.job import SCHEMA
+from spool.status.instances import Instance, running
 from web.auth import scope
 from web.contract import Answer, Content, Contract, json_content
 from web.problems import problem_of
@@ -44,12 +47,26 @@ class Ready(TypedDict):
     switches: list[str]
 
 
+class RunningVersion(TypedDict):
+    """The processes of one program and version."""
+
+    program: str
+    version: str
+    commit: str | None
+    schema: int
+    processes: int
+
+
 class Version(TypedDict):
-    """The server's name and version, and the newest version of a job's record that it reads."""
+    """The server's name, version and commit (null if unknown), the newest version of a job's record that it reads, and
+    the versions that run, as of the last seconds."""
 
     name: str
     version: str
+    commit: str | None
     schema: int
+    running: list[RunningVersion]
+    switches: list[str]
 
 
 @blueprint.get("/livez")
@@ -90,16 +107,25 @@ def readyz() -> Ready:
     return {"status": "ok", "checks": checks, "switches": services.switches.kinds()}
 
 
-_VERSION: Version = {"name": "spool", "version": spool.__version__, "schema": SCHEMA}
+def _version(instances: Iterable[Instance] = (), switches: Iterable[str] = ()) -> Version:
+    return {
+        "name": "spool",
+        "version": spool.__version__,
+        "commit": commit(),
+        "schema": SCHEMA,
+        "running": [cast(RunningVersion, asdict(each)) for each in running(instances)],
+        "switches": list(switches),
+    }
 
 
 @blueprint.get("/version")
 @scope("public")
-@Contract(answers={200: Answer("The version.", [json_content(Version, lambda: _VERSION)])})
+@Contract(answers={200: Answer("The version.", [json_content(Version, lambda: _version())])})
 def version() -> Version:
     """The name and version of the server, and the schema of its records: processes with different ones may run side by
-    side, and those with the older one leave newer jobs alone."""
-    return _VERSION
+    side, and those with the older one leave newer jobs alone. ``running``: the versions of all webs and workers."""
+    services = state()
+    return _version(services.presence.all, services.switches.kinds())
 
 
 @blueprint.get("/metrics")

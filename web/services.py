@@ -41,6 +41,7 @@ from spool.redis.server_check import FitnessCheck
 from spool.redis.urls import broker_url_from
 from spool.reread_file import RereadFile
 from spool.settings import WebSettings
+from spool.status.instances import PUBLISH_S, Instance, Presence
 from spool.switches.board import LOOK_S, Board
 from spool.switches.store import SwitchStore
 from spool.webhooks.delivery_store import Deliveries
@@ -94,6 +95,7 @@ class State:
     queue_watch: QueueWatch
     sealing: Sealing
     switches: Board
+    presence: Presence
     instance: str
     files: Files
     file_uploads: StreamSlots
@@ -126,7 +128,14 @@ class State:
         limits = settings.owner_limits(streams_for(settings.max_streams))
         conditions = Conditions(show_condition)
         store = JobStore(shards)
-        switches = Board(SwitchStore(link))
+        switches, instance = Board(SwitchStore(link)), web_instance(settings.port)
+        slots = StreamSlots(streams_for(settings.max_streams), limits.streams)
+        presence = Presence(
+            link,
+            Instance.of_this_process(instance, "web"),
+            streams=lambda: slots.taken,
+            is_drained=lambda: switches.drain_of(instance) is not None,
+        )
         upstreams = settings.reread_upstreams()
         models = ModelTable(
             link,
@@ -148,7 +157,7 @@ class State:
                 for shard in shards
             ],
             unsent=Unsent(settings.max_unsent_bytes),
-            slots=StreamSlots(streams_for(settings.max_streams), limits.streams),
+            slots=slots,
             conditions=conditions,
             fitness=FitnessCheck(
                 link, conditions, watermark=settings.memory_watermark, counts_workers=True, shards=len(shards)
@@ -156,7 +165,8 @@ class State:
             folds=Folds(follower),
             sealing=Sealing(link),
             switches=switches,
-            instance=web_instance(settings.port),
+            presence=presence,
+            instance=instance,
             files=files_at(settings.files_url, link, settings.file_limits(), _UPLOAD_LEASES * settings.body_s),
             file_uploads=StreamSlots(_FILE_UPLOADS, max(1, int(_FILE_UPLOADS * (limits.share or 1)))),
             endpoints=Endpoints(shards),
@@ -176,6 +186,7 @@ class State:
         spawn_forever(self._watch_redis)
         spawn_forever(self._watch_credentials)
         spawn_forever(self._watch_switches)
+        spawn_forever(self._publish)
         spawn_forever(self._watch_queue)
         spawn_forever(self._sweep_files)
         self.ticker.add(self.queue_watch)
@@ -284,6 +295,11 @@ class State:
             self.switches.look_or_leave()
             self.obey_switches()
             gevent.sleep(LOOK_S)
+
+    def _publish(self) -> None:
+        while not self.draining:
+            self.presence.publish_or_leave()
+            gevent.sleep(PUBLISH_S)
 
     def _watch_credentials(self) -> None:
         while True:

@@ -32,6 +32,7 @@ from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.settings import WorkerSettings
+from spool.status.instances import PUBLISH_S, Instance, Presence
 from spool.switches.board import LOOK_S, Board
 from spool.switches.store import SwitchStore
 from spool.webhooks.deliverer import BoundedLookups, Deliverer
@@ -128,7 +129,8 @@ class _Assembly:
         slots = self._slots()
         loops = [*(appender.run for appender in self._appenders), self._due.run, self._watch_switches]
         if self._bell is not None:
-            loops += [slots.patrol, *self._keepers(self._bell), *self._packers(), *self._deliverers()]
+            loops += [slots.patrol, self._publish]
+            loops += [*self._keepers(self._bell), *self._packers(), *self._deliverers()]
         # Its connection is the heartbeat's alone: no other call may delay a beat.
         beating = self._claims_on(Shards.on(self._new_link("spool-heartbeat"), self._settings.shards))
         return WorkerProcess(
@@ -187,6 +189,18 @@ class _Assembly:
 
     def _is_drained(self) -> bool:
         return self._switches.drain_of(self._instance) is not None
+
+    def _publish(self) -> None:
+        own = Instance.of_this_process(self._instance, "worker")
+        presence = Presence(
+            self._link,
+            own,
+            is_drained=self._is_drained,
+            models=lambda: [model.name for model in self._models.all() if model.backend in self._backends],
+        )
+        while not self._draining.is_set():
+            presence.publish_or_leave()
+            gevent.sleep(PUBLISH_S)
 
     def _watch_switches(self) -> None:
         while not self._draining.is_set():

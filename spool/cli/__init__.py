@@ -8,7 +8,7 @@ import click
 from spool import __version__
 
 _PROGRAMS = ("run", "web", "worker")
-_GROUPS = ("keys", "switch")
+_OPERATIONS = ("keys", "switch", "status", "top", "doctor")
 
 
 class _Commands(click.Group):
@@ -18,7 +18,7 @@ class _Commands(click.Group):
         """The programs, then the client's commands."""
         from spool_client.commands import COMMANDS
 
-        return [*_PROGRAMS, *_GROUPS, *(command.name or "" for command in COMMANDS)]
+        return [*_PROGRAMS, *_OPERATIONS, *(command.name or "" for command in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         """A program or a command of the client."""
@@ -32,6 +32,14 @@ class _Commands(click.Group):
             from spool.cli.switch import switch
 
             return switch
+        elif cmd_name in ("status", "top"):
+            from spool.cli import status
+
+            return status.status if cmd_name == "status" else status.top
+        elif cmd_name == "doctor":
+            from spool.cli.doctor import doctor
+
+            return doctor
         else:
             from spool_client.commands import COMMANDS
         return next((command for command in COMMANDS if command.name == cmd_name), None)

@@ -1,8 +1,10 @@
-"""Groups of commands whose errors are one line each."""
+"""Commands whose errors are one line each: exit code 2 for a wrong setting, 1 for every other error of Spool."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -10,16 +12,31 @@ import click
 from spool.errors import SettingsError, SpoolError
 
 
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as exc:
+        click.echo(f"spool: {exc}", err=True)
+        sys.exit(2)
+    except SpoolError as exc:
+        click.echo(f"spool: {exc}", err=True)
+        sys.exit(1)
+
+
 class OneLineErrors(click.Group):
-    """Exits with 2 for a wrong setting, with 1 for every other error of Spool."""
+    """A group of such commands."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except SettingsError as exc:
-            click.echo(f"spool: {exc}", err=True)
-            sys.exit(2)
-        except SpoolError as exc:
-            click.echo(f"spool: {exc}", err=True)
-            sys.exit(1)
+
+
+class OneLineErrorsCommand(click.Command):
+    """One such command."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        with _one_line():
+            return super().invoke(ctx)

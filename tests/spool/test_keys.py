@@ -29,6 +29,7 @@ from spool.models.table import ModelTable
 from spool.owners.limits import Owners, Rates, Section
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
+from spool.status.instances import Instance, Presence
 from spool.switches.store import SwitchStore
 from spool.switches.switch import checked
 from spool.webhooks.delivery_store import Deliveries, Result
@@ -78,6 +79,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     store, worker = store_of(link), HandWorker(link)
     batch = new_batch_id(0)
     SigningKeys(link).load()
+    Presence(link, Instance.of_this_process("host/web:1", "web")).publish()
     SwitchStore(link).turn_on(checked("pause", "model:demo"), by="cli")
     Door(link).reserve([Counter("c:one", 1)], 1)
     KeyStore(link).create(Key(id="", owner=OWNER, digest=b""))

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import spool
+from spool.build import commit
 from spool.conditions import NAMES
 from spool.jobs.job import SCHEMA
 from tests.by_hand import HandWorker
@@ -107,9 +108,18 @@ def test_warnings_leave_it_ready(watched: Stack, client: httpx.Client) -> None:
 
 
 def test_version(client: httpx.Client) -> None:
-    """It names the version and the schema of the records, as the metrics do."""
+    """It names the version, the commit and the schema of the records, as the metrics do, and the versions that run."""
+    wait_for(lambda: client.get("/version").json()["running"], "the web has published itself")
     found = client.get("/version").json()
-    assert found == {"name": "spool", "version": spool.__version__, "schema": SCHEMA}
+    running = {"program": "web", "version": spool.__version__, "commit": commit(), "schema": SCHEMA, "processes": 1}
+    assert found == {
+        "name": "spool",
+        "version": spool.__version__,
+        "commit": commit(),
+        "schema": SCHEMA,
+        "running": [running],
+        "switches": [],
+    }
     assert f'spool_build_info{{schema="{SCHEMA}",version="{spool.__version__}"}} 1.0' in client.get("/metrics").text
 
 

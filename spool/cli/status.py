@@ -1,0 +1,91 @@
+"""``spool status`` and ``spool top``: the state of a deployment at a glance.
+
+Exit codes: 0 if jobs are accepted and run, 1 if not, 2 for a wrong setting.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+import orjson
+
+from spool.cli.one_line_errors import OneLineErrorsCommand
+from spool.jobs.shards import Shards
+from spool.redis.link import RedisLink
+from spool.run import programs
+from spool.settings import RunSettings
+from spool.status.deployment import Deployment, look
+from spool.status.instances import running
+
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+@click.command(cls=OneLineErrorsCommand)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def status(as_json: bool) -> None:
+    """Show webs, workers, queues, Redis and switches at a glance.
+
+    The exit code is 0 if jobs are accepted and run.
+    """
+    settings = RunSettings.read()
+    found = look(_shards(settings), settings.memory_watermark)
+    if as_json:
+        click.echo(orjson.dumps(found.document(), option=orjson.OPT_INDENT_2))
+    else:
+        click.echo("\n".join(lines(found)))
+    sys.exit(0 if found.is_serving else 1)
+
+
+@click.command(cls=OneLineErrorsCommand)
+@click.option("--every", "every_s", type=click.FloatRange(0.2, 3600), default=2.0, help="Seconds between two looks.")
+@click.option("--times", type=click.IntRange(1), help="Looks, then exit; without it until Ctrl-C.")
+def top(every_s: float, times: int | None) -> None:
+    """Show the same as status, again and again."""
+    settings = RunSettings.read()
+    shards = _shards(settings)
+    shown = 0
+    while times is None or shown < times:
+        found = look(shards, settings.memory_watermark)
+        click.echo((_CLEAR if sys.stdout.isatty() else "") + "\n".join(lines(found)))
+        shown += 1
+        if shown != times:
+            time.sleep(every_s)
+
+
+def _shards(settings: RunSettings) -> Shards:
+    link = RedisLink(programs.redis_url_of(settings), connections=1, name="spool-status")
+    return Shards.on(link, settings.shards)
+
+
+def lines(found: Deployment) -> Iterator[str]:
+    """The state as text, one fact a line."""
+    yield "serving   " + ("yes" if found.is_serving else "NO")
+    for each in running(found.instances):
+        commit = f" {each.commit[:9]}" if each.commit else ""
+        yield f"{each.program:9} {each.processes} × {each.version}{commit}, schema {each.schema}"
+    streams = sum(one.streams for one in found.instances)
+    yield f"slots     {found.free_slots} of {found.slots} free in {found.workers} workers; {streams} streams"
+    server = found.server
+    limit = f" of {server.limit // 2**20}" if server.limit else ""
+    persistence = "append-only file" if server.has_file else "NO append-only file"
+    yield f"redis     {server.version}, {server.used // 2**20}{limit} MiB, {server.policy}, {persistence}"
+    for queue in found.queues:
+        oldest = ", ".join(f"{priority.value} {age_s:.0f} s" for priority, (_id, age_s) in queue.oldest.items())
+        age = f" (oldest {oldest})" if oldest else ""
+        yield f"queue     {queue.model}: {queue.waiting} wait{age}, {queue.running} run"
+    for owner, waiting, running_jobs in found.owners:
+        yield f"owner     {owner}: {waiting} wait, {running_jobs} run"
+    for name, closed in found.closed.items():
+        yield f"closed    {name}: {closed.reason}"
+    for switch in found.switches:
+        yield f"switch    {switch.name}{switch.because}"
+    for one in found.instances:
+        if one.is_drained:
+            yield f"drained   {one.instance}, {one.streams} streams left"
+    for name, message in found.conditions.items():
+        yield f"condition {name}: {message}"
+    if found.set_aside:
+        yield f"damaged   {found.set_aside} jobs are set aside"

@@ -1,0 +1,69 @@
+"""Checks over HTTP, against servers of their own."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from spool.models.model import Upstream
+from spool.status.finding import Level
+from spool.status.http_checks import check_stream, check_upstreams
+
+
+@contextmanager
+def answering(status: int, body: bytes = b"") -> Iterator[str]:
+    """A server that answers everything with this."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the library's name
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "step_s", "level", "said"),
+    [
+        (200, 1.0, Level.OK, "as they come"),
+        (200, 0.001, Level.ERROR, "buffers"),
+        (401, 1.0, Level.WARNING, "was not tested: HTTP 401"),
+    ],
+    ids=["streams", "buffers", "refused"],
+)
+def test_stream(status: int, step_s: float, level: Level, said: str) -> None:
+    """A stream of two seconds that arrives at once has been buffered."""
+    ticks = itertools.count()
+    with answering(status, b"data: x\n\n" * 8) as url:
+        found = check_stream(url, "key", lambda: next(ticks) * step_s)
+    assert (found.level, said in found.message) == (level, True)
+
+
+def test_url_without_a_server() -> None:
+    """It is an error, not a trace."""
+    assert check_stream("http://127.0.0.1:1", "").level is Level.ERROR
+
+
+@pytest.mark.parametrize(
+    ("status", "level"), [(200, Level.OK), (401, Level.ERROR), (404, Level.WARNING)], ids=["good", "key", "path"]
+)
+def test_upstream(status: int, level: Level) -> None:
+    """The finding says how the model server answers, and shows no key."""
+    with answering(status) as url:
+        (found,) = check_upstreams([Upstream(name="gpu", url=url, api_key="secret-key")])
+    assert (found.level, "secret-key" in str(found)) == (level, False)
