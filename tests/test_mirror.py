@@ -64,6 +64,8 @@ TESTED_BY: Mapping[str, str] = {
     "web/intake/webhook.py": "web/native/test_webhooks.py",
     "web/limits/bodies.py": "web/test_bad_input.py",
     "web/metrics.py": "web/test_operations.py faults/test_metrics.py",
+    "web/mcp/messages.py": "web/mcp/test_endpoint.py",
+    "web/mcp/tools.py": "web/mcp/test_endpoint.py compatible/test_mcp.py",
     "web/native/signed_links.py": "web/native/test_links.py",
     "web/docs/shell.py": "web/docs/test_pages.py",
     "web/native/batches.py": "web/test_batches_bad_input.py web/test_wrong_ids.py",

@@ -20,7 +20,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         *("limits", "access", "auth", "services", "metrics", "operations", "server", "access_lines"),
         *("delivery", "intake"),
         *("native", "openai", "ai_sdk", "anthropic"),
-        *("ollama",),
+        *("ollama", "mcp", "ag_ui", "durable_streams"),
         *("admin", "console", "docs", "openapi", "app", "gunicorn"),
     ),
     "worker": (
@@ -175,7 +175,18 @@ def test_import_of_a_route_is_found(tmp_path: Path) -> None:
 
 def test_no_surface_imports_the_routes_of_another() -> None:
     """The rooms with routes (native, openai, ai_sdk, console) do not import each other; only the application does."""
-    surfaces = {"native", "openai", "ai_sdk", "anthropic", "ollama", "admin", "console"}
+    surfaces = {
+        "native",
+        "openai",
+        "ai_sdk",
+        "anthropic",
+        "ollama",
+        "mcp",
+        "ag_ui",
+        "durable_streams",
+        "admin",
+        "console",
+    }
     for surface in surfaces:
         for path in (ROOT / "web" / surface).rglob("*.py"):
             others = {room_of(ROOT, name) for _, name in imported(ROOT, path, "web")} & surfaces

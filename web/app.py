@@ -14,6 +14,8 @@ from web.anthropic import messages as anthropic_messages
 from web.anthropic import models as anthropic_models
 from web.console import page, session
 from web.docs import pages as docs_pages
+from web.mcp import endpoint as mcp_endpoint
+from web.mcp import messages as mcp_messages
 from web.native import batches, jobs, links, models, stream, tokens, usage, webhooks, websocket
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
@@ -52,6 +54,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     openai_errors.install()
     anthropic_errors.install(app)
     ollama_errors.install()
+    mcp_messages.install()
     loopback_hosts.install(app, settings)
     auth.install(app, app.extensions["spool"].authenticator)
     app.register_blueprint(jobs.blueprint)
@@ -77,6 +80,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(anthropic_models.blueprint)
     app.register_blueprint(ollama_generation.blueprint)
     app.register_blueprint(ollama_models.blueprint)
+    app.register_blueprint(mcp_endpoint.blueprint)
     app.register_blueprint(keys.blueprint)
     app.register_blueprint(switches.blueprint)
     app.register_blueprint(operations.blueprint)

@@ -30,6 +30,7 @@ WRITES = [
     ("POST", "/v1/messages"),
     ("POST", "/v1/files"),
     ("DELETE", f"/v1/files/file-{'0' * 37}"),
+    ("POST", "/mcp"),
     ("POST", "/api/chat"),
     ("POST", "/api/generate"),
     ("POST", "/ai/chat"),
@@ -63,7 +64,7 @@ def test_write_from_another_origin(open_web: Stack, method: str, path: str) -> N
     for headers in FOREIGN:
         response = client.request(method, path, content=b'{"prompt":"x"}', headers=headers)
         assert response.status_code == 403, headers
-        if not path.startswith(("/v1/", "/api/")):
+        if not path.startswith(("/v1/", "/api/", "/mcp")):
             assert_problem(response, 403)
     assert made(open_web) <= before
 

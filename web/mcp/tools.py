@@ -1,0 +1,154 @@
+"""The tools: submit a job, look at it, cancel it, list the models. Each checks the scope that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spool.jobs.job import Job
+from web import auth
+from web.delivery.waiting import wait_for_end
+from web.intake.accept import accept
+from web.intake.draft import Draft
+from web.intake.idempotency import Idempotency
+from web.problems import Problem
+from web.request_ids import origin
+from web.services import State
+
+_TEXT_BYTES = 1_000_000
+_WAIT_AT_MOST_S = 50.0
+
+JobId = Annotated[str, Field(min_length=1, max_length=64, description="The id of a job, as `submit_job` answers it.")]
+ModelName = Annotated[str, Field(min_length=1, max_length=200, description="The model; by default the server's.")]
+WaitS = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=_WAIT_AT_MOST_S,
+        description="Seconds to wait for the end of the job. If it still runs then, call `get_job` again.",
+    ),
+]
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SubmitInput(_Input):
+    """The arguments of ``submit_job``."""
+
+    prompt: Annotated[str, Field(min_length=1, description="The prompt.")]
+    model: (
+        Annotated[str, Field(min_length=1, max_length=200, description="The model; by default the server's.")] | None
+    ) = None
+    instructions: Annotated[str, Field(description="A system prompt.")] | None = None
+    params: Annotated[dict[str, Any], Field(description="Parameters of the model, such as temperature.")] = Field(
+        default_factory=dict
+    )
+    wait_s: WaitS = 0.0
+
+
+class JobInput(_Input):
+    """The arguments of ``cancel_job``."""
+
+    job: JobId
+
+
+class GetInput(JobInput):
+    """The arguments of ``get_job``."""
+
+    wait_s: WaitS = 0.0
+
+
+class NoInput(_Input):
+    """No arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool: its meaning, its arguments, its scope, and what it does."""
+
+    description: str
+    arguments: type[BaseModel]
+    scope: str
+    run: Callable[[State, Any, Idempotency], Mapping[str, Any]]
+    is_read_only: bool = False
+
+    def document(self, name: str) -> dict[str, Any]:
+        """The tool as ``tools/list`` shows it."""
+        return {
+            "name": name,
+            "description": self.description,
+            "inputSchema": self.arguments.model_json_schema(),
+            "annotations": {"readOnlyHint": self.is_read_only, "openWorldHint": False},
+        }
+
+
+def check_scope(tool: Tool) -> None:
+    """Raise a 403 ``Problem`` if the caller may not use the tool."""
+    if tool.scope not in auth.caller().scopes:
+        raise Problem(403, "Not allowed", f"this key lacks the scope {tool.scope}")
+
+
+def _submit(services: State, asked: SubmitInput, idempotency: Idempotency) -> Mapping[str, Any]:
+    draft = Draft(
+        surface="mcp",
+        owner=auth.owner(),
+        messages=[{"role": "user", "content": asked.prompt}],
+        messages_field="prompt",
+        model=asked.model,
+        params=asked.params,
+        instructions=asked.instructions or None,
+        idempotency=idempotency,
+        origin=origin(),
+    )
+    job = accept(services, draft).job
+    return _after_wait(services, job, asked.wait_s)
+
+
+def _get(services: State, asked: GetInput, _: Idempotency) -> Mapping[str, Any]:
+    return _after_wait(services, services.store.look(asked.job, auth.owner()), asked.wait_s)
+
+
+def _cancel(services: State, asked: JobInput, _: Idempotency) -> Mapping[str, Any]:
+    return _document(services.store.cancel(asked.job, auth.owner(), text_bytes=_TEXT_BYTES))
+
+
+def _models(services: State, _: NoInput, __: Idempotency) -> Mapping[str, Any]:
+    return {"models": [model.name for model in services.models.all()], "default": services.models.default().name}
+
+
+def _after_wait(services: State, job: Job, wait_s: float) -> Mapping[str, Any]:
+    if wait_s and not job.ended:
+        wait_for_end(services, job, wait_s)
+    return _document(services.store.look(job.id, job.owner, with_text=True, text_bytes=_TEXT_BYTES))
+
+
+def _document(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "status": job.status.value,
+        "model": job.model,
+        "text": job.text or "",
+        "text_is_complete": job.ended and not job.text_bytes,
+        "finish_reason": job.finish_reason,
+        "usage": job.usage,
+        "error": job.error,
+    }
+
+
+TOOLS: Mapping[str, Tool] = {
+    "submit_job": Tool(
+        "Submit a prompt as a job, which runs in the background and keeps its answer. Answers its id and state; with "
+        "wait_s, its answer if it ends in time.",
+        SubmitInput,
+        "jobs:write",
+        _submit,
+    ),
+    "get_job": Tool("The state of a job and its text so far.", GetInput, "jobs:read", _get, is_read_only=True),
+    "cancel_job": Tool("Cancel a job. Its text so far is kept.", JobInput, "jobs:write", _cancel),
+    "list_models": Tool("The models that jobs can use.", NoInput, "models:read", _models, is_read_only=True),
+}
