@@ -45,6 +45,7 @@ from worker.backends.demo.backend import Demo
 from worker.claiming import Claimer
 from worker.coalescing import DueQueue
 from worker.heartbeat import Heartbeat, Quarantine
+from worker.metrics import WEBHOOK_ATTEMPTS
 from worker.models.models_file import use_upstreams
 from worker.ownership import OwnedAttempts
 from worker.process import WorkerProcess
@@ -94,6 +95,10 @@ def build_process(
 ) -> WorkerProcess:
     """The process that the jobs share. Without a bell it is a quarantine process, which runs one job at a time."""
     return _Assembly(settings, backends, bell).process(quarantine)
+
+
+def _count_attempt(outcome: str) -> None:
+    WEBHOOK_ATTEMPTS.labels(outcome).inc()
 
 
 class _Assembly:
@@ -234,7 +239,9 @@ class _Assembly:
         """The loops that deliver webhooks, one for each shard. Their own link: a burst of events delays no claim."""
         shards = Shards.on(self._new_link("spool-webhooks", connections=4), self._settings.shards)
         sender = Sender(self._settings.webhook_addresses(), BoundedLookups())
-        deliverers = [Deliverer(shard, Deliveries(shards), Endpoints(shards), sender) for shard in shards]
+        deliverers = [
+            Deliverer(shard, Deliveries(shards), Endpoints(shards), sender, observe=_count_attempt) for shard in shards
+        ]
         return [partial(deliverer.run, gevent.sleep, self._draining.is_set) for deliverer in deliverers]
 
     def _new_link(self, name: str, connections: int = 1) -> RedisLink:

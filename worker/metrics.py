@@ -18,5 +18,6 @@ FIRST_TOKEN = Histogram("spool_first_token_seconds", "From claim to the first to
 ATTEMPT_TIME = Histogram("spool_attempt_seconds", "From claim to the job's end", ["model"], buckets=_RUN_S)
 TOKENS = Counter("spool_tokens", "Tokens that model servers reported", ["model", "direction"])
 COMMIT_LOGS = Histogram("spool_commit_logs", "Logs that a commit appends to, one in 16 commits", buckets=_SIZES)
+WEBHOOK_ATTEMPTS = Counter("spool_webhook_attempts", "Attempts to deliver a webhook", ["outcome"])
 APPENDS_REFUSED = Counter("spool_appends_refused", "Appends without the right to the job", ["answer"])
 UPSTREAM_ANSWERS = Counter("spool_upstream_answers", "Answers of model servers", ["upstream", "status"])

@@ -60,7 +60,7 @@ class BoundedLookups:
 
 
 class Deliverer:
-    """The deliverer of one shard. ``clock`` returns seconds since the epoch."""
+    """The deliverer of one shard. ``clock`` returns seconds since the epoch; ``observe`` is told each outcome."""
 
     def __init__(
         self,
@@ -69,12 +69,14 @@ class Deliverer:
         endpoints: Endpoints,
         sender: Sender,
         clock: Callable[[], float] = time.time,
+        observe: Callable[[str], object] = lambda _outcome: None,
     ) -> None:
         self._shard = shard
         self._deliveries = deliveries
         self._endpoints = endpoints
         self._sender = sender
         self._clock = clock
+        self._observe = observe
         self._sending = Pool(AT_ONCE)
         self._outage = Outage(log, "webhooks", "events are not delivered")
 
@@ -119,6 +121,7 @@ class Deliverer:
             result = Result("over", error="the record is damaged")
         reach("delivery.sent")
         failing_s = self._deliveries.settle(self._shard, delivery, result)
+        self._observe(result.outcome)
         _say(delivery, result)
         if endpoint is not None:
             self._disable_if_lost(endpoint, result, failing_s)

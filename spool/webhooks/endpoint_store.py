@@ -41,7 +41,7 @@ class Endpoints:
             self.all(owner)
             if self._write(endpoint, endpoint.encode(), most=ENDPOINTS_AT_MOST) == b"full":
                 raise TooManyWebhooks(ENDPOINTS_AT_MOST)
-        self._publish(endpoint)
+        self._publish(endpoint.id, owner, endpoint.events)
         return endpoint
 
     def get(self, endpoint_id: str, owner: str) -> Endpoint:
@@ -77,9 +77,9 @@ class Endpoints:
             (score,) = read(self._home, [("ZSCORE", self._home.key(f"owner-endpoints:{owner}"), endpoint_id)])
             if score is None:
                 raise WebhookNotFound(endpoint_id) from None
-        self._withdraw(endpoint_id, owner)
+        self._publish(endpoint_id, owner, None)
         names = self._home.key(f"owner-endpoints:{owner}")
-        self._home.link.pipeline([("DEL", self._home.key(f"endpoint:{endpoint_id}")), ("ZREM", names, endpoint_id)])
+        read(self._home, [("DEL", self._home.key(f"endpoint:{endpoint_id}")), ("ZREM", names, endpoint_id)])
 
     def rotate(self, endpoint_id: str, owner: str) -> Endpoint:
         """Give an endpoint a new secret; the one before still signs for a day. Raises as ``get`` does."""
@@ -92,14 +92,14 @@ class Endpoints:
         """Enable an endpoint again. Raises as ``get`` does."""
         endpoint = replace(self.get(endpoint_id, owner), disabled_ms=0, disabled_reason="")
         self._change(endpoint, ["disabled_ms", 0, "disabled_reason", ""], enabled="1")
-        self._publish(endpoint)
+        self._publish(endpoint.id, owner, endpoint.events)
         return endpoint
 
     def disable(self, endpoint: Endpoint, reason: str) -> None:
         """Disable an endpoint: it gets no further events, and its outstanding deliveries end."""
         with suppress(WebhookNotFound):
             self._change(endpoint, ["disabled_ms", self._now_ms(), "disabled_reason", reason], enabled="0")
-        self._withdraw(endpoint.id, endpoint.owner)
+        self._publish(endpoint.id, endpoint.owner, None)
 
     def secrets_of(self, owner: str) -> Secrets:
         """The secrets that sign deliveries to webhooks which submits name. The first call makes one."""
@@ -110,10 +110,9 @@ class Endpoints:
     def rotate_secrets(self, owner: str) -> Secrets:
         """Give an owner a new secret for webhooks which submits name; the one before still signs for a day."""
         try:
-            old = self._stored_secrets(owner)
+            secrets = rotated(self._stored_secrets(owner), self._now_ms())
         except UndecodableRecord:
-            old = ()
-        secrets = rotated(old, self._now_ms()) if old else (new_secret(),)
+            secrets = (new_secret(),)
         self._home.link.call("SET", self._home.key(f"webhook-secrets:{owner}"), encode(secrets))
         return secrets
 
@@ -128,7 +127,7 @@ class Endpoints:
     def _stored_secrets(self, owner: str) -> Secrets:
         (raw,) = read(self._home, [("GET", self._home.key(f"webhook-secrets:{owner}"))])
         try:
-            return decode(raw) if raw else ()
+            return decode(raw or b"")
         except ValueError:
             raise UndecodableRecord("webhook secrets", None) from None
 
@@ -159,21 +158,17 @@ class Endpoints:
         outcome: bytes = self._home.run(script("write_endpoint"), *args)
         return outcome
 
-    def _publish(self, endpoint: Endpoint) -> None:
+    def _publish(self, endpoint_id: str, owner: str, events: Sequence[str] | None) -> None:
+        """Tell every shard which events the endpoint gets; None: it gets none, and what is outstanding ends."""
+        args = arguments(
+            "publish_endpoint",
+            id=endpoint_id,
+            owner=owner,
+            is_enabled=int(events is not None),
+            events=" ".join(events or ()),
+        )
         for shard in self._shards:
-            key = shard.key(f"endpoints:{endpoint.owner}")
-            shard.link.call("HSET", key, endpoint.id, " ".join(endpoint.events))
-
-    def _withdraw(self, endpoint_id: str, owner: str) -> None:
-        """Stop the events of an endpoint. What is outstanding becomes due at once, and ends."""
-        for shard in self._shards:
-            shard.link.pipeline(
-                [
-                    ("HDEL", shard.key(f"endpoints:{owner}"), endpoint_id),
-                    ("DEL", shard.key(f"lane-state:{endpoint_id}")),
-                    ("ZADD", shard.key("lanes"), "XX", 0, f"{owner} {endpoint_id}"),
-                ]
-            )
+            shard.run(script("publish_endpoint"), *args)
 
     def _read(self, endpoint_ids: Sequence[str]) -> list[Endpoint | None]:
         replies = read(self._home, [("HGETALL", self._home.key(f"endpoint:{each}")) for each in endpoint_ids])

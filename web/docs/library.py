@@ -16,6 +16,7 @@ _ORDER = (
     *("docs/transports/websocket.md", "docs/transports/ndjson.md", "docs/transports/long-polling.md"),
     *("docs/transports/short-polling.md", "docs/transports/plain-answer.md", "docs/compatible.md"),
     *("clients/js/README.md", "clients/python/README.md", "docs/troubleshooting.md", "docs/queue.md"),
+    "docs/webhooks.md",
     *("docs/access.md", "docs/limits.md", "docs/operations.md", "docs/deployments.md", "docs/reliability.md"),
     *("docs/performance.md", "docs/security.md", "docs/design.md"),
 )

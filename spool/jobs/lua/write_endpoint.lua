@@ -13,9 +13,5 @@ elseif not has and index('ZCARD', of_owner) >= most then
 end
 redis.call('HSET', key, unpack(ARGV, fields_at))
 if not has then index('ZADD', of_owner, created_ms, id) end
-if enabled == '1' then
-  index('HSET', 'endpoints:' .. owner, id, events)
-elseif enabled == '0' then
-  index('HDEL', 'endpoints:' .. owner, id)
-end
+if enabled ~= '' then publish_endpoint(id, owner, enabled == '1', events) end
 return 'written'

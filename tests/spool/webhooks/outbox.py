@@ -24,18 +24,24 @@ def post(link: RedisLink, url: str = "", owner: str = OWNER, **fields: str) -> s
 
 
 def pass_pauses(link: RedisLink) -> None:
-    """All pauses of lanes and deliveries, and all leases, have passed."""
-    for key in link.call("KEYS", f"{P}lane-state:*"):
+    """All pauses of lanes and deliveries, and all leases, have passed. What waited on its own stays behind the others.
+    Damaged keys are left alone."""
+    for key in hashes(link, "lane-state:*"):
         link.call("HSET", key, "paused_until_ms", 1)
     for key in link.call("KEYS", f"{P}sending*"):
         link.call("DEL", key)
-    for key in link.call("KEYS", f"{P}lane:*"):
-        for member in link.call("ZRANGEBYSCORE", key, "-inf", "+inf"):
-            at_us = link.call("HGET", f"{P}delivery:{member.decode()}", "at_us")
-            waits = float(link.call("ZSCORE", key, member)) > float(at_us)
-            # One that waited on its own stays behind those that did not.
-            link.call("ZADD", key, "XX", float(at_us) + 1e6 if waits else at_us, member)
-            link.call("HSET", f"{P}delivery:{member.decode()}", "at_us", int(at_us) - 10_000_000)
-            link.call("ZADD", key, "XX", float(link.call("ZSCORE", key, member)) - 1e7, member)
+    for key in hashes(link, "delivery:*"):
+        lane, name, at_us = link.call("HMGET", key, "lane", "id", "at_us")
+        place = f"{P}lane:{lane.decode()}"
+        waits_until = link.call("ZSCORE", place, name) or 0
+        link.call(
+            "ZADD", place, "XX", int(at_us) - 10_000_000 + (1_000_000 if float(waits_until) > int(at_us) else 0), name
+        )
+        link.call("HSET", key, "at_us", int(at_us) - 10_000_000)
     for member in link.call("ZRANGE", f"{P}lanes", 0, -1):
         link.call("ZADD", f"{P}lanes", 0, member)
+
+
+def hashes(link: RedisLink, pattern: str) -> list[bytes]:
+    """The keys of this pattern that are hashes."""
+    return [key for key in link.call("KEYS", f"{P}{pattern}") if link.call("TYPE", key) == b"hash"]

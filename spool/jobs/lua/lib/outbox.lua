@@ -85,13 +85,25 @@ local function post_end(id, record, status)
   post_event(event, record.webhook)
 end
 
--- Posts the end of a batch: completed, failed, cancelled or expired. `record` needs owner, and webhook, surface and
--- metadata if it has them.
-local function post_batch_end(batch, record, status)
+-- Posts the end of a batch: completed, failed, cancelled or expired.
+local function post_batch_end(batch, status)
   --[[LIBRARY]]
+  local record = fields_if_any(P .. 'batch:' .. batch, 'owner', 'webhook', 'surface', 'metadata')
+  if not record.owner then return end
   if not record.webhook and redis.call('EXISTS', P .. 'endpoints:' .. record.owner) == 0 then return end
   post_event({owner = record.owner, subject = batch, surface = record.surface or '', status = status,
     metadata = record.metadata or '', type = 'batch.' .. status}, record.webhook)
+end
+
+-- Adds an endpoint to those that get an owner's events, or removes it; what is outstanding to it then becomes due.
+local function publish_endpoint(id, owner, is_enabled, events)
+  if is_enabled then
+    index('HSET', 'endpoints:' .. owner, id, events)
+    return
+  end
+  index('HDEL', 'endpoints:' .. owner, id)
+  redis.call('DEL', P .. 'lane-state:' .. id)
+  schedule_lane(owner, id)
 end
 
 -- Ends a delivery: it is not tried again, and is listed for a week, the last thousand of an owner.
