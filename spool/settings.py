@@ -40,7 +40,9 @@ from spool.webhooks.addresses import AllowedAddresses
 
 PREFIX = "SPOOL_"
 _FOR_TESTS = {FAIL_POINT, "SPOOL_SHARDS"}
-_OWN = {PROCESS_NAME}
+LOCAL_DEMO = "SPOOL_LOCAL_DEMO"
+"""1: this process belongs to a demo on this machine alone, whose parts its user may kill."""
+_OWN = {PROCESS_NAME, LOCAL_DEMO}
 """Set by a program for the programs that it starts."""
 _OF_CLIENTS = {"SPOOL_URL", "SPOOL_KEY", "SPOOL_KEY_FILE"}
 """Read by the commands of a user, which may share a shell with a server."""
@@ -404,6 +406,11 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} is not a setting of Spool{hint}")
+
+
+def in_local_demo() -> bool:
+    """Whether ``spool run`` has started this process for a demo on this machine alone."""
+    return os.environ.get(LOCAL_DEMO) == "1"
 
 
 def is_loopback(host: str) -> bool:

@@ -50,6 +50,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/app.py": "web/test_openapi.py",
     "web/checkpoints.py": "web/test_translated_stream.py",
     "web/condition_gauge.py": "web/test_operations.py",
+    "web/console/demo.py": "faults/test_local_demo.py web/test_auth.py",
     "web/console/page.py": "web/test_auth.py browser/test_page.py",
     "web/contract.py": "web/test_openapi.py",
     "web/cors.py": "web/test_origin_check.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from spool.settings import WebSettings
+from spool.settings import WebSettings, in_local_demo
 from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems
 from web.admin import keys, switches
 from web.ai_sdk import chat as ai_sdk_chat
@@ -12,7 +12,7 @@ from web.ai_sdk import workflow as ai_sdk_workflow
 from web.anthropic import errors as anthropic_errors
 from web.anthropic import messages as anthropic_messages
 from web.anthropic import models as anthropic_models
-from web.console import page, session
+from web.console import demo, page, session
 from web.docs import pages as docs_pages
 from web.mcp import endpoint as mcp_endpoint
 from web.mcp import messages as mcp_messages
@@ -88,6 +88,8 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(docs_pages.blueprint)
     app.register_blueprint(page.blueprint)
     app.register_blueprint(session.blueprint)
+    if in_local_demo():
+        app.register_blueprint(demo.blueprint)
     websocket.install(app)
     websocket_many.install(app)
     openai_socket.install(app)

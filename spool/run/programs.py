@@ -18,7 +18,7 @@ from spool.errors import SettingsError
 from spool.redis.urls import broker_url_from
 from spool.run.embedded import EmbeddedServer
 from spool.run.process import Program
-from spool.settings import RunSettings, Settings, WebSettings
+from spool.settings import LOCAL_DEMO, RunSettings, Settings, WebSettings, is_loopback
 
 _WEB_SPARE_S = 5.0
 """Extra time after the web's drain time before it is killed."""
@@ -38,6 +38,7 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int, metr
     env["SPOOL_METRICS_PORT"] = "0"  # the web answers for all processes
     env.setdefault("PROMETHEUS_MULTIPROC_DIR", metrics)
     env["SPOOL_DATA_DIR"] = str(settings.data_dir.absolute())
+    env[LOCAL_DEMO] = "1" if is_local_demo(settings, embedded=server is not None) else "0"
     env.setdefault("SPOOL_LOG_FORMAT", "text")  # for a terminal; containers and units run the single programs
     web = Program(
         name="web",
@@ -61,6 +62,11 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int, metr
         for number in range(1, settings.worker_processes + 1)
     ]
     return [*([[_redis(server)]] if server else []), [web, *workers]]
+
+
+def is_local_demo(settings: RunSettings, *, embedded: bool) -> bool:
+    """Whether the console may offer to kill processes: everything runs on this machine, for its user alone."""
+    return embedded and settings.demo and is_loopback(settings.host) and not settings.needs_credential()
 
 
 def _redis(server: EmbeddedServer) -> Program:

@@ -18,6 +18,8 @@ from click.testing import CliRunner
 
 from spool import __version__
 from spool.cli import spool
+from spool.run.programs import is_local_demo
+from spool.settings import RunSettings
 from tests.stack import ROOT
 
 _FORKS = """
@@ -161,3 +163,14 @@ def test_help_lists_the_commands_of_a_user(cli: Cli) -> None:
         assert re.search(rf"^  {name} ", text, re.MULTILINE), name
     ended = cli("worker", SPOOL_URL="http://127.0.0.1:1", SPOOL_KEY="x", SPOOL_DATA_DIR="/nonexistent")
     assert "SPOOL_URL" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "embedded"),
+    [({"host": "0.0.0.0"}, True), ({"require_key": True}, True), ({"demo": False}, True), ({}, False)],
+    ids=["beyond loopback", "with keys", "without the demo", "on another Redis"],
+)
+def test_processes_can_be_killed_in_a_local_demo_alone(settings: dict[str, object], embedded: bool) -> None:
+    """The console offers that where everything runs on this machine for its user, and nowhere else."""
+    assert is_local_demo(RunSettings(), embedded=True)
+    assert not is_local_demo(RunSettings(**settings), embedded=embedded)  # type: ignore[arg-type]

@@ -112,3 +112,8 @@ def test_answer_to_a_link_is_shared() -> None:
     link = app.extensions["spool"].authenticator.signer.sign(grant)
     response = app.test_client().get(f"/jobs/{job}/entries", query_string={"link": link})
     assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (503, "*")
+
+
+def test_killing_exists_only_in_a_local_demo(app: Flask) -> None:
+    """Without the word of ``spool run`` there is no route that kills a process."""
+    assert [rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/demo")] == []

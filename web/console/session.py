@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from spool.access.caller import Caller, Kind
 from spool.access.grants import Grant
 from spool.jobs.entries import rfc3339
+from spool.settings import in_local_demo
 from web import origin_check
 from web.access.audit import audit
 from web.access.authenticator import not_authenticated
@@ -38,13 +39,15 @@ class Login(BaseModel):
 
 
 class SessionDocument(TypedDict):
-    """The caller, as far as its request shows one. ``required``: this server needs a key."""
+    """The caller, as far as its request shows one. ``required``: this server needs a key. ``local_demo``: the console
+    may kill processes (``/demo/kill``)."""
 
     required: bool
     owner: str | None
     kind: str | None
     scopes: list[str]
     expires_at: str | None
+    local_demo: bool
 
 
 _SESSION = json_content(
@@ -59,6 +62,7 @@ def _document(caller: Caller | None, *, required: bool = True) -> SessionDocumen
         "kind": caller.kind.value if caller else None,
         "scopes": sorted(caller.scopes) if caller else [],
         "expires_at": rfc3339(caller.expires_at) if caller and caller.expires_at else None,
+        "local_demo": in_local_demo(),
     }
 
 

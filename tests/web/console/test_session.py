@@ -26,6 +26,7 @@ def test_session_stands_for_its_key(page: httpx.Client) -> None:
         "kind": None,
         "scopes": [],
         "expires_at": None,
+        "local_demo": False,
     }
     response = page.post("/session", json={"key": ALICE})
     assert response.json()["owner"] == "alice"

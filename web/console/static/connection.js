@@ -31,6 +31,10 @@ export async function logOut() {
 }
 
 export const models = () => get("/models");
+/** Kills a process of a local demo: the worker of the job, this web, or Redis. `{ part, process }`. */
+export const kill = (part, job) => get(`/demo/kill/${part}?${new URLSearchParams({ job })}`, { method: "POST" });
+/** The process that runs the job, in a local demo. */
+export const workerOf = async (job) => (await get(`/demo/worker?${new URLSearchParams({ job })}`)).process;
 /** Usage from a day on, by groups such as "day,model". */
 export const usage = (asked) => get(`/usage?${new URLSearchParams(asked)}`);
 export const keys = () => get("/admin/keys");

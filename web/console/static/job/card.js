@@ -1,6 +1,6 @@
 /** The open job: its head and actions, one or two readers, and the figures of the first. */
 
-import { client, submissionOf } from "../connection.js";
+import { client, kill, session, submissionOf, workerOf } from "../connection.js";
 import { announce, byId, copyText, element, setText } from "../dom.js";
 import { duration, moment, t } from "../words.js";
 import { drawGaps, drawLine } from "./charts.js";
@@ -19,6 +19,9 @@ const STATUS = {
 };
 export const statusName = (status) => STATUS[status]?.() ?? status;
 
+/** A pause between tokens that counts as a gap, and the time after a kill without one that shows that there is none. */
+const [GAP_MS, NO_GAP_MS] = [400, 4000];
+
 /** The transport that a second reader begins with, so that the two differ. */
 const OTHER = { auto: "long", sse: "long", ndjson: "sse", websocket: "sse", long: "sse", short: "sse" };
 
@@ -26,6 +29,8 @@ export class JobCard {
   panes = [];
   #isOpen = true;
   #status = "";
+  #killedAt = 0;
+  #heardAt = performance.now();
 
   /** `events`: `changed()` when the status did, `addressed(via, and)`, `refused(error)`, `again(submission)`. */
   constructor(jobId, [via, and], events) {
@@ -63,6 +68,28 @@ export class JobCard {
   async cancel() {
     await client().cancel(this.id);
     this.panes[0].follow.start();
+  }
+
+  /** Kills a process of a local demo. The history shows the kill, and the first token after it. */
+  async kill(part) {
+    const { process } = await kill(part, this.id);
+    const [{ trace }] = this.panes;
+    this.#killedAt = performance.now();
+    trace.events.push({ kind: "killed", at: Date.now(), part, process });
+    this.#schedule();
+  }
+
+  /** Notes the first gap between tokens after a kill, and the process that ends it; or that there was none. */
+  async #heard(now) {
+    const gap = now - this.#heardAt;
+    this.#heardAt = now;
+    const isOver = now - this.#killedAt > NO_GAP_MS;
+    if (!this.#killedAt || (gap < GAP_MS && !isOver)) return;
+    this.#killedAt = 0;
+    const at = Date.now();
+    const process = await workerOf(this.id).catch(() => 0);
+    this.panes[0]?.trace.events.push({ kind: "resumed", at, gap: gap < GAP_MS ? 0 : gap, process });
+    this.#schedule();
   }
 
   async copyAnswer() {
@@ -114,6 +141,7 @@ export class JobCard {
 
   #entry(document, pane) {
     if (pane !== this.panes[0]) return;
+    if (document.kind === "token") this.#heard(performance.now());
     const said = announcement(document);
     if (said) announce(said);
   }
@@ -166,6 +194,7 @@ export class JobCard {
     const prompt = submissionOf(this.id)?.prompt ?? job?.metadata?.prompt ?? "";
     setText(byId("job-prompt"), prompt);
     byId("job-prompt").hidden = !prompt;
+    byId("kills").hidden = view.status !== "running" || !session().local_demo;
     byId("cancel").hidden = view.isEnded || !isKnown;
     byId("cancel").disabled = Boolean(isCancelling);
   }

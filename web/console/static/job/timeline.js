@@ -11,7 +11,15 @@ const WORDS = {
   done: ({ finish_reason }) => t("Succeeded ({reason})", { reason: finish_reason || "stop" }),
   failed: ({ error }) => t("Failed: {message}", { message: error?.message ?? "" }),
   cancelled: () => t("Cancelled"),
+  killed: ({ part, process }) => t("{part} was killed (process {process})", { part: PARTS[part](), process }),
+  resumed: ({ process, gap }) => {
+    const said = gap
+      ? t("The text goes on after a gap of {gap}", { gap: duration(gap) })
+      : t("The text went on without a gap");
+    return process ? `${said} (${t("worker process {process}", { process })})` : said;
+  },
 };
+const PARTS = { worker: () => t("The worker"), web: () => t("A web"), redis: () => t("Redis") };
 
 /** What happened, oldest first: `[{ at, kind, text }]`. */
 export function history(job, trace) {

@@ -17,6 +17,9 @@ export class Playground {
     this.composer = new Composer({ submitted: (job) => this.#submitted(job), refused });
     byId("second").addEventListener("click", () => this.#card.addReader());
     byId("cancel").addEventListener("click", () => this.#do(() => this.#card.cancel()));
+    for (const button of byId("kills").querySelectorAll("[data-kill]")) {
+      button.addEventListener("click", () => this.#do(() => this.#card.kill(button.dataset.kill)));
+    }
     byId("again").addEventListener("click", () => this.#card.again());
     byId("reply").addEventListener("click", () => this.composer.reply(this.#card.id));
     byId("copy-text").addEventListener("click", () => this.#card.copyAnswer());
