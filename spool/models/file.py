@@ -14,6 +14,7 @@ rpm = 600                             # requests a minute, over all workers; 0: 
 tpm = 50_000                          # tokens a minute, estimated when a job begins; 0: no limit
 continue = false                      # or the style of continuing a partial answer, see below
 reasoning = "reasoning_content"       # or "reasoning", "off": how the reasoning of earlier turns goes back, see below
+stream = true                         # false: ask for whole answers; unset: a server that refuses to stream is noticed
 start_s = 600                         # a job that waits longer ends with start_timeout; unset: until its own deadline
 first_token_s = 120                   # further limits, in seconds; see spool.models.model.Model
 between_tokens_s = 60
@@ -61,6 +62,7 @@ class _Model(Table):
     tpm: int = Field(0, ge=0, le=1_000_000_000)
     continue_style: str = Field("", alias="continue")
     reasoning: str = ""
+    streams: bool = Field(True, alias="stream")
     start_s: _Seconds | None = None
     first_token_s: _Seconds | None = None
     between_tokens_s: _Seconds | None = None

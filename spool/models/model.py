@@ -35,6 +35,8 @@ class Model:
     ``reasoning``: how the reasoning of earlier turns goes back to it, one of ``REASONING_STYLES``. Empty: as
     ``reasoning_content`` of messages with tool calls, and not at all to OpenAI and Azure.
 
+    ``streams``: it can be asked for a stream. Otherwise its answers come as a whole.
+
     Limits, in seconds: ``start_s`` from submit to the first claim (None: a job may wait until its own deadline),
     ``first_token_s`` from claim to the first piece, ``between_tokens_s`` between two pieces. ``alive_s`` replaces the
     last two while the upstream sends comments. The job's own ``timeout_s`` limits the total.
@@ -50,6 +52,7 @@ class Model:
     continues: bool = False
     continue_style: str = ""
     reasoning: str = ""
+    streams: bool = True
     start_s: float | None = None
     first_token_s: float = 120.0
     between_tokens_s: float = 60.0

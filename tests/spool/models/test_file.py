@@ -182,3 +182,11 @@ def test_file_that_is_wrong(models_file: Path, text: str, said: str) -> None:
 def test_mistake_shows_no_key(models_file: Path, good: str, bad: str) -> None:
     """A message about a mistake shows no key, whatever is wrong."""
     assert "very-secret" not in failure(models_file, GOOD.replace(good, bad))
+
+
+def test_model_that_does_not_stream(models_file: Path) -> None:
+    """``stream = false`` says that a model's answers come as a whole; unset, it is asked for a stream."""
+    head = '[[upstream]]\nname = "u"\nurl = "http://u"\n'
+    models_file.write_text(f'{head}[[upstream.model]]\nname = "a"\nstream = false\n[[upstream.model]]\nname = "b"\n')
+    assert [(model.name, model.streams) for model in load(models_file)[0].models] == [("a", False), ("b", True)]
+    assert "stream" in failure(models_file, f'{head}[[upstream.model]]\nname = "a"\nstream = "no"\n')

@@ -37,7 +37,7 @@ from worker.backends.openai.rejected_key import Denial
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.stream_pieces import read_pieces
 from worker.backends.openai.waiting_jobs import Caller
-from worker.backends.openai.whole_answers import read_result
+from worker.backends.openai.whole_answers import read_result, read_unstreamed
 from worker.backends.whole import is_whole
 from worker.metrics import UPSTREAM_ANSWERS
 
@@ -145,6 +145,8 @@ class _Link:
         self._calls = 0
         self._is_retired = False
         self._asks_usage = True
+        self._unstreamed = set[str]()
+        """The models that refused to stream."""
         self._is_openai = upstream.kind == "azure" or ".openai.com/" in f"{upstream.url}/"
         self._denial = Denial(upstream.name)
         self.scrub = Scrubber(upstream.url, upstream.api_key)
@@ -162,12 +164,14 @@ class _Link:
         """Make one call. Returns None once the answer is complete, or the reason to call again."""
         answer, gate = Answer(), self.gate(request.model)
         asks_usage, whole = self._asks_usage, is_whole(request.endpoint, request.params)
+        streams = not whole and request.model.streams and name_of(request.model) not in self._unstreamed
         with passage, self._use():
             self._denial.check()
             try:
-                if whole:
+                if not streams:
                     yield Unstreamed()
-                sent = call(self._connected(), request, asks_usage=asks_usage, is_openai=self._is_openai)
+                client, is_openai = self._connected(), self._is_openai
+                sent = call(client, request, streams=streams, asks_usage=asks_usage, is_openai=is_openai)
                 with sent as response:
                     UPSTREAM_ANSWERS.labels(self._upstream.name, "200").inc()
                     note_headers(request.gate, response.headers)
@@ -175,7 +179,8 @@ class _Link:
                     if whole:
                         yield from read_result(response.http_response, request, begun)
                     else:
-                        yield from read_pieces(response.http_response, answer, begun)
+                        read = read_pieces if streams else read_unstreamed
+                        yield from read(response.http_response, answer, begun)
                 passage.answered()
                 if request.gate is not None:
                     request.gate.accepted()
@@ -185,6 +190,9 @@ class _Link:
                 if asks_usage and upstream_errors.refuses_stream_options(exc):
                     self._asks_usage = False
                     return Refused("the upstream does not support stream_options", at_once=True)
+                if streams and upstream_errors.refuses_stream(exc):
+                    self._unstreamed.add(name_of(request.model))
+                    return Refused("the upstream does not stream", at_once=True)
                 return self._refused(exc, passage, answer, request)
 
     def _refused(self, exc: Exception, passage: Passage, answer: Answer, request: GenerationRequest) -> Refused:

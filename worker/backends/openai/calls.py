@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -12,8 +11,9 @@ from openai import APIResponse
 from spool.models.model import Model
 from worker.backends import BackendError, GenerationRequest
 from worker.backends.openai.earlier_reasoning import with_reasoning
-from worker.backends.whole import COMPLETIONS, EMBEDDINGS, IMAGES, is_whole
+from worker.backends.whole import COMPLETIONS, EMBEDDINGS, IMAGES
 
+_JSON, _STREAM = "application/json", "text/event-stream"
 _OURS = ("model", "messages", "stream")
 
 
@@ -23,13 +23,13 @@ def name_of(model: Model) -> str:
 
 
 def call(
-    client: openai.OpenAI, request: GenerationRequest, *, asks_usage: bool, is_openai: bool
+    client: openai.OpenAI, request: GenerationRequest, *, streams: bool, asks_usage: bool, is_openai: bool
 ) -> AbstractContextManager[APIResponse[Any]]:
-    """The request, sent on entering. Leaving closes the connection, unless it can be reused. ``asks_usage``: ask for
-    the usage at the end of a stream; ``is_openai``: the upstream is OpenAI or Azure."""
+    """The request, sent on entering. Leaving closes the connection, unless it can be reused. ``streams``: ask for a
+    stream; ``asks_usage``: and for the usage at its end; ``is_openai``: the upstream is OpenAI or Azure."""
     if request.endpoint:
-        return _other(client, request, asks_usage=asks_usage)
-    messages, extra = _chat_body(request, asks_usage)
+        return _other(client, request, streams=streams, asks_usage=asks_usage)
+    messages, extra = list(request.messages), _with_usage(_callers(request), asks=streams and asks_usage)
     messages = with_reasoning(messages, request.model.reasoning, is_openai=is_openai)
     if "max_completion_tokens" in extra and not is_openai:
         # Other servers use the older name; those that know the newer one know both.
@@ -37,19 +37,14 @@ def call(
     return client.chat.completions.with_streaming_response.create(
         model=name_of(request.model),
         messages=cast(Any, messages),
-        stream=True,
+        stream=streams,
         extra_body=extra,
-        extra_headers=_headers(request, "text/event-stream"),
+        extra_headers=_headers(request, _STREAM if streams else _JSON),
     )
 
 
-def _chat_body(request: GenerationRequest, asks_usage: bool) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
-    """The messages, and the caller's other fields without those that Spool sets."""
-    return list(request.messages), _with_usage(_callers(request), asks_usage)
-
-
 def _other(
-    client: openai.OpenAI, request: GenerationRequest, *, asks_usage: bool
+    client: openai.OpenAI, request: GenerationRequest, *, streams: bool, asks_usage: bool
 ) -> AbstractContextManager[APIResponse[Any]]:
     model, body = name_of(request.model), _callers(request)
     if request.endpoint == EMBEDDINGS:
@@ -65,27 +60,27 @@ def _other(
     if request.endpoint != COMPLETIONS:
         message = f"this worker does not know the endpoint {request.endpoint}; update it"
         raise BackendError("unknown_endpoint", message, retryable=True)
-    streams = not is_whole(COMPLETIONS, request.params)
     return client.completions.with_streaming_response.create(
         model=model,
         prompt=body.pop("prompt", ""),
         stream=streams,
-        extra_body=_with_usage(body, asks_usage) if streams else body,
-        extra_headers=_headers(request, "text/event-stream" if streams else "application/json"),
+        extra_body=_with_usage(body, asks=streams and asks_usage),
+        extra_headers=_headers(request, _STREAM if streams else _JSON),
     )
 
 
 def _callers(request: GenerationRequest) -> dict[str, Any]:
+    """The caller's fields without those that Spool sets."""
     return {name: value for name, value in request.params.items() if name not in _OURS}
 
 
-def _with_usage(body: dict[str, Any], asks_usage: bool) -> dict[str, Any]:
+def _with_usage(body: dict[str, Any], *, asks: bool) -> dict[str, Any]:
     options = body.pop("stream_options", None)
-    if asks_usage:
+    if asks:
         body["stream_options"] = {**(options or {}), "include_usage": True}
     return body
 
 
-def _headers(request: GenerationRequest, accepts: str = "application/json") -> dict[str, str]:
+def _headers(request: GenerationRequest, accepts: str = _JSON) -> dict[str, str]:
     # Compression would delay tokens.
     return {**request.headers, "Accept": accepts, "Accept-Encoding": "identity"}

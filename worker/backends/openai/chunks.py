@@ -98,7 +98,10 @@ class Answer:
         if data == DONE:
             self.done = True
             return ()
-        chunk = _object(_parsed(data))
+        return self.feed_chunk(_object(_parsed(data)))
+
+    def feed_chunk(self, chunk: dict[str, Any]) -> Iterable[Piece]:
+        """The pieces in one chunk. Raises as ``feed`` does."""
         text = _only_text(chunk)
         if text is None:
             return self._pieces(chunk)

@@ -31,6 +31,7 @@ from worker.backends import (
     GenerationRequest,
     Piece,
     Text,
+    Unstreamed,
     Usage,
     Waiting,
 )
@@ -157,7 +158,7 @@ def _prompt_tokens(ask: Ask, request: GenerationRequest) -> Generator[Piece, Non
     found = None
     with closing(ask(replace(request, params={**params, limit: 1}))) as pieces:
         for piece in pieces:
-            if isinstance(piece, Waiting | Alive):
+            if isinstance(piece, Waiting | Alive | Unstreamed):
                 yield piece
             elif isinstance(piece, Usage):
                 found = piece.input_tokens
@@ -189,7 +190,7 @@ def _joined(pieces: Iterator[Piece], seam: Seam, prompt: int, used: int) -> Iter
         elif isinstance(piece, Complete):
             if seam.is_closed:
                 yield piece
-        elif began or isinstance(piece, Waiting | Alive):
+        elif began or isinstance(piece, Waiting | Alive | Unstreamed):
             yield piece
         else:
             raise CannotContinue("the upstream sent something else before continuing the partial answer")

@@ -44,6 +44,11 @@ FOREIGN = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, ErrorInSt
 _MESSAGE_CHARACTERS = 500
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,63}")
 _PARAM = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}")
+_NO_STREAM = re.compile(
+    r"\b(not|n't|cannot|unable|unsupported|disabled)\b[^.]{0,60}\bstream(ing|ed|s)?\b|"
+    r"\bstream(ing|ed)?\b['\"`]?[^.]{0,40}\b(not|n't|cannot|unsupported|disabled|must be false)\b",
+    re.I,
+)
 _BREAKS_TRIES = 3
 """Tries of a prompt that breaks an upstream which answers others meanwhile."""
 _AWAY_TRIES = 8
@@ -98,6 +103,15 @@ def refuses_stream_options(exc: Exception) -> bool:
     if not isinstance(exc, openai.APIStatusError) or exc.status_code not in (400, 422):
         return False
     return "stream_options" in exc.response.text or "include_usage" in exc.response.text
+
+
+def refuses_stream(exc: Exception) -> bool:
+    """Whether the server only rejects that the answer is a stream."""
+    if not isinstance(exc, openai.APIStatusError) or exc.status_code not in (400, 405, 422, 501):
+        return False
+    if exc.param == "stream":
+        return True
+    return _NO_STREAM.search(_message_in(exc.body)) is not None
 
 
 def says_away(exc: Exception) -> bool:

@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 import httpx2
-import orjson
 
 from worker.backends import Alive, Complete, Piece
-from worker.backends.openai.chunks import Answer, Garbage, error_of
+from worker.backends.openai.chunks import Answer, Garbage
 from worker.backends.openai.errors import Unfinished
 from worker.backends.openai.sse import SSEDecoder
+from worker.backends.openai.whole_answers import pieces_of, read_document
 
 MAX_SILENT_BYTES = 8 * 1024 * 1024
 """Limit for the bytes between two pieces: comments, empty chunks, roles."""
-MAX_ERROR_BYTES = 64 * 1024
-"""Read limit for an answer that is not an event stream."""
 _ALIVE_EVERY_S = 1.0
 
 
@@ -28,8 +26,14 @@ def read_pieces(response: httpx2.Response, answer: Answer, on_begun: Callable[[]
     read errors.
     """
     kind = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        # Some servers send an error with status 200, and some do not stream.
+        document = read_document(response)
+        if document.get("choices"):
+            yield from pieces_of(document, answer, on_begun)
+            return
     if kind != "text/event-stream":
-        raise _no_stream(response, kind)
+        raise Garbage(f"content type {kind[:60]} instead of text/event-stream")
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         # The request excludes encodings; and an encoded kilobyte may decode to a megabyte.
         raise Garbage("the stream has a Content-Encoding")
@@ -72,20 +76,3 @@ def _events(response: httpx2.Response, answer: Answer, on_begun: Callable[[], No
             raise Garbage(f"more than {MAX_SILENT_BYTES} bytes without a piece of the answer")
     for event in decoder.end():
         yield from answer.feed(event)
-
-
-def _no_stream(response: httpx2.Response, kind: str) -> Exception:
-    """The error for an answer of another type: some servers send an error with status 200."""
-    if kind == "application/json":
-        body = b""
-        for chunk in cast(Iterable[bytes], response.stream):
-            body += chunk
-            if len(body) > MAX_ERROR_BYTES:
-                break
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            document = None
-        if isinstance(document, dict) and document.get("error"):
-            return error_of(document["error"])
-    return Garbage(f"content type {kind[:60]} instead of text/event-stream")

@@ -13,7 +13,7 @@ import httpx2
 import orjson
 
 from worker.backends import Finish, GenerationRequest, Piece, Result, Usage
-from worker.backends.openai.chunks import Garbage, error_of
+from worker.backends.openai.chunks import Answer, Garbage, error_of
 from worker.backends.whole import EMBEDDINGS
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -44,6 +44,24 @@ def read_result(response: httpx2.Response, request: GenerationRequest, on_begun:
     yield Finish("stop")
 
 
+def read_unstreamed(response: httpx2.Response, answer: Answer, on_begun: Callable[[], None]) -> Iterator[Piece]:
+    """Yield all pieces of the completion in ``response``, of a server that does not stream. Raises as ``read_result``
+    does."""
+    yield from pieces_of(read_document(response), answer, on_begun)
+
+
+def pieces_of(document: dict[str, Any], answer: Answer, on_begun: Callable[[], None]) -> Iterator[Piece]:
+    """Yield all pieces of a whole completion: as if it were one chunk."""
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices) or not choices:
+        raise Garbage("a completion without choices")
+    chunk = {**document, "choices": [{**choice, "delta": choice.get("message")} for choice in choices]}
+    on_begun()
+    yield from answer.feed_chunk(chunk)
+    answer.done = True
+    yield from answer.finish()
+
+
 def read_document(response: httpx2.Response) -> dict[str, Any]:
     """The JSON object in ``response``. Raises as ``read_result`` does."""
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
@@ -52,6 +70,9 @@ def read_document(response: httpx2.Response) -> dict[str, Any]:
     body = bytearray()
     for chunk in cast(Iterable[bytes], response.stream):
         body += chunk
+        if not body.lstrip().startswith(b"{"):
+            # An endless answer that is no object is not read to its limit.
+            break
         if len(body) > MAX_BYTES:
             raise Garbage(f"an answer of more than {MAX_BYTES} bytes")
     try:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from worker.backends import (
     Reasoning,
     Text,
     ToolCall,
+    Unstreamed,
     Usage,
     Waiting,
 )
@@ -140,6 +142,81 @@ def test_request_for_usage_that_is_refused_is_made_without_it() -> None:
         assert text_of(list(backend.generate(ask()))) == "one"
         assert text_of(list(backend.generate(ask()))) == "two"
     assert ["stream_options" in call.body for call in upstream.calls] == [True, False, False]
+
+
+WHOLE = {
+    "object": "chat.completion",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "tool_calls",
+            "message": {
+                "role": "assistant",
+                "content": "Let me see.",
+                "reasoning_content": "Hm.",
+                "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+            },
+        }
+    ],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+}
+PIECES_OF_WHOLE = [
+    Reasoning("Hm."),
+    Text("Let me see."),
+    ToolCall(0, "c1", "look", "{}"),
+    Usage(3, 2),
+    Finish("tool_calls"),
+]
+
+
+def answers_whole(call: Call) -> None:
+    call.json(200, WHOLE)
+
+
+def test_model_that_does_not_stream_is_asked_for_whole_answers(run: Any) -> None:
+    """A model with ``stream = false`` is asked without it; its answer is the same pieces, the text as one."""
+    params = {"stream_options": {"include_usage": True}, "seed": 1}
+    pieces, upstream = run(answers_whole, model=replace(MODEL, streams=False), params=params)
+    assert pieces == [Unstreamed(), *PIECES_OF_WHOLE]
+    asked = {"model": "org/small-1b", "messages": list(USER), "stream": False, "seed": 1}
+    assert upstream.calls[0].body == asked
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        refuses(400, "Unsupported value: 'stream' does not support true with this model."),
+        refuses(422, "streaming is not supported"),
+        refuses(501, "This server cannot stream"),
+    ],
+    ids=["value", "not supported", "cannot"],
+)
+def test_stream_that_is_refused_is_asked_for_whole(refusal: Script) -> None:
+    """A server that refuses to stream is asked for whole answers, now and from then on, without a wait."""
+    with ScriptedUpstream(refusal, answers_whole) as upstream, closing(backend_for(upstream)) as backend:
+        for _ in range(2):
+            pieces = [piece for piece in backend.generate(ask()) if not isinstance(piece, Unstreamed)]
+            assert pieces == PIECES_OF_WHOLE
+    assert [call.body["stream"] for call in upstream.calls] == [True, False, False]
+
+
+def test_refusal_that_only_names_a_stream() -> None:
+    """A refusal about something else is the job's error, although it contains the word."""
+    error = failure(refuses(400, "max_tokens is too large for a stream of this model"))
+    assert error.code == "upstream_rejected"
+
+
+def test_stream_that_is_ignored(run: Any) -> None:
+    """A server that ignores ``stream`` answers with a whole completion, which counts as such."""
+    pieces, _ = run(answers_whole)
+    assert pieces == PIECES_OF_WHOLE
+
+
+@pytest.mark.parametrize("choices", [None, [], {}, [7], [{"message": "text"}]], ids=repr)
+def test_whole_answer_that_is_none(choices: Any) -> None:
+    """What is no completion is garbage, also without a stream."""
+    error = failure(lambda call: call.json(200, {"choices": choices}), model=replace(MODEL, streams=False))
+    assert error.code == "upstream_garbage"
 
 
 # What comes back
@@ -263,7 +340,7 @@ def test_garbage_in_the_stream_is_named(data: bytes) -> None:
 
 
 def test_answer_that_is_no_event_stream_is_garbage() -> None:
-    """A server that ignores ``stream``, or a login page, is told apart from an answer."""
+    """Another document, or a login page, is told apart from an answer."""
     error = failure(lambda call: call.json(200, {"choices": []}))
     assert error.code == "upstream_garbage"
     assert "application/json" in error.message

@@ -14,7 +14,7 @@ from worker.backends import Alive, Complete, Finish, Piece, Text
 from worker.backends.openai.chunks import Answer, ErrorInStream, Garbage
 from worker.backends.openai.errors import Unfinished
 from worker.backends.openai.sse import EventTooLong
-from worker.backends.openai.stream_pieces import MAX_ERROR_BYTES, MAX_SILENT_BYTES, read_pieces
+from worker.backends.openai.stream_pieces import MAX_SILENT_BYTES, read_pieces
 
 STREAM = {"content-type": "text/event-stream; charset=utf-8"}
 DONE = b"data: [DONE]\n\n"
@@ -140,4 +140,4 @@ def test_error_with_status_200_is_bounded() -> None:
     response = httpx2.Response(200, headers={"content-type": "application/json"}, stream=stream)
     with pytest.raises(Garbage):
         list(read_pieces(response, Answer(), lambda: None))
-    assert stream.read <= MAX_ERROR_BYTES + 4096
+    assert stream.read <= 4096
