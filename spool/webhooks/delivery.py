@@ -13,7 +13,7 @@ from spool.errors import UndecodableRecord
 _ID = re.compile(r"msg_([jb][0-9]{1,4}-[0-9a-z]{16,40})_(?:own|we_[0-9a-f]{16})")
 
 
-class State(StrEnum):
+class DeliveryState(StrEnum):
     """The states of a delivery."""
 
     PENDING = "pending"
@@ -37,7 +37,7 @@ class Delivery:
     url: str
     type: str
     subject: str
-    state: State
+    state: DeliveryState
     at_us: int
     attempts: int
     last_status: int
@@ -59,7 +59,7 @@ class Delivery:
                 url=record["url"],
                 type=record["type"],
                 subject=record["subject"],
-                state=State(record["state"]),
+                state=DeliveryState(record["state"]),
                 at_us=int(record["at_us"]),
                 attempts=int(record["attempts"]),
                 last_status=int(record.get("last_status") or 0),

@@ -12,7 +12,7 @@ from spool.ids import shard_of
 from spool.jobs.owner_list import read
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
-from spool.webhooks.delivery import Delivery, State, subject_of
+from spool.webhooks.delivery import Delivery, DeliveryState, subject_of
 
 LEASE_S = 20.0
 """Longer than an attempt takes."""
@@ -92,7 +92,7 @@ class Deliveries:
         return Delivery.decode(reply)
 
     def newest(
-        self, owner: str, *, limit: int, cursor: str | None, endpoint: str = "", state: State | None = None
+        self, owner: str, *, limit: int, cursor: str | None, endpoint: str = "", state: DeliveryState | None = None
     ) -> DeliveryPage:
         """A page of an owner's deliveries, of this endpoint and state if they are given. It may be short, even where a
         ``cursor`` leads on, since a call looks at a bounded number."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from spool.jobs.entries import rfc3339
-from spool.webhooks.delivery import Delivery, State
+from spool.webhooks.delivery import Delivery, DeliveryState
 from spool.webhooks.endpoint import Endpoint
 from spool.webhooks.events import EVENTS
 from spool.webhooks.signature import PREFIX
@@ -96,7 +96,7 @@ class Listing(Query):
     """Which deliveries to list."""
 
     webhook: str = Field("", max_length=40, description="Of this webhook alone.")
-    state: State | None = Field(None, description="In this state alone.")
+    state: DeliveryState | None = Field(None, description="In this state alone.")
     limit: Annotated[int, Field(ge=1, le=100), DIGITS] = Field(20, description="The most deliveries.")
     cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(
         None, description="The `cursor` of the page before."
@@ -142,7 +142,7 @@ _DELIVERY_EXAMPLE = Delivery(
     url="",
     type="job.succeeded",
     subject=JOB.id,
-    state=State.PENDING,
+    state=DeliveryState.PENDING,
     at_us=1795253400123456,
     attempts=1,
     last_status=503,

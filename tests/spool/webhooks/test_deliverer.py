@@ -15,7 +15,7 @@ import pytest
 from spool.redis.link import RedisLink
 from spool.webhooks.addresses import AllowedAddresses
 from spool.webhooks.deliverer import BoundedLookups, Deliverer
-from spool.webhooks.delivery import Delivery, State
+from spool.webhooks.delivery import Delivery, DeliveryState
 from spool.webhooks.delivery_store import Deliveries
 from spool.webhooks.endpoint_store import Endpoints
 from spool.webhooks.sender import Sender
@@ -89,7 +89,7 @@ def test_receiver_that_was_down_gets_everything_once_and_in_order(
         assert deliver() == 0
     assert receiver.subjects == jobs
     assert receiver.ids == tried
-    assert {each.state for each in listed(link)} == {State.DELIVERED}
+    assert {each.state for each in listed(link)} == {DeliveryState.DELIVERED}
 
 
 def test_slow_receiver_holds_up_no_other(link: RedisLink, receiver: Receiver) -> None:
@@ -127,7 +127,7 @@ def test_gone_ends_the_endpoint(
     deliver()
     assert len(receiver.received) == 1
     assert endpoints.get(made.id, OWNER).disabled_reason == "the receiver answered 410 Gone"
-    assert [each.state for each in listed(link)] == [State.FAILED] * 3
+    assert [each.state for each in listed(link)] == [DeliveryState.FAILED] * 3
     assert listed(link)[1].last_error == "the webhook is disabled"
 
 
@@ -140,7 +140,7 @@ def test_gone_ends_the_delivery_of_a_webhook_that_a_submit_names(
     deliver()
     pass_pauses(link)
     assert deliver() == 0
-    assert [(each.state, each.last_status) for each in listed(link)] == [(State.FAILED, 410)]
+    assert [(each.state, each.last_status) for each in listed(link)] == [(DeliveryState.FAILED, 410)]
 
 
 def test_redirect_to_this_machine_is_not_followed(
@@ -155,7 +155,7 @@ def test_redirect_to_this_machine_is_not_followed(
         pass_pauses(link)
         assert deliver() == 1
     assert inside.received == []
-    assert [each.state for each in listed(link)] == [State.DELIVERED]
+    assert [each.state for each in listed(link)] == [DeliveryState.DELIVERED]
 
 
 def test_name_that_becomes_private_gets_nothing(link: RedisLink, receiver: Receiver) -> None:
@@ -227,7 +227,7 @@ def test_damaged_secrets_end_the_delivery(
     job_id = post(link, receiver.url)
     assert deliver() == 2
     assert receiver.subjects == [job_id]
-    assert {each.state for each in listed(link)} == {State.DELIVERED, State.FAILED}
+    assert {each.state for each in listed(link)} == {DeliveryState.DELIVERED, DeliveryState.FAILED}
 
 
 def test_nothing_secret_is_logged_or_listed(

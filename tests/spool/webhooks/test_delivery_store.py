@@ -6,7 +6,7 @@ import pytest
 
 from spool.errors import DeliveriesFull, DeliveryNotFound
 from spool.redis.link import RedisLink
-from spool.webhooks.delivery import Delivery, State
+from spool.webhooks.delivery import Delivery, DeliveryState
 from spool.webhooks.delivery_store import OWNER_SENDING_AT_MOST, SENDING_AT_MOST, Deliveries, Result
 from tests.by_hand import OWNER, shards_of
 from tests.spool.webhooks.outbox import P, pass_pauses, post
@@ -211,7 +211,7 @@ def test_list_is_newest_first_in_pages(link: RedisLink, deliveries: Deliveries) 
     rest = deliveries.newest(OWNER, limit=3, cursor=page.cursor)
     assert [each.subject for each in (*page.deliveries, *rest.deliveries)] == jobs[::-1]
     assert rest.cursor is None
-    (done,) = deliveries.newest(OWNER, limit=9, cursor=None, state=State.DELIVERED).deliveries
+    (done,) = deliveries.newest(OWNER, limit=9, cursor=None, state=DeliveryState.DELIVERED).deliveries
     assert (done.subject, done.last_status, done.attempts) == (jobs[0], 204, 1)
     assert deliveries.newest(OWNER, limit=9, cursor=None, endpoint="we_1").deliveries == []
     assert deliveries.newest("bob", limit=9, cursor=None).deliveries == []
