@@ -219,6 +219,8 @@ class State:
         """Apply the switches that concern this whole process."""
         most = self.switches.max_streams
         self.slots.limit = self.streams_at_most if most is None else min(most, self.streams_at_most)
+        notice = self.switches.notice
+        self.follower.show_notice(notice.reason if notice else None)
         is_drained = self.switches.drain_of(self.instance) is not None
         if is_drained == self.is_drained or self.draining:
             return

@@ -34,6 +34,7 @@ def switch() -> None:
     drain          an instance, as `spool status` names it
     transport-off  sse, ndjson, text, websocket, long-polling
     max-streams    all: at most --value streams in each web process
+    notice         all: shows --reason to every reader
     """
 
 

@@ -58,6 +58,8 @@ class Follower:
         self._rung_feeds: dict[Feed, None] = {}
         self._watches = ReaderLeases(link)
         self._drain: Deadline | None = None
+        self.notice: str | None = None
+        """The notice of the operator to all readers."""
         self._greenlets: list[Greenlet[..., None]] = []
         self.readers: set[Reader] = set()
 
@@ -129,6 +131,16 @@ class Follower:
         self._drain = Deadline.after(spread_s)
         for reader in self.readers:
             reader.leave_at = min(reader.leave_at, self._leave_by(reader))
+
+    def show_notice(self, text: str | None) -> None:
+        """Show every reader the notice, or that there is none any more. Yields now and then."""
+        if text == self.notice:
+            return
+        self.notice = text
+        for at, reader in enumerate(tuple(self.readers), 1):
+            reader.wake()
+            if at % _WOKEN_AT_ONCE == 0:
+                gevent.sleep(0)
 
     def resume(self) -> None:
         """End a drain: readers that have not left stay, unless they are expelled."""

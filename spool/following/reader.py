@@ -52,6 +52,8 @@ class _Stored:
 class Source(Protocol):
     """The follower, as its readers use it."""
 
+    notice: str | None
+
     def leave(self, reader: Reader) -> None:
         """Detach the reader."""
         ...
@@ -106,6 +108,11 @@ class Reader:
         """Make the reader leave, because its credential is no longer valid."""
         self.leave_at = _EXPELLED
         self.wake()
+
+    @property
+    def notice(self) -> str | None:
+        """The notice of the operator to all readers."""
+        return self._follower.notice
 
     @property
     def is_expelled(self) -> bool:

@@ -87,6 +87,11 @@ class Board:
         found = self._first(Kind.MAX_STREAMS, ALL)
         return found.value if found else None
 
+    @property
+    def notice(self) -> Switch | None:
+        """The notice to all readers."""
+        return self._first(Kind.NOTICE, ALL)
+
     def _first(self, kind: Kind, *targets: str) -> Switch | None:
         if not self._on:
             return None

@@ -5,6 +5,7 @@
     drain           INSTANCE            a web ends its streams and is not ready; a worker claims nothing
     transport-off   sse, ndjson, text, websocket, long-polling  nothing begins over it
     max-streams     all                 limit for the streams of each web process; ``value`` is the number
+    notice          all                 ``reason`` is shown to every reader
 
 A target is one of those listed.
 """
@@ -36,6 +37,7 @@ class Kind(StrEnum):
     DRAIN = "drain"
     TRANSPORT_OFF = "transport-off"
     MAX_STREAMS = "max-streams"
+    NOTICE = "notice"
 
 
 class Transport(StrEnum):
@@ -105,6 +107,8 @@ def checked(kind: str, target: str, *, reason: str = "", value: int | None = Non
         raise WrongSwitch("target", f"{target[:100]!r} is none of {kind}: {_TARGETS[switch.kind]}")
     if len(reason) > REASON_CHARACTERS:
         raise WrongSwitch("reason", f"has more than {REASON_CHARACTERS} characters")
+    if switch.kind is Kind.NOTICE and not reason.strip():
+        raise WrongSwitch("reason", "is the text of the notice, and is empty")
     if switch.kind is Kind.MAX_STREAMS and not (value is not None and 0 <= value <= _STREAMS_AT_MOST):
         raise WrongSwitch("value", f"must be a number of streams from 0 to {_STREAMS_AT_MOST}")
     if switch.kind is not Kind.MAX_STREAMS and value is not None:
@@ -118,6 +122,7 @@ _TARGETS = {
     Kind.DRAIN: "an instance, as `spool status` names it",
     Kind.TRANSPORT_OFF: ", ".join(Transport),
     Kind.MAX_STREAMS: ALL,
+    Kind.NOTICE: ALL,
 }
 
 

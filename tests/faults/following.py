@@ -49,6 +49,8 @@ class Following:
     """What the server announced as missing. Each is an error as well, unless the reader was told to expect gaps."""
     queued: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """The ``queued`` messages, each with the number of the connection on which it came."""
+    notices: list[str | None] = field(default_factory=list)
+    """The texts of the ``notice`` messages."""
     cursor: int = 0
     """The id of the last entry it has, from which it resumes."""
     kind: bytes = b""
@@ -90,7 +92,10 @@ class Following:
         self.ended = self.ended or self.kind in _TERMINAL
 
     def tell(self, message: dict[str, Any]) -> None:
-        """A ``queued`` message came."""
+        """A ``queued`` or ``notice`` message came."""
+        if message.get("type") == "notice":
+            self.notices.append(message["text"])
+            return
         self.queued.append((len(self.turns), message))
 
     def wait(self, within_s: float = 60.0) -> Following:

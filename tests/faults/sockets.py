@@ -53,7 +53,7 @@ async def websocket(line: Line) -> Turn:
             following.take(raw)
         elif (message := json.loads(raw)).get("type") == "gap":
             line.gap(message)
-        elif message.get("type") == "queued":
+        elif message.get("type") in ("queued", "notice"):
             following.tell(message)
         else:
             raise Malformed(f"message {raw[:80]!r}")
@@ -80,7 +80,7 @@ async def websocket_many(line: Line) -> Turn:
                 return Turn("ended", over=True)
             case {"type": "gap", **gap}:
                 line.gap(gap)
-            case {"type": "queued", **message}:
+            case {"type": "queued" | "notice"} as message:
                 following.tell(message)
             case {"type": "error", "status": 503}:
                 return Turn("unavailable", pause_s=1.0)

@@ -40,9 +40,9 @@ async def sse(line: Line) -> Turn:
             elif name == "gap":
                 line.gap(json.loads(fields[b"data"]))
                 following.cursor = int(fields[b"id"])
-            elif name == "queued":
+            elif name in ("queued", "notice"):
                 if b"id" in fields:
-                    raise Malformed(f"a queued message with an id: {event[:80]!r}")
+                    raise Malformed(f"a message that is no entry, with an id: {event[:80]!r}")
                 following.tell(json.loads(fields[b"data"]))
             elif name and name != "attached":
                 following.take(fields[b"data"])
@@ -72,7 +72,7 @@ async def ndjson(line: Line) -> Turn:
                     line.gap(gap)
                 case {"type": "gone"}:
                     said = Turn("gone", error="" if 410 in line.expects else "gone", over=True)
-                case {"type": "queued"} as message:
+                case {"type": "queued" | "notice"} as message:
                     following.tell(message)
                 case {"type": "ping"}:
                     pass

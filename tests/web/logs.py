@@ -58,6 +58,8 @@ class Logs:
 class Followed:
     """A follower of these logs. The last ``live`` entries of each are in its feeds."""
 
+    notice: str | None = None
+
     def __init__(self, logs: Logs, *, live: int = 0) -> None:
         self._logs = logs
         self._live = live

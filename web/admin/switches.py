@@ -28,7 +28,7 @@ class Turn(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reason: Annotated[str, Field(max_length=REASON_CHARACTERS)] = Field(
-        "", description="Shown in the answers that it causes."
+        "", description="Shown in the answers that it causes; the text of a notice."
     )
     value: int | None = Field(None, description="The number of `max-streams`.")
 
@@ -89,7 +89,7 @@ def listing() -> Response:
 def turn_on(kind: str, target: str) -> Response:
     """Turn a switch on, until it is taken back: `stop-submits` and `pause` of `all` or `model:NAME`, the first also of
     `class:batch` or `owner:NAME`; `drain` of an instance; `transport-off` of `sse`, `ndjson`, `text`, `websocket` or
-    `long-polling`; `max-streams` of `all`."""
+    `long-polling`; `max-streams` and `notice` of `all`."""
     asked = shapes.checked(Turn, json_body())
     switch = checked(kind, target, reason=asked.reason, value=asked.value)
     on = state().switches.store.turn_on(switch, by=auth.owner())

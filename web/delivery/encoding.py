@@ -85,6 +85,10 @@ class Encoding(Protocol):
         """The bytes that tell what a queued job waits for; may be empty."""
         ...
 
+    def notice(self, text: str | None) -> bytes:
+        """The bytes of the operator's notice; None: there is none any more. May be empty."""
+        ...
+
     def broken(self, trouble: Trouble) -> Piece:
         """The last piece of a stream that cannot continue."""
         ...
@@ -98,6 +102,7 @@ class SharedFormat(Protocol):
     def end(self, last: int, *, is_gone: bool) -> bytes: ...
     def heartbeat(self, last: int) -> bytes: ...
     def queued(self, wait: Wait) -> bytes: ...
+    def notice(self, text: str | None) -> bytes: ...
     def reconnect(self) -> bytes: ...
     def unavailable(self, reason: str, detail: str) -> bytes: ...
 
@@ -143,6 +148,10 @@ class Shared(Encoder):
     def queued(self, wait: Wait) -> bytes:
         """The format's message, which is no entry."""
         return self._frame(self._form.queued(wait))
+
+    def notice(self, text: str | None) -> bytes:
+        """The format's message, which is no entry."""
+        return self._frame(self._form.notice(text))
 
     def broken(self, trouble: Trouble) -> Piece:
         """An event after which clients reconnect."""
@@ -234,6 +243,10 @@ class PerReader:
     def queued(self, wait: Wait) -> bytes:
         """The format's message."""
         return self._frame(self._form.queued(wait))
+
+    def notice(self, text: str | None) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """Empty: the protocols of others have no word for it."""
+        return b""
 
     def broken(self, trouble: Trouble) -> Piece:
         """The format's last bytes; a cut if it has none."""

@@ -68,6 +68,7 @@ class LiveStream:
         "_has_changed",
         "_heartbeat_s",
         "_is_gone",
+        "_noticed",
         "_reader",
         "_release",
         "_told",
@@ -91,6 +92,8 @@ class LiveStream:
         self._has_changed = False
         # The last wait of the queued job that the client was told.
         self._told: Wait | None = None
+        # The notice that the client was shown.
+        self._noticed: str | None = None
 
     def begin(self, connection: Connection) -> None:
         """Continue after the opening, which has been sent."""
@@ -127,15 +130,15 @@ class LiveStream:
             self._send_now(data)
         elif data is None and (reader.has_news() or reader.must_leave or time.monotonic() >= reader.tick_at):
             self._run(None)
-        elif reader.feed.wait is not self._told:
-            self._tell_wait()
+        elif reader.feed.wait is not self._told or reader.notice is not self._noticed:
+            self._tell()
         return True
 
-    def _tell_wait(self) -> None:
-        """Tell the client what its queued job waits for, unless another stream has the connection's turn: then the next
-        change or heartbeat tells it."""
+    def _tell(self) -> None:
+        """Tell the client what its queued job waits for, and the operator's notice, unless another stream has the
+        connection's turn: then the next change or heartbeat tells it."""
         try:
-            data = b"" if self._connection.is_taken else self._queued()
+            data = b"" if self._connection.is_taken else self._messages()
         except Exception:
             # As in ``look``.
             log.exception("stream failed")
@@ -144,12 +147,16 @@ class LiveStream:
         if data:
             self._send_now(data)
 
-    def _queued(self) -> bytes:
-        feed = self._reader.feed
+    def _messages(self) -> bytes:
+        """The messages that are no entries, and that the client has not been sent."""
+        feed, data = self._reader.feed, b""
+        if self._reader.notice is not self._noticed:
+            self._noticed = self._reader.notice
+            data = self._encoding.notice(self._noticed)
         if feed.wait is self._told:
-            return b""
+            return data
         self._told = wait = feed.wait
-        return b"" if wait is None or not feed.is_queued else self._encoding.queued(wait)
+        return data if wait is None or not feed.is_queued else data + self._encoding.queued(wait)
 
     def _send_now(self, data: bytes) -> None:
         try:
@@ -219,7 +226,7 @@ class LiveStream:
         # Free the page, so that a slow client does not keep it in memory.
         del piece
         if is_silent:
-            data = self._queued()
+            data = self._messages()
         if not data and time.monotonic() >= reader.tick_at:
             data = self._encoding.heartbeat(reader)
             self._schedule_heartbeat()

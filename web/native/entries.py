@@ -48,7 +48,7 @@ class EntriesQuery(Beginning):
 
 class EntryList(TypedDict):
     """Entries, and the cursor for the next request. ``ended``: the log has no more. ``queued``: what the job
-    waits for, if it does."""
+    waits for, if it does. ``notice``: the operator's, if there is one."""
 
     entries: list[EntryDocument]
     next: int
@@ -56,6 +56,7 @@ class EntryList(TypedDict):
     status: Status
     gap: GapDocument | None
     queued: NotRequired[Queued]
+    notice: NotRequired[str]
     snapshot: NotRequired[SnapshotDocument]
 
 
@@ -93,7 +94,7 @@ def entries(job_id: str) -> Response:
         if found.may_grow:
             collect(reader, request.environ, Deadline.after(asked.linger_ms / 1000), found.add_more)
     wait = None if found.rows else services.queue_watch.of(job)
-    body = _body(job, after, found, snapshot, wait)
+    body = _body(job, after, found, snapshot, wait, services.follower.notice)
     return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -142,7 +143,12 @@ def _example() -> Any:
 
 
 def _body(
-    job: Job, after: int, found: Found, snapshot: SnapshotDocument | None = None, wait: Wait | None = None
+    job: Job,
+    after: int,
+    found: Found,
+    snapshot: SnapshotDocument | None = None,
+    wait: Wait | None = None,
+    notice: str | None = None,
 ) -> bytes:
     rows, gap, following = found.rows, found.gap, after
     if rows:
@@ -157,6 +163,8 @@ def _body(
     }
     if wait is not None:
         tail["queued"] = wait.message()
+    if notice is not None:
+        tail["notice"] = notice
     if snapshot is not None:
         tail["snapshot"] = snapshot
     # The stored bytes go out unchanged, without decoding and encoding.

@@ -166,6 +166,15 @@ class Queued(TypedDict):
     waiting_for: WaitingFor
 
 
+class Notice(TypedDict):
+    """The operator's notice to all readers; null: there is none any more. It is no entry and has no id. ``job`` on
+    ``/ws``."""
+
+    type: Literal["notice"]
+    text: str | None
+    job: NotRequired[str]
+
+
 class Ping(TypedDict):
     """A heartbeat of NDJSON with the id of the last entry sent."""
 

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from web.arguments import BACK_AT_MOST, LATEST
 from web.contract import Answer, Parameter
 from web.native.beginning import SnapshotDocument
-from web.native.entry_document import EntryDocument, GapMessage, Heartbeat, Queued
+from web.native.entry_document import EntryDocument, GapMessage, Heartbeat, Notice, Queued
 from web.native.submission import Submission
 
 SUBPROTOCOL = Parameter(
@@ -108,6 +108,6 @@ class ErrorMessage(TypedDict):
 
 
 SOCKET_RECEIVES = (CancelMessage,)
-SOCKET_SENDS = (EntryDocument, GapMessage, Heartbeat, Queued, SnapshotDocument)
+SOCKET_SENDS = (EntryDocument, GapMessage, Heartbeat, Notice, Queued, SnapshotDocument)
 MUX_RECEIVES = (Submit, Follow, JobCommand)
-MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, JobQueued, Heartbeat, JobSnapshot, ErrorMessage)
+MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, JobQueued, Heartbeat, Notice, JobSnapshot, ErrorMessage)

@@ -14,6 +14,7 @@ from web.native.entry_document import (
     GapMessage,
     Gone,
     Heartbeat,
+    Notice,
     Ping,
     Queued,
     Reconnect,
@@ -37,7 +38,15 @@ class StreamQuery(StreamBeginning):
 LOG_STREAMS = (
     Content(
         sse.MEDIA_TYPE,
-        item=EntryDocument | Attached | GapMessage | Heartbeat | Queued | Reconnect | SnapshotDocument | Unavailable,
+        item=EntryDocument
+        | Attached
+        | GapMessage
+        | Heartbeat
+        | Notice
+        | Queued
+        | Reconnect
+        | SnapshotDocument
+        | Unavailable,
         example=lambda: b"".join(sse.SSE.entry(entry_id, raw) for entry_id, raw in ROWS),
     ),
     Content(
@@ -48,6 +57,7 @@ LOG_STREAMS = (
         | Gone
         | Heartbeat
         | Ping
+        | Notice
         | Queued
         | Reconnect
         | SnapshotDocument

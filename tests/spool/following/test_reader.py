@@ -18,6 +18,8 @@ from tests.by_hand import AT, OWNER, HandWorker, store_of, submit, tokens
 class NoFollower:
     """What a reader needs of a follower when nothing is followed."""
 
+    notice: str | None = None
+
     def leave(self, reader: Reader) -> None:
         """The reader reads no more."""
         reader.feed.readers.discard(reader)

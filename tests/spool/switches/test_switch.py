@@ -38,11 +38,26 @@ def test_switch_is_read_as_it_was_written(kind: str, target: str) -> None:
         ("drain", "a b", {}, "target"),
         ("transport-off", "polling", {}, "target"),
         ("max-streams", "all", {}, "value"),
+        ("notice", "all", {"reason": " "}, "reason"),
         ("max-streams", "all", {"value": -1}, "value"),
         ("pause", "all", {"value": 1}, "value"),
         ("pause", "all", {"reason": "x" * 501}, "reason"),
     ],
-    ids=["kind", "no-model", "line", "class", "owner", "pause", "instance", "poll", "none", "low", "value", "reason"],
+    ids=[
+        "kind",
+        "no-model",
+        "line",
+        "class",
+        "owner",
+        "pause",
+        "instance",
+        "poll",
+        "none",
+        "text",
+        "low",
+        "value",
+        "reason",
+    ],
 )
 def test_wrong_switch_is_refused(kind: str, target: str, more: dict[str, object], field: str) -> None:
     """The error names the field that is wrong."""

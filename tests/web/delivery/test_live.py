@@ -36,6 +36,8 @@ LAST = b"0\r\n\r\n"
 class StandIn:
     """What a reader asks of its follower, without a Redis."""
 
+    notice: str | None = None
+
     def __init__(self) -> None:
         self.asked = 0
 
@@ -457,3 +459,13 @@ def test_text_from_the_end_of_an_ended_log(streaming: Callable[..., Streaming], 
     one.feed.wake()
     until(lambda: one.released)
     assert one.client.recv(1000) == (LAST if is_complete else b"")
+
+
+def test_notice_is_sent_once_and_taken_back(streaming: Callable[..., Streaming]) -> None:
+    """A reader is sent the operator's notice when it changes, beside its entries, and that it is over."""
+    one = streaming(chunked=False)
+    for text in ("soon", None):
+        one.reader._follower.notice = text
+        one.reader.wake()
+        one.reader.wake()
+    assert one.client.recv(1000) == b'{"type":"notice","text":"soon"}\n{"type":"notice","text":null}\n'

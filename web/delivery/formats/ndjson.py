@@ -55,6 +55,10 @@ class Ndjson:
         """The line that tells what the job waits for."""
         return orjson.dumps(wait.message()) + b"\n"
 
+    def notice(self, text: str | None) -> bytes:
+        """The line with the operator's notice."""
+        return orjson.dumps({"type": "notice", "text": text}) + b"\n"
+
     def reconnect(self) -> bytes:
         """The line that ends the stream of a draining process; the client reconnects."""
         return b'{"type":"reconnect"}\n'

@@ -69,6 +69,10 @@ class Sse:
         """The event that tells what the job waits for. It has no id, so a reconnect is not affected."""
         return _event("queued", wait.message())
 
+    def notice(self, text: str | None) -> bytes:
+        """The event with the operator's notice. It has no id."""
+        return _event("notice", {"type": "notice", "text": text})
+
     def reconnect(self) -> bytes:
         """The event that ends the stream of a draining process; the client reconnects to another one."""
         return b"retry: %d\n%b" % (random.randint(50, 500), _event("reconnect", {"type": "reconnect"}))

@@ -48,6 +48,10 @@ class JsonEntries:
         """The message that tells what the job waits for."""
         return message_frame(wait.message())
 
+    def notice(self, text: str | None) -> bytes:
+        """The message with the operator's notice."""
+        return message_frame({"type": "notice", "text": text})
+
     def reconnect(self) -> bytes:
         """The close frame of a draining process."""
         return close_frame(1001, "this instance is draining; reconnect")
@@ -88,6 +92,10 @@ class JobMessages:
     def queued(self, wait: Wait) -> bytes:
         """The message that tells what the job waits for."""
         return message_frame({**wait.message(), "job": self._job_id})
+
+    def notice(self, text: str | None) -> bytes:
+        """The message with the operator's notice; each followed job has its own."""
+        return message_frame({"type": "notice", "job": self._job_id, "text": text})
 
     def reconnect(self) -> bytes:
         """Empty: the socket closes with the code of a draining process."""
