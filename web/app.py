@@ -7,6 +7,7 @@ from flask import Flask
 from spool.settings import WebSettings, in_local_demo
 from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems
 from web.admin import keys, switches
+from web.ag_ui import runs as ag_ui_runs
 from web.ai_sdk import chat as ai_sdk_chat
 from web.ai_sdk import workflow as ai_sdk_workflow
 from web.anthropic import errors as anthropic_errors
@@ -81,6 +82,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(ollama_generation.blueprint)
     app.register_blueprint(ollama_models.blueprint)
     app.register_blueprint(mcp_endpoint.blueprint)
+    app.register_blueprint(ag_ui_runs.blueprint)
     app.register_blueprint(keys.blueprint)
     app.register_blueprint(switches.blueprint)
     app.register_blueprint(operations.blueprint)

@@ -31,6 +31,7 @@ WRITES = [
     ("POST", "/v1/files"),
     ("DELETE", f"/v1/files/file-{'0' * 37}"),
     ("POST", "/mcp"),
+    ("POST", "/agui"),
     ("POST", "/api/chat"),
     ("POST", "/api/generate"),
     ("POST", "/ai/chat"),

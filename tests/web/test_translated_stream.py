@@ -16,6 +16,7 @@ from spool.following.reader import Reader
 from spool.jobs.entries import Kind
 from spool.jobs.job import Job
 from tests.web.logs import Followed, Logs, entries_of, job_of
+from web.ag_ui.events import AgUiStream
 from web.ai_sdk.ui_stream import UiMessageStream
 from web.ai_sdk.workflow_stream import WorkflowStream
 from web.checkpoints import Checkpoints, Translation
@@ -32,6 +33,7 @@ FORMATS: dict[str, Callable[[Job], Translation]] = {
     "ai": lambda job: UiMessageStream(job, {}, again=False),
     "workflow": lambda job: WorkflowStream(job, {}),
     "ollama": lambda job: OllamaStream(job, is_chat=True, shows_thinking=True),
+    "agui": lambda job: AgUiStream(job, {"threadId": "t", "runId": "r"}),
     "ai again": lambda job: UiMessageStream(job, {}, again=True),
 }
 

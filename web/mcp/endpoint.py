@@ -117,7 +117,8 @@ def _called(params: Mapping[str, Any], idempotency: Idempotency) -> Mapping[str,
 
 def _failed(problem: Problem) -> Mapping[str, Any]:
     """An error as the tool's result: the model then sees its cause and can act on it."""
-    return {"content": [_text(f"{problem.title}: {problem.detail}")], "isError": True}
+    job = f" (job {problem.extra['job']})" if "job" in problem.extra else ""
+    return {"content": [_text(f"{problem.title}: {problem.detail}{job}")], "isError": True}
 
 
 def _text(text: str) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from web import auth
 from web.delivery.waiting import wait_for_end
 from web.intake.accept import accept
 from web.intake.draft import Draft
+from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import Idempotency
 from web.problems import Problem
 from web.request_ids import origin
@@ -105,8 +106,9 @@ def _submit(services: State, asked: SubmitInput, idempotency: Idempotency) -> Ma
         idempotency=idempotency,
         origin=origin(),
     )
-    job = accept(services, draft).job
-    return _after_wait(services, job, asked.wait_s)
+    submitted = accept(services, draft)
+    with accepted(submitted, f"/jobs/{submitted.job.id}"):
+        return _after_wait(services, submitted.job, asked.wait_s)
 
 
 def _get(services: State, asked: GetInput, _: Idempotency) -> Mapping[str, Any]:
