@@ -95,7 +95,7 @@ def _submit_jobs(stack: Stack, shape: Shape, count: int) -> None:
 
 
 def _submit_batch(stack: Stack, shape: Shape, count: int) -> None:
-    answer = stack.client().post("/batches", json=[_job(shape, number) for number in range(count)])
+    answer = stack.client().post("/batches?keep_jobs=1", json=[_job(shape, number) for number in range(count)])
     assert answer.status_code == 202, answer.text
 
 

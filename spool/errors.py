@@ -114,6 +114,29 @@ class BatchNotFound(SpoolError):
         self.batch_id = batch_id
 
 
+class BatchNotEnded(SpoolError):
+    """The batch has not ended, so it can be neither deleted nor retried."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"batch {batch_id!r} has not ended; wait for its end, or cancel it first")
+        self.batch_id = batch_id
+
+
+class BatchStopped(SpoolError):
+    """The batch has ended, or an older version wrote it, so it can be neither paused nor resumed."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"batch {batch_id!r} has ended, and can be neither paused nor resumed")
+        self.batch_id = batch_id
+
+
+class TooManyModels(SpoolError):
+    """The lines of a batch name more than ``most`` models."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the lines of a batch may name at most {most} models")
+
+
 class BatchStaging(SpoolError):
     """An earlier request with this Idempotency-Key is still writing its batch; retry shortly."""
 

@@ -44,6 +44,11 @@ POINTS: Mapping[str, Point] = {
     "submit.before": Point("web/intake/accept.py", "the request is checked; nothing is written"),
     "submit.written": Point("web/intake/accept.py", "the job is in Redis; no bell has rung", OutcomeUnknown),
     "submit.rung": Point("web/intake/accept.py", "the bell is rung, or soon will be; the client has no answer"),
+    "batch.staged": Point("spool/batches/store.py", "some lines of a batch are staged; others are not read yet"),
+    "batch.before": Point("spool/batches/store.py", "all lines of a batch are checked; it does not exist"),
+    "batch.created": Point("spool/batches/store.py", "a batch is in Redis; none of its lines is a job", OutcomeUnknown),
+    "batch.feeding": Point("spool/batches/feeder.py", "some lines are read; they are no jobs"),
+    "batch.fed": Point("spool/batches/feeder.py", "some lines are jobs; no bell has rung", OutcomeUnknown),
     "bell.heard": Point("worker/process.py", "the bell is acknowledged; nothing is claimed"),
     "claim.before": Point("worker/claiming.py", "the fence is chosen; Redis is not asked"),
     "claim.answered": Point(

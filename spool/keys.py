@@ -19,7 +19,8 @@ all get the same expiry, ``ttl_s`` from then.
                              (followed by " packed" once the log is packed), continuable (1: the model can continue a
                              partial answer), plain (0: its output is more
                              than text), coalesce (JSON, see spool.jobs.coalescing; without it every piece of text is
-                             an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index,
+                             an entry), metadata, usage, error (JSON), finish_reason, batch, batch_index, lane
+                             and custom_id (of a line of a batch),
                              fairness_key and fairness_weight (the job's flow), start_within_s, not_before_ms,
                              conversation, on_busy and continue_at_most (see spool.jobs.scheduling; missing if not
                              submitted), request_id, traceparent and credential (see spool.jobs.origin; missing if
@@ -170,15 +171,28 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
     repeat:OWNER:DIGEST  string  Id of the newest job of a request that may be repeated (spool.jobs.repeats). It expires
                              a quarter of an hour after the job's deadline
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
-    batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status; staging (open, or
-                             dropped) until all of its jobs are written
+    batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status. Of a batch with
+                             lanes also: status of its log (running, succeeded, failed, cancelled), state
+                             (spool.batches), last (id of the log's last entry), ended (lines with an entry), lanes
+                             (their number), size:LANE, model:LANE, fed:LANE (lines that are jobs, or have ended
+                             without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,
+                             window_s, finalizing_ms, cancelling_ms, ended_ms, input_tokens, output_tokens, errors
+                             (JSON list), metadata, surface, endpoint, input_file, keep_jobs, webhook. Of an older
+                             one: staging (open, or dropped) until all of its jobs are written
+    batch:ID:lines   hash    Its lines in compressed blocks (spool.batches.blocks). Staged before the batch exists,
+                             for ten minutes
+    batch:ID:log     stream  Its log: an entry for each line that has ended, and a terminal one. Key and channel are
+                             like those of a job's log
+    batch:ID:flight:N zset   Jobs of lane N that have not ended; score: batch_index
+    feeding          zset    Batches whose lines wait or run; score: when the feeder last looked at them, ms
+    feeder:lock      string  Name of the process that feeds this shard, for two seconds; it only saves work
     batches:OWNER    zset    Complete batches of an owner; score: when they were complete, in microseconds. The keeper
                              removes expired ones
-    staging          zset    Batches whose jobs are being written; score: when they count as abandoned, ms. The ledger
-                             has an entry for each, which reserves the room for the jobs not yet written
-    batch:ID:flows   set     "FLOW MODEL" of its jobs, until all of them are written
+    staging          zset    Batches that reserve room for jobs that are not written; score: when they count as
+                             abandoned, ms. The ledger has an entry for each
+    batch:ID:flows   set     "FLOW MODEL" of the jobs of an older batch, until all of them are written
     batch:ID:jobs    list    Its jobs, in the order of submit
-    batch:ID:ended   list    Its jobs, in the order in which they ended. All three keys expire ttl_s after the last
+    batch:ID:ended   list    Its jobs, in the order in which they ended. All keys expire ttl_s after the last
                              job's end, and before that only long after the last deadline
 
 Webhooks: the outbox of deliveries, and what their receivers have answered. LANE is an endpoint, or OWNER/DIGEST for the
@@ -264,11 +278,11 @@ def prefix(shard: int) -> str:
 
 
 def job(job_id: str) -> str:
-    """The record's key. The suffixes ``:input``, ``:log``, ``:text`` and ``:gone`` give the job's other keys. Raises
-    ``ValueError`` for an invalid id."""
-    return f"{prefix(shard_of(job_id))}job:{job_id}"
+    """The key of the record of a job, or of a batch. The suffixes ``:input``, ``:log``, ``:text`` and ``:gone`` give
+    the job's other keys; a batch has ``:log``. Raises ``ValueError`` for an invalid id."""
+    return f"{prefix(shard_of(job_id))}{'batch' if job_id[0] == 'b' else 'job'}:{job_id}"
 
 
 def log(job_id: str) -> str:
-    """The log's key, which is also its channel. Raises ``ValueError`` for an invalid id."""
+    """The key of the log of a job or a batch, which is also its channel. Raises ``ValueError`` for an invalid id."""
     return f"{job(job_id)}:log"

@@ -42,6 +42,8 @@ KINDS = (
     ProblemKind(406, "Not acceptable", "accept one of text/event-stream, application/x-ndjson, text/plain"),
     ProblemKind(408, "Request timeout", "the request did not arrive in time"),
     ProblemKind(409, "Not ended", "the job has not ended"),
+    ProblemKind(409, "Ended", "the batch has ended, and can be neither paused nor resumed"),
+    ProblemKind(409, "No log", "an older version accepted this batch; read its results"),
     ProblemKind(409, "Conversation busy", "job 'j0-…' of this conversation has not ended"),
     ProblemKind(409, "In progress", "the batch with this Idempotency-Key is being written"),
     ProblemKind(409, "Record damaged", "the stored record of this job cannot be read; submit the job again"),

@@ -204,6 +204,10 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(409, "In progress", str(exc), headers=retry_after(exc.retry_after_s))
         case errors.JobNotEnded():
             return Problem(409, "Not ended", str(exc), job=exc.job_id)
+        case errors.BatchNotEnded():
+            return Problem(409, "Not ended", str(exc), batch=exc.batch_id)
+        case errors.BatchStopped():
+            return Problem(409, "Ended", str(exc), batch=exc.batch_id)
         case errors.UndecodableRecord():
             log.error("cannot decode a stored record: %s", exc.reason)
             return Problem(409, "Record damaged", "the stored record of this job cannot be read; submit the job again")

@@ -17,6 +17,8 @@ from spool.access.key_store import KeyStore
 from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys, parse_secrets
 from spool.background import spawn_forever
+from spool.batches.feeder import Feeder
+from spool.batches.store import Batches
 from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
@@ -80,6 +82,8 @@ class State:
     authenticator: Authenticator
     shards: Shards
     store: JobStore
+    batches: Batches
+    feeders: list[Feeder]
     follower: Follower
     bell: Bell
     models: ModelTable
@@ -148,6 +152,9 @@ class State:
             authenticator=_authenticator(settings, link),
             shards=shards,
             store=store,
+            batches=Batches(shards),
+            # A web feeds where no worker does, so that it has time for its streams.
+            feeders=[Feeder(shard, store, bell.ring, keeps=False) for shard in shards],
             follower=follower,
             bell=bell,
             models=models,
@@ -183,6 +190,8 @@ class State:
         self.follower.start()
         for keeper in self.keepers:
             spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
+        for feeder in self.feeders:
+            spawn_forever(partial(feeder.run, gevent.sleep, lambda: self.draining))
         spawn_forever(self._watch_redis)
         spawn_forever(self._watch_credentials)
         spawn_forever(self._watch_switches)

@@ -17,6 +17,7 @@ import gevent
 from celery import Celery
 from gevent.event import Event
 
+from spool.batches.feeder import Feeder
 from spool.bell import Bell, celery_app
 from spool.conditions import Conditions
 from spool.errors import SettingsError
@@ -27,6 +28,7 @@ from spool.jobs.closed_models import ClosedModels
 from spool.jobs.keeper import Keeper
 from spool.jobs.packer import Packer
 from spool.jobs.shards import Shard, Shards
+from spool.jobs.store import JobStore
 from spool.models.model import Model
 from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
@@ -135,7 +137,7 @@ class _Assembly:
         loops = [*(appender.run for appender in self._appenders), self._due.run, self._watch_switches]
         if self._bell is not None:
             loops += [slots.patrol, self._publish]
-            loops += [*self._keepers(self._bell), *self._packers(), *self._deliverers()]
+            loops += [*self._keepers(self._bell), *self._feeders(self._bell), *self._packers(), *self._deliverers()]
         # Its connection is the heartbeat's alone: no other call may delay a beat.
         beating = self._claims_on(Shards.on(self._new_link("spool-heartbeat"), self._settings.shards))
         return WorkerProcess(
@@ -228,6 +230,11 @@ class _Assembly:
         lease_s, max_attempts = self._settings.lease_s, self._settings.max_attempts
         keepers = [Keeper(shard, bell.ring, lease_s=lease_s, max_attempts=max_attempts) for shard in self._shards]
         return [partial(keeper.run, gevent.sleep, self._draining.is_set) for keeper in keepers]
+
+    def _feeders(self, bell: Bell) -> list[Callable[[], None]]:
+        """The loops of the feeders, one for each shard."""
+        feeders = [Feeder(shard, JobStore(self._shards), bell.ring) for shard in self._shards]
+        return [partial(feeder.run, gevent.sleep, self._draining.is_set) for feeder in feeders]
 
     def _packers(self) -> list[Callable[[], None]]:
         """The loops of the packers, one for each shard."""

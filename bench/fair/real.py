@@ -65,10 +65,7 @@ class SpoolProcesses(Processes):
             }
             for work in works
         ]
-        answer = client.post("/batches", json=bodies, timeout=120)
-        answer.raise_for_status()
-        key = f"spool:{{0}}:batch:{answer.json()['id']}:jobs"
-        ids = [raw.decode() for raw in self._stack.redis.link.call("LRANGE", key, 0, -1)]
+        ids = [client.post("/jobs", json=body, timeout=120).raise_for_status().json()["id"] for body in bodies]
         self._jobs += zip(ids, works, strict=True)
 
     def services(self) -> list[Service]:

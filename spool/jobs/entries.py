@@ -44,6 +44,8 @@ class Kind(StrEnum):
     """``attempt``, ``reason``: another attempt continues the partial answer."""
     WAITING = "waiting"
     """``reason``, ``retry_at``: the upstream refuses temporarily."""
+    LINE = "line"
+    """Of a batch's log: a line has ended. ``batch_index``, ``job``, ``status``, its answer, … (docs/batches.md)."""
     DONE = "done"
     """``finish_reason``."""
     FAILED = "failed"

@@ -22,12 +22,14 @@ from spool.jobs.repeats import Repeat
 from spool.jobs.scheduling import FIELDS as SCHEDULING_FIELDS
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 
-SCHEMA = PACKED = 4
-"""The newest version of the record that this code reads and writes: 4 for an ended job whose log is packed; 3 for a job
-that can be held (``not_before``,
-``conversation``), which older versions would queue at once; 2 for a job whose conversation begins with blocks; 1 for
-any other. Jobs of a newer version are left unchanged. A new kind of value in an existing field, such as another status,
-needs a new version. A new field does not."""
+SCHEMA = 5
+"""The newest version of the record that this code reads and writes: 5 for a line of a batch with a log, to which older
+versions would not add its end (``LINE``); 4 for an ended job whose log is packed; 3 for a job that can be held
+(``not_before``, ``conversation``), which older versions would queue at once; 2 for a job whose conversation begins with
+blocks; 1 for any other. Jobs of a newer version are left unchanged. A new kind of value in an existing field, such as
+another status, needs a new version. A new field does not."""
+PACKED = 4
+LINE = 5
 
 
 class Status(StrEnum):
@@ -141,6 +143,10 @@ class NewJob:
     """What tells that another request repeats this one; None: nothing."""
     batch: str = ""
     batch_index: int = 0
+    line: str = ""
+    """``LANE:POSITION``, for a line that has waited in its batch (``spool.batches``)."""
+    custom_id: str = ""
+    """The client's name of the line; empty: none."""
     chat: str = ""
     """A digest of the chat of which this becomes the newest job; empty: none."""
     divided: Divided = UNDIVIDED
@@ -288,7 +294,7 @@ class Job:
             queue_position=queue_position,
             text=text,
             text_bytes=text_bytes,
-            is_packed=int(record.get("schema", 1)) >= PACKED,
+            is_packed=int(record.get("schema", 1)) == PACKED,
         )
 
 

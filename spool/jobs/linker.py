@@ -20,7 +20,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from spool.jobs.conversation_blocks import OVERHEAD_BYTES
-from spool.jobs.job import FIELDS, PACKED, SCHEMA, TRANSITIONS
+from spool.jobs.job import FIELDS, LINE, PACKED, SCHEMA, TRANSITIONS
 from spool.jobs.packing import TAIL_BYTES
 from spool.keys import STORED_NAMES
 
@@ -40,7 +40,7 @@ LIBRARY = (
         "choice",
         "holds",
     ),
-    *("batches", "log", "told", "packing", "usage", "outbox", "job", "records"),
+    *("batches", "log", "told", "packing", "usage", "outbox", "batch_log", "job", "records"),
 )
 """The files of ``lua/lib``, in order: a definition uses only earlier ones. The files of ``lua`` itself are scripts."""
 _MARK = "--[[LIBRARY]]"
@@ -202,6 +202,7 @@ def _library(schema: int) -> _Library:
         "SCHEMA": str(schema),
         "BLOCK_OVERHEAD": str(OVERHEAD_BYTES),
         "PACKED": str(PACKED),
+        "LINE": str(LINE),
         "PACKED_TAIL_BYTES": str(TAIL_BYTES),
     }
     for name, value in values.items():

@@ -95,8 +95,17 @@ class JobStore:
         Each is accepted or refused on its own."""
         if not new:
             return []
+        replies = self._submit_each(new, self._shards.part(max_queued), limits.part(len(self._shards)))
+        return [read_submitted(reply, job) for reply, job in zip(replies, new, strict=True)]
+
+    def feed(self, lines: Sequence[NewJob]) -> list[bytes]:
+        """Submit lines of a batch, whose room is reserved, to its shard. Returns the outcome of each as ``submit.lua``
+        has it; a line is ``created`` if and only if it is the next one of its lane."""
+        return [reply[0] for reply in self._submit_each(lines, 0, NO_LIMITS)]
+
+    def _submit_each(self, new: Sequence[NewJob], max_queued: int, limits: OwnerLimits) -> list[Any]:
+        """The final reply of ``submit.lua`` for each job, in order."""
         shard = self._shards.of_job(new[0].id)
-        max_queued, limits = self._shards.part(max_queued), limits.part(len(self._shards))
         replies: list[Any] = []
         calls: list[Command] = []
         known: set[str] = set()
@@ -119,7 +128,7 @@ class JobStore:
         for at, job in enumerate(new):
             if replies[at][0] == b"blocks":
                 replies[at] = self._submit(job, job.stored(), max_queued, limits)
-        return [read_submitted(reply, job) for reply, job in zip(replies, new, strict=True)]
+        return replies
 
     def _submit(self, new: NewJob, stored: StoredInput, max_queued: int, limits: OwnerLimits) -> Any:
         """Run ``submit.lua`` until it has the messages of all blocks that Redis lacks; returns its final reply. For a

@@ -87,11 +87,12 @@ def submit_args(
         joins=(new.repeat.joins if new.repeat else Joins.NONE).value,
         batch=new.batch,
         batch_index=new.batch_index,
+        line=new.line,
         input=stored.own,
         watch_ms=FIRST_READER_MS if new.on_disconnect is OnDisconnect.CANCEL else 0,
         output_at_most=output_at_most(new.input.get("params", {}), new.coalesce),
         block_count=len(blocks),
-        **_own(limits),
+        **own_limits(limits),
     )
 
 
@@ -113,6 +114,8 @@ def _fields_of(new: NewJob, stored: StoredInput) -> list[Any]:
         fields["chat"] = new.chat
     if new.webhook:
         fields["webhook"] = new.webhook
+    if new.custom_id:
+        fields["custom_id"] = new.custom_id
     most = tokens_at_most(new.input.get("params", {}))
     if most:
         fields["max_tokens"] = most
@@ -126,7 +129,8 @@ def _idempotency(new: NewJob | NewBatch) -> str:
     return f"{new.owner}:{new.idempotency_key}" if new.idempotency_key else ""
 
 
-def _own(limits: OwnerLimits) -> dict[str, Any]:
+def own_limits(limits: OwnerLimits) -> dict[str, Any]:
+    """The limits of an owner, as the arguments of the scripts that accept its jobs."""
     return {
         "owner_queued": limits.queued,
         "owner_bytes": limits.bytes,
@@ -155,7 +159,7 @@ def batch_args(batch: NewBatch, max_queued: int, limits: OwnerLimits) -> list[An
         max_queued=max_queued,
         input_bytes=sum(len(stored.own) for stored in inputs) + sum(blocks.values()),
         credential=batch.credential,
-        **_own(limits),
+        **own_limits(limits),
     )
 
 
@@ -179,7 +183,7 @@ def unstaged_batch_args(batch_id: str, owner: str, total: int, ttl_s: int, timeo
         max_queued=0,
         input_bytes=0,
         credential="",
-        **_own(NO_LIMITS),
+        **own_limits(NO_LIMITS),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from spool.batches.line import job_id_of
 from tests.loopback import NO_CERTIFICATES
 
 _PAUSE_S = 0.2
@@ -37,13 +38,12 @@ class Caller:
     def submit_batch(self, bodies: Sequence[Mapping[str, Any]]) -> list[str] | None:
         """The ids of a batch's jobs, in order; None if it was not accepted. Tried once: a batch has no key."""
         try:
-            answer = self._client.post(f"{next(self._urls)}/batches", json=list(bodies))
+            answer = self._client.post(f"{next(self._urls)}/batches?keep_jobs=1", json=list(bodies))
         except httpx.HTTPError:
             return None
         if answer.status_code != 202:
             return None
-        found = self._call("GET", f"/jobs?limit=200&batch={answer.json()['id']}")
-        return None if found is None else [job["id"] for job in reversed(found.json()["jobs"])]
+        return [job_id_of(answer.json()["id"], index) for index in range(len(bodies))]
 
     def cancel(self, job: str) -> dict[str, Any] | None:
         """The job as the cancel left it."""

@@ -38,13 +38,13 @@ class Jobs:
         return job
 
     def submit_many(self, count: int, prompt: str = "golden", **params: Any) -> list[str]:
-        """So many jobs in one batch, each with a prompt of its own and an entry for each token; their ids."""
-        bodies = [{"prompt": f"{prompt} {n}", "params": params, "coalesce": False} for n in range(count)]
-        answer = self._clients[0].post("/batches", json=bodies, timeout=120)
-        assert answer.status_code == 202, answer.text
-        raw = self._link.call("LRANGE", f"{PREFIX}batch:{answer.json()['id']}:jobs", 0, -1)
-        ids = [one.decode() for one in raw]
-        assert len(ids) == count
+        """So many batch jobs, each with a prompt of its own and an entry for each token; their ids."""
+        bodies = [
+            {"prompt": f"{prompt} {n}", "params": params, "coalesce": False, "priority": "batch"} for n in range(count)
+        ]
+        answers = [self._clients[0].post("/jobs", json=body, timeout=120) for body in bodies]
+        assert {answer.status_code for answer in answers} <= {202}
+        ids = [str(answer.json()["id"]) for answer in answers]
         self.accepted += [Accepted(job, str(body["prompt"]), params) for job, body in zip(ids, bodies, strict=True)]
         return ids
 

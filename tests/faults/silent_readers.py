@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from spool.batches.line import job_id_of
 from tests.by_hand import HandWorker
 from tests.faults.jobs import Jobs
 from tests.faults.wire import TEXT, client_frame, request_head, upgrade_headers
@@ -76,8 +77,8 @@ def _results(stack: Stack) -> Request:
     """The results of a batch of 20."""
     client, hand = stack.client(), HandWorker(stack.redis.link, lease_s=300)
     batch = client.post("/batches", json=[{"prompt": f"{n}"} for n in range(BATCH_JOBS)]).json()["id"]
-    for raw in stack.redis.link.call("LRANGE", f"spool:{{0}}:batch:{batch}:jobs", 0, -1):
-        speak(hand, raw.decode())
+    for number in range(BATCH_JOBS):
+        speak(hand, job_id_of(batch, number))
     return Request(f"/batches/{batch}/results")
 
 

@@ -33,6 +33,8 @@ def stored(link: RedisLink) -> dict[bytes, bytes]:
     """Everything in Redis that jobs consist of: all but what comes and goes by the clock."""
     passing = (
         "keeper",
+        "feeder",
+        "feeding",
         "workers",
         "slots",
         "capacity",

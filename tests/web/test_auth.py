@@ -88,7 +88,9 @@ def test_calls_that_links_and_tokens_reach(app: Flask) -> None:
         "/jobs/<job_id>/entries": "entries",
         "/jobs/<job_id>/cancel": "cancel",
         "/batches/<batch_id>": "batch",
+        "/batches/<batch_id>/entries": "results",
         "/batches/<batch_id>/results": "results",
+        "/batches/<batch_id>/stream": "results",
     }
 
 

@@ -216,7 +216,7 @@ def test_cancel_any_number_of_times(alice: httpx.Client) -> None:
         ("GET", f"/jobs/{NOBODYS}/cancel", "POST"),
         ("POST", f"/jobs/{NOBODYS}/entries", "GET"),
         ("POST", f"/jobs/{NOBODYS}/stream", "GET"),
-        ("DELETE", f"/batches/{NOBODYS_BATCH}", "GET"),
+        ("PUT", f"/batches/{NOBODYS_BATCH}", "GET"),
         ("POST", "/models", "GET"),
         ("BREW", "/jobs", "POST"),
     ],

@@ -72,13 +72,14 @@ def streamed(
     snapshot: Mapping[str, Any] | None = None,
     is_relative: bool = False,
     submitted: bool = False,
+    location: str = "",
     slot: Slot | None = None,
 ) -> Response:
     """The job's log after an entry, in one of ``MEDIA_TYPES``. ``heartbeat`` names the visible form of heartbeats.
     ``snapshot`` is sent before the entries, and stands for those before ``after``. ``is_relative``: the request named
-    its place from the log's end. ``slot`` is one that is already
+    its place from the log's end. ``location``: of the log, if it is not a job's. ``slot`` is one that is already
     taken. Raises ``Draining``, ``TooManyStreams``."""
-    headers = {**sse.HEADERS, "Location": f"/jobs/{job.id}"}
+    headers = {**sse.HEADERS, "Location": location or f"/jobs/{job.id}"}
     frame = _frame()
     if media_type == text.MEDIA_TYPE:
         is_complete = job.status is Status.SUCCEEDED and after == job.last_entry

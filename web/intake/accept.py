@@ -79,16 +79,16 @@ def stop_of(services: State, jobs: Iterable[NewJob]) -> SubmitsStopped | None:
     return None
 
 
-def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int = 0) -> NewJob:
-    """The job made from a draft. Writes nothing. Raises a ``Problem`` for an unknown model, params that the demo does
-    not know, and an input that is too large or nested too deeply."""
+def new_job(services: State, draft: Draft, *, in_batch: bool = False) -> NewJob:
+    """The job made from a draft; a line of a batch gets no id yet. Writes nothing. Raises a ``Problem`` for an unknown
+    model, params that the demo does not know, and an input that is too large or nested too deeply."""
     model, settings = known_model(services, draft.model, draft.place), services.settings
     if draft.origin.models is not None and model.name not in draft.origin.models:
         raise Problem(403, "Not allowed", f"this key may not use the model {model.name!r}")
     job_input = _input(draft, model)
     _check_size(job_input, draft, settings.max_prompt_bytes)
     conversation = draft.scheduling.conversation
-    if batch and conversation and conversation.on_busy is not OnBusy.ENQUEUE:
+    if in_batch and conversation and conversation.on_busy is not OnBusy.ENQUEUE:
         # A batch is accepted all or none, so no line of it may refuse or cancel a job.
         detail = f"must be enqueue in a batch, not {conversation.on_busy.value}"
         raise field_problem(f"{draft.place}conversation.on_busy", detail)
@@ -110,15 +110,13 @@ def new_job(services: State, draft: Draft, *, batch: str = "", batch_index: int 
         idempotency_key=draft.idempotency.key,
         body_digest=draft.idempotency.body,
         repeat=draft.idempotency.repeat,
-        batch=batch,
-        batch_index=batch_index,
         chat=draft.chat,
         divided=_divided(draft),
         scheduling=draft.scheduling,
         origin=draft.origin,
         webhook=_webhook(services, draft),
     )
-    return services.shards.place(new)
+    return new if in_batch else services.shards.place(new)
 
 
 def _say_submitted(new: NewJob) -> None:

@@ -1,39 +1,34 @@
-"""Acceptance of a batch: its submissions as text, and all its jobs or none."""
+"""Acceptance of a batch: its submissions as text, and all its lines or none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from flask import request
 
-from spool.errors import (
-    BatchNotFound,
-    OutcomeUnknown,
-    OwnerQueueFull,
-    QueueFull,
-    StoreFull,
-    StoreUnavailable,
-)
-from spool.jobs.origin import UNKNOWN
-from spool.jobs.store import JobStore
-from spool.jobs.submission import NewBatch
+from spool.batches.batch import Batch, BatchOptions, OnBadLine
+from spool.batches.line import BadLine, Line
+from spool.batches.store import NewBatch, Staging
+from spool.errors import OutcomeUnknown, OwnerQueueFull, QueueFull, StoreFull, StoreUnavailable, TooManyModels
+from spool.ids import shard_of
 from web import bounded_json
-from web.intake.accept import new_job, stop_of
+from web.intake.accept import stop_of
 from web.intake.body import read_body
-from web.intake.draft import Draft
 from web.intake.idempotency import Idempotency
 from web.limits.bodies import job_bytes
 from web.metrics import BATCHES, SUBMITTED
 from web.problems import Problem, field_problem, retry_after
+from web.request_ids import origin as request_origin
 from web.request_ids import say
 from web.services import State
 from web.time_slices import in_slices
 
 JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 """The media types of JSON lines."""
-_STAGED_AT_ONCE = 50
-"""Jobs written in one call. It blocks Redis for a few milliseconds."""
+_FIRST_LINES = 64
+"""Lines of each model that become jobs before the request is answered, so that small batches begin at once."""
 _BELLS = 100
+_CANCELLED_AT_ONCE = 200
 _LINES_FACTOR = 2
 """The most lines for each allowed job of a batch; the excess can only be blank lines."""
 
@@ -84,59 +79,84 @@ def _refuse_too_many(services: State, count: int) -> None:
         raise OwnerQueueFull(retry_after_s=60.0)
 
 
-def accept_batch(services: State, owner: str, drafts: Iterable[Draft], idempotency: Idempotency) -> tuple[str, bool]:
-    """Check every draft, reserve room for all jobs, then write them. No job starts before the last one is written.
-    Returns the batch's id, and whether an earlier request with the same Idempotency-Key made it. Raises a ``Problem``
-    and the errors of ``JobStore.stage_batch``."""
-    batch_id = services.shards.place_batch(owner, idempotency.key)
-    jobs = [new_job(services, draft, batch=batch_id, batch_index=index) for index, draft in enumerate(drafts)]
-    origin = jobs[0].origin if jobs else UNKNOWN
-    batch = NewBatch(batch_id, owner, jobs, idempotency.key, idempotency.body, origin.credential)
-    limits, stopped = services.limits_of(owner, origin), stop_of(services, jobs)
-    max_queued = 0 if stopped else services.settings.max_queued
-    try:
-        accepted_id = services.store.stage_batch(batch, max_queued=max_queued, limits=limits)
-    except QueueFull as exc:
-        raise stopped or exc from exc
-    if accepted_id != batch_id:
-        return accepted_id, True
-    _write(services, batch)
+def create_batch(
+    services: State,
+    owner: str,
+    lines: Iterable[Line | BadLine],
+    options: BatchOptions,
+    idempotency: Idempotency,
+    *,
+    digest: Callable[[], str] | None = None,
+) -> tuple[str, bool]:
+    """Check every line, then create the batch in one step. Returns the batch's id, and whether an earlier request with
+    the same Idempotency-Key made it. ``digest`` gives that of the body once all lines are read. Raises a ``Problem``,
+    and the errors of ``Staging``; then nothing is stored."""
+    origin, batch_id = request_origin(), services.shards.place_batch(owner, idempotency.key)
+    new = NewBatch(batch_id, owner, options, idempotency.key, origin.credential)
+    with services.batches.staging(new) as staging:
+        try:
+            stopped = None
+            for line in lines:
+                staging.add(line)
+                if stopped is None and isinstance(line, Line):
+                    stopped = stop_of(services, [line.job])
+            body = digest() if digest is not None else idempotency.body
+            limits = services.limits_of(owner, origin)
+            # A repeated request is answered, also while a switch stops new ones.
+            max_queued = 0 if stopped else services.settings.max_queued
+            accepted_id = staging.create(body, max_queued=max_queued, limits=limits)
+        except QueueFull as exc:
+            raise stopped or exc from exc
+        except OutcomeUnknown as exc:
+            detail = "the batch may or may not have been accepted; look it up, or retry with an Idempotency-Key"
+            raise Problem(503, "Outcome unknown", detail, headers=retry_after(2), batch=batch_id) from exc
+        except StoreUnavailable as exc:
+            raise _not_accepted(exc) from exc
+        except TooManyModels as exc:
+            raise field_problem("body", str(exc)) from exc
+        if accepted_id != batch_id:
+            return accepted_id, True
+        has_failed = options.on_bad_line is OnBadLine.FAIL and staging.bad > 0
+        if not has_failed:
+            _begin(services, new, staging)
+        say("batch_submitted", batch=batch_id, owner=owner, jobs=staging.total, bad=staging.bad or None)
     return batch_id, False
 
 
-def _write(services: State, batch: NewBatch) -> None:
-    """Write the reserved jobs and release them to workers, all or nothing. An incomplete batch is dropped here, or by
-    the keeper if this process dies."""
-    try:
-        for start in range(0, len(batch.jobs), _STAGED_AT_ONCE):
-            jobs = batch.jobs[start : start + _STAGED_AT_ONCE]
-            services.store.submit_many(jobs, max_queued=services.settings.max_queued, limits=services.limits)
-        services.store.seal_batch(batch)
-    except Exception as exc:
-        if not _is_sealed_after_all(services.store, batch, exc):
-            if isinstance(exc, StoreUnavailable | BatchNotFound):
-                raise _not_accepted(exc) from exc
-            raise
-    SUBMITTED.labels(batch.jobs[0].surface).inc(len(batch.jobs))
+def cancel_batch(services: State, batch_id: str, owner: str) -> Batch:
+    """Cancel the batch's lines that have not ended: none begins from now on. Returns the batch afterwards. Raises
+    ``BatchNotFound``; if Redis fails after the first step, the feeder does the rest."""
+    if services.batches.look(batch_id, owner).has_log:
+        if services.batches.stop(batch_id, owner):
+            services.feeders[shard_of(batch_id)].settle(batch_id, "cancelled")
+    else:
+        _cancel_older(services, batch_id, owner)
+    return services.batches.look(batch_id, owner)
+
+
+def _cancel_older(services: State, batch_id: str, owner: str) -> None:
+    """Cancel the jobs of a batch that an older version wrote."""
+    start = 0
+    while job_ids := services.store.batch_jobs(batch_id, ended=False, start=start, count=_CANCELLED_AT_ONCE):
+        services.store.cancel_many(job_ids, owner)
+        start += len(job_ids)
+
+
+def _begin(services: State, new: NewBatch, staging: Staging) -> None:
+    """Turn the first lines into jobs. If this fails, the feeder does it."""
+    SUBMITTED.labels(new.options.surface).inc(staging.total - staging.bad)
     BATCHES.inc()
-    say("batch_submitted", batch=batch.id, owner=batch.owner, jobs=len(batch.jobs))
-    for _ in range(min(len(batch.jobs), _BELLS)):
-        # One bell for each slot that may be free. A worker that finishes a job claims the next; the keeper rings later.
-        services.bell.ring(batch.id)
-
-
-def _is_sealed_after_all(store: JobStore, batch: NewBatch, exc: Exception) -> bool:
-    """Drop the batch. True if it turns out sealed, because only the answer to the seal was lost."""
+    feeder = services.feeders[shard_of(new.id)]
     try:
-        return not store.drop_batch(batch.id)
+        fed = feeder.feed(new.id, staging.sizes, _FIRST_LINES)
     except StoreUnavailable:
-        if isinstance(exc, OutcomeUnknown):
-            detail = "the batch may or may not have been accepted; look it up, or retry with an Idempotency-Key"
-            raise Problem(503, "Outcome unknown", detail, headers=retry_after(2), batch=batch.id) from exc
-        return False
+        return
+    for _ in range(min(fed, _BELLS)):
+        # One bell for each slot that may be free. A worker that finishes a job claims the next; the keeper rings later.
+        services.bell.ring(new.id)
 
 
-def _not_accepted(exc: StoreUnavailable | BatchNotFound) -> Problem:
+def _not_accepted(exc: StoreUnavailable) -> Problem:
     detail = "the batch was not accepted and nothing of it is stored; retry"
     title = "Store full" if isinstance(exc, StoreFull) else "Store unavailable"
     return Problem(503, title, detail, headers=retry_after(getattr(exc, "retry_after_s", 2.0)))

@@ -1,72 +1,56 @@
-"""``/batches``: many prompts in one request. A JSON array or JSONL in; counts, JSONL results and cancel out."""
+"""``/batches``: many prompts in one request. A JSON array or JSONL in; counts, cancel, pause and delete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from typing import Annotated, Any
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from spool.access.caller import Caller
-from spool.errors import JobGone, StoreUnavailable
-from spool.jobs.entries import rfc3339
-from spool.jobs.job import ENDED, Priority, Status
+from spool.batches.batch import WINDOW_AT_MOST_S, Batch, BatchOptions, BatchState, OnBadLine
+from spool.batches.line import BadLine, Line
+from spool.jobs.job import Priority
 from web import auth
-from web.arguments import DIGITS, Cursor, Query, query
+from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Content, Contract, json_content
-from web.delivery.formats import ndjson
 from web.examples import BATCH_ID, JOB
-from web.intake.batch import JSONL, accept_batch, submission_texts
+from web.intake.accept import new_job
+from web.intake.batch import JSONL, cancel_batch, create_batch, submission_texts
 from web.intake.body import parse_json
-from web.intake.draft import Draft
+from web.intake.durations import seconds_of
 from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of_lines
 from web.intake.references import References
 from web.json_response import json_response
-from web.metrics import STREAMS
-from web.native.job_document import JobDocument, job_document, job_pieces
-from web.native.submission import Submission, draft_of
+from web.native.batch_document import BatchDocument, batch_document
+from web.native.submission import BatchLine, draft_of
+from web.problems import Problem, field_problem
 from web.request_ids import origin
-from web.server.peer import cut
-from web.services import State, state
+from web.services import State as Services
+from web.services import state
 from web.time_slices import in_slices
 
 blueprint = Blueprint("batches", __name__)
 
-_AT_ONCE = 200
-_TEXTS_AT_ONCE = 10
-_TEXT_BYTES = 16 * 1024
-"""Bytes of each job's text read with its record; the rest is read when it is sent."""
 
+class BatchQuery(Query):
+    """How a batch is run."""
 
-class BatchUrls(TypedDict):
-    """The paths of a batch's calls."""
-
-    self: str
-    results: str
-    cancel: str
-
-
-class BatchDocument(TypedDict):
-    """A batch, and how many of its jobs are in each state."""
-
-    id: str
-    owner: str
-    created_at: str
-    total: int
-    counts: dict[str, int]
-    ended: bool
-    urls: BatchUrls
-
-
-class Results(Query):
-    """Which results to answer with."""
-
-    after: Cursor = Field(0, description="The number of results that the client has; 0 for all.")
+    on_bad_line: OnBadLine = Field(
+        OnBadLine.REFUSE,
+        description="What a line that cannot run does: `refuse` the request (nothing is stored), `fail` the batch, or "
+        "`skip`: the other lines run, and the line is a result with an error.",
+    )
+    completion_window: Annotated[str, Field(max_length=20)] | None = Field(
+        None, description="The time within which all lines must end, as in `24h`, `90m`, `10s`; the rest expires then."
+    )
+    keep_jobs: bool = Field(
+        False,
+        description="`1`: jobs stay after their ends like others; else for a minute. Results stay in any case.",
+    )
 
 
 class Listing(Query):
@@ -90,7 +74,8 @@ _EXAMPLE: list[dict[str, object]] = [{"prompt": "Why is the sky blue?"}, {"promp
 
 
 def _example() -> BatchDocument:
-    return _document({"total": 2, "created_ms": 1795253400123, "queued": 2}, BATCH_ID, JOB.owner)
+    counts = dict.fromkeys(("queued", "running", "succeeded", "failed", "cancelled", "expired"), 0) | {"queued": 2}
+    return batch_document(Batch(BATCH_ID, JOB.owner, BatchState.IN_PROGRESS, 2, counts, 1795253400123))
 
 
 _BATCH = json_content(BatchDocument, _example)
@@ -99,9 +84,10 @@ _BATCH = json_content(BatchDocument, _example)
 @blueprint.post("/batches")
 @scope("batches")
 @Contract(
+    query=BatchQuery,
     body=[
-        json_content(Annotated[list[Submission], Field(min_length=1)], lambda: _EXAMPLE),
-        *(Content(name, item=Submission, example=lambda: b"\n".join(map(orjson.dumps, _EXAMPLE))) for name in JSONL),
+        json_content(Annotated[list[BatchLine], Field(min_length=1)], lambda: _EXAMPLE),
+        *(Content(name, item=BatchLine, example=lambda: b"\n".join(map(orjson.dumps, _EXAMPLE))) for name in JSONL),
     ],
     headers=[IDEMPOTENCY_KEY],
     answers={
@@ -111,30 +97,62 @@ _BATCH = json_content(BatchDocument, _example)
     errors=[404, 409, 410, 413, 415, 422, 429, 503],
 )
 def submit() -> Response:
-    """Accept a batch, all or nothing. Every line is checked and room for all jobs is reserved before the first job is
-    written. No job starts before the last one is written."""
-    services, owner = state(), auth.owner()
+    """Accept a batch, all or nothing. Every line is checked and room for all jobs is reserved; then the batch is
+    written in one step. Its lines become jobs a window at a time."""
+    services, owner, options = state(), auth.owner(), _options()
     services.refuse_when_full()
     texts = submission_texts(services)
     idempotency = idempotency_of_lines(text for _place, text in texts)
-    batch_id, replayed = accept_batch(services, owner, _drafts(services, owner, texts), idempotency)
+    lines = _lines(services, owner, texts, options)
+    batch_id, replayed = create_batch(services, owner, lines, options, idempotency)
     headers = {"Location": f"/batches/{batch_id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
-    return json_response(_batch(services, batch_id, owner), 200 if replayed else 202, headers)
+    document = batch_document(services.batches.look(batch_id, owner))
+    return json_response(document, 200 if replayed else 202, headers)
 
 
-def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) -> Iterator[Draft]:
+def _options() -> BatchOptions:
+    asked = query(BatchQuery)
+    window_s = None
+    if asked.completion_window is not None:
+        window_s = seconds_of(asked.completion_window)
+        if window_s is None or not 1 <= window_s <= WINDOW_AT_MOST_S:
+            raise field_problem("completion_window", "must be a duration of 1s to 30d, as in 24h, 90m or 10s")
+    return BatchOptions(on_bad_line=asked.on_bad_line, completion_window_s=window_s, keep_jobs=asked.keep_jobs)
+
+
+def _lines(
+    services: Services, owner: str, texts: list[tuple[str, memoryview]], options: BatchOptions
+) -> Iterator[Line | BadLine]:
     references, came_with = References(services, owner), origin()
     for index, (place, text) in enumerate(in_slices(texts)):
-        yield draft_of(
-            parse_json(text, place),
-            owner,
-            references,
-            surface="batches",
-            coalesce_ms=services.settings.batch_coalesce_ms,
-            priority=Priority.BATCH,
-            place=f"[{index}].",
-            origin=came_with,
-        )
+        try:
+            data = parse_json(text, place)
+            draft = draft_of(
+                data,
+                owner,
+                references,
+                surface="batches",
+                coalesce_ms=services.settings.batch_coalesce_ms,
+                priority=Priority.BATCH,
+                place=f"[{index}].",
+                origin=came_with,
+                shape=BatchLine,
+            )
+            custom_id = data.get("custom_id") or ""
+            yield Line(index, new_job(services, draft, in_batch=True), custom_id)
+        except Problem as problem:
+            if options.on_bad_line is OnBadLine.REFUSE:
+                raise
+            yield _bad_line(index, place, problem)
+
+
+def _bad_line(index: int, place: str, problem: Problem) -> BadLine:
+    digits = place.removeprefix("line ")
+    number = int(digits) if digits.isdigit() else index + 1
+    errors: list[Mapping[str, Any]] = problem.extra.get("errors") or []
+    param = str(errors[0]["field"]).removeprefix(f"[{index}].") if errors else ""
+    code = "invalid_json_line" if param == place else "invalid_request"
+    return BadLine(index, number, code, problem.detail, "" if param == place else param)
 
 
 @blueprint.get("/batches")
@@ -152,9 +170,8 @@ def _drafts(services: State, owner: str, texts: list[tuple[str, memoryview]]) ->
 def listing() -> Response:
     """List the caller's own batches, newest first. A batch is listed once all of it is accepted, until it expires."""
     owner, asked = auth.owner(), query(Listing)
-    page = state().store.newest_batches(owner, limit=asked.limit, cursor=asked.cursor)
-    batches = [_document(record, batch_id, owner) for batch_id, record in page.batches.items()]
-    document: BatchList = {"batches": batches, "cursor": page.cursor, "limit": asked.limit}
+    found, cursor = state().batches.newest(owner, limit=asked.limit, cursor=asked.cursor)
+    document: BatchList = {"batches": list(map(batch_document, found)), "cursor": cursor, "limit": asked.limit}
     return json_response(document)
 
 
@@ -162,91 +179,45 @@ def listing() -> Response:
 @scope("batches", shared="batch")
 @Contract(answers={200: Answer("The batch.", [_BATCH], [RETRY_AFTER])}, errors=[404, 409, 503])
 def show(batch_id: str) -> Response:
-    """The batch with the number of its jobs in each state."""
-    document = _batch(state(), batch_id, auth.owner())
-    return json_response(document, 200, {} if document["ended"] else {"Retry-After": "1"})
-
-
-@blueprint.get("/batches/<batch_id>/results")
-@scope("batches", shared="results", is_stream=True)
-@Contract(
-    query=Results,
-    answers={
-        200: Answer(
-            "The jobs that have ended, one per line.",
-            [Content(ndjson.MEDIA_TYPE, item=JobDocument, example=lambda: orjson.dumps(job_document(JOB)) + b"\n")],
-        )
-    },
-    errors=[404, 409, 429, 503],
-)
-def results(batch_id: str) -> Response:
-    """The ended jobs, one per line, in the order of their ends. ``after`` skips that many, so that a client can fetch
-    only new results. Takes a stream slot. The connection is cut if Redis fails."""
-    services, owner, after = state(), auth.owner(), query(Results).after
-    services.refuse_streams(owner)
-    services.store.batch(batch_id, owner)
-    with ExitStack() as entering:
-        entering.enter_context(services.slots.one(owner))
-        tenures, caller = services.authenticator.tenures, auth.caller()
-        tenures.take(caller)
-        entering.callback(tenures.give_back, caller)
-        entering.enter_context(STREAMS.labels("batch results").track_inprogress())
-        held = entering.pop_all()
-    lines = _result_lines(services, batch_id, caller, after, request.environ)
-    response = Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
-    response.call_on_close(held.close)
-    return response
+    """The batch with the number of its lines in each state."""
+    batch = state().batches.look(batch_id, auth.owner())
+    return json_response(batch_document(batch), 200, {} if batch.is_ended else {"Retry-After": "1"})
 
 
 @blueprint.post("/batches/<batch_id>/cancel")
 @scope("batches")
 @Contract(answers={200: Answer("The batch.", [_BATCH])}, errors=[404, 409, 503])
 def cancel(batch_id: str) -> Response:
-    """Cancel the batch's jobs that have not ended. Ended jobs do not change."""
+    """Cancel the batch's lines that have not ended: none begins from now on. Ended lines do not change."""
+    return json_response(batch_document(cancel_batch(state(), batch_id, auth.owner())))
+
+
+@blueprint.post("/batches/<batch_id>/pause")
+@scope("batches")
+@Contract(answers={200: Answer("The batch.", [_BATCH])}, errors=[404, 409, 503])
+def pause(batch_id: str) -> Response:
+    """Pause the batch: no more of its lines become jobs. Those that wait in the queue or run go on."""
+    return _paused(batch_id, is_paused=True)
+
+
+@blueprint.post("/batches/<batch_id>/resume")
+@scope("batches")
+@Contract(answers={200: Answer("The batch.", [_BATCH])}, errors=[404, 409, 503])
+def resume(batch_id: str) -> Response:
+    """Resume a paused batch."""
+    return _paused(batch_id, is_paused=False)
+
+
+def _paused(batch_id: str, *, is_paused: bool) -> Response:
     services, owner = state(), auth.owner()
-    services.store.batch(batch_id, owner)
-    start = 0
-    while job_ids := services.store.batch_jobs(batch_id, ended=False, start=start, count=_AT_ONCE):
-        services.store.cancel_many(job_ids, owner)
-        start += len(job_ids)
-    return json_response(_batch(services, batch_id, owner))
+    services.batches.pause(batch_id, owner, is_paused=is_paused)
+    return json_response(batch_document(services.batches.look(batch_id, owner)))
 
 
-def _batch(services: State, batch_id: str, owner: str) -> BatchDocument:
-    return _document(services.store.batch(batch_id, owner), batch_id, owner)
-
-
-def _document(record: Mapping[str, Any], batch_id: str, owner: str) -> BatchDocument:
-    counts = {status.value: int(record.get(status.value, 0)) for status in Status}
-    total, ended = int(record["total"]), sum(counts[status.value] for status in ENDED)
-    return {
-        "id": batch_id,
-        "owner": owner,
-        "created_at": rfc3339(int(record["created_ms"]) / 1000),
-        "total": total,
-        "counts": counts,
-        "ended": ended == total,
-        "urls": {
-            "self": f"/batches/{batch_id}",
-            "results": f"/batches/{batch_id}/results",
-            "cancel": f"/batches/{batch_id}/cancel",
-        },
-    }
-
-
-def _result_lines(
-    services: State, batch_id: str, caller: Caller, start: int, environ: Mapping[str, Any]
-) -> Iterator[bytes]:
-    store = services.store
-    try:
-        while job_ids := store.batch_jobs(batch_id, ended=True, start=start, count=_TEXTS_AT_ONCE):
-            if not services.authenticator.is_valid(caller):
-                cut(environ)
-                return
-            jobs = store.look_many(job_ids, caller.owner, with_text=True, text_bytes=_TEXT_BYTES)
-            start += len(job_ids)
-            while jobs:
-                yield from job_pieces(store, jobs.pop(0))
-                yield b"\n"
-    except (JobGone, StoreUnavailable):
-        cut(environ)
+@blueprint.delete("/batches/<batch_id>")
+@scope("batches")
+@Contract(answers={204: Answer("The batch is deleted.")}, errors=[404, 409, 503])
+def delete(batch_id: str) -> Response:
+    """Delete a batch that has ended, with its results. Jobs that it has kept stay."""
+    state().batches.delete(batch_id, auth.owner())
+    return Response(status=204)

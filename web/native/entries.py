@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from spool.deadline import Deadline
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job, Status
-from spool.jobs.log import Gap, Row
+from spool.jobs.log import Row
 from spool.jobs.waits import Wait
 from spool.switches.switch import Transport
 from web import auth
@@ -25,12 +25,12 @@ from web.examples import JOB, ROWS
 from web.limits.transports import refuse_off
 from web.native.beginning import Beginning, SnapshotDocument, beginning
 from web.native.entry_document import EntryDocument, GapDocument, Queued
+from web.native.found_entries import WAIT_AT_MOST_S, Found
 from web.server.peer import presence
 from web.services import state
 
 blueprint = Blueprint("long_polling", __name__)
 
-_WAIT_AT_MOST_S = 55
 _ENDS = {b"done": Status.SUCCEEDED, b"failed": Status.FAILED, b"cancelled": Status.CANCELLED}
 
 
@@ -38,7 +38,7 @@ class EntriesQuery(Beginning):
     """Which entries to answer with, and how long to wait for them."""
 
     wait_s: Annotated[int, Field(ge=0), DIGITS] = Field(
-        25, alias="wait", description=f"Seconds to wait for the first entry; more than {_WAIT_AT_MOST_S} count as that."
+        25, alias="wait", description=f"Seconds to wait for the first entry; more than {WAIT_AT_MOST_S} count as that."
     )
     limit: Annotated[int, Field(ge=1, le=1000), DIGITS] = Field(500, description="The most entries.")
     linger_ms: Annotated[int, Field(ge=0, le=1000), DIGITS] = Field(
@@ -76,7 +76,7 @@ def entries(job_id: str) -> Response:
     """Long polling: the entries after ``after``, at once if there are any, otherwise once one comes within ``wait``
     seconds."""
     asked, services = query(EntriesQuery), state()
-    wait_s = min(asked.wait_s, _WAIT_AT_MOST_S)
+    wait_s = min(asked.wait_s, WAIT_AT_MOST_S)
     if wait_s > 0:
         refuse_off(services.switches, Transport.LONG_POLLING)
     job = services.store.look(job_id, auth.owner())
@@ -96,44 +96,6 @@ def entries(job_id: str) -> Response:
     wait = None if found.rows else services.queue_watch.of(job)
     body = _body(job, after, found, snapshot, wait, services.follower.notice)
     return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
-
-
-class Found:
-    """The entries of the answer, at most ``limit``. If it had to wait for the first, it also gets those of the linger
-    time."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._looks = 0
-        self.rows: list[Row] = []
-        self.gap: Gap | None = None
-        self.ended = False
-
-    @property
-    def may_grow(self) -> bool:
-        """Whether the first entries had to be waited for, and there is room for more. A full answer takes nothing more:
-        its reader is past entries that were left out, so a later end is not the answer's."""
-        return self._looks > 1 and 0 < len(self.rows) < self._limit and not self.ended
-
-    def add(self, rows: list[Row], gap: Gap | None, ended: bool) -> bool:
-        """Add the first entries. Returns whether there is anything to answer."""
-        self._looks += 1
-        self.gap = gap
-        self._extend(rows, ended)
-        return bool(rows) or gap is not None or ended
-
-    def add_more(self, rows: list[Row], gap: Gap | None, ended: bool) -> bool:
-        """Add entries of the linger time. Returns whether nothing can follow in this answer."""
-        if gap is not None:
-            # The next request starts before the gap and reports it.
-            return True
-        self._extend(rows, ended)
-        return not self.may_grow
-
-    def _extend(self, rows: list[Row], ended: bool) -> None:
-        room = self._limit - len(self.rows)
-        self.rows += rows[:room]
-        self.ended = ended and len(rows) <= room
 
 
 def _example() -> Any:

@@ -61,6 +61,24 @@ class Usage(_Entry):
     reasoning_tokens: NotRequired[int | None]
 
 
+class Line(_Entry):
+    """In the log of a batch: a line has ended. ``job`` is the id of its job."""
+
+    kind: Literal["line"]
+    batch_index: int | None
+    job: str
+    status: Literal["succeeded", "failed", "cancelled", "expired"]
+    content: str
+    custom_id: NotRequired[str]
+    model: NotRequired[str | None]
+    reasoning: NotRequired[str | None]
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    finish_reason: NotRequired[str | None]
+    usage: NotRequired[dict[str, Any] | None]
+    error: JobError | None
+    metadata: NotRequired[dict[str, Any] | None]
+
+
 class Attempt(_Entry):
     """Another attempt began: ``restarted``, the text before no longer counts; ``continued``, it does."""
 

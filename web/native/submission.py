@@ -65,6 +65,14 @@ class Submission(SchedulingFields):
         return name in self.model_fields_set
 
 
+class BatchLine(Submission):
+    """A submission of a batch."""
+
+    custom_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="The client's name of the line; its result has it."
+    )
+
+
 def draft_of(
     data: Any,
     owner: str,
@@ -77,10 +85,12 @@ def draft_of(
     streams_text: bool = False,
     idempotency: Idempotency = NO_KEY,
     origin: Origin = UNKNOWN,
+    shape: type[Submission] = Submission,
 ) -> Draft:
-    """The draft of a job from a submission as JSON data. ``coalesce_ms`` and ``priority`` are the surface's defaults.
-    Raises a 422 ``Problem`` with the paths of the first wrong fields, and the errors of ``references``."""
-    submission = checked(Submission, data, place.rstrip("."))
+    """The draft of a job from a submission as JSON data, of this ``shape``. ``coalesce_ms`` and ``priority`` are the
+    surface's defaults. Raises a 422 ``Problem`` with the paths of the first wrong fields, and the errors of
+    ``references``."""
+    submission = checked(shape, data, place.rstrip("."))
     if submission.links and surface != "jobs":
         raise field_problem(f"{place}links", "is for POST /jobs alone; links can be made later")
     earlier = NO_TURNS

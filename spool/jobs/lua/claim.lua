@@ -233,6 +233,8 @@ local function try(id, name, who)
     clear_away(id, name, who)
   elseif (tonumber(record.deadline_ms) <= NOW or (start_by_of(record) or NOW + 1) <= NOW) and end_if_overdue(id, record) then
     clear_away(id, name, who)
+  elseif record.lane and end_if_stopped(id, record) then
+    clear_away(id, name, who)
   elseif not fits_memory(record) then
     return false
   else

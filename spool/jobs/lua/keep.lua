@@ -257,10 +257,11 @@ end
 -- Adds a job to every index that its record requires. `all`: also for ended jobs, and a queued job is enqueued in any
 -- case.
 local function put_back(id, all)
-  local state = fields_if_any(job_key(id), 'status', 'packed', 'owner', 'model', 'batch', 'priority', 'fairness_key', 'on_disconnect')
+  local state = fields_if_any(job_key(id), 'status', 'packed', 'owner', 'model', 'batch', 'priority', 'fairness_key', 'on_disconnect', 'lane',
+    'ttl_s')
   if TRANSITIONS[state.status] and not next(TRANSITIONS[state.status]) then
     -- An older version ended it, or the index was lost.
-    if not state.packed then index('ZADD', 'unpacked', 'NX', NOW, id) end
+    if not state.packed and not is_short_lived(state) then index('ZADD', 'unpacked', 'NX', NOW, id) end
     if not all then return end
   end
   if not all and state.status == 'queued' and is_in_place(id, state) then return end
@@ -299,6 +300,11 @@ local function put_back(id, all)
   end
 end
 
+-- Adds a batch whose lines wait to the index of the feeder, in case the index was lost.
+local function put_back_batch(id)
+  if redis.call('HGET', P .. 'batch:' .. id, 'status') == 'running' then index('ZADD', 'feeding', 'NX', 0, id) end
+end
+
 -- Rebuilds indexes from the records: at once after an index was displaced; otherwise a few keys at each beat, in case
 -- an index was deleted from outside.
 local function reindex()
@@ -313,6 +319,8 @@ local function reindex()
     local name = string.sub(key, #P + 1)
     if string.sub(name, 1, 4) == 'job:' then
       pcall(put_back, string.sub(name, 5), displaced)
+    elseif string.sub(name, 1, 6) == 'batch:' then
+      pcall(put_back_batch, string.sub(name, 7))
     else
       pcall(check_block, name, 1)
     end
@@ -332,8 +340,10 @@ end
 local function adopt_queued(waiting, is_hidden)
   if redis.call('EXISTS', P .. 'booked') == 1 then return end
   local queued, running = unpack(sum_of_all())
-  local is_staging = redis.call('EXISTS', P .. 'staging') == 1
-  local is_uncounted = waiting > queued or not is_staging and queued + running > ledger('HLEN')
+  -- A batch that waits has one entry for all its lines.
+  local has_reservations = redis.call('EXISTS', P .. 'staging') == 1
+  local is_staging = index('ZCOUNT', 'staging', '-inf', NOW + 2 * STAGING_MS) > 0
+  local is_uncounted = waiting > queued or not has_reservations and queued + running > ledger('HLEN')
   is_hidden = is_hidden and not is_staging and redis.call('EXISTS', P .. 'held', P .. 'held-keys') == 0
   if not is_uncounted and not is_hidden then return end
   if NOW - bounded(index('HGET', 'keeper', 'adopted_ms'), 0, NOW, 0) < ADOPT_AGAIN_MS then return end

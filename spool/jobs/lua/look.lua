@@ -26,6 +26,6 @@ if text == '' and text_bytes ~= 0 and tonumber(schema) == PACKED then
   local packed = redis.pcall('GETRANGE', key .. ':log', -PACKED_TAIL_BYTES, -1)
   return {false, type(packed) == 'string' and packed or '', 'packed', values}
 end
-local is_held = type(position) ~= 'number' and tonumber(schema) == 3
+local is_held = type(position) ~= 'number' and bounded(schema, 3, 9)
 return {status == 'queued' and not is_held and (tonumber(position) or 0), type(text) == 'string' and text or '',
   is_beginning and redis.call('STRLEN', key .. ':text'), values}

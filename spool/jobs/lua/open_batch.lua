@@ -13,20 +13,6 @@
   credential kinds...]]
 local key = P .. 'batch:' .. id
 
--- The answer if another call has used the same idempotency key; nil if none has.
-local function earlier()
-  local before = idempotency ~= '' and index('GET', 'idempotency:' .. idempotency)
-  if not before then return nil end
-  local other, said = string.match(before, '^(%S+) (.*)$')
-  if not other then return nil end
-  if said ~= digest or string.sub(other, 1, 1) ~= 'b' then
-    return {'conflict', other}
-  elseif other == id then
-    return {'opened', id}
-  end
-  return {staging_of(other) and 'staging' or 'replayed', other}
-end
-
 local function reserve()
   local bytes, expected = total * JOB_BYTES + input_bytes, 0
   for i = kinds_at, #ARGV, 3 do
@@ -43,7 +29,7 @@ local function reserve()
   return refusal
 end
 
-local before = earlier()
+local before = earlier_batch(id, idempotency, digest)
 if before then
   return before
 end

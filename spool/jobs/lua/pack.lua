@@ -13,7 +13,7 @@ local log = key .. ':log'
 index('ZREM', 'unpacked', id)
 local record = fields_if_any(key, 'status', 'last', 'schema', 'on_worker_loss')
 local has_ended = TRANSITIONS[record.status] and not next(TRANSITIONS[record.status])
-if not has_ended or not bounded(record.schema or 1, 1, PACKED - 1) then return 'changed' end
+if not has_ended or not bounded(record.schema or 1, 1, SCHEMA) or tonumber(record.schema) == PACKED then return 'changed' end
 if packed == '' then
   redis.call('HSET', key, 'packed', 0)
   return 'kept'

@@ -4,7 +4,7 @@
 -- Arguments:
 --   idempotency     '' or OWNER:DIGEST; with digest, the digest of the body
 --   repeat_key      '' or OWNER:DIGEST; with joins, the jobs that have it and are the answer: none, running, recent
---   batch           '' or id
+--   batch           '' or id; with line, of its lines that wait: '' or LANE:POSITION
 --   watch_ms        how long it may be without a reader; 0: any time
 --   owner_queued, owner_bytes  the owner's own limits of queued jobs and of bytes; 0: none
 --   share           fraction of the memory that is an owner's limit of bytes; 0: none
@@ -22,8 +22,9 @@
 --   damaged), conversation_full
 --   {quota_exceeded, id, NOW, day or month, owner or credential, budget, tokens used}
 --   {busy, id, job}: another job of its conversation has not ended, and on_busy is reject
+--   {outcome, id} of a line: stopped, fed, early (refusal_of_line)
 --   {blocks, id, N}: the messages of block N are needed, and perhaps those of later blocks
---[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest repeat_key joins batch batch_index input
+--[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest repeat_key joins batch batch_index line input
   watch_ms owner_queued:number owner_bytes:number share:number watermark:number output_at_most:number budgets block_count
   rest...]]
 local NOT_BEFORE_AT_MOST_MS = 8 * 86400000
@@ -89,6 +90,11 @@ if repeated then
   return repeated
 end
 local staging = staging_of(batch)
+local lane, line_at = string.match(line, '^(%d+):(%d+)$')
+local refused_line = lane and refusal_of_line(batch, lane, tonumber(line_at))
+if refused_line then
+  return {refused_line, id}
+end
 if staging == 'dropped' or batch ~= '' and redis.call('TYPE', P .. 'batch:' .. batch).ok ~= 'hash' then
   return {'no_batch', id}
 end
@@ -111,12 +117,13 @@ local who = who_of({
 })
 local is_held = given.not_before_ms or given.conversation
 local bytes, expected = JOB_BYTES + #input, expected_output(model, output_at_most)
--- A job of a staged batch is not checked, because its room is already reserved.
-local exceeded = not staging and budgets ~= '' and budget_refusal(id, owner, given.credential or '', budgets)
+-- A job of a batch is not checked if its room is already reserved.
+local is_reserved = staging or lane
+local exceeded = not is_reserved and budgets ~= '' and budget_refusal(id, owner, given.credential or '', budgets)
 if exceeded then
   return exceeded
 end
-local refusal = not staging and refusal_of(owner, {queued = 1, bytes = bytes + shared, expected = expected}, {
+local refusal = not is_reserved and refusal_of(owner, {queued = 1, bytes = bytes + shared, expected = expected}, {
   queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
 })
 if refusal then
@@ -149,7 +156,7 @@ local function next_seq()
   return NOW
 end
 
--- Reduces the reservation of a staged batch by this job.
+-- Reduces the reservation of its batch by this job.
 local function use_reservation()
   --[[LIBRARY]]
   local reserved, whose = booked(batch)
@@ -157,11 +164,16 @@ local function use_reservation()
     local left = {math.max(0, reserved[1] - 1), 0, math.max(0, reserved[3] - bytes - shared), math.max(0, reserved[4] - expected), 0}
     book(batch, whose, reserved, left)
   end
-  index('ZADD', 'staging', 'XX', NOW + STAGING_MS, batch)
+  if staging then index('ZADD', 'staging', 'XX', NOW + STAGING_MS, batch) end
 end
 
 local function list_in_batch()
   redis.call('HSET', key, 'batch', batch, 'batch_index', batch_index)
+  if lane then
+    redis.call('HSET', key, 'lane', lane)
+    note_fed(id, batch, lane, tonumber(line_at), batch_index)
+    return
+  end
   redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'queued', 1)
   index('RPUSH', 'batch:' .. batch .. ':jobs', id)
   redis.call('PEXPIRE', P .. 'batch:' .. batch .. ':jobs', redis.call('PTTL', P .. 'batch:' .. batch))
@@ -196,7 +208,7 @@ local near = given.start_within_s and near_from({
   attempt = '0', start_within_s = given.start_within_s, start_by_ms = start_by, created_ms = from,
 })
 if near and near <= NOW then who.near = start_by end
-redis.call('HSET', key, 'schema', is_held and 3 or path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
+redis.call('HSET', key, 'schema', lane and LINE or is_held and 3 or path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ttl_s, 'attempt', 0,
   'losses', 0, 'last', 0, 'server', RUN_ID, 'idempotency', idempotency, 'output_at_most', output_at_most,
   unpack(ARGV, fields_at))
@@ -214,7 +226,7 @@ else
   enqueue(id, who, rank * 1e15 + seq, staging)
 end
 book(id, who, NOTHING, {1, 0, bytes, expected, 0})
-if staging then
+if is_reserved then
   use_reservation()
 end
 index('ZADD', 'deadlines', near and near > NOW and near or start_by, id)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from spool.batches.line import job_id_of
 from spool.redis.link import RedisLink
 from tests.by_hand import HandWorker
 from tests.stack import Stack, running_stack
@@ -72,8 +73,8 @@ def test_batch_that_goes_on_from_one_conversation(client: httpx.Client, link: Re
     answer = client.post("/batches", json=lines_from(job, 40))
     assert answer.status_code == 202, answer.text
     assert reads_of(link, "get") - before < 40
-    made = link.call("LRANGE", f"spool:{{0}}:batch:{answer.json()['id']}:jobs", 0, -1)
-    items = client.get(f"/v1/responses/resp_{made[39].decode()}/input_items").json()["data"]
+    made = job_id_of(answer.json()["id"], 39)
+    items = client.get(f"/v1/responses/resp_{made}/input_items").json()["data"]
     assert [item["content"][0]["text"] for item in items] == ["line 39", "answer", "p" * 1000]
 
 

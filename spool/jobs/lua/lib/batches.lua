@@ -50,6 +50,20 @@ local function drop_batch(batch, most)
   return left
 end
 
+-- The answer if another call has used the same idempotency key for a batch; nil if none has.
+local function earlier_batch(id, idempotency, digest)
+  local before = idempotency ~= '' and index('GET', 'idempotency:' .. idempotency)
+  if not before then return nil end
+  local other, said = string.match(before, '^(%S+) (.*)$')
+  if not other then return nil end
+  if said ~= digest or string.sub(other, 1, 1) ~= 'b' then
+    return {'conflict', other}
+  elseif other == id then
+    return {'opened', id}
+  end
+  return {staging_of(other) and 'staging' or 'replayed', other}
+end
+
 -- Adds a batch to its owner's list. The score is its time in microseconds, which no other batch of the shard has.
 local function list_batch(owner, batch)
   index('ZADD', 'batches:' .. owner, string.format('%d', TIME[1] * 1000000 + TIME[2]), batch)
@@ -75,4 +89,28 @@ local function close_in_batch(id, batch)
       redis.call('PEXPIRE', P .. 'idempotency:' .. record.idempotency, ttl_ms)
     end
   end
+end
+
+-- Why a line may not become a job now: nil if it may; else no_batch, stopped (the batch is cancelled or has expired),
+-- fed (it is one already) or early (an earlier line of its lane is not one yet).
+local function refusal_of_line(batch, lane, position)
+  --[[LIBRARY]]
+  local record = fields_if_any(P .. 'batch:' .. batch, 'status', 'stop', 'fed:' .. lane)
+  if record.status ~= 'running' then return 'no_batch' end
+  if record.stop then return 'stopped' end
+  local fed = bounded(record['fed:' .. lane], 0, 1e9, 0)
+  return position < fed and 'fed' or position > fed and 'early' or nil
+end
+
+-- Records that a line has become a job.
+local function note_fed(id, batch, lane, position, batch_index)
+  --[[LIBRARY]]
+  redis.call('HSET', P .. 'batch:' .. batch, 'fed:' .. lane, position + 1)
+  index('ZADD', 'batch:' .. batch .. ':flight:' .. lane, batch_index, id)
+end
+
+-- Whether the batch of a job was cancelled or has expired, so that the job must not begin.
+local function is_stopped(batch)
+  local stop = redis.pcall('HGET', P .. 'batch:' .. batch, 'stop')
+  return type(stop) == 'string'
 end

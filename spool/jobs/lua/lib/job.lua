@@ -1,6 +1,8 @@
 -- A job's state machine: the transitions, the end of a job, and its attempts.
 local TRANSITIONS = {--[[TRANSITIONS]]}
 local ATTEMPTS_KEPT = 100
+-- The jobs of a batch that keeps none exist for this long after their ends.
+local LINE_TTL_MS = 60000
 
 -- Changes a job's state by the transition table, and updates the counts of its batch and its owner's usage.
 -- `record` needs status, output_at_most and the fields for `who_of`. The extra arguments are names and values of record
@@ -66,6 +68,11 @@ local function give_back(id, record, used)
   if record.owner_reserved then settle_owner_rates(id, record.owner, record.model, record.owner_reserved, used) end
 end
 
+-- Whether a job does not stay after its end: what a line leaves is in its batch's log.
+local function is_short_lived(record)
+  return record.lane and bounded(record.ttl_s, 0, LINE_TTL_MS / 1000)
+end
+
 -- Ends a job after its terminal entry was written: sets its state, removes it from every index, and gives all its keys
 -- the same expiry. The fence stays, so that a worker that resends the end gets a confirmation. The extra arguments are
 -- names and values of record fields.
@@ -107,9 +114,10 @@ local function close(id, status, ...)
   for _, name in ipairs({'', ':input', ':log', ':text'}) do
     redis.call('PEXPIREAT', key .. name, until_ms)
   end
-  redis.call('SET', key .. ':gone', owner, 'PXAT', NOW + ttl_ms + TOMBSTONE_MS)
+  local is_short = is_short_lived(record)
+  redis.call('SET', key .. ':gone', owner, 'PXAT', NOW + ttl_ms + (is_short and ttl_ms or TOMBSTONE_MS))
   index('ZADD', 'expiring', until_ms, owner .. ' ' .. id)
-  index('ZADD', 'unpacked', NOW, id)
+  if not is_short then index('ZADD', 'unpacked', NOW, id) end
   if record.before then
     hold_blocks(owner, record.before, id, NOW + ttl_ms)
   end
@@ -120,7 +128,9 @@ local function close(id, status, ...)
   if chat and redis.pcall('GET', chat) == id then
     redis.call('PEXPIRE', chat, ttl_ms)
   end
-  if batch and batch ~= '' then
+  if record.lane then
+    end_line(id, record, status)
+  elseif batch and batch ~= '' then
     close_in_batch(id, batch)
   end
   if record.webhook or not batch and redis.call('EXISTS', P .. 'endpoints:' .. owner) == 1 then
@@ -189,6 +199,13 @@ local function end_if_overdue(id, record)
   else
     return false
   end
+  return true
+end
+
+-- Ends a queued job whose batch was cancelled or has expired. Answers whether it did.
+local function end_if_stopped(id, record)
+  if not record.lane or not is_stopped(record.batch) then return false end
+  end_cancelled(id)
   return true
 end
 

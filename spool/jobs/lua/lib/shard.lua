@@ -2,6 +2,8 @@
 -- are built from it (spool.keys).
 local P = KEYS[1]
 local SCHEMA = tonumber('--[[SCHEMA]]')
+-- The schema of a job that is a line of a batch (spool.jobs.job).
+local LINE = tonumber('--[[LINE]]')
 local TOMBSTONE_MS = 86400000
 
 -- Redis's clock, in whole milliseconds: the only clock for leases and deadlines.

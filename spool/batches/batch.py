@@ -1,0 +1,186 @@
+"""A batch as its owner sees it: its states, and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from spool.errors import UndecodableRecord
+from spool.jobs.job import Job, Status
+
+
+class BatchState(StrEnum):
+    """The states of a batch. ``validating`` and ``finalizing`` end within the call that begins them."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """A line was bad and ``on_bad_line`` is ``fail``: no line has run."""
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+class OnBadLine(StrEnum):
+    """What becomes of a batch with a line that cannot run."""
+
+    REFUSE = "refuse"
+    """The request is refused, and there is no batch."""
+    FAIL = "fail"
+    """The batch fails, with the errors of its lines."""
+    SKIP = "skip"
+    """The other lines run."""
+
+
+COUNTS = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
+ENDS = COUNTS[2:]
+"""The counts of lines that have ended."""
+WINDOW_AT_MOST_S = 30 * 86_400
+DEFAULT_WINDOW_S = 7 * 86_400
+LINE_TTL_S = 60
+"""How long the jobs of a batch that keeps none exist after their ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch is run, and what it repeats. ``completion_window_s``: its lines must end within so many seconds."""
+
+    on_bad_line: OnBadLine = OnBadLine.REFUSE
+    completion_window_s: int | None = None
+    keep_jobs: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    surface: str = "batches"
+    endpoint: str = ""
+    input_file: str = ""
+    webhook: str = field(default="", repr=False)
+    """The webhook of its end, as the outbox reads it; empty: none."""
+    ttl_s: int = 86_400
+    """How long a batch that has failed is kept; others are kept like the line that is kept for the longest."""
+
+    def encode(self) -> dict[str, Any]:
+        """The fields of the record."""
+        webhook = {"webhook": self.webhook} if self.webhook else {}
+        return {
+            **webhook,
+            "metadata": orjson.dumps(dict(self.metadata)),
+            "surface": self.surface,
+            "endpoint": self.endpoint,
+            "input_file": self.input_file,
+            "keep_jobs": int(self.keep_jobs),
+            "window_s": self.completion_window_s or 0,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A snapshot of a batch's record. Times are milliseconds since the epoch, None if they have not come."""
+
+    id: str
+    owner: str
+    state: BatchState
+    total: int
+    counts: Mapping[str, int]
+    created_ms: int
+    in_progress_ms: int | None = None
+    finalizing_ms: int | None = None
+    cancelling_ms: int | None = None
+    ended_ms: int | None = None
+    expires_ms: int | None = None
+    completion_window_s: int | None = None
+    errors: Sequence[Mapping[str, Any]] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    surface: str = "batches"
+    endpoint: str = ""
+    input_file: str = ""
+    keep_jobs: bool = False
+    is_paused: bool = False
+    model: str = ""
+    """The model of all its lines; empty if they have several."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    last_entry: int = 0
+    has_log: bool = True
+    """False for a batch of an older version: its results are its jobs."""
+    log_status: Status = Status.RUNNING
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether every line has ended."""
+        return self.log_status is not Status.RUNNING
+
+    def as_log(self) -> Job:
+        """What followers of its log need, in the shape of a job: its log is read like a job's."""
+        return Job(
+            id=self.id,
+            status=self.log_status,
+            owner=self.owner,
+            model=self.model,
+            created_at=self.created_ms / 1000,
+            deadline_at=(self.expires_ms or self.created_ms) / 1000,
+            last_entry=self.last_entry,
+            batch=self.id,
+        )
+
+
+def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
+    """The batch of a record. Raises ``UndecodableRecord``."""
+    try:
+        counts = {name: int(record.get(name, 0)) for name in COUNTS}
+        total = int(record["total"])
+        if "status" not in record:
+            return _older(batch_id, record, counts, total)
+        models = [record[name] for name in record if name.startswith("model:") and record[name]]
+        return Batch(
+            id=batch_id,
+            owner=record["owner"],
+            state=BatchState(record["state"]),
+            total=total,
+            counts=counts,
+            created_ms=int(record["created_ms"]),
+            in_progress_ms=int(record["created_ms"]),
+            errors=orjson.loads(record.get("errors", "[]")),
+            metadata=orjson.loads(record.get("metadata", "{}")),
+            surface=record.get("surface", "batches"),
+            endpoint=record.get("endpoint", ""),
+            input_file=record.get("input_file", ""),
+            keep_jobs=record.get("keep_jobs") == "1",
+            is_paused=record.get("paused") == "1",
+            model=models[0] if len(models) == 1 else "",
+            completion_window_s=int(record.get("window_s", 0)) or None,
+            input_tokens=int(record.get("input_tokens", 0)),
+            output_tokens=int(record.get("output_tokens", 0)),
+            last_entry=int(record["last"]),
+            log_status=Status(record["status"]),
+            finalizing_ms=_time(record, "finalizing_ms"),
+            cancelling_ms=_time(record, "cancelling_ms"),
+            ended_ms=_time(record, "ended_ms"),
+            expires_ms=_time(record, "expires_ms"),
+        )
+    except (KeyError, ValueError, TypeError) as exc:
+        raise UndecodableRecord(f"batch {batch_id}", record) from exc
+
+
+def _time(record: Mapping[str, str], name: str) -> int | None:
+    return int(record[name]) if record.get(name) else None
+
+
+def _older(batch_id: str, record: Mapping[str, str], counts: Mapping[str, int], total: int) -> Batch:
+    """A batch of a version without logs of batches."""
+    is_ended = sum(counts[name] for name in ENDS) >= total
+    return Batch(
+        id=batch_id,
+        owner=record["owner"],
+        state=BatchState.COMPLETED if is_ended else BatchState.IN_PROGRESS,
+        total=total,
+        counts=counts,
+        created_ms=int(record["created_ms"]),
+        in_progress_ms=int(record["created_ms"]),
+        has_log=False,
+        log_status=Status.SUCCEEDED if is_ended else Status.RUNNING,
+    )

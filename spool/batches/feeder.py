@@ -1,0 +1,270 @@
+"""The feeder: turns the next lines of batches into jobs, so that a window of each batch and model is in flight.
+
+It runs in every process that keeps a shard, and one of them feeds at a time. The lock only saves work: a line becomes
+a job if and only if it is the next of its lane, in the script that writes the job.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from spool.batches.batch import LINE_TTL_S
+from spool.batches.blocks import INDEX, block_of, firsts_of
+from spool.batches.line import decode_fields, is_bad, job_id_of, job_of
+from spool.batches.store import block_at
+from spool.errors import SpoolError, UndecodableRecord
+from spool.fail_points import reach
+from spool.jobs.owner_list import read
+from spool.jobs.scripts import arguments, script
+from spool.jobs.shards import Shard
+from spool.jobs.store import JobStore
+from spool.outage import Outage
+
+_BATCHES_A_PASS = 50
+_LINES_A_CALL = 25
+"""Redis does nothing else during a job's submit; other calls come between these."""
+_ENDED_A_CALL = 50
+_HOLD_S = 2.0
+_IDLE_S = 1.0
+_PAUSE_S = 0.1
+_REST = 1.0
+"""Pauses are this many times as long as the work before them."""
+_BELLS = 20
+_KNOWN_AT_MOST = 32
+_MESSAGES = {
+    "cancelled": "the batch was cancelled before this line began",
+    "expired": "the batch expired before this line began",
+}
+
+log = logging.getLogger("spool.feeder")
+
+
+class _Lines:
+    """The lines of one batch as the feeder reads them: the last block of each lane is kept."""
+
+    def __init__(self, shard: Shard, batch_id: str) -> None:
+        self._shard = shard
+        self._key = shard.key(f"batch:{batch_id}:lines")
+        self._firsts: list[list[int]] | None = None
+        self._blocks: dict[int, tuple[int, list[bytes]]] = {}
+
+    def after(self, lane: int, position: int, most: int) -> list[bytes]:
+        """At most ``most`` lines from ``position`` on, of one block. Raises ``UndecodableRecord``."""
+        firsts = self.firsts(lane)
+        first = block_of(firsts, position)
+        kept, lines = self._blocks.get(lane, (-1, []))
+        if kept != first:
+            lines = block_at(self._shard, self._key, lane, firsts, position)
+            self._blocks[lane] = first, lines
+        found = lines[position - first : position - first + most]
+        if not found:
+            raise UndecodableRecord("a block of a batch", None)
+        return found
+
+    def firsts(self, lane: int) -> list[int]:
+        """The positions at which the lane's blocks begin. Raises ``UndecodableRecord``."""
+        if self._firsts is None:
+            (index,) = read(self._shard, [("HGET", self._key, INDEX)])
+            if index is None:
+                raise UndecodableRecord("the index of a batch", None)
+            self._firsts = firsts_of(index)
+        if lane >= len(self._firsts):
+            raise UndecodableRecord("the index of a batch", self._firsts)
+        return self._firsts[lane]
+
+
+class Feeder:
+    """The feeder of one shard. ``ring`` rings the bell once. A feeder that ``keeps`` its turn goes on after a pass;
+    others only step in where none does."""
+
+    def __init__(self, shard: Shard, store: JobStore, ring: Callable[[], None], *, keeps: bool = True) -> None:
+        self._shard = shard
+        self._store = store
+        self._ring = ring
+        self._keeps = keeps
+        self._name = secrets.token_hex(8)
+        self._known: dict[str, _Lines] = {}
+        self._outage = Outage(log, "feeder", "lines of batches do not become jobs")
+
+    def run(self, wait: Callable[[float], object], stopped: Callable[[], bool]) -> None:
+        """Feed until ``stopped``; ``wait`` sleeps. Logs Redis errors and continues."""
+        while not stopped():
+            pause_s = _IDLE_S
+            try:
+                pause_s = self.beat(wait)
+                self._outage.worked()
+            except SpoolError as exc:
+                self._outage.failed(exc)
+            wait(pause_s)
+
+    def beat(self, wait: Callable[[float], object] = time.sleep) -> float:
+        """Do one pass; returns the seconds until the next one is due. Raises ``StoreUnavailable``."""
+        hold_ms = round(_HOLD_S * 1000 if self._keeps else _IDLE_S * 900)
+        args = arguments(
+            "next_lines", feeder_name=self._name, hold_ms=hold_ms, most=_BATCHES_A_PASS, keeps=int(self._keeps)
+        )
+        reply = self._shard.run(script("next_lines"), *args)
+        if reply is None:
+            return _IDLE_S
+        active, found = reply
+        for batch_id, stop, lanes in found:
+            began_at = time.monotonic()
+            self._serve(batch_id.decode(), stop.decode(), lanes)
+            wait(max(0.001, _REST * (time.monotonic() - began_at)))
+        return 0.0 if found else _PAUSE_S if active and self._keeps else _IDLE_S
+
+    def feed(self, batch_id: str, sizes: Sequence[int], most: int) -> int:
+        """Feed the first lines of a new batch, at most ``most`` of each lane; returns how many became jobs."""
+        return sum(self._feed(batch_id, lane, 0, min(size, most)) for lane, size in enumerate(sizes))
+
+    def settle(self, batch_id: str, why: str) -> None:
+        """End what is left of a batch that was stopped: its jobs, and its lines that are no jobs. Raises
+        ``StoreUnavailable``; then a later pass goes on."""
+        while True:
+            args = arguments("stop_batch", id=batch_id, owner="", why="", most=_ENDED_A_CALL)
+            answer = self._shard.run(script("stop_batch"), *args)
+            if not isinstance(answer, int) or answer == 0:
+                break
+        for lane, (fed, size) in enumerate(self._lanes_of(batch_id)):
+            while 0 <= fed < size:
+                before = fed
+                fed = self._end(batch_id, lane, fed, why)
+                if fed == before:
+                    break
+
+    def _lanes_of(self, batch_id: str) -> list[tuple[int, int]]:
+        """For each lane the number of lines that are dealt with, and of all."""
+        key = self._shard.key(f"batch:{batch_id}")
+        (raw,) = read(self._shard, [("HGET", key, "lanes")])
+        lanes = range(int(raw or 0))
+        names = [name for lane in lanes for name in (f"fed:{lane}", f"size:{lane}")]
+        (values,) = read(self._shard, [("HMGET", key, *names)]) if names else ([],)
+        numbers = [int(value or 0) for value in values]
+        return [(numbers[2 * lane], numbers[2 * lane + 1]) for lane in lanes]
+
+    def _serve(self, batch_id: str, stop: str, lanes: Sequence[Sequence[int]]) -> None:
+        if stop:
+            self.settle(batch_id, stop)
+            return
+        fed = sum(self._feed(batch_id, lane, position, more) for lane, position, more in lanes)
+        for _ in range(min(fed, _BELLS)):
+            self._ring()
+
+    def _lines(self, batch_id: str) -> _Lines:
+        if batch_id not in self._known:
+            if len(self._known) >= _KNOWN_AT_MOST:
+                self._known.pop(next(iter(self._known)))
+            self._known[batch_id] = _Lines(self._shard, batch_id)
+        return self._known[batch_id]
+
+    def _feed(self, batch_id: str, lane: int, position: int, most: int) -> int:
+        """Turn the lines from ``position`` on into jobs; returns how many became jobs."""
+        owner, kept = self._owner_of(batch_id)
+        fed = 0
+        while owner and fed < most:
+            try:
+                raws = self._lines(batch_id).after(lane, position, min(_LINES_A_CALL, most - fed))
+                decoded = [decode_fields(raw) for raw in raws]
+                if is_bad(decoded[0]):
+                    after = self._end(batch_id, lane, position, "failed")
+                    if after <= position:
+                        break
+                    fed, position = fed + after - position, after
+                    continue
+                ttl_s = None if kept else LINE_TTL_S
+                jobs = [
+                    job_of(fields, batch_id, owner, f"{lane}:{position + n}", ttl_s=ttl_s)
+                    for n, fields in enumerate(decoded)
+                ]
+            except UndecodableRecord as exc:
+                log.error("batch %s: %s", batch_id, exc.reason)
+                position = self._end_damaged(batch_id, lane, position)
+                if position < 0:
+                    break
+                continue
+            reach("batch.feeding")
+            outcomes = self._store.feed(jobs)
+            reach("batch.fed")
+            made = next((n for n, outcome in enumerate(outcomes) if outcome not in (b"created", b"again")), len(jobs))
+            fed, position = fed + made, position + made
+            if made < len(jobs):
+                # Another feeder was faster, the batch was stopped, or there is no room: a later pass goes on.
+                break
+        return fed
+
+    def _owner_of(self, batch_id: str) -> tuple[str, bool]:
+        (values,) = read(self._shard, [("HMGET", self._shard.key(f"batch:{batch_id}"), "owner", "keep_jobs")])
+        owner, kept = values or (None, None)
+        return (owner or b"").decode(), kept == b"1"
+
+    def _end(self, batch_id: str, lane: int, position: int, status: str) -> int:
+        """End some lines without running them; returns the position after them (-1: the batch has ended)."""
+        try:
+            fields = [decode_fields(raw) for raw in self._lines(batch_id).after(lane, position, _ENDED_A_CALL)]
+        except UndecodableRecord as exc:
+            log.error("batch %s: %s", batch_id, exc.reason)
+            return self._end_damaged(batch_id, lane, position)
+        # A lane has bad lines alone, or none.
+        status = "failed" if is_bad(fields[0]) else status
+        entries = [_entry_of(batch_id, one, status) for one in fields]
+        return self._end_lines(batch_id, lane, position, status, entries)
+
+    def _end_lines(self, batch_id: str, lane: int, position: int, status: str, entries: Sequence[bytes]) -> int:
+        args = arguments("end_lines", entries, id=batch_id, lane=lane, position=position, status=status)
+        after: int = self._shard.run(script("end_lines"), *args)
+        return after
+
+    def _end_damaged(self, batch_id: str, lane: int, position: int) -> int:
+        """End the lines of a block that cannot be read, up to the next block; returns the position after them."""
+        key = self._shard.key(f"batch:{batch_id}")
+        (size,) = read(self._shard, [("HGET", key, f"size:{lane}")])
+        end = int(size or 0)
+        try:
+            end = next((first for first in self._lines(batch_id).firsts(lane) if first > position), end)
+        except UndecodableRecord:
+            self._known.pop(batch_id, None)
+        problem = {"code": "record_damaged", "message": "the stored line is damaged", "retryable": False}
+        entry = {"batch_index": None, "status": "failed", "content": "", "error": problem}
+        tail = b"," + orjson.dumps(entry)[1:-1]
+        while 0 <= position < end:
+            after = self._end_lines(batch_id, lane, position, "failed", [tail] * min(_ENDED_A_CALL, end - position))
+            if after == position:
+                return -1
+            position = after
+        return position if position < int(size or 0) else -1
+
+
+def _entry_of(batch_id: str, fields: dict[str, Any], status: str) -> bytes:
+    """The members of the entry of a line that never ran, as JSON."""
+    if is_bad(fields):
+        bad, status_of = fields["bad"], "failed"
+        error = {"code": bad["code"], "message": bad["message"], "retryable": False, "line": bad["line"]}
+        if bad.get("param"):
+            error["param"] = bad["param"]
+    else:
+        status_of = status
+        error = {"code": f"batch_{status}", "message": _MESSAGES.get(status, status), "retryable": True}
+    entry: dict[str, Any] = {
+        "batch_index": fields["index"],
+        "job": job_id_of(batch_id, fields["index"]),
+        "status": status_of,
+        "model": fields.get("model"),
+        "surface": fields.get("surface", "batches"),
+        "attempt": 0,
+        "content": "",
+        "reasoning": None,
+        "tool_calls": [],
+        "finish_reason": None,
+        "usage": None,
+        "error": error,
+        "metadata": fields.get("metadata", {}),
+    }
+    if fields.get("custom_id"):
+        entry["custom_id"] = fields["custom_id"]
+    return b"," + orjson.dumps(entry)[1:-1]

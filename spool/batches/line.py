@@ -1,0 +1,128 @@
+"""The lines of a batch: a job to run, or what is wrong with it. A stored line is JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from spool.errors import UndecodableRecord
+from spool.ids import shard_of
+from spool.jobs.coalescing import Coalescing
+from spool.jobs.conversation_blocks import UNDIVIDED, divide
+from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority
+from spool.jobs.origin import Origin
+from spool.jobs.scheduling import Scheduling
+
+_TEXTS = ("model", "surface", "custom_id")
+_NUMBERS = ("ttl_s", "timeout_s", "start_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that becomes ``job``, which needs no id yet. ``index`` is its number among the submissions, from 0."""
+
+    index: int
+    job: NewJob
+    custom_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that cannot become a job. ``line`` is its number in the body, from 1; ``param`` the path of the wrong
+    field, empty for the whole line."""
+
+    index: int
+    line: int
+    code: str
+    message: str
+    param: str = ""
+    custom_id: str = ""
+
+    def public(self) -> dict[str, Any]:
+        """The error as batches show it."""
+        return {"code": self.code, "line": self.line, "message": self.message, "param": self.param or None}
+
+
+def job_id_of(batch_id: str, index: int) -> str:
+    """The id of the job of a line. It follows from both, so a line that is fed twice is one job."""
+    digest = hashlib.sha256(f"{batch_id} {index}".encode()).hexdigest()
+    return f"j{shard_of(batch_id)}-{digest[:26]}"
+
+
+def encode(line: Line | BadLine) -> bytes:
+    """The stored form of a line."""
+    if isinstance(line, BadLine):
+        return orjson.dumps({"index": line.index, "custom_id": line.custom_id, "bad": line.public()})
+    job = line.job
+    fields: dict[str, Any] = {
+        "index": line.index,
+        "custom_id": line.custom_id,
+        "model": job.model,
+        "surface": job.surface,
+        "priority": job.priority.value,
+        "ttl_s": job.ttl_s,
+        "timeout_s": job.timeout_s,
+        "start_s": job.start_s,
+        "on_disconnect": job.on_disconnect.value,
+        "on_worker_loss": job.on_worker_loss.value,
+        "continuable": job.continuable,
+        "metadata": dict(job.metadata),
+        "coalesce": job.coalesce.encode().decode() if job.coalesce else None,
+        "divided": job.divided.count,
+        "scheduling": {name: str(value) for name, value in job.scheduling.encode().items()},
+        "origin": job.origin.encode(),
+        "input": job.input,
+    }
+    if job.webhook:
+        fields["webhook"] = job.webhook
+    return orjson.dumps(fields)
+
+
+def is_bad(fields: Mapping[str, Any]) -> bool:
+    """Whether a decoded line cannot become a job."""
+    return "bad" in fields
+
+
+def decode_fields(raw: bytes) -> dict[str, Any]:
+    """The fields of a stored line. Raises ``UndecodableRecord``."""
+    try:
+        fields = orjson.loads(raw)
+        if isinstance(fields, dict) and isinstance(fields["index"], int):
+            return fields
+    except (ValueError, KeyError) as exc:
+        raise UndecodableRecord("a line of a batch", raw) from exc
+    raise UndecodableRecord("a line of a batch", raw)
+
+
+def job_of(fields: Mapping[str, Any], batch_id: str, owner: str, line: str = "", *, ttl_s: int | None = None) -> NewJob:
+    """The job of a decoded line that is not bad. ``line`` is its ``LANE:POSITION``; ``ttl_s`` replaces its own. Raises
+    ``UndecodableRecord``."""
+    try:
+        job_input, count = fields["input"], fields["divided"]
+        return NewJob(
+            id=job_id_of(batch_id, fields["index"]),
+            owner=owner,
+            batch=batch_id,
+            batch_index=fields["index"],
+            line=line,
+            input=job_input,
+            priority=Priority(fields["priority"]),
+            on_disconnect=OnDisconnect(fields["on_disconnect"]),
+            on_worker_loss=OnWorkerLoss(fields["on_worker_loss"]),
+            continuable=fields["continuable"],
+            metadata=fields["metadata"],
+            coalesce=Coalescing.decode(fields["coalesce"]),
+            divided=divide(job_input["messages"][:count]) if count else UNDIVIDED,
+            scheduling=Scheduling.decode(fields["scheduling"]),
+            origin=Origin.decode(fields["origin"]),
+            webhook=fields.get("webhook", ""),
+            **{name: fields[name] for name in _TEXTS},
+            **{name: fields[name] for name in _NUMBERS if name != "ttl_s"},
+            ttl_s=fields["ttl_s"] if ttl_s is None else ttl_s,
+        )
+    except (KeyError, ValueError, TypeError) as exc:
+        raise UndecodableRecord("a line of a batch", fields) from exc

@@ -1,0 +1,76 @@
+#!lua
+-- Accepts a batch, all or nothing: checks idempotency, limits, budgets and memory, reserves room for its jobs, and writes
+-- its record. Its lines wait in blocks (spool.batches.blocks), of which the first ones may be staged already. Nothing of a
+-- batch exists before this call but staged blocks, which expire. Does nothing if the batch exists.
+-- Arguments:
+--   total        its lines, bad ones included
+--   window_ms    the time within which it must complete
+--   is_staged    1: blocks were staged, and must still be there
+--   lanes        the number of lanes
+--   input_bytes  bytes of all blocks
+--   failure      '' or JSON: the error of a batch that has failed at its validation; it has no lines
+--   kind_count   the number of kinds of jobs; field_count the number of further fields of the record
+--   rest         for each kind the model, output_at_most and the number of jobs; names and values of the fields; names and
+--                bytes of the blocks
+--   The others are as for submit.
+-- Answers {outcome, id}: created, replayed (the batch of an earlier call), conflict, gone (staged blocks have expired),
+-- full, owner_full, owner_bytes, no_memory; quota_exceeded as for submit.
+--[[ARGUMENTS id owner total:number ttl_s window_ms:number is_staged:flag lanes idempotency digest max_queued:number
+  owner_queued:number owner_bytes:number share:number watermark:number budgets credential input_bytes:number failure
+  kind_count:number field_count:number rest...]]
+local key, name = P .. 'batch:' .. id, 'batch:' .. id .. ':lines'
+local fields_at = rest_at + 3 * kind_count
+local blocks_at = fields_at + 2 * field_count
+
+local function reserve()
+  local bytes, expected = input_bytes, 0
+  for i = rest_at, fields_at - 1, 3 do
+    local model, at_most, count = unpack(ARGV, i, i + 2)
+    expected = expected + count * expected_output(model, tonumber(at_most))
+  end
+  local refusal = refusal_of(owner, {queued = total, bytes = bytes, expected = expected}, {
+    queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
+  })
+  if not refusal then
+    book(id, {owner = owner, batch = '', model = '-'}, NOTHING, {total, 0, bytes, expected, 0})
+  end
+  return refusal
+end
+
+local earlier = earlier_batch(id, idempotency, digest)
+if earlier then
+  return earlier
+end
+if redis.call('EXISTS', key) == 1 then
+  return {'created', id}
+end
+if is_staged and redis.call('EXISTS', P .. name) == 0 then
+  return {'gone', id}
+end
+local exceeded = failure == '' and budgets ~= '' and budget_refusal(id, owner, credential, budgets)
+if exceeded then
+  return exceeded
+end
+local refusal = failure == '' and reserve()
+if refusal then
+  return {refusal, id}
+end
+redis.call('HSET', key, 'id', id, 'owner', owner, 'total', total, 'ttl_s', ttl_s, 'created_ms', NOW, 'idempotency', idempotency,
+  'status', 'running', 'state', 'in_progress', 'lanes', lanes, 'last', 0, 'ended', 0, 'queued', total, 'expires_ms', NOW + window_ms,
+  unpack(ARGV, fields_at, blocks_at - 1))
+for i = blocks_at, #ARGV, 2 do
+  redis.call('HSET', P .. name, ARGV[i], ARGV[i + 1])
+end
+redis.call('PERSIST', P .. name)
+list_batch(owner, id)
+if idempotency ~= '' then
+  redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)
+end
+if failure ~= '' then
+  fail_batch(id, failure)
+else
+  index('ZADD', 'feeding', 0, id)
+  -- Keepers of older versions keep its reservation only while it is in this index.
+  index('ZADD', 'staging', NOW + window_ms + TOMBSTONE_MS, id)
+end
+return {'created', id}

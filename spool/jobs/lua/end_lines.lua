@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Ends lines of a batch that never become jobs: bad ones, or all that are left of a batch that was stopped.
+-- Arguments: position of the first of them in its lane, status of all (failed, cancelled, expired), and for each line its
+-- entry as JSON (',"batch_index":…').
+-- Answers how many lines of the lane are dealt with now; -1 if the batch has ended.
+--[[ARGUMENTS id lane position:number status lines...]]
+local key = P .. 'batch:' .. id
+local its = batch_record(id)
+if its.status ~= 'running' then
+  return -1
+end
+local fed = bounded(redis.call('HGET', key, 'fed:' .. lane), 0, 1e9, 0)
+if fed ~= position or (status ~= 'failed' and its.stop ~= status) then
+  return fed
+end
+local count = #ARGV - lines_at + 1
+redis.call('HSET', key, 'fed:' .. lane, fed + count)
+redis.call('HINCRBY', key, 'queued', -count)
+redis.call('HINCRBY', key, status, count)
+for i = lines_at, #ARGV do
+  add_line(id, its, ARGV[i])
+end
+return fed + count

@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+-- Finds the batches of which lines should become jobs, or that must be ended. One process at a time gets an answer.
+-- Arguments: hold_ms is the time for which no other process gets one, most the number of batches, keeps 1 to go on after
+-- an earlier call.
+-- Answers false for other processes; else {batches that wait or run, for each that needs something: id, '' or why it was
+-- stopped (cancelled, expired), then for each of its lanes with lines left: lane, lines that are jobs already, how many
+-- more may be}.
+--[[ARGUMENTS feeder_name hold_ms:number most:number keeps:flag]]
+local WINDOW_AT_LEAST = 64
+local WINDOW_AT_MOST = 2000
+local WINDOW_PER_SLOT = 4
+
+local function is_mine()
+  local lock = P .. 'feeder:lock'
+  if redis.call('SET', lock, feeder_name, 'NX', 'PX', hold_ms) then return true end
+  if not keeps or redis.pcall('GET', lock) ~= feeder_name then return false end
+  redis.call('SET', lock, feeder_name, 'PX', hold_ms)
+  return true
+end
+
+local function window_of_lanes()
+  local slots = 0
+  for _, count in ipairs(index('HVALS', 'capacity')) do slots = slots + bounded(count, 0, 1e6, 0) end
+  return math.min(WINDOW_AT_MOST, math.max(WINDOW_AT_LEAST, WINDOW_PER_SLOT * slots))
+end
+
+if not is_mine() then
+  return false
+end
+local found, window = {}, window_of_lanes()
+for _, id in ipairs(index('ZRANGE', 'feeding', 0, most - 1)) do
+  index('ZADD', 'feeding', NOW, id)
+  local its = fields_if_any(P .. 'batch:' .. id, 'status', 'stop', 'paused', 'expires_ms', 'lanes')
+  if its.status ~= 'running' then
+    index('ZREM', 'feeding', id)
+  else
+    if not its.stop and bounded(its.expires_ms, 0, 1e14, NOW) <= NOW then
+      its.stop = 'expired'
+      redis.call('HSET', P .. 'batch:' .. id, 'stop', 'expired')
+    end
+    local needs = lanes_of(id, its, window)
+    if its.stop or needs[1] then found[#found + 1] = {id, its.stop or '', needs} end
+  end
+end
+return {index('ZCARD', 'feeding'), found}

@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- Pauses a batch, so that no more of its lines become jobs, or resumes it. Jobs that wait or run are not changed.
+-- Answers done, missing, ended, or old for a batch without lanes.
+--[[ARGUMENTS id owner is_paused:flag]]
+local key = P .. 'batch:' .. id
+local its = fields_if_any(key, 'owner', 'status', 'total')
+if not its.total or its.owner ~= owner then
+  return 'missing'
+elseif not its.status then
+  return 'old'
+elseif its.status ~= 'running' then
+  return 'ended'
+end
+if is_paused then redis.call('HSET', key, 'paused', 1) else redis.call('HDEL', key, 'paused') end
+return 'done'

@@ -1,0 +1,159 @@
+"""The feeder: a window in flight, each line once, whoever feeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from rig.batches import create, feed, feeder_of, lines_of, log_of_batch, new_line
+from spool.batches.batch import BatchOptions
+from spool.batches.line import Line, job_id_of
+from spool.jobs.job import LINE, Priority
+from spool.keys import prefix
+from spool.redis.link import RedisLink
+from tests.by_hand import OWNER, HandWorker, record, shards_of, store_of, tokens, use
+
+pytestmark = pytest.mark.one_shard
+P = prefix(0)
+WINDOW = 64
+
+
+def queued(link: RedisLink, model: str = "demo") -> int:
+    """The number of queued jobs of a model."""
+    return int(link.call("ZCARD", f"{P}pending:{model}"))
+
+
+def test_window_of_each_model(link: RedisLink) -> None:
+    """So many lines of each model are jobs at a time; one model's do not hold up another's."""
+    lines = [*lines_of(WINDOW + 9), *(Line(n, new_line(n, model="other")) for n in range(100, 105))]
+    create(link, lines)
+    feed(link)
+    feed(link)
+    assert (queued(link), queued(link, "other")) == (WINDOW, 5)
+
+
+def test_next_lines_follow_ends(link: RedisLink) -> None:
+    """When half of a window has ended, the next lines become jobs, in their order."""
+    batch, worker = create(link, WINDOW + 40), HandWorker(link)
+    feed(link)
+    ids = []
+    for _ in range(WINDOW // 2):
+        claim = worker.take()
+        ids.append(claim.job.batch_index)
+        worker.finish(claim)
+    assert queued(link) == WINDOW // 2
+    feed(link)
+    assert queued(link) == WINDOW
+    while claim := worker.claim():
+        ids.append(claim.job.batch_index)
+        worker.finish(claim)
+        feed(link)
+    assert ids == list(range(WINDOW + 40))
+    assert [entry["batch_index"] for entry in log_of_batch(link, batch)[:-1]] == ids
+
+
+def test_line_fed_twice_is_one_job(link: RedisLink) -> None:
+    """A line becomes a job once, also if its job is gone when it is fed again; a later line never overtakes it."""
+    batch, store = create(link, 3), store_of(link)
+    jobs = [
+        new_line(n, id=job_id_of(batch, n), batch=batch, line=f"0:{n}", priority=Priority.BATCH, ttl_s=60)
+        for n in range(3)
+    ]
+    assert store.feed([jobs[1]]) == [b"early"]
+    assert store.feed(jobs[:2]) == [b"created", b"created"]
+    assert store.feed(jobs) == [b"again", b"again", b"created"]
+    link.call("DEL", f"{P}job:{jobs[0].id}")
+    assert store.feed(jobs) == [b"fed", b"again", b"again"]
+
+
+def test_stopped_batch_feeds_nothing(link: RedisLink) -> None:
+    """A line of a batch that was stopped, or that does not exist, becomes no job."""
+    batch, store = create(link, 1), store_of(link)
+    job = new_line(0, id=job_id_of(batch, 0), batch=batch, line="0:0")
+    link.call("HSET", f"{P}batch:{batch}", "stop", "expired")
+    assert store.feed([job]) == [b"stopped"]
+    link.call("DEL", f"{P}batch:{batch}")
+    assert store.feed([job]) == [b"no_batch"]
+
+
+def test_reservation_follows_the_lines(link: RedisLink) -> None:
+    """What an owner uses is the same before and after its lines are jobs, and nothing once the batch has ended."""
+    batch, worker = create(link, 3), HandWorker(link)
+    before = use(link)["queued"]
+    feed(link)
+    assert (before, use(link)["queued"]) == (3, 3)
+    while claim := worker.claim():
+        worker.finish(claim)
+    assert (use(link)["queued"], use(link)["running"]) == (0, 0)
+    assert link.call("HEXISTS", f"{P}ledger", batch) == 0
+
+
+def test_one_process_feeds(link: RedisLink) -> None:
+    """While one process feeds, another gets nothing to do."""
+    create(link, 1)
+    first = feeder_of(link)
+    link.call("SET", f"{P}feeder:lock", "another", "PX", 60_000)
+    first.beat(lambda _s: None)
+    assert queued(link) == 0
+
+
+def test_line_waits_for_newer_processes(link: RedisLink) -> None:
+    """A line's job has a schema that versions without logs of batches leave alone."""
+    create(link, 1)
+    feed(link)
+    assert record(link, HandWorker(link).take().job.id)["schema"] == str(LINE)
+
+
+@pytest.mark.parametrize("keep_jobs", [False, True])
+def test_jobs_that_are_kept(link: RedisLink, keep_jobs: bool) -> None:
+    """With ``keep_jobs`` an ended job stays as long as any other, and its log is packed."""
+    create(link, 1, options=BatchOptions(keep_jobs=keep_jobs))
+    feed(link)
+    worker = HandWorker(link)
+    claim = worker.take()
+    worker.finish(claim)
+    assert (link.call("PTTL", f"{P}job:{claim.job.id}") > 60_000) is keep_jobs
+    assert (link.call("ZSCORE", f"{P}unpacked", claim.job.id) is not None) is keep_jobs
+
+
+def test_result_has_the_whole_answer(link: RedisLink) -> None:
+    """A line's entry has text, reasoning, tool calls, usage and the client's name of the line."""
+    batch, worker = create(link, lines_of(1, metadata={"a": "b"})), HandWorker(link)
+    feed(link)
+    claim = worker.take()
+    said = [
+        b'{"id":2,"kind":"reasoning","at":"","text":"hm \\"so\\""}',
+        *tokens(3, "a/b\n\u00e9"),
+        b'{"id":4,"kind":"tool_call","at":"","index":0,"call_id":"c","name":"f","arguments":"{\\"x\\":"}',
+        b'{"id":5,"kind":"tool_call","at":"","index":0,"call_id":null,"name":null,"arguments":"1}"}',
+    ]
+    worker.append(claim, 2, said[:1])
+    worker.append(claim, 3, said[1:2], text="a/b\n\u00e9")
+    worker.append(claim, 4, said[2:], plain=False)
+    worker.finish(claim)
+    line, end = log_of_batch(link, batch)
+    assert (line["content"], line["reasoning"]) == ("a/b\n\u00e9", 'hm "so"')
+    assert line["tool_calls"] == [{"id": "c", "name": "f", "arguments": '{"x":1}'}]
+    assert (line["usage"], line["finish_reason"], line["error"]) == ({"output_tokens": 2}, "stop", None)
+    assert (line["custom_id"], line["metadata"], line["job"]) == ("c0", {"a": "b"}, claim.job.id)
+    assert (end["kind"], end["counts"]["succeeded"], end["id"]) == ("done", 1, 2)
+
+
+@pytest.mark.parametrize("damage", ["block", "index"])
+def test_damaged_lines_end(link: RedisLink, damage: str) -> None:
+    """Lines that cannot be read fail, so that the batch ends with every line."""
+    batch = create(link, 70)
+    link.call("HSET", f"{P}batch:{batch}:lines", "0:0" if damage == "block" else "index", "no zlib")
+    feed(link)
+    feed(link)
+    entries = log_of_batch(link, batch)
+    assert [entry["status"] for entry in entries[:-1]] == ["failed"] * 70
+    assert entries[-1]["counts"]["failed"] == 70
+
+
+def test_first_lines_are_fed_at_once(link: RedisLink) -> None:
+    """A web feeds the first lines of a batch itself."""
+    batch = create(link, 9)
+    assert feeder_of(link).feed(batch, [9], 5) == 5
+    assert queued(link) == 5
+    assert store_of(link).look(job_id_of(batch, 0), OWNER).owner == OWNER
+    assert len(shards_of(link)) == 1
