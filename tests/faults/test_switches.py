@@ -53,7 +53,10 @@ def test_each_switch_under_live_streams(directory: Path) -> None:
             _wait_for_all(stack, f"switch on: {switch.name}")
             if switch.name == "stop-submits all":
                 assert stack.client().post("/jobs", json={"prompt": "x"}).status_code == 503
+            stopped = switch.name in ("pause model:demo", f"drain {socket.gethostname()}/worker")
+            waiting = [_submit_and_wait(stack, jobs)] if stopped else []
             store.turn_off(switch)
+            jobs.wait_for_end(waiting)
             _wait_for_all(stack, f"switch off: {switch.name}")
         assert "running" in jobs.fields(ids, "status"), "the jobs are shorter than the switches"
         ids.append(jobs.submit(tokens=5, rate=50))
@@ -74,6 +77,14 @@ def test_each_switch_under_live_streams(directory: Path) -> None:
             lost=0,
             doubled=0,
         )
+
+
+def _submit_and_wait(stack: Stack, jobs: Jobs) -> str:
+    """A job that no worker claims, although all have free slots."""
+    job, client = jobs.submit(tokens=5, rate=50), stack.client()
+    wait_for(lambda: client.get(f"/jobs/{job}").json()["waiting_for"], "it says why it waits")
+    assert jobs.field(job, "status") == "queued"
+    return job
 
 
 def _wait_for_all(stack: Stack, line: str) -> None:
