@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -34,6 +34,8 @@ _PIECE_CHARACTERS = 8192
 """Longer pieces become several entries, so that a page of a log has a bounded size in bytes."""
 
 
+_LOGPROBS = 32
+"""Tokens whose log probabilities fit one entry."""
 _TOOL_CALL_BYTES = 32
 """Bytes that a piece of a tool call counts beside its text; otherwise an upstream could send empty pieces for ever."""
 _RETRY = Backoff()
@@ -259,13 +261,17 @@ class Attempt:
         if mark.refuses:
             self._output.append(Kind.TOKEN, {"text": "", "refusal": True})
         if mark.annotations:
-            fields = {"text": "", "annotations": mark.annotations}
-            try:
-                self._count(len(orjson.dumps(mark.annotations)))
-            except orjson.JSONEncodeError:
-                # orjson reads deeper nesting than it writes.
-                return
-            self._output.append(Kind.TOKEN, fields)
+            self._write_marks("annotations", mark.annotations)
+        for at in range(0, len(mark.logprobs), _LOGPROBS):
+            self._write_marks("logprobs", mark.logprobs[at : at + _LOGPROBS])
+
+    def _write_marks(self, name: str, marks: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            self._count(len(orjson.dumps(marks)))
+        except orjson.JSONEncodeError:
+            # orjson reads deeper nesting than it writes.
+            return
+        self._output.append(Kind.TOKEN, {"text": "", name: marks})
 
     def _fail(self, code: str, message: str, *, retryable: bool, upstream: Mapping[str, Any] | None = None) -> None:
         error: dict[str, Any] = {"code": code, "message": message, "retryable": retryable}

@@ -72,6 +72,8 @@ class Answer:
     """Its text is a refusal."""
     annotations: list[Mapping[str, Any]] = field(default_factory=list)
     """Annotations of its text, in the shape of chat completions."""
+    logprobs: list[Mapping[str, Any]] = field(default_factory=list)
+    """Log probabilities of its tokens, in the shape of chat completions, if the request asked for them."""
     _text: GrowingText = field(default_factory=GrowingText)
     _reasoning: GrowingText = field(default_factory=GrowingText)
     _result: GrowingText = field(default_factory=GrowingText)
@@ -113,7 +115,7 @@ class Answer:
         """The answer as a message of the conversation; None if it is empty. Its reasoning is part of it if it calls
         tools, because models that think between calls want that back, or with ``keeps_reasoning``."""
         if not self.text and not self.calls:
-            return None
+            return _first_message(self.result) if self.result else None
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
         if self.calls:
             message["tool_calls"] = [call.message() for call in self.calls.values()]
@@ -128,6 +130,7 @@ class Answer:
                 if is_mark(entry):
                     self.refuses = self.refuses or bool(entry.get("refusal"))
                     self.annotations += entry.get("annotations") or ()
+                    self.logprobs += entry.get("logprobs") or ()
             case Kind.REASONING:
                 self._reasoning.add(entry["text"])
             case Kind.TOOL_CALL:
@@ -141,6 +144,7 @@ class Answer:
                 self.calls.clear()
                 self.refuses = False
                 self.annotations.clear()
+                self.logprobs.clear()
                 self.usage = None
             case Kind.USAGE:
                 self.usage = entry
@@ -157,6 +161,15 @@ class Answer:
         if call is None:
             call = self.calls[index] = ToolCall(call_id_of(self.job_id, entry), entry["name"] or "")
         call.pieces.add(entry["arguments"])
+
+
+def _first_message(result: str) -> dict[str, Any] | None:
+    """The first of several answers to one conversation; None if the result is something else."""
+    try:
+        message = orjson.loads(result)["choices"][0]["message"]
+        return {"role": "assistant", **{name: message[name] for name in ("content", "tool_calls") if message.get(name)}}
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def call_id_of(job_id: str, entry: Mapping[str, Any]) -> str:

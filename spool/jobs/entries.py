@@ -27,8 +27,8 @@ class Kind(StrEnum):
     STARTED = "started"
     """``attempt``, ``model``: the first attempt began."""
     TOKEN = "token"  # noqa: S105 - a piece of text, no secret
-    """``text``. A piece without text may say something about the text: ``refusal`` (true: what follows is a refusal) or
-    ``annotations`` (of the text so far, in the shape of chat completions)."""
+    """``text``. A piece without text may say something about the text: ``refusal`` (true: what follows is a refusal),
+    ``annotations`` (of the text so far) or ``logprobs`` (of its last tokens), in the shape of chat completions."""
     REASONING = "reasoning"
     """``text``: the model's reasoning, not part of the answer."""
     TOOL_CALL = "tool_call"

@@ -155,9 +155,8 @@ def test_cancelled_elsewhere(client: OpenAI, stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
         ({"modalities": ["audio"]}, "modalities"),
-        ({"logprobs": True}, "logprobs"),
         ({"functions": []}, "functions"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "nobody"}]}, "messages[0].role"),

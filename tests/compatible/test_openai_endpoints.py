@@ -138,3 +138,63 @@ def test_unknown_model(client: OpenAI, endpoint: str) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.post(f"/{endpoint}", body={"model": "none", "input": "a", "prompt": "a"}, cast_to=object)
     assert caught.value.code == "model_not_found"
+
+
+def test_several_answers(client: OpenAI) -> None:
+    """``n`` answers have their indexes, whole and as a stream."""
+    asked: Any = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "n": 3, "max_tokens": 4}
+    whole = client.chat.completions.with_raw_response.create(**asked)
+    answers_of = whole.parse()
+    assert [choice.index for choice in answers_of.choices] == [0, 1, 2]
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    texts = {choice.index: choice.delta.content for chunk in chunks for choice in chunk.choices if choice.delta.content}
+    assert texts == {choice.index: choice.message.content for choice in answers_of.choices}
+    assert chunks[-1].usage == answers_of.usage
+
+
+def test_log_probabilities(client: OpenAI, stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
+    """Log probabilities that the upstream sends are the answer's, whole and as a stream; its text is as without."""
+    upstream = stack_and_upstreams[1]["m"]
+
+    def probable(call: Call) -> None:
+        call.begin()
+        for text in ("Hel", "lo"):
+            token = {"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": []}
+            choice = {"index": 0, "delta": {"content": text}, "logprobs": {"content": [token], "refusal": None}}
+            call.event({"choices": [{**choice, "finish_reason": None}]})
+        call.done()
+
+    asked: Any = {"model": "m", "messages": [{"role": "user", "content": "x"}], "logprobs": True, "top_logprobs": 2}
+    upstream.scripts[:] = [answers] * len(upstream.calls) + [probable, probable, answers]
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert (upstream.calls[-1].body["logprobs"], upstream.calls[-1].body["top_logprobs"]) == (True, 2)
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    assert choice.message.content == "Hello" == "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    streamed = [
+        item for chunk in chunks if chunk.choices[0].logprobs for item in chunk.choices[0].logprobs.content or ()
+    ]
+    assert [item.token for item in choice.logprobs.content] == ["Hel", "lo"] == [item.token for item in streamed]
+
+
+def test_several_answers_of_an_upstream(
+    client: OpenAI, stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]
+) -> None:
+    """``n`` answers are one request without a stream, whose answer gets the callers' names; the next turn goes on from
+    the first."""
+    upstream = stack_and_upstreams[1]["m"]
+    choices = [
+        {"index": n, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for n, text in enumerate("ab")
+    ]
+    document = {"id": "theirs", "model": "theirs", "object": "chat.completion", "created": 1, "choices": choices}
+    upstream.scripts[:] = [answers] * len(upstream.calls) + [lambda call: call.json(200, document), answers]
+    messages: Any = [{"role": "user", "content": "x"}]
+    raw = client.chat.completions.with_raw_response.create(model="m", messages=messages, n=2, seed=1)
+    assert upstream.calls[-1].body == {"model": "m", "messages": messages, "n": 2, "seed": 1, "stream": False}
+    found = raw.parse()
+    assert (found.id, found.model) == (f"chatcmpl-{raw.headers['x-spool-job']}", "m")
+    assert [choice.message.content for choice in found.choices] == ["a", "b"]
+    client.responses.create(model="m", input="And?", previous_response_id=f"resp_{raw.headers['x-spool-job']}")
+    assert [message["content"] for message in upstream.calls[-1].body["messages"]] == ["x", "a", "And?"]

@@ -25,12 +25,13 @@ class Started(_Entry):
 
 class Piece(_Entry):
     """A piece of the answer's text, or of the model's reasoning. One without text may have ``refusal`` (what follows is
-    a refusal) or ``annotations`` of the text so far."""
+    a refusal), ``annotations`` of the text so far, or ``logprobs`` of its last tokens."""
 
     kind: Literal["token", "reasoning"]
     text: str
     refusal: NotRequired[bool]
     annotations: NotRequired[list[dict[str, Any]]]
+    logprobs: NotRequired[list[dict[str, Any]]]
 
 
 class ToolCallPiece(_Entry):

@@ -22,6 +22,7 @@ from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, comple
 from web.openai.chat_request import ChatRequest, draft_of
 from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import parse
+from web.openai.whole_results import result_response
 from web.services import state
 from web.translated_stream import TranslatedStream
 
@@ -75,4 +76,6 @@ def create() -> Response:
                 return Response(status=CLIENT_LEFT)
     if answer.finish_reason is None:
         raise problem_of_failure(failure_of(answer.error or CANCELLED), headers)
+    if answer.result:
+        return result_response(answer, headers)
     return json_response(completion(job, answer), 200, headers)

@@ -31,7 +31,7 @@ class Choice(TypedDict):
 
     index: int
     message: Mapping[str, Any]
-    logprobs: None
+    logprobs: Mapping[str, Any] | None
     finish_reason: str | None
 
 
@@ -52,7 +52,7 @@ class ChunkChoice(TypedDict):
 
     index: int
     delta: Mapping[str, Any]
-    logprobs: None
+    logprobs: Mapping[str, Any] | None
     finish_reason: str | None
 
 
@@ -84,6 +84,7 @@ class ChatChunks:
         self._has_answer = False
         self._text_field = "content"
         self._calls: set[int] = set()
+        self._result: tuple[str, ...] = ()
         self.over = False
 
     @property
@@ -94,7 +95,7 @@ class ChatChunks:
     @property
     def size(self) -> int:
         """Its approximate size in bytes."""
-        return _CALL_BYTES * len(self._calls)
+        return _CALL_BYTES * len(self._calls) + sum(map(len, self._result))
 
     @property
     def parts(self) -> int:
@@ -150,8 +151,15 @@ class ChatChunks:
                 return self._delta({"tool_calls": [self._call(entry)]})
             case Kind.USAGE:
                 self._usage = entry
+            case Kind.RESULT:
+                self._result = (*self._result, entry["body"])
             case Kind.RESTARTED if self._has_answer:
                 return self._error(RESTARTED)
+            case Kind.RESTARTED:
+                # Nothing of a result was sent.
+                self._result = ()
+            case Kind.DONE if self._result:
+                return self._whole()
             case Kind.DONE:
                 return self._end(entry["finish_reason"])
             case Kind.FAILED:
@@ -163,6 +171,9 @@ class ChatChunks:
     def _mark(self, entry: Mapping[str, Any]) -> bytes:
         if entry.get("refusal"):
             self._text_field = "refusal"
+        if logprobs := entry.get("logprobs"):
+            probable = {"content": logprobs, "refusal": None}
+            return self.chunk({"index": 0, "delta": {"content": ""}, "logprobs": probable, "finish_reason": None})
         annotations = entry.get("annotations")
         return self._delta({"annotations": annotations}) if annotations else b""
 
@@ -176,6 +187,20 @@ class ChatChunks:
 
     def _delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
         return self.chunk({"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason})
+
+    def _whole(self) -> bytes:
+        """A chunk for each choice of the result, and the end."""
+        document = orjson.loads("".join(self._result))
+        chunks = [self.chunk(self.piece(choice)) for choice in document.get("choices") or ()]
+        return b"".join([*chunks, self.end(document.get("usage"))])
+
+    def piece(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A whole choice as one piece."""
+        delta = dict(choice.get("message") or {})
+        if delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(delta["tool_calls"])]
+        rest = {name: value for name, value in choice.items() if name != "message"}
+        return {"index": 0, "logprobs": None, **rest, "delta": delta}
 
     def chunk(self, choice: Mapping[str, Any]) -> bytes:
         """The event with this choice."""
@@ -205,7 +230,8 @@ def completion(job: Job, answer: Answer) -> ChatCompletion:
         message["content"], message["refusal"] = None, answer.text
     if answer.annotations:
         message["annotations"] = answer.annotations
-    choice: Choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+    logprobs = {"content": answer.logprobs, "refusal": None} if answer.logprobs else None
+    choice: Choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
     return {
         "id": f"chatcmpl-{job.id}",
         "object": "chat.completion",

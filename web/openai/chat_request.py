@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from web import auth
 from web.intake.draft import Draft
@@ -21,35 +23,33 @@ class ChatRequest(Asked):
     PIECES: ClassVar[Pieces] = {"messages": (Message, MESSAGES_AT_MOST)}
 
     messages: Messages
-    n: int | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
     stream_options: dict[str, Any] | None = None
     modalities: Some[str] | None = None
     audio: Any = None
-    logprobs: bool | None = None
     functions: Any = None
     function_call: Any = None
 
     def check(self) -> None:
         """Raise a 422 ``Problem`` for features that Spool itself does not support."""
-        if self.n not in (None, 1):
-            refuse("n", "must be 1: a job has one answer")
         if self.modalities not in (None, ["text"]) or self.audio is not None:
             refuse("modalities", "must be text: Spool does not store audio")
-        if self.logprobs:
-            refuse("logprobs", "must be false: Spool does not store them")
         if self.functions is not None or self.function_call is not None:
             refuse("functions", "are not supported: use tools")
 
 
 def draft_of(services: State, asked: ChatRequest, idempotency: Idempotency) -> Draft:
     """The draft of the job."""
+    several = (asked.n or 1) > 1
     return Draft(
         surface="chat",
         owner=auth.owner(),
         messages=as_received(asked.messages),
         sends_all_turns=True,
         model=asked.model,
-        params=asked.extras(),
+        # Several answers are no text, so they come as one result.
+        endpoint="chat/completions" if several else "",
+        params={**asked.extras(), **({"n": asked.n} if several else {})},
         params_field="",
         metadata=asked.metadata or {},
         streams_text=True,

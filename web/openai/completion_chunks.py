@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired
 
-import orjson
 from typing_extensions import TypedDict
 
 from spool.jobs.conversation import Answer
@@ -44,12 +43,6 @@ class CompletionChunks(ChatChunks):
 
     def __init__(self, job: Job, *, wants_usage: bool) -> None:
         super().__init__(job, wants_usage=wants_usage, head=_head(job))
-        self._result: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Its approximate size in bytes."""
-        return sum(map(len, self._result))
 
     def opening(self) -> bytes:
         """Nothing: a completion has no role."""
@@ -61,13 +54,6 @@ class CompletionChunks(ChatChunks):
                 return b""
             case Kind.TOKEN if is_mark(entry):
                 return b""
-            case Kind.RESULT:
-                self._result = (*self._result, entry["body"])
-                return b""
-            case Kind.RESTARTED:
-                self._result = ()
-            case Kind.DONE if self._result:
-                return self._all()
         return super()._entry(entry)
 
     def _delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
@@ -75,10 +61,9 @@ class CompletionChunks(ChatChunks):
             {"text": delta.get("content") or "", "index": 0, "logprobs": None, "finish_reason": finish_reason}
         )
 
-    def _all(self) -> bytes:
-        document = orjson.loads("".join(self._result))
-        chunks = [self.chunk(choice) for choice in document.get("choices") or ()]
-        return b"".join([*chunks, self.end(document.get("usage"))])
+    def piece(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A whole completion as one piece: the same."""
+        return choice
 
 
 def text_completion(job: Job, answer: Answer) -> TextCompletion:

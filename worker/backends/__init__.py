@@ -114,10 +114,11 @@ class Reasoning:
 @dataclass(frozen=True, slots=True)
 class TextMark:
     """What an upstream says about the text: ``refuses``, that the text from here on is a refusal; ``annotations`` of
-    the text so far, in the shape of chat completions."""
+    the text so far, and ``logprobs``, the log probabilities of its next tokens, in the shape of chat completions."""
 
     refuses: bool = False
     annotations: Sequence[Mapping[str, Any]] = ()
+    logprobs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any
 EMBEDDINGS = "embeddings"
 IMAGES = "images/generations"
 COMPLETIONS = "completions"
+CHAT = "chat/completions"
+"""Several answers to one conversation; one answer has no endpoint of its own."""
 
 
 def is_whole(endpoint: str, params: Mapping[str, Any]) -> bool:

@@ -134,7 +134,7 @@ export const chat = {
 
   async "what is refused"({ here }) {
     const refused = (param) => ({ constructor: OpenAI.BadRequestError, param });
-    await assert.rejects(here.chat.completions.create({ ...ASK, n: 2 }), refused("n"));
+    await assert.rejects(here.chat.completions.create({ ...ASK, n: 0 }), refused("n"));
     // A tool of the server's is no reason to refuse: it is left out, and the response says so.
     const searched = await here.responses.create({ ...FAST, input: PROMPT, tools: [{ type: "web_search" }] });
     assert.deepEqual(searched.spool.left_out_tools, ["web_search"]);

@@ -62,6 +62,29 @@ def test_result_in_pieces() -> None:
     assert (answer.result, answer.text, answer.message(), answer.size) == ('{"a":1}', "", None, 7)
 
 
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ('{"choices":[{"message":{"content":"a","refusal":null}},{}]}', {"role": "assistant", "content": "a"}),
+        ('{"choices":[{"text":"a"}]}', None),
+        ('{"data":[]}', None),
+        ("[", None),
+    ],
+)
+def test_next_turn_after_several_answers(result: str, expected: dict[str, Any] | None) -> None:
+    """The next turn goes on from the first of several answers; embeddings and such are no answer."""
+    assert answered((Kind.RESULT, {"body": result})).message() == expected
+
+
+def test_log_probabilities() -> None:
+    """Log probabilities join, and are no text; nothing is left of those of an attempt that was restarted."""
+    one, two = ({"text": "", "logprobs": [{"token": token, "logprob": -1.0}]} for token in "ab")
+    answer = answered((Kind.TOKEN, {"text": "a"}), (Kind.TOKEN, one), (Kind.TOKEN, two))
+    assert (answer.text, [item["token"] for item in answer.logprobs]) == ("a", ["a", "b"])
+    restarted = (Kind.RESTARTED, {"attempt": 2, "reason": "worker_lost"})
+    assert answered((Kind.TOKEN, one), restarted).logprobs == []
+
+
 def test_calls_in_pieces() -> None:
     """Pieces of several calls add up by their index; a call without an id gets one that stays the same."""
     answer = answered(call(0, "", "one", "c1"), call(1, "", "two"), call(0, '{"a":'), call(1, "{}"), call(0, "1}"))

@@ -87,7 +87,7 @@ class Demo:
     def generate(self, request: GenerationRequest) -> Iterator[Piece]:
         """Yield the demo's pieces at their due times. Raises ``BackendError`` if ``fail_after`` requests it."""
         if is_whole(request.endpoint, request.params):
-            yield from whole_answer(request, partial(answer, endless=False))
+            yield from whole_answer(request, prompt_of(request.messages), partial(answer, endless=False))
             return
         params = _params(request)
         prompt = str(request.params["prompt"]) if request.endpoint else prompt_of(request.messages)

@@ -16,7 +16,7 @@ import gevent
 import orjson
 
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Result, Usage
-from worker.backends.whole import COMPLETIONS, EMBEDDINGS
+from worker.backends.whole import CHAT, COMPLETIONS, EMBEDDINGS
 
 DIMENSIONS = 256
 _DIMENSIONS_AT_MOST = 4096
@@ -31,10 +31,12 @@ Answer = Callable[[str, int], Iterator[str]]
 """The tokens of the demo's answer to a prompt, with a seed."""
 
 
-def whole_answer(request: GenerationRequest, answer: Answer) -> Iterator[Piece]:
+def whole_answer(request: GenerationRequest, prompt: str, answer: Answer) -> Iterator[Piece]:
     """Yield the answer of an endpoint whose answer is one ``Result``. Raises ``BackendError`` for an invalid body."""
     if request.endpoint == EMBEDDINGS:
         document, used = _embeddings(request.params)
+    elif request.endpoint == CHAT:
+        document, used = _chats(request, prompt, answer)
     elif request.endpoint == COMPLETIONS:
         document, used = _completions(request.params, answer)
     else:
@@ -47,6 +49,8 @@ def whole_answer(request: GenerationRequest, answer: Answer) -> Iterator[Piece]:
 
 
 def _named(request: GenerationRequest) -> dict[str, Any]:
+    if request.endpoint == CHAT:
+        return {"id": f"chatcmpl-{request.job_id}", "model": request.model.name}
     if request.endpoint == COMPLETIONS:
         return {"id": f"cmpl-{request.job_id}", "model": request.model.name}
     return {"model": request.model.name} if request.endpoint == EMBEDDINGS else {}
@@ -96,6 +100,23 @@ def _completions(params: Mapping[str, Any], answer: Answer) -> tuple[dict[str, A
     read = sum(len(prompt.split()) for prompt in prompts)
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     return {"object": "text_completion", "choices": choices, "usage": usage}, Usage(read, written)
+
+
+def _chats(request: GenerationRequest, prompt: str, answer: Answer) -> tuple[dict[str, Any], Usage]:
+    """As many answers as ``n`` says, without tools and formats."""
+    limits = {"max_tokens": request.params.get("max_completion_tokens") or request.params.get("max_tokens")}
+    params = {"prompt": prompt or " ", "n": request.params.get("n"), **limits}
+    document, usage = _completions(params, answer)
+    choices = [
+        {
+            "index": choice["index"],
+            "message": {"role": "assistant", "content": choice["text"], "refusal": None},
+            "logprobs": None,
+            "finish_reason": choice["finish_reason"],
+        }
+        for choice in document["choices"]
+    ]
+    return {**document, "object": "chat.completion", "choices": choices}, usage
 
 
 def _pictures(params: Mapping[str, Any]) -> tuple[dict[str, Any], Usage]:

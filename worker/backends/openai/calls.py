@@ -11,7 +11,7 @@ from openai import APIResponse
 from spool.models.model import Model
 from worker.backends import BackendError, GenerationRequest
 from worker.backends.openai.earlier_reasoning import with_reasoning
-from worker.backends.whole import COMPLETIONS, EMBEDDINGS, IMAGES
+from worker.backends.whole import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES
 
 _JSON, _STREAM = "application/json", "text/event-stream"
 _OURS = ("model", "messages", "stream")
@@ -27,7 +27,7 @@ def call(
 ) -> AbstractContextManager[APIResponse[Any]]:
     """The request, sent on entering. Leaving closes the connection, unless it can be reused. ``streams``: ask for a
     stream; ``asks_usage``: and for the usage at its end; ``is_openai``: the upstream is OpenAI or Azure."""
-    if request.endpoint:
+    if request.endpoint not in ("", CHAT):
         return _other(client, request, streams=streams, asks_usage=asks_usage)
     messages, extra = list(request.messages), _with_usage(_callers(request), asks=streams and asks_usage)
     messages = with_reasoning(messages, request.model.reasoning, is_openai=is_openai)

@@ -139,6 +139,10 @@ class Answer:
             # A completion of the older kind.
             self.began = True
             yield Text(_text(text))
+        logprobs = choice.get("logprobs")
+        # A server of completions of the older kind, or an odd one, may send another shape.
+        if isinstance(logprobs, dict) and (tokens := logprobs.get("content")):
+            yield TextMark(logprobs=[_object(token) for token in _list(tokens)])
         reason = choice.get("finish_reason")
         if reason in _BROKEN_OFF:
             raise ErrorInStream(0, f"the upstream aborted the answer ({reason})")
@@ -182,7 +186,7 @@ def _only_text(chunk: dict[str, Any]) -> str | None:
     if type(choices) is not list or len(choices) != 1 or chunk.get("error") or chunk.get("usage"):
         return None
     choice = choices[0]
-    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index", 0) != 0:
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index", 0) or choice.get("logprobs"):
         return None
     delta = choice.get("delta")
     if type(delta) is not dict or (len(delta) > 1 and any(map(delta.get, _BESIDE_TEXT))):

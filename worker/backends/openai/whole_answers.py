@@ -14,7 +14,7 @@ import orjson
 
 from worker.backends import Finish, GenerationRequest, Piece, Result, Usage
 from worker.backends.openai.chunks import Answer, Garbage, error_of
-from worker.backends.whole import EMBEDDINGS
+from worker.backends.whole import CHAT, EMBEDDINGS
 
 MAX_BYTES = 64 * 1024 * 1024
 """Read limit for a whole answer. ``SPOOL_MAX_OUTPUT_BYTES`` limits what of it a job may keep."""
@@ -29,6 +29,8 @@ def read_result(response: httpx2.Response, request: GenerationRequest, on_begun:
     document = read_document(response)
     if "model" in document:
         document["model"] = request.model.name
+    if request.endpoint == CHAT:
+        document["id"] = f"chatcmpl-{request.job_id}"
     if request.endpoint == EMBEDDINGS:
         _convert(document, to_base64=request.params.get("encoding_format") == "base64")
     try:
