@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
+from flask import request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from spool.webhooks.addresses import AllowedAddresses
 from spool.webhooks.events import EVENTS
 from spool.webhooks.target import URL_AT_MOST, Target
-from web.intake.shapes import without_most_unknown
+from web.contract import Parameter
+from web.intake.shapes import checked, without_most_unknown
 from web.problems import field_problem
 
 
@@ -50,6 +52,25 @@ def _few_unknown(value: Any) -> Any:
 
 
 Webhook = Annotated[WebhookField, BeforeValidator(_few_unknown)]
+WEBHOOK_HEADER = Parameter(
+    "X-Spool-Webhook",
+    str,
+    "The URL of a receiver that is told how the batch ends. A header, because logs of proxies show queries.",
+)
+EVENTS_HEADER = Parameter(
+    "X-Spool-Webhook-Events",
+    str,
+    "The events that it wants, divided by commas; by default all: `batch.failed,batch.expired`",
+)
+
+
+def webhook_of_headers() -> WebhookField | None:
+    """The webhook that the request's headers name. Raises a 422 ``Problem``."""
+    url, events = (request.headers.get(header.name, "").strip() for header in (WEBHOOK_HEADER, EVENTS_HEADER))
+    if not url:
+        return None
+    names = [name.strip() for name in events.split(",")] if events else None
+    return checked(WebhookField, {"url": url, "events": names}, WEBHOOK_HEADER.name)
 
 
 def stored_webhook(webhook: WebhookField, owner: str, allowed: AllowedAddresses, place: str) -> str:

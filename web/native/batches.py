@@ -24,6 +24,7 @@ from web.intake.body import parse_json
 from web.intake.durations import seconds_of
 from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of_lines
 from web.intake.references import References
+from web.intake.webhook import EVENTS_HEADER, WEBHOOK_HEADER, stored_webhook, webhook_of_headers
 from web.json_response import json_response
 from web.native.batch_document import BatchDocument, batch_document
 from web.native.submission import BatchLine, draft_of
@@ -89,7 +90,7 @@ _BATCH = json_content(BatchDocument, _example)
         json_content(Annotated[list[BatchLine], Field(min_length=1)], lambda: _EXAMPLE),
         *(Content(name, item=BatchLine, example=lambda: b"\n".join(map(orjson.dumps, _EXAMPLE))) for name in JSONL),
     ],
-    headers=[IDEMPOTENCY_KEY],
+    headers=[IDEMPOTENCY_KEY, WEBHOOK_HEADER, EVENTS_HEADER],
     answers={
         202: Answer("The batch is accepted.", [_BATCH], [LOCATION]),
         200: Answer("The batch that an earlier request made.", [_BATCH], [LOCATION, REPLAYED]),
@@ -117,7 +118,13 @@ def _options() -> BatchOptions:
         window_s = seconds_of(asked.completion_window)
         if window_s is None or not 1 <= window_s <= WINDOW_AT_MOST_S:
             raise field_problem("completion_window", "must be a duration of 1s to 30d, as in 24h, 90m or 10s")
-    return BatchOptions(on_bad_line=asked.on_bad_line, completion_window_s=window_s, keep_jobs=asked.keep_jobs)
+    named, webhook = webhook_of_headers(), ""
+    if named is not None:
+        allowed = state().settings.webhook_addresses()
+        webhook = stored_webhook(named, auth.owner(), allowed, WEBHOOK_HEADER.name)
+    return BatchOptions(
+        on_bad_line=asked.on_bad_line, completion_window_s=window_s, keep_jobs=asked.keep_jobs, webhook=webhook
+    )
 
 
 def _lines(

@@ -7,6 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from rig.batches import create, feed
+from spool.batches.batch import BatchOptions, OnBadLine
+from spool.batches.line import BadLine
 from spool.ids import new_batch_id
 from spool.keys import job as job_key
 from spool.keys import prefix
@@ -141,3 +144,47 @@ def test_key_of_another_type_does_not_stop_the_end(link: RedisLink, name: str) -
     assert record(link, job_id)["status"] == "succeeded"
     assert [each.subject for each in posted(link)] == [job_id]
     assert link.call("EXISTS", f"{P}displaced:{name}") == 1
+
+
+def run_out(link: RedisLink) -> None:
+    """Run and feed until no line of a batch is left."""
+    worker = HandWorker(link)
+    feed(link)
+    while claim := worker.claim():
+        worker.finish(claim)
+        feed(link)
+
+
+@pytest.mark.parametrize("state", ["completed", "cancelled", "expired", "failed"])
+def test_each_end_of_a_batch_posts_one_event(link: RedisLink, state: str) -> None:
+    """A batch's end is one event, to its own webhook and to the owner's endpoints; its lines post none."""
+    Endpoints(shards_of(link)).create(OWNER, "https://all.example/", [])
+    options = BatchOptions(webhook=OWN, metadata={"k": "v"}, on_bad_line=OnBadLine.FAIL)
+    if state == "failed":
+        batch = create(link, [BadLine(0, 1, "invalid_json_line", "not JSON")], options=options)
+    else:
+        batch = create(link, 3, options=options)
+    assert [each for each in posted(link) if state != "failed"] == []
+    if state in ("cancelled", "expired"):
+        link.call("HSET", f"{P}batch:{batch}", "stop", state)
+    run_out(link)
+    run_out(link)
+    found = posted(link)
+    assert {(each.subject, each.type) for each in found} == {(batch, f"batch.{state}")}
+    assert sorted(bool(each.endpoint) for each in found) == [False, True]
+    assert found[0].record["metadata"] == '{"k":"v"}'
+
+
+def test_batch_without_a_receiver_posts_nothing(link: RedisLink) -> None:
+    """The end of a batch of an owner without endpoints writes no key of the outbox."""
+    create(link, 2)
+    run_out(link)
+    assert keys_of_outbox(link) == []
+
+
+def test_damaged_batch_posts_what_can_be_read(link: RedisLink) -> None:
+    """A batch whose webhook cannot be read ends without an event."""
+    batch = create(link, 1, options=BatchOptions(webhook="{"))
+    run_out(link)
+    assert link.call("HGET", f"{P}batch:{batch}", "state") == b"completed"
+    assert posted(link) == []

@@ -146,3 +146,15 @@ def test_line_of_a_batch_names_a_webhook(guarded: Stack, bob: httpx.Client) -> N
     batch = bob.post("/batches", json=[{"prompt": "x", "webhook": own}]).json()["id"]
     job = bob.get(f"/jobs?batch={batch}").json()["jobs"][0]["id"]
     assert b"own.example" in guarded.redis.link.call("HGET", job_key(job), "webhook")
+
+
+def test_batch_names_a_webhook_in_headers(guarded: Stack, bob: httpx.Client) -> None:
+    """The headers of a batch name the receiver of its end; wrong ones are 422 and name the header, and nothing is
+    stored."""
+    headers = {"X-Spool-Webhook": "https://own.example/", "X-Spool-Webhook-Events": "batch.failed, batch.cancelled"}
+    batch = bob.post("/batches", json=[{"prompt": "x"}], headers=headers).json()["id"]
+    stored = orjson.loads(guarded.redis.link.call("HGET", f"spool:{{0}}:batch:{batch}", "webhook"))
+    assert (stored["url"], stored["events"]) == ("https://own.example/", "batch.failed batch.cancelled")
+    for name, value in {"X-Spool-Webhook": "http://own.example/", "X-Spool-Webhook-Events": "batch.begun"}.items():
+        problem = assert_problem(bob.post("/batches", json=[{"prompt": "x"}], headers={**headers, name: value}), 422)
+        assert problem["errors"][0]["field"].startswith("X-Spool-Webhook")
