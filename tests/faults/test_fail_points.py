@@ -51,6 +51,8 @@ HAND_BACK_POINTS = ("hand_back.before", "hand_back.answered")
 ADOPT_POINTS = ("adopt.before", "adopt.answered")
 KEEPER_POINTS = ("keep.bell",)
 PACK_POINTS = ("pack.taken", "pack.before", "pack.answered")
+BATCH_POINTS = ("batch.staged", "batch.before", "batch.created", "batch.feeding", "batch.fed")
+"""In tests/faults/test_batches.py; ``batch.staged`` in tests/spool/batches/test_store.py."""
 DELIVERY_POINTS = ("delivery.taken", "delivery.sent")
 """In tests/faults/test_webhooks.py."""
 PACK_AFTER_S = 0.3
@@ -144,6 +146,7 @@ def test_every_point_is_tried() -> None:
         *KEEPER_POINTS,
         *PACK_POINTS,
         *DELIVERY_POINTS,
+        *BATCH_POINTS,
     }
     assert tried == set(POINTS)
 

@@ -1,0 +1,59 @@
+"""Batches when processes die: created once or not at all, and each line once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.stack import Stack, running_stack, wait_for
+
+pytestmark = pytest.mark.slow
+LINES = 1500
+_JSONL = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "k"}
+
+
+def _body(count: int) -> bytes:
+    params = {"tokens": 5, "rate": 100, "first_token_s": 0.05}
+    return b"\n".join(json.dumps({"prompt": f"{n}", "params": params}).encode() for n in range(count))
+
+
+def _indexes(stack: Stack, web: int, batch: str) -> list[int]:
+    lines = stack.client(web).get(f"/batches/{batch}/results", timeout=100).text.splitlines()
+    return sorted(json.loads(line)["batch_index"] for line in lines)
+
+
+@pytest.mark.parametrize("point", ["batch.before", "batch.created", "batch.feeding", "batch.fed"])
+def test_web_dies_while_it_creates_a_batch(directory: Path, point: str) -> None:
+    """A web that dies at any step leaves no batch or one; the retry under the same key gives the one, which ends."""
+    unarmed = {0: {"SPOOL_FAIL_POINT": ""}}
+    with running_stack(directory, webs=1, workers=1, worker_env=unarmed, FAIL_POINT=f"{point}:1:kill") as stack:
+        client, body = stack.client(), _body(20)
+        with pytest.raises(httpx.HTTPError):
+            client.post("/batches", content=body, headers=_JSONL, timeout=60)
+        wait_for(stack.webs[0].is_ready, "the web is back")
+        answer = stack.client().post("/batches", content=body, headers=_JSONL, timeout=60)
+        batch = answer.json()["id"]
+        wait_for(lambda: stack.client().get(f"/batches/{batch}").json()["ended"], "the batch has ended")
+        assert len(stack.client().get("/batches").json()["batches"]) == 1
+        assert _indexes(stack, 0, batch) == list(range(20))
+
+
+def test_workers_and_a_web_die(directory: Path) -> None:
+    """Each line of a batch has one result after both workers and a web were killed while it ran."""
+    with running_stack(directory, webs=2, workers=2, concurrency=100, aof=True) as stack:
+        batch = stack.client().post("/batches", content=_body(LINES), headers=_JSONL, timeout=120).json()["id"]
+        client = stack.client(1)
+
+        def ended() -> int:
+            return int(client.get(f"/batches/{batch}", timeout=30).json()["counts"]["succeeded"])
+
+        for part, process in ((0.2, stack.workers[0]), (0.4, stack.webs[0]), (0.6, stack.workers[1])):
+            wait_for(lambda part=part: ended() >= part * LINES, f"{part:.0%} of the lines", 120)  # type: ignore[misc]
+            process.kill()
+            process.start()
+        wait_for(lambda: client.get(f"/batches/{batch}").json()["ended"], "the batch has ended", 200)
+        assert ended() == LINES
+        assert _indexes(stack, 1, batch) == list(range(LINES))
