@@ -1,4 +1,4 @@
-"""Frameworks for agents against a Spool, only their base URL is set: ``frameworks.py URL``.
+"""Frameworks for agents against a Spool, only their base URL is set: ``frameworks.py URL CASE``.
 
 A case whose package is not installed fails with ``ModuleNotFoundError``.
 """
@@ -88,4 +88,4 @@ def smolagents() -> None:
     assert len([*model.generate_stream(prompt)]) > 2
 
 
-report(openai_agents_chat, openai_agents_responses, pydantic_ai, smolagents)
+report(globals()[sys.argv[2]])
