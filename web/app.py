@@ -23,6 +23,7 @@ from web.native import websocket_mux as websocket_many
 from web.ollama import errors as ollama_errors
 from web.ollama import generation as ollama_generation
 from web.ollama import models as ollama_models
+from web.openai import batches as openai_batches
 from web.openai import chat as openai_chat
 from web.openai import compaction as openai_compaction
 from web.openai import completions as openai_completions
@@ -76,6 +77,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(openai_images.blueprint)
     app.register_blueprint(openai_models.blueprint)
     app.register_blueprint(openai_files.blueprint)
+    app.register_blueprint(openai_batches.blueprint)
     app.register_blueprint(ai_sdk_chat.blueprint)
     app.register_blueprint(ai_sdk_workflow.blueprint)
     app.register_blueprint(anthropic_messages.blueprint)

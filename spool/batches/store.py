@@ -198,6 +198,14 @@ class Batches:
                 found.append(decode(batch_id, record))
         return found, page.cursor
 
+    def cursor_of(self, batch_id: str, owner: str) -> str:
+        """The cursor of ``newest`` behind this batch. Raises ``BatchNotFound``."""
+        shard = self._shards.of_batch(batch_id)
+        (score,) = read(shard, [("ZSCORE", shard.key(f"batches:{owner}"), batch_id)])
+        if score is None:
+            raise BatchNotFound(batch_id)
+        return str(int(float(score)) * len(self._shards) + shard.number)
+
     def results(self, batch_id: str, after: int, limit: int) -> list[Row]:
         """At most ``limit`` entries of the batch's log after ``after``. Does not check the owner: call ``look`` first.
         Raises ``StoreUnavailable``."""

@@ -29,6 +29,8 @@ WRITES = [
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/files"),
+    ("POST", "/v1/batches"),
+    ("POST", f"/v1/batches/b0-{'0' * 26}/cancel"),
     ("DELETE", f"/v1/files/file-{'0' * 37}"),
     ("POST", "/mcp"),
     ("POST", "/agui"),

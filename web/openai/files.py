@@ -19,6 +19,8 @@ from web.contract import Answer, Content, Contract, json_content
 from web.intake.multipart import Form
 from web.json_response import json_response
 from web.metrics import STREAMS
+from web.openai.batch_files import batch_file
+from web.openai.file_document import FileDocument, document
 from web.openai.file_form import FileForm, check_first_fields, description_of
 from web.problems import Problem, retry_after
 from web.ranges import CONTENT_RANGE, RANGE, UNSATISFIABLE, requested_range
@@ -30,20 +32,6 @@ blueprint = Blueprint("openai_files", __name__)
 
 _LISTED = 10_000
 _PIECE_BYTES = 64 * 1024
-
-
-class FileDocument(TypedDict):
-    """A file. Times are in seconds since the epoch."""
-
-    id: str
-    object: Literal["file"]
-    bytes: int
-    created_at: int
-    expires_at: int | None
-    filename: str
-    purpose: str
-    status: Literal["processed"]
-    status_details: None
 
 
 class FileList(TypedDict):
@@ -84,21 +72,6 @@ _EXAMPLE = StoredFile(
     place="redis",
 )
 _FILE = json_content(FileDocument, lambda: document(_EXAMPLE))
-
-
-def document(file: StoredFile) -> FileDocument:
-    """The file as OpenAI's object."""
-    return {
-        "id": file.id,
-        "object": "file",
-        "bytes": file.size,
-        "created_at": file.created_ms // 1000,
-        "expires_at": file.expires_ms // 1000,
-        "filename": file.filename,
-        "purpose": file.purpose,
-        "status": "processed",
-        "status_details": None,
-    }
 
 
 @blueprint.post("/v1/files")
@@ -169,7 +142,9 @@ def _page(files: list[StoredFile], *, has_more: bool) -> FileList:
 @Contract(answers={200: Answer("The file.", [_FILE])}, errors=[404, 409, 503])
 def retrieve(file_id: str) -> Response:
     """Show one file, without its content."""
-    return json_response(document(state().files.get(file_id, auth.owner())))
+    services, owner = state(), auth.owner()
+    of_batch = batch_file(services, file_id, owner)
+    return json_response(of_batch.document() if of_batch else document(services.files.get(file_id, owner)))
 
 
 @blueprint.delete("/v1/files/<file_id>")
@@ -179,7 +154,9 @@ def retrieve(file_id: str) -> Response:
     errors=[404, 503],
 )
 def delete(file_id: str) -> Response:
-    """Delete a file."""
+    """Delete a file. The output of a batch is deleted with the batch."""
+    if batch_file(state(), file_id, auth.owner()):
+        raise Problem(409, "Not deleted", "this file is the output of a batch: it is deleted with the batch")
     state().files.delete(file_id, auth.owner())
     return json_response(_deleted(file_id))
 
@@ -202,19 +179,26 @@ def content(file_id: str) -> Response:
     """The content of a file, or the one range of it that ``Range`` asks for. Takes a stream slot."""
     services, owner = state(), auth.owner()
     services.refuse_streams(owner)
+    of_batch = batch_file(services, file_id, owner)
+    if of_batch is not None:
+        return _answer(services, of_batch.content(), of_batch.filename)
     file = services.files.get(file_id, owner)
     asked = requested_range(file.size, f'"{file.id}"')
-    pieces = services.files.read(file, asked.start, asked.stop)
+    response = _answer(services, services.files.read(file, asked.start, asked.stop), file.filename)
+    asked.apply(response)
+    return response
+
+
+def _answer(services: State, blocks: Iterator[bytes], filename: str) -> Response:
     held = ExitStack()
     if request.method != "HEAD":
-        held.enter_context(services.slots.one(owner))
+        held.enter_context(services.slots.one(auth.owner()))
         held.enter_context(STREAMS.labels("file content").track_inprogress())
-    response = Response(_pieces(pieces, request.environ), mimetype="application/octet-stream")
+    response = Response(_pieces(blocks, request.environ), mimetype="application/octet-stream")
     response.call_on_close(held.close)
-    asked.apply(response)
     # Never a page of this origin, whatever a client has uploaded.
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.set("Content-Disposition", "attachment", filename=file.filename)
+    response.headers.set("Content-Disposition", "attachment", filename=filename)
     response.headers["Cache-Control"] = "private, no-store"
     return response
 

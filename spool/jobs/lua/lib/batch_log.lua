@@ -81,9 +81,9 @@ local function json_or_null(text)
   return text and pcall(cjson.decode, text) and text or 'null'
 end
 
--- The reasoning and the tool calls of a job's current attempt, as JSON.
+-- The reasoning, the tool calls and, if there is one, the result of a job's current attempt, as JSON.
 local function fold_of(id, record)
-  local reasoning, calls, order = {}, {}, {}
+  local reasoning, calls, order, result = {}, {}, {}, {}
   local after = bounded(record.attempt_first, 1, 1e14, 1) - 1
   for _ = 1, FOLD_PAGES do
     local rows = redis.pcall('XRANGE', job_key(id) .. ':log', '(' .. after .. '-0', '+', 'COUNT', FOLD_ENTRIES)
@@ -91,8 +91,10 @@ local function fold_of(id, record)
     for _, row in ipairs(rows) do
       local entry = row[2][2] or ''
       local kind = string.match(entry, '^{"id":%d+,"kind":"([%l_]+)"')
-      local ok, said = pcall(cjson.decode, (kind == 'reasoning' or kind == 'tool_call') and entry or '')
-      if ok and kind == 'reasoning' then
+      local ok, said = pcall(cjson.decode, (kind == 'reasoning' or kind == 'tool_call' or kind == 'result') and entry or '')
+      if ok and kind == 'result' then
+        result[#result + 1] = said.body
+      elseif ok and kind == 'reasoning' then
         reasoning[#reasoning + 1] = said.text
       elseif ok and kind == 'tool_call' then
         local at = tostring(said.index)
@@ -114,13 +116,14 @@ local function fold_of(id, record)
     order[i] = '{"id":' .. json(call.id or cjson.null) .. ',"name":' .. json(call.name or cjson.null) .. ',"arguments":'
       .. json(table.concat(call.arguments)) .. '}'
   end
-  return reasoning[1] and json(table.concat(reasoning)) or 'null', '[' .. table.concat(order, ',') .. ']'
+  return reasoning[1] and json(table.concat(reasoning)) or 'null', '[' .. table.concat(order, ',') .. ']',
+    result[1] and json(table.concat(result))
 end
 
 -- The result line of a job that has ended, as JSON.
 local function line_of(id, record, status, stop)
   local text = redis.pcall('GET', job_key(id) .. ':text')
-  local reasoning, calls = fold_of(id, record)
+  local reasoning, calls, result = fold_of(id, record)
   local problem = json_or_null(record.error)
   if problem == 'null' and STOPS[stop] and status ~= 'succeeded' then
     problem = '{"code":"batch_' .. stop .. '","message":"' .. STOPS[stop] .. '","retryable":true}'
@@ -135,6 +138,7 @@ local function line_of(id, record, status, stop)
   for _, name in ipairs({'custom_id', 'priority', 'fairness_key', 'request_id'}) do
     if record[name] and record[name] ~= '' then parts[#parts + 1] = ',"' .. name .. '":' .. json(record[name]) end
   end
+  if result then parts[#parts + 1] = ',"result":' .. result end
   if record.coalesce then parts[#parts + 1] = ',"coalesce":' .. json_or_null(record.coalesce) end
   return table.concat(parts)
 end
