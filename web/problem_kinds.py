@@ -47,6 +47,7 @@ KINDS = (
     ProblemKind(409, "Conversation busy", "job 'j0-…' of this conversation has not ended"),
     ProblemKind(409, "In progress", "the batch with this Idempotency-Key is being written"),
     ProblemKind(409, "Record damaged", "the stored record of this job cannot be read; submit the job again"),
+    ProblemKind(409, "Not running", "the job is not running here"),
     ProblemKind(409, "Batch ended", "cannot cancel a batch with status 'completed'"),
     ProblemKind(409, "Not deleted", "this file is the output of a batch: it is deleted with the batch"),
     ProblemKind(409, "Too many keys", "there are 100000 keys, the most that are possible"),
