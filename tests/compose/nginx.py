@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import free_port, wait_for
+from tests.stack import wait_for
 from tests.tls import certificate
 
 CONFIGURATION = Path(__file__).parents[2] / "compose" / "nginx.conf"
@@ -30,7 +30,9 @@ class Nginx:
     """nginx before two webs, on a plain port and a TLS port of its own. ``changes`` are further replacements."""
 
     def __init__(self, directory: Path, web1: int, web2: int, **changes: str) -> None:
-        self.port, self.tls_port = free_port(), free_port()
+        # Both at once: one after the other, they may be the same.
+        with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as tls:
+            self.port, self.tls_port = plain.getsockname()[1], tls.getsockname()[1]
         self.certificate, key = certificate(directory)
         text = CONFIGURATION.read_text(encoding="utf-8")
         for old, new in {
