@@ -146,6 +146,7 @@ $(NODE_MODULES:%=%/.installed): %/node_modules/.installed: %/package.json
 	else echo "npm not found: tests of clients for Node will be skipped"; fi
 
 # Memory of a job: python -m bench.sizing. Fairness of the queue: python -m bench.fair.
+# A large batch under kills: python -m bench.batches.
 # BENCH_ARGS="--profile full --subjects spool,nchan"; the peers are fetched into build/peers/.
 bench: $(TEST_STAMP)
 	@$(PY) -m bench $(BENCH_ARGS)
