@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import httpx2
@@ -45,6 +45,13 @@ log = logging.getLogger("spool.upstream")
 
 _NEVER = 2**31
 """Tries of a prompt that alone is refused for now: it may wait until its job's deadline."""
+_USUAL_PARAMS = frozenset(
+    [
+        *("model", "messages", "prompt", "stream", "temperature", "top_p", "seed", "stop", "user"),
+        *("max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty"),
+    ]
+)
+"""Params that no server refuses only because of the stream."""
 _PROOF_S = 10.0
 """Maximum age of a proof when an answer is continued: the server may have been replaced unnoticed. Many jobs that lost
 the same worker share one proof."""
@@ -114,9 +121,10 @@ class OpenAICompatible:
         gate = link.gate(request.model)
         caller = Caller(request.job_id, request.owner, is_admitted=request.gate is not None)
         blame = _Blame(gate)
+        manner = link.manner(request)
         while True:
             passage = yield from _admission(gate, request.deadline, caller)
-            refused = yield from link.attempt(passage, request)
+            refused = yield from link.attempt(passage, request, manner)
             if refused is None:
                 return
             if refused.at_once:
@@ -130,6 +138,14 @@ class OpenAICompatible:
         """Close the connections of all upstreams."""
         for link in self._links.values():
             link.close()
+
+
+@dataclass(slots=True)
+class _Manner:
+    """How one job asks: for a stream, and for the usage at its end. A refusal changes it for this job."""
+
+    streams: bool
+    asks_usage: bool
 
 
 class _Link:
@@ -146,7 +162,7 @@ class _Link:
         self._is_retired = False
         self._asks_usage = True
         self._unstreamed = set[str]()
-        """The models that refused to stream."""
+        """The models that do not stream."""
         self._is_openai = upstream.kind == "azure" or ".openai.com/" in f"{upstream.url}/"
         self._denial = Denial(upstream.name)
         self.scrub = Scrubber(upstream.url, upstream.api_key)
@@ -160,11 +176,27 @@ class _Link:
         with self._lock:
             return self._gates.setdefault(name_of(model), UpstreamGate(self._backoff))
 
-    def attempt(self, passage: Passage, request: GenerationRequest) -> Generator[Piece, None, Refused | None]:
+    def manner(self, request: GenerationRequest) -> _Manner:
+        """How to ask, as far as is known."""
+        streams = request.model.streams and name_of(request.model) not in self._unstreamed
+        return _Manner(streams and not is_whole(request.endpoint, request.params), self._asks_usage)
+
+    def _learn(self, request: GenerationRequest, manner: _Manner) -> None:
+        """Ask all jobs as this one, which was answered. A refusal before it may be due to its own params, such as
+        tools; then it says nothing about other jobs."""
+        if request.params.keys() - _USUAL_PARAMS:
+            return
+        self._asks_usage = self._asks_usage and manner.asks_usage
+        if not manner.streams and not is_whole(request.endpoint, request.params) and request.model.streams:
+            self._unstreamed.add(name_of(request.model))
+
+    def attempt(
+        self, passage: Passage, request: GenerationRequest, manner: _Manner
+    ) -> Generator[Piece, None, Refused | None]:
         """Make one call. Returns None once the answer is complete, or the reason to call again."""
         answer, gate = Answer(), self.gate(request.model)
-        asks_usage, whole = self._asks_usage, is_whole(request.endpoint, request.params)
-        streams = not whole and request.model.streams and name_of(request.model) not in self._unstreamed
+        whole = is_whole(request.endpoint, request.params)
+        streams, asks_usage = manner.streams, manner.asks_usage
         with passage, self._use():
             self._denial.check()
             try:
@@ -185,13 +217,14 @@ class _Link:
                 if request.gate is not None:
                     request.gate.accepted()
                 self._denial.over()
+                self._learn(request, manner)
                 return None
             except upstream_errors.FOREIGN as exc:
                 if asks_usage and upstream_errors.refuses_stream_options(exc):
-                    self._asks_usage = False
+                    manner.asks_usage = False
                     return Refused("the upstream does not support stream_options", at_once=True)
                 if streams and upstream_errors.refuses_stream(exc):
-                    self._unstreamed.add(name_of(request.model))
+                    manner.streams = False
                     return Refused("the upstream does not stream", at_once=True)
                 return self._refused(exc, passage, answer, request)
 

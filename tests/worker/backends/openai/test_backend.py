@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -198,6 +198,31 @@ def test_stream_that_is_refused_is_asked_for_whole(refusal: Script) -> None:
             pieces = [piece for piece in backend.generate(ask()) if not isinstance(piece, Unstreamed)]
             assert pieces == PIECES_OF_WHOLE
     assert [call.body["stream"] for call in upstream.calls] == [True, False, False]
+
+
+def quotes(call: Call) -> None:
+    """A refusal that quotes the caller's text."""
+    call.json(400, {"error": {"message": "invalid input: 'streaming is not supported; stream_options'"}})
+
+
+def refuses_tools_in_streams(call: Call) -> None:
+    """A server that takes tools, but not in a stream."""
+    (refuses(400, "Cannot use tools with stream") if call.body["stream"] else answers_whole)(call)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "params"),
+    [((quotes, quotes, quotes), {}), ((refuses_tools_in_streams, refuses_tools_in_streams), {"tools": [{}]})],
+    ids=["quoted text", "tools"],
+)
+def test_refusal_due_to_the_job_alone(scripts: tuple[Script, ...], params: dict[str, Any]) -> None:
+    """A refusal to stream that a job's own text or params cause changes nothing for the jobs of others."""
+    with ScriptedUpstream(*scripts, says("hi")) as upstream, closing(backend_for(upstream)) as backend:
+        with suppress(BackendError):
+            list(backend.generate(ask(params=params)))
+        assert text_of(list(backend.generate(ask()))) == "hi"
+    body = upstream.calls[-1].body
+    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
 
 
 def test_refusal_that_only_names_a_stream() -> None:
