@@ -71,8 +71,8 @@ def read_document(response: httpx2.Response) -> dict[str, Any]:
         raise Garbage("the answer has a Content-Encoding")
     body = bytearray()
     for chunk in cast(Iterable[bytes], response.stream):
-        body += chunk
-        if not body.lstrip().startswith(b"{"):
+        body += chunk if body else chunk.lstrip()
+        if body and not body.startswith(b"{"):
             # An endless answer that is no object is not read to its limit.
             break
         if len(body) > MAX_BYTES:

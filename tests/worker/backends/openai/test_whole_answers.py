@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -13,7 +15,7 @@ from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Result, Text, Unstreamed, Usage
 from worker.backends.openai.backend import OpenAICompatible
 from worker.backends.openai.backoff import Backoff
-from worker.backends.openai.whole_answers import packed, unpacked
+from worker.backends.openai.whole_answers import packed, read_document, unpacked
 
 MODEL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b")
 USAGE = {"prompt_tokens": 3, "total_tokens": 3}
@@ -41,6 +43,35 @@ def document_of(pieces: list[Piece]) -> dict[str, Any]:
     (found,) = [piece.body for piece in pieces if isinstance(piece, Result)]
     document: dict[str, Any] = orjson.loads(found)
     return document
+
+
+class _InPieces:
+    """A response that comes in pieces of 16 KiB."""
+
+    def __init__(self, body: bytes) -> None:
+        self.headers = {"content-type": "application/json"}
+        self.most = 0
+        """The most bytes in memory while it came."""
+        self._body = body
+
+    @property
+    def stream(self) -> Iterator[bytes]:
+        """Its pieces, the first ones without content."""
+        yield from (b" \n", b"\t")
+        for at in range(0, len(self._body), 16384):
+            yield self._body[at : at + 16384]
+        self.most = tracemalloc.get_traced_memory()[1]
+
+
+def test_answer_in_many_pieces() -> None:
+    """An answer that comes in many pieces is not copied for each of them."""
+    response = _InPieces(b'{"text": "' + b"x" * 2**20 + b'"}')
+    tracemalloc.start()
+    try:
+        assert len(read_document(cast(Any, response))["text"]) == 2**20
+    finally:
+        tracemalloc.stop()
+    assert response.most < 1.5 * 2**20
 
 
 def test_request_as_it_came() -> None:
