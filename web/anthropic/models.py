@@ -13,6 +13,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from spool.models.model import DEMO, Model
+from web import auth
 from web.anthropic.errors import MODELS_PREFIX
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
@@ -72,8 +73,10 @@ class ModelPage(TypedDict):
 @scope("models:read")
 @Contract(answers={200: Answer("The models.", [json_content(ModelPage, lambda: _page([DEMO]))])}, errors=[503])
 def models() -> Response:
-    """List all models in Anthropic's shape; with ``anthropic-version``, also at ``/v1/models``."""
-    return json_response(_page(state().models.all()))
+    """List the models that this key may name, in Anthropic's shape; with ``anthropic-version``, also at
+    ``/v1/models``."""
+    caller = auth.caller()
+    return json_response(_page([model for model in state().models.all() if caller.may_name(model.name)]))
 
 
 @blueprint.get(f"{MODELS_PREFIX}/<path:name>")

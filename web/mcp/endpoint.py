@@ -103,7 +103,7 @@ def _called(params: Mapping[str, Any], idempotency: Idempotency) -> Mapping[str,
     name = params.get("name")
     tool = TOOLS.get(name) if isinstance(name, str) else None
     if tool is None:
-        raise RpcRefused(INVALID_PARAMS, f"no tool {name!r}; the tools are {', '.join(TOOLS)}")
+        raise RpcRefused(INVALID_PARAMS, f"no tool {str(name)[:100]!r}; the tools are {', '.join(TOOLS)}")
     try:
         check_scope(tool)
         arguments = checked(tool.arguments, params.get("arguments") or {}, "arguments.")

@@ -120,7 +120,9 @@ def _cancel(services: State, asked: JobInput, _: Idempotency) -> Mapping[str, An
 
 
 def _models(services: State, _: NoInput, __: Idempotency) -> Mapping[str, Any]:
-    return {"models": [model.name for model in services.models.all()], "default": services.models.default().name}
+    caller = auth.caller()
+    names = [model.name for model in services.models.all() if caller.may_name(model.name)]
+    return {"models": names, "default": services.models.default().name}
 
 
 def _after_wait(services: State, job: Job, wait_s: float) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from spool.models.model import DEMO, Model
+from web import auth
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
 from web.intake.accept import known_model
@@ -94,16 +95,16 @@ _DETAILS: OllamaDetails = {
 @scope("models:read")
 @Contract(answers={200: Answer("The models.", [json_content(OllamaModels, lambda: _list([DEMO]))])}, errors=[503])
 def tags() -> Response:
-    """List all models in Ollama's shape."""
-    return json_response(_list(state().models.all()))
+    """List the models that this key may name, in Ollama's shape."""
+    return json_response(_list(_named()))
 
 
 @blueprint.get("/api/ps")
 @scope("models:read")
 @Contract(answers={200: Answer("The models.", [json_content(OllamaModels, lambda: _list([DEMO]))])}, errors=[503])
 def loaded_models() -> Response:
-    """List all models: each is as ready as it can be."""
-    return json_response(_list(state().models.all()))
+    """List the models that this key may name: each is as ready as it can be."""
+    return json_response(_list(_named()))
 
 
 @blueprint.post("/api/show")
@@ -129,6 +130,11 @@ def show() -> Response:
 def version() -> Response:
     """The version of Ollama whose API this is."""
     return json_response({"version": API_VERSION})
+
+
+def _named() -> list[Model]:
+    caller = auth.caller()
+    return [model for model in state().models.all() if caller.may_name(model.name)]
 
 
 def _list(models: list[Model]) -> OllamaModels:

@@ -33,10 +33,14 @@ def test_model_as_the_api_shows_it() -> None:
 
 
 def test_key_sees_the_models_that_it_may_name(guarded: Stack) -> None:
-    """On the native route and on OpenAI's."""
+    """On the routes of every protocol."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_models"}}
     with guarded.client(headers={"Authorization": f"Bearer {ADMIN}"}) as admin:
         key = admin.post("/admin/keys", json={"owner": "alice", "models": ["other"]}).json()["key"]
         assert [model["name"] for model in admin.get("/models").json()["models"]] == ["demo"]
     with guarded.client(headers={"Authorization": f"Bearer {key}"}) as limited:
         assert limited.get("/models").json()["models"] == []
         assert limited.get("/v1/models").json()["data"] == []
+        assert limited.get("/v1/models", headers={"anthropic-version": "2023-06-01"}).json()["data"] == []
+        assert [limited.get(path).json()["models"] for path in ("/api/tags", "/api/ps")] == [[], []]
+        assert limited.post("/mcp", json=call).json()["result"]["structuredContent"]["models"] == []
