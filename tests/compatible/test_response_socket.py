@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any, cast
 
+import gevent
 import pytest
 import websocket
 from openai import OpenAI
 
+from spool.access.caller import ANONYMOUS
 from tests.stack import Stack
-from web.openai.response_socket import event_frames
+from web.openai.response_socket import ResponseSession, event_frames
 from web.server.websocket_frames import text_frame
+from web.server.websocket_protocol import Closed
 
 FAST = {"model": "demo", "rate": 0, "first_token_s": 0}
 ENDS = {"response.completed", "response.incomplete", "response.failed", "error"}
@@ -163,3 +168,43 @@ def test_frames_of_events() -> None:
     data = b': ping\nevent: a\ndata: {"type":"a"}\n\nevent: b\ndata: {"type":"b"}\n\ndata: [DONE]\n\n'
     assert event_frames(data) == text_frame(b'{"type":"a"}') + text_frame(b'{"type":"b"}')
     assert event_frames(b": ping\n") == b""
+
+
+class _Socket:
+    """A socket that notes what its session does."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.closed: list[int] = []
+
+    def watch(self, on_gone: Callable[[], object]) -> None:
+        """Ignore it: this socket stays."""
+
+    def keep(self, size: int) -> None:
+        """Note the size."""
+        self.kept.append(size)
+
+    def close_with(self, code: int, _reason: str) -> None:
+        """Note the code."""
+        self.closed.append(code)
+
+
+def test_socket_of_an_instance_that_a_switch_drains() -> None:
+    """It closes once no response runs, and a message that waits meanwhile counts as input and begins nothing more."""
+    services = SimpleNamespace(
+        is_leaving=True, draining=False, spread_s=0.0, authenticator=SimpleNamespace(address=lambda: "")
+    )
+    socket, session = _Socket(), ResponseSession(cast(Any, services), nullcontext, ANONYMOUS)
+    session.begin(cast(Any, socket))
+    session.tick(0.0)
+    session._free.clear()
+    session.tick(1.0)
+    assert socket.closed == []
+    waiting = gevent.spawn(session.message, b"x" * 1000)
+    gevent.sleep(0)
+    assert socket.kept == [1000]
+    session.ended()
+    with pytest.raises(Closed, match="draining"):
+        waiting.get(timeout=10)
+    session.tick(2.0)
+    assert (socket.kept, socket.closed) == ([1000, 0], [1001])

@@ -11,6 +11,7 @@ https://platform.openai.com/docs/guides/websocket-mode
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -39,11 +40,13 @@ from web.openai.response_request import ResponsesRequest
 from web.problems import Problem, field_problem, problem_of
 from web.server.websocket import WebSocket
 from web.server.websocket_frames import text_frame
+from web.server.websocket_protocol import Closed
 from web.services import State
 from web.translated_stream import TranslatedStream
 
 _DATA = b"data: "
 _NO_EVENT = b"[DONE]"
+_LEAVES = 1001, "this instance is draining; reconnect"
 _KEPT = ("SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "PATH_INFO", "SCRIPT_NAME", "QUERY_STRING")
 
 
@@ -134,16 +137,19 @@ class ResponseSession:
         """Close the socket when this process drains, unless a response runs."""
         if self._leave_at is not None:
             if now >= self._leave_at and self._free.is_set():
-                self._socket.close_with(1001, "this instance is draining; reconnect")
-        elif self._services.draining:
+                self._socket.close_with(*_LEAVES)
+        elif self._services.is_leaving:
             self._leave_at = now + random.random() * self._services.spread_s
 
     def message(self, raw: bytes) -> None:
         """Begin a response once the one before it has ended; answer errors with an ``error`` message. Raises
         ``Closed`` and ``OSError``."""
-        self._free.wait()
+        self._wait(len(raw))
         if self._is_over:
             return
+        if self._leave_at is not None and time.monotonic() >= self._leave_at:
+            # Otherwise a client that always has a message waiting would stay for ever.
+            raise Closed(*_LEAVES)
         try:
             message = json_object(raw)
             with self._context():
@@ -155,6 +161,13 @@ class ResponseSession:
             self._refuse(problem)
         except SpoolError as exc:
             self._refuse(problem_of(exc))
+
+    def _wait(self, size: int) -> None:
+        """Wait until the response before has ended. Meanwhile the message counts as input."""
+        if not self._free.is_set():
+            self._socket.keep(size)
+            self._free.wait()
+            self._socket.keep(0)
 
     def _admit(self) -> Caller:
         """Count the message. Answers the caller with its limits as they are now. Raises a 401 or 429 ``Problem``, and

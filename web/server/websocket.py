@@ -64,6 +64,7 @@ class WebSocket:
         "_is_gone",
         "_is_handling",
         "_is_parsing",
+        "_kept",
         "_limits",
         "_linger_until",
         "_on_gone",
@@ -84,6 +85,7 @@ class WebSocket:
         self._watcher: Any = None
         self._writer: FrameWriter
         self._input = Input(limits.most)
+        self._kept = 0
         self._on_gone: Callable[[], object] = _nothing
         self._is_closing = False
         self._is_gone = False
@@ -179,6 +181,15 @@ class WebSocket:
 
     # Input.
 
+    def keep(self, size: int) -> None:
+        """Count so many bytes of a message as input, which its session keeps until it can handle it."""
+        self._kept = size
+        self._count_input()
+
+    def _count_input(self) -> None:
+        if not self._is_closing and not self._is_gone:
+            self._limits.uploads.hold(self, self._input.size + self._kept)
+
     @property
     def _is_paused(self) -> bool:
         return self._input.inbox.is_full or self._writer.pending >= _REPLIES_BYTES
@@ -230,7 +241,7 @@ class WebSocket:
         if (self._input.inbox or self._input.reply_to_close is not None) and not self._is_handling:
             self._is_handling = True
             gevent.spawn(self._handle)
-        self._limits.uploads.hold(self, self._input.size)
+        self._count_input()
         self._settle()
 
     def _handle(self) -> None:
@@ -238,7 +249,7 @@ class WebSocket:
         try:
             while self._input.inbox and not self._is_closing and not self._is_gone:
                 raw = self._input.inbox.take()
-                self._limits.uploads.hold(self, self._input.size)
+                self._count_input()
                 self._settle()
                 self._session.message(raw)
                 # Yield, so that one client's messages do not delay others.

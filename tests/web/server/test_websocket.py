@@ -300,6 +300,31 @@ def test_shared_memory_is_full(serving: Callable[..., Serving]) -> None:
     assert [one.gone for one in rest] == [0, 0]
 
 
+def test_message_that_its_session_keeps(serving: Callable[..., Serving]) -> None:
+    """A message that cannot be handled yet still counts, and its socket closes like one whose message is incomplete."""
+    uploads = Uploads(100_000)
+    one, other = (serving(uploads=uploads) for _ in range(2))
+    may_go_on = Event()
+
+    def keep(raw: bytes) -> None:
+        one.socket.keep(len(raw))
+        may_go_on.wait()
+        one.socket.keep(0)
+
+    one.do = keep
+    one.send(client_frame(TEXT, b"x" * 60_000))
+    until(lambda: uploads.counted > 40_000)
+    part = client_frame(TEXT, b"x" * 60_000)
+    other.send(part[:-1])
+    until(lambda: one.gone or uploads.counted > 80_000)
+    more = serving(uploads=uploads)
+    more.send(part[:-1])
+    assert code_of(one.received(1)[0]) == 1013
+    may_go_on.set()
+    gevent.sleep(0)
+    until(lambda: uploads.counted < 90_000)
+
+
 @pytest.mark.parametrize(
     ("exc", "code"), [(Closed(4404, "no such job"), 4404), (OSError(), None), (RuntimeError("broken"), 1011)]
 )
