@@ -114,6 +114,8 @@ def _fields_of(new: NewJob, stored: StoredInput) -> list[Any]:
         fields["chat"] = new.chat
     if new.webhook:
         fields["webhook"] = new.webhook
+    if endpoint := new.input.get("endpoint"):
+        fields["endpoint"] = endpoint
     if new.custom_id:
         fields["custom_id"] = new.custom_id
     most = tokens_at_most(new.input.get("params", {}))

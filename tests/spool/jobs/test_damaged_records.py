@@ -125,6 +125,15 @@ def test_newer_version_claims_what_was_left_for_it(link: RedisLink) -> None:
     assert link.call("EXISTS", f"{prefix(0)}newer:{SCHEMA + 1}:pending:demo") == 0
 
 
+def test_job_of_another_endpoint_waits_for_a_worker_that_knows_it(link: RedisLink) -> None:
+    """A worker of the version before would send it as a chat: it leaves it alone, and takes the job behind it."""
+    embeds = submit(link, input={"messages": [], "params": {"input": ["a"]}, "endpoint": "embeddings"})
+    chats = submit(link)
+    older = link.run(script("claim", SCHEMA - 1), 0, "f1", 1000, "older", "any", 1, 0.2, 20, DEMO.name, 0)
+    assert older[0].decode() == chats.id
+    assert HandWorker(link).take().job.id == embeds.id
+
+
 def test_index_of_another_type_is_filled_again(link: RedisLink) -> None:
     """A queue that something else overwrote is there again after a keeper's rounds, in its order."""
     jobs = [submit(link) for _ in range(5)]

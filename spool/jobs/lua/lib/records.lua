@@ -112,7 +112,7 @@ end
 local function repair(id, record, owner)
   local key, last, _, is_packed = job_key(id), end_of_log(id)
   local usual = {seq = 1, created_ms = NOW, deadline_ms = NOW, ttl_s = 86400, attempt = 0, losses = 0, last = last}
-  local schema = is_packed and PACKED or record.lane and LINE or (record.conversation or record.not_before_ms) and 3 or record.before and 2 or 1
+  local schema = is_packed and PACKED or (record.lane or record.endpoint) and LINE or (record.conversation or record.not_before_ms) and 3 or record.before and 2 or 1
   redis.call('HSET', key, 'schema', schema, 'id', id, 'owner', owner, 'model', record.model ~= '' and record.model or 'unknown')
   for _, name in ipairs(NUMBERS) do
     if not is_whole(record[name], name) then redis.call('HSET', key, name, usual[name]) end

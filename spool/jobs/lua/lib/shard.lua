@@ -2,7 +2,7 @@
 -- are built from it (spool.keys).
 local P = KEYS[1]
 local SCHEMA = tonumber('--[[SCHEMA]]')
--- The schema of a job that is a line of a batch (spool.jobs.job).
+-- The schema of a line of a batch, and of a job of another endpoint than a chat (spool.jobs.job).
 local LINE = tonumber('--[[LINE]]')
 local TOMBSTONE_MS = 86400000
 
