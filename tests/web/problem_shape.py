@@ -47,6 +47,7 @@ def stored(link: RedisLink) -> dict[bytes, bytes]:
         "shards",
         "door:",
         "told",
+        "instances",
         "key:",
         "signing-keys",
         "sealing-key",

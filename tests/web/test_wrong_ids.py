@@ -273,11 +273,19 @@ def test_every_route_with_another_owners_ids(guarded: Stack, alice: httpx.Client
     chat = {"id": "a-chat", "messages": [{"role": "user", "parts": [{"type": "text", "text": "secret prompt"}]}]}
     with alice.stream("POST", "/ai/chat", json=chat) as streamed:
         assert streamed.status_code == 200
+    form = {"files": {"file": ("secret.txt", b"secret")}, "data": {"purpose": "user_data"}}
+    file = alice.post("/v1/files", **form).json()["id"]
+    webhook = alice.post("/webhooks", json={"url": "https://app.example/secret"}).json()["id"]
+    alice.post(f"/jobs/{alice.post('/jobs', json={'prompt': 'x'}).json()['id']}/cancel")
+    delivery = alice.get("/webhooks/deliveries").json()["deliveries"][0]["id"]
     ids = {
         "job_id": (job, NOBODYS),
         "batch_id": (batch, NOBODYS_BATCH),
         "response_id": (f"resp_{job}", f"resp_{NOBODYS}"),
         "chat_id": ("a-chat", "no-chat"),
+        "file_id": (file, "file-" + "0" * (len(file) - 5)),
+        "webhook_id": (webhook, "we_" + "0" * 16),
+        "delivery_id": (delivery, f"msg_{NOBODYS}_{webhook}"),
     }
     app = create_app(WebSettings(redis_url=SecretStr("redis://127.0.0.1:1")))
     tried, before = set(), stored(guarded.redis.link)
@@ -297,5 +305,6 @@ def test_every_route_with_another_owners_ids(guarded: Stack, alice: httpx.Client
             assert theirs.text.replace(ids[argument][0], ids[argument][1]) == nobodys.text
             assert "secret" not in theirs.text
             tried.add(rule.rule)
-    assert len(tried) >= 14
+    assert len(tried) >= 27
     assert stored(guarded.redis.link) == before
+    alice.delete(f"/webhooks/{webhook}")
