@@ -71,7 +71,8 @@ Place = Annotated[
 class Query(BaseModel):
     """The query of a call. Unknown names are ignored; of a repeated name the first value counts."""
 
-    model_config = ConfigDict(extra="ignore", validate_by_name=True, frozen=True)
+    # Like every shape of the web, it is built when it is first used (defer_build): a tenth of a process's start.
+    model_config = ConfigDict(extra="ignore", validate_by_name=True, frozen=True, defer_build=True)
 
 
 class After(Query):

@@ -33,7 +33,7 @@ _LIFE_AT_MOST_S = 10 * 365 * 86_400
 class NewKey(BaseModel):
     """A key to create."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     owner: Annotated[str, Field(min_length=1, max_length=64, description="The owner of what its callers submit.")]
     name: Annotated[str, Field(max_length=100)] = ""

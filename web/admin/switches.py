@@ -25,7 +25,7 @@ blueprint = Blueprint("switches", __name__)
 class Turn(BaseModel):
     """How a switch is turned on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     reason: Annotated[str, Field(max_length=REASON_CHARACTERS)] = Field(
         "", description="Shown in the answers that it causes; the text of a notice."

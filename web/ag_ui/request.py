@@ -19,7 +19,7 @@ _ID = Field(min_length=1, max_length=200)
 class _Asked(BaseModel):
     """A part of the body. Unknown fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel, defer_build=True)
 
 
 class AgUiFunction(_Asked):

@@ -31,7 +31,7 @@ _TOOLS_AT_MOST = 512
 class Asked(BaseModel):
     """A body from the AI SDK. Applications add fields of their own, which are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel, defer_build=True)
 
 
 ChatId = Annotated[str, Field(min_length=1, max_length=200, pattern="^[^/]")]

@@ -37,7 +37,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 class UiPart(BaseModel):
     """One part of a UI message. Its fields depend on its type; some types are not used here."""
 
-    model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel, defer_build=True)
 
     type: Annotated[str, Field(min_length=1, max_length=200)]
     text: str | None = None
@@ -84,7 +84,7 @@ class UiPart(BaseModel):
 class UiMessage(BaseModel):
     """One message of a chat."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     PIECES: ClassVar[Pieces] = {"parts": (UiPart, _PARTS_AT_MOST)}
 

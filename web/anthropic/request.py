@@ -21,7 +21,7 @@ _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 class ContentBlock(BaseModel):
     """One block of content. Its other fields depend on its type."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -36,7 +36,7 @@ ContentBlocks = Annotated[Some[ContentBlock], Field(max_length=_BLOCKS_AT_MOST)]
 class MessageParam(BaseModel):
     """One message of the conversation."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     role: Literal["user", "assistant", "system"]
     content: str | ContentBlocks
@@ -45,7 +45,7 @@ class MessageParam(BaseModel):
 class MessageTool(BaseModel):
     """A tool. One with another ``type`` than ``custom`` is run by Anthropic's servers or known to its models."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     type: str | None = None
@@ -56,7 +56,7 @@ class MessageTool(BaseModel):
 class ToolChoice(BaseModel):
     """Which tool the model must use."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -66,7 +66,7 @@ class ToolChoice(BaseModel):
 class CountRequest(BaseModel):
     """The fields of a request that make its prompt."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     PIECES: ClassVar[Pieces] = {"messages": (MessageParam, _MESSAGES_AT_MOST)}
 

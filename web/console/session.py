@@ -33,7 +33,7 @@ LIFE_S = 12 * 3600
 class Login(BaseModel):
     """A login."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     key: Annotated[str, Field(min_length=1, max_length=500)]
 

@@ -15,7 +15,7 @@ class Coalesce(BaseModel):
     pieces have ``chars`` characters, a sentence ends (if ``sentence_end``), another kind of entry comes, or the job
     ends. ``ms`` 0 turns coalescing off, like false."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     ms: Annotated[int, Field(ge=0, le=MS_AT_MOST)] = 1000
     chars: Annotated[int, Field(ge=1, le=CHARS_AT_MOST)] = CHARS

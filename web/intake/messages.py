@@ -16,7 +16,7 @@ _PARTS_AT_MOST = 1000
 class ContentPart(BaseModel):
     """One part of a message, in OpenAI's shape. The fields of its type go to the model unchanged."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -24,7 +24,7 @@ class ContentPart(BaseModel):
 class Message(BaseModel):
     """One message of a conversation, in OpenAI's shape."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | Annotated[Some[ContentPart], Field(max_length=_PARTS_AT_MOST)] | None = None

@@ -29,7 +29,7 @@ _ONE_LINE = Field(pattern=_PRINTABLE)
 class ConversationField(BaseModel):
     """The conversation that the job belongs to: at most one job of an owner's conversation runs at a time."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     id: Annotated[str, Field(min_length=1, max_length=CONVERSATION_CHARACTERS), _ONE_LINE]
     on_busy: OnBusy = Field(
@@ -54,7 +54,7 @@ def _few_unknown(value: Any) -> Any:
 class SchedulingFields(BaseModel):
     """When the job may begin, and with which jobs it takes turns."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     fairness_key: Annotated[str, Field(min_length=1, max_length=KEY_CHARACTERS), _ONE_LINE] | None = Field(
         None, description="Its jobs take turns with the owner's other jobs, in proportion to their weights"

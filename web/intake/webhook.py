@@ -41,7 +41,7 @@ EventNames = Annotated[
 class WebhookField(BaseModel):
     """A receiver that is told how the job ends."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     url: ReceiverUrl
     events: EventNames | None = Field(None, description="The events that it wants; null for all")

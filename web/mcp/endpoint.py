@@ -44,7 +44,7 @@ _PRIVATE = {"ttlMs": 0, "cacheScope": "private"}
 class McpRequest(BaseModel):
     """A request; without ``id`` a notification; without ``method`` a response, of which none is expected."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
 
     jsonrpc: Literal["2.0"]
     id: Annotated[str, Field(max_length=200)] | int | None = None

@@ -35,7 +35,7 @@ WaitS = Annotated[
 
 
 class _Input(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class SubmitInput(_Input):

@@ -34,7 +34,7 @@ Life = Annotated[int, Field(ge=1, le=LIFE_AT_MOST_S)]
 class WantedLinks(BaseModel):
     """The links to make."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     ttl_s: Life | None = Field(None, description="Their life; null: as long as the job may run, at least an hour.")
     scope: Annotated[list[JobCall], Field(min_length=1, max_length=4)] = Field(
@@ -45,7 +45,7 @@ class WantedLinks(BaseModel):
 class WantedBatchLinks(BaseModel):
     """The life of a batch's links."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     ttl_s: Life = _OF_BATCH_S
 

@@ -34,7 +34,7 @@ _OF_BATCH = ("batch", "results")
 class TokenScope(BaseModel):
     """What the token is for: exactly one of the three."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     job: Annotated[str, Field(min_length=1, max_length=100)] = ""
     batch: Annotated[str, Field(min_length=1, max_length=100)] = ""
@@ -50,7 +50,7 @@ class TokenScope(BaseModel):
 class WantedToken(BaseModel):
     """The token to make."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     scope: TokenScope
     cancel: bool = Field(False, description="Whether it may cancel the jobs that it may read.")

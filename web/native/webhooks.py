@@ -32,7 +32,7 @@ blueprint = Blueprint("webhooks", __name__)
 class NewWebhook(BaseModel):
     """A webhook to create."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     url: ReceiverUrl
     events: EventNames | None = Field(None, description="The events that it wants; null for all")

@@ -75,7 +75,7 @@ class OllamaVersion(TypedDict):
 class ShowRequest(BaseModel):
     """The body of ``POST /api/show``. Older clients send ``name``."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
 
     model: Annotated[str, Field(max_length=200)] | None = None
     name: Annotated[str, Field(max_length=200)] | None = None

@@ -31,7 +31,7 @@ Images = Annotated[Some[str], Field(max_length=_AT_MOST)]
 class OllamaFunction(BaseModel):
     """The function of a call."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -40,7 +40,7 @@ class OllamaFunction(BaseModel):
 class OllamaCall(BaseModel):
     """A call of an earlier answer. Older clients give it no id."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     id: str | None = None
     function: OllamaFunction
@@ -49,7 +49,7 @@ class OllamaCall(BaseModel):
 class OllamaMessage(BaseModel):
     """One message of the conversation."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
@@ -63,7 +63,7 @@ class OllamaMessage(BaseModel):
 class OllamaRequest(BaseModel):
     """The fields of both bodies. Unknown fields are ignored: they configure Ollama's engine."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
     stream: bool | None = None

@@ -39,7 +39,7 @@ def _metadata(value: dict[str, str]) -> dict[str, str]:
 class BatchRequest(BaseModel):
     """The body. Unknown fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
 
     input_file_id: Annotated[str, Field(max_length=200, description="An uploaded file of JSON lines")]
     endpoint: Annotated[str, AfterValidator(_endpoint), Field(description="The `url` of every line")]

@@ -19,7 +19,7 @@ from web.problems import Problem, field_problem
 class Asked(BaseModel):
     """A request's body. Fields that it does not name go to the upstream unchanged."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     stream: bool | None = None

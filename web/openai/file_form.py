@@ -19,7 +19,7 @@ _MONTH_S = 2_592_000
 class FileForm(BaseModel):
     """The form of an upload. Other fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", validate_by_name=True)
+    model_config = ConfigDict(extra="ignore", validate_by_name=True, defer_build=True)
 
     file: Annotated[str, Field(description="The file: a part with a filename", json_schema_extra={"format": "binary"})]
     purpose: Literal["batch", "user_data"] = Field(description="`batch`: lines of JSON; `user_data`: anything")

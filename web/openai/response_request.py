@@ -36,7 +36,7 @@ class Tool(BaseModel):
     """A function that the model may call, or another tool that the client runs. Others are left out, because Spool does
     not run tools."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     type: Annotated[str, Field(max_length=64)]
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
