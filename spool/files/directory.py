@@ -83,13 +83,20 @@ class Directory:
 
     def _in_thread(self, call: Callable[..., Result], *args: object) -> Result:
         """The result of the call. Raises ``StoreUnavailable``; ``_NotThere`` for a missing file."""
-        try:
-            result: Result = self._threads.apply(call, args)
-        except FileNotFoundError as exc:
-            raise _NotThere(f"SPOOL_FILES_URL: {exc}") from exc
-        except OSError as exc:
-            raise StoreUnavailable(f"SPOOL_FILES_URL: {exc}") from exc
+        result: Result | OSError = self._threads.apply(_caught, (call, *args))
+        if isinstance(result, FileNotFoundError):
+            raise _NotThere(f"SPOOL_FILES_URL: {result}") from result
+        if isinstance(result, OSError):
+            raise StoreUnavailable(f"SPOOL_FILES_URL: {result}") from result
         return result
+
+
+def _caught(call: Callable[..., Result], *args: object) -> Result | OSError:
+    """The result of the call, or its error: the thread pool writes a raised one to stderr, however common it is."""
+    try:
+        return call(*args)
+    except OSError as exc:
+        return exc
 
 
 class _NotThere(StoreUnavailable):

@@ -15,6 +15,7 @@ from importlib import resources
 from spool.errors import FileNotFound, FilesFull, OwnerFilesFull, UndecodableRecord, UploadExpired
 from spool.files.file import Description, StoredFile, is_file_id, new_file_id
 from spool.keys import HOME, prefix
+from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
 from spool.redis.script import Script
 
@@ -128,7 +129,12 @@ class FileRecords:
 
     def _look(self, ids: Sequence[str], now_ms: int) -> Iterator[StoredFile]:
         """The complete files among these. Damaged records are left out."""
-        for reply in self._link.pipeline([("HGETALL", record_key(each)) for each in ids]) if ids else []:
+        replies = self._link.pipeline_each([("HGETALL", record_key(each)) for each in ids]) if ids else []
+        for reply in replies:
+            if isinstance(reply, Exception):
+                if is_wrong_type(reply):
+                    continue
+                raise translated(reply) from reply
             with suppress(UndecodableRecord):
                 file = _ready(reply, now_ms)
                 if file is not None:

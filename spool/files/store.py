@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
@@ -15,7 +16,7 @@ log = logging.getLogger("spool")
 
 _SWEPT_AT_ONCE = 20
 _FAILURES_AT_MOST = 5
-"""Failures after which a sweep ends: each may have waited for its store's time limit."""
+"""Failures after which a sweep leaves a store alone: each may have waited for the store's time limit."""
 
 
 class Files:
@@ -37,7 +38,9 @@ class Files:
         except BaseException:
             # If Redis does not answer, the sweep does it later.
             with suppress(StoreUnavailable):
-                self._remove(upload.id)
+                # A sweep may have deleted the record and the content before the last of it was written.
+                if not self._remove(upload.id):
+                    self._contents.delete(upload.id)
             raise
         return self._records.get(upload.id, owner)
 
@@ -66,27 +69,31 @@ class Files:
 
     def sweep(self) -> int:
         """Delete expired files, and what is left of uploads and deletions that did not end. Returns how many. A file
-        whose store does not answer is left for the next sweep."""
-        count, failed = 0, set[str]()
-        while len(failed) < _FAILURES_AT_MOST:
-            due = [each for each in self._records.due(_SWEPT_AT_ONCE + len(failed)) if each not in failed]
-            if not due:
-                break
+        whose store does not answer is left for a later sweep, and does not hold up those of other stores."""
+        count, failures = 0, Counter[str]()
+        while due := self._records.due(_SWEPT_AT_ONCE):
             for file_id in due:
+                place = self._records.hide(file_id, only_due=True)
+                if place is None or failures[place] >= _FAILURES_AT_MOST:
+                    continue
                 try:
-                    count += self._remove(file_id, only_due=True)
+                    self._purge(file_id, place)
+                    count += 1
                 except StoreUnavailable as exc:
                     log.warning("%s could not be deleted: %s", file_id, exc)
-                    failed.add(file_id)
+                    failures[place] += 1
         return count
 
-    def _remove(self, file_id: str, owner: str = "", *, only_due: bool = False) -> bool:
-        name = self._records.hide(file_id, owner, only_due=only_due)
-        if name is None:
-            return False
-        if name in self._places:
-            self._places[name].delete(file_id)
+    def _remove(self, file_id: str, owner: str = "") -> bool:
+        place = self._records.hide(file_id, owner)
+        if place is not None:
+            self._purge(file_id, place)
+        return place is not None
+
+    def _purge(self, file_id: str, place: str) -> None:
+        """Delete a hidden file's content, then its record."""
+        if place in self._places:
+            self._places[place].delete(file_id)
         else:
-            log.warning("the content of %s is left in %s:, which SPOOL_FILES_URL no longer names", file_id, name)
+            log.warning("the content of %s is left in %s:, which SPOOL_FILES_URL no longer names", file_id, place)
         self._records.forget(file_id)
-        return True

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Deletes some blocks of a hidden file, and with the last ones its record.
 -- Arguments: id, the most blocks. Answers the number of blocks that are left.
 local P, id, most = KEYS[1], ARGV[1], tonumber(ARGV[2])
@@ -7,7 +7,7 @@ local record = redis.call('HMGET', key, 'status', 'owner', 'blocks', 'stored')
 if record[1] ~= 'deleting' then
   return 0
 end
-local owner, blocks, stored = record[2], tonumber(record[3]), tonumber(record[4])
+local owner, blocks, stored = record[2] or '', tonumber(record[3]) or 0, tonumber(record[4]) or 0
 local left = math.max(0, blocks - most)
 for number = left, blocks - 1 do
   redis.call('DEL', key .. ':' .. number)

@@ -8,12 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from spool.errors import ContentElsewhere, ContentLost, FileNotFound, FilesFull, OwnerFilesFull, UploadExpired
+from spool.errors import (
+    ContentElsewhere,
+    ContentLost,
+    FileNotFound,
+    FilesFull,
+    OwnerFilesFull,
+    StoreUnavailable,
+    UploadExpired,
+)
 from spool.files.contents import Contents
+from spool.files.directory import Directory
 from spool.files.file import BLOCK_BYTES, Description
-from spool.files.records import FileLimits, FileRecords
+from spool.files.records import FileLimits, FileRecords, record_key
+from spool.files.redis_contents import RedisContents
 from spool.files.s3 import Bucket
 from spool.files.store import Files
+from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
 from tests.spool.files.stores import PLACES, broken_off, contents_of, described, expire, files_of, left, stored
 
@@ -154,3 +165,70 @@ def test_file_of_a_store_that_is_not_named_any_more(files: Files, contents: Cont
             changed.read(file)
     changed.delete(file.id, "alice")
     assert not left(link)
+
+
+def test_sweep_passes_over_a_store_that_fails(link: RedisLink, tmp_path: Path) -> None:
+    """However many of its files are due, those of other stores are deleted; after a minute, its own are due again."""
+    contents = Directory(tmp_path / "files")
+    files = Files(FileRecords(link, FileLimits(), 60), contents, [RedisContents(link)])
+    stuck = [stored(files).id for _ in range(25)]
+    lost = stored(files_of(RedisContents(link), link))
+    # A directory cannot be unlinked.
+    for file_id in stuck:
+        (tmp_path / "files" / file_id).unlink()
+        (tmp_path / "files" / file_id).mkdir()
+    for file_id in (*stuck, lost.id):
+        expire(link, file_id)
+    assert files.sweep() == 1
+    assert set(map(record_key, stuck)) == {key.decode() for key in link.call("KEYS", record_key("file-*"))}
+    assert files.sweep() == 0
+    (tmp_path / "files" / stuck[0]).rmdir()
+    expire(link, stuck[0])
+    assert files.sweep() == 1
+
+
+def test_damaged_records_do_not_stop_a_sweep(files: Files, link: RedisLink) -> None:
+    """Records without their fields, or of another type, are deleted like others, and no list fails because of them."""
+    ids = [stored(files).id for _ in range(9)]
+    for file_id in ids:
+        expire(link, file_id)
+    for file_id, field in zip(ids, ("status", "owner", "place", "blocks", "stored", "id"), strict=False):
+        link.call("HDEL", record_key(file_id), field)
+    link.call("DEL", record_key(ids[6]))
+    link.call("SET", record_key(ids[7]), "text")
+    assert files.newest("alice", limit=9).files == []
+    files.sweep()
+    assert not link.call("EXISTS", *map(record_key, ids), f"{prefix(HOME)}file-ends")
+
+
+def test_files_are_deleted_from_a_full_redis(files: Files, link: RedisLink) -> None:
+    """A Redis without memory refuses uploads, and still deletes files, which frees it."""
+    first, second = stored(files), stored(files)
+    expire(link, second.id)
+    link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(StoreUnavailable):
+            stored(files)
+        files.delete(first.id, "alice")
+        assert files.sweep() == 1
+    finally:
+        link.call("CONFIG", "SET", "maxmemory", 0)
+    assert not link.call("EXISTS", record_key(first.id), record_key(second.id))
+
+
+def test_content_written_behind_a_sweep_is_deleted(link: RedisLink, tmp_path: Path) -> None:
+    """An upload whose record a sweep has deleted leaves no content either, even if all of it was written."""
+    directory = Directory(tmp_path / "files")
+    files = files_of(directory, link)
+
+    def description() -> Description:
+        (part,) = (tmp_path / "files").glob("file-*")
+        content = part.read_bytes()
+        expire(link, part.name)
+        assert files.sweep() == 1
+        part.write_bytes(content)
+        return described()
+
+    with pytest.raises(UploadExpired):
+        files.create("alice", [b"{}"], description)
+    assert nothing_is_left(link, tmp_path)
