@@ -177,8 +177,9 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              (their number), size:LANE, model:LANE, fed:LANE (lines that are jobs, or have ended
                              without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,
                              window_s, finalizing_ms, cancelling_ms, ended_ms, input_tokens, output_tokens, errors
-                             (JSON list), metadata, surface, endpoint, input_file, keep_jobs, webhook. Of an older
-                             one: staging (open, or dropped) until all of its jobs are written
+                             (JSON list), metadata, surface, endpoint, input_file, keep_jobs, webhook, run_id (of
+                             the server on which its log was last written). Of an older one: staging (open, or
+                             dropped) until all of its jobs are written
     batch:ID:lines   hash    Its lines in compressed blocks (spool.batches.blocks). Staged before the batch exists,
                              for ten minutes
     batch:ID:log     stream  Its log: an entry for each line that has ended, and a terminal one. Key and channel are

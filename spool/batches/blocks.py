@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -125,12 +125,10 @@ def firsts_of(index: bytes) -> list[list[int]]:
         found = orjson.loads(index)
     except ValueError as exc:
         raise UndecodableRecord("the index of a batch", index[:64]) from exc
-    if not isinstance(found, list) or not all(isinstance(lane, list) and lane for lane in found):
+    if not isinstance(found, list) or not all(map(_is_lane, found)):
         raise UndecodableRecord("the index of a batch", index[:64])
     return found
 
 
-def in_parts(items: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
-    """Parts of at most ``most`` items."""
-    for start in range(0, len(items), most):
-        yield items[start : start + most]
+def _is_lane(firsts: object) -> bool:
+    return isinstance(firsts, list) and bool(firsts) and all(type(first) is int for first in firsts)

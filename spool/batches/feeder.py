@@ -10,13 +10,12 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import orjson
 
 from spool.batches.batch import LINE_TTL_S
-from spool.batches.blocks import INDEX, block_of, firsts_of
-from spool.batches.line import decode_fields, is_bad, job_id_of, job_of
+from spool.batches.blocks import INDEX, LANES_AT_MOST, block_of, firsts_of
+from spool.batches.line import decode_fields, entry_of, is_bad, job_id_of, job_of
 from spool.batches.store import block_at
 from spool.errors import SpoolError, UndecodableRecord
 from spool.fail_points import reach
@@ -36,11 +35,10 @@ _PAUSE_S = 0.1
 _REST = 1.0
 """Pauses are this many times as long as the work before them."""
 _BELLS = 20
+_DIGITS_AT_MOST = 9
 _KNOWN_AT_MOST = 32
-_MESSAGES = {
-    "cancelled": "the batch was cancelled before this line began",
-    "expired": "the batch expired before this line began",
-}
+_FAILED_AT_ONCE = 3
+"""After so many failures a pass ends: Redis does not answer, rather than a batch being damaged."""
 
 log = logging.getLogger("spool.feeder")
 
@@ -90,6 +88,8 @@ class Feeder:
         self._keeps = keeps
         self._name = secrets.token_hex(8)
         self._known: dict[str, _Lines] = {}
+        self._failed: set[bytes] = set()
+        """The batches that failed the last time. They are served last, so that they do not hold up others."""
         self._outage = Outage(log, "feeder", "lines of batches do not become jobs")
 
     def run(self, wait: Callable[[float], object], stopped: Callable[[], bool]) -> None:
@@ -113,48 +113,64 @@ class Feeder:
         if reply is None:
             return _IDLE_S
         active, found = reply
-        for batch_id, stop, lanes in found:
+        served, failed = 0, list[SpoolError]()
+        for batch_id, stop, lanes in sorted(found, key=lambda each: each[0] in self._failed):
             began_at = time.monotonic()
-            self._serve(batch_id.decode(), stop.decode(), lanes)
+            try:
+                served += self._serve(batch_id.decode(), stop.decode(), lanes)
+                self._failed.discard(batch_id)
+            except SpoolError as exc:
+                failed.append(exc)
+                self._failed.add(batch_id)
+            if len(failed) >= _FAILED_AT_ONCE:
+                break
             wait(max(0.001, _REST * (time.monotonic() - began_at)))
-        return 0.0 if found else _PAUSE_S if active and self._keeps else _IDLE_S
+        self._failed &= {batch_id for batch_id, *_ in found}
+        if failed:
+            raise failed[0]
+        return 0.0 if served else _PAUSE_S if active and self._keeps else _IDLE_S
 
     def feed(self, batch_id: str, sizes: Sequence[int], most: int) -> int:
         """Feed the first lines of a new batch, at most ``most`` of each lane; returns how many became jobs."""
         return sum(self._feed(batch_id, lane, 0, min(size, most)) for lane, size in enumerate(sizes))
 
-    def settle(self, batch_id: str, why: str) -> None:
-        """End what is left of a batch that was stopped: its jobs, and its lines that are no jobs. Raises
-        ``StoreUnavailable``; then a later pass goes on."""
+    def settle(self, batch_id: str, why: str) -> int:
+        """End what is left of a batch that was stopped: its jobs, and its lines that are no jobs. Returns how many
+        calls ended some. Raises ``StoreUnavailable``; then a later pass goes on."""
+        ended = 0
         while True:
             args = arguments("stop_batch", id=batch_id, owner="", why="", most=_ENDED_A_CALL)
             answer = self._shard.run(script("stop_batch"), *args)
             if not isinstance(answer, int) or answer == 0:
                 break
+            ended += 1
         for lane, (fed, size) in enumerate(self._lanes_of(batch_id)):
             while 0 <= fed < size:
                 before = fed
                 fed = self._end(batch_id, lane, fed, why)
                 if fed == before:
                     break
+                ended += 1
+        return ended
 
     def _lanes_of(self, batch_id: str) -> list[tuple[int, int]]:
         """For each lane the number of lines that are dealt with, and of all."""
         key = self._shard.key(f"batch:{batch_id}")
         (raw,) = read(self._shard, [("HGET", key, "lanes")])
-        lanes = range(int(raw or 0))
+        lanes = range(min(_number(raw, LANES_AT_MOST), LANES_AT_MOST))
         names = [name for lane in lanes for name in (f"fed:{lane}", f"size:{lane}")]
         (values,) = read(self._shard, [("HMGET", key, *names)]) if names else ([],)
-        numbers = [int(value or 0) for value in values]
-        return [(numbers[2 * lane], numbers[2 * lane + 1]) for lane in lanes]
+        numbers = [_number(value) for value in values or ()]
+        return [(numbers[2 * lane], numbers[2 * lane + 1]) for lane in range(len(numbers) // 2)]
 
-    def _serve(self, batch_id: str, stop: str, lanes: Sequence[Sequence[int]]) -> None:
+    def _serve(self, batch_id: str, stop: str, lanes: Sequence[Sequence[int]]) -> int:
+        """Do what the batch needs; returns 0 if nothing could be done."""
         if stop:
-            self.settle(batch_id, stop)
-            return
+            return self.settle(batch_id, stop)
         fed = sum(self._feed(batch_id, lane, position, more) for lane, position, more in lanes)
         for _ in range(min(fed, _BELLS)):
             self._ring()
+        return fed
 
     def _lines(self, batch_id: str) -> _Lines:
         if batch_id not in self._known:
@@ -184,9 +200,11 @@ class Feeder:
                 ]
             except UndecodableRecord as exc:
                 log.error("batch %s: %s", batch_id, exc.reason)
-                position = self._end_damaged(batch_id, lane, position)
-                if position < 0:
+                after = self._end_damaged(batch_id, lane, position)
+                fed += max(1, after - position)
+                if after < 0:
                     break
+                position = after
                 continue
             reach("batch.feeding")
             outcomes = self._store.feed(jobs)
@@ -200,8 +218,10 @@ class Feeder:
 
     def _owner_of(self, batch_id: str) -> tuple[str, bool]:
         (values,) = read(self._shard, [("HMGET", self._shard.key(f"batch:{batch_id}"), "owner", "keep_jobs")])
-        owner, kept = values or (None, None)
-        return (owner or b"").decode(), kept == b"1"
+        raw, kept = values or (None, None)
+        owner = (raw or b"").decode(errors="replace")
+        # A damaged one: its lines wait until the batch expires.
+        return owner if owner.isprintable() and " " not in owner else "", kept == b"1"
 
     def _end(self, batch_id: str, lane: int, position: int, status: str) -> int:
         """End some lines without running them; returns the position after them (-1: the batch has ended)."""
@@ -212,7 +232,7 @@ class Feeder:
             return self._end_damaged(batch_id, lane, position)
         # A lane has bad lines alone, or none.
         status = "failed" if is_bad(fields[0]) else status
-        entries = [_entry_of(batch_id, one, status) for one in fields]
+        entries = [entry_of(batch_id, one, status) for one in fields]
         return self._end_lines(batch_id, lane, position, status, entries)
 
     def _end_lines(self, batch_id: str, lane: int, position: int, status: str, entries: Sequence[bytes]) -> int:
@@ -223,48 +243,33 @@ class Feeder:
     def _end_damaged(self, batch_id: str, lane: int, position: int) -> int:
         """End the lines of a block that cannot be read, up to the next block; returns the position after them."""
         key = self._shard.key(f"batch:{batch_id}")
-        (size,) = read(self._shard, [("HGET", key, f"size:{lane}")])
-        end = int(size or 0)
+        (raw,) = read(self._shard, [("HGET", key, f"size:{lane}")])
+        end = size = _number(raw)
         try:
             end = next((first for first in self._lines(batch_id).firsts(lane) if first > position), end)
         except UndecodableRecord:
             self._known.pop(batch_id, None)
         problem = {"code": "record_damaged", "message": "the stored line is damaged", "retryable": False}
-        entry = {"batch_index": None, "status": "failed", "content": "", "error": problem}
-        tail = b"," + orjson.dumps(entry)[1:-1]
         while 0 <= position < end:
-            after = self._end_lines(batch_id, lane, position, "failed", [tail] * min(_ENDED_A_CALL, end - position))
+            lines = range(position, min(position + _ENDED_A_CALL, end))
+            entries = [
+                {
+                    "batch_index": None,
+                    "job": job_id_of(batch_id, f"{lane}:{n}"),
+                    "status": "failed",
+                    "content": "",
+                    "error": problem,
+                }
+                for n in lines
+            ]
+            tails = [b"," + orjson.dumps(entry)[1:-1] for entry in entries]
+            after = self._end_lines(batch_id, lane, position, "failed", tails)
             if after == position:
                 return -1
             position = after
-        return position if position < int(size or 0) else -1
+        return position if position < size else -1
 
 
-def _entry_of(batch_id: str, fields: dict[str, Any], status: str) -> bytes:
-    """The members of the entry of a line that never ran, as JSON."""
-    if is_bad(fields):
-        bad, status_of = fields["bad"], "failed"
-        error = {"code": bad["code"], "message": bad["message"], "retryable": False, "line": bad["line"]}
-        if bad.get("param"):
-            error["param"] = bad["param"]
-    else:
-        status_of = status
-        error = {"code": f"batch_{status}", "message": _MESSAGES.get(status, status), "retryable": True}
-    entry: dict[str, Any] = {
-        "batch_index": fields["index"],
-        "job": job_id_of(batch_id, fields["index"]),
-        "status": status_of,
-        "model": fields.get("model"),
-        "surface": fields.get("surface", "batches"),
-        "attempt": 0,
-        "content": "",
-        "reasoning": None,
-        "tool_calls": [],
-        "finish_reason": None,
-        "usage": None,
-        "error": error,
-        "metadata": fields.get("metadata", {}),
-    }
-    if fields.get("custom_id"):
-        entry["custom_id"] = fields["custom_id"]
-    return b"," + orjson.dumps(entry)[1:-1]
+def _number(raw: bytes | None, otherwise: int = 0) -> int:
+    """A stored number; ``otherwise`` for a missing or damaged one."""
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) <= _DIGITS_AT_MOST else otherwise

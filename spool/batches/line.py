@@ -19,6 +19,11 @@ from spool.jobs.scheduling import Scheduling
 
 _TEXTS = ("model", "surface", "custom_id")
 _NUMBERS = ("ttl_s", "timeout_s", "start_s")
+_BAD = dict.fromkeys(("code", "line", "message", "param"))
+_MESSAGES = {
+    "cancelled": "the batch was cancelled before this line began",
+    "expired": "the batch expired before this line began",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,9 @@ class BadLine:
         return {"code": self.code, "line": self.line, "message": self.message, "param": self.param or None}
 
 
-def job_id_of(batch_id: str, index: int) -> str:
-    """The id of the job of a line. It follows from both, so a line that is fed twice is one job."""
+def job_id_of(batch_id: str, index: int | str) -> str:
+    """The id of the job of a line. It follows from both, so a line that is fed twice is one job. A line that cannot be
+    read has its ``LANE:POSITION`` for an index."""
     digest = hashlib.sha256(f"{batch_id} {index}".encode()).hexdigest()
     return f"j{shard_of(batch_id)}-{digest[:26]}"
 
@@ -91,9 +97,9 @@ def decode_fields(raw: bytes) -> dict[str, Any]:
     """The fields of a stored line. Raises ``UndecodableRecord``."""
     try:
         fields = orjson.loads(raw)
-        if isinstance(fields, dict) and isinstance(fields["index"], int):
-            return fields
-    except (ValueError, KeyError) as exc:
+        if isinstance(fields["index"], int) and fields.get("bad", _BAD).keys() >= _BAD.keys():
+            return fields  # type: ignore[no-any-return]
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise UndecodableRecord("a line of a batch", raw) from exc
     raise UndecodableRecord("a line of a batch", raw)
 
@@ -124,5 +130,35 @@ def job_of(fields: Mapping[str, Any], batch_id: str, owner: str, line: str = "",
             **{name: fields[name] for name in _NUMBERS if name != "ttl_s"},
             ttl_s=fields["ttl_s"] if ttl_s is None else ttl_s,
         )
-    except (KeyError, ValueError, TypeError) as exc:
+    except (AttributeError, KeyError, ValueError, TypeError) as exc:
         raise UndecodableRecord("a line of a batch", fields) from exc
+
+
+def entry_of(batch_id: str, fields: Mapping[str, Any], status: str) -> bytes:
+    """The members of the entry of a line that never ran, as JSON."""
+    if is_bad(fields):
+        bad, status_of = fields["bad"], "failed"
+        error = {"code": bad["code"], "message": bad["message"], "retryable": False, "line": bad["line"]}
+        if bad["param"]:
+            error["param"] = bad["param"]
+    else:
+        status_of = status
+        error = {"code": f"batch_{status}", "message": _MESSAGES.get(status, status), "retryable": True}
+    entry: dict[str, Any] = {
+        "batch_index": fields["index"],
+        "job": job_id_of(batch_id, fields["index"]),
+        "status": status_of,
+        "model": fields.get("model"),
+        "surface": fields.get("surface", "batches"),
+        "attempt": 0,
+        "content": "",
+        "reasoning": None,
+        "tool_calls": [],
+        "finish_reason": None,
+        "usage": None,
+        "error": error,
+        "metadata": fields.get("metadata", {}),
+    }
+    if fields.get("custom_id"):
+        entry["custom_id"] = fields["custom_id"]
+    return b"," + orjson.dumps(entry)[1:-1]

@@ -56,7 +56,7 @@ class NewBatch:
 
 
 class Staging:
-    """The lines of a batch before it exists. Use it as a context: what is staged is dropped unless it is created."""
+    """The lines of a batch before it exists. Use it as a context: what is staged is dropped unless it may exist."""
 
     def __init__(self, shards: Shards, new: NewBatch) -> None:
         self._shard = shards.of_batch(new.id)
@@ -64,7 +64,7 @@ class Staging:
         self._new = new
         self._packing = Packing()
         self._held = 0
-        self._is_staged = self._is_created = False
+        self._is_staged = self._may_exist = False
         self.errors: list[BadLine] = []
         """The first bad lines."""
         self.bad = 0
@@ -73,7 +73,7 @@ class Staging:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_staged and not self._is_created:
+        if self._is_staged and not self._may_exist:
             # Else they expire.
             with suppress(StoreUnavailable):
                 self._shard.link.call("DEL", self._key)
@@ -122,13 +122,15 @@ class Staging:
         packing.finish()
         args = self._arguments(packing, body_digest, -(-max_queued // self._parts), limits.part(self._parts))
         reach("batch.before")
+        # Without an answer the batch may exist, and has the lines that were staged.
+        self._may_exist = True
         outcome, raw_id, *detail = self._shard.run(script("create_batch"), *args)
         reach("batch.created")
         batch_id = str(raw_id.decode())
+        self._may_exist = outcome in (b"created", b"opened") and batch_id == self._new.id
         if outcome == b"gone":
             raise StoreUnavailable("the lines of this batch came too slowly, and were dropped")
         raise_refusal(outcome, batch_id, detail)
-        self._is_created = batch_id == self._new.id
         return batch_id
 
     def _arguments(self, packing: Packing, digest: str, max_queued: int, limits: OwnerLimits) -> list[Any]:

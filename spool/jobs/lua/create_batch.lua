@@ -56,7 +56,7 @@ if refusal then
   return {refusal, id}
 end
 redis.call('HSET', key, 'id', id, 'owner', owner, 'total', total, 'ttl_s', ttl_s, 'created_ms', NOW, 'idempotency', idempotency,
-  'status', 'running', 'state', 'in_progress', 'lanes', lanes, 'last', 0, 'ended', 0, 'queued', total, 'expires_ms', NOW + window_ms,
+  'status', 'running', 'state', 'in_progress', 'lanes', lanes, 'last', 0, 'ended', 0, 'run_id', RUN_ID, 'queued', total, 'expires_ms', NOW + window_ms,
   unpack(ARGV, fields_at, blocks_at - 1))
 for i = blocks_at, #ARGV, 2 do
   redis.call('HSET', P .. name, ARGV[i], ARGV[i + 1])

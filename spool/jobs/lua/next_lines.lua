@@ -18,10 +18,41 @@ local function is_mine()
   return true
 end
 
+-- Removes a batch that does not run from the index. Without a usable record its keys have no expiry yet.
+local function forget(id)
+  --[[LIBRARY]]
+  index('ZREM', 'feeding', id)
+  index('ZREM', 'staging', id)
+  for _, name in ipairs({'', ':lines', ':log'}) do
+    local key = P .. 'batch:' .. id .. name
+    if redis.call('PTTL', key) == -1 then redis.call('PEXPIRE', key, DAMAGE_KEPT_MS) end
+  end
+  unbook(id)
+end
+
 local function window_of_lanes()
   local slots = 0
   for _, count in ipairs(index('HVALS', 'capacity')) do slots = slots + bounded(count, 0, 1e6, 0) end
   return math.min(WINDOW_AT_MOST, math.max(WINDOW_AT_LEAST, WINDOW_PER_SLOT * slots))
+end
+
+-- The batch's record and its lanes that need something; nil if it does not run.
+local function needs_of(id, window)
+  local key = P .. 'batch:' .. id
+  local its = fields_if_any(key, 'status', 'stop', 'paused', 'expires_ms', 'lanes')
+  if its.status ~= 'running' then
+    forget(id)
+    return nil
+  end
+  if its.stop and not STOPS[its.stop] then
+    its.stop = 'cancelled'
+    redis.call('HSET', key, 'stop', 'cancelled')
+  end
+  if not its.stop and bounded(its.expires_ms, 0, 1e14, NOW) <= NOW then
+    its.stop = 'expired'
+    redis.call('HSET', key, 'stop', 'expired')
+  end
+  return its, lanes_of(id, its, window)
 end
 
 if not is_mine() then
@@ -30,16 +61,13 @@ end
 local found, window = {}, window_of_lanes()
 for _, id in ipairs(index('ZRANGE', 'feeding', 0, most - 1)) do
   index('ZADD', 'feeding', NOW, id)
-  local its = fields_if_any(P .. 'batch:' .. id, 'status', 'stop', 'paused', 'expires_ms', 'lanes')
-  if its.status ~= 'running' then
-    index('ZREM', 'feeding', id)
-  else
-    if not its.stop and bounded(its.expires_ms, 0, 1e14, NOW) <= NOW then
-      its.stop = 'expired'
-      redis.call('HSET', P .. 'batch:' .. id, 'stop', 'expired')
-    end
-    local needs = lanes_of(id, its, window)
-    if its.stop or needs[1] then found[#found + 1] = {id, its.stop or '', needs} end
+  local ok, its, needs = pcall(needs_of, id, window)
+  if not ok then
+    local text = type(its) == 'table' and its.err or tostring(its)
+    if is_refusal(text) then error(text) end
+    notice('batch ' .. id .. ' cannot be fed: ' .. text)
+  elseif its and (its.stop or needs[1]) then
+    found[#found + 1] = {id, its.stop or '', needs}
   end
 end
 return {index('ZCARD', 'feeding'), found}

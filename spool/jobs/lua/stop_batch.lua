@@ -19,7 +19,7 @@ elseif not its.stop then
   return 0
 end
 local done = 0
-for lane = 0, bounded(its.lanes, 0, 1000, 0) - 1 do
+for lane = 0, lane_count(id, its.lanes) - 1 do
   for _, job in ipairs(index('ZRANGE', 'batch:' .. id .. ':flight:' .. lane, 0, -1)) do
     if done >= most then return done end
     local state = fields_if_any(job_key(job), 'status', 'cancel_ms')

@@ -7,10 +7,11 @@ import pytest
 from rig.batches import create, feed, feeder_of, lines_of, log_of_batch, new_line
 from spool.batches.batch import BatchOptions
 from spool.batches.line import Line, job_id_of
+from spool.batches.store import Batches
 from spool.jobs.job import LINE, Priority
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, record, shards_of, store_of, tokens, use
+from tests.by_hand import OWNER, HandWorker, kinds_of, record, shards_of, store_of, tokens, use
 
 pytestmark = pytest.mark.one_shard
 P = prefix(0)
@@ -140,13 +141,14 @@ def test_result_has_the_whole_answer(link: RedisLink) -> None:
 
 @pytest.mark.parametrize("damage", ["block", "index"])
 def test_damaged_lines_end(link: RedisLink, damage: str) -> None:
-    """Lines that cannot be read fail, so that the batch ends with every line."""
+    """Lines that cannot be read fail, each under an id of its own, so that the batch ends with every line."""
     batch = create(link, 70)
     link.call("HSET", f"{P}batch:{batch}:lines", "0:0" if damage == "block" else "index", "no zlib")
     feed(link)
     feed(link)
     entries = log_of_batch(link, batch)
     assert [entry["status"] for entry in entries[:-1]] == ["failed"] * 70
+    assert len({entry["job"] for entry in entries[:-1]}) == 70
     assert entries[-1]["counts"]["failed"] == 70
 
 
@@ -157,3 +159,102 @@ def test_first_lines_are_fed_at_once(link: RedisLink) -> None:
     assert queued(link) == 5
     assert store_of(link).look(job_id_of(batch, 0), OWNER).owner == OWNER
     assert len(shards_of(link)) == 1
+
+
+FIELDS = (
+    "total",
+    "ended",
+    "last",
+    "lanes",
+    "size:0",
+    "fed:0",
+    "owner",
+    "stop",
+    "expires_ms",
+    "queued",
+    "status",
+    "run_id",
+)
+
+
+@pytest.mark.parametrize("value", [None, b"\xff no number"], ids=["missing", "wrong"])
+@pytest.mark.parametrize("field", FIELDS)
+def test_damaged_batch_is_its_own(link: RedisLink, field: str, value: bytes | None) -> None:
+    """Whatever is wrong with a record, other batches are fed and end; after its time the batch ends or expires."""
+    broken, worker = create(link, 5, batch_id="b0-" + "0" * 26), HandWorker(link)
+    feeder_of(link).feed(broken, [5], 3)
+    worker.finish(worker.take())
+    other = create(link, 1, batch_id="b0-" + "z" * 26)
+    key = f"{P}batch:{broken}"
+    link.call(*(("HDEL", key, field) if value is None else ("HSET", key, field, value)))
+    serve_all(link, worker)
+    assert Batches(shards_of(link)).look(other, OWNER).is_ended
+    if field != "expires_ms":
+        link.call("HSET", key, "expires_ms", 1)
+    serve_all(link, worker)
+    assert link.call("PTTL", key) > 0
+    assert link.call("ZCARD", f"{P}feeding") == 0
+    indexes = [entry["batch_index"] for entry in log_of_batch(link, broken) if entry["kind"] == "line"]
+    assert field == "fed:0" or len(indexes) == len(set(indexes)) <= 5
+
+
+@pytest.mark.parametrize("suffix", ["", ":log", ":lines", ":flight:0"])
+def test_replaced_key_of_a_batch_is_its_own(link: RedisLink, suffix: str) -> None:
+    """A key of another type in the place of one of a batch's holds up no other batch, and jobs end."""
+    broken, worker = create(link, 5, batch_id="b0-" + "0" * 26), HandWorker(link)
+    feeder_of(link).feed(broken, [5], 3)
+    other = create(link, 1, batch_id="b0-" + "z" * 26)
+    key = f"{P}batch:{broken}{suffix}"
+    link.call("DEL", key)
+    link.call("SET", key, "no batch")
+    serve_all(link, worker)
+    assert Batches(shards_of(link)).look(other, OWNER).is_ended
+    assert link.call("ZCARD", f"{P}pending:demo") == 0
+
+
+def serve_all(link: RedisLink, worker: HandWorker) -> None:
+    """Feed, claim and end all that there is."""
+    for _ in range(3):
+        feed(link)
+        while claim := worker.claim():
+            worker.finish(claim)
+
+
+@pytest.mark.parametrize("field", ["lane", "batch", "batch_index", "owner"])
+def test_line_of_a_damaged_job_ends(link: RedisLink, field: str) -> None:
+    """A job that has lost what leads to its batch ends its line all the same."""
+    batch, worker = create(link, 3), HandWorker(link)
+    feed(link)
+    claim = worker.take()
+    link.call("HDEL", f"{P}job:{claim.job.id}", field)
+    worker.finish(claim)
+    serve_all(link, worker)
+    found = Batches(shards_of(link)).look(batch, OWNER)
+    assert (found.is_ended, sum(found.counts.values())) == (True, 3)
+    assert [entry["kind"] for entry in log_of_batch(link, batch)] == ["line"] * 3 + ["done"]
+
+
+def test_log_jumps_after_a_restart(link: RedisLink) -> None:
+    """After a restart of Redis the next line has an id that no reader can have seen, behind an entry that says why."""
+    batch, worker = create(link, 3), HandWorker(link)
+    feed(link)
+    worker.finish(worker.take())
+    link.call("HSET", f"{P}batch:{batch}", "run_id", "an earlier one")
+    serve_all(link, worker)
+    entries = log_of_batch(link, batch)
+    assert [entry["kind"] for entry in entries] == ["line", "restarted", "line", "line", "done"]
+    ids = [entry["id"] for entry in entries]
+    assert ids[1] >= 500_000
+    assert ids[2:] == [ids[1] + n for n in (1, 2, 3)]
+    assert sorted(entry["batch_index"] for entry in entries if entry["kind"] == "line") == [0, 1, 2]
+    assert Batches(shards_of(link)).look(batch, OWNER).last_entry == ids[-1]
+
+
+def test_fed_again_after_a_restart(link: RedisLink) -> None:
+    """A job that Redis may have lost begins as one that has lost history, since readers may have seen its log."""
+    batch, worker = create(link, 1), HandWorker(link)
+    link.call("HSET", f"{P}batch:{batch}", "run_id", "an earlier one")
+    feed(link)
+    claim = worker.take()
+    assert kinds_of(link, claim.job.id) == ["restarted"]
+    assert claim.job.last_entry >= 500_000

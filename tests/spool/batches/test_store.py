@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -15,14 +16,17 @@ from spool.errors import (
     BatchNotFound,
     BatchStopped,
     IdempotencyConflict,
+    OutcomeUnknown,
     OwnerQueueFull,
     QueueFull,
     StoreUnavailable,
 )
 from spool.ids import new_batch_id
 from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.shards import Shard, Shards
 from spool.keys import prefix
 from spool.redis.link import RedisLink
+from spool.redis.script import Script
 from tests.by_hand import OWNER, HandWorker, keep, shards_of, use
 from tests.web.problem_shape import stored
 
@@ -84,6 +88,28 @@ def test_large_batch_is_staged(link: RedisLink) -> None:
             staging.create("", max_queued=100)
         staging.add(lines[0])
     assert stored(link) == {}
+
+
+class LosingShard(Shard):
+    """A shard whose answers to scripts are lost."""
+
+    def run(self, script: Script, *args: Any) -> Any:
+        super().run(script, *args)
+        raise OutcomeUnknown("lost")
+
+
+def test_lost_answer_leaves_the_lines(link: RedisLink) -> None:
+    """A batch that was created without an answer keeps the lines that were staged."""
+    draw, new = random.Random(7), NewBatch(new_batch_id(0), OWNER, BatchOptions())
+    large = {"messages": [], "params": {"x": draw.randbytes(300_000).hex()}}
+    with Batches(Shards([LosingShard(0, link)])).staging(new) as staging:
+        for line in lines_of(2, input=large):
+            staging.add(line)
+        with pytest.raises(OutcomeUnknown):
+            staging.create("", max_queued=100)
+    feed(link)
+    assert len(list(Batches(shards_of(link)).lines(new.id))) == 2
+    assert HandWorker(link).claim() is not None
 
 
 def test_bad_lines_fail_a_batch(link: RedisLink) -> None:

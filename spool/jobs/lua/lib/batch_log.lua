@@ -3,20 +3,51 @@
 -- Such a job has `lane` in its record; a batch without lanes, of an older version, has no log.
 local FOLD_ENTRIES = 500
 local FOLD_PAGES = 40
+local JUMP_AGE_AT_MOST_MS = 2800000000
+local JUMP_IDS_A_MS = 30000
+local LANES_AT_MOST = 1000
+local ENDED_LINES = {succeeded = true, failed = true, cancelled = true}
 local STOPS = {cancelled = 'the batch was cancelled', expired = 'the batch did not complete within its completion_window'}
 
 local function batch_record(batch)
   return fields_if_any(P .. 'batch:' .. batch, 'status', 'state', 'stop', 'last', 'total', 'ended', 'ttl_s', 'owner',
-    'idempotency', 'input_tokens', 'output_tokens', 'lanes')
+    'idempotency', 'input_tokens', 'output_tokens', 'lanes', 'run_id', 'created_ms')
+end
+
+-- Appends an entry under the id `n`, or the next one that the log allows: the record's `last` may be damaged. Answers the
+-- id.
+local function write_to_batch(batch, n, kind, rest)
+  --[[LIBRARY]]
+  local name, entry = 'batch:' .. batch .. ':log', encoded(n, kind, rest)
+  local ok, problem = pcall(index, 'XADD', name, n .. '-0', 'entry', entry)
+  if not ok then
+    local newest = index('XREVRANGE', name, '+', '-', 'COUNT', 1)[1]
+    local last = tonumber(newest and string.match(newest[1], '^%d+'))
+    if not last or last < n then error(problem) end
+    n = last + 1
+    entry = encoded(n, kind, rest)
+    index('XADD', name, n .. '-0', 'entry', entry)
+  end
+  redis.call('PUBLISH', P .. name, n .. '\n' .. entry)
+  return n
+end
+
+-- On the first entry on a new run of the server, jumps: readers may have seen entries that Redis has lost, and whose lines
+-- come again in another order. The id of `restarted` is a round number that is ahead of all that they have seen; it grows
+-- with the batch's age, because a jump itself can be lost. It stays below 10^14 (id_after_jump).
+local function jump_in_batch(batch, record)
+  --[[LIBRARY]]
+  local age_ms = math.min(NOW - bounded(record.created_ms, 0, NOW, NOW), JUMP_AGE_AT_MOST_MS)
+  local ahead = math.max(bounded(record.last, 0, 1e14, 0), age_ms * JUMP_IDS_A_MS)
+  record.last = write_to_batch(batch, (math.ceil(ahead / 100000) + 5) * 100000, 'restarted', ',"reason":"redis_lost_history"')
+  record.run_id = RUN_ID
+  redis.call('HSET', P .. 'batch:' .. batch, 'last', record.last, 'run_id', RUN_ID)
 end
 
 -- Appends an entry to a batch's log. `record` is that of the batch, and is brought up to date.
 local function push_to_batch(batch, record, kind, rest)
-  local n = bounded(record.last, 0, 1e14, 0) + 1
-  local entry, name = encoded(n, kind, rest), 'batch:' .. batch .. ':log'
-  index('XADD', name, n .. '-0', 'entry', entry)
-  redis.call('PUBLISH', P .. name, n .. '\n' .. entry)
-  record.last = n
+  if record.run_id and record.run_id ~= RUN_ID then jump_in_batch(batch, record) end
+  record.last = write_to_batch(batch, bounded(record.last, 0, 1e14, 0) + 1, kind, rest)
 end
 
 -- The counts of a batch, as JSON.
@@ -27,10 +58,19 @@ local function counts_of(batch)
   return '{' .. table.concat(parts, ',') .. '}'
 end
 
+-- The number of a batch's lanes. `lanes` is the record's value, which may be damaged.
+local function lane_count(batch, lanes)
+  local count = bounded(lanes, 0, LANES_AT_MOST)
+  if count then return count end
+  count = 0
+  while count < LANES_AT_MOST and redis.pcall('HEXISTS', P .. 'batch:' .. batch, 'size:' .. count) == 1 do count = count + 1 end
+  return count
+end
+
 -- The names of a batch's keys besides its record and its log.
 local function keys_of_lines(batch, lanes)
   local names = {'batch:' .. batch .. ':lines'}
-  for lane = 0, bounded(lanes, 0, 1000, 0) - 1 do names[#names + 1] = 'batch:' .. batch .. ':flight:' .. lane end
+  for lane = 0, lane_count(batch, lanes) - 1 do names[#names + 1] = 'batch:' .. batch .. ':flight:' .. lane end
   return names
 end
 
@@ -161,6 +201,15 @@ local function end_line(id, record, status)
   add_line(batch, its, line_of(id, record, status, its.stop))
 end
 
+-- After an error in `end_line`: the feeder ends the line later (check_flight).
+local function keep_line(id, record, problem)
+  --[[LIBRARY]]
+  local text = type(problem) == 'table' and problem.err or tostring(problem)
+  if is_refusal(text) then error(text) end
+  notice('line of job ' .. id .. ' did not end: ' .. text)
+  index('ZADD', 'batch:' .. record.batch .. ':flight:' .. record.lane, bounded(record.batch_index, 0, 1e9, 0), id)
+end
+
 -- Ends the line of a job that no longer exists, or cannot end because its record is damaged.
 local function end_lost_line(batch, lane, id, batch_index)
   --[[LIBRARY]]
@@ -172,22 +221,41 @@ local function end_lost_line(batch, lane, id, batch_index)
     .. '","status":"failed","content":"","error":{"code":"record_damaged","message":"the job of this line was lost","retryable":true}')
 end
 
+-- Ends the line of a job that is gone, set aside, or has ended without doing so itself because a record was damaged.
+local function check_flight(batch, lane, id, batch_index)
+  local state, is_other = fields_if_any(job_key(id), 'id', 'ended_ms')
+  if state.ended_ms then
+    local record = hash_at(job_key(id))
+    local status = ENDED_LINES[record.status] and record.status or 'failed'
+    -- Its end did not count where its record did not name the batch.
+    if record.batch ~= batch then redis.pcall('HINCRBY', P .. 'batch:' .. batch, status, 1) end
+    record.batch, record.lane, record.batch_index = batch, lane, batch_index
+    end_line(id, record, status)
+  elseif not is_other and redis.call('EXISTS', job_key(id)) == 0 or index('HEXISTS', 'set-aside', id) == 1 then
+    end_lost_line(batch, lane, id, batch_index)
+  end
+end
+
 -- For each lane of a batch with lines left and room in its window: the lane, its lines that are jobs already, and how many
--- more may be. For a stopped batch, all lanes with lines left. Ends lines of jobs that were lost.
+-- more may be. For a stopped batch, all lanes with lines left. Ends lines of jobs that were lost, and a batch whose record
+-- is damaged, so that it did not end with its last line.
 local function lanes_of(batch, record, window)
-  local found, key = {}, P .. 'batch:' .. batch
-  for lane = 0, bounded(record.lanes, 0, 1000, 0) - 1 do
+  local found, key, is_left = {}, P .. 'batch:' .. batch, false
+  for lane = 0, lane_count(batch, record.lanes) - 1 do
     local flight = 'batch:' .. batch .. ':flight:' .. lane
     local first = index('ZRANGE', flight, 0, 0, 'WITHSCORES')
-    if first[1] and (redis.call('EXISTS', job_key(first[1])) == 0 or index('HEXISTS', 'set-aside', first[1]) == 1) then
-      end_lost_line(batch, lane, first[1], first[2])
-    end
+    if first[1] then check_flight(batch, lane, first[1], first[2]) end
     local sizes = redis.call('HMGET', key, 'fed:' .. lane, 'size:' .. lane)
     local fed, size = bounded(sizes[1], 0, 1e9, 0), bounded(sizes[2], 0, 1e9, 0)
     local waiting = index('ZCARD', flight)
+    is_left = is_left or fed < size or waiting > 0
     if fed < size and (record.stop or not record.paused and waiting <= window / 2) then
       found[#found + 1] = {lane, fed, math.min(size - fed, window - waiting)}
     end
+  end
+  if not is_left then
+    local its = batch_record(batch)
+    if its.status == 'running' then finish_batch(batch, its) end
   end
   return found
 end

@@ -128,8 +128,9 @@ local function close(id, status, ...)
   if chat and redis.pcall('GET', chat) == id then
     redis.call('PEXPIRE', chat, ttl_ms)
   end
-  if record.lane then
-    end_line(id, record, status)
+  if record.lane and batch then
+    local ok, problem = pcall(end_line, id, record, status)
+    if not ok then keep_line(id, record, problem) end
   elseif batch and batch ~= '' then
     close_in_batch(id, batch)
   end
