@@ -52,8 +52,12 @@ def test_content_is_what_was_sent(content: bytes, order: str) -> None:
         (FILE + b"x" + END, {"Content-Type": "multipart/form-data"}, 415),
         (FILE + b"x" + END, {"Content-Encoding": "gzip"}, 415),
         (b"x" * 400_000, {}, 413),
+        (FIELD.replace(b"\r\n\r\n", b"\r\n" + b":\n" * 10_000 + b"\r\n\r\n") * 4 + FILE + b"x" + END, {}, 413),
+        (FILE.replace(b"\r\n\r\n", b";" * FIELDS_BYTES + b"\r\n\r\n") + b"x" + END, {}, 413),
+        (FILE + b"x" + END + b"x" * (FIELDS_BYTES + 1), {}, 413),
+        (FILE + b"x" + END, {"Content-Type": f"multipart/form-data; boundary={'b' * 71}"}, 415),
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_form_that_is_refused(body: bytes, headers: Any, status: int) -> None:
     """A form that is incomplete, has no file or two, or is too large in any part has its status."""
