@@ -15,10 +15,10 @@ _NOT_PUBLIC_V4 = tuple(
     for text in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
-        *("203.0.113.0/24", "224.0.0.0/3"),
+        *("203.0.113.0/24", "224.0.0.0/3", "168.63.129.16/32"),
     )
 )
-"""IANA's special-purpose networks, multicast, and what is reserved."""
+"""IANA's special-purpose networks, multicast, what is reserved, and the platform's own address in Azure."""
 _PUBLIC_V6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_V6 = tuple(IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 """Within the public network: special purposes with Teredo, documentation, and 6to4."""

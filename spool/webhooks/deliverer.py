@@ -14,6 +14,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
+from spool.deadline import Deadline
 from spool.errors import SpoolError, UndecodableRecord, WebhookNotFound
 from spool.fail_points import reach
 from spool.jobs.shards import Shard
@@ -29,8 +30,11 @@ from spool.webhooks.signature import Secrets, headers, valid
 AT_ONCE = 64
 """Attempts of one process at a time."""
 _IDLE_S = 0.5
-_LOOKUPS_AT_ONCE = 4
-"""Look-ups of host names at a time: each holds one of the process's few threads until it ends."""
+_LOOKUPS_AT_ONCE = 3
+"""Look-ups at a time of hosts that were resolved before, and of others: each holds one of the process's ten threads
+until it ends."""
+_RESOLVED_AT_MOST = 10_000
+_TOO_LATE = "the host name was not resolved in time"
 _HANDSHAKE_S = 1.0
 _GONE = 410
 _OF_THE_RECEIVER = {429, 502, 503, 504}
@@ -40,23 +44,45 @@ log = logging.getLogger("spool.webhooks")
 
 
 class BoundedLookups:
-    """Look-ups by ``lookup``, the system's resolver, a few at a time."""
+    """Look-ups by ``lookup``, the system's resolver, a few at a time. Hosts that were resolved in time before have
+    look-ups of their own, so that names whose look-up never ends do not hold them up."""
 
     def __init__(self, lookup: Resolve = resolve) -> None:
         self._lookup = lookup
         self._free = BoundedSemaphore(_LOOKUPS_AT_ONCE)
+        self._free_of_resolved = BoundedSemaphore(_LOOKUPS_AT_ONCE)
+        self._resolved: dict[str, None] = {}
+        """Hosts that were resolved in time when they were last looked up, the latest last."""
 
     def __call__(self, host: str, port: int, timeout_s: float) -> Sequence[str]:
         """The addresses of a host. Raises ``OSError``, also after ``timeout_s``."""
+        deadline = Deadline.after(timeout_s)
+        free = self._free_of_resolved if host in self._resolved else self._free
+        # Only a look-up that is still wanted gets a thread. It is busy until the resolver answers, however long the
+        # delivery waits for it.
+        if not free.acquire(timeout=timeout_s):
+            raise TimeoutError(_TOO_LATE)
         try:
-            return gevent.spawn(self._resolve, host, port).get(timeout=timeout_s)
+            found = gevent.spawn(self._resolve, free, host, port).get(timeout=deadline.left_s)
         except gevent.Timeout:
-            raise TimeoutError("the host name was not resolved in time") from None
+            self._resolved.pop(host, None)
+            raise TimeoutError(_TOO_LATE) from None
+        if isinstance(found, Exception):
+            raise found
+        self._resolved.pop(host, None)
+        self._resolved[host] = None
+        if len(self._resolved) > _RESOLVED_AT_MOST:
+            del self._resolved[next(iter(self._resolved))]
+        return found
 
-    def _resolve(self, host: str, port: int) -> Sequence[str]:
-        # The thread is busy until the system's resolver answers, however long the delivery waits for it.
-        with self._free:
+    def _resolve(self, free: BoundedSemaphore, host: str, port: int) -> Sequence[str] | Exception:
+        """The addresses, or the error: gevent logs what a greenlet raises, with the host."""
+        try:
             return self._lookup(host, port, TIMEOUT_S)
+        except (OSError, ValueError) as exc:
+            return exc
+        finally:
+            free.release()
 
 
 class Deliverer:

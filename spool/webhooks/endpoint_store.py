@@ -104,7 +104,9 @@ class Endpoints:
     def secrets_of(self, owner: str) -> Secrets:
         """The secrets that sign deliveries to webhooks which submits name. The first call makes one."""
         key = self._home.key(f"webhook-secrets:{owner}")
-        self._home.link.call("SET", key, encode((new_secret(),)), "NX")
+        # A Redis without memory refuses a write that would change nothing, too.
+        if not self._home.link.call("EXISTS", key):
+            self._home.link.call("SET", key, encode((new_secret(),)), "NX")
         return self._stored_secrets(owner)
 
     def rotate_secrets(self, owner: str) -> Secrets:

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
-import gevent
 import openai
 import pytest
+from gevent.event import Event
 
 from spool.redis.link import RedisLink
 from spool.webhooks.addresses import AllowedAddresses
@@ -254,17 +254,43 @@ def test_nothing_secret_is_logged_or_listed(
 
 
 def test_lookups_are_bounded() -> None:
-    """A look-up by name gives addresses; of look-ups that never end, a few run, and all fail in time."""
+    """A look-up by name gives addresses; of look-ups that never end, a few run, and all fail in time. The others are
+    given up: none of them runs later."""
     assert "127.0.0.1" in BoundedLookups()("localhost", 80, 10)
     begun: list[str] = []
+    ends = Event()
 
-    def never_ends(host: str, port: int, timeout_s: float) -> Sequence[str]:  # noqa: ARG001
+    def lookup(host: str, port: int, timeout_s: float) -> Sequence[str]:  # noqa: ARG001
         begun.append(host)
-        gevent.sleep(60)
+        ends.wait()
         return []
 
-    lookups = BoundedLookups(never_ends)
+    lookups = BoundedLookups(lookup)
     for number in range(6):
         with pytest.raises(OSError, match=r"not resolved in time"):
             lookups(f"host{number}", 80, 0.01)
-    assert begun == ["host0", "host1", "host2", "host3"]
+    ends.set()
+    assert lookups("last", 80, 10) == []
+    assert begun == ["host0", "host1", "host2", "last"]
+
+
+def test_lookups_that_never_end_do_not_hold_up_known_hosts(capfd: pytest.CaptureFixture[str]) -> None:
+    """A host that was resolved before is resolved beside them; one that is unknown is an error, and not on stderr."""
+    never = Event()
+
+    def lookup(host: str, port: int, timeout_s: float) -> Sequence[str]:  # noqa: ARG001
+        if host == "unknown":
+            raise OSError(host)
+        if host != "known":
+            never.wait()
+        return ["192.0.2.1"]
+
+    lookups = BoundedLookups(lookup)
+    with pytest.raises(OSError, match="unknown"):
+        lookups("unknown", 80, 10)
+    assert lookups("known", 80, 10) == ["192.0.2.1"]
+    for number in range(6):
+        with pytest.raises(OSError, match=r"not resolved in time"):
+            lookups(f"host{number}", 80, 0.01)
+    assert lookups("known", 80, 10) == ["192.0.2.1"]
+    assert "unknown" not in capfd.readouterr().err

@@ -99,3 +99,17 @@ def test_no_representation_shows_a_secret(endpoints: Endpoints) -> None:
     """An endpoint can stand in a log line."""
     made = endpoints.create(OWNER, URL, [])
     assert made.secrets[0].text not in repr(made)
+
+
+def test_endpoints_end_in_a_full_redis(link: RedisLink, endpoints: Endpoints) -> None:
+    """Without memory, an endpoint is disabled and deleted, and known secrets sign."""
+    made, secrets = endpoints.create(OWNER, URL, []), endpoints.secrets_of(OWNER)
+    link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        assert endpoints.secrets_of(OWNER) == secrets
+        endpoints.disable(made, "it is gone")
+        assert (endpoints.get(made.id, OWNER).disabled_reason, published(link)) == ("it is gone", [])
+        endpoints.delete(made.id, OWNER)
+    finally:
+        link.call("CONFIG", "SET", "maxmemory", 0)
+    assert endpoints.all(OWNER) == []

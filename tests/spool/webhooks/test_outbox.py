@@ -126,7 +126,13 @@ def test_owner_with_too_many_outstanding_deliveries_loses_events(link: RedisLink
     assert Endpoints(shards_of(link)).dropped(OWNER) == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"url":7,"lane":"x"}', '{"url":"https://x"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "7", '{"url":7,"lane":"x"}', '{"url":"https://x"}'),
+        *('{"url":"https://x","lane":"x","events":{}}', '{"url":"https://x","lane":"x","events":null}'),
+    ],
+)
 def test_damaged_webhook_does_not_stop_the_end(link: RedisLink, text: str) -> None:
     """A job whose webhook cannot be read ends without an event."""
     worker, job = HandWorker(link), submit(link, webhook=OWN)

@@ -54,6 +54,7 @@ end
 local function own_webhook(text)
   local ok, webhook = pcall(cjson.decode, text or '')
   if not ok or type(webhook) ~= 'table' or type(webhook.url) ~= 'string' or type(webhook.lane) ~= 'string' then return nil end
+  if type(webhook.events or '') ~= 'string' then return nil end
   return webhook
 end
 
