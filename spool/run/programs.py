@@ -66,7 +66,9 @@ def stages(settings: RunSettings, server: EmbeddedServer | None, port: int, metr
 
 def is_local_demo(settings: RunSettings, *, embedded: bool) -> bool:
     """Whether the console may offer to kill processes: everything runs on this machine, for its user alone."""
-    return embedded and settings.demo and is_loopback(settings.host) and not settings.needs_credential()
+    # SPOOL_ALLOW_ANONYMOUS turns off the check of the host name, so that any page could reach the buttons.
+    is_open = settings.needs_credential() or settings.allow_anonymous
+    return embedded and settings.demo and is_loopback(settings.host) and not is_open
 
 
 def _redis(server: EmbeddedServer) -> Program:

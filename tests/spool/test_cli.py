@@ -167,8 +167,14 @@ def test_help_lists_the_commands_of_a_user(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "embedded"),
-    [({"host": "0.0.0.0"}, True), ({"require_key": True}, True), ({"demo": False}, True), ({}, False)],
-    ids=["beyond loopback", "with keys", "without the demo", "on another Redis"],
+    [
+        ({"host": "0.0.0.0"}, True),
+        ({"require_key": True}, True),
+        ({"allow_anonymous": True}, True),
+        ({"demo": False}, True),
+        ({}, False),
+    ],
+    ids=["beyond loopback", "with keys", "for everybody", "without the demo", "on another Redis"],
 )
 def test_processes_can_be_killed_in_a_local_demo_alone(settings: dict[str, object], embedded: bool) -> None:
     """The console offers that where everything runs on this machine for its user, and nowhere else."""

@@ -116,6 +116,14 @@ def test_argument_alone_shares_no_answer(app: Flask, path: str, argument: str) -
     assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+def test_killing_through_a_proxy(monkeypatch: pytest.MonkeyPatch, header: str) -> None:
+    """What a proxy or a tunnel passes on may come from another machine, and kills nothing."""
+    monkeypatch.setenv("SPOOL_LOCAL_DEMO", "1")
+    client = create_app(WebSettings(redis_url=SecretStr("unix:///nowhere.sock"))).test_client()
+    assert client.post("/demo/kill/redis", headers={header: "198.51.100.7"}).status_code == 403
+
+
 def test_answer_to_a_link_is_shared() -> None:
     """A page of any origin may read it, also an error."""
     app = create_app(WebSettings(redis_url=SecretStr("unix:///nowhere.sock"), secret=SecretStr("s" * 32)))

@@ -13,7 +13,7 @@ import socket
 from typing import Any
 
 import gevent
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from typing_extensions import TypedDict
 
 from spool.keys import HOME
@@ -29,6 +29,7 @@ from web.services import state
 blueprint = Blueprint("demo", __name__)
 
 _AFTER_THE_ANSWER_S = 0.2
+_OF_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
 _PROCESS_ID = re.compile(rb"^process_id:(\d+)\r?$", re.MULTILINE)
 
 
@@ -54,15 +55,15 @@ _KILLED = json_content(Killed, lambda: {"part": "worker", "process": 4321})
 def kill(part: str) -> Response:
     """Kill the job's ``worker``, this ``web`` process, or ``redis``, in a local demo."""
     origin_check.refuse_all_but_own()
+    _refuse_proxied()
     if part == "web":
         gevent.spawn_later(_AFTER_THE_ANSWER_S, os.kill, os.getpid(), signal.SIGKILL)
         return json_response({"part": part, "process": os.getpid()})
     if part not in ("worker", "redis"):
         raise Problem(404, "Not found", "the parts are worker, web and redis")
     process = _worker_of(query(Killing).job) if part == "worker" else _redis_process()
-    if process is None:
+    if process is None or not _killed(process):
         raise Problem(409, "Not running", f"no {part} process to kill: the job is not running here")
-    os.kill(process, signal.SIGKILL)
     return json_response({"part": part, "process": process})
 
 
@@ -79,10 +80,30 @@ def worker() -> Response:
     return json_response({"part": "worker", "process": process})
 
 
+def _refuse_proxied() -> None:
+    """Raise a 403 ``Problem`` for a request that a proxy or a tunnel passes on: it may come from another machine."""
+    if any(name in request.headers for name in _OF_PROXIES):
+        raise Problem(403, "Not allowed", "processes can be killed from this machine alone, without a proxy")
+
+
+def _killed(process: int) -> bool:
+    """Kill the process. False: it has ended, or is no process of this user."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
 def _worker_of(job_id: str) -> int | None:
-    """The worker process of a running job of the caller."""
+    """The worker process of a running job of the caller, if the worker has been heard of: the process of one that died
+    before this machine started again may be any other program now."""
     job = state().store.look(job_id, auth.owner())
-    name: Any = state().shards.of_job(job.id).link.call("HGET", job_key(job.id), "worker")
+    shard = state().shards.of_job(job.id)
+    name: Any = shard.link.call("HGET", job_key(job.id), "worker")
+    until, (seconds, _) = shard.link.pipeline([("ZSCORE", shard.key("workers"), name or b""), ("TIME",)])
+    if until is None or float(until) < int(seconds) * 1000:
+        return None
     host, _, rest = (name or b"").decode(errors="replace").rpartition(":")[0].rpartition(":")
     return int(rest) if host == socket.gethostname() and rest.isdigit() and not job.ended else None
 
