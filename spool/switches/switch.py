@@ -130,7 +130,8 @@ def _is_target(kind: Kind, target: str) -> bool:
     what, _, name = target.partition(":")
     match kind:
         case Kind.DRAIN:
-            return _INSTANCE.fullmatch(target) is not None
+            # The default of the command line, which would drain nothing.
+            return target != ALL and _INSTANCE.fullmatch(target) is not None
         case Kind.TRANSPORT_OFF:
             return target in list(Transport)
         case Kind.STOP_SUBMITS if what == "owner":
