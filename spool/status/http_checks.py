@@ -11,6 +11,7 @@ from spool.models.model import Upstream
 from spool.status.finding import Finding, error, ok, warning
 
 _TIMEOUT_S = 5.0
+_AZURE_API_VERSION = "2024-10-21"
 _TOKENS = 8
 _RATE = 4.0
 """Tokens a second: the answer takes two seconds."""
@@ -25,9 +26,16 @@ def check_upstreams(upstreams: Sequence[Upstream]) -> Iterator[Finding]:
 
 def _check_upstream(upstream: Upstream) -> Finding:
     name = f"upstream {upstream.name}"
-    headers = {"Authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
+    url, headers = f"{upstream.url}/models", {}
+    if upstream.kind == "azure":
+        url = f"{upstream.url}/openai/models?api-version={upstream.api_version or _AZURE_API_VERSION}"
+    if upstream.api_key:
+        headers = {"api-key": upstream.api_key, "Authorization": f"Bearer {upstream.api_key}"}
+        del headers["Authorization" if upstream.kind == "azure" else "api-key"]
     try:
-        answer = httpx.get(f"{upstream.url}/models", headers=headers, timeout=_TIMEOUT_S)
+        # Its content is not read, whatever its size.
+        with httpx.stream("GET", url, headers=headers, timeout=_TIMEOUT_S) as answer:
+            pass
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         return error(name, f"does not answer ({type(exc).__name__})", "check its URL, and that the server runs")
     if answer.status_code in (401, 403):

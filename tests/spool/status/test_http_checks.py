@@ -16,11 +16,13 @@ from spool.status.http_checks import check_stream, check_upstreams
 
 
 @contextmanager
-def answering(status: int, body: bytes = b"") -> Iterator[str]:
-    """A server that answers everything with this."""
+def answering(status: int, body: bytes = b"", seen: list[tuple[str, str | None]] | None = None) -> Iterator[str]:
+    """A server that answers everything with this, and notes path and ``api-key`` in ``seen``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if seen is not None:
+                seen.append((self.path, self.headers.get("api-key")))
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
             self.end_headers()
@@ -67,3 +69,11 @@ def test_upstream(status: int, level: Level) -> None:
     with answering(status) as url:
         (found,) = check_upstreams([Upstream(name="gpu", url=url, api_key="secret-key")])
     assert (found.level, "secret-key" in str(found)) == (level, False)
+
+
+def test_upstream_at_azure() -> None:
+    """Azure is asked at its own path and with its own header, as workers ask it."""
+    seen: list[tuple[str, str | None]] = []
+    with answering(200, seen=seen) as url:
+        (found,) = check_upstreams([Upstream(name="cloud", url=url, api_key="secret-key", kind="azure")])
+    assert (found.level, seen) == (Level.OK, [("/openai/models?api-version=2024-10-21", "secret-key")])
