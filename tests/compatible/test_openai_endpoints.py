@@ -12,6 +12,7 @@ from openai import OpenAI
 from tests.compatible.scripts import answers
 from tests.scripted_upstream import Call, ScriptedUpstream
 from tests.stack import Stack
+from web.openai.endpoint_requests import CompletionsRequest, EmbeddingsRequest
 
 FAST = {"rate": 0, "first_token_s": 0}
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -21,6 +22,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("embeddings", {"input": ["a", ""]}, "input"),
     ("embeddings", {"input": ["a", 1]}, "input"),
     ("embeddings", {"input": [None]}, "input"),
+    ("embeddings", {"input": ["a"] * 2049}, "input"),
     ("embeddings", {"input": "a", "encoding_format": "hex"}, "encoding_format"),
     ("embeddings", {"input": "a", "dimensions": 0}, "dimensions"),
     ("embeddings", {"input": "a", "stream": True}, "stream"),
@@ -39,6 +41,12 @@ def client(stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> It
     """The SDK."""
     with OpenAI(base_url=f"{stack_and_upstreams[0].webs[0].url}/v1", api_key="none", max_retries=0) as sdk:
         yield sdk
+
+
+def test_one_text_of_many_tokens() -> None:
+    """The limit of inputs is none of one text's tokens."""
+    EmbeddingsRequest(input=[1] * 8192).check()
+    CompletionsRequest(prompt=[[1] * 8192]).check()
 
 
 def test_embeddings(client: OpenAI) -> None:

@@ -16,7 +16,8 @@ from web.request_ids import origin
 from web.services import State
 
 INPUTS_AT_MOST = 2048
-Texts = str | Annotated[Some[Any], Field(min_length=1, max_length=INPUTS_AT_MOST)]
+_TOKENS_AT_MOST = 100_000
+Texts = str | Annotated[Some[Any], Field(min_length=1, max_length=_TOKENS_AT_MOST)]
 """A text, a list of texts, a list of tokens, or a list of such lists; ``_check_texts`` checks the items."""
 
 
@@ -96,6 +97,8 @@ def draft_of(services: State, asked: EndpointRequest, idempotency: Idempotency) 
 
 def _check_texts(value: Any, field: str) -> None:
     items = value if isinstance(value, list) else [value]
+    if len(items) > INPUTS_AT_MOST and type(items[0]) is not int:
+        refuse(field, f"has {len(items)} items: at most {INPUTS_AT_MOST} are allowed")
     if not all(type(item) in (str, int, list) and item not in ("", []) for item in items):
         refuse(field, "must be text, a list of texts, or lists of tokens, none of them empty")
     if len({type(item) for item in items}) > 1:

@@ -21,6 +21,8 @@ from worker.backends.whole import CHAT, COMPLETIONS, EMBEDDINGS
 DIMENSIONS = 256
 _DIMENSIONS_AT_MOST = 4096
 _INPUTS_AT_MOST = 2048
+_NUMBERS_AT_MOST = 2**20
+"""Numbers of all embeddings of one answer, which take 20 bytes each as JSON."""
 _CHOICES_AT_MOST = 128
 _PICTURES_AT_MOST = 10
 _SIDE = 64
@@ -59,6 +61,8 @@ def _named(request: GenerationRequest) -> dict[str, Any]:
 def _embeddings(params: Mapping[str, Any]) -> tuple[dict[str, Any], Usage]:
     texts = _texts(params.get("input"), "input")
     size = _number(params, "dimensions", DIMENSIONS, _DIMENSIONS_AT_MOST)
+    if len(texts) * size > _NUMBERS_AT_MOST:
+        raise _invalid(f"{len(texts)} embeddings of {size} numbers are more than {_NUMBERS_AT_MOST} numbers")
     as_base64 = params.get("encoding_format") == "base64"
     data = []
     for index, text in enumerate(texts):

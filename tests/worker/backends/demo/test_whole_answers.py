@@ -81,11 +81,12 @@ def test_completion_of_one_text_streams() -> None:
         ("embeddings", {"input": []}),
         ("embeddings", {"input": ["a", {}]}),
         ("embeddings", {"input": "a", "dimensions": 100_000}),
+        ("embeddings", {"input": [[1]] * 257, "dimensions": 4096}),
         ("images/generations", {"prompt": ""}),
         ("images/generations", {"prompt": "a", "n": 11}),
         ("completions", {"prompt": ["a"], "n": 129}),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
 def test_invalid_body(endpoint: str, params: dict[str, Any]) -> None:
     """An invalid body is the caller's error."""
