@@ -14,7 +14,7 @@ import orjson
 
 from worker.backends import Finish, GenerationRequest, Piece, Result, Usage
 from worker.backends.openai.chunks import Answer, Garbage, error_of
-from worker.backends.whole import CHAT, EMBEDDINGS
+from worker.backends.whole import CHAT, COMPLETIONS, EMBEDDINGS
 
 MAX_BYTES = 64 * 1024 * 1024
 """Read limit for a whole answer. ``SPOOL_MAX_OUTPUT_BYTES`` limits what of it a job may keep."""
@@ -27,6 +27,8 @@ def read_result(response: httpx2.Response, request: GenerationRequest, on_begun:
     embeddings have the format that the request asks for. Raises ``Garbage``, ``ErrorInStream`` and ``httpx2``'s read
     errors."""
     document = read_document(response)
+    if request.endpoint in (CHAT, COMPLETIONS):
+        _check_choices(document, is_chat=request.endpoint == CHAT)
     if "model" in document:
         document["model"] = request.model.name
     if request.endpoint == CHAT:
@@ -86,6 +88,18 @@ def read_document(response: httpx2.Response) -> dict[str, Any]:
     if document.get("error"):
         raise error_of(document["error"])
     return document
+
+
+def _check_choices(document: Mapping[str, Any], *, is_chat: bool) -> None:
+    """Raises ``Garbage`` for choices of which a stream cannot make its pieces."""
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        raise Garbage("an answer without choices")
+    messages = [choice.get("message") for choice in choices] if is_chat else []
+    for message in messages:
+        calls = (message.get("tool_calls") or []) if isinstance(message, dict) else None
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise Garbage("a choice without a message")
 
 
 def _usage(usage: Any) -> Usage | None:

@@ -157,6 +157,26 @@ def test_wrong_answers(script: Script, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [
+        None,
+        [],
+        {},
+        ["a"],
+        [{"message": "a"}],
+        [{"message": {"tool_calls": {"a": 1}}}],
+        [{"message": {"tool_calls": ["a"]}}],
+    ],
+    ids=repr,
+)
+def test_several_answers_of_another_shape(choices: Any) -> None:
+    """Choices of which no stream can be made are the upstream's error, and not the stream's."""
+    with pytest.raises(BackendError) as caught:
+        run(lambda call: call.json(200, {"choices": choices}), "chat/completions", n=2)
+    assert caught.value.code == "upstream_garbage"
+
+
 def test_answer_that_breaks_off_is_asked_for_again() -> None:
     """Nothing was shown of a whole answer that breaks off, so it is asked for again."""
 
