@@ -11,6 +11,7 @@ from typing import cast
 
 import gevent
 from flask import current_app
+from gevent import Greenlet
 
 from spool.access.door import Door
 from spool.access.key_store import KeyStore
@@ -111,6 +112,8 @@ class State:
     draining: bool = False
     is_drained: bool = False
     """A switch drains this instance."""
+    drain_end: Greenlet[..., None] | None = None
+    """Ends that drain once its streams have left."""
     set_aside: int | None = None
     """Jobs whose damaged records cannot end, at the last look; None while Redis does not answer."""
     closed_models: Mapping[str, ClosedModel] = field(default_factory=dict)
@@ -237,8 +240,11 @@ class State:
         if is_drained:
             self.follower.drain(self.spread_s)
             # Polls go on as before once the streams have left.
-            gevent.spawn_later(self.spread_s + 1, self._end_drain)
+            self.drain_end = gevent.spawn_later(self.spread_s + 1, self._end_drain)
         else:
+            if self.drain_end is not None:
+                # It would end the next drain too early.
+                self.drain_end.kill(block=False)
             self.follower.resume()
 
     def _end_drain(self) -> None:

@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import httpx
 import pytest
+from pydantic import SecretStr
 
 import spool
 from spool.build import commit
 from spool.conditions import NAMES
 from spool.jobs.job import SCHEMA
+from spool.settings import WebSettings
+from spool.switches.switch import Kind, Switch
 from tests.by_hand import HandWorker
 from tests.stack import Stack, running_stack, wait_for
+from web.app import create_app
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +141,18 @@ def test_redis_that_is_away(short_dir: Path) -> None:
         wait_for(lambda: client.get("/readyz").status_code == 200, "it is over")
         wait_for(lambda: "redis_away" not in checks(client), "it says so")
         assert len(lines(stack, "redis_away has ended")) == 1
+
+
+def test_drain_that_is_taken_back_ends_no_later_one() -> None:
+    """The timer of the first drain would let the readers of the second one stay."""
+    services = create_app(WebSettings(redis_url=SecretStr("unix:///nowhere.sock"))).extensions["spool"]
+    drain = Switch(Kind.DRAIN, services.instance)
+    ends = []
+    for on in ({drain.name: drain}, {}, {drain.name: drain}):
+        services.switches._on = on
+        services.obey_switches()
+        ends.append(services.drain_end)
+    gevent.sleep(0)
+    first, _, second = ends
+    assert (first.dead, second.dead) == (True, False)
+    second.kill(block=False)
