@@ -124,12 +124,66 @@ export interface Batch {
   [field: string]: unknown;
 }
 
+/** An entry of a batch's log: a line that has ended. */
+export interface BatchLine {
+  id: number;
+  kind: "line";
+  batch_index: number;
+  job: string;
+  status: string;
+  error: Failure | null;
+  [field: string]: unknown;
+}
+
+/** What a user interface shows of a batch. A new object after each change. */
+export interface BatchView {
+  /** Null until the server has answered. */
+  readonly batch: Batch | null;
+  readonly lastEntry: number;
+  readonly isEnded: boolean;
+  readonly connection: Connection;
+  readonly transport: Transport | null;
+  /** What the server refuses the reader. */
+  readonly error: SpoolError | null;
+  /** Why the last connection ended, while the client comes back. */
+  readonly trouble: SpoolError | null;
+}
+
+export interface BatchFollowOptions {
+  /** Begin after this entry of the batch's log. */
+  from?: number;
+  throttleMs?: number;
+  /** Only these, best first. Default: `sse`, `long`, `short`. */
+  transports?: Transport[];
+  signal?: AbortSignal;
+  /** Each line that ends, once and in order. */
+  onEntry?(line: BatchLine): void;
+  onChange?(view: BatchView): void;
+}
+
+export interface BatchFollow {
+  readonly id: string;
+  readonly view: BatchView;
+  stop(): void;
+  /** Ask for the record now. */
+  refresh(): void;
+}
+
 export interface Batches {
   submit(submissions: Submission[], options?: SubmitOptions): Promise<Batch>;
   get(id: string, options?: RequestOptions): Promise<Batch>;
+  /** A page of the caller's batches, newest first. */
+  list(options?: RequestOptions & { limit?: number; cursor?: string | null }): Promise<{ batches: Batch[]; cursor: string | null }>;
+  follow(id: string, options?: BatchFollowOptions): BatchFollow;
   cancel(id: string, options?: RequestOptions): Promise<Batch>;
+  pause(id: string, options?: RequestOptions): Promise<Batch>;
+  resume(id: string, options?: RequestOptions): Promise<Batch>;
+  /** Delete a batch that has ended, with its results. */
+  delete(id: string, options?: RequestOptions): Promise<void>;
   wait(id: string, options?: { onProgress?(batch: Batch): void; signal?: AbortSignal }): Promise<Batch>;
   results(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<Job, void>;
+  /** The jobs that have ended by now, in one pass, which ends with an error if the connection is lost. */
+  resultsSoFar(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<Job, void>;
 }
 
 export interface ClientOptions {

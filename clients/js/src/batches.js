@@ -1,6 +1,7 @@
 /** Batches: many prompts in one request, results as they come. */
 
 import { Backoff } from "./backoff.js";
+import { BatchFollow } from "./batch_follow.js";
 import { isRefusal, SpoolError } from "./errors.js";
 import { pause } from "./pause.js";
 import { post } from "./submit.js";
@@ -19,8 +20,37 @@ export class Batches {
     return this.http.json(path(id), options);
   }
 
+  /** A page of the caller's batches, newest first: `{ batches, cursor }`. `cursor`: of the page before. */
+  list({ limit = 20, cursor = null, ...options } = {}) {
+    const query = new URLSearchParams({ limit, ...(cursor ? { cursor } : {}) });
+    return this.http.json(`/batches?${query}`, options);
+  }
+
+  /** Follow a batch to its end: its counts, and each line that ends after entry `from`. */
+  follow(id, options = {}) {
+    return new BatchFollow(this.http, id, options);
+  }
+
   cancel(id, options) {
-    return this.http.json(`${path(id)}/cancel`, { ...options, method: "POST" });
+    return this.#post(id, "cancel", options);
+  }
+
+  /** No more lines become jobs until `resume`. */
+  pause(id, options) {
+    return this.#post(id, "pause", options);
+  }
+
+  resume(id, options) {
+    return this.#post(id, "resume", options);
+  }
+
+  /** Delete a batch that has ended, with its results. */
+  async delete(id, options) {
+    await this.http.open(path(id), { ...options, method: "DELETE" });
+  }
+
+  #post(id, action, options) {
+    return this.http.json(`${path(id)}/${action}`, { ...options, method: "POST" });
   }
 
   /** Wait for the end of all jobs. `onProgress(batch)` is called whenever the counts change. */
@@ -38,11 +68,11 @@ export class Batches {
   /** The ended jobs in the order of their ends, each once, until all have ended. Survives lost connections. */
   async *results(id, { after = 0, signal } = {}) {
     for await (const batch of this.#looks(id, signal)) {
-      const { succeeded, failed, cancelled } = batch.counts;
-      const ended = succeeded + failed + cancelled;
+      const { succeeded, failed, cancelled, expired = 0 } = batch.counts;
+      const ended = succeeded + failed + cancelled + expired;
       try {
         if (ended > after) {
-          for await (const job of this.#lines(`${path(id)}/results?after=${after}`, signal)) {
+          for await (const job of this.resultsSoFar(id, { after, signal })) {
             after += 1;
             yield job;
           }
@@ -69,8 +99,9 @@ export class Batches {
     }
   }
 
-  async *#lines(address, signal) {
-    const response = await this.http.open(address, { signal });
+  /** The jobs that have ended by now, in one pass, which ends with an error if the connection is lost. */
+  async *resultsSoFar(id, { after = 0, signal } = {}) {
+    const response = await this.http.open(`${path(id)}/results?after=${after}`, { signal });
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
     let rest = "";

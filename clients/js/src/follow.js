@@ -29,7 +29,8 @@ export class Follow {
     this.log = new JobLog(state, (document) => this.#tell(document));
     const changed = () => this.#changed();
     const slots = new Slots(http.origin);
-    this.follower = new Follower({ http, id, log: this.log, transports: options.transports, slots, changed });
+    const path = `/jobs/${encodeURIComponent(id)}`;
+    this.follower = new Follower({ http, path, log: this.log, transports: options.transports, slots, changed });
     this.frames = new Frames(() => this.#notify(), throttleMs);
     Object.assign(this, { onEntry, onEnd });
     if (onChange) this.subscribe(onChange);

@@ -1,8 +1,8 @@
 /**
- * Follows one job's log to its end, over any number of connections, one at a time.
+ * Follows the log of one job or batch to its end, over any number of connections, one at a time.
  *
- * The cursor is all that a new connection needs. When it is unclear why one ended, the job's record is asked: it tells
- * a lost server from a blocked transport, and an ended job from a broken stream.
+ * The cursor is all that a new connection needs. When it is unclear why one ended, the record is asked: it tells a
+ * lost server from a blocked transport, and a log that has ended from a broken stream.
  */
 
 import { Attempt, HELD_BACK, LEFT, SILENT } from "./attempt.js";
@@ -10,7 +10,6 @@ import { Backoff } from "./backoff.js";
 import { isRefusal } from "./errors.js";
 import { Ladder } from "./ladder.js";
 import { Alarm, pause } from "./pause.js";
-import { isEnd } from "./state.js";
 import { Storage } from "./storage.js";
 import { HOLDS_CONNECTION, TRANSPORTS, usable } from "./transports/index.js";
 
@@ -38,10 +37,9 @@ export class Follower {
   /** The record as it was last seen, and its ETag: while nothing changes, a look costs a 304. */
   #seen = { tag: "", job: null };
 
-  /** `changed()` is called after every change that is not an entry. */
-  constructor({ http, id, log, transports, ladder, slots, changed }) {
-    Object.assign(this, { http, log, slots, changed });
-    this.path = `/jobs/${encodeURIComponent(id)}`;
+  /** `path`: of the record. `changed()` is called after every change that is not an entry. */
+  constructor({ http, path, log, transports, ladder, slots, changed }) {
+    Object.assign(this, { http, path, log, slots, changed });
     this.ladder = ladder ?? new Ladder(usable(http, transports), http.origin, http.timing);
     this.backoff = new Backoff(http.timing);
   }
@@ -147,7 +145,8 @@ export class Follower {
     // Without a record the server is away, which is no transport's fault.
     if (!record) return;
     const { state } = this.log;
-    if (isEnd(record.status) && (record.last_entry <= state.cursor || state.incomplete)) return this.log.finish(record);
+    const isOver = this.log.isOver(record);
+    if (isOver && (record.last_entry <= state.cursor || state.incomplete)) return this.log.finish(record);
     if (state.incomplete) this.log.adopt(record);
     if (!isClear && !error?.problem) this.#judge(outcome, record.last_entry > state.cursor);
   }
@@ -161,7 +160,7 @@ export class Follower {
 
   async #complete(signal) {
     const record = await this.#look(signal);
-    if (record && isEnd(record.status)) this.log.finish(record);
+    if (record && this.log.isOver(record)) this.log.finish(record);
   }
 
   /** The record, or null if it cannot be had now. Throws what the server refuses. */

@@ -34,6 +34,11 @@ export class JobLog {
     this.tell({ type: "snapshot", ...document });
   }
 
+  /** Whether this record is of an ended job. */
+  isOver(job) {
+    return isEnd(job.status);
+  }
+
   /** The job's record. It knows what no entry does, and the status while the log is silent. */
   record(job) {
     const { text, ...rest } = job;

@@ -15,7 +15,8 @@ import { reasonOf } from "./wait_text.js";
 const CUT_MS = 1500;
 const MARKDOWN_EVERY_MS = 60;
 const NEAR_END_PX = 24;
-const STATES = {
+/** The connection's state, in words. */
+export const STATES = {
   idle: () => t("idle"),
   connecting: () => t("connecting"),
   live: () => t("connected"),

@@ -1,20 +1,25 @@
-/** Batches: a dropped file becomes one, and its progress, failures and results are shown. */
+/** Batches: a dropped file becomes one; a list of the caller's, as it changes, and one of them in detail. */
 
-import { BATCHES, client } from "../connection.js";
+import { BatchCard } from "../batches/batch_card.js";
+import { drawBar, drawState, endedOf } from "../batches/counts.js";
+import { checkBeginning } from "../batches/file_check.js";
+import { keepName, nameOf } from "../batches/names.js";
+import { Upload } from "../batches/upload.js";
+import { client } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
-import { statusName } from "../job/card.js";
-import { drawParts } from "../job/charts.js";
 import { counted, moment, t } from "../words.js";
 
-const KNOWN_MOST = 50;
-const AGAIN_MS = 1000;
-const FAILURES_SHOWN = 20;
-const ORDER = ["succeeded", "failed", "cancelled", "running", "queued"];
+const [BUSY_MS, IDLE_MS] = [2000, 6000];
+const PAGE = 20;
+const ERRORS_SHOWN = 20;
 
 export class BatchesPage {
   #timer = 0;
-  #open = "";
   #shown = 0;
+  #known = [];
+  #cursor = null;
+  #card = null;
+  #upload = null;
 
   constructor({ refused }) {
     this.refused = refused;
@@ -30,161 +35,168 @@ export class BatchesPage {
       this.#submit(event.dataTransfer.files[0]);
     });
     byId("batch-file").addEventListener("change", () => this.#submit(byId("batch-file").files[0]));
-    byId("batch-cancel").addEventListener("click", () => this.#do(() => client().batches.cancel(this.#open)));
-    byId("batch-download").addEventListener("click", () => this.#do(() => this.#download()));
+    byId("upload-stop").addEventListener("click", () => this.#upload?.stop());
+    for (const name of ["pause", "resume", "cancel"])
+      byId(`batch-${name}`).addEventListener("click", () => this.#card.act(name).then(() => this.#refresh()));
+    byId("batch-save-failures").addEventListener("click", () => this.#card.saveFailures());
+    byId("batch-delete").addEventListener("click", () => byId("batch-delete-dialog").showModal());
+    byId("batch-delete-no").addEventListener("click", () => byId("batch-delete-dialog").close());
+    byId("batch-delete-yes").addEventListener("click", () => this.#card.delete());
+    byId("batches-more").addEventListener("click", () => this.#more());
   }
 
   show({ id }) {
     document.title = `${t("Batches")} · Spool`;
     this.leave();
-    this.#open = id;
-    this.#shown += 1;
     byId("batch").hidden = !id;
-    byId("batch-failures").replaceChildren();
-    byId("batch-failures-title").hidden = true;
-    setText(byId("batch-error"), "");
-    this.#list();
-    if (id) this.#look(this.#shown);
+    if (id) this.#open(id);
+    this.#draw();
+    this.#refresh();
   }
 
   leave() {
     clearTimeout(this.#timer);
     this.#shown += 1;
+    this.#card?.close();
+    this.#card = null;
+  }
+
+  #open(id) {
+    this.#card = new BatchCard(id, {
+      changed: (batch) => {
+        this.#known = this.#known.map((known) => (known.id === id ? batch : known));
+        this.#draw();
+      },
+      refused: this.refused,
+      deleted: () => (location.hash = "#/batches"),
+    });
   }
 
   async #submit(file) {
-    if (!file) return;
-    setText(byId("batch-error"), "");
+    if (!file || this.#upload) return;
+    this.#showErrors(null);
     try {
-      const lines = linesOf(await file.text());
-      const batch = await client().batches.submit(lines);
-      keep({ id: batch.id, name: file.name, total: batch.total, at: Date.now() });
-      location.hash = `#/batches/${batch.id}`;
+      const { type } = await checkBeginning(file);
+      const options = { on_bad_line: byId("on-bad-line").value, completion_window: byId("completion-window").value };
+      this.#upload = new Upload(file, type, options, (fraction) => this.#drawUpload(file, fraction));
+      this.#drawUpload(file, 0);
+      const batch = await this.#upload.run();
+      if (batch) {
+        keepName(batch.id, file.name);
+        location.hash = `#/batches/${batch.id}`;
+      }
     } catch (error) {
-      const errors = error.problem?.errors?.slice(0, 5).map(({ field, detail }) => `${field}: ${detail}`);
-      setText(byId("batch-error"), errors?.length ? errors.join("; ") : error.message);
+      this.#showErrors(error);
       this.refused(error);
     }
+    this.#upload = null;
     byId("batch-file").value = "";
+    byId("upload").hidden = true;
+    byId("drop").hidden = false;
   }
 
-  async #look(shown) {
+  #drawUpload(file, fraction) {
+    byId("upload").hidden = false;
+    byId("drop").hidden = true;
+    if (fraction === null || fraction >= 1) byId("upload-at").removeAttribute("value");
+    else byId("upload-at").value = fraction;
+    const name = file.name;
+    const note =
+      fraction === null
+        ? t("The connection was lost. {name} will be sent again.", { name })
+        : fraction < 1
+          ? t("Uploading {name}: {part} %", { name, part: Math.floor(fraction * 100) })
+          : t("{name} has arrived. Its lines are being checked.", { name });
+    setText(byId("upload-note"), note);
+  }
+
+  #showErrors(error) {
+    const unreachable = t("The server cannot be reached, or does not take a file of this size.");
+    const errors = error?.problem?.errors?.slice(0, ERRORS_SHOWN) ?? [];
+    const message = errors.length ? t("Nothing was submitted:") : error?.message || unreachable;
+    setText(byId("batch-error"), error ? message : "");
+    byId("batch-errors").replaceChildren(
+      ...errors.map(({ field, detail }) => element("li", {}, element("strong", {}, fieldName(field)), ` ${detail}`)),
+    );
+  }
+
+  async #refresh() {
+    clearTimeout(this.#timer);
+    const shown = (this.#shown += 1);
     try {
-      const batch = await client().batches.get(this.#open);
+      const page = await client().batches.list({ limit: PAGE });
       if (shown !== this.#shown) return;
-      this.#draw(batch);
-      if (batch.ended) return await this.#showFailures(batch, shown);
+      const ids = new Set(page.batches.map(({ id }) => id));
+      const last = page.batches.at(-1)?.created_at ?? "";
+      const older = page.cursor ? this.#known.filter(({ id, created_at }) => !ids.has(id) && created_at <= last) : [];
+      this.#known = [...page.batches, ...older];
+      if (!older.length) this.#cursor = page.cursor;
+      setText(byId("batches-error"), "");
+      this.#draw();
+      byId("batches-empty").hidden = this.#known.length > 0;
     } catch (error) {
       if (shown !== this.#shown) return;
-      setText(byId("batch-error"), error.message);
-      if ([401, 403, 404, 410].includes(error.status)) return this.refused(error);
+      setText(byId("batches-error"), error.message);
+      this.refused(error);
     }
-    this.#timer = setTimeout(() => this.#look(shown), AGAIN_MS);
+    const isBusy = this.#known.some(({ ended }) => !ended);
+    this.#timer = setTimeout(() => this.#refresh(), isBusy ? BUSY_MS : IDLE_MS);
   }
 
-  #draw(batch) {
-    const known = recall().find(({ id }) => id === batch.id);
-    setText(byId("batch-title"), known?.name ?? batch.id);
-    const done = ORDER.slice(0, 3).reduce((sum, status) => sum + (batch.counts[status] ?? 0), 0);
-    const part = batch.total ? Math.floor((done / batch.total) * 100) : 100;
-    setText(
-      byId("batch-detail"),
-      `${t("{n} of {m} lines ended", { n: counted(done), m: counted(batch.total) })} · ${part} %`,
-    );
-    const parts = ORDER.map((status) => ({ name: statusName(status), count: batch.counts[status] ?? 0, status }));
-    drawParts(byId("batch-bar"), parts, batch.total);
-    byId("batch-counts").replaceChildren(
-      ...parts.map(({ name, count, status }) =>
-        element(
-          "div",
-          {},
-          element("dt", { className: "chip-status", "data-status": status }, name),
-          element("dd", {}, counted(count)),
-        ),
-      ),
-    );
-    byId("batch-cancel").hidden = batch.ended;
-    byId("batch-jobs").href = `#/jobs?batch=${batch.id}`;
-  }
-
-  async #showFailures(batch, shown) {
-    if (!batch.counts.failed) return;
-    const failed = [];
-    for await (const job of client().batches.results(batch.id)) {
-      if (shown !== this.#shown) return;
-      if (job.status === "failed") failed.push(job);
-      if (failed.length === FAILURES_SHOWN) break;
-    }
-    byId("batch-failures-title").hidden = false;
-    byId("batch-failures").replaceChildren(
-      ...failed.map((job) =>
-        element(
-          "li",
-          {},
-          element("strong", {}, t("line {n}", { n: (job.batch_index ?? 0) + 1 })),
-          ` ${job.error?.message ?? ""}`,
-        ),
-      ),
-    );
-  }
-
-  async #download() {
-    const response = await fetch(`/batches/${this.#open}/results`);
-    if (!response.ok) throw new Error((await response.json()).detail);
-    const address = URL.createObjectURL(await response.blob());
-    element("a", { href: address, download: `${this.#open}.jsonl` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  }
-
-  async #do(act) {
-    setText(byId("batch-error"), "");
+  async #more() {
     try {
-      await act();
+      const page = await client().batches.list({ limit: PAGE, cursor: this.#cursor });
+      this.#known.push(...page.batches);
+      this.#cursor = page.cursor;
+      this.#draw();
     } catch (error) {
-      setText(byId("batch-error"), error.message);
+      setText(byId("batches-error"), error.message);
       this.refused(error);
     }
   }
 
-  #list() {
-    const known = recall();
-    byId("batches").replaceChildren(...known.map((batch) => element("li", {}, this.#link(batch))));
-    byId("batches-empty").hidden = known.length > 0;
+  #draw() {
+    const list = byId("batches");
+    const rows = new Map([...list.children].map((row) => [row.dataset.batch, row]));
+    const drawn = this.#known.map((batch) => this.#row(batch, rows.get(batch.id) ?? rowOf(batch)));
+    // A row that is put in its place again loses the focus.
+    if (list.children.length !== drawn.length || drawn.some((row, n) => row !== list.children[n]))
+      list.replaceChildren(...drawn);
+    byId("batches-more").hidden = !this.#cursor;
   }
 
-  #link({ id, name, total, at }) {
-    const made = element(
+  #row(batch, row) {
+    const part = (name) => row.querySelector(`[data-part="${name}"]`);
+    setText(part("name"), nameOf(batch.id));
+    drawState(part("state"), batch);
+    drawBar(part("bar"), batch);
+    setText(part("ended"), t("{n} of {m}", { n: counted(endedOf(batch)), m: counted(batch.total) }));
+    if (batch.id === this.#card?.id) part("link").setAttribute("aria-current", "true");
+    else part("link").removeAttribute("aria-current");
+    return row;
+  }
+}
+
+/** A wrong field of the body, such as `[1].prompt`, for a reader that counts from 1. */
+function fieldName(field) {
+  const [, index, rest] = /^\[(\d+)\]\.?(.*)$/.exec(field) ?? [];
+  if (index === undefined) return field;
+  return [t("job {n}", { n: counted(Number(index) + 1) }), rest].filter(Boolean).join(", ");
+}
+
+function rowOf({ id, created_at }) {
+  const span = (part, className, more = {}) => element("span", { "data-part": part, className, ...more });
+  return element(
+    "li",
+    { "data-batch": id },
+    element(
       "a",
-      { href: `#/batches/${id}`, title: id },
-      element("span", { className: "job-title" }, name || id),
-      element("span", { className: "hint" }, t("{n} lines", { n: counted(total) })),
-      element("time", { dateTime: new Date(at).toISOString() }, moment(at)),
-    );
-    if (id === this.#open) made.setAttribute("aria-current", "true");
-    return made;
-  }
+      { href: `#/batches/${id}`, title: id, className: "batch-row", "data-part": "link" },
+      span("name", "job-title"),
+      span("bar", "parts", { role: "img", "aria-label": "" }),
+      span("ended", "hint"),
+      span("state", "chip-status"),
+      element("time", { dateTime: created_at }, moment(created_at)),
+    ),
+  );
 }
-
-/** The lines of a JSONL file, or of a JSON array. Throws an error that names the line. */
-export function linesOf(text) {
-  if (text.trimStart().startsWith("[")) return JSON.parse(text);
-  const lines = text.split("\n").filter((line) => line.trim());
-  if (!lines.length) throw new Error(t("The file is empty."));
-  return lines.map((line, index) => {
-    try {
-      return JSON.parse(line);
-    } catch {
-      throw new Error(t("Line {n} is not JSON.", { n: index + 1 }));
-    }
-  });
-}
-
-function recall() {
-  try {
-    return JSON.parse(localStorage.getItem(BATCHES)) ?? [];
-  } catch {
-    return [];
-  }
-}
-
-const keep = (batch) => localStorage.setItem(BATCHES, JSON.stringify([batch, ...recall()].slice(0, KNOWN_MOST)));
