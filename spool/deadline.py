@@ -26,6 +26,10 @@ class Deadline:
         """A deadline that never passes."""
         return cls(math.inf)
 
+    def later(self, seconds: float) -> Deadline:
+        """The deadline ``seconds`` after this one."""
+        return Deadline(self._at + seconds, self._clock)
+
     @property
     def left_s(self) -> float:
         """Seconds left, at least 0; ``inf`` if it never passes."""

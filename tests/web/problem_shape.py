@@ -39,6 +39,7 @@ def stored(link: RedisLink) -> dict[bytes, bytes]:
         "slots",
         "capacity",
         "claim:",
+        "instances",
         "limits",
         "memory",
         "server",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 
 from flask import request
 
@@ -13,7 +14,8 @@ from spool.errors import OutcomeUnknown, OwnerQueueFull, QueueFull, StoreFull, S
 from spool.ids import shard_of
 from web import bounded_json
 from web.intake.accept import stop_of
-from web.intake.body import read_body
+from web.intake.body import GZIP, body_coding, read_body
+from web.intake.body_lines import body_lines, inflated_body
 from web.intake.idempotency import Idempotency
 from web.limits.bodies import job_bytes
 from web.metrics import BATCHES, SUBMITTED
@@ -33,50 +35,60 @@ _LINES_FACTOR = 2
 """The most lines for each allowed job of a batch; the excess can only be blank lines."""
 
 
-def submission_texts(services: State) -> list[tuple[str, memoryview]]:
-    """The unparsed JSON text of each submission in the body, with its position. Their number and sizes are checked
-    before the first is parsed. Raises a 413, 415 or 422 ``Problem``, ``QueueFull`` and ``OwnerQueueFull``."""
-    most = services.settings.max_batch_jobs
-    largest = job_bytes(services.settings.max_body_bytes, services.settings.max_prompt_bytes)
+def submission_texts(services: State, held: ExitStack) -> Iterator[tuple[str, bytes | memoryview | None]]:
+    """The unparsed JSON text of each submission in the body, with its position. JSON lines are read while they arrive,
+    an array as a whole; the body may be gzip. The text of a line that is too large is None. Raises a 400, 408, 413, 415
+    or 422 ``Problem``, ``QueueFull`` and ``OwnerQueueFull``, at the first submission that is too many. ``held`` keeps
+    what the body takes of the process."""
+    settings = services.settings
+    most, largest = settings.max_batch_jobs, job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
+    if request.mimetype in JSONL:
+        return _counted(services, _lines(body_lines(services, largest, held), most))
     if request.mimetype == "application/json":
-        try:
-            texts = [(f"[{at}]", text) for at, text in enumerate(bounded_json.elements(read_body(), most, largest))]
-        except bounded_json.TooLarge as exc:
-            raise field_problem(f"[{exc.index}]", f"is larger than {largest} bytes", status=413) from exc
-        except bounded_json.Refused as exc:
-            raise field_problem("body", str(exc)) from exc
-    elif request.mimetype in JSONL:
-        texts = _lines(read_body(), most)
-    else:
-        accepted = {"Accept": ", ".join(("application/json", *JSONL))}
-        raise Problem(415, "Wrong media type", f"send application/json or {JSONL[0]}", headers=accepted)
-    if not 1 <= len(texts) <= most:
+        return _counted(services, _elements(services, most, largest, held))
+    accepted = {"Accept": ", ".join(("application/json", *JSONL))}
+    raise Problem(415, "Wrong media type", f"send application/json or {JSONL[0]}", headers=accepted)
+
+
+def _counted(
+    services: State, texts: Iterator[tuple[str, bytes | memoryview | None]]
+) -> Iterator[tuple[str, bytes | memoryview | None]]:
+    """The texts. Raises before one that is too many for a batch, or for a queue that is empty."""
+    most, queued, owner_queued = services.settings.max_batch_jobs, services.settings.max_queued, services.limits.queued
+    count = 0
+    for count, each in enumerate(texts, 1):
+        if count > most:
+            break
+        if count > queued:
+            raise QueueFull(f"a batch may have at most {queued} jobs", retry_after_s=60.0)
+        if 0 < owner_queued < count:
+            raise OwnerQueueFull(retry_after_s=60.0)
+        yield each
+    if not 1 <= count <= most:
         raise field_problem("body", f"must have 1 to {most} submissions")
-    for place, text in texts:
-        if len(text) > largest:
-            raise field_problem(place, f"is larger than {largest} bytes", status=413)
-    _refuse_too_many(services, len(texts))
-    return texts
 
 
-def _lines(data: bytes, most: int) -> list[tuple[str, memoryview]]:
-    """The non-blank lines with their numbers."""
-    ends = data.count(b"\n")
-    if ends > _LINES_FACTOR * most:
-        raise field_problem(
-            "body", f"has {ends} lines: at most {_LINES_FACTOR * most} are allowed, blank ones included"
-        )
-    lines = enumerate(data.split(b"\n"), 1)
-    return [(f"line {number}", memoryview(line)) for number, line in in_slices(lines) if line.strip()]
+def _elements(services: State, most: int, largest: int, held: ExitStack) -> Iterator[tuple[str, memoryview]]:
+    """The elements of an array with their positions. Their number and sizes are checked before the first one."""
+    is_gzip = body_coding(GZIP) == GZIP
+    body = inflated_body(services, services.settings.max_body_bytes, held) if is_gzip else read_body()
+    try:
+        elements = bounded_json.elements(body, most, largest)
+    except bounded_json.TooLarge as exc:
+        raise field_problem(f"[{exc.index}]", f"is larger than {largest} bytes", status=413) from exc
+    except bounded_json.Refused as exc:
+        raise field_problem("body", str(exc)) from exc
+    yield from ((f"[{at}]", text) for at, text in enumerate(elements))
 
 
-def _refuse_too_many(services: State, count: int) -> None:
-    """Raise for a batch that can never fit, before any of it is parsed."""
-    most = services.settings.max_queued
-    if count > most:
-        raise QueueFull(f"a batch may have at most {most} jobs", retry_after_s=60.0)
-    if 0 < services.limits.queued < count:
-        raise OwnerQueueFull(retry_after_s=60.0)
+def _lines(lines: Iterable[tuple[int, bytes | None]], most: int) -> Iterator[tuple[str, bytes | None]]:
+    """The non-blank lines with their positions."""
+    for number, line in in_slices(lines):
+        if number > _LINES_FACTOR * most:
+            allowed = f"at most {_LINES_FACTOR * most} are allowed, blank ones included"
+            raise field_problem("body", f"has too many lines: {allowed}")
+        if line is None or line.strip():
+            yield f"line {number}", line
 
 
 def create_batch(

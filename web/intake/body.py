@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from flask import request
@@ -19,6 +20,8 @@ from web.time_slices import pause
 _LONG_TEXT = 65_536
 """Bytes of JSON text above which parsing takes so long that the request yields before the check."""
 _PIECE_BYTES = 64 * 1024
+_IDENTITY = "identity"
+GZIP = "gzip"
 
 
 def json_body() -> Any:
@@ -38,15 +41,7 @@ def job_body() -> bytes:
 def read_body() -> bytes:
     """The complete request body, because the rest of a batch must not get lost with its client. Raises 413 for a body
     that is too large, 415 for a compressed one, and 400 for a truncated one."""
-    coding = request.headers.get("Content-Encoding", "").strip().lower()
-    if coding not in ("", "identity"):
-        # RFC 9110 section 15.5.16.
-        raise Problem(
-            415,
-            "Wrong content coding",
-            "send the body without Content-Encoding",
-            headers={"Accept-Encoding": "identity"},
-        )
+    body_coding()
     length, most = request.content_length, request.max_content_length or math.inf
     if (length or 0) > most:
         raise RequestEntityTooLarge
@@ -55,6 +50,41 @@ def read_body() -> bytes:
     if length is not None and len(data) < length:
         raise ClientDisconnected
     return data
+
+
+def body_coding(*accepted: str) -> str:
+    """The content coding of the body, in lower case: ``identity``, or one of those ``accepted``. Raises a 415
+    ``Problem``."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower() or _IDENTITY
+    if coding not in (_IDENTITY, *accepted):
+        # RFC 9110 section 15.5.16.
+        detail = " or ".join(["send the body without Content-Encoding", *(f"with {name}" for name in accepted)])
+        headers = {"Accept-Encoding": ", ".join([*accepted, _IDENTITY])}
+        raise Problem(415, "Wrong content coding", detail, headers=headers)
+    return coding
+
+
+def pieces(size: int = _PIECE_BYTES) -> Iterator[bytes]:
+    """The body in pieces of at most ``size`` bytes, within ``request.max_content_length``. Raises
+    ``RequestEntityTooLarge``, and ``ClientDisconnected`` for a body that ends too early."""
+    length, most, received = request.content_length, request.max_content_length or math.inf, 0
+    if (length or 0) > most:
+        raise RequestEntityTooLarge
+    stream = get_input_stream(request.environ)
+    try:
+        # No variable for a piece: it would live beside the caller's copy until the next piece comes.
+        parts = [stream.read(size)]
+        while parts[0]:
+            received += len(parts[0])
+            if received > most:
+                raise RequestEntityTooLarge
+            yield parts.pop()
+            parts.append(stream.read(size))
+    except (OSError, MalformedBody) as exc:
+        raise ClientDisconnected from exc
+    # Werkzeug does not report a body that is shorter than its Content-Length.
+    if length is not None and received < length:
+        raise ClientDisconnected
 
 
 def _received(most: float) -> bytes:

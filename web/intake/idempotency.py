@@ -17,6 +17,7 @@ from web.intake.repeats import asking, is_counted, joins_of
 from web.problems import field_problem
 
 _CHARACTERS = 255
+_DIGITS = 32
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     Annotated[str, Field(min_length=1, max_length=_CHARACTERS)],
@@ -58,10 +59,25 @@ def is_safe_to_repeat() -> bool:
     return IDEMPOTENCY_KEY.name in request.headers or is_counted()
 
 
-def idempotency_of_lines(lines: Iterable[memoryview]) -> Idempotency:
-    """The request's Idempotency-Key with these lines. Raises a 422 ``Problem``."""
-    key = _key()
-    return Idempotency(key, _digest(part for line in lines for part in (line, b"\n"))) if key else NO_KEY
+class LinesDigest:
+    """The digest of lines, while they come."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, line: bytes | memoryview) -> None:
+        """Add the next line, without its end."""
+        self._digest.update(line)
+        self._digest.update(b"\n")
+
+    def __call__(self) -> str:
+        """The digest of the lines so far."""
+        return self._digest.hexdigest()[:_DIGITS]
+
+
+def key_of_request() -> Idempotency:
+    """The request's Idempotency-Key, without a digest of its body. Raises a 422 ``Problem``."""
+    return Idempotency(_key())
 
 
 def _key() -> str:
@@ -82,8 +98,8 @@ def _canonical(data: Any) -> bytes:
         raise field_problem("body", "is nested too deeply") from exc
 
 
-def _digest(parts: Iterable[bytes | memoryview]) -> str:
+def _digest(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:_DIGITS]

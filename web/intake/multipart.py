@@ -6,15 +6,16 @@ Werkzeug's decoder, which knows no I/O, takes the body apart.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
-from werkzeug.wsgi import get_input_stream
 
+from web.intake.body import body_coding, pieces
 from web.problems import Problem, field_problem
-from web.server.body import MalformedBody, RequestBody
+from web.server.body import RequestBody
 
 FIELDS_BYTES = 64 * 1024
 """The most bytes of everything but the file: fields, headers of parts, and boundaries."""
@@ -35,8 +36,7 @@ class Form:
             accepted = {"Accept": "multipart/form-data"}
             detail = f"send multipart/form-data with a boundary of 1 to {_BOUNDARY_CHARACTERS} characters"
             raise Problem(415, "Wrong media type", detail, headers=accepted)
-        if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-            raise Problem(415, "Wrong content coding", "send the body without Content-Encoding")
+        body_coding()
         self.fields: dict[str, str] = {}
         self.filename = ""
         self._name = name
@@ -87,7 +87,8 @@ class Form:
     def _events(self) -> Iterator[Any]:
         """The decoder's events up to the end of the body."""
         source = request.environ.get("wsgi.input")
-        for piece in _pieces():
+        # The decoder wants None behind the last piece.
+        for piece in chain(pieces(_PIECE_BYTES), [None]):
             try:
                 self._received += len(piece or b"")
                 self._decoder.receive_data(piece)
@@ -102,20 +103,3 @@ class Form:
                 raise field_problem("body", f"is not complete multipart/form-data: {exc}", status=400) from exc
             if isinstance(source, RequestBody):
                 source.release()
-
-
-def _pieces() -> Iterator[bytes | None]:
-    """The body in pieces, and None behind the last one."""
-    stream, length, received = get_input_stream(request.environ), request.content_length, 0
-    try:
-        while piece := stream.read(_PIECE_BYTES):
-            received += len(piece)
-            if received > (request.max_content_length or 0):
-                raise RequestEntityTooLarge
-            yield piece
-    except (OSError, MalformedBody) as exc:
-        raise ClientDisconnected from exc
-    # Werkzeug does not report a body that is shorter than its Content-Length.
-    if length is not None and received < length:
-        raise ClientDisconnected
-    yield None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import orjson
@@ -22,7 +23,7 @@ from web.intake.accept import new_job
 from web.intake.batch import JSONL, cancel_batch, create_batch, submission_texts
 from web.intake.body import parse_json
 from web.intake.durations import seconds_of
-from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of_lines
+from web.intake.idempotency import IDEMPOTENCY_KEY, LinesDigest, key_of_request
 from web.intake.references import References
 from web.intake.webhook import EVENTS_HEADER, WEBHOOK_HEADER, stored_webhook, webhook_of_headers
 from web.json_response import json_response
@@ -99,13 +100,14 @@ _BATCH = json_content(BatchDocument, _example)
 )
 def submit() -> Response:
     """Accept a batch, all or nothing. Every line is checked and room for all jobs is reserved; then the batch is
-    written in one step. Its lines become jobs a window at a time."""
+    written in one step. Its lines become jobs a window at a time. JSON lines are stored while they arrive, and may be
+    as large as a file. The body may have ``Content-Encoding: gzip``."""
     services, owner, options = state(), auth.owner(), _options()
     services.refuse_when_full()
-    texts = submission_texts(services)
-    idempotency = idempotency_of_lines(text for _place, text in texts)
-    lines = _lines(services, owner, texts, options)
-    batch_id, replayed = create_batch(services, owner, lines, options, idempotency)
+    digest, idempotency = LinesDigest(), key_of_request()
+    with ExitStack() as held:
+        lines = _lines(services, owner, submission_texts(services, held), options, digest)
+        batch_id, replayed = create_batch(services, owner, lines, options, idempotency, digest=digest)
     headers = {"Location": f"/batches/{batch_id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
     document = batch_document(services.batches.look(batch_id, owner))
     return json_response(document, 200 if replayed else 202, headers)
@@ -128,11 +130,19 @@ def _options() -> BatchOptions:
 
 
 def _lines(
-    services: Services, owner: str, texts: list[tuple[str, memoryview]], options: BatchOptions
+    services: Services,
+    owner: str,
+    texts: Iterator[tuple[str, bytes | memoryview | None]],
+    options: BatchOptions,
+    digest: LinesDigest,
 ) -> Iterator[Line | BadLine]:
+    """The lines of these texts, all of which go into ``digest``."""
     references, came_with = References(services, owner), origin()
     for index, (place, text) in enumerate(in_slices(texts)):
+        digest.add(text or b"")
         try:
+            if text is None:
+                raise field_problem(place, "is too large for one job", status=413)
             data = parse_json(text, place)
             draft = draft_of(
                 data,
@@ -158,7 +168,7 @@ def _bad_line(index: int, place: str, problem: Problem) -> BadLine:
     number = int(digits) if digits.isdigit() else index + 1
     errors: list[Mapping[str, Any]] = problem.extra.get("errors") or []
     param = str(errors[0]["field"]).removeprefix(f"[{index}].") if errors else ""
-    code = "invalid_json_line" if param == place else "invalid_request"
+    code = "invalid_json_line" if param == place and problem.status == 422 else "invalid_request"
     return BadLine(index, number, code, problem.detail, "" if param == place else param)
 
 

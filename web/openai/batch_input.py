@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
@@ -13,6 +13,7 @@ from spool.jobs.coalescing import Coalescing
 from spool.jobs.job import Priority
 from web import bounded_json
 from web.intake.accept import new_job
+from web.intake.body_lines import numbered_lines
 from web.limits.bodies import job_bytes
 from web.openai.lines import draft_of_line
 from web.problems import Problem
@@ -50,22 +51,6 @@ def lines_of_file(services: State, owner: str, file_id: str, endpoint: str) -> I
         count += 1
     if not count:
         yield _of_batch("empty_file", "The input file is empty.", "input_file_id")
-
-
-def numbered_lines(blocks: Iterable[bytes], largest: int) -> Iterator[tuple[int, bytes | None]]:
-    """The lines with their numbers, from 1. A line of more than ``largest`` bytes is None."""
-    number, held, is_too_long = 1, bytearray(), False
-    for block in blocks:
-        *complete, rest = block.split(b"\n")
-        for part in complete:
-            is_too_long = is_too_long or len(held) + len(part) > largest
-            yield number, None if is_too_long else bytes(held) + part
-            number, held, is_too_long = number + 1, bytearray(), False
-        is_too_long = is_too_long or len(held) + len(rest) > largest
-        if not is_too_long:
-            held += rest
-    if held or is_too_long:
-        yield number, None if is_too_long else bytes(held)
 
 
 def _of_batch(code: str, message: str, param: str) -> BadLine:

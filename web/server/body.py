@@ -67,6 +67,8 @@ class RequestBody(io.RawIOBase):
         """The bytes of the request that the application holds."""
         self._released = 0
         self._renewals = 0
+        self._read_at = 0.0
+        """When the application got the bytes of the last read."""
         self.on_begin: Callable[[], None] = _nothing
         """Called when the application starts to read."""
         self.on_end: Callable[[], None] = _nothing
@@ -101,6 +103,7 @@ class RequestBody(io.RawIOBase):
             self._end()
         else:
             self._uploads.hold(self, self._size)
+        self._read_at = self._clock()
         return data
 
     @property
@@ -110,10 +113,13 @@ class RequestBody(io.RawIOBase):
 
     def release(self) -> None:
         """Stop counting the bytes read so far, because the application has stored them. Each 8 MiB of them renew the
-        time limit, so that a large file may take as long as its size needs."""
+        time limit, so that a large file may take as long as its size needs. The time since the last read does not
+        count: the application needed it."""
         self._released += self._size
         self._size = 0
         self._uploads.end(self)
+        if self._deadline is not None:
+            self._deadline = self._deadline.later(self._clock() - self._read_at)
         if self._released // _RENEWAL_BYTES > self._renewals and not self.is_whole:
             self._renewals = self._released // _RENEWAL_BYTES
             self._deadline = Deadline.after(self._total_s, self._clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ from flask import Flask
 from gunicorn.http.errors import NoMoreData, ParseException
 
 from tests.clock import Clock
-from web.intake.body import read_body
+from web.intake.body import pieces, read_body
 from web.limits.uploads import OWN_BYTES, Uploads
 from web.problems import Problem
 from web.server.body import DRAIN_BYTES, ChunkedBody, LengthBody, RequestBody
@@ -147,6 +147,18 @@ def test_time_limit_is_renewed(pair: Pair) -> None:
     assert body.is_whole
 
 
+def test_time_to_store_does_not_count(pair: Pair) -> None:
+    """The time limit is the client's: what the application needs between a read and its release is added to it."""
+    gevent.spawn(pair.client.sendall, b"x" * 4)
+    clock = Clock()
+    body = pair.body(b"", 4, total_s=60.0, clock=clock)
+    while not body.is_whole:
+        body.read(1)
+        clock.now += 50
+        body.release()
+    assert body.received == 4
+
+
 @pytest.mark.parametrize("length", [10, None])
 def test_body_that_does_not_come_in_time(pair: Pair, length: int | None) -> None:
     """A body that stops coming is answered with 408 once its time is over."""
@@ -236,8 +248,16 @@ def _status_of(body: RequestBody) -> int:
     return caught.value.status
 
 
+def _gather() -> None:
+    gathered = bytearray()
+    for piece in pieces():
+        gathered += piece
+        del piece
+
+
 @pytest.mark.parametrize("length", [200_000, None])
-def test_memory_of_a_body_that_waits(pair: Pair, length: int | None) -> None:
+@pytest.mark.parametrize("read", [read_body, _gather])
+def test_memory_of_a_body_that_waits(pair: Pair, length: int | None, read: Callable[[], object]) -> None:
     """A request whose body stops half-way holds what has come of it, and no buffer for what may come."""
     content = b"x" * 60_000
     body = pair.body(b"" if length else b"%x\r\n" % 200_000, length)
@@ -246,7 +266,7 @@ def test_memory_of_a_body_that_waits(pair: Pair, length: int | None) -> None:
 
     def receive() -> None:
         with app.test_request_context("/jobs", method="POST", environ_overrides=environ):
-            read_body()
+            read()
 
     tracemalloc.start()
     try:
