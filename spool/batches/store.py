@@ -26,7 +26,7 @@ from spool.errors import (
 )
 from spool.fail_points import reach
 from spool.jobs.batch_list import newest_batches
-from spool.jobs.log import Logs, Row
+from spool.jobs.log import BATCH_PAGE, Logs, Row
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.owner_list import read
 from spool.jobs.scripts import arguments, script
@@ -209,9 +209,9 @@ class Batches:
         return str(int(float(score)) * len(self._shards) + shard.number)
 
     def results(self, batch_id: str, after: int, limit: int) -> list[Row]:
-        """At most ``limit`` entries of the batch's log after ``after``. Does not check the owner: call ``look`` first.
-        Raises ``StoreUnavailable``."""
-        return Logs(self._shards.of_batch(batch_id).link).read(batch_id, after, limit)
+        """At most ``limit`` entries of the batch's log after ``after``, and at most a page. Does not check the owner:
+        call ``look`` first. Raises ``StoreUnavailable``."""
+        return Logs(self._shards.of_batch(batch_id).link).read(batch_id, after, min(limit, BATCH_PAGE))
 
     def stop(self, batch_id: str, owner: str) -> bool:
         """Cancel the batch: nothing of it begins from now on, and its jobs are cancelled. The feeder ends its lines

@@ -26,7 +26,7 @@ from spool.following.reader import Reader
 from spool.following.reader_leases import ReaderLeases
 from spool.following.replay_cache import ReplayCache
 from spool.jobs.job import ENDED, Job, OnDisconnect, Status
-from spool.jobs.log import PAGE, Logs, Row, range_command
+from spool.jobs.log import Logs, Row, page_of, range_command
 from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.redis.errors import is_wrong_type, translated
@@ -102,12 +102,12 @@ class Follower:
         continues from the last stored entry. Raises ``StoreUnavailable``, also if the feed is no longer followed and
         would miss the resent entries.
         """
-        commands = [("HGET", job_key(feed.job_id), "last"), range_command(feed.job_id, after, PAGE)]
+        commands = [("HGET", job_key(feed.job_id), "last"), range_command(feed.job_id, after, page_of(feed.job_id))]
         last, reply = self._link.pipeline_each(commands)
         if isinstance(last, Exception):
             raise translated(last) from last
         if _number(last) is None or int(last) >= feed.base:
-            rows = self._logs.rows_of(reply, feed.job_id, after, PAGE)
+            rows = self._logs.rows_of(reply, feed.job_id, after, page_of(feed.job_id))
             return None if not rows and after >= feed.base else rows
         if self._feeds.get(log_key(feed.job_id).encode()) is not feed:
             raise StoreUnavailable("Redis lost the end of this log; its worker resends it")
@@ -235,7 +235,7 @@ class Follower:
         for feed in feeds:
             # The status first: if the job had ended then, the entries read after it include the terminal entry.
             commands.append(("HMGET", job_key(feed.job_id), "status", "last"))
-            commands.append(range_command(feed.job_id, feed.last, PAGE))
+            commands.append(range_command(feed.job_id, feed.last, page_of(feed.job_id)))
         replies = self._link.pipeline_each(commands)
         for feed, last, record, rows in zip(feeds, known, replies[::2], replies[1::2], strict=True):
             status, raw_last = _value(record, feed) or (None, None)
@@ -243,14 +243,15 @@ class Follower:
             if now_last is not None and now_last < last:
                 self._rewind(feed, now_last)
             entries = self._rows(rows, feed, last)
-            is_full = len(entries) == PAGE or (not isinstance(rows, Exception) and len(rows) == PAGE)
+            most = page_of(feed.job_id)
+            is_full = len(entries) == most or (not isinstance(rows, Exception) and len(rows) == most)
             self._refilled(feed, status, entries, is_full=is_full)
 
     def _rows(self, reply: Any, feed: Feed, after: int) -> list[Row]:
         """The entries in the reply of a log's stream, or of its packed form; none if it is neither."""
         if not is_wrong_type(reply):
-            return self._logs.rows_of(reply, feed.job_id, after, PAGE)
-        packed = self._logs.read_packed(feed.job_id, after, PAGE)
+            return self._logs.rows_of(reply, feed.job_id, after, page_of(feed.job_id))
+        packed = self._logs.read_packed(feed.job_id, after, page_of(feed.job_id))
         return (_value(reply, feed) or []) if packed is None else packed
 
     def _rewind(self, feed: Feed, last: int) -> None:

@@ -18,7 +18,7 @@ from spool.following.encoder import Encoder
 from spool.following.feed import Feed
 from spool.following.replay_cache import Page, ReplayCache
 from spool.jobs.entries import is_terminal
-from spool.jobs.log import PAGE, Gap, Row, Run, gap_before
+from spool.jobs.log import Gap, Row, Run, gap_before, page_of
 
 _EXPELLED = -1.0
 """A time to leave that has always passed, and that no drain sets."""
@@ -83,7 +83,7 @@ class Reader:
         self._follower = follower
         self._pages = pages
         self._event: Event | None = None
-        self._count = PAGE
+        self._count = page_of(feed.job_id)
         self.feed = feed
         self.cursor = cursor
         self.patient = patient
@@ -224,7 +224,7 @@ class Reader:
                 return None
             page = Page(rows)
         # After a full page, read smaller pages for a while.
-        self._count = len(page.rows) if page.full else min(PAGE, 2 * self._count)
+        self._count = len(page.rows) if page.full else min(page_of(self.feed.job_id), 2 * self._count)
         gap = gap_before(page.rows, self.cursor, self.feed.last)
         if not page.rows:
             # The stream has none of these entries: continue with the tail in this process, if any.

@@ -16,6 +16,8 @@ from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
 
 PAGE = 500
+BATCH_PAGE = 32
+"""An entry of a batch's log is a whole answer, so a page of these is smaller."""
 """Entries in one XRANGE: large enough for a cheap replay, small enough not to delay other callers."""
 
 
@@ -67,6 +69,11 @@ def run_of(rows: Sequence[Row]) -> Run | None:
         return Run(Kind(kinds.pop()), len(rows), rows[-1][0], "".join([entry["text"] for entry in entries]))
     except (KeyError, TypeError) as exc:
         raise UndecodableRecord("entries", rows) from exc
+
+
+def page_of(log_id: str) -> int:
+    """How many entries of a log are read at a time: of a job's, or of a batch's."""
+    return BATCH_PAGE if log_id[0] == "b" else PAGE
 
 
 def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:

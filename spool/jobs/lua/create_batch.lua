@@ -67,6 +67,7 @@ if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)
 end
 if failure ~= '' then
+  redis.call('DEL', P .. name)
   fail_batch(id, failure)
 else
   index('ZADD', 'feeding', 0, id)

@@ -14,6 +14,7 @@ end
 for _, one in ipairs(keys_of_lines(id, its.lanes)) do redis.call('DEL', P .. one) end
 redis.call('DEL', P .. name, P .. name .. ':log', P .. name .. ':jobs', P .. name .. ':ended')
 index('ZREM', 'batches:' .. owner, id)
+unbook(id)
 index('ZREM', 'expiring', owner .. ' ' .. id)
 if its.idempotency and its.idempotency ~= '' then redis.call('DEL', P .. 'idempotency:' .. its.idempotency) end
 return 'deleted'

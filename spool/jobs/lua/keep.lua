@@ -394,7 +394,7 @@ local function sweep_ledger()
       if redis.call('EXISTS', P .. id) == 0 then unbook(id) end
     elseif string.sub(id, 1, 1) == 'j' then
       check_booked(id, page[2][i + 1])
-    elseif string.sub(id, 1, 1) == 'b' and not index('ZSCORE', 'staging', id) then
+    elseif string.sub(id, 1, 1) == 'b' and not index('ZSCORE', 'staging', id) and redis.call('EXISTS', P .. 'batch:' .. id) == 0 then
       unbook(id)
     end
   end

@@ -39,7 +39,7 @@ end
 -- The batch's record and its lanes that need something; nil if it does not run.
 local function needs_of(id, window)
   local key = P .. 'batch:' .. id
-  local its = fields_if_any(key, 'status', 'stop', 'paused', 'expires_ms', 'lanes')
+  local its = fields_if_any(key, 'status', 'stop', 'paused', 'expires_ms', 'lanes', 'owner')
   if its.status ~= 'running' then
     forget(id)
     return nil
@@ -52,6 +52,7 @@ local function needs_of(id, window)
     its.stop = 'expired'
     redis.call('HSET', key, 'stop', 'expired')
   end
+  book_batch(id, its.owner)
   return its, lanes_of(id, its, window)
 end
 

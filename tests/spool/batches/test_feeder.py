@@ -11,7 +11,7 @@ from spool.batches.store import Batches
 from spool.jobs.job import LINE, Priority
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, kinds_of, record, shards_of, store_of, tokens, use
+from tests.by_hand import OWNER, HandWorker, keep, kinds_of, record, shards_of, store_of, tokens, use
 
 pytestmark = pytest.mark.one_shard
 P = prefix(0)
@@ -77,7 +77,7 @@ def test_stopped_batch_feeds_nothing(link: RedisLink) -> None:
 
 
 def test_reservation_follows_the_lines(link: RedisLink) -> None:
-    """What an owner uses is the same before and after its lines are jobs, and nothing once the batch has ended."""
+    """What an owner uses is the same before and after its lines are jobs; once it has ended, only bytes."""
     batch, worker = create(link, 3), HandWorker(link)
     before = use(link)["queued"]
     feed(link)
@@ -85,7 +85,30 @@ def test_reservation_follows_the_lines(link: RedisLink) -> None:
     while claim := worker.claim():
         worker.finish(claim)
     assert (use(link)["queued"], use(link)["running"]) == (0, 0)
+    jobs = use(link)["bytes"]
+    Batches(shards_of(link)).delete(batch, OWNER)
+    assert jobs > use(link)["bytes"]
     assert link.call("HEXISTS", f"{P}ledger", batch) == 0
+
+
+def test_results_count_as_bytes_of_the_owner(link: RedisLink) -> None:
+    """What a batch's log takes counts while it runs, and until it expires."""
+    batch, worker = create(link, 2), HandWorker(link)
+    feed(link)
+    before, text = use(link)["bytes"], "x" * 300_000
+    claim = worker.take()
+    worker.append(claim, 2, tokens(2, text), text=text)
+    worker.finish(claim)
+    link.call("DEL", *(f"{P}job:{claim.job.id}{suffix}" for suffix in ("", ":log", ":text", ":input")))
+    keep(link)
+    feed(link)
+    assert use(link)["bytes"] > before + 290_000
+    worker.finish(worker.take())
+    assert use(link)["bytes"] > 290_000
+    keep(link)
+    link.call("ZADD", f"{P}kept", 1, f"{OWNER} {batch}")
+    keep(link)
+    assert use(link).get("bytes", 0) < 290_000
 
 
 def test_one_process_feeds(link: RedisLink) -> None:

@@ -21,7 +21,9 @@ from spool.errors import (
     QueueFull,
     StoreUnavailable,
 )
+from spool.following.follower import Follower
 from spool.ids import new_batch_id
+from spool.jobs.log import BATCH_PAGE
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.shards import Shard, Shards
 from spool.keys import prefix
@@ -119,7 +121,8 @@ def test_bad_lines_fail_a_batch(link: RedisLink) -> None:
     found = look(link, batch)
     assert (found.state, found.total, found.errors) == (BatchState.FAILED, 0, [bad.public()])
     assert [entry["kind"] for entry in log_of_batch(link, batch)] == ["failed"]
-    assert use(link) == {}
+    assert (use(link)["queued"], use(link)["expected"]) == (0, 0)
+    assert not link.call("EXISTS", f"{P}batch:{batch}:lines")
 
 
 def test_bad_lines_are_results(link: RedisLink) -> None:
@@ -236,6 +239,22 @@ def test_stored_lines(link: RedisLink) -> None:
     wanted = {0, 299}
     found = Batches(shards_of(link)).lines(batch, wanted.__contains__)
     assert [(fields["index"], fields["custom_id"]) for fields in found] == [(0, "c0"), (299, "c299")]
+
+
+def test_results_are_read_in_small_pages(link: RedisLink) -> None:
+    """A page of results is bounded, since each may be a large answer; a reader gets all of them."""
+    batch, worker = create(link, BATCH_PAGE + 1), HandWorker(link)
+    feed(link)
+    while claim := worker.claim():
+        worker.finish(claim)
+    assert len(Batches(shards_of(link)).results(batch, 0, 500)) == BATCH_PAGE
+    ids, ended = list[int](), False
+    with Follower(link).attach(look(link, batch).as_log(), 0) as reader:
+        while not ended:
+            rows, gap, ended = reader.take_rows(1000)
+            assert (len(rows) <= BATCH_PAGE, gap) == (True, None)
+            ids += [entry_id for entry_id, _raw in rows]
+    assert ids == list(range(1, BATCH_PAGE + 3))
 
 
 def test_results_live_as_long_as_the_batch(link: RedisLink) -> None:

@@ -3,6 +3,7 @@
 -- Such a job has `lane` in its record; a batch without lanes, of an older version, has no log.
 local FOLD_ENTRIES = 500
 local FOLD_PAGES = 40
+local UNBOOKED_AT_MOST = 65536
 local JUMP_AGE_AT_MOST_MS = 2800000000
 local JUMP_IDS_A_MS = 30000
 local LANES_AT_MOST = 1000
@@ -74,6 +75,21 @@ local function keys_of_lines(batch, lanes)
   return names
 end
 
+-- Books what a batch's lines and log take, which count as its owner's bytes until they expire. While it runs, the
+-- reservation of its lines covers them as long as it is larger.
+local function book_batch(batch, owner, has_ended)
+  --[[LIBRARY]]
+  local before, whose = booked(batch)
+  whose = whose or owner and {owner = owner, batch = '', model = '-'}
+  if not whose then return end
+  local bytes = size_of(P .. 'batch:' .. batch .. ':lines') + size_of(P .. 'batch:' .. batch .. ':log')
+  if has_ended then
+    book(batch, whose, before, {0, 0, bytes, 0, 0})
+  elseif bytes - before[3] > UNBOOKED_AT_MOST then
+    book(batch, whose, before, {before[1], before[2], bytes, before[4], before[5]})
+  end
+end
+
 -- Gives a batch its last state and all its keys their expiry. Its log has its terminal entry.
 local function close_batch(batch, record, status, state)
   local key, ttl_ms = P .. 'batch:' .. batch, bounded(record.ttl_s, 1, 1e9, 86400) * 1000
@@ -88,7 +104,7 @@ local function close_batch(batch, record, status, state)
   index('ZREM', 'feeding', batch)
   index('ZREM', 'staging', batch)
   if record.owner then index('ZADD', 'expiring', NOW + ttl_ms, record.owner .. ' ' .. batch) end
-  unbook(batch)
+  book_batch(batch, record.owner, true)
   post_batch_end(batch, state)
 end
 
