@@ -11,6 +11,7 @@ from dataclasses import asdict
 import click
 import orjson
 
+from spool.cli.one_line_errors import printable
 from spool.errors import SettingsError, SpoolError
 from spool.jobs.shards import Shards
 from spool.redis.link import RedisLink
@@ -44,7 +45,7 @@ def doctor(as_json: bool, strict: bool, url: str, key: str, quiet: bool) -> None
         for one in found:
             if quiet and one.level is Level.OK:
                 continue
-            click.echo(f"{_MARKS[one.level]} {one.check}: {one.message}")
+            click.echo(printable(f"{_MARKS[one.level]} {one.check}: {one.message}"))
             if one.remedy:
                 click.echo(f"     → {one.remedy}")
     levels = {one.level for one in found}

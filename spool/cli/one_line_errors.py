@@ -24,6 +24,12 @@ def _one_line() -> Iterator[None]:
         sys.exit(1)
 
 
+def printable(line: str) -> str:
+    """The line without control characters, with which a terminal would be rewritten: upstreams and callers wrote parts
+    of it."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in line)
+
+
 class OneLineErrors(click.Group):
     """A group of such commands."""
 

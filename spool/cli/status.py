@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import click
 import orjson
 
-from spool.cli.one_line_errors import OneLineErrorsCommand
+from spool.cli.one_line_errors import OneLineErrorsCommand, printable
 from spool.jobs.shards import Shards
 from spool.redis.link import RedisLink
 from spool.run import programs
@@ -35,7 +35,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(found.document(), option=orjson.OPT_INDENT_2))
     else:
-        click.echo("\n".join(lines(found)))
+        click.echo("\n".join(map(printable, lines(found))))
     sys.exit(0 if found.is_serving else 1)
 
 
@@ -49,7 +49,7 @@ def top(every_s: float, times: int | None) -> None:
     shown = 0
     while times is None or shown < times:
         found = look(shards, settings.memory_watermark)
-        click.echo((_CLEAR if sys.stdout.isatty() else "") + "\n".join(lines(found)))
+        click.echo((_CLEAR if sys.stdout.isatty() else "") + "\n".join(map(printable, lines(found))))
         shown += 1
         if shown != times:
             time.sleep(every_s)

@@ -11,7 +11,7 @@ import time
 import click
 import orjson
 
-from spool.cli.one_line_errors import OneLineErrors
+from spool.cli.one_line_errors import OneLineErrors, printable
 from spool.errors import WrongSwitch
 from spool.jobs.entries import rfc3339
 from spool.logs import event
@@ -82,7 +82,9 @@ def list_switches(as_json: bool) -> None:
     """List the switches that are on."""
     for one in _store().all():
         document = {"kind": one.kind.value, "target": one.target, "reason": one.reason, "value": one.value}
-        click.echo(orjson.dumps({**document, "since_ms": one.since_ms, "by": one.by}) if as_json else _line(one))
+        click.echo(
+            orjson.dumps({**document, "since_ms": one.since_ms, "by": one.by}) if as_json else printable(_line(one))
+        )
 
 
 def _line(one: Switch) -> str:

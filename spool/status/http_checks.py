@@ -47,25 +47,31 @@ def _check_upstream(upstream: Upstream) -> Finding:
 
 def check_stream(url: str, key: str, clock: Callable[[], float] = time.monotonic) -> Finding:
     """Whether a stream through ``url`` arrives piece by piece: a job of the demo, which takes two seconds."""
+    shown = _without_password(url)
     headers = {"Accept": "text/event-stream", **({"Authorization": f"Bearer {key}"} if key else {})}
     arrived: list[float] = []
     try:
         with httpx.stream("POST", f"{url}/jobs", json=_PROMPT, headers=headers, timeout=_TIMEOUT_S * 4) as answer:
             if answer.status_code != 200:
                 answer.read()
-                return _not_tested(url, answer)
+                return _not_tested(shown, answer)
             for _line in answer.iter_lines():
                 arrived.append(clock())
-    except httpx.HTTPError as exc:
-        return error("stream", f"{url} does not stream ({type(exc).__name__}: {exc})", "check the URL and the proxy")
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        return error("stream", f"{shown} does not stream ({type(exc).__name__})", "check the URL and the proxy")
     spread_s = arrived[-1] - arrived[0] if arrived else 0.0
     if spread_s >= (_TOKENS - 1) / _RATE / 2:
-        return ok("stream", f"{url} passes events on as they come")
+        return ok("stream", f"{shown} passes events on as they come")
     return error(
         "stream",
-        f"{url} buffers: a stream of {_TOKENS / _RATE:g} s arrived within {spread_s:.1f} s",
+        f"{shown} buffers: a stream of {_TOKENS / _RATE:g} s arrived within {spread_s:.1f} s",
         "turn buffering and compression of streams off in the proxy (nginx: proxy_buffering off)",
     )
+
+
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + rest.rpartition("@")[2] if mark else url.rpartition("@")[2]
 
 
 def _not_tested(url: str, answer: httpx.Response) -> Finding:

@@ -6,6 +6,7 @@ import json
 
 from click.testing import CliRunner
 
+from spool.cli.one_line_errors import printable
 from spool.cli.status import status, top
 from spool.redis.link import RedisLink
 from spool.switches.store import SwitchStore
@@ -34,6 +35,11 @@ def test_status(redis: Redis, link: RedisLink) -> None:
     assert json.loads(runner.invoke(status, ["--json"], env=env).stdout)["is_serving"] is True
     looks = runner.invoke(top, ["--every", "0.2", "--times", "2"], env=env)
     assert looks.stdout.count("serving   yes") == 2
+
+
+def test_control_characters() -> None:
+    """What an upstream wrote does not rewrite the operator's terminal."""
+    assert printable("closed    demo: \x1b[2Jall is well\r\u202e 漢字") == "closed    demo: �[2Jall is well�� 漢字"
 
 
 def test_status_without_redis() -> None:

@@ -77,3 +77,10 @@ def test_upstream_at_azure() -> None:
     with answering(200, seen=seen) as url:
         (found,) = check_upstreams([Upstream(name="cloud", url=url, api_key="secret-key", kind="azure")])
     assert (found.level, seen) == (Level.OK, [("/openai/models?api-version=2024-10-21", "secret-key")])
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@127.0.0.1:1", "http://me:secret@[", "http://me:secret@127.0.0.1:x"])
+def test_password_in_the_url(url: str) -> None:
+    """It is not shown, whatever is wrong with the URL."""
+    found = check_stream(url, "")
+    assert (found.level, "secret" in str(found)) == (Level.ERROR, False)
