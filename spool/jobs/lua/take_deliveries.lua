@@ -7,9 +7,10 @@
 -- Answers the record of each delivery, as names and values.
 --[[ARGUMENTS lease_ms:number most:number lane_most:number owner_most:number tried_for_ms:number]]
 local PASSED_OVER_MS = 250
+local SPREAD_MS = 2
 local LANES_LOOKED_AT = 100
 local GIVEN_UP_AT_ONCE = 100
-local found = {}
+local found, passed_over = {}, {}
 
 -- The record of the first due delivery of a lane. Those before it that are damaged leave the lane, and those that are too
 -- old are given up.
@@ -34,7 +35,11 @@ local function take(owner, lane)
   index('ZREMRANGEBYSCORE', of_owner, '-inf', NOW)
   local fails = bounded(index('HGET', 'lane-state:' .. lane, 'failures'), 1, 1e6)
   if index('ZCARD', sending) >= (fails and 1 or lane_most) or index('ZCARD', of_owner) >= owner_most then
-    schedule_lane(owner, lane, NOW + PASSED_OVER_MS)
+    -- The lanes of an owner with thousands of receivers are spread over a minute or two: they must not all be passed over
+    -- again before the lanes of others.
+    local count = (passed_over[owner] or 0) + 1
+    passed_over[owner] = count
+    schedule_lane(owner, lane, NOW + math.max(PASSED_OVER_MS, SPREAD_MS * count * count))
     return
   end
   local record = first_due(owner, lane)

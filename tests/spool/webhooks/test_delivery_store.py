@@ -231,3 +231,14 @@ def test_damaged_records_hold_up_nothing(link: RedisLink, deliveries: Deliveries
     assert [each.subject for each in take(link, deliveries)] == [good]
     assert [each.subject for each in deliveries.newest(OWNER, limit=9, cursor=None).deliveries] == [good]
     assert link.call("HGET", keys[2], "state") == b"failed"
+
+
+def test_owner_with_many_receivers_is_not_looked_at_again_and_again(link: RedisLink, deliveries: Deliveries) -> None:
+    """At its limit, the lanes of an owner come back spread over time, and so leave calls for those of others."""
+    link.call("ZADD", f"{P}sending-of:{OWNER}", *(v for n in range(OWNER_SENDING_AT_MOST) for v in (9e15, f"msg_{n}")))
+    link.call("ZADD", f"{P}lanes", *(value for n in range(300) for value in (1, f"{OWNER} {OWNER}/{n:012x}")))
+    for n in range(300):
+        link.call("ZADD", f"{P}lane:{OWNER}/{n:012x}", 1, f"msg_{n}")
+    assert take(link, deliveries) == []
+    seconds, _ = link.call("TIME")
+    assert link.call("ZCOUNT", f"{P}lanes", 2, (int(seconds) + 5) * 1000) < 100
