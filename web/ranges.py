@@ -41,8 +41,10 @@ def requested_range(size: int, etag: str) -> Requested:
     is_other = request.headers.get("If-Range", etag) != etag
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1 or is_other:
         return whole
-    found = asked.range_for_length(size)
-    if found is None:
+    first, stop = asked.ranges[0]
+    # Of a suffix that is longer than the content, all there is (RFC 9110 section 14.1.2). Werkzeug refuses it.
+    start, stop = max(0, size + first) if first < 0 else first, min(size, size if stop is None else stop)
+    if start >= stop:
         headers = {"Content-Range": f"bytes */{size}"}
         raise Problem(UNSATISFIABLE, "Requested Range Not Satisfiable", f"the file has {size} bytes", headers=headers)
-    return Requested(found[0], found[1], size, etag, is_part=True)
+    return Requested(start, stop, size, etag, is_part=True)

@@ -31,7 +31,7 @@ _FIRST_LINES = 64
 """Lines of each model that become jobs before the request is answered, so that small batches begin at once."""
 _BELLS = 100
 _CANCELLED_AT_ONCE = 200
-_LINES_FACTOR = 2
+LINES_FACTOR = 2
 """The most lines for each allowed job of a batch; the excess can only be blank lines."""
 
 
@@ -84,8 +84,8 @@ def _elements(services: State, most: int, largest: int, held: ExitStack) -> Iter
 def _lines(lines: Iterable[tuple[int, bytes | None]], most: int) -> Iterator[tuple[str, bytes | None]]:
     """The non-blank lines with their positions."""
     for number, line in in_slices(lines):
-        if number > _LINES_FACTOR * most:
-            allowed = f"at most {_LINES_FACTOR * most} are allowed, blank ones included"
+        if number > LINES_FACTOR * most:
+            allowed = f"at most {LINES_FACTOR * most} are allowed, blank ones included"
             raise field_problem("body", f"has too many lines: {allowed}")
         if line is None or line.strip():
             yield f"line {number}", line

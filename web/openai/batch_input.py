@@ -9,10 +9,12 @@ from typing import Any
 
 from spool.batches.line import BadLine, Line
 from spool.errors import FileNotFound
+from spool.files.file import StoredFile
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.job import Priority
 from web import bounded_json
 from web.intake.accept import new_job
+from web.intake.batch import LINES_FACTOR
 from web.intake.body_lines import numbered_lines
 from web.limits.bodies import job_bytes
 from web.openai.lines import draft_of_line
@@ -25,8 +27,8 @@ _ID_CHARACTERS = 512
 
 
 def lines_of_file(services: State, owner: str, file_id: str, endpoint: str) -> Iterator[Line | BadLine]:
-    """The lines of the file, read block by block. Raises ``StoreUnavailable``, ``ContentLost`` and
-    ``ContentElsewhere``."""
+    """The lines of the file, read block by block. Raises ``StoreUnavailable``, ``StoreFull`` between two blocks,
+    ``ContentLost`` and ``ContentElsewhere``."""
     try:
         file = services.files.get(file_id, owner)
     except FileNotFound:
@@ -41,7 +43,11 @@ def lines_of_file(services: State, owner: str, file_id: str, endpoint: str) -> I
     most, count = settings.max_batch_jobs, 0
     largest = job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
     check = _Check(services, endpoint)
-    for number, text in in_slices(numbered_lines(services.files.read(file), largest)):
+    for number, text in in_slices(numbered_lines(_while_not_full(services, file), largest)):
+        if number > LINES_FACTOR * most:
+            message = f"The file has more than {LINES_FACTOR * most} lines, blank ones included."
+            yield _of_batch("invalid_request", message, "input_file_id")
+            return
         if text is not None and not text.strip():
             continue
         if count == most:
@@ -51,6 +57,14 @@ def lines_of_file(services: State, owner: str, file_id: str, endpoint: str) -> I
         count += 1
     if not count:
         yield _of_batch("empty_file", "The input file is empty.", "input_file_id")
+
+
+def _while_not_full(services: State, file: StoredFile) -> Iterator[bytes]:
+    """The blocks of the file. What is made of them is staged in Redis before any limit of the batch is checked, so
+    each is read only while Redis has memory."""
+    for block in services.files.read(file):
+        services.refuse_when_full()
+        yield block
 
 
 def _of_batch(code: str, message: str, param: str) -> BadLine:

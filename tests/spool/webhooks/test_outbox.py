@@ -142,6 +142,15 @@ def test_damaged_webhook_does_not_stop_the_end(link: RedisLink, text: str) -> No
     assert posted(link) == []
 
 
+def test_job_with_a_damaged_webhook_can_be_cancelled(link: RedisLink) -> None:
+    """It ends without an event, although the end is not written by its worker."""
+    job = submit(link, webhook=OWN)
+    link.call("HSET", job_key(job.id), "webhook", '{"url":"https://x","lane":"x","events":{}}')
+    store_of(link).cancel(job.id, OWNER)
+    assert record(link, job.id)["status"] == "cancelled"
+    assert posted(link) == []
+
+
 @pytest.mark.parametrize("name", [f"endpoints:{OWNER}", f"deliveries:{OWNER}", "lanes", f"lane:{OWNER}/0123456789ab"])
 def test_key_of_another_type_does_not_stop_the_end(link: RedisLink, name: str) -> None:
     """A key of another type in the outbox's place is moved away, and the event is posted."""
