@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spool_client.backoff import Backoff
-from spool_client.documents import Batch
+from spool_client.documents import Batch, ended_in
 from spool_client.errors import SpoolError
 from spool_client.steps import Close, Emit, Pause, Read, Request, Steps, exchange, open_stream, parsed
 from spool_client.timing import Timing
@@ -35,7 +35,7 @@ def results(timing: Timing, path: str, after: int, on_progress: Progress | None,
         batch = yield from _look(timing, path)
         if on_progress is not None:
             on_progress(batch)
-        ended = sum(batch["counts"][name] for name in ("succeeded", "failed", "cancelled"))
+        ended = ended_in(batch)
         if ended > after:
             before = after
             try:

@@ -56,6 +56,15 @@ class Batch(TypedDict):
     urls: dict[str, str]
 
 
+BATCH_ENDS = ("succeeded", "failed", "cancelled", "expired")
+"""The counts of jobs that have ended. Servers leave out ``expired`` while it is 0."""
+
+
+def ended_in(batch: Batch) -> int:
+    """How many of the batch's jobs have ended."""
+    return sum(batch["counts"].get(name, 0) for name in BATCH_ENDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a job's log. ``fields`` has those of its kind."""

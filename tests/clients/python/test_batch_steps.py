@@ -38,6 +38,15 @@ def test_results_each_once_when_cut() -> None:
     ]
 
 
+def test_results_that_have_expired() -> None:
+    """Jobs that expired have results too, and a reader that has the others gets them."""
+    counts = {"queued": 0, "running": 0, "succeeded": 1, "failed": 0, "cancelled": 0, "expired": 2}
+    ended = answer({"id": "b", "total": 3, "counts": counts, "ended": True})
+    script = [ended, LINES, line(2) + line(3), END]
+    play = Play(batch_steps.results(Timing(), "/batches/b", 1, None, follow=True), script)
+    assert [job["id"] for job in play.items] == [2, 3]
+
+
 def test_results_of_now() -> None:
     """Without ``follow`` the call stops at the jobs that have ended."""
     script = [batch(1), LINES, line(1), END]

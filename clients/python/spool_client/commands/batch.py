@@ -18,9 +18,8 @@ from spool_client.commands.connection import client_of, json_option, url_option
 from spool_client.commands.exits import FAILED, USAGE, Command, Interrupted, say, stop
 from spool_client.commands.output import write, write_json
 from spool_client.commands.progress import Progress
-from spool_client.documents import Batch
+from spool_client.documents import BATCH_ENDS, Batch
 
-_ENDED = ("succeeded", "failed", "cancelled")
 _OUTPUT = click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Append results; go on after those it has."
 )
@@ -194,6 +193,6 @@ def _write(found: Batch, *, as_json: bool) -> None:
 def _end(ended: Batch) -> None:
     counts = ended["counts"]
     if sys.stderr.isatty():
-        say(", ".join(f"{counts[name]:,} {name}" for name in _ENDED if counts[name]) or "nothing has ended")
-    if counts["failed"] or counts["cancelled"]:
+        say(", ".join(f"{counts[name]:,} {name}" for name in BATCH_ENDS if counts.get(name)) or "nothing has ended")
+    if any(counts.get(name) for name in BATCH_ENDS[1:]):
         stop(FAILED)

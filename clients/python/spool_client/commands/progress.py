@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from spool_client.documents import Batch
+from spool_client.documents import BATCH_ENDS, Batch, ended_in
 
 
 class Progress:
@@ -36,12 +36,12 @@ class Progress:
     def show(self, batch: Batch) -> None:
         """The bar is as far as the jobs are."""
         self.note(batch)
-        self.reach(sum(batch["counts"][name] for name in ("succeeded", "failed", "cancelled")))
+        self.reach(ended_in(batch))
 
     def note(self, batch: Batch) -> None:
         """Show beside the bar how many did not succeed."""
         counts = batch["counts"]
-        self._trouble = ", ".join(f"{counts[name]:,} {name}" for name in ("failed", "cancelled") if counts[name])
+        self._trouble = ", ".join(f"{counts[name]:,} {name}" for name in BATCH_ENDS[1:] if counts.get(name))
         self.reach(self._bar.pos)
 
     def reach(self, position: int) -> None:
