@@ -45,6 +45,7 @@
         ├── StoreForbidden       Redis's user lacks a permission
         ├── StoreReadOnly        a replica, or a failover in progress
         ├── StoreFull            out of memory or above the watermark
+        ├── ContentsUnavailable  the directory or the bucket of files fails
         └── StoreUnfit           the server evicts jobs, or is too old
 
 Errors carry the data that the caller needs to proceed, as attributes.
@@ -391,6 +392,10 @@ class StoreFull(StoreUnavailable):
     """Redis is out of memory, or above the watermark at which Spool stops accepting jobs."""
 
     retry_after_s = 10.0
+
+
+class ContentsUnavailable(StoreUnavailable):
+    """The directory or the bucket of files fails. The message, which is for the operator, says how."""
 
 
 class StoreUnfit(StoreUnavailable):

@@ -247,6 +247,9 @@ def _store_problem(exc: errors.StoreUnavailable) -> Problem:
         return Problem(503, "Store full", "Redis has no memory for more jobs; retry later", headers=headers)
     if isinstance(exc, errors.StoreForbidden):
         return Problem(503, "Store unfit", "this server's Redis user lacks a permission", headers=headers)
+    if isinstance(exc, errors.ContentsUnavailable):
+        log.error("%s", exc)
+        return Problem(503, "Store unavailable", "the store of files does not answer; retry", headers=headers)
     if isinstance(exc, errors.StoreUnfit):
         return Problem(503, "Store unfit", str(exc), headers=headers)
     return Problem(503, "Store unavailable", "Redis is unreachable or does not answer; retry", headers=headers)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from gevent.threadpool import ThreadPool
 
-from spool.errors import ContentLost, StoreUnavailable
+from spool.errors import ContentLost, ContentsUnavailable
 from spool.files.file import BLOCK_BYTES, StoredFile
 from spool.files.records import Upload
 
@@ -82,12 +82,12 @@ class Directory:
             os.close(directory)
 
     def _in_thread(self, call: Callable[..., Result], *args: object) -> Result:
-        """The result of the call. Raises ``StoreUnavailable``; ``_NotThere`` for a missing file."""
+        """The result of the call. Raises ``ContentsUnavailable``; ``_NotThere`` for a missing file."""
         result: Result | OSError = self._threads.apply(_caught, (call, *args))
         if isinstance(result, FileNotFoundError):
             raise _NotThere(f"SPOOL_FILES_URL: {result}") from result
         if isinstance(result, OSError):
-            raise StoreUnavailable(f"SPOOL_FILES_URL: {result}") from result
+            raise ContentsUnavailable(f"SPOOL_FILES_URL: {result}") from result
         return result
 
 
@@ -99,7 +99,7 @@ def _caught(call: Callable[..., Result], *args: object) -> Result | OSError:
         return exc
 
 
-class _NotThere(StoreUnavailable):
+class _NotThere(ContentsUnavailable):
     """There is no such file in the directory."""
 
 

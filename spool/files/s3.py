@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from spool.errors import ContentLost, SettingsError, StoreUnavailable
+from spool.errors import ContentLost, ContentsUnavailable, SettingsError
 from spool.files.file import BLOCK_BYTES, StoredFile
 from spool.files.records import Upload
 
@@ -81,7 +81,7 @@ class Bucket:
             return getattr(self._client, name)(**args)
 
 
-class _Missing(StoreUnavailable):
+class _Missing(ContentsUnavailable):
     """There is no such object or upload."""
 
 
@@ -96,9 +96,9 @@ class _translated:  # noqa: N801 - a context manager
 
         if isinstance(exc, ClientError):
             code = str(exc.response.get("Error", {}).get("Code", ""))
-            raise (_Missing if code in _MISSING else StoreUnavailable)(f"SPOOL_FILES_URL: {exc}") from exc
+            raise (_Missing if code in _MISSING else ContentsUnavailable)(f"SPOOL_FILES_URL: {exc}") from exc
         if isinstance(exc, (BotoCoreError, HTTPClientError)):
-            raise StoreUnavailable(f"SPOOL_FILES_URL: {exc}") from exc
+            raise ContentsUnavailable(f"SPOOL_FILES_URL: {exc}") from exc
 
 
 def _parts(upload: Upload, blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -151,7 +151,7 @@ def retrieve(file_id: str) -> Response:
 @scope("batches")
 @Contract(
     answers={200: Answer("The file is deleted.", [json_content(FileDeleted, lambda: _deleted(_EXAMPLE.id))])},
-    errors=[404, 503],
+    errors=[404, 409, 503],
 )
 def delete(file_id: str) -> Response:
     """Delete a file. The output of a batch is deleted with the batch."""

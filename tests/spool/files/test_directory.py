@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.errors import StoreUnavailable
+from spool.errors import ContentsUnavailable
 from spool.files.directory import Directory
 from spool.files.file import BLOCK_BYTES
 from spool.redis.link import RedisLink
@@ -34,5 +34,5 @@ def test_content_has_its_name_once_it_is_complete(link: RedisLink, tmp_path: Pat
 def test_directory_that_cannot_be_written(link: RedisLink, tmp_path: Path) -> None:
     """The error is that of a store which is away, and names the setting."""
     (tmp_path / "file").write_text("no directory")
-    with pytest.raises(StoreUnavailable, match="SPOOL_FILES_URL"):
+    with pytest.raises(ContentsUnavailable, match="SPOOL_FILES_URL"):
         stored(files_of(Directory(tmp_path / "file"), link))

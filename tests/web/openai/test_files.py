@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from spool.errors import ContentsUnavailable
 from spool.files.file import new_file_id
 from tests.stack import Stack, wait_for
 from tests.web.conftest import ALICE
+from web.problems import problem_of
 
 NOBODYS = new_file_id(1)
 CALLS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
@@ -109,3 +111,9 @@ def test_content_is_never_a_page(alice: httpx.Client) -> None:
     assert alice.head(f"/v1/files/{file['id']}/content").headers["Content-Length"] == "8"
     assert alice.get("/v1/files?purpose=user_data&limit=1").json()["data"][0] == file
     assert error(alice.get("/v1/files?limit=0"), 400)["param"] == "limit"
+
+
+def test_directory_or_bucket_that_fails() -> None:
+    """The answer says that it is not Redis, and shows no path and no name of a bucket."""
+    problem = problem_of(ContentsUnavailable("SPOOL_FILES_URL: [Errno 28] No space left on device: '/srv/secret'"))
+    assert (problem.status, problem.detail) == (503, "the store of files does not answer; retry")
