@@ -162,6 +162,18 @@ def test_result_has_the_whole_answer(link: RedisLink) -> None:
     assert (end["kind"], end["counts"]["succeeded"], end["id"]) == ("done", 1, 2)
 
 
+def test_long_answer_is_whole(link: RedisLink) -> None:
+    """A line's entry has all of an answer of very many entries, up to its last one."""
+    batch, worker, count = create(link, 1), HandWorker(link), 20_600
+    feed(link)
+    claim = worker.take()
+    said = [b'{"id":%d,"kind":"reasoning","at":"","text":"x"}' % n for n in range(2, count)]
+    said += [b'{"id":%d,"kind":"reasoning","at":"","text":%s}' % (count, rb'"\\\"/\n\u00e9"')]
+    worker.append(claim, 2, said)
+    worker.finish(claim)
+    assert log_of_batch(link, batch)[0]["reasoning"] == "x" * (count - 2) + '\\"/\n\u00e9'
+
+
 @pytest.mark.parametrize("damage", ["block", "index"])
 def test_damaged_lines_end(link: RedisLink, damage: str) -> None:
     """Lines that cannot be read fail, each under an id of its own, so that the batch ends with every line."""
