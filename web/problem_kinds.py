@@ -49,6 +49,7 @@ KINDS = (
     ProblemKind(409, "Record damaged", "the stored record of this job cannot be read; submit the job again"),
     ProblemKind(409, "Not running", "the job is not running here"),
     ProblemKind(409, "Batch ended", "cannot cancel a batch with status 'completed'"),
+    ProblemKind(409, "Nothing to retry", "no line that could run is without success"),
     ProblemKind(409, "Not deleted", "this file is the output of a batch: it is deleted with the batch"),
     ProblemKind(409, "Too many keys", "there are 100000 keys, the most that are possible"),
     ProblemKind(409, "Too many switches", "1000 switches are on, the most that may be; take others back first"),

@@ -35,6 +35,7 @@ BATCH_CALLS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
     "show": lambda client, batch: client.get(f"/batches/{batch}"),
     "results": lambda client, batch: client.get(f"/batches/{batch}/results"),
     "cancel": lambda client, batch: client.post(f"/batches/{batch}/cancel"),
+    "retry": lambda client, batch: client.post(f"/batches/{batch}/retry"),
 }
 NO_IDS = [
     "nonsense",

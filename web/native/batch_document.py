@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from spool.batches.batch import COUNTS, Batch, BatchState
 from spool.jobs.entries import rfc3339
+from web.examples import BATCH_ID, JOB
 from web.native.job_document import JobDocument
 
 
@@ -89,6 +90,12 @@ def batch_document(batch: Batch) -> BatchDocument:
             "entries": f"{path}/entries",
         },
     }
+
+
+def batch_example() -> BatchDocument:
+    """A batch of two lines, as the documentation shows it."""
+    counts = dict.fromkeys(("queued", "running", "succeeded", "failed", "cancelled", "expired"), 0) | {"queued": 2}
+    return batch_document(Batch(BATCH_ID, JOB.owner, BatchState.IN_PROGRESS, 2, counts, 1795253400123))
 
 
 def _error(error: Mapping[str, Any]) -> BatchError:

@@ -11,14 +11,13 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from spool.batches.batch import WINDOW_AT_MOST_S, Batch, BatchOptions, BatchState, OnBadLine
+from spool.batches.batch import WINDOW_AT_MOST_S, BatchOptions, OnBadLine
 from spool.batches.line import BadLine, Line
 from spool.jobs.job import Priority
 from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Content, Contract, json_content
-from web.examples import BATCH_ID, JOB
 from web.intake.accept import new_job
 from web.intake.batch import JSONL, cancel_batch, create_batch, submission_texts
 from web.intake.body import parse_json
@@ -27,7 +26,7 @@ from web.intake.idempotency import IDEMPOTENCY_KEY, LinesDigest, key_of_request
 from web.intake.references import References
 from web.intake.webhook import EVENTS_HEADER, WEBHOOK_HEADER, stored_webhook, webhook_of_headers
 from web.json_response import json_response
-from web.native.batch_document import BatchDocument, batch_document
+from web.native.batch_document import BatchDocument, batch_document, batch_example
 from web.native.submission import BatchLine, draft_of
 from web.problems import Problem, field_problem
 from web.request_ids import origin
@@ -75,12 +74,7 @@ class BatchList(TypedDict):
 _EXAMPLE: list[dict[str, object]] = [{"prompt": "Why is the sky blue?"}, {"prompt": "Why is grass green?"}]
 
 
-def _example() -> BatchDocument:
-    counts = dict.fromkeys(("queued", "running", "succeeded", "failed", "cancelled", "expired"), 0) | {"queued": 2}
-    return batch_document(Batch(BATCH_ID, JOB.owner, BatchState.IN_PROGRESS, 2, counts, 1795253400123))
-
-
-_BATCH = json_content(BatchDocument, _example)
+_BATCH = json_content(BatchDocument, batch_example)
 
 
 @blueprint.post("/batches")
@@ -179,7 +173,7 @@ def _bad_line(index: int, place: str, problem: Problem) -> BadLine:
     answers={
         200: Answer(
             "A page of batches.",
-            [json_content(BatchList, lambda: {"batches": [_example()], "cursor": None, "limit": 20})],
+            [json_content(BatchList, lambda: {"batches": [batch_example()], "cursor": None, "limit": 20})],
         )
     },
     errors=[422, 503],
