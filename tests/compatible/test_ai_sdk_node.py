@@ -132,7 +132,7 @@ def test_idle(stack: Stack) -> None:
 def test_tool_call(stack: Stack, size: int | None) -> None:
     """A tool of the application's is called once, with whole input; its output is sent by the chat itself, and the
     answer goes on in the same message; also where that is cut and resumed."""
-    params = {"tokens": 40, "rate": 40}
+    params = {"tokens": 40, "rate": 10 if size else 40}
     seen = node(stack, "tools", {"params": params, **TOOLS}, bytes=size)
     assert [(call["toolName"], call["input"]) for call in seen["calls"]] == [("get_weather", {"city": "Paris"})]
     assert seen["before"]["status"] == ("error" if size else "ready")
