@@ -85,6 +85,7 @@ def check_silence(listening: Listening, jobs: Jobs) -> None:
     assert listening.stream_answers() == before
 
 
+@pytest.mark.slow
 def test_event_source_after_a_cut(watched: Watched, proxy: CuttingProxy, jobs: Jobs) -> None:
     """Three resets in the middle of an answer cost no entry, and after the end comes one 204 and nothing more."""
     listening = Listening(watched, proxy.url, jobs.submit(tokens=240, rate=40))

@@ -74,6 +74,7 @@ def test_cut_and_resume(stack: Stack, size: int) -> None:
     assert after["finishes"][-1]["finishReason"] == "length"
 
 
+@pytest.mark.slow
 def test_page_loaded_again(stack: Stack) -> None:
     """A new chat of the same id at another web resumes the answer as a whole, beside the one that began it."""
     seen = node(stack, "reloaded", {"params": SLOW})
@@ -82,6 +83,7 @@ def test_page_loaded_again(stack: Stack) -> None:
     assert parts_of(seen["again"])[1]["text"] == job_of(stack, seen["again"])["text"]
 
 
+@pytest.mark.slow
 def test_client_side_stop(stack: Stack) -> None:
     """``stop()`` only lets go of the connection: the answer goes on, and the chat resumes it."""
     seen = node(stack, "left", {"params": SLOW})
@@ -113,6 +115,7 @@ def test_failure(stack: Stack) -> None:
     assert parts_of(seen)[1]["text"] == job_of(stack, seen)["text"]
 
 
+@pytest.mark.slow
 def test_refusal(stack: Stack) -> None:
     """A request that is refused is the chat's error as well."""
     seen = node(stack, "failure", {"model": "nothing"})
@@ -120,6 +123,7 @@ def test_refusal(stack: Stack) -> None:
     assert "no model 'nothing'" in seen["error"]
 
 
+@pytest.mark.slow
 def test_idle(stack: Stack) -> None:
     """Nothing to resume is nothing to the chat: ``reconnectToStream`` gives null, and it stays ready."""
     seen = node(stack, "idle", {"params": FAST})
@@ -146,6 +150,7 @@ def test_tool_call(stack: Stack, size: int | None) -> None:
     assert parts_of(after)[3]["text"] == stack.client(1).get(f"/jobs/{newest}").json()["text"]
 
 
+@pytest.mark.slow
 def test_chat_that_waits_for_its_turn(stack: Stack) -> None:
     """While its job waits, the chat is told why in transient parts, which its message does not keep."""
     spool = {"conversation": {"id": "ai node"}}

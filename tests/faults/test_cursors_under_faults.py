@@ -6,6 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import httpx
+import pytest
 
 from tests.faults.checker import PREFIX, check_reader, read_log
 from tests.faults.crowd import Crowd
@@ -30,6 +31,7 @@ def asked_for(reader: Following) -> list[tuple[object, object]]:
     return [(gap["requested"], gap["earliest"]) for gap in reader.gaps]
 
 
+@pytest.mark.slow
 def test_log_trimmed_below_the_cursor_while_it_runs(stack: Stack) -> None:
     """Readers from below the trim are told what is missing and get the rest, bare text is cut, and who begins just
     above it notices nothing."""
@@ -49,6 +51,7 @@ def test_log_trimmed_below_the_cursor_while_it_runs(stack: Stack) -> None:
         assert (text.ended, text.text) == (False, b"")
 
 
+@pytest.mark.slow
 def test_log_trimmed_under_its_readers(stack: Stack) -> None:
     """Those who have read past the trim notice nothing of it."""
     with Crowd([web.url for web in stack.webs]) as crowd:
@@ -63,6 +66,7 @@ def test_log_trimmed_under_its_readers(stack: Stack) -> None:
         assert [wrong for one in readers for wrong in check_reader(one, log)] == []
 
 
+@pytest.mark.slow
 def test_log_trimmed_below_the_cursor_after_its_end(stack: Stack) -> None:
     """The same of a log that has ended, from its beginning and from between."""
     with Crowd([web.url for web in stack.webs]) as crowd:
@@ -91,6 +95,7 @@ def said_over_http(stack: Stack, job: str, media_type: str) -> bytes:
     return body
 
 
+@pytest.mark.slow
 def test_log_that_is_gone_after_its_end(stack: Stack) -> None:
     """Of a log of which nothing is left, every transport says that nothing will come, so that nobody asks again."""
     jobs = Jobs(stack)
@@ -117,6 +122,7 @@ def test_log_that_is_gone_after_its_end(stack: Stack) -> None:
         assert [str(one) for one in crowd.followings if one.errors or one.raw or len(one.gaps) != 1] == []
 
 
+@pytest.mark.slow
 def test_job_deleted_under_its_readers(stack: Stack) -> None:
     """Who is in the middle of a log when its job is deleted is told that the rest is gone; who comes then gets 410."""
     jobs = Jobs(stack)

@@ -36,6 +36,7 @@ def shared(short_dir: Path) -> Iterator[tuple[Stack, dict[str, ScriptedUpstream]
         yield both
 
 
+@pytest.mark.slow
 def test_upstream_that_refuses_at_first(shared: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
     """After a 429 the job waits in the queue, visibly, and the answer follows on every transport."""
     stack, upstream = shared[0], shared[1]["busy"]
@@ -53,6 +54,7 @@ def test_upstream_that_refuses_at_first(shared: tuple[Stack, dict[str, ScriptedU
         assert json.loads(jobs.field(job, "usage")) == {"input_tokens": 3, "output_tokens": 2}
 
 
+@pytest.mark.slow
 def test_upstream_that_dies_mid_answer(shared: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
     """An answer that breaks off is begun anew, announced by ``restarted``; its first text does not count."""
     jobs = Jobs(shared[0])
@@ -209,6 +211,7 @@ def test_upstream_that_is_away_until_the_deadline(directory: Path) -> None:
         assert jobs.error(job)["retryable"] is True
 
 
+@pytest.mark.slow
 def test_upstream_that_rejects(shared: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
     """A prompt that the upstream rejects fails with the upstream's reason, not retryable."""
     jobs = Jobs(shared[0])

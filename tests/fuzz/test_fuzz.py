@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.fuzz.cases import Known, case_of
 from tests.fuzz.mutations import mutated
 from tests.fuzz.target import fuzzed_stack
@@ -14,6 +16,7 @@ ENDLESS_S = 2.0
 """``make fuzz`` has the limit. This one is for any machine, however busy: it finds what grows with the square."""
 
 
+@pytest.mark.slow
 def test_cases_of_one_seed(directory: Path) -> None:
     """Whatever is sent, no answer is an internal error, nothing unexpected is logged, and nothing computes for long."""
     with fuzzed_stack(directory, ENDLESS_S) as (stack, target):

@@ -197,6 +197,7 @@ def test_program_runs_what_waits_and_ends(own_redis: Redis) -> None:
     assert record(own_redis.link, other.id)["status"] == "queued"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["its worker is gone", "SIGTERM"])
 def test_program_that_must_end_hands_back(own_redis: Redis, how: str) -> None:
     """It lets its job run for the drain time, then gives it back, which costs no attempt."""
