@@ -178,6 +178,8 @@ export interface Batches {
   cancel(id: string, options?: RequestOptions): Promise<Batch>;
   pause(id: string, options?: RequestOptions): Promise<Batch>;
   resume(id: string, options?: RequestOptions): Promise<Batch>;
+  /** The lines of an ended batch that did not succeed, as a new batch. The same call again returns the same batch. */
+  retry(id: string, options?: RequestOptions): Promise<Batch>;
   /** Delete a batch that has ended, with its results. */
   delete(id: string, options?: RequestOptions): Promise<void>;
   wait(id: string, options?: { onProgress?(batch: Batch): void; signal?: AbortSignal }): Promise<Batch>;

@@ -57,6 +57,9 @@ def test_failures_of_an_ended_batch_are_found(watched: Watched, stack: Stack) ->
     watched.until(f"document.querySelector('[data-batch=\"{batch}\"]').textContent.includes('3 of 3')", "it has ended")
     watched.page.click(f"[data-batch='{batch}'] a")
     watched.until("document.querySelectorAll('#batch-failures li').length === 3", "the failures are shown")
+    watched.page.click("#batch-retry")
+    watched.until(f"location.hash.length > 12 && !location.hash.includes('{batch}')", "the new batch is opened")
+    watched.until("document.querySelectorAll('#batch-failures li').length === 3", "the same lines have failed again")
 
 
 def test_pause_resume_cancel_and_delete(watched: Watched, stack: Stack, directory: Path) -> None:

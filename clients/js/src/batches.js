@@ -44,6 +44,11 @@ export class Batches {
     return this.#post(id, "resume", options);
   }
 
+  /** The lines of an ended batch that did not succeed, as a new batch. The same call again returns the same batch. */
+  retry(id, options) {
+    return this.#post(id, "retry", options);
+  }
+
   /** Delete a batch that has ended, with its results. */
   async delete(id, options) {
     await this.http.open(path(id), { ...options, method: "DELETE" });

@@ -180,6 +180,7 @@ export const ZH = {
   completed: "已完成",
   Pause: "暂停",
   Resume: "继续",
+  "Run what failed again": "重新运行失败的任务",
   Delete: "删除",
   "Delete this batch?": "删除此批处理？",
   "Its results are deleted with it.": "其结果将一并删除。",

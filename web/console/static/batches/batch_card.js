@@ -39,12 +39,13 @@ export class BatchCard {
     byId("batch-delete-dialog").close();
   }
 
-  /** A call of the client for this batch: `cancel`, `pause`, `resume`, `retry`. */
+  /** A call of the client for this batch: `cancel`, `pause`, `resume`, `retry`. Returns its answer, if it succeeds. */
   async act(name) {
     setText(byId("batch-failure"), "");
     try {
-      await client().batches[name](this.id);
+      const answer = await client().batches[name](this.id);
       this.follow?.refresh();
+      return answer;
     } catch (error) {
       this.#refuse(error);
     }
@@ -127,6 +128,7 @@ export class BatchCard {
     byId("batch-cancel").hidden = !isOpen;
     byId("batch-delete").hidden = !ended;
     byId("batch-save-failures").hidden = unsuccessful(batch) === 0;
+    byId("batch-retry").hidden = !ended || unsuccessful(batch) === 0;
   }
 
   #drawConnection({ connection, transport, isEnded }) {

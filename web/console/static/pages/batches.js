@@ -38,6 +38,10 @@ export class BatchesPage {
     byId("upload-stop").addEventListener("click", () => this.#upload?.stop());
     for (const name of ["pause", "resume", "cancel"])
       byId(`batch-${name}`).addEventListener("click", () => this.#card.act(name).then(() => this.#refresh()));
+    byId("batch-retry").addEventListener("click", async () => {
+      const retry = await this.#card.act("retry");
+      if (retry) location.hash = `#/batches/${retry.id}`;
+    });
     byId("batch-save-failures").addEventListener("click", () => this.#card.saveFailures());
     byId("batch-delete").addEventListener("click", () => byId("batch-delete-dialog").showModal());
     byId("batch-delete-no").addEventListener("click", () => byId("batch-delete-dialog").close());
