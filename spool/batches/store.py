@@ -37,7 +37,7 @@ from spool.logs import event
 _STAGED_BYTES = 256 * 1024
 """Bytes of blocks that are held here before they are staged: most batches need a single call."""
 _STAGED_MS = 600_000
-"""How long staged blocks live without another one. What a web that died has staged is gone by then."""
+"""How long staged blocks live without another one: those of a web that died expire then."""
 _CANCELLED_AT_ONCE = 50
 ERRORS_AT_MOST = 100
 

@@ -55,7 +55,7 @@ def doctor(as_json: bool, strict: bool, url: str, key: str, quiet: bool) -> None
 
 
 def findings(url: str = "", key: str = "") -> Iterator[Finding]:
-    """All checks, one after the other. What one finds does not keep the others from running."""
+    """All checks, one after the other. All of them run, whatever the others find."""
     try:
         settings = RunSettings.read()
         settings.check_exposure()

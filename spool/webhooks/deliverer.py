@@ -196,6 +196,7 @@ class Deliverer:
             # Its lease ends, and a worker sends it again.
             log.warning("delivery %s: its result is not recorded: %s", delivery.id, exc)
         except Exception:
+            # The greenlet's boundary. The delivery's lease ends, and a worker sends it again.
             log.exception("delivery %s", delivery.id)
 
 
