@@ -73,7 +73,12 @@ class Jobs:
     def wait_for_status(self, jobs: Iterable[str], *status: str, within_s: float = 30.0) -> None:
         """Until each of them is in one of these states."""
         asked = list(jobs)
-        wait_for(lambda: set(self.fields(asked, "status")) <= set(status), f"all jobs {status}", within_s)
+        try:
+            wait_for(lambda: set(self.fields(asked, "status")) <= set(status), f"all jobs {status}", within_s)
+        except AssertionError as exc:
+            found = zip(asked, self.fields(asked, "status"), strict=True)
+            exc.add_note(f"others ('': no record): {[pair for pair in found if pair[1] not in status]}")
+            raise
 
     def wait_for_end(self, jobs: Iterable[str] | None = None, within_s: float = 60.0) -> None:
         """Until each of them, or each that was accepted, has ended."""
