@@ -10,6 +10,7 @@ from rig.by_hand import OWNER, new_job, shards_of, store_of
 from spool.batches.batch import BatchOptions
 from spool.batches.feeder import Feeder
 from spool.batches.line import BadLine, Line
+from spool.batches.pieces import Added, Piece, Pieces
 from spool.batches.store import Batches, NewBatch
 from spool.ids import new_batch_id
 from spool.jobs.job import NewJob
@@ -64,3 +65,23 @@ def log_of_batch(link: RedisLink, batch_id: str) -> list[dict[str, Any]]:
     while rows := batches.results(batch_id, found[-1]["id"] if found else 0, 500):
         found += [json.loads(raw) for _id, raw in rows]
     return found
+
+
+def add(
+    link: RedisLink,
+    batch_id: str,
+    first: int,
+    lines: Sequence[Line | BadLine] | int,
+    *,
+    key: str = "",
+    digest: str = "",
+    owner: str = OWNER,
+    most: int = 1_000_000,
+    max_queued: int = 1_000_000,
+    limits: OwnerLimits = NO_LIMITS,
+) -> Added:
+    """Add these lines, or so many, to an open batch that has ``first`` lines."""
+    if isinstance(lines, int):
+        lines = [Line(first + n, new_line(first + n), f"c{first + n}") for n in range(lines)]
+    piece = Piece(batch_id, owner, first, lines, key, digest)
+    return Pieces(shards_of(link)).add(piece, most=most, max_queued=max_queued, limits=limits)

@@ -8,6 +8,9 @@
     ├── RecordDamaged            the stored record cannot be decoded; its job was set aside
     ├── RecordNewer              a newer version of Spool wrote it (carries retry_after_s)
     ├── BatchNotFound
+    ├── BatchClosed              no lines can be added: it is sealed or cancelled, or has ended
+    ├── BatchMoved               other lines were added to the batch meanwhile (carries their number)
+    ├── BatchTooLarge            too many lines of one batch, or too many pieces
     ├── BatchStaging             an earlier call with this Idempotency-Key is still writing its batch
     ├── KeyNotFound              no API key has this id
     ├── TooManyKeys              there are as many API keys as there may be
@@ -34,7 +37,8 @@
     │   │   ├── OwnerQueueFull
     │   │   ├── OwnerBytesFull
     │   │   ├── OwnerFilesFull
-    │   │   └── DeliveriesFull
+    │   │   ├── DeliveriesFull
+    │   │   └── TooManyOpenBatches
     │   ├── FilesFull            all files together
     │   ├── TooManyStreams
     │   │   └── OwnerStreamsFull
@@ -129,6 +133,29 @@ class BatchStopped(SpoolError):
     def __init__(self, batch_id: str) -> None:
         super().__init__(f"batch {batch_id!r} has ended, and can be neither paused nor resumed")
         self.batch_id = batch_id
+
+
+class BatchClosed(SpoolError):
+    """No lines can be added to the batch: it is sealed or cancelled, or has ended."""
+
+    def __init__(self, batch_id: str, why: str) -> None:
+        super().__init__(f"batch {batch_id!r} {why}")
+        self.batch_id = batch_id
+
+
+class BatchMoved(SpoolError):
+    """Other lines were added to the batch meanwhile; it has ``total`` lines now."""
+
+    retry_after_s = 1.0
+
+    def __init__(self, batch_id: str, total: int) -> None:
+        super().__init__(f"other requests add lines to batch {batch_id!r} at the same time; retry")
+        self.batch_id = batch_id
+        self.total = total
+
+
+class BatchTooLarge(SpoolError):
+    """The batch would have too many lines, or pieces."""
 
 
 class TooManyModels(SpoolError):
@@ -333,6 +360,12 @@ class OwnerFilesFull(OwnerLimitExceeded):
     """The owner's limit of stored files is reached."""
 
     detail = "your limit of stored files is reached; delete some"
+
+
+class TooManyOpenBatches(OwnerLimitExceeded):
+    """The owner's limit of open batches is reached."""
+
+    detail = "your limit of 1000 open batches is reached; seal or cancel some"
 
 
 class FilesFull(LimitExceeded):

@@ -47,6 +47,8 @@ POINTS: Mapping[str, Point] = {
     "batch.staged": Point("spool/batches/store.py", "some lines of a batch are staged; others are not read yet"),
     "batch.before": Point("spool/batches/store.py", "all lines of a batch are checked; it does not exist"),
     "batch.created": Point("spool/batches/store.py", "a batch is in Redis; none of its lines is a job", OutcomeUnknown),
+    "batch.adding": Point("spool/batches/pieces.py", "the lines for an open batch are checked; none is added"),
+    "batch.added": Point("spool/batches/pieces.py", "the lines are added; the client has no answer", OutcomeUnknown),
     "batch.feeding": Point("spool/batches/feeder.py", "some lines are read; they are no jobs"),
     "batch.fed": Point("spool/batches/feeder.py", "some lines are jobs; no bell has rung", OutcomeUnknown),
     "bell.heard": Point("worker/process.py", "the bell is acknowledged; nothing is claimed"),

@@ -172,7 +172,8 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              a quarter of an hour after the job's deadline
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
     batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status. Of a batch with
-                             lanes also: status of its log (running, succeeded, failed, cancelled), state
+                             lanes also: status of its log (running, succeeded, failed, cancelled; open: it
+                             runs, and lines can be added), pieces (how often some were), on_bad_line, state
                              (spool.batches), last (id of the log's last entry), ended (lines with an entry), lanes
                              (their number), size:LANE, model:LANE, fed:LANE (lines that are jobs, or have ended
                              without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,
@@ -182,10 +183,14 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              dropped) until all of its jobs are written
     batch:ID:lines   hash    Its lines in compressed blocks (spool.batches.blocks). Staged before the batch exists,
                              for ten minutes
+    batch:ID:pieces  hash    Of an open batch, digest of a piece's key → index of its first line, number of its lines,
+                             digest of its body (spool.batches.pieces)
     batch:ID:log     stream  Its log: an entry for each line that has ended, and a terminal one. Key and channel are
                              like those of a job's log
     batch:ID:flight:N zset   Jobs of lane N that have not ended; score: batch_index
     feeding          zset    Batches whose lines wait or run; score: when the feeder last looked at them, ms
+    feeding-open     zset    The same of open batches, which feeders of older versions must not find
+    open-batches:OWNER set   Open batches of an owner
     feeder:lock      string  Name of the process that feeds this shard, for two seconds; it only saves work
     batches:OWNER    zset    Complete batches of an owner; score: when they were complete, in microseconds. The keeper
                              removes expired ones

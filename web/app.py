@@ -17,7 +17,20 @@ from web.console import demo, page, session
 from web.docs import pages as docs_pages
 from web.mcp import endpoint as mcp_endpoint
 from web.mcp import messages as mcp_messages
-from web.native import batch_log, batch_retry, batches, jobs, links, models, stream, tokens, usage, webhooks, websocket
+from web.native import (
+    batch_log,
+    batch_retry,
+    batches,
+    jobs,
+    links,
+    models,
+    open_batch,
+    stream,
+    tokens,
+    usage,
+    webhooks,
+    websocket,
+)
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
 from web.ollama import errors as ollama_errors
@@ -65,6 +78,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(batches.blueprint)
     app.register_blueprint(batch_log.blueprint)
     app.register_blueprint(batch_retry.blueprint)
+    app.register_blueprint(open_batch.blueprint)
     app.register_blueprint(models.blueprint)
     app.register_blueprint(links.blueprint)
     app.register_blueprint(tokens.blueprint)

@@ -43,6 +43,7 @@ KINDS = (
     ProblemKind(408, "Request timeout", "the request did not arrive in time"),
     ProblemKind(409, "Not ended", "the job has not ended"),
     ProblemKind(409, "Ended", "the batch has ended, and can be neither paused nor resumed"),
+    ProblemKind(409, "Batch closed", "batch 'b0-…' is sealed, so no lines can be added"),
     ProblemKind(409, "No log", "an older version accepted this batch; read its results"),
     ProblemKind(409, "Conversation busy", "job 'j0-…' of this conversation has not ended"),
     ProblemKind(409, "In progress", "the batch with this Idempotency-Key is being written"),
@@ -73,6 +74,7 @@ KINDS = (
     ProblemKind(426, "Upgrade required", "this endpoint is a WebSocket"),
     ProblemKind(429, "Owner queue full", "you have as many jobs queued as one owner may"),
     ProblemKind(429, "Owner memory full", "your jobs hold as much memory as one owner's may"),
+    ProblemKind(429, "Too many open batches", "your limit of 1000 open batches is reached; seal or cancel some"),
     ProblemKind(429, "Owner files full", "your limit of stored files is reached; delete some"),
     ProblemKind(
         429, "Deliveries full", "your limit of outstanding webhook deliveries is reached; wait until some have ended"

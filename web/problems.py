@@ -160,6 +160,7 @@ _LIMITS: dict[type[errors.LimitExceeded], tuple[int, str]] = {
     errors.OwnerBytesFull: (429, "Owner memory full"),
     errors.OwnerFilesFull: (429, "Owner files full"),
     errors.DeliveriesFull: (429, "Deliveries full"),
+    errors.TooManyOpenBatches: (429, "Too many open batches"),
     errors.OwnerStreamsFull: (429, "Owner streams full"),
     errors.QuotaExceeded: (429, "Quota exceeded"),
     errors.QueueFull: (503, "Queue full"),
@@ -208,6 +209,13 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(409, "Not ended", str(exc), batch=exc.batch_id)
         case errors.BatchStopped():
             return Problem(409, "Ended", str(exc), batch=exc.batch_id)
+        case errors.BatchClosed():
+            return Problem(409, "Batch closed", str(exc), batch=exc.batch_id)
+        case errors.BatchMoved():
+            headers = retry_after(exc.retry_after_s)
+            return Problem(409, "In progress", str(exc), headers=headers, batch=exc.batch_id)
+        case errors.BatchTooLarge():
+            return field_problem("body", str(exc))
         case errors.UndecodableRecord():
             log.error("cannot decode a stored record: %s", exc.reason)
             return Problem(409, "Record damaged", "the stored record of this job cannot be read; submit the job again")

@@ -19,6 +19,7 @@ from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys, parse_secrets
 from spool.background import spawn_forever
 from spool.batches.feeder import Feeder
+from spool.batches.pieces import Pieces
 from spool.batches.store import Batches
 from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
@@ -84,6 +85,7 @@ class State:
     shards: Shards
     store: JobStore
     batches: Batches
+    pieces: Pieces
     feeders: list[Feeder]
     follower: Follower
     bell: Bell
@@ -156,6 +158,7 @@ class State:
             shards=shards,
             store=store,
             batches=Batches(shards),
+            pieces=Pieces(shards),
             # A web feeds where no worker does, so that it has time for its streams.
             feeders=[Feeder(shard, store, bell.ring, keeps=False) for shard in shards],
             follower=follower,

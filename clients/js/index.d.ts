@@ -124,6 +124,14 @@ export interface Batch {
   [field: string]: unknown;
 }
 
+export interface BatchFields {
+  metadata?: Record<string, string>;
+  webhook?: { url: string; events?: string[] };
+  completion_window?: string;
+  on_bad_line?: "refuse" | "skip";
+  keep_jobs?: boolean;
+}
+
 /** An entry of a batch's log: a line that has ended. */
 export interface BatchLine {
   id: number;
@@ -171,6 +179,12 @@ export interface BatchFollow {
 
 export interface Batches {
   submit(submissions: Submission[], options?: SubmitOptions): Promise<Batch>;
+  /** Open a batch, to which lines are added until it is sealed. */
+  open(fields?: BatchFields, options?: SubmitOptions): Promise<Batch>;
+  /** Add submissions to an open batch: all of them, or none. `first` is the `batch_index` of the first one. */
+  add(id: string, submissions: Submission[], options?: SubmitOptions): Promise<{ first: number; count: number; batch: Batch }>;
+  /** Seal an open batch: it ends with its last line. */
+  seal(id: string, options?: RequestOptions): Promise<Batch>;
   get(id: string, options?: RequestOptions): Promise<Batch>;
   /** A page of the caller's batches, newest first. */
   list(options?: RequestOptions & { limit?: number; cursor?: string | null }): Promise<{ batches: Batch[]; cursor: string | null }>;

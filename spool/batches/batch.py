@@ -43,6 +43,8 @@ ENDS = COUNTS[2:]
 """The counts of lines that have ended."""
 WINDOW_AT_MOST_S = 30 * 86_400
 DEFAULT_WINDOW_S = 7 * 86_400
+_OPEN = "open"
+"""The status of a batch to which lines may be added."""
 LINE_TTL_S = 60
 """How long the jobs of a batch that keeps none exist after their ends."""
 
@@ -60,14 +62,18 @@ class BatchOptions:
     input_file: str = ""
     webhook: str = field(default="", repr=False)
     """The webhook of its end, as the outbox reads it; empty: none."""
+    is_open: bool = False
+    """Lines are added until it is sealed."""
     ttl_s: int = 86_400
     """How long a batch that has failed is kept; others are kept like the line that is kept for the longest."""
 
     def encode(self) -> dict[str, Any]:
         """The fields of the record."""
         webhook = {"webhook": self.webhook} if self.webhook else {}
+        on_bad_line = {"on_bad_line": self.on_bad_line.value} if self.is_open else {}
         return {
             **webhook,
+            **on_bad_line,
             "metadata": orjson.dumps(dict(self.metadata)),
             "surface": self.surface,
             "endpoint": self.endpoint,
@@ -100,6 +106,10 @@ class Batch:
     input_file: str = ""
     keep_jobs: bool = False
     is_paused: bool = False
+    is_open: bool = False
+    on_bad_line: OnBadLine = OnBadLine.SKIP
+    """What a bad line does to the piece that it comes with."""
+    webhook: str = field(default="", repr=False)
     model: str = ""
     """The model of all its lines; empty if they have several."""
     input_tokens: int = 0
@@ -156,7 +166,10 @@ def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
             input_tokens=int(record.get("input_tokens", 0)),
             output_tokens=int(record.get("output_tokens", 0)),
             last_entry=int(record["last"]),
-            log_status=Status(record["status"]),
+            log_status=Status.RUNNING if record["status"] == _OPEN else Status(record["status"]),
+            is_open=record["status"] == _OPEN and not record.get("stop"),
+            on_bad_line=OnBadLine(record.get("on_bad_line", OnBadLine.SKIP)),
+            webhook=record.get("webhook", ""),
             finalizing_ms=_time(record, "finalizing_ms"),
             cancelling_ms=_time(record, "cancelling_ms"),
             ended_ms=_time(record, "ended_ms"),

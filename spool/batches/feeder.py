@@ -54,6 +54,17 @@ class _Lines:
 
     def after(self, lane: int, position: int, most: int) -> list[bytes]:
         """At most ``most`` lines from ``position`` on, of one block. Raises ``UndecodableRecord``."""
+        is_new = self._firsts is None
+        try:
+            return self._read(lane, position, most)
+        except UndecodableRecord:
+            if is_new:
+                raise
+            # Lines may have been added since its index was read.
+            self._firsts = None
+            return self._read(lane, position, most)
+
+    def _read(self, lane: int, position: int, most: int) -> list[bytes]:
         firsts = self.firsts(lane)
         first = block_of(firsts, position)
         kept, lines = self._blocks.get(lane, (-1, []))
@@ -133,6 +144,11 @@ class Feeder:
     def feed(self, batch_id: str, sizes: Sequence[int], most: int) -> int:
         """Feed the first lines of a new batch, at most ``most`` of each lane; returns how many became jobs."""
         return sum(self._feed(batch_id, lane, 0, min(size, most)) for lane, size in enumerate(sizes))
+
+    def continue_at(self, batch_id: str, places: Sequence[tuple[int, int, int]]) -> int:
+        """Feed lines that were added to a batch: of each of these lanes, from a position on, so many. Returns how many
+        became jobs."""
+        return sum(self._feed(batch_id, lane, position, most) for lane, position, most in places)
 
     def settle(self, batch_id: str, why: str) -> int:
         """End what is left of a batch that was stopped: its jobs, and its lines that are no jobs. Returns how many

@@ -161,6 +161,7 @@ class Staging:
             credential=new.credential,
             input_bytes=packing.bytes,
             failure=failure,
+            is_open=int(options.is_open),
             kind_count=len(kinds) // 3,
             field_count=len(fields),
             **own_limits(limits),

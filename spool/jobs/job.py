@@ -22,8 +22,9 @@ from spool.jobs.repeats import Repeat
 from spool.jobs.scheduling import FIELDS as SCHEDULING_FIELDS
 from spool.jobs.scheduling import UNSCHEDULED, Scheduling
 
-SCHEMA = 5
-"""The newest version of the record that this code reads and writes: 5 (``LINE``) for a line of a batch with a log, to
+SCHEMA = 6
+"""The newest version of the record that this code reads and writes: 6 (``OPEN_LINE``) for a line of a batch to which
+lines are still added, which older versions would not find running; 5 (``LINE``) for a line of a batch with a log, to
 which older versions would not add its end, and for a job of another endpoint than a chat, which older workers would
 send as a chat; 4 for an ended job whose log is packed; 3 for a job that can be held (``not_before``,
 ``conversation``), which older versions would queue at once; 2 for a job whose conversation begins with blocks; 1 for
@@ -31,6 +32,7 @@ any other. Jobs of a newer version are left unchanged. A new kind of value in an
 status, needs a new version. A new field does not."""
 PACKED = 4
 LINE = 5
+OPEN_LINE = 6
 
 
 class Status(StrEnum):

@@ -20,7 +20,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from spool.jobs.conversation_blocks import OVERHEAD_BYTES
-from spool.jobs.job import FIELDS, LINE, PACKED, SCHEMA, TRANSITIONS
+from spool.jobs.job import FIELDS, LINE, OPEN_LINE, PACKED, SCHEMA, TRANSITIONS
 from spool.jobs.packing import TAIL_BYTES
 from spool.keys import STORED_NAMES
 
@@ -203,6 +203,7 @@ def _library(schema: int) -> _Library:
         "BLOCK_OVERHEAD": str(OVERHEAD_BYTES),
         "PACKED": str(PACKED),
         "LINE": str(LINE),
+        "OPEN_LINE": str(OPEN_LINE),
         "PACKED_TAIL_BYTES": str(TAIL_BYTES),
     }
     for name, value in values.items():

@@ -22,6 +22,7 @@ from spool.errors import (
     QuotaExceeded,
     RecordDamaged,
     StoreFull,
+    TooManyOpenBatches,
 )
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job, NewJob, OnDisconnect, Priority, StoredInput
@@ -34,7 +35,7 @@ RANKS = {Priority.INTERACTIVE: 1, Priority.BATCH: 2}
 """The order of claims; 0 is a retry."""
 FIRST_READER_MS = 30_000
 """How long a job with ``on_disconnect`` ``cancel`` waits for its first reader, in milliseconds."""
-_OWN_LIMITS = {b"owner_full": OwnerQueueFull, b"owner_bytes": OwnerBytesFull}
+_OWN_LIMITS = {b"owner_full": OwnerQueueFull, b"owner_bytes": OwnerBytesFull, b"many_open": TooManyOpenBatches}
 
 
 @dataclass(frozen=True, slots=True)

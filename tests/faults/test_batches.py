@@ -41,6 +41,24 @@ def test_web_dies_while_it_creates_a_batch(directory: Path, point: str) -> None:
         assert _indexes(stack, 0, batch) == list(range(20))
 
 
+@pytest.mark.parametrize("point", ["batch.adding", "batch.added"])
+def test_web_dies_while_it_adds_lines(directory: Path, point: str) -> None:
+    """A web that dies while it adds lines to an open batch adds them once, with the retry under the same key."""
+    unarmed = {0: {"SPOOL_FAIL_POINT": ""}}
+    with running_stack(directory, webs=1, workers=1, worker_env=unarmed, FAIL_POINT=f"{point}:2:kill") as stack:
+        batch = stack.client().post("/batches", json={"open": True}).json()["id"]
+        pieces = [(_body(10), _JSONL | {"Idempotency-Key": name}) for name in ("a", "b")]
+        stack.client().post(f"/batches/{batch}/lines", content=pieces[0][0], headers=pieces[0][1], timeout=60)
+        with pytest.raises(httpx.HTTPError):
+            stack.client().post(f"/batches/{batch}/lines", content=pieces[1][0], headers=pieces[1][1], timeout=60)
+        wait_for(stack.webs[0].is_ready, "the web is back")
+        for body, headers in (pieces[1], pieces[0]):
+            stack.client().post(f"/batches/{batch}/lines", content=body, headers=headers, timeout=60).raise_for_status()
+        assert stack.client().post(f"/batches/{batch}/seal").json()["total"] == 20
+        wait_for(lambda: stack.client().get(f"/batches/{batch}").json()["ended"], "the batch has ended")
+        assert _indexes(stack, 0, batch) == list(range(20))
+
+
 def test_workers_and_a_web_die(directory: Path) -> None:
     """Each line of a batch has one result after both workers and a web were killed while it ran."""
     with running_stack(directory, webs=2, workers=2, concurrency=100, aof=True) as stack:

@@ -6,13 +6,14 @@ import re
 import time
 from typing import Any
 
-from rig.batches import create, feed
+from rig.batches import add, create, feed
 from spool import keys
 from spool.access.door import Counter, Door
 from spool.access.key_store import KeyStore
 from spool.access.keys import Key
 from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys
+from spool.batches.batch import BatchOptions
 from spool.batches.line import job_id_of
 from spool.conditions import Conditions
 from spool.files.file import Description
@@ -142,6 +143,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     worker.beat(free=1)
     link.call("DEL", f"{keys.prefix(0)}displaced:slots")
     lines = create(link, 2)
+    add(link, create(link, 0, options=BatchOptions(is_open=True)), 0, 1, key="k")
     feed(link)
     store.cancel(job_id_of(lines, 0), OWNER)
     # After the last round of the keeper, which empties the list of what happened.

@@ -23,6 +23,8 @@ WRITES = [
     ("DELETE", f"/jobs/{JOB}"),
     ("POST", "/batches"),
     ("POST", f"/batches/b0-{'0' * 26}/cancel"),
+    ("POST", f"/batches/b0-{'0' * 26}/lines"),
+    ("POST", f"/batches/b0-{'0' * 26}/seal"),
     ("POST", "/v1/responses"),
     ("POST", f"/v1/responses/resp_{JOB}/cancel"),
     ("DELETE", f"/v1/responses/resp_{JOB}"),

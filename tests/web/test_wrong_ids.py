@@ -36,6 +36,8 @@ BATCH_CALLS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
     "results": lambda client, batch: client.get(f"/batches/{batch}/results"),
     "cancel": lambda client, batch: client.post(f"/batches/{batch}/cancel"),
     "retry": lambda client, batch: client.post(f"/batches/{batch}/retry"),
+    "lines": lambda client, batch: client.post(f"/batches/{batch}/lines", json=[{"prompt": "x"}]),
+    "seal": lambda client, batch: client.post(f"/batches/{batch}/seal"),
 }
 NO_IDS = [
     "nonsense",

@@ -35,17 +35,28 @@ LINES_FACTOR = 2
 """The most lines for each allowed job of a batch; the excess can only be blank lines."""
 
 
-def submission_texts(services: State, held: ExitStack) -> Iterator[tuple[str, bytes | memoryview | None]]:
-    """The unparsed JSON text of each submission in the body, with its position. JSON lines are read while they arrive,
-    an array as a whole; the body may be gzip. The text of a line that is too large is None. Raises a 400, 408, 413, 415
-    or 422 ``Problem``, ``QueueFull`` and ``OwnerQueueFull``, at the first submission that is too many. ``held`` keeps
-    what the body takes of the process."""
+def json_text(services: State, held: ExitStack) -> bytes | None:
+    """The whole body, if it is one JSON text; None for another media type. The body may be gzip. Raises as
+    ``submission_texts`` does."""
+    if request.mimetype != "application/json":
+        return None
+    most = services.settings.max_body_bytes
+    return inflated_body(services, most, held) if body_coding(GZIP) == GZIP else read_body()
+
+
+def submission_texts(
+    services: State, held: ExitStack, body: bytes | None, most_bytes: int = 0
+) -> Iterator[tuple[str, bytes | memoryview | None]]:
+    """The unparsed JSON text of each submission, with its position: of the array ``body``, or of the JSON lines of the
+    request, which are read while they arrive and may be gzip. The text of a line that is too large is None. Raises a
+    400, 408, 413, 415 or 422 ``Problem``, ``QueueFull`` and ``OwnerQueueFull``, at the first submission that is too
+    many. ``held`` keeps what the body takes of the process. JSON lines may have ``most_bytes``; 0: those of a file."""
     settings = services.settings
     most, largest = settings.max_batch_jobs, job_bytes(settings.max_body_bytes, settings.max_prompt_bytes)
     if request.mimetype in JSONL:
-        return _counted(services, _lines(body_lines(services, largest, held), most))
-    if request.mimetype == "application/json":
-        return _counted(services, _elements(services, most, largest, held))
+        return _counted(services, _lines(body_lines(services, largest, held, most_bytes), most))
+    if body is not None:
+        return _counted(services, _elements(body, most, largest))
     accepted = {"Accept": ", ".join(("application/json", *JSONL))}
     raise Problem(415, "Wrong media type", f"send application/json or {JSONL[0]}", headers=accepted)
 
@@ -68,10 +79,8 @@ def _counted(
         raise field_problem("body", f"must have 1 to {most} submissions")
 
 
-def _elements(services: State, most: int, largest: int, held: ExitStack) -> Iterator[tuple[str, memoryview]]:
+def _elements(body: bytes, most: int, largest: int) -> Iterator[tuple[str, memoryview]]:
     """The elements of an array with their positions. Their number and sizes are checked before the first one."""
-    is_gzip = body_coding(GZIP) == GZIP
-    body = inflated_body(services, services.settings.max_body_bytes, held) if is_gzip else read_body()
     try:
         elements = bounded_json.elements(body, most, largest)
     except bounded_json.TooLarge as exc:
@@ -123,7 +132,7 @@ def create_batch(
             detail = "the batch may or may not have been accepted; look it up, or retry with an Idempotency-Key"
             raise Problem(503, "Outcome unknown", detail, headers=retry_after(2), batch=batch_id) from exc
         except StoreUnavailable as exc:
-            raise _not_accepted(exc) from exc
+            raise not_accepted(exc) from exc
         except TooManyModels as exc:
             raise field_problem("body", str(exc)) from exc
         if accepted_id != batch_id:
@@ -168,7 +177,8 @@ def _begin(services: State, new: NewBatch, staging: Staging) -> None:
         services.bell.ring(new.id)
 
 
-def _not_accepted(exc: StoreUnavailable) -> Problem:
-    detail = "the batch was not accepted and nothing of it is stored; retry"
+def not_accepted(exc: StoreUnavailable) -> Problem:
+    """The problem of lines that were not accepted, because Redis fails."""
+    detail = "the lines were not accepted and nothing of them is stored; retry"
     title = "Store full" if isinstance(exc, StoreFull) else "Store unavailable"
     return Problem(503, title, detail, headers=retry_after(getattr(exc, "retry_after_s", 2.0)))

@@ -21,12 +21,15 @@ _PIECE_BYTES = 64 * 1024
 _ANY_GZIP = 16 + zlib.MAX_WBITS
 
 
-def body_lines(services: State, largest: int, held: ExitStack) -> Iterator[tuple[int, bytes | None]]:
-    """The lines with their numbers, from 1. A line of more than ``largest`` bytes is None. A body above the limit of
+def body_lines(
+    services: State, largest: int, held: ExitStack, most_bytes: int = 0
+) -> Iterator[tuple[int, bytes | None]]:
+    """The lines with their numbers, from 1. A line of more than ``largest`` bytes is None. The body may have
+    ``most_bytes``, 0: as many as a file. A body above the limit of
     other bodies takes a place among the uploads of files, which ``held`` gives back. Raises 400, 408, 413, 415 and 503
     ``Problem``s, and ``ClientDisconnected`` for a body that ends too early."""
     settings = services.settings
-    most = max(settings.max_body_bytes, settings.max_file_bytes)
+    most = most_bytes or max(settings.max_body_bytes, settings.max_file_bytes)
     request.max_content_length = most
     is_gzip = body_coding(GZIP) == GZIP
     blocks = _stored(services, held, is_gzip=is_gzip)

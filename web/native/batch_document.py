@@ -21,6 +21,8 @@ class BatchUrls(TypedDict):
     cancel: str
     stream: str
     entries: str
+    lines: NotRequired[str]
+    seal: NotRequired[str]
 
 
 class BatchError(TypedDict):
@@ -34,7 +36,7 @@ class BatchError(TypedDict):
 
 class BatchDocument(TypedDict):
     """A batch, and how many of its lines are in each state. ``last_entry`` is the cursor of its last result. ``errors``
-    are the first lines that cannot run."""
+    are the first lines that cannot run. ``open``: lines can be added until it is sealed."""
 
     id: str
     owner: str
@@ -46,6 +48,7 @@ class BatchDocument(TypedDict):
     counts: dict[str, int]
     ended: bool
     paused: bool
+    open: bool
     last_entry: int
     usage: dict[str, int]
     errors: list[BatchError]
@@ -65,31 +68,39 @@ class ResultDocument(JobDocument):
 
 def batch_document(batch: Batch) -> BatchDocument:
     """The batch as the API shows it."""
-    path = f"/batches/{batch.id}"
     return {
         "id": batch.id,
         "owner": batch.owner,
         "state": batch.state,
         "created_at": rfc3339(batch.created_ms / 1000),
         "ended_at": _time(batch.ended_ms),
-        "expires_at": None if batch.completion_window_s is None else _time(batch.expires_ms),
+        "expires_at": _time(batch.expires_ms) if batch.completion_window_s or batch.is_open else None,
         "total": batch.total,
         # Clients of batches that cannot expire know five states.
         "counts": {name: batch.counts[name] for name in COUNTS if name != "expired" or batch.counts[name]},
         "ended": batch.is_ended,
         "paused": batch.is_paused,
+        "open": batch.is_open,
         "last_entry": batch.last_entry,
         "usage": {"input_tokens": batch.input_tokens, "output_tokens": batch.output_tokens},
         "errors": [_error(error) for error in batch.errors],
         "metadata": batch.metadata,
-        "urls": {
-            "self": path,
-            "results": f"{path}/results",
-            "cancel": f"{path}/cancel",
-            "stream": f"{path}/stream",
-            "entries": f"{path}/entries",
-        },
+        "urls": _urls(batch),
     }
+
+
+def _urls(batch: Batch) -> BatchUrls:
+    path = f"/batches/{batch.id}"
+    urls: BatchUrls = {
+        "self": path,
+        "results": f"{path}/results",
+        "cancel": f"{path}/cancel",
+        "stream": f"{path}/stream",
+        "entries": f"{path}/entries",
+    }
+    if batch.is_open:
+        urls |= {"lines": f"{path}/lines", "seal": f"{path}/seal"}
+    return urls
 
 
 def batch_example() -> BatchDocument:

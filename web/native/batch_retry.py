@@ -89,5 +89,6 @@ def _options(services: State, batch: Batch) -> BatchOptions:
         surface=batch.surface,
         endpoint=batch.endpoint,
         input_file=batch.input_file,
+        webhook=batch.webhook,
         ttl_s=services.settings.job_ttl_s,
     )

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from spool.batches.batch import WINDOW_AT_MOST_S, BatchOptions, OnBadLine
-from spool.batches.line import BadLine, Line
-from spool.jobs.job import Priority
+from spool.batches.batch import BatchOptions, OnBadLine
 from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Content, Contract, json_content
-from web.intake.accept import new_job
-from web.intake.batch import JSONL, cancel_batch, create_batch, submission_texts
+from web.intake.batch import JSONL, cancel_batch, create_batch, json_text, submission_texts
 from web.intake.body import parse_json
-from web.intake.durations import seconds_of
-from web.intake.idempotency import IDEMPOTENCY_KEY, LinesDigest, key_of_request
-from web.intake.references import References
+from web.intake.idempotency import IDEMPOTENCY_KEY, LinesDigest, idempotency_of, key_of_request
+from web.intake.shapes import checked
 from web.intake.webhook import EVENTS_HEADER, WEBHOOK_HEADER, stored_webhook, webhook_of_headers
 from web.json_response import json_response
 from web.native.batch_document import BatchDocument, batch_document, batch_example
-from web.native.submission import BatchLine, draft_of
-from web.problems import Problem, field_problem
-from web.request_ids import origin
-from web.services import State as Services
+from web.native.batch_lines import lines_of
+from web.native.batch_options import MetadataField, OpenBatch, is_object, options_of_open, window_of
+from web.native.submission import BatchLine
 from web.services import state
-from web.time_slices import in_slices
 
 blueprint = Blueprint("batches", __name__)
+
+_METADATA_CHARACTERS = 20_000
 
 
 class BatchQuery(Query):
@@ -47,6 +42,9 @@ class BatchQuery(Query):
     )
     completion_window: Annotated[str, Field(max_length=20)] | None = Field(
         None, description="The time within which all lines must end, as in `24h`, `90m`, `10s`; the rest expires then."
+    )
+    metadata: Annotated[str, Field(max_length=_METADATA_CHARACTERS)] | None = Field(
+        None, description="The caller's own names and texts, as a JSON object."
     )
     keep_jobs: bool = Field(
         False,
@@ -82,7 +80,7 @@ _BATCH = json_content(BatchDocument, batch_example)
 @Contract(
     query=BatchQuery,
     body=[
-        json_content(Annotated[list[BatchLine], Field(min_length=1)], lambda: _EXAMPLE),
+        json_content(Annotated[list[BatchLine], Field(min_length=1)] | OpenBatch, lambda: _EXAMPLE),
         *(Content(name, item=BatchLine, example=lambda: b"\n".join(map(orjson.dumps, _EXAMPLE))) for name in JSONL),
     ],
     headers=[IDEMPOTENCY_KEY, WEBHOOK_HEADER, EVENTS_HEADER],
@@ -95,13 +93,21 @@ _BATCH = json_content(BatchDocument, batch_example)
 def submit() -> Response:
     """Accept a batch, all or nothing. Every line is checked and room for all jobs is reserved; then the batch is
     written in one step. Its lines become jobs a window at a time. JSON lines are stored while they arrive, and may be
-    as large as a file. The body may have ``Content-Encoding: gzip``."""
+    as large as a file. The body may have ``Content-Encoding: gzip``. A JSON object opens a batch, to which lines are
+    added until it is sealed."""
     services, owner, options = state(), auth.owner(), _options()
     services.refuse_when_full()
     digest, idempotency = LinesDigest(), key_of_request()
     with ExitStack() as held:
-        lines = _lines(services, owner, submission_texts(services, held), options, digest)
-        batch_id, replayed = create_batch(services, owner, lines, options, idempotency, digest=digest)
+        body = json_text(services, held)
+        data = parse_json(body, "body") if body is not None and is_object(body) else {}
+        if "open" in data:
+            opened = options_of_open(data, options)
+            batch_id, replayed = create_batch(services, owner, (), opened, idempotency_of(data))
+        else:
+            texts = submission_texts(services, held, body)
+            lines = lines_of(services, owner, texts, options.on_bad_line, digest)
+            batch_id, replayed = create_batch(services, owner, lines, options, idempotency, digest=digest)
     headers = {"Location": f"/batches/{batch_id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
     document = batch_document(services.batches.look(batch_id, owner))
     return json_response(document, 200 if replayed else 202, headers)
@@ -109,61 +115,22 @@ def submit() -> Response:
 
 def _options() -> BatchOptions:
     asked = query(BatchQuery)
-    window_s = None
-    if asked.completion_window is not None:
-        window_s = seconds_of(asked.completion_window)
-        if window_s is None or not 1 <= window_s <= WINDOW_AT_MOST_S:
-            raise field_problem("completion_window", "must be a duration of 1s to 30d, as in 24h, 90m or 10s")
     named, webhook = webhook_of_headers(), ""
     if named is not None:
         allowed = state().settings.webhook_addresses()
         webhook = stored_webhook(named, auth.owner(), allowed, WEBHOOK_HEADER.name)
     return BatchOptions(
-        on_bad_line=asked.on_bad_line, completion_window_s=window_s, keep_jobs=asked.keep_jobs, webhook=webhook
+        on_bad_line=asked.on_bad_line,
+        completion_window_s=window_of(asked.completion_window),
+        keep_jobs=asked.keep_jobs,
+        metadata=_metadata(asked.metadata),
+        webhook=webhook,
     )
 
 
-def _lines(
-    services: Services,
-    owner: str,
-    texts: Iterator[tuple[str, bytes | memoryview | None]],
-    options: BatchOptions,
-    digest: LinesDigest,
-) -> Iterator[Line | BadLine]:
-    """The lines of these texts, all of which go into ``digest``."""
-    references, came_with = References(services, owner), origin()
-    for index, (place, text) in enumerate(in_slices(texts)):
-        digest.add(text or b"")
-        try:
-            if text is None:
-                raise field_problem(place, "is too large for one job", status=413)
-            data = parse_json(text, place)
-            draft = draft_of(
-                data,
-                owner,
-                references,
-                surface="batches",
-                coalesce_ms=services.settings.batch_coalesce_ms,
-                priority=Priority.BATCH,
-                place=f"[{index}].",
-                origin=came_with,
-                shape=BatchLine,
-            )
-            custom_id = data.get("custom_id") or ""
-            yield Line(index, new_job(services, draft, in_batch=True), custom_id)
-        except Problem as problem:
-            if options.on_bad_line is OnBadLine.REFUSE:
-                raise
-            yield _bad_line(index, place, problem)
-
-
-def _bad_line(index: int, place: str, problem: Problem) -> BadLine:
-    digits = place.removeprefix("line ")
-    number = int(digits) if digits.isdigit() else index + 1
-    errors: list[Mapping[str, Any]] = problem.extra.get("errors") or []
-    param = str(errors[0]["field"]).removeprefix(f"[{index}].") if errors else ""
-    code = "invalid_json_line" if param == place and problem.status == 422 else "invalid_request"
-    return BadLine(index, number, code, problem.detail, "" if param == place else param)
+def _metadata(text: str | None) -> dict[str, str]:
+    """The metadata of the query. Raises a 422 ``Problem``."""
+    return {} if text is None else checked(MetadataField, {"metadata": parse_json(text.encode(), "metadata")}).metadata
 
 
 @blueprint.get("/batches")

@@ -16,6 +16,22 @@ export class Batches {
     return post(this.http, "/batches", submissions, options);
   }
 
+  /** Open a batch, to which lines are added until it is sealed. `fields`: `metadata`, `webhook`, `completion_window`,
+   * `on_bad_line`, `keep_jobs`. */
+  open(fields = {}, options = {}) {
+    return post(this.http, "/batches", { ...fields, open: true }, options);
+  }
+
+  /** Add an array of submissions to an open batch: all of them, or none. Resolves to `{ first, count, batch }`. */
+  add(id, submissions, options = {}) {
+    return post(this.http, `${path(id)}/lines`, submissions, options);
+  }
+
+  /** Seal an open batch: it ends with its last line. */
+  seal(id, options) {
+    return this.#post(id, "seal", options);
+  }
+
   get(id, options) {
     return this.http.json(path(id), options);
   }

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from spool_client.backoff import Backoff
-from spool_client.documents import Batch, Job
+from spool_client.documents import AddedLines, Batch, Job
 from spool_client.errors import SpoolError
 from spool_client.steps import Answer, Emit, Pause, Request, Steps, batch_path, exchange, job_path, parsed
 from spool_client.timing import Timing
@@ -73,10 +73,31 @@ def submit(timing: Timing, submission: str | Mapping[str, Any], fields: Mapping[
 
 def submit_batch(timing: Timing, submissions: Iterable[str | Mapping[str, Any]] | bytes, key: str) -> Steps[Batch]:
     """Submit many, all or none: submissions, or JSON lines as they are in a file."""
+    return _post_lines(timing, "/batches", submissions, key)
+
+
+def open_batch(timing: Timing, fields: Mapping[str, Any], key: str) -> Steps[Batch]:
+    """Open a batch, to which lines are added."""
+    return call(timing, "POST", "/batches", body=encoded({**fields, "open": True}), key=key)
+
+
+def add_lines(
+    timing: Timing,
+    batch: str | Mapping[str, Any],
+    submissions: Iterable[str | Mapping[str, Any]] | bytes,
+    key: str,
+) -> Steps[AddedLines]:
+    """Add lines to an open batch, all or none."""
+    return _post_lines(timing, f"{batch_path(batch)}/lines", submissions, key)
+
+
+def _post_lines(
+    timing: Timing, path: str, submissions: Iterable[str | Mapping[str, Any]] | bytes, key: str
+) -> Steps[Any]:
     if not isinstance(submissions, bytes):
         documents = ({"prompt": one} if isinstance(one, str) else one for one in submissions)
         submissions = b"\n".join(encoded(document) for document in documents)
-    return call(timing, "POST", "/batches", body=submissions, media_type=JSONL, key=key, silence_s=timing.batch_s)
+    return call(timing, "POST", path, body=submissions, media_type=JSONL, key=key, silence_s=timing.batch_s)
 
 
 def on_job(timing: Timing, method: str, job: str | Mapping[str, Any], action: str = "") -> Steps[Job]:

@@ -10,7 +10,7 @@ import httpx
 
 from spool_client import batch_steps, calls
 from spool_client.batch_steps import Progress
-from spool_client.documents import Batch, Document, Job
+from spool_client.documents import AddedLines, Batch, Document, Job
 from spool_client.follower import Follower
 from spool_client.http import Token, options
 from spool_client.ladder import TRANSPORTS, Memory
@@ -144,6 +144,25 @@ class Batches:
     def submit(self, submissions: Iterable[str | Mapping[str, Any]] | bytes, *, idempotency_key: str = "") -> Batch:
         """Submit prompts, submissions, or JSON lines: all of them are accepted, or none."""
         return self._driver.run(calls.submit_batch(self._timing, submissions, idempotency_key))
+
+    def open(self, fields: Mapping[str, Any] | None = None, *, idempotency_key: str = "") -> Batch:
+        """Open a batch, to which lines are added until it is sealed. ``fields``: ``metadata``, ``webhook``,
+        ``completion_window``, ``on_bad_line``, ``keep_jobs``."""
+        return self._driver.run(calls.open_batch(self._timing, fields or {}, idempotency_key))
+
+    def add(
+        self,
+        batch: BatchRef,
+        submissions: Iterable[str | Mapping[str, Any]] | bytes,
+        *,
+        idempotency_key: str = "",
+    ) -> AddedLines:
+        """Add prompts, submissions or JSON lines to an open batch: all of them, or none. They may begin at once."""
+        return self._driver.run(calls.add_lines(self._timing, batch, submissions, idempotency_key))
+
+    def seal(self, batch: BatchRef) -> Batch:
+        """Seal an open batch: it ends with its last line."""
+        return self._driver.run(calls.on_batch(self._timing, "POST", batch, "/seal"))
 
     def get(self, batch: BatchRef) -> Batch:
         """The batch with the number of its jobs in each state."""

@@ -56,6 +56,14 @@ class Batch(TypedDict):
     urls: dict[str, str]
 
 
+class AddedLines(TypedDict):
+    """Lines that were added to a batch: the ``batch_index`` of the first one, and their number."""
+
+    first: int
+    count: int
+    batch: Batch
+
+
 BATCH_ENDS = ("succeeded", "failed", "cancelled", "expired")
 """The counts of jobs that have ended. Servers leave out ``expired`` while it is 0."""
 

@@ -8,7 +8,7 @@ if not its.total or its.owner ~= owner then
   return 'missing'
 end
 local old_ended = not its.status and index('LLEN', name .. ':ended')
-if its.status == 'running' or old_ended and old_ended < tonumber(its.total) then
+if is_begun(its.status) or old_ended and old_ended < tonumber(its.total) then
   return 'running'
 end
 for _, one in ipairs(keys_of_lines(id, its.lanes)) do redis.call('DEL', P .. one) end

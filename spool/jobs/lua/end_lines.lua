@@ -6,7 +6,7 @@
 --[[ARGUMENTS id lane position:number status lines...]]
 local key = P .. 'batch:' .. id
 local its = batch_record(id)
-if its.status ~= 'running' then
+if not is_begun(its.status) then
   return -1
 end
 local fed = bounded(redis.call('HGET', key, 'fed:' .. lane), 0, 1e9, 0)

@@ -302,7 +302,8 @@ end
 
 -- Adds a batch whose lines wait to the index of the feeder, in case the index was lost.
 local function put_back_batch(id)
-  if redis.call('HGET', P .. 'batch:' .. id, 'status') == 'running' then index('ZADD', 'feeding', 'NX', 0, id) end
+  local status = redis.call('HGET', P .. 'batch:' .. id, 'status')
+  if is_begun(status) then index('ZADD', status == 'open' and 'feeding-open' or 'feeding', 'NX', 0, id) end
 end
 
 -- Rebuilds indexes from the records: at once after an index was displaced; otherwise a few keys at each beat, in case

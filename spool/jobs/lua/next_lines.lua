@@ -22,8 +22,9 @@ end
 local function forget(id)
   --[[LIBRARY]]
   index('ZREM', 'feeding', id)
+  index('ZREM', 'feeding-open', id)
   index('ZREM', 'staging', id)
-  for _, name in ipairs({'', ':lines', ':log'}) do
+  for _, name in ipairs({'', ':lines', ':pieces', ':log'}) do
     local key = P .. 'batch:' .. id .. name
     if redis.call('PTTL', key) == -1 then redis.call('PEXPIRE', key, DAMAGE_KEPT_MS) end
   end
@@ -40,7 +41,7 @@ end
 local function needs_of(id, window)
   local key = P .. 'batch:' .. id
   local its = fields_if_any(key, 'status', 'stop', 'paused', 'expires_ms', 'lanes', 'owner')
-  if its.status ~= 'running' then
+  if not is_begun(its.status) then
     forget(id)
     return nil
   end
@@ -60,15 +61,17 @@ if not is_mine() then
   return false
 end
 local found, window = {}, window_of_lanes()
-for _, id in ipairs(index('ZRANGE', 'feeding', 0, most - 1)) do
-  index('ZADD', 'feeding', NOW, id)
-  local ok, its, needs = pcall(needs_of, id, window)
-  if not ok then
-    local text = type(its) == 'table' and its.err or tostring(its)
-    if is_refusal(text) then error(text) end
-    notice('batch ' .. id .. ' cannot be fed: ' .. text)
-  elseif its and (its.stop or needs[1]) then
-    found[#found + 1] = {id, its.stop or '', needs}
+for _, name in ipairs({'feeding', 'feeding-open'}) do
+  for _, id in ipairs(index('ZRANGE', name, 0, most - 1)) do
+    index('ZADD', name, NOW, id)
+    local ok, its, needs = pcall(needs_of, id, window)
+    if not ok then
+      local text = type(its) == 'table' and its.err or tostring(its)
+      if is_refusal(text) then error(text) end
+      notice('batch ' .. id .. ' cannot be fed: ' .. text)
+    elseif its and (its.stop or needs[1]) then
+      found[#found + 1] = {id, its.stop or '', needs}
+    end
   end
 end
-return {index('ZCARD', 'feeding'), found}
+return {index('ZCARD', 'feeding') + index('ZCARD', 'feeding-open'), found}

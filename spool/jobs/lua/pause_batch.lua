@@ -8,7 +8,7 @@ if not its.total or its.owner ~= owner then
   return 'missing'
 elseif not its.status then
   return 'old'
-elseif its.status ~= 'running' then
+elseif not is_begun(its.status) then
   return 'ended'
 end
 if is_paused then redis.call('HSET', key, 'paused', 1) else redis.call('HDEL', key, 'paused') end

@@ -9,12 +9,12 @@ if not its.total or owner ~= '' and its.owner ~= owner then
   return 'missing'
 elseif not its.status then
   return 'old'
-elseif its.status ~= 'running' then
+elseif not is_begun(its.status) then
   return 'ended'
 end
 if why ~= '' and not its.stop then
   redis.call('HSET', key, 'stop', why, 'state', 'cancelling', 'cancelling_ms', NOW)
-  index('ZADD', 'feeding', 0, id)
+  index('ZADD', its.status == 'open' and 'feeding-open' or 'feeding', 0, id)
 elseif not its.stop then
   return 0
 end
@@ -29,5 +29,10 @@ for lane = 0, lane_count(id, its.lanes) - 1 do
       done = done + 1
     end
   end
+end
+local record = batch_record(id)
+if is_begun(record.status) and bounded(record.ended, 0, 1e9, 0) >= bounded(record.total, 0, 1e9, 1e9) then
+  -- An open batch of which each line has ended.
+  finish_batch(id, record)
 end
 return done

@@ -210,7 +210,7 @@ local near = given.start_within_s and near_from({
   attempt = '0', start_within_s = given.start_within_s, start_by_ms = start_by, created_ms = from,
 })
 if near and near <= NOW then who.near = start_by end
-redis.call('HSET', key, 'schema', (lane or given.endpoint) and LINE or is_held and 3 or path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
+redis.call('HSET', key, 'schema', lane and is_open_batch(batch) and OPEN_LINE or (lane or given.endpoint) and LINE or is_held and 3 or path and 2 or 1, 'id', id, 'owner', owner, 'model', model, 'status', 'queued', 'seq', seq,
   'created_ms', NOW, 'deadline_ms', deadline, 'start_by_ms', start_by, 'ttl_s', ttl_s, 'attempt', 0,
   'losses', 0, 'last', 0, 'server', RUN_ID, 'idempotency', idempotency, 'output_at_most', output_at_most,
   unpack(ARGV, fields_at))

@@ -47,6 +47,16 @@ def test_batch_of_prompts_is_json_lines() -> None:
     assert Play(calls.submit_batch(Timing(), b"raw\n", ""), [answer({})]).requests[0].body == b"raw\n"
 
 
+def test_lines_for_an_open_batch_are_repeated_under_one_key() -> None:
+    """What is open, the lines and their key are the same in each try, also while other lines are being added."""
+    opened = Play(calls.open_batch(Timing(), {"metadata": {"a": "b"}}, ""), [LOST, answer({"id": "b"})])
+    assert {json.loads(request.body or b"")["open"] for request in opened.requests} == {True}
+    busy = answer({"title": "In progress"}, 409, retry_after="1")
+    play = Play(calls.add_lines(Timing(), "b", ["x"], ""), [LOST, busy, answer({"first": 0})])
+    assert {(request.path, request.body) for request in play.requests} == {("/batches/b/lines", b'{"prompt":"x"}')}
+    assert len({request.headers["Idempotency-Key"] for request in play.requests}) == 1
+
+
 def test_delete_whose_answer_was_lost() -> None:
     """A job that is gone at the second try was deleted by the first."""
     gone = answer({"title": "Gone"}, 410)

@@ -46,6 +46,19 @@ def test_retry_of_a_batch_that_runs_or_has_nothing_to_retry(alice: httpx.Client)
     assert alice.get("/batches").json()["batches"][0]["id"] == before
 
 
+def test_retry_keeps_what_the_batch_was_created_with(alice: httpx.Client) -> None:
+    """The new batch has the metadata and the receiver of the first one."""
+    opened = {"open": True, "metadata": {"of": "monday"}, "webhook": {"url": "https://a.example/x"}}
+    batch = alice.post("/batches", json=opened).json()["id"]
+    alice.post(f"/batches/{batch}/lines", json=[{"prompt": "x"}])
+    alice.post(f"/batches/{batch}/cancel")
+    again = alice.post(f"/batches/{batch}/retry").json()
+    assert again["metadata"] == {"of": "monday"}
+    alice.post(f"/batches/{again['id']}/cancel")
+    listed = alice.get("/webhooks/deliveries").json()["deliveries"]
+    assert {batch, again["id"]} <= {one["subject"] for one in listed}
+
+
 def test_retry_of_another_owners_batch(alice: httpx.Client, bob: httpx.Client) -> None:
     """Another owner's batch is not there."""
     batch = _cancelled(alice, b'{"prompt":"a"}')

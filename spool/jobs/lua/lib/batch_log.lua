@@ -10,6 +10,11 @@ local LANES_AT_MOST = 1000
 local ENDED_LINES = {succeeded = true, failed = true, cancelled = true}
 local STOPS = {cancelled = 'the batch was cancelled', expired = 'the batch did not complete within its completion_window'}
 
+-- Whether a batch ends once each line so far has ended.
+local function can_end(record)
+  return record.status ~= 'open' or record.stop
+end
+
 local function batch_record(batch)
   return fields_if_any(P .. 'batch:' .. batch, 'status', 'state', 'stop', 'last', 'total', 'ended', 'ttl_s', 'owner',
     'idempotency', 'input_tokens', 'output_tokens', 'lanes', 'run_id', 'created_ms')
@@ -70,7 +75,7 @@ end
 
 -- The names of a batch's keys besides its record and its log.
 local function keys_of_lines(batch, lanes)
-  local names = {'batch:' .. batch .. ':lines'}
+  local names = {'batch:' .. batch .. ':lines', 'batch:' .. batch .. ':pieces'}
   for lane = 0, lane_count(batch, lanes) - 1 do names[#names + 1] = 'batch:' .. batch .. ':flight:' .. lane end
   return names
 end
@@ -102,8 +107,12 @@ local function close_batch(batch, record, status, state)
     redis.call('PEXPIRE', P .. 'idempotency:' .. record.idempotency, ttl_ms)
   end
   index('ZREM', 'feeding', batch)
+  index('ZREM', 'feeding-open', batch)
   index('ZREM', 'staging', batch)
-  if record.owner then index('ZADD', 'expiring', NOW + ttl_ms, record.owner .. ' ' .. batch) end
+  if record.owner then
+    index('SREM', 'open-batches:' .. record.owner, batch)
+    index('ZADD', 'expiring', NOW + ttl_ms, record.owner .. ' ' .. batch)
+  end
   book_batch(batch, record.owner, true)
   post_batch_end(batch, state)
 end
@@ -129,7 +138,7 @@ local function add_line(batch, record, line)
   record.ended = bounded(record.ended, 0, 1e9, 0) + 1
   redis.call('HSET', P .. 'batch:' .. batch, 'last', record.last, 'ended', record.ended, 'input_tokens',
     bounded(record.input_tokens, 0, 1e15, 0), 'output_tokens', bounded(record.output_tokens, 0, 1e15, 0))
-  if record.ended >= bounded(record.total, 0, 1e9, 1e9) then finish_batch(batch, record) end
+  if record.ended >= bounded(record.total, 0, 1e9, 1e9) and can_end(record) then finish_batch(batch, record) end
 end
 
 -- Stored JSON as it is; null if it is missing or damaged.
@@ -211,7 +220,7 @@ local function end_line(id, record, status)
   local batch = record.batch
   if index('ZREM', 'batch:' .. batch .. ':flight:' .. record.lane, id) == 0 then return end
   local its = batch_record(batch)
-  if its.status ~= 'running' then return end
+  if not is_begun(its.status) then return end
   if status == 'cancelled' and its.stop == 'expired' then
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'cancelled', -1)
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'expired', 1)
@@ -237,7 +246,7 @@ local function end_lost_line(batch, lane, id, batch_index)
   --[[LIBRARY]]
   index('ZREM', 'batch:' .. batch .. ':flight:' .. lane, id)
   local its = batch_record(batch)
-  if its.status ~= 'running' then return end
+  if not is_begun(its.status) then return end
   redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'failed', 1)
   add_line(batch, its, ',"batch_index":' .. bounded(batch_index, 0, 1e9, 0) .. ',"job":"' .. id
     .. '","status":"failed","content":"","error":{"code":"record_damaged","message":"the job of this line was lost","retryable":true}')
@@ -277,7 +286,7 @@ local function lanes_of(batch, record, window)
   end
   if not is_left then
     local its = batch_record(batch)
-    if its.status == 'running' then finish_batch(batch, its) end
+    if is_begun(its.status) and can_end(its) then finish_batch(batch, its) end
   end
   return found
 end

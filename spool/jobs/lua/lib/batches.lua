@@ -91,15 +91,26 @@ local function close_in_batch(id, batch)
   end
 end
 
+-- Whether lines of a batch may wait or run. An open batch has another status than a sealed one, so that processes of older
+-- versions, which would end it after the last line so far, leave it alone.
+local function is_begun(status)
+  return status == 'running' or status == 'open'
+end
+
 -- Why a line may not become a job now: nil if it may; else no_batch, stopped (the batch is cancelled or has expired),
 -- fed (it is one already) or early (an earlier line of its lane is not one yet).
 local function refusal_of_line(batch, lane, position)
   --[[LIBRARY]]
   local record = fields_if_any(P .. 'batch:' .. batch, 'status', 'stop', 'fed:' .. lane)
-  if record.status ~= 'running' then return 'no_batch' end
+  if not is_begun(record.status) then return 'no_batch' end
   if record.stop then return 'stopped' end
   local fed = bounded(record['fed:' .. lane], 0, 1e9, 0)
   return position < fed and 'fed' or position > fed and 'early' or nil
+end
+
+-- Whether lines may be added to a batch.
+local function is_open_batch(batch)
+  return redis.pcall('HGET', P .. 'batch:' .. batch, 'status') == 'open'
 end
 
 -- Records that a line has become a job.

@@ -4,6 +4,7 @@ local P = KEYS[1]
 local SCHEMA = tonumber('--[[SCHEMA]]')
 -- The schema of a line of a batch, and of a job of another endpoint than a chat (spool.jobs.job).
 local LINE = tonumber('--[[LINE]]')
+local OPEN_LINE = tonumber('--[[OPEN_LINE]]')
 local TOMBSTONE_MS = 86400000
 
 -- Redis's clock, in whole milliseconds: the only clock for leases and deadlines.

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Seals an open batch: no line is added from now on, and it ends after its last one. A sealed one does not change.
+-- Answers sealed, missing, stopped (it is cancelled, or has ended without a seal), or old for a batch without lanes.
+--[[ARGUMENTS id owner]]
+local key = P .. 'batch:' .. id
+local its = fields_if_any(key, 'owner', 'total', 'status', 'stop')
+if not its.total or its.owner ~= owner then
+  return 'missing'
+elseif not its.status then
+  return 'old'
+elseif its.status ~= 'open' then
+  return 'sealed'
+elseif its.stop then
+  return 'stopped'
+end
+redis.call('HSET', key, 'status', 'running')
+index('ZREM', 'feeding-open', id)
+index('SREM', 'open-batches:' .. owner, id)
+index('ZADD', 'feeding', 0, id)
+local record = batch_record(id)
+if bounded(record.ended, 0, 1e9, 0) >= bounded(record.total, 0, 1e9, 1e9) then finish_batch(id, record) end
+return 'sealed'
