@@ -108,6 +108,10 @@ class Jobs:
         pid = self.worker_pid(job)
         return next(worker for worker in self._stack.workers if worker.running and worker.pid == pid)
 
+    def running(self, model: str = "demo") -> list[str]:
+        """Those of this model that the index lists as running: one small reply, also beside thousands that wait."""
+        return [raw.decode() for raw in self._link.call("ZRANGE", f"{PREFIX}running:{model}", 0, -1)]
+
     def running_on(self, worker: Process, jobs: Iterable[str]) -> list[str]:
         """Those of the jobs that run there."""
         asked = list(jobs)

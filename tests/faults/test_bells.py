@@ -90,7 +90,7 @@ def test_ten_thousand_jobs_on_a_hundred_slots(directory: Path) -> None:
         wait_for(lambda: ended() >= 1500, "the first 1,500", 120)
         killed = time.time()
         stack.workers[0].kill()
-        lost = jobs.running_on(stack.workers[0], ids)
+        lost = jobs.running_on(stack.workers[0], jobs.running())
         assert len(lost) > 10
         wait_for(lambda: set(jobs.fields(lost, "attempt")) == {"2"}, "attempt 2 of what it ran", LEASE_S + 10)
         assert jobs.fields(ids, "status").count("queued") > 1000
