@@ -127,6 +127,12 @@ def is_terminal(raw: bytes) -> bool:
     return kind_of(raw) in _TERMINAL_KINDS
 
 
+LAST_S = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+"""The last second that RFC 3339 can show."""
+
+
 def rfc3339(epoch_s: float) -> str:
-    """Seconds since the epoch as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Seconds since the epoch as RFC 3339 in UTC with milliseconds. A time that RFC 3339 cannot show, from a damaged
+    record, becomes the first or the last one that it can (a four-digit year), so that the rest is still shown."""
+    shown = datetime.fromtimestamp(min(max(0.0, epoch_s), LAST_S), UTC)
+    return shown.isoformat(timespec="milliseconds").replace("+00:00", "Z")

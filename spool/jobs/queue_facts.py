@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VIRTUAL_AT_MOST = 1e15
+RUN_MS_AT_MOST = 1_000_000_000
+"""The longest average that ``lua/lib/job.lua`` keeps."""
 BATCH_EVERY = 20
 """While both classes wait, one claim in so many is a batch job's."""
 
@@ -107,7 +109,7 @@ class QueueFacts:
 def read_facts(reply: Sequence[Any]) -> QueueFacts:
     """Decode the facts in a reply of ``look_queue.lua``."""
     now_ms, waiting, running, workers, run_ms, retries, interactive, batch = reply
-    run_s = int(run_ms) / 1000 if run_ms is not None and run_ms.isdigit() else None
+    run_s = min(int(run_ms[:18]), RUN_MS_AT_MOST) / 1000 if run_ms is not None and run_ms.isdigit() else None
     return QueueFacts(now_ms / 1000, waiting, running, workers, run_s, retries, _flows(interactive), _flows(batch))
 
 

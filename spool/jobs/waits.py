@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from spool.jobs.entries import rfc3339
+from spool.jobs.entries import LAST_S, rfc3339
 from spool.jobs.job import Job, Priority
 from spool.jobs.queue_facts import QueueFacts, flow_name, virtual_time
 from spool.jobs.scheduling import NEAR_S
@@ -43,8 +43,6 @@ class Reason(StrEnum):
 
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "._-")
-_LAST_S = 253_402_300_799.0
-"""The end of the year 9999."""
 _STEADY_S = 1.0
 _STEADY_SHARE = 0.1
 
@@ -176,7 +174,7 @@ def _place(row: Sequence[Any]) -> Place:
 
 def _seconds(milliseconds: bytes | float) -> float:
     """A time in seconds since the epoch, at most one that can be shown: the index that it is from may be damaged."""
-    return min(max(0.0, float(milliseconds) / 1000), _LAST_S)
+    return min(max(0.0, float(milliseconds) / 1000), LAST_S)
 
 
 def _starts_at(facts: QueueFacts, position: int) -> float | None:

@@ -94,8 +94,12 @@ def test_undecodable_entry_keeps_its_bytes(raw: bytes) -> None:
         (0, "1970-01-01T00:00:00.000Z"),
         (951_782_400, "2000-02-29T00:00:00.000Z"),
         (1_795_253_400.123, "2026-11-21T09:30:00.123Z"),
+        (1e15, "9999-12-31T23:59:59.000Z"),
+        (float("inf"), "9999-12-31T23:59:59.000Z"),
+        (-1e15, "1970-01-01T00:00:00.000Z"),
+        (float("nan"), "1970-01-01T00:00:00.000Z"),
     ],
 )
 def test_time_as_rfc_3339(epoch_s: float, shown: str) -> None:
-    """Times are RFC 3339 in UTC with milliseconds."""
+    """Times are RFC 3339 in UTC with milliseconds; one that it cannot show is the next that it can."""
     assert rfc3339(epoch_s) == shown

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.jobs.queue_facts import BATCH_EVERY, Flow, Flows, QueueFacts, virtual_time
+from spool.jobs.queue_facts import BATCH_EVERY, Flow, Flows, QueueFacts, read_facts, virtual_time
 
 FACTS = QueueFacts(1000.0, waiting=0, running=0, workers=1)
 flows = st.dictionaries(
@@ -78,3 +78,13 @@ def test_place_of_a_new_job() -> None:
 def test_virtual_time_that_is_damaged(raw: bytes, expected: float) -> None:
     """A virtual time that no flow has is bounded."""
     assert virtual_time(raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "run_s"),
+    [(None, None), (b"", None), (b"-5", None), (b"x", None), (b"1500", 1.5), (b"9" * 15, 1e6), (b"9" * 5000, 1e6)],
+    ids=["none", "empty", "negative", "text", "usual", "too long", "far too long"],
+)
+def test_average_run(raw: bytes | None, run_s: float | None) -> None:
+    """A damaged average does not make a time that no date can show, and no error."""
+    assert read_facts([0, 0, 0, 0, raw, 0, [0], [0]]).run_s == run_s
