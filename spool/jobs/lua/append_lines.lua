@@ -137,7 +137,7 @@ for _, lane in ipairs(lanes) do
     changes[#changes + 1] = value
   end
   local waiting = index('ZCARD', name .. ':flight:' .. lane.number)
-  local fed = bounded(redis.call('HGET', key, 'fed:' .. lane.number), 0, 1e9, 0)
+  local fed = fed_of(id, lane.number, redis.call('HGET', key, 'fed:' .. lane.number))
   if not its.paused and fed == lane.from and waiting < FED_AT_ONCE then
     feedable[#feedable + 1] = {lane.number, lane.from, math.min(lane.size, FED_AT_ONCE - waiting)}
   end

@@ -9,12 +9,12 @@ local its = batch_record(id)
 if not is_begun(its.status) then
   return -1
 end
-local fed = bounded(redis.call('HGET', key, 'fed:' .. lane), 0, 1e9, 0)
+local fed = fed_of(id, lane, redis.call('HGET', key, 'fed:' .. lane))
 if fed ~= position or (status ~= 'failed' and its.stop ~= status) then
   return fed
 end
 local count = #ARGV - lines_at + 1
-redis.call('HSET', key, 'fed:' .. lane, fed + count)
+note_fed_lines(id, lane, fed + count)
 redis.call('HINCRBY', key, 'queued', -count)
 redis.call('HINCRBY', key, status, count)
 for i = lines_at, #ARGV do

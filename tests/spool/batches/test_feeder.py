@@ -6,7 +6,7 @@ import pytest
 
 from rig.batches import create, feed, feeder_of, lines_of, log_of_batch, new_line
 from spool.batches.batch import BatchOptions
-from spool.batches.line import Line, job_id_of
+from spool.batches.line import BadLine, Line, job_id_of
 from spool.batches.store import Batches
 from spool.jobs.job import LINE, Priority
 from spool.keys import prefix
@@ -64,6 +64,24 @@ def test_line_fed_twice_is_one_job(link: RedisLink) -> None:
     assert store.feed(jobs) == [b"again", b"again", b"created"]
     link.call("DEL", f"{P}job:{jobs[0].id}")
     assert store.feed(jobs) == [b"fed", b"again", b"again"]
+
+
+@pytest.mark.parametrize("damage", [("HDEL", "fed:0"), ("HSET", "fed:0", "0"), ("HSET", "fed:0", "x")], ids=" ".join)
+def test_lost_counter_gives_no_line_twice(link: RedisLink, damage: tuple[str, ...]) -> None:
+    """A lane whose counter was deleted or changed goes on where it was, also for lines that end without a job."""
+    batch, worker = create(link, [*lines_of(2), BadLine(2, 3, "invalid_request", "is wrong")]), HandWorker(link)
+    feed(link)
+    worker.finish(worker.take())
+    command, *rest = damage
+    for lane in ("0", "1"):
+        link.call(command, f"{P}batch:{batch}", *(each.replace("fed:0", f"fed:{lane}") for each in rest))
+    feed(link)
+    worker.finish(worker.take())
+    feed(link)
+    assert worker.claim() is None
+    entries = log_of_batch(link, batch)
+    assert sorted(entry["batch_index"] for entry in entries[:-1]) == [0, 1, 2]
+    assert entries[-1]["kind"] == "done"
 
 
 def test_stopped_batch_feeds_nothing(link: RedisLink) -> None:

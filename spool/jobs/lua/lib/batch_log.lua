@@ -277,7 +277,7 @@ local function lanes_of(batch, record, window)
     local first = index('ZRANGE', flight, 0, 0, 'WITHSCORES')
     if first[1] then check_flight(batch, lane, first[1], first[2]) end
     local sizes = redis.call('HMGET', key, 'fed:' .. lane, 'size:' .. lane)
-    local fed, size = bounded(sizes[1], 0, 1e9, 0), bounded(sizes[2], 0, 1e9, 0)
+    local fed, size = fed_of(batch, lane, sizes[1]), bounded(sizes[2], 0, 1e9, 0)
     local waiting = index('ZCARD', flight)
     is_left = is_left or fed < size or waiting > 0
     if fed < size and (record.stop or not record.paused and waiting <= window / 2) then

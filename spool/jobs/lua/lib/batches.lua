@@ -97,6 +97,18 @@ local function is_begun(status)
   return status == 'running' or status == 'open'
 end
 
+-- How many lines of a lane are jobs, or have ended without. There are two copies, so that a damaged record does not run a
+-- line twice. Processes of older versions write the first one alone.
+local function fed_of(batch, lane, stored)
+  local copy = redis.pcall('HGET', P .. 'batch:' .. batch .. ':lines', 'fed:' .. lane)
+  return math.max(bounded(stored, 0, 1e9, 0), bounded(type(copy) == 'string' and copy, 0, 1e9, 0))
+end
+
+local function note_fed_lines(batch, lane, count)
+  redis.call('HSET', P .. 'batch:' .. batch, 'fed:' .. lane, count)
+  index('HSET', 'batch:' .. batch .. ':lines', 'fed:' .. lane, count)
+end
+
 -- Why a line may not become a job now: nil if it may; else no_batch, stopped (the batch is cancelled or has expired),
 -- fed (it is one already) or early (an earlier line of its lane is not one yet).
 local function refusal_of_line(batch, lane, position)
@@ -104,7 +116,7 @@ local function refusal_of_line(batch, lane, position)
   local record = fields_if_any(P .. 'batch:' .. batch, 'status', 'stop', 'fed:' .. lane)
   if not is_begun(record.status) then return 'no_batch' end
   if record.stop then return 'stopped' end
-  local fed = bounded(record['fed:' .. lane], 0, 1e9, 0)
+  local fed = fed_of(batch, lane, record['fed:' .. lane])
   return position < fed and 'fed' or position > fed and 'early' or nil
 end
 
@@ -116,7 +128,7 @@ end
 -- Records that a line has become a job.
 local function note_fed(id, batch, lane, position, batch_index)
   --[[LIBRARY]]
-  redis.call('HSET', P .. 'batch:' .. batch, 'fed:' .. lane, position + 1)
+  note_fed_lines(batch, lane, position + 1)
   index('ZADD', 'batch:' .. batch .. ':flight:' .. lane, batch_index, id)
 end
 
