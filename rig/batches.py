@@ -15,6 +15,7 @@ from spool.batches.store import Batches, NewBatch
 from spool.ids import new_batch_id
 from spool.jobs.job import NewJob
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
+from spool.jobs.repeats import Repeat
 from spool.redis.link import RedisLink
 
 
@@ -36,11 +37,12 @@ def create(
     key: str = "",
     digest: str = "",
     batch_id: str = "",
+    repeat: Repeat | None = None,
     most: int = 1_000_000,
     limits: OwnerLimits = NO_LIMITS,
 ) -> str:
     """Create a batch of these lines, or of so many; its id."""
-    new = NewBatch(batch_id or new_batch_id(0), OWNER, options or BatchOptions(), key)
+    new = NewBatch(batch_id or new_batch_id(0), OWNER, options or BatchOptions(), key, repeat)
     with Batches(shards_of(link)).staging(new) as staging:
         for line in lines_of(lines) if isinstance(lines, int) else lines:
             staging.add(line)

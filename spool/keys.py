@@ -168,8 +168,8 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              block:OWNER:DIGEST" of blocks without a following block; score: when the last of their
                              users expires
     idempotency:OWNER:DIGEST  string  "ID BODY_DIGEST", of a job or a batch; expires with it
-    repeat:OWNER:DIGEST  string  Id of the newest job of a request that may be repeated (spool.jobs.repeats). It expires
-                             a quarter of an hour after the job's deadline
+    repeat:OWNER:DIGEST  string  Id of the newest job or batch of a request that may be repeated (spool.jobs.repeats).
+                             It expires a quarter of an hour after the job's deadline, or the batch's creation
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
     batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status. Of a batch with
                              lanes also: status of its log (running, succeeded, failed, cancelled; open: it
@@ -179,10 +179,11 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,
                              window_s, finalizing_ms, cancelling_ms, ended_ms, input_tokens, output_tokens, errors
                              (JSON list), metadata, surface, endpoint, input_file, keep_jobs, webhook, run_id (of
-                             the server on which its log was last written). Of an older one: staging (open, or
+                             the server on which its log was last written), output_bytes and errors_bytes (of its
+                             files, once they were counted). Of an older one: staging (open, or
                              dropped) until all of its jobs are written
-    batch:ID:lines   hash    Its lines in compressed blocks (spool.batches.blocks). Staged before the batch exists,
-                             for ten minutes
+    batch:ID:lines   hash    Its lines in compressed blocks (spool.batches.blocks), and a copy of fed:LANE. Staged
+                             before the batch exists, for ten minutes
     batch:ID:pieces  hash    Of an open batch, digest of a piece's key → index of its first line, number of its lines,
                              digest of its body (spool.batches.pieces)
     batch:ID:log     stream  Its log: an entry for each line that has ended, and a terminal one. Key and channel are

@@ -41,6 +41,8 @@ class OnBadLine(StrEnum):
 COUNTS = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 ENDS = COUNTS[2:]
 """The counts of lines that have ended."""
+FILES = ("output", "errors")
+"""The files of OpenAI's that a batch has."""
 WINDOW_AT_MOST_S = 30 * 86_400
 DEFAULT_WINDOW_S = 7 * 86_400
 _OPEN = "open"
@@ -62,6 +64,8 @@ class BatchOptions:
     input_file: str = ""
     webhook: str = field(default="", repr=False)
     """The webhook of its end, as the outbox reads it; empty: none."""
+    keep_s: int = 0
+    """How long it is kept after its end; 0: like the line that is kept for the longest."""
     is_open: bool = False
     """Lines are added until it is sealed."""
     ttl_s: int = 86_400
@@ -110,6 +114,10 @@ class Batch:
     on_bad_line: OnBadLine = OnBadLine.SKIP
     """What a bad line does to the piece that it comes with."""
     webhook: str = field(default="", repr=False)
+    ttl_s: int = 0
+    """How long it is kept after its end."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of its output and of its error file, once they were counted."""
     model: str = ""
     """The model of all its lines; empty if they have several."""
     input_tokens: int = 0
@@ -170,6 +178,8 @@ def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
             is_open=record["status"] == _OPEN and not record.get("stop"),
             on_bad_line=OnBadLine(record.get("on_bad_line", OnBadLine.SKIP)),
             webhook=record.get("webhook", ""),
+            ttl_s=int(record.get("ttl_s", 0)),
+            sizes={name: int(record[f"{name}_bytes"]) for name in FILES if f"{name}_bytes" in record},
             finalizing_ms=_time(record, "finalizing_ms"),
             cancelling_ms=_time(record, "cancelling_ms"),
             ended_ms=_time(record, "ended_ms"),

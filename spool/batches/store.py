@@ -29,6 +29,7 @@ from spool.jobs.batch_list import newest_batches
 from spool.jobs.log import BATCH_PAGE, Logs, Row
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.owner_list import read
+from spool.jobs.repeats import Joins, Repeat
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
 from spool.jobs.submission import own_limits, raise_refusal
@@ -51,6 +52,8 @@ class NewBatch:
     options: BatchOptions
     idempotency_key: str = ""
     """A digest of the caller's key; empty: none."""
+    repeat: Repeat | None = None
+    """What tells that the request repeats another one, without a key."""
     credential: str = ""
     """The id of the key that submits it; empty: none."""
 
@@ -151,7 +154,7 @@ class Staging:
             id=new.id,
             owner=new.owner,
             total=0 if has_failed else packing.total,
-            ttl_s=packing.ttl_s or options.ttl_s,
+            ttl_s=options.keep_s or packing.ttl_s or options.ttl_s,
             window_ms=(options.completion_window_s or DEFAULT_WINDOW_S) * 1000,
             is_staged=int(self._is_staged and not has_failed),
             lanes=len(sizes),
@@ -161,6 +164,8 @@ class Staging:
             credential=new.credential,
             input_bytes=packing.bytes,
             failure=failure,
+            repeat_key=f"{new.owner}:{new.repeat.key}" if new.repeat else "",
+            joins=(new.repeat.joins if new.repeat else Joins.NONE).value,
             is_open=int(options.is_open),
             kind_count=len(kinds) // 3,
             field_count=len(fields),
@@ -240,6 +245,10 @@ class Batches:
             raise BatchNotFound(batch_id)
         if answer != b"done":
             raise BatchStopped(batch_id)
+
+    def note_size(self, batch_id: str, name: str, size: int) -> None:
+        """Keep the size of one of the files of a batch that has ended (``FILES``). Raises ``StoreUnavailable``."""
+        self._shards.of_batch(batch_id).run(script("note_size"), batch_id, f"{name}_bytes", size)
 
     def delete(self, batch_id: str, owner: str) -> None:
         """Delete a batch that has ended. Raises ``BatchNotFound``, ``BatchNotEnded``."""

@@ -113,7 +113,7 @@ class Shards:
         return replace(new, id=new_job_id(shard.number))
 
     def place_batch(self, owner: str, idempotency_key: str) -> str:
-        """A new batch id, on the shard of the Idempotency-Key (a digest), or without one on the next shard."""
+        """A new batch id, on the shard of the key (a digest), or without one on the next shard."""
         return new_batch_id(self._for_key(owner, idempotency_key).number)
 
     def part(self, limit: int) -> int:

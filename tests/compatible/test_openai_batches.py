@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import openai
 import orjson
 import pytest
@@ -113,6 +114,45 @@ WRONG: dict[str, tuple[Any, str, str | None]] = {
     "method": ({**line("g"), "method": "GET"}, "invalid_request", "method"),
     "custom_id": (line("first"), "duplicate_custom_id", "custom_id"),
 }
+
+
+class LosingTransport(httpx2.HTTPTransport):
+    """A connection that loses the first answer to a create."""
+
+    lost = 0
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer, if it is not lost."""
+        response = super().handle_request(request)
+        if request.url.path.endswith("/batches") and not self.lost:
+            response.read()
+            self.lost = 1
+            raise httpx2.ReadError("the answer is lost")
+        return response
+
+
+def test_create_that_the_sdk_repeats_is_one_batch(client: OpenAI, stack: Stack) -> None:
+    """The SDK's own retry gets the batch of its first try, and the next equal create another one."""
+    file = client.files.create(file=("in.jsonl", orjson.dumps(line())), purpose="batch")
+    before, transport = {batch.id for batch in client.batches.list()}, LosingTransport()
+    asked: Any = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "24h"}
+    http = httpx2.Client(transport=transport)
+    with OpenAI(base_url=f"{stack.webs[0].url}/v1", api_key="none", max_retries=2, http_client=http) as sdk:
+        repeated = sdk.batches.create(**asked)
+        assert transport.lost
+        assert {batch.id for batch in client.batches.list()} - before == {repeated.id}
+        assert sdk.batches.create(**asked).id != repeated.id
+
+
+def test_webhook_and_expiry_of_the_output(client: OpenAI) -> None:
+    """``output_expires_after`` gives both files their end, and ``spool.webhook`` must be a receiver."""
+    batch = ended(client, created(client, [line()], output_expires_after={"anchor": "created_at", "seconds": 3600}))
+    file = client.files.retrieve(batch.output_file_id or "")
+    assert file.expires_at == file.created_at + 3600
+    assert file.bytes == len(client.files.content(file.id).content)
+    assert file.id in {each.id for each in client.files.list(purpose="batch_output")}
+    with pytest.raises(openai.BadRequestError, match="url"):
+        created(client, [line()], extra_body={"spool": {"webhook": {"url": "x"}}})
 
 
 def test_wrong_lines_fail_the_batch(client: OpenAI) -> None:

@@ -109,11 +109,12 @@ def create_batch(
     *,
     digest: Callable[[], str] | None = None,
 ) -> tuple[str, bool]:
-    """Check every line, then create the batch in one step. Returns the batch's id, and whether an earlier request with
-    the same Idempotency-Key made it. ``digest`` gives that of the body once all lines are read. Raises a ``Problem``,
-    and the errors of ``Staging``; then nothing is stored."""
-    origin, batch_id = request_origin(), services.shards.place_batch(owner, idempotency.key)
-    new = NewBatch(batch_id, owner, options, idempotency.key, origin.credential)
+    """Check every line, then create the batch in one step. Returns the batch's id, and whether an earlier request made
+    it: one with the same Idempotency-Key, or a try of which this is another. ``digest`` gives that of the body once all
+    lines are read. Raises a ``Problem``, and the errors of ``Staging``; then nothing is stored."""
+    origin, repeat = request_origin(), idempotency.repeat
+    batch_id = services.shards.place_batch(owner, idempotency.key or (repeat.key if repeat else ""))
+    new = NewBatch(batch_id, owner, options, idempotency.key, repeat, origin.credential)
     with services.batches.staging(new) as staging:
         try:
             stopped = None

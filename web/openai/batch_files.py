@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from spool.batches.batch import Batch
 from spool.errors import BatchNotFound, FileNotFound
 from web.openai.batch_output import file_lines
-from web.openai.batch_resource import OUTPUT, batch_of_file, file_id_of
+from web.openai.batch_resource import ERRORS, OUTPUT, batch_of_file, file_id_of, has_file
 from web.openai.file_document import FileDocument
 from web.services import State
 
 _BLOCK_BYTES = 64 * 1024
+BATCH_OUTPUT = "batch_output"
+"""The purpose of the files of batches."""
+_BATCHES_AT_ONCE = 50
+_COUNTING_S = 2.0
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +45,59 @@ class BatchFile:
         if gathered:
             yield bytes(gathered)
 
+    def size(self) -> int:
+        """Its bytes. They are counted once, which costs as much as its content and takes a stream slot; until the
+        batch has ended, each time. Raises ``StoreUnavailable``, ``TooManyStreams``."""
+        kept = self.batch.sizes.get(self.kind)
+        if kept is not None:
+            return kept
+        if not has_file(self.batch, self.kind):
+            return 0
+        self.services.refuse_streams(self.batch.owner)
+        with self.services.slots.one(self.batch.owner):
+            size = sum(map(len, self.content()))
+        if self.batch.is_ended:
+            self.services.batches.note_size(self.batch.id, self.kind, size)
+        return size
+
     def document(self) -> FileDocument:
-        """The file as OpenAI's object. Its size is counted, so this costs as much as its content."""
+        """The file as OpenAI's object. Raises as ``size`` does."""
         batch = self.batch
         return {
             "id": file_id_of(batch.id, self.kind),
             "object": "file",
-            "bytes": sum(map(len, self.content())),
+            "bytes": self.size(),
             "created_at": (batch.ended_ms or batch.created_ms) // 1000,
-            "expires_at": None,
+            "expires_at": batch.ended_ms // 1000 + batch.ttl_s if batch.ended_ms and batch.ttl_s else None,
             "filename": self.filename,
-            "purpose": "batch_output",
+            "purpose": BATCH_OUTPUT,
             "status": "processed",
             "status_details": None,
         }
+
+
+def files_of_batches(
+    services: State, owner: str, *, limit: int, after: str, clock: Clock = time.monotonic
+) -> tuple[list[FileDocument], bool]:
+    """The files of the owner's ended batches, newest batch first, behind the file ``after``, and whether there are
+    more. Fewer than ``limit`` once it has counted bytes for a while. Raises ``BatchNotFound``, and as ``size`` does."""
+    found, until = list[FileDocument](), clock() + _COUNTING_S
+    last = batch_of_file(after)
+    cursor = services.batches.cursor_of(last[0], owner) if last else None
+    if last and last[1] == OUTPUT:
+        batch = services.batches.look(last[0], owner)
+        found += [BatchFile(services, batch, ERRORS).document()] if has_file(batch, ERRORS) else []
+    while True:
+        page, cursor = services.batches.newest(owner, limit=_BATCHES_AT_ONCE, cursor=cursor)
+        for batch in page:
+            for kind in (OUTPUT, ERRORS):
+                if not batch.is_ended or not batch.has_log or not has_file(batch, kind):
+                    continue
+                if len(found) == limit or (found and clock() > until):
+                    return found, True
+                found.append(BatchFile(services, batch, kind).document())
+        if cursor is None:
+            return found, False
 
 
 def batch_file(services: State, file_id: str, owner: str) -> BatchFile | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,6 +10,7 @@ from spool.batches.batch import WINDOW_AT_MOST_S, BatchOptions, OnBadLine
 from spool.validation import explain
 from web.intake.durations import seconds_of
 from web.intake.shapes import Metadata, path_of
+from web.intake.webhook import Webhook
 from web.openai.errors import OpenAIProblem, error_body
 from web.openai.lines import ENDPOINTS
 
@@ -36,6 +37,23 @@ def _metadata(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+class OutputExpiry(BaseModel):
+    """When the output of a batch expires."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
+
+
+class BatchSpoolFields(BaseModel):
+    """As in ``POST /batches``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+    webhook: Webhook | None = Field(None, description="A receiver that is told how the batch ends")
+
+
 class BatchRequest(BaseModel):
     """The body. Unknown fields are ignored."""
 
@@ -55,6 +73,11 @@ class BatchRequest(BaseModel):
         | None
     ) = None
 
+    output_expires_after: OutputExpiry | None = Field(
+        None, description="How long after its creation the batch, and so both of its files, are kept"
+    )
+    spool: BatchSpoolFields | None = Field(None, description="Spool's own fields")
+
     def options(self, ttl_s: int) -> BatchOptions:
         """How the batch is run."""
         metadata = self.metadata or {}
@@ -66,6 +89,7 @@ class BatchRequest(BaseModel):
             endpoint=self.endpoint,
             input_file=self.input_file_id,
             ttl_s=ttl_s,
+            keep_s=self.output_expires_after.seconds if self.output_expires_after else 0,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from flask import Blueprint, Response
@@ -17,6 +18,7 @@ from web.examples import BATCH_ID, JOB
 from web.intake.batch import cancel_batch, create_batch
 from web.intake.body import json_body
 from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of
+from web.intake.webhook import stored_webhook
 from web.json_response import json_response
 from web.openai.batch_input import lines_of_file
 from web.openai.batch_request import BatchRequest, parse
@@ -88,6 +90,9 @@ def create() -> Response:
     asked = parse(data)
     lines = lines_of_file(services, owner, asked.input_file_id, asked.endpoint)
     options = asked.options(services.settings.job_ttl_s)
+    if asked.spool and asked.spool.webhook:
+        allowed = services.settings.webhook_addresses()
+        options = replace(options, webhook=stored_webhook(asked.spool.webhook, owner, allowed, "spool.webhook"))
     batch_id, replayed = create_batch(services, owner, lines, options, idempotency_of(data))
     document = batch_object(services.batches.look(batch_id, owner))
     if replayed:

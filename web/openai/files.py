@@ -19,10 +19,11 @@ from web.contract import Answer, Content, Contract, json_content
 from web.intake.multipart import Form
 from web.json_response import json_response
 from web.metrics import STREAMS
-from web.openai.batch_files import batch_file
+from web.openai.batch_files import BATCH_OUTPUT, batch_file, files_of_batches
+from web.openai.batch_resource import batch_of_file
 from web.openai.file_document import FileDocument, document
 from web.openai.file_form import FileForm, check_first_fields, description_of
-from web.problems import Problem, retry_after
+from web.problems import Problem, field_problem, retry_after
 from web.ranges import CONTENT_RANGE, RANGE, UNSATISFIABLE, requested_range
 from web.request_ids import say
 from web.server.peer import cut
@@ -112,11 +113,14 @@ def _while_not_full(services: State, form: Form) -> Iterator[bytes]:
 @Contract(
     query=FilesQuery,
     answers={200: Answer("A page of files.", [json_content(FileList, lambda: _page([_EXAMPLE], has_more=False))])},
-    errors=[422, 503],
+    errors=[404, 409, 422, 429, 503],
 )
 def listing() -> Response:
-    """List the caller's own files, newest first unless ``order=asc``."""
+    """List the caller's own files, newest first unless ``order=asc``. ``purpose=batch_output`` lists the output and
+    error files of batches that have ended, newest batch first; these are in no other list."""
     asked = query(FilesQuery)
+    if asked.purpose == BATCH_OUTPUT:
+        return _outputs(asked)
     page = state().files.newest(
         auth.owner(),
         limit=asked.limit,
@@ -127,12 +131,25 @@ def listing() -> Response:
     return json_response(_page(page.files, has_more=page.has_more))
 
 
+def _outputs(asked: FilesQuery) -> Response:
+    if asked.order == "asc":
+        raise field_problem("order", "must be desc for files of batches")
+    if asked.after and not batch_of_file(asked.after):
+        raise field_problem("after", "must be the id of a batch's file")
+    found, has_more = files_of_batches(state(), auth.owner(), limit=asked.limit, after=asked.after)
+    return json_response(_list(found, has_more=has_more))
+
+
 def _page(files: list[StoredFile], *, has_more: bool) -> FileList:
+    return _list([document(file) for file in files], has_more=has_more)
+
+
+def _list(files: list[FileDocument], *, has_more: bool) -> FileList:
     return {
         "object": "list",
-        "data": [document(file) for file in files],
-        "first_id": files[0].id if files else None,
-        "last_id": files[-1].id if files else None,
+        "data": files,
+        "first_id": files[0]["id"] if files else None,
+        "last_id": files[-1]["id"] if files else None,
         "has_more": has_more,
     }
 

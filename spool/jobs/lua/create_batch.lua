@@ -8,6 +8,7 @@
 --   is_staged    1: blocks were staged, and must still be there
 --   lanes        the number of lanes
 --   input_bytes  bytes of all blocks
+--   repeat_key   '' or OWNER:DIGEST; with joins, what may be the answer: none, or recent: the batch of an equal request
 --   is_open      1: lines are added to it until it is sealed
 --   failure      '' or JSON: the error of a batch that has failed at its validation; it has no lines
 --   kind_count   the number of kinds of jobs; field_count the number of further fields of the record
@@ -18,8 +19,9 @@
 -- full, owner_full, owner_bytes, no_memory; many_open (its owner has too many open batches); quota_exceeded as for submit.
 --[[ARGUMENTS id owner total:number ttl_s window_ms:number is_staged:flag lanes idempotency digest max_queued:number
   owner_queued:number owner_bytes:number share:number watermark:number budgets credential input_bytes:number failure
-  is_open:flag kind_count:number field_count:number rest...]]
+  repeat_key joins is_open:flag kind_count:number field_count:number rest...]]
 local OPEN_AT_MOST = 1000
+local REPEATED_FOR_MS = 900000
 local key, name = P .. 'batch:' .. id, 'batch:' .. id .. ':lines'
 local fields_at = rest_at + 3 * kind_count
 local blocks_at = fields_at + 2 * field_count
@@ -56,6 +58,18 @@ end
 if redis.call('EXISTS', key) == 1 then
   return {'created', id}
 end
+-- The batch of an equal request, if it was created a short time ago.
+local function repeated_batch()
+  local other = index('GET', 'repeat:' .. repeat_key)
+  if not other or string.sub(other, 1, 1) ~= 'b' then return nil end
+  local its = fields_if_any(P .. 'batch:' .. other, 'owner', 'created_ms')
+  return its.owner == owner and NOW - bounded(its.created_ms, 0, NOW, 0) <= REPEATED_FOR_MS and other or nil
+end
+
+local repeated = joins ~= 'none' and repeated_batch()
+if repeated then
+  return {'replayed', repeated}
+end
 if is_staged and redis.call('EXISTS', P .. name) == 0 then
   return {'gone', id}
 end
@@ -80,6 +94,9 @@ redis.call('PERSIST', P .. name)
 list_batch(owner, id)
 if idempotency ~= '' then
   redis.call('SET', P .. 'idempotency:' .. idempotency, id .. ' ' .. digest)
+end
+if repeat_key ~= '' then
+  redis.call('SET', P .. 'repeat:' .. repeat_key, id, 'PX', REPEATED_FOR_MS)
 end
 if failure ~= '' then
   redis.call('DEL', P .. name)

@@ -25,6 +25,7 @@ from spool.following.follower import Follower
 from spool.ids import new_batch_id
 from spool.jobs.log import BATCH_PAGE
 from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.repeats import Joins, Repeat
 from spool.jobs.shards import Shard, Shards
 from spool.keys import prefix
 from spool.redis.link import RedisLink
@@ -59,6 +60,16 @@ def test_creation_repeated(link: RedisLink) -> None:
     with pytest.raises(IdempotencyConflict):
         create(link, 1, key="k", digest="other")
     assert stored(link) == before
+
+
+def test_repeated_tries_are_one_batch(link: RedisLink) -> None:
+    """A first try always makes a batch; a later one gets the newest batch of an equal request, if it is young."""
+    first, again = Repeat("r", Joins.NONE), Repeat("r", Joins.RECENT)
+    one, other = create(link, 1, repeat=first), create(link, 1, repeat=first)
+    assert one != other == create(link, 1, repeat=again)
+    assert create(link, 1, repeat=Repeat("other", Joins.RECENT)) not in (one, other)
+    link.call("HSET", f"{P}batch:{other}", "created_ms", 1)
+    assert create(link, 1, repeat=again) not in (one, other)
 
 
 @pytest.mark.parametrize(("most", "limits", "error"), [(3, {}, QueueFull), (9, {"queued": 3}, OwnerQueueFull)])
