@@ -7,7 +7,7 @@ import random
 import struct
 from dataclasses import dataclass, field
 
-from tests.fuzz import examples
+from tests.fuzz import examples, routes
 from tests.fuzz.mutations import broken, mutated
 
 Rng = random.Random
@@ -54,8 +54,8 @@ def case_of(seed: int, number: int, known: Known) -> Case:
 
 
 def _post(rng: Rng, known: Known) -> Case:
-    route = rng.choice(list(examples.POSTS))
-    body = mutated(rng, rng.choice(examples.POSTS[route](known.ended)))
+    route = rng.choice(list(routes.POSTS))
+    body = mutated(rng, rng.choice(routes.POSTS[route](known.ended)))
     headers = {"Content-Type": "application/json", **_headers(rng, rng.choice((0, 0, 0, 1, 2)))}
     return _request(rng, known, "POST", route, headers, body)
 
@@ -70,7 +70,7 @@ def _batch(rng: Rng, known: Known) -> Case:
 
 
 def _other(rng: Rng, known: Known) -> Case:
-    method, route = rng.choice(examples.OTHERS)
+    method, route = rng.choice(routes.OTHERS)
     if rng.random() < 0.1:
         method = rng.choice(examples.METHODS)
     return _request(rng, known, method, route, _headers(rng, rng.choice((0, 1, 1, 2, 4))), b"")
@@ -110,7 +110,9 @@ def _query(rng: Rng) -> str:
 
 
 def _socket(rng: Rng, known: Known) -> Case:
-    route = rng.choice(["/ws", "/jobs/{id}/ws"]).replace("{id}", rng.choice([*known.jobs, *known.jobs, *examples.IDS]))
+    route = rng.choice(["/ws", "/jobs/{id}/ws", "/v1/responses"]).replace(
+        "{id}", rng.choice([*known.jobs, *known.jobs, *examples.IDS])
+    )
     headers = {
         "Host": known.host,
         "Upgrade": "websocket",

@@ -1,4 +1,4 @@
-"""Valid requests, which the fuzz makes wrong: bodies of each route, queries, headers, ids, WebSocket messages."""
+"""Valid requests, which the fuzz makes wrong: bodies, queries, headers, ids, WebSocket messages."""
 
 from __future__ import annotations
 
@@ -128,8 +128,9 @@ def stops(ended: str) -> list[Any]:
 
 
 def socket_messages(ended: str) -> list[Any]:
-    """Messages of ``/ws`` and of a job's own socket."""
+    """Messages of ``/ws``, of a job's own socket and of the one on ``/v1/responses``."""
     return [
+        *({"type": "response.create", **body} for body in responses(ended)),
         {"type": "submit", "ref": "r", "prompt": "Hi", "params": FAST},
         {"type": "submit", "messages": MESSAGES, "params": FAST, "metadata": {"k": "v"}, "priority": "batch"},
         {"type": "follow", "job": ended, "after": 0},
@@ -139,45 +140,21 @@ def socket_messages(ended: str) -> list[Any]:
     ]
 
 
-POSTS = {
-    "/jobs": jobs,
-    "/v1/responses": responses,
-    "/v1/chat/completions": completions,
-    "/v1/embeddings": other_endpoints,
-    "/v1/images/generations": other_endpoints,
-    "/v1/completions": other_endpoints,
-    "/ai/chat": chats,
-    "/ai/chat/{id}/stop": stops,
-}
-OTHERS = [
-    ("GET", "/jobs"),
-    ("GET", "/jobs/{id}"),
-    ("GET", "/jobs/{id}/entries"),
-    ("GET", "/jobs/{id}/stream"),
-    ("POST", "/jobs/{id}/cancel"),
-    ("DELETE", "/jobs/{id}"),
-    ("GET", "/batches/{id}"),
-    ("GET", "/batches/{id}/results"),
-    ("POST", "/batches/{id}/cancel"),
-    ("GET", "/models"),
-    ("GET", "/v1/models"),
-    ("GET", "/v1/models/{id}"),
-    ("GET", "/v1/responses/resp_{id}"),
-    ("GET", "/v1/responses/resp_{id}/input_items"),
-    ("POST", "/v1/responses/resp_{id}/cancel"),
-    ("DELETE", "/v1/responses/resp_{id}"),
-    ("GET", "/ai/chat/{id}/stream"),
-    ("GET", "/livez"),
-    ("GET", "/readyz"),
-    ("GET", "/version"),
-    ("GET", "/metrics"),
-    ("GET", "/openapi.json"),
-    ("GET", "/docs"),
-    ("GET", "/"),
-    ("GET", "/static/{id}"),
-    ("GET", "/ws"),
-    ("GET", "/jobs/{id}/ws"),
-]
+def links(_ended: str) -> list[Any]:
+    """Bodies of ``POST /jobs/{id}/links`` and ``/batches/{id}/links``."""
+    return [{}, {"scope": ["stream"], "ttl_s": 60}]
+
+
+def tokens(ended: str) -> list[Any]:
+    """Bodies of ``POST /tokens``."""
+    return [{"scope": {"job": ended}, "cancel": True, "ttl_s": 60}, {"scope": {"conversation": "c"}}]
+
+
+def empty(_ended: str) -> list[Any]:
+    """A body without fields, for a call that takes none."""
+    return [{}]
+
+
 QUERIES = {
     "after": ["0", "1", "3", "-1", "9" * 18, "9" * 3900, "1.5", "0x1", "²", "٣", "", "%00", "%ff", "in0", "a b"],
     "wait": ["0", "0", "0", "999999999", "9" * 3900, "-1", "x"],
@@ -189,6 +166,7 @@ QUERIES = {
     "ping": ["1", "0", "x"],
     "stream": ["true", "1", "false", "x"],
     "starting_after": ["0", "5", "-1", "9" * 12, "9" * 3900, "x"],
+    "startIndex": ["0", "3", "-1", "9" * 9, "9" * 3900, "x"],
     "order": ["asc", "desc", "x"],
 }
 HEADERS = {
@@ -204,7 +182,11 @@ HEADERS = {
     ],
     "Prefer": ["wait=0", 'wait="0"', "wait=", "wait=" + "9" * 4500, 'wait="', "respond-async, wait=0"],
     "Idempotency-Key": ["k", "k" * 255, "k" * 256, "\x80\xff", "\t"],
-    "Last-Event-ID": ["0", "2", "-1", "9" * 5000, "x", "²"],
+    "Last-Event-ID": ["0", "2", "-1", "9" * 5000, "x", "²", "j0-" + "0" * 26 + "/1", "j0-/", "/", "j0-x/" + "9" * 70],
+    "anthropic-version": ["2023-06-01", "x", ""],
+    "MCP-Protocol-Version": ["2025-06-18", "2026-07-28", "x", ""],
+    "x-stainless-retry-count": ["0", "1", "-1", "x", "9" * 40],
+    "X-Spool-On-Disconnect": ["cancel", "continue", "x", ""],
     "If-None-Match": ["*", 'W/"x"', '"', '"x", ' * 1000],
     "If-Modified-Since": ["x", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 99 Jan 99999 00:00:00 GMT"],
     "Range": ["bytes=0-1", "bytes=" + "0-1," * 1500, "bytes=-9" + "9" * 4000, "x=1"],

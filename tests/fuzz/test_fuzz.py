@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from spool.settings import WebSettings
 from tests.fuzz.cases import Known, case_of
 from tests.fuzz.mutations import mutated
+from tests.fuzz.routes import OTHERS, POSTS
 from tests.fuzz.target import fuzzed_stack
+from web.app import create_app
 
 SEED, CASES = 7, 250
 ENDLESS_S = 2.0
@@ -40,3 +45,16 @@ def test_mutations() -> None:
     made = {mutated(random.Random(number), example) for number in range(100)}
     assert len(made) > 50
     assert example == {"a": [1, {"b": "c"}]}
+
+
+def test_every_route_is_called() -> None:
+    """The fuzz calls every route of the application, but for the few that only an administrator or the console has."""
+    app = create_app(WebSettings(redis_url=SecretStr("redis://127.0.0.1:1")))
+    called = {re.sub(r"{id}", "<>", route) for _, route in [*OTHERS, *(("POST", post) for post in POSTS)]}
+    called |= {"/batches", "/ws", "/jobs/<>/ws"}
+    known = {re.sub("<[^>]+>", "<>", rule.rule) for rule in app.url_map.iter_rules() if not _is_elsewhere(rule.rule)}
+    assert known - {route.replace("resp_<>", "<>") for route in called} == set()
+
+
+def _is_elsewhere(route: str) -> bool:
+    return route.startswith(("/admin/", "/docs/", "/session", "/static/client/", "/openai/"))
