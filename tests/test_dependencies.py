@@ -13,8 +13,13 @@ from tests.test_architecture import ROOT
 
 OWN = {"spool": "spool", "web": "web", "worker": "worker", "spool_client": "clients/python/spool_client"}
 """The packages of the server's wheel, and their folders."""
-IMPORTED_AS = {"botocore": "boto3", "jwt": "pyjwt"}
-"""Modules whose distributions have other names."""
+IMPORTED_AS = {
+    "botocore": "boto3",
+    "jwt": "pyjwt",
+    "opentelemetry": "opentelemetry-sdk",
+    "opentelemetry.exporter": "opentelemetry-exporter-otlp-proto-http",
+}
+"""Modules whose distributions have other names; those of a namespace that several distributions share."""
 NOT_IMPORTED = {"packaging"}
 """Declared for libraries that do not declare it themselves."""
 
@@ -30,7 +35,8 @@ def imported() -> Iterator[str]:
                 for name in names:
                     top = name.split(".")[0]
                     if top not in sys.stdlib_module_names and top not in OWN:
-                        yield IMPORTED_AS.get(top, top.replace("_", "-"))
+                        two = ".".join(name.split(".")[:2])
+                        yield IMPORTED_AS.get(two, IMPORTED_AS.get(top, top.replace("_", "-")))
 
 
 def declared() -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from spool.settings import WebSettings, in_local_demo
-from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems
+from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems, request_spans
 from web.admin import keys, switches
 from web.ag_ui import runs as ag_ui_runs
 from web.ai_sdk import chat as ai_sdk_chat
@@ -63,6 +63,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.wsgi_app = RequestIds(AzurePaths(anthropic_models.ModelPaths(app.wsgi_app)))  # type: ignore[method-assign]
     access_lines.install(app, app.extensions["spool"].authenticator)
+    request_spans.install(app)
     no_content.install(app)
     cors.install(app, settings)
     problems.install(app)

@@ -25,6 +25,7 @@ from spool.errors import SettingsError  # noqa: E402
 from spool.logs import configure  # noqa: E402
 from spool.run.temporary_files import temporary_directory  # noqa: E402
 from spool.settings import WebSettings  # noqa: E402
+from spool.tracing import tracing  # noqa: E402
 from web.limits.streams import connections_for  # noqa: E402
 from web.server.hung_processes import HANG_S, HungProcesses, allow_boot  # noqa: E402
 
@@ -100,6 +101,7 @@ def post_worker_init(worker: Any) -> None:
     for number in _MASTERS_OWN:
         signal.signal(number, lambda *_: None)
     state = worker.app_state
+    tracing.start("web", state.instance)
     state.start()
     collect_rarely(lambda: state.slots.taken == 0)
 
@@ -109,6 +111,11 @@ def post_worker_init(worker: Any) -> None:
         state.drain()
 
     gevent.spawn(watch)
+
+
+def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
+    """Send the last spans of a process that ends in order."""
+    tracing.stop()
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001

@@ -19,6 +19,7 @@ from spool.access.caller import Caller
 from spool.jobs.origin import Origin
 from spool.logs import event
 from spool.owners.limits import Budget
+from web.request_spans import place_of_request
 
 HEADER = "X-Request-Id"
 VERSION_HEADER = "Spool-Version"
@@ -98,7 +99,7 @@ def age_s() -> float:
 def origin() -> Origin:
     """The origin of a job that the current request submits."""
     caller: Caller | None = g.get("caller")
-    trace = str(request.environ.get(_TRACE, ""))
+    trace = place_of_request(str(request.environ.get(_TRACE, "")), age_s())
     if caller is None:
         return Origin(request_id(), trace)
     return Origin(request_id(), trace, caller.credential, caller.models, budget_of(caller))

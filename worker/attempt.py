@@ -22,7 +22,7 @@ from spool.jobs.job import OnWorkerLoss, Status
 from spool.jobs.turns import CannotContinueTurn, continued_input
 from spool.models.model import Model
 from worker import backends
-from worker.attempt_events import AttemptEvents, upstream_headers
+from worker.attempt_events import AttemptEvents
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends.openai.backoff import Backoff
 from worker.coalescing import Output
@@ -167,7 +167,7 @@ class Attempt:
             owner=self.claim.job.owner,
             gate=self._gate,
             endpoint=job_input.get("endpoint") or "",
-            headers=upstream_headers(self.claim),
+            headers=self.events.calls(job_input.get("endpoint") or ""),
         )
         finish = "stop"
         with closing(self._backend.generate(request)) as pieces:  # type: ignore[type-var]

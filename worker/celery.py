@@ -22,10 +22,12 @@ from spool.bell import Bell
 from spool.bell_queue import TASK, bell_queue
 from spool.deadline import Deadline
 from spool.errors import SpoolError
+from spool.instance import worker_instance
 from spool.jobs.job import SCHEMA
 from spool.logs import configure as configure_logs
 from spool.outage import Outage
 from spool.process_health import watch
+from spool.tracing import tracing
 from worker.assembly import build_app, build_backends, build_process, read_settings
 from worker.backends import BackendError
 from worker.models.continuation import Provings
@@ -132,6 +134,7 @@ def start() -> None:
     backends = build_backends(settings)
     broker_url = settings.broker_url.get_secret_value() or settings.redis_url.get_secret_value()
     process = build_process(settings, backends, Bell(bell_queue(app, broker_url)), quarantine)
+    tracing.start("worker", worker_instance())
     process.start()
     log.info("worker %s runs up to %d jobs at a time", process.name, settings.worker_concurrency)
     collect_rarely(lambda: process is None or process.is_quiet)
@@ -166,3 +169,4 @@ def leave(**_: Any) -> None:
     drain()
     if draining is not None:
         draining.join(timeout=settings.worker_drain_s + 10)
+    tracing.stop()

@@ -22,6 +22,7 @@ from spool.jobs.shards import Shard
 from spool.logs import event
 from spool.metrics import JOBS_ENDED, JOBS_LOST
 from spool.outage import Outage
+from spool.tracing import tracing
 
 BEAT_S = 1.0
 _JOBS_A_CALL = 25
@@ -141,13 +142,34 @@ class Keeper:
 
 
 def _tell(what: dict[str, Any]) -> None:
-    """Log and count what a script did to a job."""
+    """Log, count and trace what a script did to a job."""
     name, model = what.pop("event"), what.get("model", "")
+    _trace(name, what)
     event(name, **what)
     if name == "job_ended":
         JOBS_ENDED.labels(model, what["status"]).inc()
     elif name == "job_lost":
         JOBS_LOST.labels(model).inc()
+
+
+def _trace(name: str, what: dict[str, Any]) -> None:
+    """End the span of an attempt whose worker died, which cannot; a job that ends without a worker gets one of its own.
+    Removes the fields that are for traces alone."""
+    parent, at_ms, claimed_ms = (what.pop(key, None) for key in ("traceparent", "at_ms", "claimed_ms"))
+    if not parent or not tracing.is_on:
+        return
+    is_lost = name == "job_lost"
+    about = {"spool.job.id": what["job"], "spool.model": what.get("model"), "spool.attempt": what.get("attempt")}
+    outcome = "lost" if is_lost else what.get("status")
+    at_s = at_ms / 1000
+    span = tracing.begin(
+        "attempt" if is_lost else "end",
+        parent,
+        kind="CONSUMER" if is_lost else "INTERNAL",
+        at_s=min(claimed_ms or at_ms, at_ms) / 1000 if is_lost else at_s,
+        attributes={**about, "spool.outcome": outcome},
+    )
+    span.end(what.get("reason" if is_lost else "code") or "", at_s)
 
 
 def _sum(before: Round, part: Round) -> Round:

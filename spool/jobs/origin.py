@@ -19,7 +19,7 @@ class Origin:
     request_id: str = ""
     """The id of the request."""
     traceparent: str = ""
-    """Its place in a trace (W3C Trace Context); empty: none."""
+    """Its place in a trace (W3C Trace Context): the caller's, or with traces the span of the submit; empty: none."""
 
     credential: str = ""
     """The id of the credential; empty: none."""

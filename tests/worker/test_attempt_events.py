@@ -12,7 +12,7 @@ import pytest
 from spool.jobs.origin import Origin
 from spool.logs import configure
 from tests.by_hand import claimed
-from worker.attempt_events import AttemptEvents, upstream_headers
+from worker.attempt_events import AttemptEvents
 
 Said = Callable[[], list[dict[str, Any]]]
 
@@ -61,5 +61,5 @@ def test_words_of_others_are_in_no_line(said: Said) -> None:
 def test_headers_for_the_upstream() -> None:
     """An upstream gets the id of the request and its place in the trace, as far as they are known."""
     known = claimed(origin=Origin("r1", "00-trace"))
-    assert upstream_headers(known) == {"X-Request-Id": "r1", "traceparent": "00-trace"}
-    assert upstream_headers(claimed()) == {}
+    assert AttemptEvents(known).calls("") == {"X-Request-Id": "r1", "traceparent": "00-trace"}
+    assert AttemptEvents(claimed()).calls("") == {}

@@ -23,6 +23,7 @@ from web.intake.webhook import stored_webhook
 from web.limits.streams import Slot
 from web.metrics import SUBMITTED
 from web.problems import Problem, field_problem, model_problem
+from web.request_spans import submitting
 from web.services import State
 from web.time_slices import in_slices
 
@@ -50,7 +51,9 @@ def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted
     max_queued = 0 if stopped else services.settings.max_queued
     reach("submit.before")
     try:
-        submitted = services.store.submit(new, max_queued=max_queued, limits=services.limits_of(new.owner, new.origin))
+        with submitting(new) as traced:
+            limits = services.limits_of(new.owner, new.origin)
+            submitted = services.store.submit(traced, max_queued=max_queued, limits=limits)
         reach("submit.written")
     except QueueFull as exc:
         raise stopped or exc from exc

@@ -14,7 +14,9 @@ import gevent  # noqa: E402
 from gevent.socket import wait_read  # noqa: E402
 
 from spool.deadline import Deadline  # noqa: E402
+from spool.instance import worker_instance  # noqa: E402
 from spool.logs import configure as configure_logs  # noqa: E402
+from spool.tracing import tracing  # noqa: E402
 from worker.assembly import build_backends, build_process, read_settings  # noqa: E402
 from worker.process import WorkerProcess  # noqa: E402
 
@@ -29,6 +31,7 @@ def main() -> None:
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format, content=settings.log_content)
     process = build_process(settings, build_backends(settings))
+    tracing.start("worker", f"{worker_instance()}/quarantine")
     process.start()
     log.info("worker %s runs up to 1 job at a time", process.name)
     running = gevent.spawn(_run_jobs, process)
@@ -42,6 +45,7 @@ def main() -> None:
     while not (running.ready() or process.draining.is_set() or worker_gone.ready()):
         gevent.sleep(_LOOK_S)
     process.drain()
+    tracing.stop()
 
 
 def _run_jobs(process: WorkerProcess) -> None:

@@ -16,7 +16,9 @@ from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
+from spool.tracing import tracing
 from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, record, store_of, submit
+from tests.trace_collector import running_collector
 
 
 def status_and_code(link: RedisLink, job_id: str) -> tuple[Status, str | None]:
@@ -213,6 +215,30 @@ def test_ends_that_no_worker_logs(
     assert "deadline_exceeded" in told[shown.index("r-late")]
     assert "worker_lost" in told[shown.index("r-lost")]
     assert link.call("EXISTS", f"{prefix(0)}told") == 0
+
+
+def test_spans_of_what_no_worker_ends(link: RedisLink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost attempt has a span from its claim to the loss, and a job that ends in the queue one of its end."""
+    keep(link)
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    lost, cancelled = (submit(link, origin=Origin("r", f"00-{trace}-{parent}-01")) for _ in range(2))
+    HandWorker(link).take_job(lost.id)
+    claimed_ms = int(record(link, lost.id)["started_ms"])
+    store_of(link).cancel(cancelled.id, OWNER)
+    age(link, lost.id, leased_until_ms=1)
+    link.call("DEL", f"{prefix(0)}keeper:lock")
+    with running_collector() as collector:
+        for name, value in collector.environ.items():
+            monkeypatch.setenv(name, value)
+        tracing.start("worker", "host/worker")
+        Keeper(Shard(0, link), lambda: None, lease_s=60, max_attempts=3).beat()
+        tracing.stop()
+        spans = {span.attributes["spool.job.id"]: span for span in collector.spans}
+    assert {(span.trace, span.parent) for span in spans.values()} == {(trace, parent)}
+    assert (spans[lost.id].name, spans[lost.id].attributes["spool.outcome"]) == ("attempt", "lost")
+    assert spans[lost.id].begin == claimed_ms * 10**6
+    assert spans[lost.id].error == "worker_lost"
+    assert (spans[cancelled.id].name, spans[cancelled.id].attributes["spool.outcome"]) == ("end", "cancelled")
 
 
 def test_patience_after_a_gap_in_the_beat(link: RedisLink) -> None:

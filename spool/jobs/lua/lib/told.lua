@@ -5,8 +5,13 @@ local TOLD_AT_MOST = 10000
 -- Adds an event of a job. `what` has its fields; `event` is its name.
 local function tell(id, what)
   --[[LIBRARY]]
-  local record = fields_if_any(job_key(id), 'request_id', 'model', 'attempt')
+  local record = fields_if_any(job_key(id), 'request_id', 'model', 'attempt', 'traceparent', 'attempts')
   what.job, what.request_id, what.model, what.attempt = id, record.request_id, record.model, tonumber(record.attempt or nil)
+  if record.traceparent then
+    what.traceparent, what.at_ms = record.traceparent, NOW
+    -- The last one is the attempt's.
+    for at_ms in string.gmatch(record.attempts or '', '"at_ms":(%d+)') do what.claimed_ms = tonumber(at_ms) end
+  end
   index('RPUSH', 'told', json(what))
   index('LTRIM', 'told', -TOLD_AT_MOST, -1)
 end
