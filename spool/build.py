@@ -19,7 +19,12 @@ def commit(package: Path = _PACKAGE) -> str | None:
         found = noted.read_text(encoding="ascii").strip() if noted.is_file() else _of_checkout(package.parent)
     except (OSError, ValueError):
         return None
-    return found if _COMMIT.fullmatch(found) else None
+    return found if is_commit(found) else None
+
+
+def is_commit(text: str) -> bool:
+    """Whether the text is a commit's forty hex digits."""
+    return _COMMIT.fullmatch(text) is not None
 
 
 def _of_checkout(root: Path) -> str:

@@ -19,6 +19,7 @@ from tests.stack import Process, free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "compose" / "Dockerfile").read_text(encoding="utf-8")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SETTINGS = {"WEB_PROCESSES": "1", "WORKER_PROCESSES": "1", "DRAIN_S": "1", "WORKER_DRAIN_S": "1"}
 
 
@@ -29,10 +30,12 @@ def copied() -> list[str]:
 
 
 def test_image_has_the_files_of_the_wheel() -> None:
-    """Every folder and file that pyproject.toml puts into the wheel is copied before the wheel is built."""
+    """Every folder and file that pyproject.toml puts into the wheel is copied before the wheel is built, and the build
+    hook, which gets the commit."""
     hatch = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
     wheel = hatch["build"]["targets"]["wheel"]
-    assert {*wheel["packages"], *wheel["force-include"]} <= set(copied())
+    assert {*wheel["packages"], *wheel["force-include"], "hatch_build.py"} <= set(copied())
+    assert "BUILD_COMMIT=$COMMIT /opt/build/bin/hatchling build" in DOCKERFILE
 
 
 def install(environment: Path, *arguments: str) -> None:
@@ -67,7 +70,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install(top / "build", "--require-hashes", "-r", str(ROOT / "requirements/build.txt"))
     install(top / "spool", "--require-hashes", "-r", str(ROOT / "requirements/run.txt"))
     hatchling = [str(top / "build/bin/hatchling"), "build", "-t", "wheel", "-d", str(top / "dist")]
-    subprocess.run(hatchling, cwd=top / "src", check=True, capture_output=True)
+    env = {**os.environ, "BUILD_COMMIT": COMMIT}
+    subprocess.run(hatchling, cwd=top / "src", env=env, check=True, capture_output=True)
     (wheel,) = (top / "dist").glob("*.whl")
     install(top / "spool", "--no-index", str(wheel))
     return top / "spool"
@@ -101,11 +105,13 @@ def is_ready(client: httpx.Client) -> bool:
 @pytest.mark.slow  # `make faults`
 @pytest.mark.timeout(600)
 def test_wheel_runs_without_a_checkout(running: tuple[Process, httpx.Client]) -> None:
-    """A job runs, the page and its modules are served, and SIGTERM ends everything with status 0."""
+    """A job runs, the page and its modules are served, ``/version`` says the commit, and SIGTERM ends everything with
+    status 0."""
     program, client = running
     body = {"prompt": "Hello", "params": {"tokens": 20, "rate": 0}}
     answer = client.post("/jobs", json=body, headers={"Prefer": "wait=20"}).json()
     assert answer["status"] == "succeeded"
+    assert client.get("/version").json()["commit"] == COMMIT
     pages = ("/", "/docs", "/docs/transports/sse", "/openapi.json")
     for path in (*pages, "/static/client/src/index.js", "/static/client/markdown.js"):
         assert client.get(path).status_code == 200, path

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.build import commit
+from spool.build import commit, is_commit
 
 A, B = "a" * 40, "b" * 40
 
@@ -46,3 +46,10 @@ def checkout(root: Path, files: dict[str, str]) -> Path:
 def test_commit(tmp_path: Path, files: dict[str, str], found: str | None) -> None:
     """It is the noted one, else that of the checkout; whatever is missing or odd gives None."""
     assert commit(checkout(tmp_path, files)) == found
+
+
+@pytest.mark.parametrize("text", ["", "HEAD", "a" * 39, "a" * 41, "A" * 40, f"{A}\n"], ids=repr)
+def test_text_that_is_no_commit(text: str) -> None:
+    """A build refuses another value than forty hex digits."""
+    assert is_commit(A)
+    assert not is_commit(text)
