@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,10 +20,14 @@ from tests.stack import Redis, Stack, running_stack, wait_for
 
 # How fast the machine is decides nothing. `make fuzz` runs the thorough profile.
 _ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-settings.register_profile("quick", _ANY_SPEED, max_examples=40)
+settings.register_profile("quick", _ANY_SPEED, max_examples=20)
 settings.register_profile("thorough", _ANY_SPEED, max_examples=1000)
 settings.load_profile("quick")
 
+# Nothing that collecting makes is garbage; ``pytest_collection_finish`` enables it.
+gc.disable()
+
+_ALL_SLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.slow\b", re.MULTILINE)
 _FIRST = ("tests/browser/", "tests/clients/", "tests/compatible/", "tests/faults/", "tests/system/", "tests/worker/")
 _LAST = ("tests/web/",)
 
@@ -35,6 +41,19 @@ def pytest_configure(config: pytest.Config) -> None:
         parts = sorted(str(path) for path in here.iterdir() if path.is_dir() or path.match("test_*.py"))
         first = int(worker["workerid"].removeprefix("gw")) * len(parts) // worker["workercount"]
         config.args = parts[first:] + parts[:first]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without slow tests, a module that has no others is not imported."""
+    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+        return None
+    return bool(_ALL_SLOW.search(collection_path.read_text(encoding="utf-8"))) or None
+
+
+def pytest_collection_finish() -> None:
+    """Collections look only at what tests make, not at the thousands of tests themselves."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

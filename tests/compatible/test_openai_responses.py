@@ -352,6 +352,7 @@ def mortal(short_dir: Path) -> Iterator[Stack]:
         yield running
 
 
+@pytest.mark.slow  # `make clients`
 def test_web_dies_in_the_middle(mortal: Stack) -> None:
     """A background stream whose web is killed goes on at another one, complete, where ``starting_after`` says."""
     with openai_at(mortal, 0) as here, openai_at(mortal, 1) as there:
@@ -367,6 +368,7 @@ def test_web_dies_in_the_middle(mortal: Stack) -> None:
         assert seen[-1].response.output_text == text
 
 
+@pytest.mark.slow
 def test_worker_dies_in_the_middle(mortal: Stack) -> None:
     """A stream whose worker is killed goes on in the very same stream, where the model can; else it ends ``failed``."""
     tool = {"tools": [WEATHER], "tool_choice": "required", "rate": 0.2}

@@ -400,6 +400,7 @@ def test_web_that_stands_still_is_found_out(nginx: Start, upstream: Callable[...
 
 
 @needs_nginx
+@pytest.mark.slow  # `make faults`
 def test_real_web_that_is_stopped_behind_nginx(nginx: Start, directory: Path) -> None:
     """Of 40 requests while one of two webs is stopped, each gets its answer."""
     with running_stack(directory, webs=2, workers=0) as stack:

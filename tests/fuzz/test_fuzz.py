@@ -34,9 +34,9 @@ def test_cases_of_one_seed(directory: Path) -> None:
 def test_case_again() -> None:
     """A case depends on its seed, its number and the ids alone."""
     known = Known("127.0.0.1:1", "j0-1", "j0-2", "j0-3")
-    cases = [case_of(1, number, known) for number in range(50)]
-    assert cases == [case_of(1, number, known) for number in range(50)]
-    assert len({case.request for case in cases}) > 40
+    cases = [case_of(1, number, known) for number in range(20)]
+    assert cases == [case_of(1, number, known) for number in range(20)]
+    assert len({case.request for case in cases}) > 15
 
 
 def test_mutations() -> None:

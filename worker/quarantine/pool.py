@@ -27,8 +27,14 @@ _STOP_S = 20.0
 class QuarantinePool:
     """The quarantine processes of one worker process."""
 
-    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "worker.quarantine")) -> None:
+    def __init__(
+        self,
+        command: tuple[str, ...] = (sys.executable, "-m", "worker.quarantine"),
+        *,
+        start_every_s: float = _START_EVERY_S,
+    ) -> None:
         self._command = command
+        self._start_every_s = start_every_s
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         """By number, at most ``AT_MOST``."""
         self._pause = Deadline.after(0)
@@ -39,7 +45,7 @@ class QuarantinePool:
         any wait."""
         if self._stopped or not self._pause.passed:
             return
-        self._pause = Deadline.after(_START_EVERY_S)
+        self._pause = Deadline.after(self._start_every_s)
         self._processes = {number: process for number, process in self._processes.items() if process.poll() is None}
         free = [number for number in range(AT_MOST) if number not in self._processes]
         for number in free[: max(0, min(waiting, AT_MOST) - len(self._processes))]:

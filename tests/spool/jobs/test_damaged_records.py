@@ -21,7 +21,7 @@ from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, HandWorker, age, keep, kinds_of, log_of, new_job, record, shards_of, store_of, submit
 from tests.damage.trial import STATES, Trial
 
-SLICE = 6
+SLICE = 2
 """Mutations of each state here; ``tests/faults/test_damaged_records.py`` has them all."""
 
 

@@ -18,7 +18,7 @@ from tests.stack import Redis
 
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 COMMON = settings(deadline=None, report_multiple_bugs=False, print_blob=True, suppress_health_check=SLOW)
-QUICK = settings(COMMON, max_examples=25, stateful_step_count=30, derandomize=True, database=None)
+QUICK = settings(COMMON, max_examples=12, stateful_step_count=30, derandomize=True, database=None)
 EXAMPLES = int(os.environ.get("JOB_MODEL_EXAMPLES", "2000"))
 THOROUGH = settings(COMMON, max_examples=EXAMPLES, stateful_step_count=60)
 

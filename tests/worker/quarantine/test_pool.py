@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ _DRIVER = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent
 from worker.quarantine.pool import QuarantinePool
-driven = QuarantinePool(tuple(sys.argv[1:]))
+driven = QuarantinePool(tuple(sys.argv[2:]), start_every_s=float(sys.argv[1]))
 for line in sys.stdin:
     word, _, number = line.partition(" ")
     if word == "want":
@@ -40,9 +39,9 @@ for line in sys.stdin:
 class Driven:
     """A pool in a process of its own, which runs ``command``."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, start_every_s: float) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _DRIVER, *command],
+            [sys.executable, "-c", _DRIVER, str(start_every_s), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -81,9 +80,9 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def driving(*command: str) -> Iterator[Driven]:
+def driving(*command: str, start_every_s: float = 0) -> Iterator[Driven]:
     """Such a pool; nothing of it is left."""
-    driven = Driven(*command)
+    driven = Driven(*command, start_every_s=start_every_s)
     try:
         yield driven
     finally:
@@ -107,7 +106,7 @@ def test_as_many_as_wait_are_started() -> None:
     with driving(*UNTIL_EOF) as driven:
         driven.want(2)
         assert len(driven.pids) == 2
-        _want_for_a_while(driven, 2)
+        driven.want(2)
         assert len(driven.pids) == 2
 
 
@@ -115,20 +114,28 @@ def test_number_is_bounded() -> None:
     """However many wait, a worker starts a few only."""
     with driving(*UNTIL_EOF) as driven:
         driven.want(1000)
-        _want_for_a_while(driven, 1000)
+        driven.want(1000)
         assert len(driven.pids) == AT_MOST
 
 
 def test_processes_that_end_are_replaced(tmp_path: Path) -> None:
-    """What has ended is no reason not to start another: but not one after the other without a pause."""
+    """An exited process is replaced while a job waits."""
     starts = tmp_path / "starts"
     with driving("sh", "-c", f"echo >> {starts}") as driven:
         driven.want(1)
         wait_for(starts.exists, "it was started")
         wait_for(lambda: not driven.pids, "it has ended")
         driven.want(1)
-        _want_for_a_while(driven, 1)
-        assert 2 <= len(starts.read_bytes()) <= 3
+        wait_for(lambda: len(starts.read_bytes()) == 2, "its successor was started")
+
+
+def test_processes_that_end_at_once_are_not_replaced_at_once() -> None:
+    """Between two starts there is a pause."""
+    with driving("true", start_every_s=3600) as driven:
+        driven.want(1)
+        wait_for(lambda: not driven.pids, "it has ended")
+        driven.want(4)
+        assert driven.pids == []
 
 
 def test_stop_ends_them() -> None:
@@ -192,7 +199,7 @@ def test_program_runs_what_waits_and_ends(own_redis: Redis) -> None:
     jobs = [suspicious(own_redis, tokens=5) for _ in range(3)]
     other = submit(own_redis.link)
     with apart(own_redis) as process:
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert [record(own_redis.link, job)["status"] for job in jobs] == ["succeeded"] * 3
     assert record(own_redis.link, other.id)["status"] == "queued"
 
@@ -214,10 +221,3 @@ def test_program_that_must_end_hands_back(own_redis: Redis, how: str) -> None:
         assert process.wait(15) == 0
     found = record(own_redis.link, job)
     assert (found["status"], found["losses"]) == ("queued", "2")
-
-
-def _want_for_a_while(driven: Driven, waiting: int) -> None:
-    """Say it for longer than the pause between two starts."""
-    until = time.monotonic() + 1.5
-    while time.monotonic() < until:
-        driven.want(waiting)

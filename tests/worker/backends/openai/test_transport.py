@@ -441,6 +441,7 @@ def test_tls_with_another_certificate_is_no_connection(
 PATCHED = "from gevent import monkey; monkey.patch_all(); import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
 
 
+@pytest.mark.slow  # `make faults`; the tests of whole stacks use these sockets under gevent, too
 @pytest.mark.skipif("SPOOL_TEST_PATCHED" in os.environ, reason="this is it")
 def test_all_of_this_under_gevent() -> None:
     """The worker's sockets are gevent's."""
