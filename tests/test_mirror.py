@@ -91,7 +91,6 @@ TESTED_BY: Mapping[str, str] = {
     "web/ollama/errors.py": "web/ollama/test_models.py compatible/test_ollama.py",
     "web/ollama/generation.py": "compatible/test_ollama.py",
     "web/openai/chat.py": "compatible/test_openai_chat.py",
-    "web/openai/chat_chunks.py": "web/test_translated_stream.py compatible/test_openai_chat.py",
     "web/openai/client_calls.py": "web/openai/test_client_tools.py web/openai/test_response_items.py",
     "web/openai/listed_items.py": "web/openai/test_response_items.py",
     "web/openai/chat_request.py": "compatible/test_openai_chat.py compatible/test_any_input.py",

@@ -79,10 +79,11 @@ class ChatChunks:
         self._job = job
         self._head = b"data: " + orjson.dumps(head or _head(job))[:-1] + b',"choices":['
         self._tail = b'],"usage":null}\n\n' if wants_usage else b"]}\n\n"
+        self._text_tail = b'},"logprobs":null,"finish_reason":null}' + self._tail
         self._wants_usage = wants_usage
         self._usage: Mapping[str, Any] | None = None
         self._has_answer = False
-        self._text_field = "content"
+        self._text_field = b"content"
         self._calls: set[int] = set()
         self._result: tuple[str, ...] = ()
         self.over = False
@@ -143,7 +144,7 @@ class ChatChunks:
                 return self._mark(entry)
             case Kind.TOKEN:
                 self._has_answer = True
-                return self._delta({self._text_field: entry["text"]})
+                return self._text(entry["text"])
             case Kind.REASONING:
                 return self._delta({"reasoning_content": entry["text"]})
             case Kind.TOOL_CALL:
@@ -170,7 +171,7 @@ class ChatChunks:
 
     def _mark(self, entry: Mapping[str, Any]) -> bytes:
         if entry.get("refusal"):
-            self._text_field = "refusal"
+            self._text_field = b"refusal"
         if logprobs := entry.get("logprobs"):
             probable = {"content": logprobs, "refusal": None}
             return self.chunk({"index": 0, "delta": {"content": ""}, "logprobs": probable, "finish_reason": None})
@@ -187,6 +188,10 @@ class ChatChunks:
 
     def _delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
         return self.chunk({"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason})
+
+    def _text(self, text: str) -> bytes:
+        """``_delta`` with a piece of the answer's text, at half the cost: most entries are such."""
+        return b'%b{"index":0,"delta":{"%b":%b%b' % (self._head, self._text_field, orjson.dumps(text), self._text_tail)
 
     def _whole(self) -> bytes:
         """A chunk for each choice of the result, and the end."""

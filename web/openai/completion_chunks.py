@@ -56,10 +56,11 @@ class CompletionChunks(ChatChunks):
                 return b""
         return super()._entry(entry)
 
-    def _delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
-        return self.chunk(
-            {"text": delta.get("content") or "", "index": 0, "logprobs": None, "finish_reason": finish_reason}
-        )
+    def _text(self, text: str) -> bytes:
+        return self.chunk({"text": text, "index": 0, "logprobs": None, "finish_reason": None})
+
+    def _delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:  # noqa: ARG002
+        return self.chunk({"text": "", "index": 0, "logprobs": None, "finish_reason": finish_reason})
 
     def piece(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
         """A whole completion as one piece: the same."""
