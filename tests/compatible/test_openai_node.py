@@ -39,6 +39,9 @@ CASES = (
     "embeddings",
     "pictures",
     "completions of the older kind",
+    "files",
+    "a batch from its file to its output",
+    "a batch that cannot run, and one that is cancelled",
 )
 
 

@@ -2,8 +2,9 @@
 
 import { chat } from "./openai_chat.mjs";
 import { endpoints } from "./openai_endpoints.mjs";
+import { files } from "./openai_files.mjs";
 import { responses } from "./openai_responses.mjs";
 import { report, sdkAt } from "./openai_shared.mjs";
 
 const [url, otherUrl] = process.argv.slice(2);
-await report({ ...responses, ...chat, ...endpoints }, { here: sdkAt(url), there: sdkAt(otherUrl), url });
+await report({ ...responses, ...chat, ...endpoints, ...files }, { here: sdkAt(url), there: sdkAt(otherUrl), url });
