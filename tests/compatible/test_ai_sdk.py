@@ -52,15 +52,30 @@ def test_heartbeats_are_comments(stack: Stack, chat: str) -> None:
 
 
 def test_resume(stack: Stack, chat: str) -> None:
-    """While it runs it is streamed as a whole by any web; before and after there is nothing to resume."""
+    """It is streamed as a whole by any web, while it runs and just after its end; before, nothing is."""
     here, there = stack.client(0), stack.client(1)
     path = f"/ai/chat/{quote(chat, safe='')}/stream"
     assert here.get(path).status_code == 204
     job = begun(here, asked(chat, SLOW))
     first, second = (client.get(path) for client in (there, here))
-    assert first.headers["X-Spool-Job"] == job
-    assert text_of(chunks_of(first.text)) == there.get(f"/jobs/{job}").json()["text"]
-    assert (second.status_code, second.content) == (204, b"")
+    assert first.headers["X-Spool-Job"] == second.headers["X-Spool-Job"] == job
+    for answer in (first, second):
+        assert text_of(chunks_of(answer.text)) == there.get(f"/jobs/{job}").json()["text"]
+    assert here.get("/ai/chat/another/stream").status_code == 204
+
+
+def test_resume_of_what_the_client_has(stack: Stack, chat: str) -> None:
+    """An answer that the client has to its end is streamed while it runs, and not after; a name of another answer
+    changes nothing."""
+    client, path = stack.client(0), f"/ai/chat/{chat}/stream"
+    job = begun(client, asked(chat, {"tokens": 20, "rate": 40}))
+    running = client.get(path, params={"has": f"msg_{job}"})
+    assert chunks_of(running.text)[-1]["type"] == "finish"
+    answers = [client.get(path, params={"has": name}) for name in (f"msg_{job}", job, "msg_other", "")]
+    assert [answer.status_code for answer in answers] == [204, 204, 200, 200]
+    assert client.delete(f"/jobs/{job}").status_code == 204
+    assert client.get(path).status_code == 204
+    assert_problem(client.get(path, params={"has": "x" * 201}), 422)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +96,7 @@ def test_stop(stack: Stack, chat: str, body: bytes) -> None:
     ended = wait_for(lambda: stack.client(0).get(f"/jobs/{job}").json()["ended_at"], "it ends")
     assert ended
     assert stack.client(0).get(f"/jobs/{job}").json()["status"] == "cancelled"
-    assert stack.client(0).get(f"/ai/chat/{chat}/stream").status_code == 204
+    assert chunks_of(stack.client(0).get(f"/ai/chat/{chat}/stream").text)[-1] == {"type": "abort"}
 
 
 @pytest.mark.parametrize("name", ["JOB", "msg_JOB"])
@@ -192,6 +207,30 @@ def test_web_leaves_in_the_middle(directory: Path, chat: str) -> None:
                 rest_of(lines)
         whole = stack.client(2).get(f"/ai/chat/{chat}/stream")
         assert text_of(chunks_of(whole.text)) == stack.client(2).get(f"/jobs/{job}").json()["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", ["web", "worker"])
+def test_death_near_the_end(directory: Path, chat: str, dies: str) -> None:
+    """A client that lost its web near the end, or whose answer failed with its worker, gets all of it after the end, as
+    every entry of the log has it."""
+    with running_stack(directory, webs=2, workers=1) as stack:
+        client, body = stack.client(0), asked(chat, {"tokens": 80, "rate": 40})
+        with client.stream("POST", "/ai/chat", json=body) as answer:
+            job, lines = answer.headers["X-Spool-Job"], answer.iter_lines()
+            wait_for(lambda: stack.client(1).get(f"/jobs/{job}").json()["last_entry"] > 60, "most of it is there")
+            if dies == "web":
+                stack.webs[0].kill()
+                with pytest.raises(httpx.HTTPError):
+                    rest_of(lines)
+            else:
+                stack.workers[0].kill()
+                stack.workers[0].start()
+        assert wait_for(lambda: stack.client(1).get(f"/jobs/{job}").json()["ended_at"], "it ends")
+        kept = stack.client(1).get(f"/jobs/{job}").json()
+        chunks = chunks_of(stack.client(1).get(f"/ai/chat/{chat}/stream").text)
+        assert text_of(chunks) == kept["text"]
+        assert chunks[-1]["type"] == ("finish" if kept["status"] == "succeeded" else "error")
 
 
 def rest_of(lines: Iterator[str]) -> None:

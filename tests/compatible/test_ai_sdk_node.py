@@ -74,6 +74,26 @@ def test_cut_and_resume(stack: Stack, size: int) -> None:
     assert after["finishes"][-1]["finishReason"] == "length"
 
 
+def test_cut_before_the_end(stack: Stack) -> None:
+    """A chat whose connection is lost near the end gets the rest after the end, as one part of one message."""
+    seen = node(stack, "cutBeforeItsEnd", {"params": {"tokens": 40, "rate": 200}}, bytes=2500)
+    assert seen["before"]["status"] == "error"
+    after = seen["after"]
+    assert (after["status"], after.get("error"), len(after["messages"])) == ("ready", None, 2)
+    assert [part["type"] for part in parts_of(after)] == ["step-start", "text"]
+    assert parts_of(after)[1]["text"] == job_of(stack, after)["text"] != parts_of(seen["before"])[1]["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, TOOLS], ids=["text", "tools"])
+def test_resume_of_what_the_chat_has(stack: Stack, more: dict[str, Any]) -> None:
+    """A chat that has all of an ended answer has it once after a resume, and so has a page that is loaded again."""
+    seen = node(stack, "hasAll", {"params": FAST, **more})
+    assert seen["chat"]["messages"] == seen["again"]["messages"] == seen["before"]
+    assert (seen["chat"]["status"], seen["again"]["status"]) == ("ready", "ready")
+    assert "finish" in seen["again"]["kinds"]
+
+
 @pytest.mark.slow
 def test_page_loaded_again(stack: Stack) -> None:
     """A new chat of the same id at another web resumes the answer as a whole, beside the one that began it."""
@@ -125,7 +145,7 @@ def test_refusal(stack: Stack) -> None:
 
 @pytest.mark.slow
 def test_idle(stack: Stack) -> None:
-    """Nothing to resume is nothing to the chat: ``reconnectToStream`` gives null, and it stays ready."""
+    """Nothing to resume, or nothing that the chat lacks: ``reconnectToStream`` gives null, and it stays ready."""
     seen = node(stack, "idle", {"params": FAST})
     assert (seen["unknown"], seen["ended"]) == (None, None)
     assert seen["status"] == "ready"

@@ -1,7 +1,8 @@
-"""``/ai/chat``: an answer in a chat is a job. Its stream can be resumed and stopped while it runs."""
+"""``/ai/chat``: an answer in a chat is a job. Its stream can be resumed, and stopped while it runs."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,9 @@ from spool.errors import JobGone, JobNotFound
 from spool.jobs.job import Job
 from web import auth
 from web.ai_sdk.chat_request import SURFACE, Asked, ChatId, UiRequest, chat_of, draft_of
+from web.ai_sdk.resume import Resumption, is_resumable
 from web.ai_sdk.ui_stream import HEADERS, MESSAGE_PREFIX, UiMessageStream, message_id_of
+from web.arguments import query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.delivery.failures import early_failure, problem_of_failure
@@ -105,19 +108,32 @@ def create() -> Response:
 @blueprint.get("/ai/chat/<path:chat_id>/stream")
 @scope("jobs:read")
 @Contract(
+    query=Resumption,
     answers={
         200: Answer("The answer again from its start.", [_STREAM], [LOCATION, SPOOL_JOB]),
-        204: Answer("No answer of this chat is running."),
+        204: Answer("No answer of this chat runs or has ended in the last minutes, or the client has it."),
     },
-    errors=[409, 410, 429, 503],
+    errors=[409, 410, 422, 429, 503],
 )
 def resume(chat_id: str) -> Response:
-    """The AI SDK's resume: streams the chat's newest answer again from its start, on any instance; 204 if none runs."""
-    services = state()
-    job = _running(services, chat_id)
-    if job is None:
-        return Response(status=204, headers={"Cache-Control": "no-store"})
-    return _streamed(job, UiMessageStream(job, _request_fields(services, job), again=True))
+    """The AI SDK's resume: streams the chat's newest answer again from its start, on any instance, while it runs and
+    for 5 minutes after its end; else 204."""
+    services, asked = state(), query(Resumption)
+    job = services.store.newest_of_chat(chat_of(chat_id), auth.owner())
+    if job is None or not is_resumable(job, time.time()):
+        return _nothing()
+    try:
+        fields = _request_fields(services, job)
+    except JobNotFound:
+        # Deleted, or expired, since the look.
+        return _nothing()
+    if job.ended and asked.has in _names(job, fields):
+        return _nothing()
+    return _streamed(job, UiMessageStream(job, fields, again=True))
+
+
+def _nothing() -> Response:
+    return Response(status=204, headers={"Cache-Control": "no-store"})
 
 
 @blueprint.post("/ai/chat/<path:chat_id>/stop")
@@ -149,7 +165,7 @@ def _running(services: State, chat_id: str) -> Job | None:
 def _stoppable(services: State, chat_id: str, named: str | None) -> Job | None:
     """The chat's newest answer, if it runs and has that name; else the answer of that name."""
     newest = _running(services, chat_id)
-    if named is None or (newest is not None and named in _names(services, newest)):
+    if named is None or (newest is not None and named in _names(newest, _request_fields(services, newest))):
         return newest
     with suppress(JobNotFound, JobGone):
         job = services.store.look(named.removeprefix(MESSAGE_PREFIX), auth.owner())
@@ -162,8 +178,8 @@ def _request_fields(services: State, job: Job) -> dict[str, Any]:
     return request_fields
 
 
-def _names(services: State, job: Job) -> set[str]:
-    return {job.id, message_id_of(job.id, {}), message_id_of(job.id, _request_fields(services, job))}
+def _names(job: Job, fields: Mapping[str, Any]) -> set[str]:
+    return {job.id, message_id_of(job.id, {}), message_id_of(job.id, fields)}
 
 
 def _streamed(

@@ -13,6 +13,14 @@ function stopped(url, id, body) {
   }).then(response => response.json());
 }
 
+async function ended(url, job) {
+  const deadline = Date.now() + 60_000;
+  while (!(await fetch(`${url}/jobs/${job}`).then(response => response.json())).ended_at) {
+    if (Date.now() > deadline) throw new Error(`waited in vain for the end of ${job}`);
+    await new Promise(done => setTimeout(done, 50));
+  }
+}
+
 const scenarios = {
   /** Two turns to their ends. */
   async whole({ url, body }) {
@@ -29,6 +37,27 @@ const scenarios = {
     const before = structuredClone(chat.seen());
     await chat.resumeStream();
     return { before, after: chat.seen() };
+  },
+
+  /** The connection is lost just before the end; the chat resumes at another web once the job has ended. */
+  async cutBeforeItsEnd({ url, other, body, bytes }) {
+    const chat = new Chat({ url, resumeAt: other, body, fetch: cutting(bytes) });
+    await chat.sendMessage(PROMPT);
+    const before = structuredClone(chat.seen());
+    await ended(url, chat.lastMessage.id.replace('msg_', ''));
+    await chat.resumeStream();
+    return { before, after: chat.seen() };
+  },
+
+  /** A chat and a page that is loaded again, which both have the ended answer, resume it. */
+  async hasAll({ url, other, body, prompt }) {
+    const chat = new Chat({ url, resumeAt: other, body });
+    await chat.sendMessage(prompt ?? PROMPT);
+    const before = structuredClone(chat.messages);
+    await chat.resumeStream();
+    const again = new Chat({ url: other, id: chat.id, messages: before });
+    await again.resumeStream();
+    return { before, chat: chat.seen(), again: again.seen() };
   },
 
   /** A page that is loaded again in the middle: a new chat of the same id, which has the user's message alone. */
@@ -86,9 +115,9 @@ const scenarios = {
     return chat.seen();
   },
 
-  /** Nothing runs: in a chat that nobody knows, and in one whose answer has ended. */
+  /** Nothing to resume: in an unknown chat, and in one that says that it has the answer. */
   async idle({ url, body }) {
-    const chat = new Chat({ url, body });
+    const chat = new Chat({ url, body, names: true });
     const unknown = await chat.transport.reconnectToStream({ chatId: chat.id });
     await chat.sendMessage(PROMPT);
     const ended = await chat.transport.reconnectToStream({ chatId: chat.id });

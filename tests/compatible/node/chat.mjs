@@ -44,15 +44,16 @@ class Transport extends DefaultChatTransport {
   }
 }
 
-/** A chat at one web (`url`); `resumeAt`: another one, where it resumes; `fetch`, `body`: the transport's, unless it is given. */
+/** A chat at one web (`url`); `resumeAt`: another one, where it resumes; `names`: a resume names the message that it has;
+ * `fetch`, `body`: the transport's, unless it is given. */
 export class Chat extends AbstractChat {
-  constructor({ url, resumeAt = url, fetch, body, messages, transport, ...init }) {
+  constructor({ url, resumeAt = url, names, fetch, body, messages, transport, ...init }) {
     transport ??= new Transport({
       api: `${url}/ai/chat`,
       fetch,
       body,
       prepareReconnectToStreamRequest: ({ id }) => ({
-        api: `${resumeAt}/ai/chat/${encodeURIComponent(id)}/stream`,
+        api: `${resumeAt}/ai/chat/${encodeURIComponent(id)}/stream${names ? `?has=${this.lastMessage?.id ?? ''}` : ''}`,
       }),
     });
     const finishes = [];
