@@ -18,6 +18,9 @@
     ├── SwitchNotFound           the switch is not on
     ├── TooManySwitches          as many switches are on as may be
     ├── FileNotFound
+    ├── ConversationNotFound
+    ├── ConversationTooLarge     it has as many items or bytes as it may
+    ├── ItemNotFound             a conversation has no such item
     ├── UploadExpired            an upload made no progress for too long
     ├── ContentLost              a file's record exists, but not its content
     ├── ContentElsewhere         a file's content is in a store that the settings do not name
@@ -37,6 +40,7 @@
     │   │   ├── OwnerQueueFull
     │   │   ├── OwnerBytesFull
     │   │   ├── OwnerFilesFull
+    │   │   ├── OwnerConversationsFull
     │   │   ├── DeliveriesFull
     │   │   └── TooManyOpenBatches
     │   ├── FilesFull            all files together
@@ -207,6 +211,27 @@ class FileNotFound(SpoolError):
         self.file_id = file_id
 
 
+class ConversationNotFound(SpoolError):
+    """No such conversation of this owner."""
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(f"no conversation {conversation_id[:100]!r}, or it has expired")
+
+
+class ItemNotFound(SpoolError):
+    """The conversation has no such item."""
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__(f"no item {item_id[:100]!r} in this conversation")
+
+
+class ConversationTooLarge(SpoolError):
+    """The conversation has as many items or bytes as it may."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"a conversation has at most {limit}; delete items, or begin another")
+
+
 class UploadExpired(SpoolError):
     """The upload made no progress for so long that it was deleted."""
 
@@ -366,6 +391,12 @@ class TooManyOpenBatches(OwnerLimitExceeded):
     """The owner's limit of open batches is reached."""
 
     detail = "your limit of 1000 open batches is reached; seal or cancel some"
+
+
+class OwnerConversationsFull(OwnerLimitExceeded):
+    """The owner's limit of conversations or of their bytes is reached."""
+
+    detail = "your limit of conversations is reached; delete some"
 
 
 class FilesFull(LimitExceeded):

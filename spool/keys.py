@@ -251,6 +251,13 @@ Only in shard 0:
     file-bytes       hash    "all" and "owner:OWNER" → the bytes that files take, uploads included
     file-ends        zset    All files and uploads; score: when the sweep deletes them, ms: a file once it has expired,
                              an upload that has been silent for too long
+    kept-conversation:CONV hash  A conversation of /v1 (spool.conversations): id, owner, metadata (JSON), created_ms,
+                             expires_ms, version (counts changes of its items), last_item (place of the last one), job
+                             (the response that is to add a turn) and last_job. The next two expire with it
+    kept-conversation:CONV:items hash  Item → its JSON
+    kept-conversation:CONV:order zset  Its items; score: their place
+    conversations:OWNER zset  Conversations of an owner; score: when they expire, ms. It expires with the last, as does
+    conversation-bytes:OWNER hash  "all" and conversation → the bytes of their items
     sealing-key      string  Signs texts that clients return, such as reasoning. The first web that needs it writes it
     model-table      hash    Upstream → JSON list (spool.models.model.Model), in its own order: the models that workers
                              discovered there

@@ -13,7 +13,19 @@ from tests.test_architecture import ROOT, imports
 
 ORDER: Mapping[str, tuple[str, ...]] = {
     "spool": (
-        *("redis", "access", "models", "owners", "switches", "files", "jobs", "batches", "webhooks", "following"),
+        *(
+            "redis",
+            "access",
+            "models",
+            "owners",
+            "switches",
+            "files",
+            "conversations",
+            "jobs",
+            "batches",
+            "webhooks",
+            "following",
+        ),
         *("broker", "bell_queue", "bell", "settings", "run", "status", "cli", "__main__"),
     ),
     "web": (

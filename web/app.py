@@ -40,6 +40,7 @@ from web.openai import batches as openai_batches
 from web.openai import chat as openai_chat
 from web.openai import compaction as openai_compaction
 from web.openai import completions as openai_completions
+from web.openai import conversations as openai_conversations
 from web.openai import embeddings as openai_embeddings
 from web.openai import errors as openai_errors
 from web.openai import files as openai_files
@@ -87,6 +88,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(webhooks.blueprint)
     app.register_blueprint(openai_responses.blueprint)
     app.register_blueprint(openai_compaction.blueprint)
+    app.register_blueprint(openai_conversations.blueprint)
     app.register_blueprint(openai_chat.blueprint)
     app.register_blueprint(openai_completions.blueprint)
     app.register_blueprint(openai_embeddings.blueprint)

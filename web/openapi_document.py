@@ -26,6 +26,8 @@ _TEMPORARY = (429, 503)
 _PATHS = {
     "job_id": "The id of a job.",
     "batch_id": "The id of a batch.",
+    "conversation_id": "The id of a conversation: `conv_` and 32 digits and letters.",
+    "item_id": "The id of an item of the conversation.",
     "file_id": "The id of a file: `file-` and 37 digits and letters.",
     "key_id": "The id of a key: 12 letters and digits.",
     "kind": "The kind of a switch, such as `pause`.",

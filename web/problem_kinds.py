@@ -46,6 +46,7 @@ KINDS = (
     ProblemKind(409, "Batch closed", "batch 'b0-…' is sealed, so no lines can be added"),
     ProblemKind(409, "No log", "an older version accepted this batch; read its results"),
     ProblemKind(409, "Conversation busy", "job 'j0-…' of this conversation has not ended"),
+    ProblemKind(409, "Conversation locked", "another response of this conversation has not ended; wait until it has"),
     ProblemKind(409, "In progress", "the batch with this Idempotency-Key is being written"),
     ProblemKind(409, "Record damaged", "the stored record of this job cannot be read; submit the job again"),
     ProblemKind(409, "Not running", "the job is not running here"),
@@ -61,6 +62,7 @@ KINDS = (
     ProblemKind(409, "cancelled", "the job was cancelled"),
     ProblemKind(410, "Gone", "the job has expired or was deleted"),
     ProblemKind(413, "Request entity too large", "the body is larger than 262144 bytes"),
+    ProblemKind(413, "Conversation too large", "a conversation has at most 2000 items; delete items, or begin another"),
     ProblemKind(414, "URI too long", "Request Line is too large"),
     ProblemKind(415, "Wrong media type", "send application/json"),
     ProblemKind(415, "Wrong content coding", "send the body without Content-Encoding"),
@@ -76,6 +78,7 @@ KINDS = (
     ProblemKind(429, "Owner memory full", "your jobs hold as much memory as one owner's may"),
     ProblemKind(429, "Too many open batches", "your limit of 1000 open batches is reached; seal or cancel some"),
     ProblemKind(429, "Owner files full", "your limit of stored files is reached; delete some"),
+    ProblemKind(429, "Owner conversations full", "your limit of conversations is reached; delete some"),
     ProblemKind(
         429, "Deliveries full", "your limit of outstanding webhook deliveries is reached; wait until some have ended"
     ),

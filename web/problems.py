@@ -159,6 +159,7 @@ _LIMITS: dict[type[errors.LimitExceeded], tuple[int, str]] = {
     errors.OwnerQueueFull: (429, "Owner queue full"),
     errors.OwnerBytesFull: (429, "Owner memory full"),
     errors.OwnerFilesFull: (429, "Owner files full"),
+    errors.OwnerConversationsFull: (429, "Owner conversations full"),
     errors.DeliveriesFull: (429, "Deliveries full"),
     errors.TooManyOpenBatches: (429, "Too many open batches"),
     errors.OwnerStreamsFull: (429, "Owner streams full"),
@@ -189,8 +190,16 @@ def problem_of(exc: errors.SpoolError) -> Problem:
         case errors.ContentLost() | errors.ContentElsewhere():
             log.error("%s", exc)
             return Problem(409, "Content unavailable", str(exc))
-        case errors.KeyNotFound() | errors.WebhookNotFound() | errors.DeliveryNotFound():
+        case (
+            errors.KeyNotFound()
+            | errors.WebhookNotFound()
+            | errors.DeliveryNotFound()
+            | errors.ConversationNotFound()
+            | errors.ItemNotFound()
+        ):
             return Problem(404, "Not found", str(exc))
+        case errors.ConversationTooLarge():
+            return Problem(413, "Conversation too large", str(exc))
         case errors.TooManyKeys():
             return Problem(409, "Too many keys", str(exc))
         case errors.SwitchNotFound():

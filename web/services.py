@@ -24,6 +24,7 @@ from spool.batches.store import Batches
 from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
 from spool.conditions import NAMES, Conditions
+from spool.conversations.store import ConversationLimits, Conversations
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.files.store import Files
 from spool.files.urls import files_at
@@ -106,6 +107,7 @@ class State:
     instance: str
     files: Files
     file_uploads: StreamSlots
+    conversations: Conversations
     endpoints: Endpoints
     deliveries: Deliveries
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
@@ -182,6 +184,7 @@ class State:
             instance=instance,
             files=files_at(settings.files_url, link, settings.file_limits(), _UPLOAD_LEASES * settings.body_s),
             file_uploads=StreamSlots(_FILE_UPLOADS, max(1, int(_FILE_UPLOADS * (limits.share or 1)))),
+            conversations=Conversations(link, ConversationLimits(settings.max_prompt_bytes), ttl_s=settings.job_ttl_s),
             endpoints=Endpoints(shards),
             deliveries=Deliveries(shards),
             limits=limits,

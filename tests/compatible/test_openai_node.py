@@ -19,6 +19,7 @@ CASES = (
     "cancel",
     "delete",
     "the next turn, and its input items",
+    "a conversation",
     "a tool call and its output",
     "structured output",
     "heartbeats in between",

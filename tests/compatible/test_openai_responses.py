@@ -266,7 +266,9 @@ def test_reasoning_comes_before_the_answer(client: OpenAI) -> None:
     ("body", "field"),
     [
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
-        ({"conversation": "conv_1"}, "conversation"),
+        ({"conversation": "conv_1", "previous_response_id": "resp_1"}, "conversation"),
+        ({"conversation": {"id": 1}}, "conversation"),
+        ({"conversation": "conv_1", "spool": {"conversation": {"id": "c"}}}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"truncation": "auto"}, "truncation"),
         ({"input": [{"type": "computer_call"}]}, "input"),

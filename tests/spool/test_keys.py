@@ -16,6 +16,8 @@ from spool.access.signing_keys import SigningKeys
 from spool.batches.batch import BatchOptions
 from spool.batches.line import job_id_of
 from spool.conditions import Conditions
+from spool.conversations.conversation import Item
+from spool.conversations.store import ConversationLimits, Conversations
 from spool.files.file import Description
 from spool.files.records import FileLimits
 from spool.files.urls import files_at
@@ -54,6 +56,7 @@ _BLANKS = {
     "DIGEST": ".+",
     "NAME": "[ac]:.+",
     "CREDENTIAL": "[a-z2-7]{12}",
+    "CONV": "conv_[0-9a-f]{32}",
     "FILE": "file-[0-9a-f]{37}",
     "N": "[0-9]+",
     "ENDPOINT": "we_[0-9a-f]{16}",
@@ -145,12 +148,15 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     lines = create(link, 2)
     add(link, create(link, 0, options=BatchOptions(is_open=True)), 0, 1, key="k")
     feed(link)
+    # It expires after two seconds.
+    link.call("PERSIST", f"{keys.prefix(0)}feeder:lock")
     store.cancel(job_id_of(lines, 0), OWNER)
     # After the last round of the keeper, which empties the list of what happened.
     store.cancel(submit(link).id, OWNER)
     FitnessCheck(link, Conditions()).look()
     Sealing(link).load()
     files_at("", link, FileLimits(), 1).create(OWNER, [b"x"], lambda: Description("a", "batch", 60))
+    Conversations(link, ConversationLimits(1000), ttl_s=60).create(OWNER, {}, [Item("msg_1", b"{}")])
     met = set()
     for raw in link.call("KEYS", "*"):
         key = raw.decode()

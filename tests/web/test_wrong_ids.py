@@ -281,6 +281,9 @@ def test_every_route_with_another_owners_ids(guarded: Stack, alice: httpx.Client
     webhook = alice.post("/webhooks", json={"url": "https://app.example/secret"}).json()["id"]
     alice.post(f"/jobs/{alice.post('/jobs', json={'prompt': 'x'}).json()['id']}/cancel")
     delivery = alice.get("/webhooks/deliveries").json()["deliveries"][0]["id"]
+    said = {"items": [{"role": "user", "content": "secret"}]}
+    conversation = alice.post("/v1/conversations", json=said).json()["id"]
+    item = alice.get(f"/v1/conversations/{conversation}/items").json()["data"][0]["id"]
     ids = {
         "job_id": (job, NOBODYS),
         "batch_id": (batch, NOBODYS_BATCH),
@@ -289,6 +292,7 @@ def test_every_route_with_another_owners_ids(guarded: Stack, alice: httpx.Client
         "file_id": (file, "file-" + "0" * (len(file) - 5)),
         "webhook_id": (webhook, "we_" + "0" * 16),
         "delivery_id": (delivery, f"msg_{NOBODYS}_{webhook}"),
+        "conversation_id": (conversation, "conv_" + "0" * 32),
     }
     app = create_app(WebSettings(redis_url=SecretStr("redis://127.0.0.1:1")))
     tried, before = set(), stored(guarded.redis.link)
@@ -297,10 +301,10 @@ def test_every_route_with_another_owners_ids(guarded: Stack, alice: httpx.Client
         # Names of models, files and keys are no owner's.
         if not rule.arguments or scope in ("public", "admin", "models:read") or rule.websocket:
             continue
-        (argument,) = rule.arguments
+        (argument,) = rule.arguments - {"item_id"}
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             body = {} if method == "POST" else None
-            path = re.sub(r"<[^>]+>", "{}", rule.rule)
+            path = re.sub(r"<[^>]+>", "{}", rule.rule.replace("<item_id>", item))
             theirs, nobodys = (bob.request(method, path.format(each), json=body) for each in ids[argument])
             # A chat's stop is done if nothing of it runs.
             fine = (200,) if rule.rule.endswith("/stop") else (204, 404)

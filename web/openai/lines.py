@@ -13,11 +13,14 @@ from web.intake.shapes import checked
 from web.openai import chat_request, endpoint_requests, response_draft
 from web.openai.chat_request import ChatRequest
 from web.openai.endpoint_requests import CompletionsRequest, EmbeddingsRequest, ImagesRequest
+from web.openai.fields import refuse
 from web.openai.response_request import ResponsesRequest
 from web.services import State
 
 
 def _of_response(services: State, asked: ResponsesRequest, idempotency: Idempotency) -> Draft:
+    if asked.conversation is not None:
+        refuse("conversation", "is not available in a batch, whose lines run in any order")
     return response_draft.draft_of(services, asked, idempotency)[0]
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from flask import request
+
 from spool.errors import JobGone, JobNotFound
+from spool.jobs.scheduling import Conversation as TakesTurns
+from spool.jobs.scheduling import OnBusy
 from web import auth
 from web.intake.draft import Draft
 from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.idempotency import Idempotency
 from web.intake.references import NO_TURNS, References
 from web.intake.spool_fields import WEBHOOK, on_disconnect_of, webhook_of
+from web.openai.conversation_turns import conversation_of, turns_of
 from web.openai.fields import job_id_of
 from web.openai.response_fold import ReferencedItems
 from web.openai.response_items import messages_of
 from web.openai.response_request import ResponsesRequest
 from web.problems import Problem, field_problem
 from web.request_ids import origin
+from web.server.peer import presence
 from web.services import State
 
+SURFACE = "responses"
 PREFIX = "resp_"
 """The beginning of the ids of responses; the job's id follows."""
 
@@ -28,7 +35,12 @@ PREFIX = "resp_"
 def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency) -> tuple[Draft, dict[str, Any]]:
     """The draft, and the request fields that the responses repeat."""
     references = References(services, auth.owner(), ReferencedItems)
-    earlier = NO_TURNS
+    earlier, echo, scheduling = NO_TURNS, asked.echo(), asked.scheduling()
+    if asked.conversation_id is not None:
+        conversation = conversation_of(services, asked.conversation_id, auth.owner(), presence(request.environ))
+        earlier = turns_of(services, conversation, asked.model)
+        echo |= {"conversation": {"id": conversation.id}, "conversation_version": conversation.version}
+        scheduling = replace(scheduling, conversation=TakesTurns(conversation.id, OnBusy.REJECT))
     if asked.previous_response_id:
         try:
             earlier = references.turns(job_id_of(asked.previous_response_id, PREFIX), "previous_response_id")
@@ -42,9 +54,9 @@ def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency)
     )
     if not added and not earlier.messages:
         raise field_problem("input", "is empty")
-    echo = {**asked.echo(), "turn": len(earlier.messages)}
+    echo["turn"] = len(earlier.messages)
     draft = Draft(
-        surface="responses",
+        surface=SURFACE,
         owner=auth.owner(),
         messages=added,
         messages_field="input",
@@ -59,7 +71,7 @@ def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency)
         ttl_s=asked.ttl_s,
         streams_text=True,
         on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect, background=bool(asked.background)),
-        scheduling=asked.scheduling(),
+        scheduling=scheduling,
         webhook=webhook_of(asked.spool),
         webhook_field=WEBHOOK,
         idempotency=idempotency,
@@ -73,8 +85,3 @@ def _no_previous(response_id: str) -> Problem:
     detail = f"previous_response_id: no such response, or it is no longer stored: {response_id}"
     errors = [{"field": "previous_response_id", "detail": detail}]
     return Problem(404, "Previous response not found", detail, errors=errors)
-
-
-def seal_of(services: State, echo: Mapping[str, Any]) -> Callable[[str], str] | None:
-    """Seals the reasoning for its owner, if the request asked for that. Raises ``StoreUnavailable``."""
-    return partial(services.sealing.load().seal, auth.owner()) if echo.get("seals_reasoning") else None

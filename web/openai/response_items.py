@@ -42,14 +42,15 @@ def messages_of(
     unseal: Unseal = lambda _sealed: None,
     *,
     keeps_reasoning: bool = False,
+    field: str = "input",
 ) -> list[dict[str, Any]]:
     """The chat messages of these input items. ``keeps_reasoning``: with all reasoning, and not only that before calls
-    of tools. Raises a ``Problem`` that names an invalid item."""
+    of tools. Raises a ``Problem`` that names an invalid item by its place in ``field``."""
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
     conversation = _Conversation(unseal, keeps_reasoning=keeps_reasoning)
     for at, item in enumerate(in_slices(items)):
-        place = f"input[{at}]"
+        place = f"{field}[{at}]"
         if item.get("type") == "item_reference":
             item = _referenced(item, look, place)
         try:

@@ -45,6 +45,14 @@ class Tool(BaseModel):
     strict: bool | None = None
 
 
+class ConversationReference(BaseModel):
+    """The conversation that a response reads and adds to."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
+
+    id: Annotated[str, Field(max_length=100)]
+
+
 class ResponsesRequest(Asked):
     """The body. Other fields go to the upstream unchanged."""
 
@@ -74,7 +82,7 @@ class ResponsesRequest(Asked):
     client_metadata: Any = None
     context_management: Any = None
     moderation: Any = None
-    conversation: Any = None
+    conversation: Annotated[str, Field(max_length=100)] | ConversationReference | None = None
     prompt: Any = None
 
     def check(self) -> None:
@@ -82,8 +90,10 @@ class ResponsesRequest(Asked):
         for at, tool in enumerate(self.tools or ()):
             if tool.type in _NAMED and tool.name is None:
                 refuse(f"tools[{at}].name", "is missing")
-        if self.conversation is not None:
-            refuse("conversation", "is not supported: use previous_response_id")
+        if self.conversation is not None and self.previous_response_id is not None:
+            refuse("conversation", "cannot be used together with previous_response_id")
+        if self.conversation is not None and self.spool is not None and self.spool.conversation is not None:
+            refuse("conversation", "cannot be used together with spool.conversation")
         if self.prompt is not None:
             refuse("prompt", "templates are not supported: use input and instructions")
         if self.truncation == "auto":
@@ -94,7 +104,13 @@ class ResponsesRequest(Asked):
     @property
     def ttl_s(self) -> int | None:
         """Seconds to keep the response after its end; None: the server's default for jobs."""
-        return _KEPT_S if self.store is False else None
+        # Until the conversation has its turn, the response is needed.
+        return _KEPT_S if self.store is False and self.conversation is None else None
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of its conversation."""
+        return self.conversation.id if isinstance(self.conversation, ConversationReference) else self.conversation
 
     def echo(self) -> dict[str, Any]:
         """The request fields that the response repeats."""

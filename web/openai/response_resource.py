@@ -72,6 +72,7 @@ class ResponseDocument(TypedDict):
     truncation: str
     reasoning: Mapping[str, Any]
     text: Mapping[str, Any]
+    conversation: NotRequired[Mapping[str, str]]
     spool: NotRequired[Mapping[str, Any]]
 
 
@@ -110,6 +111,7 @@ def resource(job: Job, asked: Mapping[str, Any], outcome: Outcome) -> dict[str, 
         **{name: asked.get(name, default) for name, default in _DEFAULTS.items()},
         "reasoning": {"effort": None, "summary": None, **(asked.get("reasoning") or {})},
         "text": {**(asked.get("text") or {}), "format": _format(asked)},
+        **({"conversation": asked["conversation"]} if asked.get("conversation") else {}),
         **left_out,
     }
 

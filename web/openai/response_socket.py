@@ -30,13 +30,14 @@ from web.delivery.encoding import PerReader
 from web.delivery.formats.ws_json import message_frame
 from web.delivery.live import LiveStream
 from web.delivery.websocket import json_object, socket_route
-from web.intake.accept import accept
 from web.intake.idempotency import NO_KEY
 from web.intake.shapes import checked
+from web.openai.conversation_turns import accept_turn
 from web.openai.errors import ErrorObject, error_document, status_of
-from web.openai.response_draft import draft_of, seal_of
+from web.openai.response_draft import draft_of
 from web.openai.response_events import ResponseStream
 from web.openai.response_request import ResponsesRequest
+from web.openai.sealed_reasoning import seal_of
 from web.problems import Problem, field_problem, problem_of
 from web.server.websocket import WebSocket
 from web.server.websocket_frames import text_frame
@@ -186,7 +187,7 @@ class ResponseSession:
             raise field_problem("generate", "must be true: Spool does not warm up models")
         draft, echo = draft_of(services, asked, NO_KEY)
         seal = seal_of(services, echo)
-        job = accept(services, draft).job
+        job = accept_turn(services, draft, echo).job
         translation = ResponseStream(job, echo, seal=seal)
         stream = TranslatedStream(services.checkpoints, job, translation)
         with self._socket.turn():

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from spool.errors import StoreUnavailable, TooManyStreams
+from spool.errors import ConversationNotFound, StoreUnavailable, TooManyStreams
 from spool.jobs.job import Job, Status
 from web import auth
 from web.arguments import DIGITS, Query, query
@@ -22,22 +22,23 @@ from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all, wait_for_end
 from web.examples import JOB, ROWS
 from web.folds import CLIENT_LEFT
-from web.intake.accept import accept
 from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY
 from web.intake.spool_fields import ON_DISCONNECT
 from web.json_response import json_response
 from web.limits.streams import Slot
 from web.openai.client_tools import Called
+from web.openai.conversation_turns import accept_turn, conversation_of
 from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import job_id_of, parse
 from web.openai.listed_items import items_of
-from web.openai.response_draft import PREFIX, draft_of, seal_of
+from web.openai.response_draft import PREFIX, SURFACE, draft_of
 from web.openai.response_events import ResponseStream
 from web.openai.response_fold import ResponseFold
 from web.openai.response_output import TextItem
 from web.openai.response_request import ResponsesRequest
 from web.openai.response_resource import Outcome, ResponseDocument, resource
+from web.openai.sealed_reasoning import seal_of
 from web.server.peer import presence
 from web.services import State, state
 from web.translated_stream import TranslatedStream
@@ -130,7 +131,7 @@ def create() -> Response:
     draft, echo = draft_of(services, asked, idempotency)
     seal = seal_of(services, echo)
     with Slot(services.slots) as slot:
-        submitted = accept(services, draft, slot if asked.stream or not asked.background else None)
+        submitted = accept_turn(services, draft, echo, slot if asked.stream or not asked.background else None)
         job = submitted.job
         fold = ResponseFold(job, echo, seal)
         with accepted(submitted, f"/v1/responses/resp_{job.id}") as headers:
@@ -196,8 +197,19 @@ def cancel(response_id: str) -> Response:
 )
 def delete(response_id: str) -> Response:
     """Delete an ended response."""
-    state().store.delete(job_id_of(response_id, PREFIX), auth.owner())
+    services, job_id = state(), job_id_of(response_id, PREFIX)
+    _keep_turn(services, job_id)
+    services.store.delete(job_id, auth.owner())
     return json_response(_deleted(response_id))
+
+
+def _keep_turn(services: State, job_id: str) -> None:
+    """Add the response's turn to its conversation, which keeps it."""
+    job = services.store.look(job_id, auth.owner())
+    asked = _echo_of(services, job).get("conversation") if job.ended and job.surface == SURFACE else None
+    if asked:
+        with suppress(ConversationNotFound):
+            conversation_of(services, asked["id"], job.owner, presence(request.environ))
 
 
 def _deleted(response_id: str) -> Deleted:

@@ -98,6 +98,25 @@ export const responses = {
     assert.deepEqual(items.map((item) => item.content[0].text), ["And a reel?", "And a drum?"]);
   },
 
+  async "a conversation"({ here, there }) {
+    const items = [{ type: "message", role: "user", content: "My name is Ada." }];
+    const { id } = await here.conversations.create({ items, metadata: { topic: "names" } });
+    const first = await here.responses.create({ ...FAST, conversation: id, input: PROMPT });
+    assert.deepEqual(first.conversation, { id });
+    const second = await there.responses.create({ ...FAST, conversation: { id }, input: "And a reel?" });
+    const seen = await all(await here.conversations.items.list(id, { order: "asc", limit: 2 }));
+    assert.deepEqual(seen.map((item) => item.role), ["user", "user", "assistant", "user", "assistant"]);
+    assert.equal(seen[2].content[0].text, first.output_text);
+    assert.equal(seen[4].id, second.output[0].id);
+    const [added] = (await there.conversations.items.create(id, { items })).data;
+    assert.equal((await here.conversations.items.retrieve(added.id, { conversation_id: id })).content[0].text, "My name is Ada.");
+    assert.equal((await here.conversations.items.delete(added.id, { conversation_id: id })).id, id);
+    assert.deepEqual((await here.conversations.update(id, { metadata: {} })).metadata, {});
+    assert.equal((await here.conversations.retrieve(id)).object, "conversation");
+    assert.ok((await here.conversations.delete(id)).deleted);
+    await assert.rejects(here.conversations.retrieve(id), { status: 404 });
+  },
+
   async "a tool call and its output"({ here }) {
     const asked = { ...FAST, input: "How is Paris?", tools: [WEATHER], tool_choice: "required" };
     const [call] = (await here.responses.create(asked)).output;
