@@ -160,17 +160,19 @@ def test_several_answers(client: OpenAI) -> None:
     assert chunks[-1].usage == answers_of.usage
 
 
+def probable(call: Call) -> None:
+    """A text with log probabilities, as an upstream sends them."""
+    call.begin()
+    for text in ("Hel", "lo"):
+        token = {"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": []}
+        choice = {"index": 0, "delta": {"content": text}, "logprobs": {"content": [token], "refusal": None}}
+        call.event({"choices": [{**choice, "finish_reason": None}]})
+    call.done()
+
+
 def test_log_probabilities(client: OpenAI, stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]) -> None:
     """Log probabilities that the upstream sends are the answer's, whole and as a stream; its text is as without."""
     upstream = stack_and_upstreams[1]["m"]
-
-    def probable(call: Call) -> None:
-        call.begin()
-        for text in ("Hel", "lo"):
-            token = {"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": []}
-            choice = {"index": 0, "delta": {"content": text}, "logprobs": {"content": [token], "refusal": None}}
-            call.event({"choices": [{**choice, "finish_reason": None}]})
-        call.done()
 
     asked: Any = {"model": "m", "messages": [{"role": "user", "content": "x"}], "logprobs": True, "top_logprobs": 2}
     upstream.scripts[:] = [answers] * len(upstream.calls) + [probable, probable, answers]
@@ -184,6 +186,37 @@ def test_log_probabilities(client: OpenAI, stack_and_upstreams: tuple[Stack, dic
         item for chunk in chunks if chunk.choices[0].logprobs for item in chunk.choices[0].logprobs.content or ()
     ]
     assert [item.token for item in choice.logprobs.content] == ["Hel", "lo"] == [item.token for item in streamed]
+
+
+def test_log_probabilities_of_a_response(
+    client: OpenAI, stack_and_upstreams: tuple[Stack, dict[str, ScriptedUpstream]]
+) -> None:
+    """They are those of the response's text, whole, in the stream, and in one that is resumed anywhere; a response that
+    did not ask has none."""
+    upstream = stack_and_upstreams[1]["m"]
+    upstream.scripts[:] = [answers] * len(upstream.calls) + [probable] * 3 + [answers]
+    asked: Any = {"model": "m", "input": "x", "include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    whole = client.responses.create(**asked)
+    call = upstream.calls[-1].body
+    assert (call["logprobs"], call["top_logprobs"], whole.top_logprobs) == (True, 2, 2)
+    assert tokens_of(whole) == ["Hel", "lo"]
+    events: Any = list(client.responses.create(**asked, stream=True))
+    assert tokens_of(events[-1].response) == ["Hel", "lo"]
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    assert [token.token for event in deltas for token in event.logprobs] == ["Hel", "lo"]
+    assert "".join([event.delta for event in deltas]) == "Hello"
+    done = next(event for event in events if event.type == "response.output_text.done")
+    assert [token.token for token in done.logprobs] == ["Hel", "lo"]
+    for after in range(len(events)):
+        rest: Any = list(client.responses.retrieve(events[0].response.id, stream=True, starting_after=after))
+        assert rest == events[after + 1 :]
+    assert tokens_of(client.responses.create(model="m", input="x")) == []
+
+
+def tokens_of(response: Any) -> list[str]:
+    """The tokens with log probabilities of its message."""
+    (item,) = response.output
+    return [token.token for token in item.content[0].logprobs]
 
 
 def test_several_answers_of_an_upstream(

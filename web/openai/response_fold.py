@@ -19,6 +19,8 @@ from web.openai.response_output import CallItem, Event, ReasoningShape, TextItem
 from web.openai.response_resource import Outcome, error_of, incomplete_details, resource, usage_of
 
 _ITEM_BYTES = 1024
+_PROBABILITY_BYTES = 300
+"""Of one token with its log probability, or of one alternative to it."""
 _Closed = tuple["_Closed | None", TextItem]
 
 
@@ -42,6 +44,9 @@ class ResponseFold:
         """The number of items."""
         self._has_answer = False
         self._refuses = False
+        self._has_logprobs = bool(asked.get("logprobs"))
+        self._probabilities = 0
+        """The number of log probabilities."""
         self._closed_size = 0
         self.over = False
         self.failure: Mapping[str, Any] | None = None
@@ -130,7 +135,7 @@ class ResponseFold:
     @property
     def kept_size(self) -> int:
         """Its approximate size in bytes."""
-        return self.size + self._count * _ITEM_BYTES
+        return self.size + self._count * _ITEM_BYTES + self._probabilities * _PROBABILITY_BYTES
 
     def _items(self) -> list[TextItem | CallItem]:
         """All items, in order."""
@@ -177,12 +182,15 @@ class ResponseFold:
         return [*closing, *item.begin(), item.add(text)]
 
     def _mark(self, entry: Mapping[str, Any]) -> list[Event]:
-        """A refusal is a message of its own. Annotations belong to the open message."""
+        """A refusal is a message of its own. Annotations and log probabilities belong to the open message."""
         if entry.get("refusal"):
             self._refuses = True
             return self._close("completed")
         if self._open is None or not self._open.is_answer:
             return []
+        if self._has_logprobs and (tokens := entry.get("logprobs")):
+            self._probabilities += sum([1 + len(token.get("top_logprobs") or ()) for token in tokens])
+            return self._open.add_logprobs(tokens)
         return self._open.annotate(entry.get("annotations") or ())
 
     def _call(self, entry: Mapping[str, Any]) -> list[Event]:

@@ -5,7 +5,7 @@ The order of events is that of https://platform.openai.com/docs/api-reference/re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
@@ -29,6 +29,8 @@ class ReasoningShape:
 
 
 PLAIN = ReasoningShape()
+_Logprobs = tuple["_Logprobs | None", Sequence[Mapping[str, Any]]]
+"""The log probabilities of some tokens, behind those before them. They change no more, so forks share them."""
 
 
 class TextItem:
@@ -54,7 +56,8 @@ class TextItem:
         elif self._refuses:
             self._name = "response.refusal"
         self._text_field = "refusal" if self._refuses else "text"
-        self._logprobs: dict[str, Any] = {} if reasoning or self._refuses else {"logprobs": []}
+        self._has_logprobs = not (reasoning or self._refuses)
+        self._logprobs: _Logprobs | None = None
         # The constant bytes of all its deltas, encoded once.
         before, _, behind = orjson.dumps(self._delta("")).partition(b'"delta":""')
         self._head = b'event: %b.delta\ndata: %b"delta":' % (self._name.encode(), before)
@@ -102,6 +105,13 @@ class TextItem:
             for at, annotation in enumerate(self._annotations[first:], first)
         ]
 
+    def add_logprobs(self, tokens: Sequence[Mapping[str, Any]]) -> list[Event]:
+        """Add the log probabilities of its last tokens, and return their event: a delta without text."""
+        if not self._has_logprobs:
+            return []
+        self._logprobs = self._logprobs, tokens
+        return [{**self._delta(""), "logprobs": tokens}]
+
     @property
     def size(self) -> int:
         """The length of its text, in characters."""
@@ -111,8 +121,9 @@ class TextItem:
         """Close the item with this status and return the closing events."""
         self._status = status
         text = str(self._text)
+        probable = {"logprobs": self._all_logprobs()} if self._has_logprobs else {}
         return [
-            {"type": f"{self._name}.done", **self._place(), self._text_field: text, **self._logprobs},
+            {"type": f"{self._name}.done", **self._place(), self._text_field: text, **probable},
             {"type": f"{self._part_name}.done", **self._place(), "part": self._part(text)},
             {"type": "response.output_item.done", "output_index": self.index, "item": self.item()},
         ]
@@ -122,7 +133,8 @@ class TextItem:
         return self._item([self._part(str(self._text))])
 
     def _delta(self, text: str) -> Event:
-        return {"type": f"{self._name}.delta", **self._place(), "delta": text, **self._logprobs}
+        probable: dict[str, Any] = {"logprobs": []} if self._has_logprobs else {}
+        return {"type": f"{self._name}.delta", **self._place(), "delta": text, **probable}
 
     def _item(self, content: list[dict[str, Any]]) -> dict[str, Any]:
         item: dict[str, Any] = {"id": self.item_id, "status": self._status, "content": content}
@@ -138,7 +150,15 @@ class TextItem:
             return {"type": "summary_text" if self._is_summary else "reasoning_text", "text": text}
         if self._refuses:
             return {"type": "refusal", "refusal": text}
-        return {"type": "output_text", "text": text, "annotations": list(self._annotations), "logprobs": []}
+        logprobs = self._all_logprobs()
+        return {"type": "output_text", "text": text, "annotations": list(self._annotations), "logprobs": logprobs}
+
+    def _all_logprobs(self) -> list[Mapping[str, Any]]:
+        groups, rest = list[Sequence[Mapping[str, Any]]](), self._logprobs
+        while rest is not None:
+            rest, tokens = rest
+            groups.append(tokens)
+        return [token for tokens in reversed(groups) for token in tokens]
 
     def _place(self) -> dict[str, Any]:
         part = "summary_index" if self._is_summary else "content_index"

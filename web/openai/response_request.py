@@ -24,9 +24,13 @@ _SAME_NAMES = (
     "safety_identifier",
     "prompt_cache_key",
 )
-_ECHOED = (*_SAME_NAMES, "instructions", "max_output_tokens", "max_tool_calls", "reasoning", "text", "tool_choice")
+_ECHOED = (
+    *_SAME_NAMES,
+    *("instructions", "max_output_tokens", "max_tool_calls", "reasoning", "text", "tool_choice", "top_logprobs"),
+)
 _NAMED = ("function", "custom")
 _SEALED = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
 _KEPT_S = 300
 """Seconds for which a response with ``store: false`` is kept."""
 Number = float | int
@@ -77,7 +81,7 @@ class ResponsesRequest(Asked):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     client_metadata: Any = None
     context_management: Any = None
@@ -98,8 +102,6 @@ class ResponsesRequest(Asked):
             refuse("prompt", "templates are not supported: use input and instructions")
         if self.truncation == "auto":
             refuse("truncation", "must be disabled: Spool does not truncate conversations")
-        if self.top_logprobs or "message.output_text.logprobs" in (self.include or ()):
-            refuse("top_logprobs", "must be 0: Spool does not store them")
 
     @property
     def ttl_s(self) -> int | None:
@@ -124,6 +126,8 @@ class ResponsesRequest(Asked):
             echoed["left_out"] = tools.left_out
         if _SEALED in (self.include or ()):
             echoed["seals_reasoning"] = True
+        if self._wants_logprobs:
+            echoed["logprobs"] = True
         return {
             **echoed,
             "background": bool(self.background),
@@ -137,9 +141,15 @@ class ResponsesRequest(Asked):
         params.update({name: getattr(self, name) for name in _SAME_NAMES if getattr(self, name) is not None})
         if self.max_output_tokens is not None:
             params["max_completion_tokens"] = self.max_output_tokens
+        if self._wants_logprobs:
+            params.update({"logprobs": True, **({"top_logprobs": self.top_logprobs} if self.top_logprobs else {})})
         params.update(self._of_reasoning_and_text())
         params.update(self._of_tools())
         return params
+
+    @property
+    def _wants_logprobs(self) -> bool:
+        return bool(self.top_logprobs) or _LOGPROBS in (self.include or ())
 
     def _of_reasoning_and_text(self) -> dict[str, Any]:
         params: dict[str, Any] = {}
