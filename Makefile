@@ -76,8 +76,8 @@ format: $(TEST_STAMP)
 faults: $(TEST_STAMP) .venv-compose/installed
 	@mkdir -p build && rm -f build/faults.jsonl
 	@SPOOL_FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(PY) -m pytest tests/faults tests/system/test_continuing.py \
-	  tests/spool/jobs/test_job_model.py tests/worker/quarantine tests/worker/backends/openai/test_transport.py \
-	  tests/compose $(PYTEST_ARGS)
+	  tests/system/test_jobs.py tests/worker/quarantine tests/compose \
+	  tests/spool/jobs/test_job_model.py tests/worker/backends/openai/test_transport.py $(PYTEST_ARGS)
 
 .venv-compose/installed: tests/compose/requirements.txt
 	@echo "installing $< into .venv-compose"

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from spool.bell import celery_app
 from spool.bell_queue import TASK
@@ -88,6 +89,7 @@ def test_idle_reader_that_leaves_is_noticed(stack: Stack) -> None:
     stack.client().post(f"/jobs/{job}/cancel")
 
 
+@pytest.mark.slow  # `make faults`
 def test_redis_connections_do_not_grow_with_readers(directory: Path) -> None:
     """500 attached readers need no more connections to Redis than 50 do, or none at all: those of the two processes."""
     with running_stack(directory, webs=1, workers=1) as stack:
