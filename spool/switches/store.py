@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from spool.errors import SwitchNotFound, TooManySwitches
 from spool.keys import HOME, prefix
+from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
 from spool.switches.switch import Switch, decoded
 
 SWITCHES = f"{prefix(HOME)}switches"
 SWITCHES_AT_MOST = 1000
+_DISPLACED = f"{prefix(HOME)}displaced:switches"
+_KEPT_MS = 7 * 86_400_000
+
+log = logging.getLogger("spool.switches")
 
 
 class SwitchStore:
@@ -24,18 +31,30 @@ class SwitchStore:
 
     def all(self) -> list[Switch]:
         """Those that are on, by name."""
-        return sorted(decoded(self._link.call("HGETALL", SWITCHES)), key=lambda switch: switch.name)
+        return sorted(decoded(self._call("HGETALL", SWITCHES)), key=lambda switch: switch.name)
 
     def turn_on(self, switch: Switch, by: str) -> Switch:
         """Turn it on; one that is on already gets the new values and keeps its time. Raises ``TooManySwitches``."""
         earlier = next((each for each in self.all() if each.name == switch.name), None)
-        if earlier is None and self._link.call("HLEN", SWITCHES) >= SWITCHES_AT_MOST:
+        if earlier is None and self._call("HLEN", SWITCHES) >= SWITCHES_AT_MOST:
             raise TooManySwitches(SWITCHES_AT_MOST)
         on = replace(switch, since_ms=earlier.since_ms if earlier else int(self._clock() * 1000), by=by)
-        self._link.call("HSET", SWITCHES, on.name, on.encode())
+        self._call("HSET", SWITCHES, on.name, on.encode())
         return on
 
     def turn_off(self, switch: Switch) -> None:
         """Take it back. Raises ``SwitchNotFound`` if it is not on."""
-        if not self._link.call("HDEL", SWITCHES, switch.name):
+        if not self._call("HDEL", SWITCHES, switch.name):
             raise SwitchNotFound(switch.name)
+
+    def _call(self, *command: str | bytes) -> Any:
+        """Run a command on the hash. A key of another type in its place is displaced first, as one of an index is."""
+        (reply,) = self._link.pipeline_each([command])
+        if is_wrong_type(reply):
+            log.error("%s was a key that Spool did not write; it is now %s for 7 days", SWITCHES, _DISPLACED)
+            # Another process may have been first: then there is no key to rename.
+            self._link.pipeline_each([("RENAME", SWITCHES, _DISPLACED), ("PEXPIRE", _DISPLACED, _KEPT_MS)])
+            return self._link.call(*command)
+        if isinstance(reply, Exception):
+            raise translated(reply) from reply
+        return reply

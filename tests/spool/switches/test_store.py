@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spool.errors import SwitchNotFound, TooManySwitches
+from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
 from spool.switches.store import SWITCHES, SWITCHES_AT_MOST, SwitchStore
 from spool.switches.switch import checked
@@ -36,3 +37,13 @@ def test_switches_are_bounded(link: RedisLink) -> None:
         store.turn_on(checked("pause", "all"), by="cli")
     link.call("HSET", SWITCHES, "pause model:0", checked("pause", "model:0").encode())
     assert store.turn_on(checked("pause", "model:0", reason="new"), by="cli").reason == "new"
+
+
+def test_key_of_another_type_is_displaced(link: RedisLink) -> None:
+    """It is kept under another name, no switch is on, and new ones can be turned on."""
+    link.call("SET", SWITCHES, "not a hash")
+    store = SwitchStore(link)
+    assert store.all() == []
+    assert link.call("GET", f"{prefix(HOME)}displaced:switches") == b"not a hash"
+    store.turn_on(checked("pause", "all"), by="cli")
+    assert [switch.name for switch in store.all()] == ["pause all"]
