@@ -26,6 +26,7 @@ RESTARTED: Mapping[str, Any] = {
 _OWN = {
     "upstream_rejected": 400,
     "invalid_params": 400,
+    "unsupported_output": 400,
     "cancelled": 409,
     "upstream_unavailable": 504,
     "deadline_exceeded": 504,

@@ -40,7 +40,13 @@ def test_rejected(error: dict[str, Any], status: int, code: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("deadline_exceeded", 504), ("first_token_timeout", 504), ("attempts_exhausted", 502), ("internal", 502)],
+    [
+        ("unsupported_output", 400),
+        ("deadline_exceeded", 504),
+        ("first_token_timeout", 504),
+        ("attempts_exhausted", 502),
+        ("internal", 502),
+    ],
 )
 def test_failure_of_spools_own(code: str, status: int) -> None:
     """A failure that no upstream named is a server's error with Spool's code."""

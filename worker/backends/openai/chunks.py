@@ -28,7 +28,9 @@ _FINISH = {
     "length": "length",
     "content_filter": "content_filter",
 }
-_BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls", "annotations")
+_FILES = ("images", "audio")
+"""Fields of files that a model returns."""
+_BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls", "annotations", *_FILES)
 _STATUS_OF = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
@@ -55,6 +57,10 @@ _BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}
 
 class Garbage(ValueError):
     """The data is not a chunk of a chat completion."""
+
+
+class NotKept(Exception):
+    """The answer has a part that the log cannot hold."""
 
 
 class ErrorInStream(Exception):
@@ -94,7 +100,8 @@ class Answer:
         return self.done or self.complete
 
     def feed(self, data: bytes) -> Iterable[Piece]:
-        """The pieces in the data of one event. Raises ``Garbage`` and ``ErrorInStream``, also during iteration."""
+        """The pieces in the data of one event. Raises ``Garbage``, ``NotKept`` and ``ErrorInStream``, also during
+        iteration."""
         if data == DONE:
             self.done = True
             return ()
@@ -151,6 +158,9 @@ class Answer:
             self.complete = True
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[Piece]:
+        for name in _FILES:
+            if delta.get(name):
+                raise NotKept(f"the model answers with {name}, which Spool does not keep; ask it for text only")
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             yield Reasoning(_text(thought))
         if text := delta.get("content"):

@@ -9,6 +9,7 @@
     another 4xx, 501, a used-up quota                ``upstream_rejected``
     a redirect, a request that cannot be sent        ``upstream_misconfigured``
     no chunk of a chat completion                    ``upstream_garbage``          ``upstream_garbage``
+    pictures or audio in the answer                  ``unsupported_output``        ``unsupported_output``
 
 Messages are shown to the job's owner, so they are bounded and contain neither Spool's credential nor the upstream's
 address (``worker.backends.openai.scrub``). They include the upstream's own code, which clients check
@@ -28,7 +29,7 @@ import httpx2
 import openai
 
 from worker.backends import BackendError
-from worker.backends.openai.chunks import ErrorInStream, Garbage
+from worker.backends.openai.chunks import ErrorInStream, Garbage, NotKept
 from worker.backends.openai.rate_headers import exhausted
 from worker.backends.openai.scrub import Scrubber
 from worker.backends.openai.sse import EventTooLong
@@ -38,7 +39,10 @@ class Unfinished(Exception):
     """The answer stopped without a terminal chunk."""
 
 
-FOREIGN = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, ErrorInStream, Garbage, EventTooLong, Unfinished)
+FOREIGN = (
+    *(openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL),
+    *(ErrorInStream, Garbage, NotKept, EventTooLong, Unfinished),
+)
 """All errors that opening and reading a stream may raise."""
 
 _MESSAGE_CHARACTERS = 500
@@ -82,6 +86,9 @@ class Refused(Exception):
 
 def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | BackendError:
     """Spool's error for ``exc``, one of ``FOREIGN``; ``began``: after the first piece of the answer."""
+    if isinstance(exc, NotKept):
+        # Another attempt would get the same.
+        return BackendError("unsupported_output", str(exc), retryable=False)
     found = _translate(exc)
     text = _shown(str(found), _own_code(exc), scrub)
     if isinstance(found, BackendError) and found.code == "upstream_garbage":

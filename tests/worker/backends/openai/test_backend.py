@@ -364,6 +364,33 @@ def test_garbage_in_the_stream_is_named(data: bytes) -> None:
     assert failure(sends(b"data: " + data + b"\n\n")).code == "upstream_garbage"
 
 
+@pytest.mark.parametrize("words", [0, 2])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]},
+        {"audio": {"id": "audio_1", "data": "UklGRg=="}},
+        {"content": "Look:", "images": [{"type": "image_url", "image_url": {"url": "https://files.example/1.png"}}]},
+    ],
+    ids=["picture", "audio", "picture beside text"],
+)
+def test_files_of_a_model_are_refused(words: int, part: dict[str, Any]) -> None:
+    """An answer with a picture or audio fails for good, and says why, also after text: it would lack a part."""
+
+    def script(call: Call) -> None:
+        call.begin()
+        for _ in range(words):
+            call.text("Look: ")
+        call.delta(**part)
+        call.done()
+
+    pieces: list[Piece] = []
+    error = failure(script, pieces=pieces)
+    assert (error.code, error.retryable, error.interrupted) == ("unsupported_output", False, False)
+    assert "which Spool does not keep" in error.message
+    assert pieces == [Text("Look: ")] * words
+
+
 def test_answer_that_is_no_event_stream_is_garbage() -> None:
     """Another document, or a login page, is told apart from an answer."""
     error = failure(lambda call: call.json(200, {"choices": []}))
