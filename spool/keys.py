@@ -202,6 +202,13 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
     batch:ID:ended   list    Its jobs, in the order in which they ended. All keys expire ttl_s after the last
                              job's end, and before that only long after the last deadline
 
+Events, for those that read what happens to all jobs of an owner (lib/events.lua, spool.jobs.event_logs):
+
+    events:OWNER     hash    It exists while the owner's events are read, and for an hour after: only then are they
+                             written. status (always running) and last (id of the last event), as of a log; run_id, of
+                             the server on which the last one was written; until_ms, when it expires
+    events:OWNER:log stream  The last ten thousand events, in the form of a job's log. It expires with the hash
+
 Webhooks: the outbox of deliveries, and what their receivers have answered. LANE is an endpoint, or OWNER/DIGEST for the
 webhooks that an owner's submits name at one host and port (see spool.webhooks and lib/outbox.lua):
 
@@ -272,6 +279,9 @@ from spool.ids import shard_of
 HOME = 0
 """The shard of what exists once in an installation."""
 
+EVENTS = "events:"
+"""Before an owner: the name of the log of its events, in the place of a job's id. No id has a colon."""
+
 
 STORED_NAMES = {
     "history_lost": "torn",
@@ -292,11 +302,15 @@ def prefix(shard: int) -> str:
 
 
 def job(job_id: str) -> str:
-    """The key of the record of a job, or of a batch. The suffixes ``:input``, ``:log``, ``:text`` and ``:gone`` give
-    the job's other keys; a batch has ``:log``. Raises ``ValueError`` for an invalid id."""
+    """The key of the record of a job, of a batch, or of an owner's events (``spool.jobs.event_logs``). The suffixes
+    ``:input``, ``:log``, ``:text`` and ``:gone`` give the job's other keys; the others have ``:log``. Raises
+    ``ValueError`` for an invalid id."""
+    if job_id.startswith(EVENTS):
+        return f"{prefix(HOME)}events:{job_id.removeprefix(EVENTS)}"
     return f"{prefix(shard_of(job_id))}{'batch' if job_id[0] == 'b' else 'job'}:{job_id}"
 
 
 def log(job_id: str) -> str:
-    """The key of the log of a job or a batch, which is also its channel. Raises ``ValueError`` for an invalid id."""
+    """The key of the log of a job, a batch or an owner's events, which is also its channel. Raises ``ValueError`` for
+    an invalid id."""
     return f"{job(job_id)}:log"

@@ -21,6 +21,7 @@ from web.native import (
     batch_log,
     batch_retry,
     batches,
+    events,
     jobs,
     links,
     models,
@@ -81,6 +82,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_blueprint(batch_log.blueprint)
     app.register_blueprint(batch_retry.blueprint)
     app.register_blueprint(open_batch.blueprint)
+    app.register_blueprint(events.blueprint)
     app.register_blueprint(models.blueprint)
     app.register_blueprint(links.blueprint)
     app.register_blueprint(tokens.blueprint)

@@ -21,6 +21,7 @@ from spool.background import spawn_forever
 from spool.deadline import Deadline
 from spool.errors import StoreUnavailable
 from spool.following.doorbell import Doorbell
+from spool.following.event_leases import EventLeases
 from spool.following.feed import Feed, bound_tails
 from spool.following.reader import Reader
 from spool.following.reader_leases import ReaderLeases
@@ -57,6 +58,7 @@ class Follower:
         self._doorbell = Doorbell(link, lambda: self._feeds, self._rung, self._confirmed, self._wake_rung)
         self._rung_feeds: dict[Feed, None] = {}
         self._watches = ReaderLeases(link)
+        self._event_leases = EventLeases(link)
         self._drain: Deadline | None = None
         self.notice: str | None = None
         """The notice of the operator to all readers."""
@@ -293,6 +295,7 @@ class Follower:
                 self._check_feed(channel, feed, now)
             bound_tails(self._feeds.values())
             self._watches.renew(now, self._feeds.values())
+            self._event_leases.renew(now, self._feeds.values())
 
     def _check_feed(self, channel: bytes, feed: Feed, now: float) -> None:
         if not feed.readers and (feed.ended or now - feed.left_at > LINGER_S):

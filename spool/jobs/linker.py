@@ -40,7 +40,7 @@ LIBRARY = (
         "choice",
         "holds",
     ),
-    *("batches", "log", "told", "packing", "usage", "outbox", "batch_log", "job", "records"),
+    *("batches", "log", "told", "packing", "usage", "events", "outbox", "batch_log", "job", "records"),
 )
 """The files of ``lua/lib``, in order: a definition uses only earlier ones. The files of ``lua`` itself are scripts."""
 _MARK = "--[[LIBRARY]]"

@@ -16,9 +16,9 @@ from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
 
 PAGE = 500
-BATCH_PAGE = 32
-"""An entry of a batch's log is a whole answer, so a page of these is smaller."""
 """Entries in one XRANGE: large enough for a cheap replay, small enough not to delay other callers."""
+BATCH_PAGE = 32
+"""An entry of a batch's log is a whole answer, and an event is a whole record, so a page of these is smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def run_of(rows: Sequence[Row]) -> Run | None:
 
 
 def page_of(log_id: str) -> int:
-    """How many entries of a log are read at a time: of a job's, or of a batch's."""
-    return BATCH_PAGE if log_id[0] == "b" else PAGE
+    """How many entries of a log are read at a time: of a job's, or of a batch's or an owner's events."""
+    return PAGE if log_id[0] == "j" else BATCH_PAGE
 
 
 def range_command(job_id: str, after: int, count: int) -> tuple[object, ...]:

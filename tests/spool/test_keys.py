@@ -24,6 +24,7 @@ from spool.files.urls import files_at
 from spool.ids import new_batch_id
 from spool.jobs.closed_models import ClosedModels
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
+from spool.jobs.event_logs import watch as watch_events
 from spool.jobs.job import SCHEMA, OnDisconnect, Priority
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.repeats import Joins, Repeat
@@ -91,6 +92,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     KeyStore(link).create(Key(id="", owner=OWNER, digest=b""))
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)
+    watch_events(link, [OWNER])
     store.open_batch(batch, OWNER, 2, ttl_s=60, timeout_s=60)
     staged = new_batch_id(0)
     store.stage_batch(NewBatch(staged, OWNER, [new_job(), new_job()]), max_queued=9)

@@ -7,6 +7,7 @@ translates the entries for one stream, and may depend on all entries before.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from spool.errors import UndecodableRecord
@@ -158,6 +159,38 @@ class Shared(Encoder):
         if trouble is Trouble.DRAINING:
             return Piece(self._frame(self._form.reconnect()), End.WHOLE)
         return Piece(self._frame(self._form.unavailable(trouble.title, trouble.message)), End.WHOLE)
+
+
+class Selected(Shared):
+    """A shared format of which one stream gets only some entries. The feed keeps no bytes of it."""
+
+    def __init__(self, form: SharedFormat, frame: Frame, is_wanted: Callable[[bytes], bool]) -> None:
+        super().__init__(form, frame)
+        self._is_wanted = is_wanted
+
+    def live(self, reader: Reader) -> bytes | None:
+        """The wanted ones of a few entries in memory, unless they end the log."""
+        if reader.feed.ended or (rows := reader.live_rows(_LIVE_ROWS)) is None:
+            return None
+        reader.cursor = rows[-1][0]
+        return self._of(rows)
+
+    def take(self, reader: Reader, within_s: float) -> Piece | None:  # noqa: ARG002 - nothing is translated
+        """The wanted ones of the next entries."""
+        rows, gap, ended = reader.take_rows(_ROWS)
+        if not rows and gap is None and not ended:
+            return None
+        data = self._of(rows)
+        if gap is not None:
+            data = self._frame(self._form.gap(gap)) + data
+        if not ended:
+            return Piece(data)
+        is_gone = gap is not None and gap.earliest is None
+        return Piece(data + self._frame(self._form.end(reader.cursor, is_gone=is_gone)), End.WHOLE)
+
+    def _of(self, rows: list[Row]) -> bytes:
+        wanted = [self._form.entry(entry_id, raw) for entry_id, raw in rows if self._is_wanted(raw)]
+        return self._frame(b"".join(wanted))
 
 
 class ReaderFormat(Protocol):

@@ -13,7 +13,7 @@ from spool.following.reader import Reader
 from spool.jobs.job import Job, Status
 from web import auth
 from web.checkpoints import Frame
-from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Shared, SharedFormat, bare, chunk
+from web.delivery.encoding import Encoding, PerReader, ReaderFormat, Selected, Shared, SharedFormat, bare, chunk
 from web.delivery.formats import ndjson, sse, text
 from web.delivery.live import LiveStream
 from web.limits.streams import Slot
@@ -111,6 +111,28 @@ def translated(
     encoding, headers = PerReader(form, _frame(), state().folds), {**sse.HEADERS, **headers}
     # Patient, because its client cannot easily continue on another instance.
     return _started(job, 0, encoding, form.opening(), media_type, headers, slot, label=form.name, patient=True)
+
+
+def streamed_in(
+    log: Job,
+    after: int,
+    form: Opened,
+    media_type: str,
+    *,
+    opening: bytes,
+    location: str,
+    label: str,
+    is_wanted: Callable[[bytes], bool] | None = None,
+) -> Response:
+    """A log after an entry in a shared format of its own, of which there is one object for all streams. ``is_wanted``
+    chooses the entries that this stream gets. Raises like ``streamed``."""
+    frame = _frame()
+    if is_wanted is not None:
+        encoding: Encoding = Selected(form, frame, is_wanted)
+    else:
+        encoding = _SHARED.setdefault((form, frame), Shared(form, frame))
+    headers = {**sse.HEADERS, "Location": location}
+    return _started(log, after, encoding, opening, media_type, headers, None, label=label)
 
 
 def _frame() -> Frame:

@@ -98,6 +98,7 @@ end
 if repeat_key ~= '' then
   redis.call('SET', P .. 'repeat:' .. repeat_key, id, 'PX', REPEATED_FOR_MS)
 end
+note_batch_change(id, 'created')
 if failure ~= '' then
   redis.call('DEL', P .. name)
   fail_batch(id, failure)

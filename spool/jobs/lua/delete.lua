@@ -18,6 +18,9 @@ local state = fields_if_any(key, 'status', 'idempotency', 'before')
 if TRANSITIONS[state.status] and next(TRANSITIONS[state.status]) then
   return 'running'
 end
+if has_event_readers(owner) then
+  note_change(id, owner, 'deleted')
+end
 unbook(id)
 redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text')
 index('ZREM', 'owner:' .. owner, id)

@@ -12,4 +12,5 @@ elseif not is_begun(its.status) then
   return 'ended'
 end
 if is_paused then redis.call('HSET', key, 'paused', 1) else redis.call('HDEL', key, 'paused') end
+note_batch_change(id, is_paused and 'paused' or 'resumed')
 return 'done'

@@ -15,6 +15,7 @@ end
 if why ~= '' and not its.stop then
   redis.call('HSET', key, 'stop', why, 'state', 'cancelling', 'cancelling_ms', NOW)
   index('ZADD', its.status == 'open' and 'feeding-open' or 'feeding', 0, id)
+  note_batch_change(id, 'cancelling')
 elseif not its.stop then
   return 0
 end

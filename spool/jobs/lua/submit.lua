@@ -245,6 +245,9 @@ end
 if repeat_key ~= '' then
   redis.call('SET', P .. 'repeat:' .. repeat_key, id, 'PX', deadline - NOW + REPEATED_FOR_MS)
 end
+if has_event_readers(owner) then
+  note_change(id, owner)
+end
 if given.on_busy == 'interrupt' then
   interrupt()
 end

@@ -7,7 +7,7 @@ import pytest
 ONE_SHARD = {
     *("test_claim_script", "test_damaged_records", "test_job_model", "test_keeper", "test_owner_limits"),
     *("test_scripts", "test_shards", "test_takeover", "test_fair_queue", "test_closed_models", "test_rates"),
-    *("test_limit_scopes",),
+    *("test_limit_scopes", "test_event_logs"),
 }
 """Modules about the order and the figures within a shard, or with shards of their own. A single test of another module
 is marked ``one_shard``."""

@@ -114,6 +114,7 @@ local function close_batch(batch, record, status, state)
     index('ZADD', 'expiring', NOW + ttl_ms, record.owner .. ' ' .. batch)
   end
   book_batch(batch, record.owner, true)
+  note_batch_change(batch, state)
   post_batch_end(batch, state)
 end
 

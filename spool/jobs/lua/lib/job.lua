@@ -29,6 +29,7 @@ local function move(id, record, to, ...)
     count_running(id, owner, key, who.model, to == 'running')
     if from == 'running' then unpark_after(who.flow) end
   end
+  if has_event_readers(who.owner) then note_change(id, who.owner) end
   return from
 end
 
@@ -154,13 +155,21 @@ local function end_cancelled(id)
   tell(id, {event = 'job_ended', status = 'cancelled'})
 end
 
+local function note_cancel(id)
+  --[[LIBRARY]]
+  local owner = fields(id, 'owner').owner
+  if owner and has_event_readers(owner) then note_change(id, owner, 'cancelling') end
+end
+
 -- Requests the cancellation of a job. A queued job ends at once; a running one is flagged, and ends at its worker's next
 -- append or heartbeat.
 local function request_cancel(id, record)
   if record.status ~= 'queued' and record.status ~= 'running' then return end
-  redis.call('HSETNX', job_key(id), 'cancel_ms', NOW)
+  local is_new = redis.call('HSETNX', job_key(id), 'cancel_ms', NOW) == 1
   if record.status == 'queued' then
     end_cancelled(id)
+  elseif is_new then
+    note_cancel(id)
   end
 end
 

@@ -1,0 +1,144 @@
+"""Events of an owner (lua/lib/events.lua): the scripts that change a job's state write them, while they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from rig.batches import create, feed
+from spool.jobs.event_logs import KEPT_S, events_as_log, log_of_events, owner_of_events, watch
+from spool.jobs.log import Logs
+from spool.keys import prefix
+from spool.redis.link import RedisLink
+from tests.by_hand import OWNER, HandWorker, store_of, submit
+
+KEY = f"{prefix(0)}events:{OWNER}"
+
+
+def events(link: RedisLink, owner: str = OWNER) -> list[dict[str, Any]]:
+    """The owner's events, oldest first."""
+    return [orjson.loads(raw) for _id, raw in Logs(link).read(log_of_events(owner), 0)]
+
+
+def kinds(link: RedisLink, owner: str = OWNER) -> list[str]:
+    """The kinds of the owner's events, oldest first."""
+    return [event["kind"] for event in events(link, owner)]
+
+
+def test_life_of_a_job_is_its_events(link: RedisLink) -> None:
+    """Each change of a job's state is one event with the record after it, under consecutive ids."""
+    (last,) = watch(link, [OWNER])
+    worker, job = HandWorker(link), submit(link, metadata={"k": "v"})
+    claim = worker.take()
+    worker.claims.hand_back(claim.job.id, claim.fence, counts=False)
+    worker.finish(worker.take())
+    store_of(link).delete(job.id, OWNER)
+    found = events(link)
+    expected = ["queued", "started", "queued", "started", "succeeded", "deleted"]
+    assert [event["kind"] for event in found] == [f"job.{kind}" for kind in expected]
+    assert [event["id"] for event in found] == list(range(last + 1, last + 7))
+    assert {event["job"] for event in found} == {job.id}
+    ended = found[4]["record"]
+    assert (ended["status"], ended["attempt"], ended["metadata"]) == ("succeeded", "2", '{"k":"v"}')
+    assert ended["ended_ms"] >= ended["started_ms"] >= ended["created_ms"]
+
+
+def test_cancels_are_events(link: RedisLink) -> None:
+    """A queued job is cancelled at once; of a running one the request is an event, once, and its end another."""
+    watch(link, [OWNER])
+    store, worker = store_of(link), HandWorker(link)
+    claim = worker.take_job(submit(link).id)
+    for _ in range(2):
+        store.cancel(claim.job.id, OWNER)
+    worker.append(claim, claim.first, [])
+    store.cancel(submit(link).id, OWNER)
+    assert [kind.removeprefix("job.") for kind in kinds(link)] == [
+        *("queued", "started", "cancelling", "cancelled", "queued", "cancelled")
+    ]
+
+
+def test_events_of_others_are_not_written(link: RedisLink) -> None:
+    """Without a reader of an owner's events, none of its jobs writes one; and each owner has its own."""
+    watch(link, [OWNER])
+    submit(link, owner="bob")
+    assert kinds(link) == kinds(link, "bob") == []
+    assert not link.call("EXISTS", f"{prefix(0)}events:bob", f"{prefix(0)}events:bob:log")
+
+
+def test_events_expire_after_their_last_reader(link: RedisLink) -> None:
+    """Record and log expire an hour after the last call of ``watch``, which keeps the cursor."""
+    watch(link, [OWNER])
+    submit(link)
+    for key in (KEY, f"{KEY}:log"):
+        assert KEPT_S * 1000 - 60_000 < link.call("PTTL", key) <= KEPT_S * 1000
+        link.call("PEXPIRE", key, 60_000)
+    assert watch(link, [OWNER]) == [events(link)[-1]["id"]]
+    assert min(link.call("PTTL", KEY), link.call("PTTL", f"{KEY}:log")) > 60_000
+
+
+def test_ids_go_on_after_an_expiry(link: RedisLink) -> None:
+    """A log of events that begins again has later ids than the one before, so that no cursor means two events."""
+    watch(link, [OWNER])
+    submit(link)
+    before = events(link)[-1]["id"]
+    link.call("DEL", KEY, f"{KEY}:log")
+    (last,) = watch(link, [OWNER])
+    submit(link)
+    assert events(link)[0]["id"] > last >= before - 1
+
+
+def test_first_event_on_a_new_run_says_so(link: RedisLink) -> None:
+    """After a restart of Redis, which may have lost events, the next one follows `restarted` under a later id."""
+    watch(link, [OWNER])
+    submit(link)
+    before = events(link)[-1]["id"]
+    link.call("HSET", KEY, "run_id", "an earlier one")
+    submit(link)
+    submit(link)
+    after = events(link)[1:]
+    assert [event["kind"] for event in after] == ["restarted", "job.queued", "job.queued"]
+    assert after[0]["id"] > before
+
+
+@pytest.mark.parametrize("damage", ["log", "last"])
+def test_damaged_events_fail_no_job(link: RedisLink, damage: str) -> None:
+    """With a damaged log of events, jobs go on; the log is deleted and begins again with its next reader."""
+    watch(link, [OWNER])
+    if damage == "log":
+        link.call("SET", f"{KEY}:log", "no stream")
+    else:
+        link.call("HSET", KEY, "last", "no number")
+    submit(link)
+    assert not link.call("EXISTS", KEY, f"{KEY}:log")
+    watch(link, [OWNER])
+    submit(link)
+    assert kinds(link) == ["job.queued"]
+
+
+def test_large_metadata_is_left_out(link: RedisLink) -> None:
+    """A record in an event has a bounded size: metadata of more than 1 KiB is not in it."""
+    watch(link, [OWNER])
+    submit(link, metadata={"k": "v" * 1024})
+    assert "metadata" not in events(link)[0]["record"]
+
+
+def test_batch_has_events_and_its_lines_have_none(link: RedisLink) -> None:
+    """A batch's begin and end are events; its lines are in its own log."""
+    watch(link, [OWNER])
+    batch, worker = create(link, 2), HandWorker(link)
+    feed(link)
+    for _ in range(2):
+        worker.finish(worker.take())
+    found = events(link)
+    assert [event["kind"] for event in found] == ["batch.created", "batch.completed"]
+    assert [event["batch"] for event in found] == [batch, batch]
+    assert (found[1]["record"]["succeeded"], found[1]["record"]["ended"]) == ("2", "2")
+
+
+def test_log_of_events_is_no_job() -> None:
+    """The log's name names its owner, also one that looks like an id; a job's id names none."""
+    assert owner_of_events(log_of_events("j0-abc")) == "j0-abc"
+    assert owner_of_events("j0-0123456789abcdef") is None
+    assert (events_as_log("bob", 7).id, events_as_log("bob", 7).last_entry) == (log_of_events("bob"), 7)

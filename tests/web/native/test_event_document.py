@@ -1,0 +1,56 @@
+"""Events as clients read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from web.native.event_document import FORMATS, event_document, selection
+
+RECORD = {"schema": "1", "id": "j0-x", "owner": "alice", "model": "demo", "status": "queued", "created_ms": "1000"}
+
+
+def stored(**fields: Any) -> bytes:
+    """A stored event."""
+    return orjson.dumps({"id": 7, "kind": "job.queued", "at": "x", **fields})
+
+
+def queued(**fields: str) -> bytes:
+    """The event of a queued job."""
+    return stored(job="j0-x", record={**RECORD, "deadline_ms": "2000", **fields})
+
+
+def test_record_becomes_the_document_of_the_job() -> None:
+    """The event has the job's document instead of the record."""
+    event = event_document(queued(batch="b0-x", batch_index="3"))
+    assert "record" not in event
+    assert (event["job"]["created_at"], event["job"]["batch"]) == ("1970-01-01T00:00:01.000Z", "b0-x")
+    assert "text" not in event["job"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        (queued(), (False, False)),
+        (queued(batch="b0-x", batch_index="0"), (True, False)),
+        (queued(conversation="talk"), (False, True)),
+        (stored(kind="batch.created", batch="b0-x", record={}), (True, False)),
+        (stored(job="j0-x", record=None), (False, False)),
+        (stored(reason="redis_lost_history"), (True, True)),
+    ],
+    ids=["job", "job of the batch", "job of the conversation", "batch", "damaged", "history lost"],
+)
+def test_selection_of_a_batch_or_a_conversation(raw: bytes, wanted: tuple[bool, bool]) -> None:
+    """A stream of one batch or conversation gets its events, and those that concern all."""
+    assert selection(None, None) is None
+    of_batch, of_conversation = selection("b0-x", None), selection(None, "talk")
+    assert of_batch is not None
+    assert of_conversation is not None
+    assert (of_batch(raw), of_conversation(raw)) == wanted
+
+
+def test_lost_events_make_clients_come_back() -> None:
+    """A log of events has no end, so a stream that ends asks its client to reconnect, in every format."""
+    assert all(b"reconnect" in form.end(7, is_gone=True) for form in FORMATS.values())

@@ -1,0 +1,138 @@
+"""Events as clients read them: what happened to a job or a batch, with its document. And the two formats of their
+streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from spool.batches.batch import decode as decode_batch
+from spool.errors import UndecodableRecord
+from spool.jobs.job import FIELDS, Job
+from web.delivery.formats.ndjson import Ndjson
+from web.delivery.formats.sse import Sse
+from web.native.batch_document import BatchDocument, batch_document
+from web.native.job_document import JobDocument, job_document
+
+
+class _Event(TypedDict):
+    id: Annotated[int, Field(ge=1)]
+    at: str
+
+
+class JobEvent(_Event):
+    """A change of a job, and the job after it, without its text. ``cancelling``: its cancel was requested while it
+    runs. ``queued`` again: its attempt was lost or handed back. Metadata of more than 1 KiB is left out."""
+
+    kind: Literal[
+        "job.queued",
+        "job.started",
+        "job.succeeded",
+        "job.failed",
+        "job.cancelled",
+        "job.cancelling",
+        "job.deleted",
+    ]
+    job: JobDocument
+
+
+class BatchEvent(_Event):
+    """A change of a batch, and the batch after it. Its lines have no events: they are in its own log."""
+
+    kind: Literal[
+        "batch.created",
+        "batch.paused",
+        "batch.resumed",
+        "batch.cancelling",
+        "batch.completed",
+        "batch.failed",
+        "batch.cancelled",
+        "batch.expired",
+        "batch.deleted",
+    ]
+    batch: BatchDocument
+
+
+class HistoryLost(_Event):
+    """Redis has restarted and may have lost events: read the list again."""
+
+    kind: Literal["restarted"]
+    reason: Literal["redis_lost_history"]
+
+
+EventDocument = Annotated[JobEvent | BatchEvent | HistoryLost, Field(discriminator="kind")]
+
+
+def event_document(raw: bytes) -> dict[str, Any]:
+    """The event as the API shows it. Of a damaged record it has the id alone."""
+    event: dict[str, Any] = orjson.loads(raw)
+    record = event.pop("record", None)
+    try:
+        if "job" in event:
+            values = [value.encode() if (value := record.get(name)) is not None else None for name in FIELDS]
+            event["job"] = job_document(Job.decode(values), with_text=False)
+        elif "batch" in event:
+            event["batch"] = batch_document(decode_batch(event["batch"], record))
+    except (UndecodableRecord, AttributeError):
+        name = "job" if "job" in event else "batch"
+        event[name] = {"id": event[name]}
+    return event
+
+
+def encoded(raw: bytes) -> bytes:
+    """The stored event as clients get it."""
+    return orjson.dumps(event_document(raw))
+
+
+def selection(batch: str | None, conversation: str | None) -> Callable[[bytes], bool] | None:
+    """Whether a stream wants an event: of this batch, of this conversation. None if it wants all."""
+    if batch is None and conversation is None:
+        return None
+
+    def is_wanted(raw: bytes) -> bool:
+        event = event_document(raw)
+        if "job" not in event and "batch" not in event:
+            return True
+        subject = event.get("job") or {"batch": event["batch"]["id"]}
+        its = (subject.get("conversation") or {}).get("id")
+        return batch in (None, subject.get("batch")) and conversation in (None, its)
+
+    return is_wanted
+
+
+class EventsSse(Sse):
+    """Events of an owner as server-sent events. Such a log has no end: where it does, the client comes back."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:
+        """One event with its document."""
+        return super().entry(entry_id, encoded(raw))
+
+    def end(self, last: int, *, is_gone: bool) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """The event after which clients reconnect."""
+        return self.reconnect()
+
+
+class EventsNdjson(Ndjson):
+    """Events of an owner as lines of JSON."""
+
+    def entry(self, entry_id: int, raw: bytes) -> bytes:
+        """One event with its document."""
+        return super().entry(entry_id, encoded(raw))
+
+    def end(self, last: int, *, is_gone: bool) -> bytes:  # noqa: ARG002 - the protocol's shape
+        """The line after which clients reconnect."""
+        return self.reconnect()
+
+
+Format = EventsSse | EventsNdjson
+FORMATS: dict[tuple[str, bool], Format] = {
+    (Sse.media_type, False): EventsSse(),
+    (Sse.media_type, True): EventsSse(has_visible_heartbeats=True),
+    (Ndjson.media_type, False): EventsNdjson(announced=True),
+    (Ndjson.media_type, True): EventsNdjson(heartbeat="heartbeat", announced=True),
+}
+"""One object for each media type and form of heartbeats, so that events are encoded once for all streams."""
