@@ -202,6 +202,26 @@ export interface Batches {
   resultsSoFar(id: string, options?: { after?: number; signal?: AbortSignal }): AsyncGenerator<Job, void>;
 }
 
+/** A change of a job or a batch, with its record after it. */
+export interface JobEvent { id: number; kind: string; at: string; job?: Job; batch?: Batch }
+
+export interface EventsOptions {
+  /** Only events of this batch, or of jobs of this conversation. */
+  batch?: string;
+  conversation?: string;
+  signal?: AbortSignal;
+  /** Each event, once and in order. */
+  onEvent?(event: JobEvent): void;
+  /** Events may be missing: read the list. At the begin, after a gap, and after Redis has lost some. */
+  onMissed?(): void;
+  onConnection?(connection: Connection, error: SpoolError | null): void;
+}
+
+export interface Events {
+  readonly connection: Connection;
+  stop(): void;
+}
+
 export interface ClientOptions {
   /** Default: the page's origin. */
   baseUrl?: string;
@@ -217,6 +237,8 @@ export class Client {
   readonly batches: Batches;
   submit(submission: string | Submission, options?: SubmitOptions): Promise<Job>;
   follow(job: string | Job, options?: FollowOptions): Follow;
+  /** What happens to the caller's jobs and batches, until `stop()`. */
+  events(options?: EventsOptions): Events;
   job(job: string | Job, options?: RequestOptions): Promise<Job>;
   wait(job: string | Job, options?: FollowOptions): Promise<Job>;
   cancel(job: string | Job, options?: RequestOptions): Promise<Job>;

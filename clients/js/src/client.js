@@ -1,6 +1,7 @@
 /** The client: one object for one server and one credential. */
 
 import { Batches } from "./batches.js";
+import { Events } from "./events.js";
 import { Follow } from "./follow.js";
 import { Http } from "./http.js";
 import { post } from "./submit.js";
@@ -22,6 +23,11 @@ export class Client {
   /** Follow a job's log. `job`: its id or its record. */
   follow(job, options = {}) {
     return new Follow(this.http, idOf(job), { transports: this.transports, ...options });
+  }
+
+  /** What happens to the caller's jobs and batches, until `stop()`. */
+  events(options = {}) {
+    return new Events(this.http, options);
   }
 
   /** The job's record. */
