@@ -7,7 +7,7 @@ import createPurifier from "../vendor/dompurify.js";
 import { Marked } from "../vendor/marked.js";
 import { counted, t } from "../words.js";
 import { ThreadView } from "./charts.js";
-import { Tape } from "./tape.js";
+import { drawMarks, marksOf, Tape } from "./tape.js";
 import { Trace } from "./trace.js";
 import { CHOICES, listOf, nameOf, usable } from "./transports.js";
 import { reasonOf } from "./wait_text.js";
@@ -201,7 +201,10 @@ export class Pane {
 
   async #finish(text) {
     this.#hasHash = true;
-    this.part("tape").hidden = this.trace.entries.length < 2;
+    const { entries, stretches } = this.trace;
+    this.part("tape").hidden = entries.length < 2;
+    if (entries.length > 1)
+      drawMarks(this.part("play-marks"), marksOf(entries, stretches), Date.parse(entries[0].at));
     // Browsers hash only in secure contexts: localhost and HTTPS.
     if (!globalThis.crypto?.subtle) return;
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
@@ -220,13 +223,14 @@ export class Pane {
       },
       done: () => this.#stopped(),
     });
-    for (const name of ["play-stop", "play-at"]) this.part(name).hidden = false;
+    this.part("play-stop").hidden = false;
     this.#tape.play(speed);
   }
 
   #stopped() {
     this.#tape = null;
-    for (const name of ["play-stop", "play-at"]) this.part(name).hidden = true;
+    this.part("play-stop").hidden = true;
+    this.part("play-at").value = 0;
     this.#draw(this.follow.view);
   }
 }

@@ -1,6 +1,49 @@
 /** Plays an ended answer again, at the speed of its log or a multiple: every entry has its time. */
 
 import { apply, newState } from "../client/src/state.js";
+import { element } from "../dom.js";
+import { duration, t } from "../words.js";
+import { nameOf } from "./transports.js";
+
+const ATTEMPTS = {
+  restarted: ({ attempt }) => t("Attempt {n} restarted.", { n: attempt }),
+  continued: ({ attempt }) => t("Attempt {n} continues.", { n: attempt }),
+  waiting: () => t("The model's server is not ready. Waiting."),
+};
+
+/** Where attempts and connections changed: `[{ kind, at, place, text }]`, the place between 0 and 1. */
+export function marksOf(entries, stretches) {
+  const times = new Map(entries.map(({ id, at }) => [id, Date.parse(at)]));
+  const first = Date.parse(entries[0].at);
+  const length = Math.max(1, Date.parse(entries.at(-1).at) - first);
+  const attempts = entries
+    .filter(({ kind }) => Object.hasOwn(ATTEMPTS, kind))
+    .map((entry) => ({ kind: entry.kind, at: Date.parse(entry.at), text: ATTEMPTS[entry.kind](entry) }));
+  const connections = stretches
+    .slice(1)
+    .filter(({ from }) => times.has(from))
+    .map(({ from, transport }) => ({
+      kind: "connection",
+      at: times.get(from),
+      text: t("Connected again over {transport}, from entry {n}", { transport: nameOf(transport), n: from }),
+    }));
+  return [...attempts, ...connections]
+    .sort((a, b) => a.at - b.at)
+    .map((mark) => ({ ...mark, place: (mark.at - first) / length }));
+}
+
+/** Draws the marks above the tape, and says them as text. */
+export function drawMarks(box, marks, first) {
+  const said = marks.map(({ at, text }) => `+${duration(at - first)}: ${text}`);
+  box.replaceChildren(
+    ...marks.map(({ kind, place }, n) => {
+      const mark = element("i", { "data-kind": kind, title: said[n] });
+      mark.style.insetInlineStart = `${place * 100}%`;
+      return mark;
+    }),
+  );
+  box.setAttribute("aria-label", said.join("; ") || t("One attempt, one connection"));
+}
 
 export class Tape {
   #frame = 0;

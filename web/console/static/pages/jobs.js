@@ -1,140 +1,134 @@
-/** The caller's jobs as a list that stays current, filtered by status, model and words. */
+/** The caller's jobs as a list and over time, live by the server's events, filtered. */
 
 import { hashOfJob } from "../address.js";
-import { jobs, models } from "../connection.js";
+import { models } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
 import { statusName } from "../job/card.js";
+import { STATES as CONNECTIONS } from "../job/pane.js";
+import { fill, filter, matches, onFilter, sinceMs } from "../jobs/filter.js";
+import { LiveList } from "../jobs/live_list.js";
+import { drawAxis } from "../jobs/time_axis.js";
 import { counted, duration, moment, t } from "../words.js";
 
-const AGAIN_MS = 2000;
-const PAGE = 25;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
+const AXIS_EVERY_MS = 1000;
 
 export class JobsPage {
-  #timer = 0;
-  #known = [];
-  #cursor = null;
   #batch = "";
-  #asked = 0;
+  #frame = 0;
+  #timer = 0;
 
   constructor({ refused }) {
     this.refused = refused;
+    this.list = new LiveList({
+      changed: () => this.#schedule(),
+      failed: (error) => this.#failed(error),
+      connection: (state) => this.#connection(state),
+    });
     byId("filter-status").append(
       element("option", { value: "" }, t("all")),
       ...STATES.map((status) => element("option", { value: status }, statusName(status))),
     );
-    for (const name of ["filter-status", "filter-model", "filter-text"]) {
-      byId(name).addEventListener(name === "filter-text" ? "input" : "change", () => this.#filtered(name));
-    }
+    onFilter((name) => this.#filtered(name));
     byId("job-filter").addEventListener("submit", (event) => event.preventDefault());
-    byId("jobs-more").addEventListener("click", () => this.#more());
+    byId("jobs-more").addEventListener("click", () => this.list.more().catch((error) => this.#failed(error)));
+    byId("jobs-axis").addEventListener("click", ({ target }) => {
+      const bar = target.closest("[data-job]");
+      if (bar) location.hash = hashOfJob(bar.dataset.job);
+    });
+    addEventListener("resize", () => this.#schedule());
   }
 
   async show({ query }) {
     document.title = `${t("Jobs")} · Spool`;
-    byId("filter-status").value = query.get("status") ?? "";
-    byId("filter-text").value = query.get("words") ?? "";
-    this.#batch = query.get("batch") ?? "";
     this.leave();
-    this.#known = [];
-    this.#refresh();
+    this.#batch = query.get("batch") ?? "";
+    fill(query);
+    this.#open();
+    this.#timer = setInterval(() => this.#schedule(), AXIS_EVERY_MS);
     const { models: all } = await models().catch(() => ({ models: [] }));
+    const names = all.map(({ name, id }) => id ?? name);
     byId("filter-model").replaceChildren(
       element("option", { value: "" }, t("all")),
-      ...all.map(({ name, id }) =>
-        element("option", { value: id ?? name, selected: (id ?? name) === query.get("model") }, id ?? name),
-      ),
+      ...names.map((name) => element("option", { value: name, selected: name === query.get("model") }, name)),
     );
-    this.#draw();
+    this.#schedule();
   }
 
   leave() {
-    clearTimeout(this.#timer);
-    this.#asked += 1;
+    clearInterval(this.#timer);
+    this.list.close();
+  }
+
+  #open() {
+    const wanted = filter();
+    this.list.open({ status: wanted.status, batch: this.#batch, since: sinceMs(wanted) });
   }
 
   #filtered(name) {
-    if (name === "filter-status") {
-      this.leave();
-      this.#known = [];
-      this.#refresh();
-    } else this.#draw();
-    const values = {
-      status: byId("filter-status").value,
-      model: byId("filter-model").value,
-      words: byId("filter-text").value,
-      batch: this.#batch,
-    };
-    const query = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
+    if (name === "status" || name === "since") this.#open();
+    this.#schedule();
+    const values = Object.entries({ ...filter(), batch: this.#batch }).filter(([, value]) => value);
+    const query = new URLSearchParams(values);
     history.replaceState(null, "", `#/jobs${query.size ? `?${query}` : ""}`);
   }
 
-  async #refresh() {
-    const asked = (this.#asked += 1);
-    try {
-      const page = await this.#page();
-      if (asked !== this.#asked) return;
-      const ids = new Set(page.jobs.map(({ id }) => id));
-      const older = this.#known.filter(
-        ({ id, created_at }) => !ids.has(id) && created_at <= (page.jobs.at(-1)?.created_at ?? ""),
-      );
-      this.#known = [...page.jobs, ...older];
-      if (!older.length) this.#cursor = page.cursor;
-      this.#draw();
-    } catch (error) {
-      if (asked !== this.#asked) return;
-      setText(byId("jobs-note"), error.message);
-      this.refused(error);
-    }
-    this.#timer = setTimeout(() => this.#refresh(), AGAIN_MS);
+  #failed(error) {
+    setText(byId("jobs-note"), error.message);
+    this.refused(error);
   }
 
-  async #more() {
-    const page = await this.#page(this.#cursor).catch((error) => setText(byId("jobs-note"), error.message));
-    if (!page) return;
-    this.#known.push(...page.jobs);
-    this.#cursor = page.cursor;
-    this.#draw();
+  #connection(state) {
+    const shown = byId("jobs-connection");
+    shown.dataset.connection = state;
+    setText(shown, state === "live" ? t("live") : CONNECTIONS[state]());
   }
 
-  #page(cursor = "") {
-    return jobs({ status: byId("filter-status").value, cursor: cursor ?? "", limit: PAGE, batch: this.#batch });
+  #schedule() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (!byId("page-jobs").hidden) this.#draw();
+    });
   }
 
   #draw() {
-    const model = byId("filter-model").value;
-    const words = byId("filter-text").value.trim().toLowerCase();
-    const shown = this.#known.filter(
-      (job) =>
-        (!model || job.model === model) && (!words || (job.metadata?.prompt ?? "").toLowerCase().includes(words)),
-    );
+    const wanted = filter();
+    const known = this.list.jobs;
+    const shown = known.filter((job) => matches(job, wanted));
     const rows = new Map([...byId("job-rows").children].map((row) => [row.dataset.job, row]));
-    byId("job-rows").replaceChildren(...shown.map((job) => same(rows.get(job.id), job) ?? rowOf(job)));
-    byId("jobs-more").hidden = !this.#cursor;
+    const next = shown.map((job) => same(rows.get(job.id), job) ?? rowOf(job));
+    // A row that stays keeps its focus.
+    if (next.length !== byId("job-rows").children.length || next.some((row, n) => byId("job-rows").children[n] !== row))
+      replaceRows(byId("job-rows"), next);
+    byId("jobs-axis-card").hidden = !shown.length;
+    if (shown.length) drawAxis(byId("jobs-axis"), shown, { since: sinceMs(wanted) });
+    byId("jobs-more").hidden = !this.list.hasMore;
     const filtered =
-      shown.length < this.#known.length
-        ? t("{n} of {m} loaded jobs match.", { n: shown.length, m: this.#known.length })
-        : "";
-    setText(byId("jobs-note"), this.#known.length ? filtered : t("No jobs yet."));
+      shown.length < known.length ? t("{n} of {m} loaded jobs match.", { n: shown.length, m: known.length }) : "";
+    setText(byId("jobs-note"), known.length ? filtered : t("No jobs yet."));
   }
 }
 
-const stateOf = ({ status, last_entry, attempt, queue_position }) =>
-  [status, last_entry, attempt, queue_position].join();
+/** The new rows; the focus stays on the job that has it, also if its row is drawn again. */
+function replaceRows(body, rows) {
+  const focused = body.contains(document.activeElement) ? document.activeElement.closest("tr").dataset.job : "";
+  body.replaceChildren(...rows);
+  if (focused) rows.find((row) => row.dataset.job === focused)?.querySelector("a").focus();
+}
+
+const stateOf = ({ status, last_entry, attempt, queue_position, cancel_requested_at, ended_at }) =>
+  [status, last_entry, attempt, queue_position, cancel_requested_at, ended_at].join();
 
 const same = (row, job) => (row?.dataset.state === stateOf(job) ? row : null);
 
 function rowOf(job) {
   const took = job.started_at && job.ended_at ? duration(Date.parse(job.ended_at) - Date.parse(job.started_at)) : "";
   const place = job.status === "queued" && job.queue_position !== null ? ` #${job.queue_position + 1}` : "";
+  const state = job.status === "running" && job.cancel_requested_at ? t("cancelling") : statusName(job.status) + place;
   return element(
     "tr",
     { "data-job": job.id, "data-state": stateOf(job) },
-    element(
-      "td",
-      {},
-      element("span", { className: "chip-status", "data-status": job.status }, statusName(job.status) + place),
-    ),
+    element("td", {}, element("span", { className: "chip-status", "data-status": job.status }, state)),
     element(
       "td",
       { className: "cell-prompt" },
