@@ -31,7 +31,8 @@ AT ?= 1,450,1e5,1e9
 BUSY ?= $(shell getconf _NPROCESSORS_ONLN)
 
 VENV := .venv
-NODE_MODULES := tests/compatible/node/node_modules tests/clients/js/node_modules
+NODE_MODULES := tests/compatible/node/node_modules tests/compatible/node22/node_modules tests/clients/js/node_modules
+CLIENT_VENVS := $(patsubst tests/compatible/environments/%.txt,.venv-clients-%,$(wildcard tests/compatible/environments/*.txt))
 PY := $(VENV)/bin/python
 # Twice quiet: errors are shown, warnings about an index are not.
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --quiet --no-deps --require-hashes
@@ -131,7 +132,14 @@ clients: $(TEST_STAMP) install-clients
 
 # Third-party clients for `make test` and `make clients`: Python's in a virtual environment of their own, Node's only if
 # there is an npm. Tests without their client are skipped with a message.
-install-clients: .venv-clients/installed $(NODE_MODULES:%=%/.installed)
+install-clients: .venv-clients/installed $(CLIENT_VENVS:%=%/installed) $(NODE_MODULES:%=%/.installed)
+
+# Pinned whole, so nothing is left to resolve.
+.venv-clients-%/installed: tests/compatible/environments/%.txt
+	@echo "installing $< into .venv-clients-$*"
+	@test -d .venv-clients-$* || $(PYTHON) -m venv .venv-clients-$*
+	@.venv-clients-$*/bin/python -m pip --disable-pip-version-check install --quiet --quiet --no-deps -r $<
+	@touch $@
 
 .venv-clients/installed: tests/compatible/requirements.txt
 	@echo "installing $< into .venv-clients"
@@ -195,5 +203,5 @@ lock:
 	@echo hatchling | $(LOCK) - -o requirements/build.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .venv-clients .venv-compose .venv-fuzz .venv-s3 $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-lock .venv-clients $(CLIENT_VENVS) .venv-compose .venv-fuzz .venv-s3 $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,7 +25,15 @@ EXAMPLES = sorted(path for path in (ROOT / "docs/transports/examples").iterdir()
 TRANSPORTS = sorted(page for page in (ROOT / "docs/transports").glob("*.md") if page.name != "README.md")
 NOT_SETTINGS = {
     *("SPOOL_URL", "SPOOL_KEY", "SPOOL_KEY_FILE"),
-    *("SPOOL_CLAUDE", "SPOOL_CODEX", "SPOOL_FAULTS_REPORT", "SPOOL_LADDER_REPORT", "SPOOL_FAIL_POINT", "SPOOL_SHARDS"),
+    *(
+        "SPOOL_CLAUDE",
+        "SPOOL_CODEX",
+        "SPOOL_OPENCODE",
+        "SPOOL_FAULTS_REPORT",
+        "SPOOL_LADDER_REPORT",
+        "SPOOL_FAIL_POINT",
+        "SPOOL_SHARDS",
+    ),
 }
 """Variables of clients and of tests."""
 LINES_AT_MOST = 60

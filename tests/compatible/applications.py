@@ -1,4 +1,4 @@
-"""Applications in Python that have an environment of their own, ``.venv-clients``."""
+"""Applications in Python that have environments of their own, ``.venv-clients`` and ``.venv-clients-NAME``."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ import pytest
 
 from tests.stack import ROOT
 
-INSTALLED = ROOT / ".venv-clients" / "installed"
-PYTHON = ROOT / ".venv-clients" / "bin" / "python"
-SITE = ROOT / ".venv-clients" / "lib"
+ENVIRONMENTS = ("haystack", "instructor", "litellm", "microsoft", "aider")
+"""Environments beside the common one: their packages want other versions of the same packages."""
+_STARTS_WITHIN_S = 240
+"""Loading some of these packages takes a minute on a busy machine."""
 
 
-def run(*arguments: str | Path, needs: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in .venv-clients to its end, and fail with its output if that is not a success. ``needs``: a
-    package, without which the test is skipped, or fails in CI."""
-    if not INSTALLED.exists() or not any(SITE.glob(f"*/site-packages/{needs}")):
-        missing = f"no .venv-clients with {needs or 'packages'}; `make install-clients` installs it"
+def run(*arguments: str | Path, needs: str = "", environment: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of an environment to its end, and fail with its output if that is not a success. ``needs``: a
+    package, without which the test is skipped, or fails in CI. ``environment``: one of ``ENVIRONMENTS``."""
+    name = f".venv-clients-{environment}" if environment else ".venv-clients"
+    if not (ROOT / name / "installed").exists() or not any((ROOT / name / "lib").glob(f"*/site-packages/{needs}")):
+        missing = f"no {name} with {needs or 'packages'}; `make install-clients` installs it"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
     # Nothing of this machine's own: no keys, no other base URL, no tracing.
     clean = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     done = subprocess.run(
-        [str(argument) for argument in (PYTHON, *arguments)],
+        [str(argument) for argument in (ROOT / name / "bin" / "python", *arguments)],
         env={**clean, **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=_STARTS_WITHIN_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -41,7 +41,8 @@ def answers(call: Call) -> None:
 
 def fails(call: Call) -> None:
     """An upstream that fails as the prompt names; after its first word for ``later NAME``."""
-    prompt = call.body["messages"][-1]["content"]
+    content = call.body["messages"][-1]["content"]
+    prompt = content if isinstance(content, str) else content[0]["text"]
     status, error = ERRORS[prompt.removeprefix("later ")]
     if prompt.startswith("later "):
         call.begin()

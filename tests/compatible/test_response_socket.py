@@ -6,20 +6,22 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import gevent
 import pytest
 import websocket
-from openai import OpenAI
 
 from spool.access.caller import ANONYMOUS
+from tests.compatible.applications import run
 from tests.stack import Stack
 from web.openai.response_socket import ResponseSession, event_frames
 from web.server.websocket_frames import text_frame
 from web.server.websocket_protocol import Closed
 
+CONNECT = Path(__file__).with_name("apps") / "openai_socket.py"
 FAST = {"model": "demo", "rate": 0, "first_token_s": 0}
 ENDS = {"response.completed", "response.incomplete", "response.failed", "error"}
 UNKNOWN = "resp_j0-" + "0" * 26
@@ -143,24 +145,12 @@ def test_job_continues_without_its_client(stack: Stack) -> None:
     assert events.endswith("data: [DONE]\n\n")
 
 
-@pytest.mark.filterwarnings("ignore:connect\\(\\) must be used as a context manager:DeprecationWarning")
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_sdk_connects(stack: Stack) -> None:
     """The official SDK's ``connect()`` gets a response and its continuation."""
-    pytest.importorskip("websockets")
-    with (
-        OpenAI(base_url=f"{stack.webs[0].url}/v1", api_key="none") as client,
-        client.responses.connect() as connection,
-    ):
-        texts: list[str] = []
-        previous: dict[str, Any] = {}
-        for prompt in ("one", "two"):
-            connection.send({"type": "response.create", "input": prompt, **FAST, **previous})  # type: ignore[typeddict-item]
-            for event in connection:
-                if event.type == "response.completed":
-                    texts.append(event.response.output_text)
-                    previous = {"previous_response_id": event.response.id}
-                    break
-    assert [f"> {prompt}" in text for prompt, text in zip(("one", "two"), texts, strict=True)] == [True, True]
+    outcomes = json.loads(run(CONNECT, stack.webs[0].url, needs="websockets").stdout)
+    assert outcomes == {"connect": None}, outcomes["connect"]
 
 
 def test_frames_of_events() -> None:

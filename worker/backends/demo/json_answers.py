@@ -66,7 +66,7 @@ def calls(params: DemoParams, messages: Sequence[Mapping[str, Any]], prompt: str
 
 def _meant(functions: Sequence[Any], read: str) -> list[Any]:
     """The function of whose name the prompt says the most parts, as words of its own; the first of several."""
-    words = set(re.findall(r"\w+", read.lower()))
+    words = set(re.findall(r"[^\W_]+", read.lower()))
     counts = [sum(not words.isdisjoint((part, f"{part}s")) for part in _parts(function)) for function in functions]
     most = max(counts, default=0)
     return [functions[counts.index(most)]] if most else []

@@ -64,6 +64,13 @@ def test_what_is_called(prompt: str, choice: Any, expected: list[str]) -> None:
     assert bool(expected) is not any(isinstance(piece, Text) for piece in pieces)
 
 
+def test_name_with_a_prefix() -> None:
+    """A prompt means a function also by its name without the prefix that a framework puts before it."""
+    function = {"name": "plugin-get_weather", "parameters": {"type": "object"}}
+    pieces = generate("Ask get_weather about Oslo", tools=[{"type": "function", "function": function}])
+    assert list(called(pieces)) == ["plugin-get_weather"]
+
+
 def test_arguments_fit_the_parameters() -> None:
     """The arguments are JSON that the function's parameters allow, with a word of the prompt in it."""
     arguments = called(generate("How is Rome today?", tools=[WEATHER], tool_choice="required"))["weather"]

@@ -1,0 +1,1 @@
+../node/ai_sdk.mjs

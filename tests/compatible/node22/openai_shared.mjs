@@ -1,0 +1,1 @@
+../node/openai_shared.mjs
