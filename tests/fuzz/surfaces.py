@@ -1,4 +1,4 @@
-"""Valid bodies for the surfaces of clients that are neither Spool's nor OpenAI's."""
+"""Valid bodies for the surfaces of other clients, for OpenAI's conversations, and for lines of an open batch."""
 
 from __future__ import annotations
 
@@ -98,3 +98,18 @@ def mcp_calls(ended: str) -> list[Any]:
     notice = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     asked = [{"jsonrpc": "2.0", "id": 1, "method": method, "params": params} for method, params in calls]
     return [*asked, notice, [*asked[:1], notice]]
+
+
+def conversations(_ended: str) -> list[Any]:
+    """Bodies of ``POST /v1/conversations``, of its metadata and of its items, all in one."""
+    turns = [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "rain"},
+    ]
+    return [{"items": turns, "metadata": {"k": "v"}}, {"items": turns[:1]}, {"metadata": {}}]
+
+
+def lines(_ended: str) -> list[Any]:
+    """Bodies of ``POST /batches/{id}/lines``."""
+    return [[{"prompt": "Hi", "params": FAST}], [{"messages": [{"role": "user", "content": "Hi"}]}] * 2]

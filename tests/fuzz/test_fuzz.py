@@ -53,7 +53,7 @@ def test_every_route_is_called() -> None:
     called = {re.sub(r"{id}", "<>", route) for _, route in [*OTHERS, *(("POST", post) for post in POSTS)]}
     called |= {"/batches", "/ws", "/jobs/<>/ws"}
     known = {re.sub("<[^>]+>", "<>", rule.rule) for rule in app.url_map.iter_rules() if not _is_elsewhere(rule.rule)}
-    assert known - {route.replace("resp_<>", "<>") for route in called} == set()
+    assert known - {re.sub("(resp|conv)_<>", "<>", route) for route in called} == set()
 
 
 def _is_elsewhere(route: str) -> bool:
