@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 _BATCH_SPANS = 16
-"""Spans of one export by default. The library encodes a batch without a pause, about 0.3 ms for each span, in which no
+"""Spans of one export by default. The library encodes a batch without a pause, about 0.6 ms for each span, in which no
 token moves."""
 _STOP_S = 2.0
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
