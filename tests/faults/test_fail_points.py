@@ -51,7 +51,15 @@ HAND_BACK_POINTS = ("hand_back.before", "hand_back.answered")
 ADOPT_POINTS = ("adopt.before", "adopt.answered")
 KEEPER_POINTS = ("keep.bell",)
 PACK_POINTS = ("pack.taken", "pack.before", "pack.answered")
-BATCH_POINTS = ("batch.staged", "batch.before", "batch.created", "batch.feeding", "batch.fed")
+BATCH_POINTS = (
+    "batch.staged",
+    "batch.before",
+    "batch.created",
+    "batch.adding",
+    "batch.added",
+    "batch.feeding",
+    "batch.fed",
+)
 """In tests/faults/test_batches.py; ``batch.staged`` in tests/spool/batches/test_store.py."""
 DELIVERY_POINTS = ("delivery.taken", "delivery.sent")
 """In tests/faults/test_webhooks.py."""
