@@ -64,6 +64,8 @@ export interface View {
   readonly text: string;
   readonly reasoning: string;
   readonly toolCalls: readonly ToolCall[];
+  /** The JSON text that the upstream answered to one request, such as one for embeddings; empty for a text. */
+  readonly result: string;
   readonly status: Status;
   readonly attempt: number;
   /** Where the queued job stands, and what it waits for; null once it runs. */

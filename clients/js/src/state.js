@@ -13,6 +13,8 @@ export const newState = (after = 0) => ({
   text: "",
   reasoning: "",
   toolCalls: [],
+  /** The JSON text that the upstream answered to one request, such as one for embeddings; empty for a text. */
+  result: "",
   usage: null,
   finishReason: null,
   failure: null,
@@ -27,10 +29,12 @@ const APPLY = {
   started: (state, { attempt }) => Object.assign(state, { attempt }),
   continued: (state, { attempt }) => Object.assign(state, { attempt }),
   restarted: (state, { attempt }) =>
-    Object.assign(state, { attempt, text: "", reasoning: "", toolCalls: [], usage: null, incomplete: false }),
+    Object.assign(state, { ...newState(), attempt, cursor: state.cursor, status: state.status, notice: state.notice }),
   token: (state, { text }) => (state.text += text),
   reasoning: (state, { text }) => (state.reasoning += text),
   tool_call: addToolCall,
+  // A stored state of an earlier version has no result.
+  result: (state, { body }) => (state.result = (state.result ?? "") + body),
   usage: (state, { id, kind, at, ...usage }) => Object.assign(state, { usage }),
   waiting: (state, { reason, retry_at }) => (state.waiting = { reason, retryAt: retry_at }),
   done: (state, { finish_reason }) => (state.finishReason = finish_reason ?? null),
@@ -61,8 +65,9 @@ function addToolCall(state, { index, call_id, name, arguments: piece }) {
 }
 
 /** Change `state` to a snapshot: the text that counts after entry `last`. */
-export function applySnapshot(state, { last, text, reasoning, attempt }) {
+export function applySnapshot(state, { last, text, reasoning, attempt, result }) {
   Object.assign(state, { cursor: last, text, attempt });
+  if (result !== undefined) state.result = result;
   if (reasoning === undefined) state.incomplete = true;
   else state.reasoning = reasoning;
 }

@@ -90,3 +90,15 @@ test('a failure of the job is no error of the reader', () => {
   const { log } = logOf({ id: 1, kind: 'failed', error });
   assert.deepEqual([log.state.status, log.state.failure], ['failed', error]);
 });
+
+test('the pieces of a result are joined; a restart begins it again, and a snapshot has it', () => {
+  const log = new JobLog(newState(), () => {});
+  const result = (id, body) => log.document({ id, kind: 'result', at: 'x', body });
+  result(1, '{"data":[0.');
+  result(2, '1]}');
+  assert.equal(log.state.result, '{"data":[0.1]}');
+  log.document({ id: 3, kind: 'restarted', at: 'x', attempt: 2 });
+  assert.deepEqual([log.state.result, log.state.attempt, log.state.cursor, log.state.status], ['', 2, 3, 'running']);
+  log.document({ type: 'snapshot', last: 5, text: '', reasoning: '', attempt: 2, result: '{}' });
+  assert.equal(log.state.result, '{}');
+});
