@@ -145,6 +145,16 @@ def test_reference_to_what_another_owner_has(owned: Stack, mine: tuple[str, str]
     assert theirs.status_code in (400, 404, 422) or theirs.json()["result"]["isError"], theirs.text
 
 
+def test_conversation_of_another_owner(owned: Stack) -> None:
+    """A response in another owner's conversation gets the answer of one that does not exist."""
+    alice, bob = (owned.client(headers={"Authorization": f"Bearer {name}-secret"}) for name in ("alice", "bob"))
+    theirs, unknown = alice.post("/v1/conversations", json={}).json()["id"], "conv_" + "0" * 32
+    answers = [_response(bob, conversation=conversation) for conversation in (theirs, unknown)]
+    assert [answer.status_code for answer in answers] == [404, 404], answers[0].text
+    assert answers[0].text.replace(theirs, unknown) == answers[1].text
+    assert alice.get(f"/v1/conversations/{theirs}/items").json()["data"] == []
+
+
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "jobs": ("/jobs", {"prompt": "x", "params": FAST}),
     "responses": ("/v1/responses", {"model": "demo", "input": "x", **FAST}),
