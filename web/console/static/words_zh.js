@@ -102,6 +102,8 @@ export const ZH = {
   all: "全部",
   Jobs: "任务",
   live: "实时",
+  Result: "结果",
+  "{n} more characters": "另有 {n} 个字符",
   "{n} jobs from {from} to {to}. {counts}": "{from} 至 {to} 共 {n} 个任务。{counts}",
   "Over time": "时间轴",
   "Amber is the wait. Each bar is a job of the list.": "琥珀色表示等待；每个条形是列表中的一个任务。",

@@ -15,6 +15,7 @@ import { reasonOf } from "./wait_text.js";
 const CUT_MS = 1500;
 const MARKDOWN_EVERY_MS = 60;
 const NEAR_END_PX = 24;
+const RESULT_SHOWN = 4000;
 /** The connection's state, in words. */
 export const STATES = {
   idle: () => t("idle"),
@@ -105,6 +106,7 @@ export class Pane {
     if (!this.#tape) {
       this.#drawReasoning(view.reasoning, Boolean(view.text) || view.isEnded);
       this.#drawToolCalls(view.toolCalls);
+      this.#drawResult(view.result);
       this.#drawText(view.text, view.isEnded, this.trace.marks);
     }
     if (view.isEnded && !this.#hasHash) this.#finish(view.text);
@@ -168,6 +170,14 @@ export class Pane {
     while (box.children.length > calls.length) box.lastChild.remove();
   }
 
+  /** The beginning of a result: an embedding has thousands of numbers, a picture megabytes. */
+  #drawResult(result) {
+    this.part("result-box").hidden = !result;
+    const rest = result.length - RESULT_SHOWN;
+    const said = rest > 0 ? `${result.slice(0, RESULT_SHOWN)} … ${t("{n} more characters", { n: counted(rest) })}` : result;
+    setText(this.part("result"), said);
+  }
+
   #drawText(text, isWhole, marks = []) {
     setText(this.part("placeholder"), text ? "" : this.#whyNoText());
     this.part("answer").classList.toggle("streaming", !isWhole && text.length > 0);
@@ -196,7 +206,7 @@ export class Pane {
     if (waiting) return t("The model's server is not ready. Waiting.");
     if (status === "queued") return `${t("Queued.")} ${reasonOf(queue)}`;
     if (status === "running") return reasoning ? t("Thinking …") : t("Running. Waiting for the first token.");
-    return status === "succeeded" ? t("The answer is empty.") : "";
+    return status === "succeeded" && !this.follow.view.result ? t("The answer is empty.") : "";
   }
 
   async #finish(text) {
