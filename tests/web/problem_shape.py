@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 
 from spool.keys import prefix
 from spool.redis.link import RedisLink
+from spool.redis.pool import Command
 
 
 def assert_problem(response: httpx.Response, status: int, field: str | None = None) -> dict[str, Any]:
@@ -55,4 +57,36 @@ def stored(link: RedisLink) -> dict[bytes, bytes]:
     )
     skip = tuple((prefix(0) + name).encode() for name in passing)
     keys = [key for key in sorted(link.call("KEYS", f"{prefix(0)}*")) if not key.startswith(skip)]
-    return dict(zip(keys, link.pipeline([("DUMP", key) for key in keys]), strict=True))
+    ended_lines = _ended_lines(link, keys)
+    keys = [key for key in keys if not key.startswith(tuple(_job_key(job) for job in ended_lines))]
+    found = dict(zip(keys, link.pipeline([("DUMP", key) for key in keys]), strict=True))
+    for name, members in _INDEXES.items():
+        whole = (prefix(0) + name).encode()
+        for key in [key for key in keys if key == whole or (name.endswith(":") and key.startswith(whole))]:
+            rest = [one for one in link.call(*members(key)) if one.rpartition(b" ")[2] not in ended_lines]
+            found[key] = b"\n".join(sorted(rest))
+    return {key: raw for key, raw in found.items() if raw}
+
+
+_INDEXES: dict[str, Callable[[bytes], Command]] = {
+    "ledger": lambda key: ("HKEYS", key),
+    "owner:": lambda key: ("ZRANGE", key, 0, -1),
+    "kept": lambda key: ("ZRANGE", key, 0, -1),
+}
+"""Keys with members of many jobs, and the command that lists these."""
+_SHORT_MS = 600_000
+
+
+def _job_key(job: bytes) -> bytes:
+    return f"{prefix(0)}job:".encode() + job
+
+
+def _ended_lines(link: RedisLink, keys: Sequence[bytes]) -> set[bytes]:
+    """The ended lines of batches among these keys, which disappear a minute later, whatever a request does."""
+    marks = [key for key in keys if key.startswith(_job_key(b"")) and key.endswith(b":gone")]
+    times = link.pipeline([("PTTL", key) for key in marks])
+    return {
+        key.removeprefix(_job_key(b"")).removesuffix(b":gone")
+        for key, left_ms in zip(marks, times, strict=True)
+        if left_ms < _SHORT_MS
+    }
