@@ -39,6 +39,7 @@ POSTS: Mapping[str, Callable[[str], list[Any]]] = {
     "/webhooks/{id}/enable": examples.empty,
 }
 OTHERS: Sequence[tuple[str, str]] = [
+    ("GET", "/events"),
     ("GET", "/jobs"),
     ("GET", "/jobs/{id}"),
     ("GET", "/jobs/{id}/entries"),
