@@ -25,6 +25,9 @@ _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 _BATCH_SPANS = 16
 """Spans of one export by default. The library encodes a batch without a pause, about 0.6 ms for each span, in which no
 token moves."""
+_NUMBERS = (_BATCH, "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT")
+_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+_HEADER = re.compile(r"[^\s=:]+ *= *[\x20-\x7e]*")
 _STOP_S = 2.0
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
@@ -92,13 +95,19 @@ class Tracing:
 
     def start(self, program: str, instance: str) -> None:
         """Record spans from now on, if the environment names a collector. Call it after the last fork. Logs a warning
-        if the library is missing or the environment asks for another exporter."""
+        if the library is missing or refuses a variable, or the environment asks for another exporter; never raises."""
         if not is_wanted(os.environ):
+            return
+        if wrong := wrong_variable(os.environ):
+            log.warning("no traces: %s", wrong)
             return
         try:
             self._provider = _provider(program, instance)
         except ImportError:
             log.warning("no traces: install the extra: pip install 'spool-server[otel]'")
+            return
+        except Exception as exc:  # noqa: BLE001 - no variable of an extra may keep a process from its jobs
+            log.warning("no traces: OpenTelemetry refuses its OTEL_ variables: %s", exc)
             return
         self._tracer = self._provider.get_tracer("spool", spool.__version__)
 
@@ -149,6 +158,20 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
     return True
 
 
+def wrong_variable(environ: Mapping[str, str]) -> str:
+    """What is wrong with a variable for which the library would write a traceback, or a header's secret, to the log;
+    empty if nothing is."""
+    for name in _NUMBERS:
+        value = environ.get(name, "")
+        if value and not (value.isascii() and value.isdigit() and int(value[:18]) > 0):
+            return f"{name}={value!r} is not a whole number above 0"
+    for name in _HEADERS:
+        parts = [part.strip() for part in environ.get(name, "").split(",")]
+        if any(part and not _HEADER.fullmatch(part) for part in parts):
+            return f"{name} is not a list of name=value, divided by commas"
+    return ""
+
+
 def _provider(program: str, instance: str) -> TracerProvider:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -159,7 +182,8 @@ def _provider(program: str, instance: str) -> TracerProvider:
     # The values of the operator's variables win.
     resource = Resource.create(own).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    batch = None if os.environ.get(_BATCH) else _BATCH_SPANS
+    queue = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") or _BATCH_SPANS)
+    batch = int(os.environ.get(_BATCH) or min(_BATCH_SPANS, queue))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_export_batch_size=batch))
     return provider
 

@@ -124,3 +124,44 @@ def test_variables_that_ask_for_traces(
     with caplog.at_level(logging.WARNING):
         assert is_wanted(environ) is wanted
     assert (warns in caplog.text) if warns else not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OTEL_BSP_SCHEDULE_DELAY", "abc", "OTEL_BSP_SCHEDULE_DELAY='abc' is not a whole number above 0"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE='0' is not a whole number above 0"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000", "max_export_batch_size must be less than"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Bearer s3cret", "OTEL_EXPORTER_OTLP_HEADERS is not a list"),
+    ],
+    ids=["no-number", "zero", "batch-above-queue", "limit", "header"],
+)
+@pytest.mark.usefixtures("collector")
+def test_variable_that_the_library_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    """The process starts without traces, and the log has one line, which names the variable and no secret."""
+    monkeypatch.setenv(name, value)
+    tracing = Tracing()
+    tracing.start("web", "host/web:1")
+    (line,) = caplog.records
+    assert line.getMessage().startswith("no traces: ")
+    assert said in line.getMessage()
+    assert not line.exc_info
+    assert "s3cret" not in caplog.text
+    assert not tracing.is_on
+
+
+def test_small_queue_and_headers_are_accepted(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that is smaller than an export by default makes the exports smaller; a token is a header's value."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x==,x-tenant = spool")
+    tracing = started()
+    tracing.begin("submit", "").end()
+    tracing.stop()
+    assert len(collector.spans) == 1

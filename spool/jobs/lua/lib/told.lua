@@ -10,7 +10,7 @@ local function tell(id, what)
   if record.traceparent then
     what.traceparent, what.at_ms = record.traceparent, NOW
     -- The last one is the attempt's.
-    for at_ms in string.gmatch(record.attempts or '', '"at_ms":(%d+)') do what.claimed_ms = tonumber(at_ms) end
+    for at_ms in string.gmatch(record.attempts or '', '"at_ms":(%d+)') do what.claimed_ms = bounded(at_ms, 0, NOW) end
   end
   index('RPUSH', 'told', json(what))
   index('LTRIM', 'told', -TOLD_AT_MOST, -1)
