@@ -3,7 +3,7 @@ streams."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -47,6 +47,7 @@ class BatchEvent(_Event):
         "batch.created",
         "batch.paused",
         "batch.resumed",
+        "batch.sealed",
         "batch.cancelling",
         "batch.completed",
         "batch.failed",
@@ -68,19 +69,31 @@ EventDocument = Annotated[JobEvent | BatchEvent | HistoryLost, Field(discriminat
 
 
 def event_document(raw: bytes) -> dict[str, Any]:
-    """The event as the API shows it. Of a damaged record it has the id alone."""
-    event: dict[str, Any] = orjson.loads(raw)
-    record = event.pop("record", None)
+    """The event as the API shows it. Of a damaged record it has the id alone: an event that broke its streams would
+    break them again after each reconnect."""
     try:
-        if "job" in event:
-            values = [value.encode() if (value := record.get(name)) is not None else None for name in FIELDS]
-            event["job"] = job_document(Job.decode(values), with_text=False)
-        elif "batch" in event:
-            event["batch"] = batch_document(decode_batch(event["batch"], record))
-    except (UndecodableRecord, AttributeError):
-        name = "job" if "job" in event else "batch"
-        event[name] = {"id": event[name]}
+        event: dict[str, Any] = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # A damaged record may have bytes that are no text.
+        event = orjson.loads(raw.decode(errors="replace"))
+    record, name = event.pop("record", None), "job" if "job" in event else "batch"
+    if name in event:
+        event[name] = _subject(name, event[name], record)
     return event
+
+
+def _subject(name: str, subject_id: str, record: Any) -> Mapping[str, Any]:
+    """The document of the job or the batch."""
+    try:
+        if name == "job":
+            values = [value.encode() if (value := record.get(field)) is not None else None for field in FIELDS]
+            document: Mapping[str, Any] = job_document(Job.decode(values), with_text=False)
+        else:
+            document = batch_document(decode_batch(subject_id, record))
+        orjson.dumps(document)
+    except (UndecodableRecord, ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+        return {"id": subject_id}
+    return document
 
 
 def encoded(raw: bytes) -> bytes:

@@ -11,6 +11,7 @@ elseif not its.status then
 elseif not is_begun(its.status) then
   return 'ended'
 end
-if is_paused then redis.call('HSET', key, 'paused', 1) else redis.call('HDEL', key, 'paused') end
-note_batch_change(id, is_paused and 'paused' or 'resumed')
+-- Either answers 1 if it changes something.
+local changed = is_paused and redis.call('HSET', key, 'paused', 1) or not is_paused and redis.call('HDEL', key, 'paused')
+if changed == 1 then note_batch_change(id, is_paused and 'paused' or 'resumed') end
 return 'done'

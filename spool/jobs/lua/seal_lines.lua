@@ -17,6 +17,7 @@ redis.call('HSET', key, 'status', 'running')
 index('ZREM', 'feeding-open', id)
 index('SREM', 'open-batches:' .. owner, id)
 index('ZADD', 'feeding', 0, id)
+note_batch_change(id, 'sealed')
 local record = batch_record(id)
 if bounded(record.ended, 0, 1e9, 0) >= bounded(record.total, 0, 1e9, 1e9) then finish_batch(id, record) end
 return 'sealed'

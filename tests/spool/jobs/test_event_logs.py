@@ -8,11 +8,14 @@ import orjson
 import pytest
 
 from rig.batches import create, feed
+from spool.batches.batch import BatchOptions
+from spool.batches.pieces import Pieces
+from spool.batches.store import Batches
 from spool.jobs.event_logs import KEPT_S, events_as_log, log_of_events, owner_of_events, watch
 from spool.jobs.log import Logs
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, store_of, submit
+from tests.by_hand import OWNER, HandWorker, shards_of, store_of, submit
 
 KEY = f"{prefix(0)}events:{OWNER}"
 
@@ -135,6 +138,25 @@ def test_batch_has_events_and_its_lines_have_none(link: RedisLink) -> None:
     assert [event["kind"] for event in found] == ["batch.created", "batch.completed"]
     assert [event["batch"] for event in found] == [batch, batch]
     assert (found[1]["record"]["succeeded"], found[1]["record"]["ended"]) == ("2", "2")
+
+
+def test_open_batch_has_an_event_when_it_is_sealed(link: RedisLink) -> None:
+    """The seal of an open batch is an event, once; it comes before the end of a batch that has no line left."""
+    watch(link, [OWNER])
+    batch, pieces = create(link, 0, options=BatchOptions(is_open=True)), Pieces(shards_of(link))
+    for _ in range(2):
+        pieces.seal(batch, OWNER)
+    assert kinds(link) == ["batch.created", "batch.sealed", "batch.completed"]
+    assert [event["record"]["status"] for event in events(link)] == ["open", "running", "succeeded"]
+
+
+def test_pause_of_a_paused_batch_is_no_event(link: RedisLink) -> None:
+    """Only what changes a batch is an event."""
+    watch(link, [OWNER])
+    batches, batch = Batches(shards_of(link)), create(link, 1)
+    for is_paused in (False, True, True, False, False):
+        batches.pause(batch, OWNER, is_paused=is_paused)
+    assert kinds(link) == ["batch.created", "batch.paused", "batch.resumed"]
 
 
 def test_log_of_events_is_no_job() -> None:

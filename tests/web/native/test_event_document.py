@@ -7,9 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from web.native.event_document import FORMATS, event_document, selection
+from web.native.event_document import FORMATS, encoded, event_document, selection
 
 RECORD = {"schema": "1", "id": "j0-x", "owner": "alice", "model": "demo", "status": "queued", "created_ms": "1000"}
+
+BATCH = {"owner": "alice", "status": "running", "state": "in_progress", "total": "1", "created_ms": "1000", "last": "0"}
 
 
 def stored(**fields: Any) -> bytes:
@@ -49,6 +51,24 @@ def test_selection_of_a_batch_or_a_conversation(raw: bytes, wanted: tuple[bool, 
     assert of_batch is not None
     assert of_conversation is not None
     assert (of_batch(raw), of_conversation(raw)) == wanted
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        queued(model="demo").replace(b"demo", b"\xff"),
+        queued(usage='{"input_tokens":' + "9" * 400 + "}"),
+        stored(kind="batch.created", batch="b0-x", record={**BATCH, "queued": "9" * 30}),
+        stored(kind="batch.created", batch="b0-x", record={**BATCH, "created_ms": "9" * 400}),
+        stored(kind="batch.created", batch="b0-x", record={**BATCH, "errors": "[1]"}),
+    ],
+    ids=["bytes", "usage", "large count", "large time", "errors"],
+)
+def test_damaged_record_breaks_no_stream(raw: bytes) -> None:
+    """Each event can be sent, whatever a record holds: a reconnect would meet it again."""
+    sent = orjson.loads(encoded(raw))
+    assert (sent["id"], "record" in sent) == (7, False)
+    assert (sent.get("job") or sent["batch"])["id"] in ("j0-x", "b0-x")
 
 
 def test_lost_events_make_clients_come_back() -> None:
