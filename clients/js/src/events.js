@@ -66,7 +66,7 @@ export class Events {
     this.#become("refused", error);
   }
 
-  /** One connection; a stream, or one long poll where streams are held back or other tabs have all places. */
+  /** One connection; a stream, or a long poll where streams are held back or refused, or other tabs have all places. */
   async #once(backoff) {
     const isHeldBack = performance.now() < this.#holdsBack;
     const release = isHeldBack ? null : await this.slots.take();
@@ -108,11 +108,14 @@ export class Events {
   async #drain(body, heard, backoff) {
     let retryMs = 0;
     let announcedMs = 0;
+    let isRefused = true;
     const parser = createParser({
       onEvent: ({ event, data }) => {
         heard();
-        if (event === "reconnect" || event === "unavailable") announcedMs = retryMs;
+        if (event === "unavailable" && isRefused) this.#holdsBack = performance.now() + this.http.timing.climbMs;
+        else if (event === "reconnect" || event === "unavailable") announcedMs = retryMs;
         else backoff.reset();
+        isRefused = false;
         this.#take(JSON.parse(data));
       },
       onRetry: (ms) => (retryMs = ms),

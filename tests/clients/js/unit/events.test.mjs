@@ -58,6 +58,15 @@ test('a stream that is held back is replaced by long polling', async () => {
   assert.deepEqual(asked.map(([, accept]) => accept), ['text/event-stream', 'application/json', 'application/json']);
 });
 
+test('a stream that is refused for now is replaced by long polling', async () => {
+  const off = 'retry: 30000\nevent: unavailable\ndata: {"type":"unavailable","reason":"Transport off","detail":"off"}\n\n';
+  const page = entries => () => Response.json({ entries, next: entries.at(-1)?.id ?? 5, gap: null });
+  const answers = [() => new Response(off, { headers: stream }), page([]), page([{ id: 6, kind: 'job.queued' }])];
+  const { asked, told } = await followed(answers, 1);
+  assert.deepEqual(told, ['missed', 6]);
+  assert.deepEqual(asked.map(([, accept]) => accept), ['text/event-stream', 'application/json', 'application/json']);
+});
+
 test('a refusal ends it', async () => {
   const problem = { 'Content-Type': 'application/problem+json' };
   const refuse = () => Response.json({ detail: 'no' }, { status: 403, headers: problem });
