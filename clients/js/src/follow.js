@@ -124,8 +124,6 @@ export class Follow {
     const { log, follower } = this;
     const { cursor, failure, text, ...state } = log.state;
     return Object.freeze({
-      // A state that an earlier version has stored has none.
-      result: "",
       ...state,
       text: this.#pacer ? this.#pacer.shown(text, log.isEnded) : text,
       job: log.job,

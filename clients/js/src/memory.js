@@ -5,7 +5,8 @@ import { ofTab } from "./storage.js";
 
 const EVERY_MS = 1000;
 const MOST_CHARACTERS = 1_000_000;
-const VERSION = 1;
+/** The first version skipped the entries of results: read on after its cursor, a result would lack its begin. */
+const VERSION = 2;
 
 export class Memory {
   #timer = null;
@@ -32,9 +33,9 @@ export class Memory {
   save() {
     clearTimeout(this.#timer);
     this.#timer = null;
-    const { text, reasoning } = this.state;
+    const { text, reasoning, result } = this.state;
     // Storage is scarce (about 5 MB a site). A longer answer is read again from its log.
-    if (text.length + reasoning.length > MOST_CHARACTERS) this.store.remove(this.key);
+    if (text.length + reasoning.length + result.length > MOST_CHARACTERS) this.store.remove(this.key);
     else this.store.set(this.key, { version: VERSION, state: this.state });
   }
 

@@ -33,8 +33,7 @@ const APPLY = {
   token: (state, { text }) => (state.text += text),
   reasoning: (state, { text }) => (state.reasoning += text),
   tool_call: addToolCall,
-  // A stored state of an earlier version has no result.
-  result: (state, { body }) => (state.result = (state.result ?? "") + body),
+  result: (state, { body }) => (state.result += body),
   usage: (state, { id, kind, at, ...usage }) => Object.assign(state, { usage }),
   waiting: (state, { reason, retry_at }) => (state.waiting = { reason, retryAt: retry_at }),
   done: (state, { finish_reason }) => (state.finishReason = finish_reason ?? null),

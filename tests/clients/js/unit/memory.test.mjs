@@ -28,6 +28,19 @@ test('an answer that is too long for the storage is not kept in part', () => {
   assert.equal(kept.size, 0);
 });
 
+test('a result counts as text does', () => {
+  const { kept, store } = stored();
+  new Memory('o', 'j', { ...newState(), cursor: 1, result: 'x'.repeat(1_000_001) }, store).save();
+  assert.equal(kept.size, 0);
+});
+
+test('what a version without results has stored is read again', () => {
+  const { store } = stored();
+  const { result: _result, ...state } = { ...newState(), cursor: 7 };
+  store.set('spool.job o j', { version: 1, state });
+  assert.equal(Memory.recall('o', 'j', store), null);
+});
+
 test('what is refused is forgotten', () => {
   const { kept, store } = stored();
   const memory = new Memory('o', 'j', newState(), store);
