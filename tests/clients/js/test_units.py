@@ -1,4 +1,4 @@
-"""The JavaScript client's modules by themselves: ``unit/*.test.mjs``, by Node's own test runner."""
+"""Modules of the JavaScript client and of the console by themselves: ``unit/*.test.mjs``, by Node's own test runner."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 /** The caller's newest jobs, kept current by the events of the server instead of polls. */
 
-import { client, jobs } from "../connection.js";
-
 const PAGE = 50;
 /** Pages that are read to reach a time; beyond them, "show more" goes on. */
 const PAGES_AT_MOST = 8;
 /** The place in the queue has no event. */
 const QUEUED_AGAIN_MS = 5000;
+/** Jobs that events may add to those that were read; then the list is read anew, or it would grow for ever. */
+const ADDED_AT_MOST = 500;
 
 export class LiveList {
   #events = null;
@@ -15,10 +15,16 @@ export class LiveList {
   #asked = 0;
   #timer = 0;
   #wanted = {};
+  #most = ADDED_AT_MOST;
+  /** For each page that is being read, what events said since: ids to jobs, to null where one has left the list. */
+  #reads = new Set();
 
-  /** `changed()` after each change, `failed(error)`, `connection(state)`. */
-  constructor({ changed, failed, connection }) {
-    Object.assign(this, { changed, failed, connection });
+  /**
+   * `source`: `events(options)`, which follows the events, and `jobs(query)`, a page of the list. `changed()` after
+   * each change, `failed(error)`, `connection(state)`.
+   */
+  constructor(source, { changed, failed, connection }) {
+    Object.assign(this, { source, changed, failed, connection });
   }
 
   /** The known jobs, newest first. */
@@ -34,14 +40,11 @@ export class LiveList {
   open(wanted) {
     this.close();
     this.#wanted = wanted;
-    this.#events = client().events({
+    this.#events = this.source.events({
       batch: wanted.batch || undefined,
       onMissed: () => this.#read(),
       onEvent: (event) => this.#take(event),
-      onConnection: (state, error) => {
-        this.connection(state);
-        if (state === "refused") this.failed(error);
-      },
+      onConnection: (state, error) => this.#connected(state, error),
     });
     this.#timer = setInterval(() => this.#lookAtQueued(), QUEUED_AGAIN_MS);
   }
@@ -51,12 +54,24 @@ export class LiveList {
     clearInterval(this.#timer);
     this.#events?.stop();
     this.#events = null;
-    this.#known.clear();
-    this.#cursor = null;
+    this.#empty();
   }
 
   async more() {
     await this.#page(this.#cursor, this.#asked);
+  }
+
+  #empty() {
+    this.#known.clear();
+    this.#cursor = null;
+    this.#most = ADDED_AT_MOST;
+  }
+
+  /** Without a connection for events, the list is read at each try to get one. */
+  #connected(state, error) {
+    this.connection(state);
+    if (state === "refused" && [401, 403].includes(error.status)) this.failed(error);
+    else if (error) this.#read();
   }
 
   /** Reads the list again; what is known stays until it is there. */
@@ -84,32 +99,52 @@ export class LiveList {
   }
 
   async #page(cursor, asked) {
-    const { status, batch } = this.#wanted;
-    const page = await jobs({ status, batch, cursor: cursor ?? "", limit: PAGE });
-    if (asked !== this.#asked) return null;
-    for (const job of page.jobs) this.#known.set(job.id, job);
-    this.#cursor = page.cursor;
+    const page = await this.#fetched({ cursor: cursor ?? "" }, asked);
+    if (page) this.#cursor = page.cursor;
+    this.#most = this.#known.size + ADDED_AT_MOST;
     this.changed();
     return page;
   }
 
+  /** A page of the list, whose jobs are known then; null if it is no longer wanted. */
+  async #fetched(place, asked) {
+    const { status, batch } = this.#wanted;
+    const events = new Map();
+    this.#reads.add(events);
+    try {
+      const page = await this.source.jobs({ status, batch, limit: PAGE, ...place });
+      if (asked !== this.#asked) return null;
+      // The page may be older than an event that came while it was read, and never the last word.
+      for (const job of page.jobs)
+        if (!events.has(job.id)) this.#known.set(job.id, job);
+        else if (events.get(job.id)) this.#known.set(job.id, updated(job, events.get(job.id)));
+      return page;
+    } finally {
+      this.#reads.delete(events);
+    }
+  }
+
   #take({ kind, job }) {
     if (!job) return;
-    const known = this.#known.get(job.id);
     const { status } = this.#wanted;
-    if (kind === "job.deleted" || (status && job.status !== status)) this.#known.delete(job.id);
-    // An event has neither a place in the queue nor large metadata.
-    else this.#known.set(job.id, { ...job, metadata: { ...known?.metadata, ...job.metadata } });
+    // Of a damaged record, an event has the id alone.
+    const isIn = job.status && kind !== "job.deleted" && (!status || job.status === status);
+    for (const events of this.#reads) events.set(job.id, isIn ? job : null);
+    if (isIn) this.#known.set(job.id, updated(this.#known.get(job.id), job));
+    else this.#known.delete(job.id);
+    if (this.#known.size > this.#most) {
+      this.#empty();
+      this.#read();
+    }
     this.changed();
   }
 
   async #lookAtQueued() {
     if (document.hidden || !this.jobs.some(({ status, batch }) => status === "queued" || (batch && status === "running"))) return;
-    const asked = this.#asked;
-    const { status, batch } = this.#wanted;
-    const page = await jobs({ status, batch, limit: PAGE }).catch(() => null);
-    if (!page || asked !== this.#asked) return;
-    for (const job of page.jobs) this.#known.set(job.id, job);
-    this.changed();
+    const page = await this.#fetched({}, this.#asked).catch(() => null);
+    if (page) this.changed();
   }
 }
+
+/** The job of an event, which has no large metadata. */
+const updated = (known, job) => ({ ...job, metadata: { ...known?.metadata, ...job.metadata } });

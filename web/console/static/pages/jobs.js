@@ -1,7 +1,7 @@
 /** The caller's jobs as a list and over time, live by the server's events, filtered. */
 
 import { hashOfJob } from "../address.js";
-import { models } from "../connection.js";
+import { client, jobs, models } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
 import { statusName } from "../job/card.js";
 import { STATES as CONNECTIONS } from "../job/pane.js";
@@ -20,7 +20,8 @@ export class JobsPage {
 
   constructor({ refused }) {
     this.refused = refused;
-    this.list = new LiveList({
+    const source = { events: (options) => client().events(options), jobs };
+    this.list = new LiveList(source, {
       changed: () => this.#schedule(),
       failed: (error) => this.#failed(error),
       connection: (state) => this.#connection(state),
@@ -116,8 +117,8 @@ function replaceRows(body, rows) {
   if (focused) rows.find((row) => row.dataset.job === focused)?.querySelector("a").focus();
 }
 
-const stateOf = ({ status, last_entry, attempt, queue_position, cancel_requested_at, ended_at }) =>
-  [status, last_entry, attempt, queue_position, cancel_requested_at, ended_at].join();
+const stateOf = ({ status, last_entry, attempt, queue_position, cancel_requested_at, ended_at, metadata }) =>
+  [status, last_entry, attempt, queue_position, cancel_requested_at, ended_at, metadata?.prompt].join();
 
 const same = (row, job) => (row?.dataset.state === stateOf(job) ? row : null);
 
