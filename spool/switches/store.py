@@ -6,18 +6,21 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import resources
 from typing import Any
 
 from spool.errors import SwitchNotFound, TooManySwitches
 from spool.keys import HOME, prefix
 from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
+from spool.redis.script import Script
 from spool.switches.switch import Switch, decoded
 
 SWITCHES = f"{prefix(HOME)}switches"
 SWITCHES_AT_MOST = 1000
 _DISPLACED = f"{prefix(HOME)}displaced:switches"
 _KEPT_MS = 7 * 86_400_000
+_DISPLACE = Script.of("displace", (resources.files("spool.switches") / "displace.lua").read_text(encoding="utf-8"))
 
 log = logging.getLogger("spool.switches")
 
@@ -51,9 +54,8 @@ class SwitchStore:
         """Run a command on the hash. A key of another type in its place is displaced first, as one of an index is."""
         (reply,) = self._link.pipeline_each([command])
         if is_wrong_type(reply):
-            log.error("%s was a key that Spool did not write; it is now %s for 7 days", SWITCHES, _DISPLACED)
-            # Another process may have been first: then there is no key to rename.
-            self._link.pipeline_each([("RENAME", SWITCHES, _DISPLACED), ("PEXPIRE", _DISPLACED, _KEPT_MS)])
+            if self._link.run(_DISPLACE, HOME, _KEPT_MS):
+                log.error("%s was a key that Spool did not write; it is now %s for 7 days", SWITCHES, _DISPLACED)
             return self._link.call(*command)
         if isinstance(reply, Exception):
             raise translated(reply) from reply

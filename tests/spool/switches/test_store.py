@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
 import pytest
 
 from spool.errors import SwitchNotFound, TooManySwitches
 from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
+from spool.redis.pool import Command
 from spool.switches.store import SWITCHES, SWITCHES_AT_MOST, SwitchStore
 from spool.switches.switch import checked
 from tests.clock import Clock
+from tests.stack import Redis
 
 
 def test_life_of_a_switch(link: RedisLink) -> None:
@@ -47,3 +53,22 @@ def test_key_of_another_type_is_displaced(link: RedisLink) -> None:
     assert link.call("GET", f"{prefix(HOME)}displaced:switches") == b"not a hash"
     store.turn_on(checked("pause", "all"), by="cli")
     assert [switch.name for switch in store.all()] == ["pause all"]
+
+
+def test_switches_are_not_displaced_themselves(link: RedisLink, redis: Redis) -> None:
+    """A process that saw a key of another type leaves the switches alone that another one has written since."""
+
+    class Late(RedisLink):
+        """A link whose first look is older than what the key is now."""
+
+        def pipeline_each(self, commands: Sequence[Command]) -> list[Any]:
+            """Answer as for a key of another type, and write switches after that."""
+            before = super().pipeline_each(commands)
+            if link.call("TYPE", SWITCHES) == b"string":
+                link.call("DEL", SWITCHES)
+                SwitchStore(link).turn_on(checked("pause", "all"), by="cli")
+            return before
+
+    link.call("SET", SWITCHES, "not a hash")
+    with closing(Late(redis.url, connections=1)) as late:
+        assert [switch.name for switch in SwitchStore(late).all()] == ["pause all"]
