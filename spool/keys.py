@@ -173,7 +173,8 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
     chat:OWNER:DIGEST  string  Id of the newest job of that chat; expires with it
     batch:ID         hash    owner, created_ms, total, ttl_s, idempotency, and a count per status. Of a batch with
                              lanes also: status of its log (running, succeeded, failed, cancelled; open: it
-                             runs, and lines can be added), pieces (how often some were), on_bad_line, state
+                             runs, and lines can be added), pieces (how often some were), piece_at (when some
+                             were last, us), on_bad_line, is_sealed, state
                              (spool.batches), last (id of the log's last entry), ended (lines with an entry), lanes
                              (their number), size:LANE, model:LANE, fed:LANE (lines that are jobs, or have ended
                              without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,

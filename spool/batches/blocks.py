@@ -37,9 +37,11 @@ class _Lane:
 
 
 class Packing:
-    """The lines of one batch, while they come. Full blocks are in ``blocks`` until the caller takes them."""
+    """The lines of one batch, while they come. Full blocks are in ``blocks`` until the caller takes them. ``salt``: see
+    ``encode``."""
 
-    def __init__(self) -> None:
+    def __init__(self, salt: str = "") -> None:
+        self._salt = salt
         self._lanes: dict[str, _Lane] = {}
         self.blocks: dict[str, bytes] = {}
         self.kinds: Counter[tuple[str, int]] = Counter()
@@ -55,7 +57,7 @@ class Packing:
         """Add a line. Bad lines have a lane of their own."""
         self.total += 1
         if isinstance(line, BadLine):
-            self._put("", encode(line))
+            self._put("", encode(line, self._salt))
             return
         job = line.job
         self.kinds[job.model, output_at_most(job.input.get("params", {}), job.coalesce)] += 1
@@ -64,7 +66,7 @@ class Packing:
             if block.digest not in self._shared:
                 self._shared.add(block.digest)
                 self.bytes += block.size
-        self._put(job.model, encode(line))
+        self._put(job.model, encode(line, self._salt))
 
     def _put(self, name: str, raw: bytes) -> None:
         lane = self._lanes.setdefault(name, _Lane())

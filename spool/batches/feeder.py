@@ -44,10 +44,12 @@ log = logging.getLogger("spool.feeder")
 
 
 class _Lines:
-    """The lines of one batch as the feeder reads them: the last block of each lane is kept."""
+    """The lines of one batch as the feeder reads them: the last block of each lane is kept. ``version``: what the
+    record says of the last piece that was added."""
 
-    def __init__(self, shard: Shard, batch_id: str) -> None:
+    def __init__(self, shard: Shard, batch_id: str, version: bytes | None) -> None:
         self._shard = shard
+        self.version = version
         self._key = shard.key(f"batch:{batch_id}:lines")
         self._firsts: list[list[int]] | None = None
         self._blocks: dict[int, tuple[int, list[bytes]]] = {}
@@ -160,6 +162,7 @@ class Feeder:
             if not isinstance(answer, int) or answer == 0:
                 break
             ended += 1
+        self._look(batch_id)
         for lane, (fed, size) in enumerate(self._lanes_of(batch_id)):
             while 0 <= fed < size:
                 before = fed
@@ -189,15 +192,20 @@ class Feeder:
         return fed
 
     def _lines(self, batch_id: str) -> _Lines:
-        if batch_id not in self._known:
-            if len(self._known) >= _KNOWN_AT_MOST:
+        return self._known.get(batch_id) or self._known_as(batch_id, None)
+
+    def _known_as(self, batch_id: str, version: bytes | None) -> _Lines:
+        """The batch's lines; nothing that was read of another version is kept."""
+        known = self._known.get(batch_id)
+        if known is None or known.version != version:
+            if known is None and len(self._known) >= _KNOWN_AT_MOST:
                 self._known.pop(next(iter(self._known)))
-            self._known[batch_id] = _Lines(self._shard, batch_id)
-        return self._known[batch_id]
+            known = self._known[batch_id] = _Lines(self._shard, batch_id, version)
+        return known
 
     def _feed(self, batch_id: str, lane: int, position: int, most: int) -> int:
         """Turn the lines from ``position`` on into jobs; returns how many became jobs."""
-        owner, kept = self._owner_of(batch_id)
+        owner, kept = self._look(batch_id)
         fed = 0
         while owner and fed < most:
             try:
@@ -232,9 +240,12 @@ class Feeder:
                 break
         return fed
 
-    def _owner_of(self, batch_id: str) -> tuple[str, bool]:
-        (values,) = read(self._shard, [("HMGET", self._shard.key(f"batch:{batch_id}"), "owner", "keep_jobs")])
-        raw, kept = values or (None, None)
+    def _look(self, batch_id: str) -> tuple[str, bool]:
+        """The batch's owner, and whether its jobs are kept. Forgets lines that may have changed."""
+        names = ("owner", "keep_jobs", "piece_at")
+        (values,) = read(self._shard, [("HMGET", self._shard.key(f"batch:{batch_id}"), *names)])
+        raw, kept, version = values or (None, None, None)
+        self._known_as(batch_id, version)
         owner = (raw or b"").decode(errors="replace")
         # A damaged one: its lines wait until the batch expires.
         return owner if owner.isprintable() and " " not in owner else "", kept == b"1"

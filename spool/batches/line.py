@@ -59,10 +59,16 @@ def job_id_of(batch_id: str, index: int | str) -> str:
     return f"j{shard_of(batch_id)}-{digest[:26]}"
 
 
-def encode(line: Line | BadLine) -> bytes:
-    """The stored form of a line."""
+def _named(fields: Mapping[str, Any]) -> int | str:
+    """What names a decoded line within its batch."""
+    return f"{fields['index']} {fields['salt']}" if "salt" in fields else int(fields["index"])
+
+
+def encode(line: Line | BadLine, salt: str = "") -> bytes:
+    """The stored form of a line. Jobs of lines with another ``salt`` have other ids, also under the same index."""
+    salted = {"salt": salt} if salt else {}
     if isinstance(line, BadLine):
-        return orjson.dumps({"index": line.index, "custom_id": line.custom_id, "bad": line.public()})
+        return orjson.dumps({"index": line.index, "custom_id": line.custom_id, "bad": line.public(), **salted})
     job = line.job
     fields: dict[str, Any] = {
         "index": line.index,
@@ -82,6 +88,7 @@ def encode(line: Line | BadLine) -> bytes:
         "scheduling": {name: str(value) for name, value in job.scheduling.encode().items()},
         "origin": job.origin.encode(),
         "input": job.input,
+        **salted,
     }
     if job.webhook:
         fields["webhook"] = job.webhook
@@ -110,7 +117,7 @@ def job_of(fields: Mapping[str, Any], batch_id: str, owner: str, line: str = "",
     try:
         job_input, count = fields["input"], fields["divided"]
         return NewJob(
-            id=job_id_of(batch_id, fields["index"]),
+            id=job_id_of(batch_id, _named(fields)),
             owner=owner,
             batch=batch_id,
             batch_index=fields["index"],
@@ -146,7 +153,7 @@ def entry_of(batch_id: str, fields: Mapping[str, Any], status: str) -> bytes:
         error = {"code": f"batch_{status}", "message": _MESSAGES.get(status, status), "retryable": True}
     entry: dict[str, Any] = {
         "batch_index": fields["index"],
-        "job": job_id_of(batch_id, fields["index"]),
+        "job": job_id_of(batch_id, _named(fields)),
         "status": status_of,
         "model": fields.get("model"),
         "surface": fields.get("surface", "batches"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,8 @@ def _arguments(piece: Piece, most: int, max_queued: int, limits: OwnerLimits) ->
 
 
 def _packed(lines: Iterable[Line | BadLine]) -> Packing:
-    packing = Packing()
+    # If Redis loses a piece, others may get the numbers of its lines while a worker still runs one of them.
+    packing = Packing(secrets.token_hex(4))
     for line in lines:
         packing.add(line)
     packing.finish()

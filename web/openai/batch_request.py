@@ -74,7 +74,7 @@ class BatchRequest(BaseModel):
     ) = None
 
     output_expires_after: OutputExpiry | None = Field(
-        None, description="How long after its creation the batch, and so both of its files, are kept"
+        None, description="How long after its end, when its files are created, the batch and both files are kept"
     )
     spool: BatchSpoolFields | None = Field(None, description="Spool's own fields")
 

@@ -156,7 +156,7 @@ def _list(files: list[FileDocument], *, has_more: bool) -> FileList:
 
 @blueprint.get("/v1/files/<file_id>")
 @scope("batches")
-@Contract(answers={200: Answer("The file.", [_FILE])}, errors=[404, 409, 503])
+@Contract(answers={200: Answer("The file.", [_FILE])}, errors=[404, 409, 429, 503])
 def retrieve(file_id: str) -> Response:
     """Show one file, without its content."""
     services, owner = state(), auth.owner()

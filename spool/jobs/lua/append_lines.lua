@@ -69,18 +69,20 @@ local function place(lanes, count_of_lanes, firsts)
 end
 
 local function reserve()
-  local expected = 0
+  -- A bad line never waits in the queue, and an open batch may be open for days.
+  local expected, job_count = 0, 0
   for i = rest_at, rest_at + 3 * kind_count - 1, 3 do
     local model, at_most, jobs = unpack(ARGV, i, i + 2)
     expected = expected + jobs * expected_output(model, tonumber(at_most))
+    job_count = job_count + jobs
   end
-  local refusal = refusal_of(owner, {queued = count, bytes = input_bytes, expected = expected}, {
+  local refusal = refusal_of(owner, {queued = job_count, bytes = input_bytes, expected = expected}, {
     queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
   })
   if refusal then return refusal end
   local before, whose = booked(id)
   whose = whose or {owner = owner, batch = '', model = '-'}
-  book(id, whose, before, {before[1] + count, before[2], before[3] + input_bytes, before[4] + expected, before[5]})
+  book(id, whose, before, {before[1] + job_count, before[2], before[3] + input_bytes, before[4] + expected, before[5]})
 end
 
 local its, is_other = fields_if_any(key, 'owner', 'status', 'stop', 'total', 'lanes', 'pieces', 'paused', 'ttl_s')
@@ -125,6 +127,9 @@ if refusal then
 end
 local changes, feedable = {'total', total + count, 'lanes', lanes_then, 'pieces', pieces + 1}, {}
 changes[#changes + 1], changes[#changes + 2] = 'ttl_s', math.max(ttl_s, bounded(its.ttl_s, 1, 1e9, 0))
+-- Tells feeders that have read blocks whether these are still the ones: Redis may have lost a piece, and its numbers were
+-- given to another one.
+changes[#changes + 1], changes[#changes + 2] = 'piece_at', string.format('%d', TIME[1] * 1000000 + TIME[2])
 for _, lane in ipairs(lanes) do
   local starts = firsts[lane.number + 1] or {}
   firsts[lane.number + 1] = starts

@@ -3,17 +3,18 @@
 -- Answers sealed, missing, stopped (it is cancelled, or has ended without a seal), or old for a batch without lanes.
 --[[ARGUMENTS id owner]]
 local key = P .. 'batch:' .. id
-local its = fields_if_any(key, 'owner', 'total', 'status', 'stop')
+local its = fields_if_any(key, 'owner', 'total', 'status', 'stop', 'is_sealed', 'on_bad_line')
 if not its.total or its.owner ~= owner then
   return 'missing'
 elseif not its.status then
   return 'old'
-elseif its.status ~= 'open' then
+elseif its.is_sealed or its.status == 'running' or not its.on_bad_line then
+  -- Only a batch that was opened has on_bad_line.
   return 'sealed'
-elseif its.stop then
+elseif its.status ~= 'open' or its.stop then
   return 'stopped'
 end
-redis.call('HSET', key, 'status', 'running')
+redis.call('HSET', key, 'status', 'running', 'is_sealed', 1)
 index('ZREM', 'feeding-open', id)
 index('SREM', 'open-batches:' .. owner, id)
 index('ZADD', 'feeding', 0, id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from spool.batches.line import BadLine, Line, decode_fields, encode, is_bad, job_id_of, job_of
+from spool.batches.line import BadLine, Line, decode_fields, encode, entry_of, is_bad, job_id_of, job_of
 from spool.errors import UndecodableRecord
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
@@ -52,6 +53,14 @@ def test_id_follows_from_batch_and_line() -> None:
     ids = {job_id_of(batch, n) for batch in (BATCH, "b0-" + "1" * 26) for n in range(3)}
     assert len(ids) == 6
     assert job_id_of("b3-" + "0" * 26, 1).startswith("j3-")
+
+
+def test_id_follows_from_a_salt() -> None:
+    """Lines of the same index with different salts are different jobs, also where they never run."""
+    salted = [decode_fields(encode(Line(4, full()), salt)) for salt in ("", "a", "b")]
+    ids = [job_of(fields, BATCH, OWNER).id for fields in salted]
+    assert len(set(ids)) == 3
+    assert [orjson.loads(b"{" + entry_of(BATCH, one, "cancelled")[1:] + b"}")["job"] for one in salted] == ids
 
 
 def test_bad_line_keeps_its_error() -> None:

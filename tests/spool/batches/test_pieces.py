@@ -29,7 +29,8 @@ from spool.jobs.scripts import arguments, script
 from spool.keys import prefix
 from spool.models.model import Model
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, keep, record, shards_of, use
+from tests.by_hand import OWNER, HandWorker, keep, record, settle, shards_of, use
+from tests.spool.jobs.test_rewinds import Saved
 from tests.web.problem_shape import stored
 
 pytestmark = pytest.mark.one_shard
@@ -200,8 +201,41 @@ def test_seal(link: RedisLink) -> None:
     cancelled = create(link, 0, options=OPEN)
     add(link, cancelled, 0, 1)
     Batches(shards_of(link)).stop(cancelled, OWNER)
-    with pytest.raises(BatchClosed):
-        seal(link, cancelled)
+    for _ in range(2):
+        with pytest.raises(BatchClosed):
+            seal(link, cancelled)
+        # Now it ends.
+        feed(link)
+
+
+def test_bad_lines_take_no_room_in_the_queue(link: RedisLink) -> None:
+    """Lines that cannot run do not count as queued, however long their batch is open."""
+    batch = create(link, 0, options=OPEN)
+    add(link, batch, 0, [BadLine(n, n + 1, "invalid_request", "is wrong") for n in range(3)])
+    add(link, batch, 3, 1)
+    assert use(link)["queued"] == 1
+    feed(link)
+    assert (run_all(link), use(link)["queued"], look(link, batch).counts["failed"]) == (1, 0, 3)
+
+
+def test_piece_in_the_place_of_a_lost_one(link: RedisLink) -> None:
+    """After Redis has lost a piece, the lines that get its numbers run, and no answer to a lost line becomes theirs."""
+    batch, feeder, worker = create(link, 0, options=OPEN), feeder_of(link), HandWorker(link)
+    worker.beat()
+    saved = Saved(link)
+
+    def added(text: str) -> None:
+        said = {"messages": [{"role": "user", "content": text}], "params": {}}
+        feeder.continue_at(batch, add(link, batch, 0, [Line(0, new_line(0, input=said))]).feedable)
+
+    added("lost")
+    claim = worker.take()
+    saved.restore()
+    added("kept")
+    keep(link)
+    settle(link)
+    assert worker.claims.adopt(claim) == b"lost"
+    assert HandWorker(link, name="other").take().input["messages"][0]["content"] == "kept"
 
 
 def test_cancelled_open_batch_ends(link: RedisLink) -> None:

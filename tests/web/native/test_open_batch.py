@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from spool.batches.line import job_id_of
+from spool.keys import prefix
 from tests.by_hand import HandWorker
+from tests.stack import Stack
 from tests.web.problem_shape import assert_problem
 
 JSONL = {"Content-Type": "application/x-ndjson"}
@@ -24,7 +25,7 @@ def opened(client: httpx.Client, **fields: Any) -> str:
     return str(response.json()["id"])
 
 
-def test_life_of_an_open_batch(alice: httpx.Client, worker: HandWorker) -> None:
+def test_life_of_an_open_batch(alice: httpx.Client, guarded: Stack, worker: HandWorker) -> None:
     """Lines begin before the seal, its log has each once, and it ends after the seal."""
     batch = opened(alice, metadata={"of": "monday"}, completion_window="1h")
     shown = alice.get(f"/batches/{batch}").json()
@@ -35,8 +36,8 @@ def test_life_of_an_open_batch(alice: httpx.Client, worker: HandWorker) -> None:
     body = gzip.compress(b'{"prompt":"b"}\n\n{"prompt":"c"}\n')
     second = alice.post(f"/batches/{batch}/lines", content=body, headers=JSONL | {"Content-Encoding": "gzip"})
     assert (second.json()["first"], second.json()["batch"]["total"]) == (1, 3)
-    for index in range(3):
-        worker.finish(worker.take_job(job_id_of(batch, index)))
+    for job in guarded.redis.link.call("ZRANGE", f"{prefix(0)}batch:{batch}:flight:0", 0, -1):
+        worker.finish(worker.take_job(job.decode()))
     assert not alice.get(f"/batches/{batch}").json()["ended"]
     sealed = alice.post(shown["urls"]["seal"])
     assert (sealed.json()["open"], sealed.json()["state"], "seal" in sealed.json()["urls"]) == (
