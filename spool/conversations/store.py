@@ -85,6 +85,11 @@ class Conversations:
         """Add items at the end. Raises ``OwnerConversationsFull``, ``ConversationTooLarge``."""
         self._write(conversation.id, conversation.owner, items)
 
+    def check_room(self, conversation: Conversation) -> None:
+        """Check that neither the conversation nor its owner exceeds a limit, so that a response may add to it. Raises
+        ``OwnerConversationsFull``, ``ConversationTooLarge``."""
+        self._write(conversation.id, conversation.owner, [])
+
     def begin_turn(self, conversation: Conversation, job_id: str, version: int, expires_at: float) -> bool:
         """Make the job the response that adds the next turn, if the items are still those of ``version`` and no other
         response is to add one. Keeps the conversation until ``expires_at``, seconds since the epoch."""

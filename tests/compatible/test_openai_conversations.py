@@ -12,6 +12,8 @@ import orjson
 import pytest
 from openai import OpenAI
 
+from spool.conversations.store import record_key
+from spool.keys import HOME, prefix
 from tests.compatible.test_openai_responses import WEATHER, ended, openai_at
 from tests.stack import Stack, running_stack, wait_for
 
@@ -126,6 +128,25 @@ def test_repeated_request(client: OpenAI) -> None:
     responses = [answer(client, conversation, "once", extra_headers=key) for _ in range(2)]
     assert responses[0].id == responses[1].id
     assert len(texts(client, conversation)) == 2
+
+
+def test_response_outlives_its_conversation(client: OpenAI, stack: Stack) -> None:
+    """A response whose turn is not yet in its conversation is kept as long as this, also with ``store: false``."""
+    conversation = client.conversations.create().id
+    job = answer(client, conversation, "one", store=False).id.removeprefix("resp_")
+    link = stack.redis.link
+    assert link.call("PTTL", record_key(conversation)) <= link.call("PTTL", f"{prefix(0)}job:{job}")
+
+
+def test_owner_without_room(client: OpenAI, stack: Stack) -> None:
+    """An owner whose conversations exceed their limit gets no further turns."""
+    conversation = client.conversations.create().id
+    sizes, more = f"{prefix(HOME)}conversation-bytes:anonymous", 64 * 1024 * 1024 + 1
+    stack.redis.link.call("HINCRBY", sizes, "all", more)
+    with pytest.raises(openai.RateLimitError):
+        answer(client.with_options(max_retries=0), conversation, "one")
+    stack.redis.link.call("HINCRBY", sizes, "all", -more)
+    assert answer(client, conversation, "one").output_text
 
 
 def test_unknown_and_deleted(client: OpenAI) -> None:

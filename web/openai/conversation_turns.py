@@ -7,6 +7,7 @@ lost if the web or the worker dies, and a response that failed or was cancelled 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from spool.jobs.conversation_blocks import divide
 from spool.jobs.job import Job, Status
 from spool.jobs.submission import Submitted
 from spool.logs import event
+from spool.settings import Settings
 from web.intake.accept import accept
 from web.intake.draft import Draft
 from web.intake.earlier_reasoning import keeps_reasoning
@@ -59,6 +61,12 @@ def turns_of(services: State, conversation: Conversation, model: str | None) -> 
         field="conversation",
     )
     return Turns(messages, sum(len(item.text) for item in items), divide(in_slices(messages)))
+
+
+def turn_ttl_s(settings: Settings) -> int:
+    """How long a response with a turn is kept after its end: not shorter than its conversation, which is kept from the
+    latest time of that end (``_begin``). A conversation without its last turn would be a wrong one."""
+    return settings.job_ttl_s + math.ceil(settings.job_timeout_s)
 
 
 def accept_turn(services: State, draft: Draft, echo: Mapping[str, Any], slot: Slot | None = None) -> Submitted:

@@ -106,7 +106,7 @@ _LIST = json_content(ConversationItems, lambda: _page([], has_more=False))
     errors=[413, 415, 422, 429, 503],
 )
 def create() -> Response:
-    """Create a conversation. It is kept as long as a job, from its last change."""
+    """Create a conversation. It is kept as long as a job, from the last item that was added."""
     services, raw = state(), job_body()
     asked = checked(ConversationRequest, parse_json(raw, "body") if raw else {})
     items = new_items(asked.items or [])

@@ -56,6 +56,8 @@ def _listed_part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
             return {"type": "input_text", "text": text}
         case {"type": "image_url", "image_url": {"url": url, **more}}:
             return {"type": "input_image", "image_url": url, "detail": more.get("detail", "auto")}
+        case {"type": "video_url", "video_url": {"url": url}}:
+            return {"type": "input_video", "video_url": url}
         case {"type": "file", "file": dict(file)}:
             return {"type": "input_file", **file}
     return dict(part)

@@ -17,7 +17,7 @@ from web.intake.earlier_reasoning import keeps_reasoning
 from web.intake.idempotency import Idempotency
 from web.intake.references import NO_TURNS, References
 from web.intake.spool_fields import WEBHOOK, on_disconnect_of, webhook_of
-from web.openai.conversation_turns import conversation_of, turns_of
+from web.openai.conversation_turns import conversation_of, turn_ttl_s, turns_of
 from web.openai.fields import job_id_of
 from web.openai.response_fold import ReferencedItems
 from web.openai.response_items import messages_of
@@ -35,10 +35,12 @@ PREFIX = "resp_"
 def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency) -> tuple[Draft, dict[str, Any]]:
     """The draft, and the request fields that the responses repeat."""
     references = References(services, auth.owner(), ReferencedItems)
-    earlier, echo, scheduling = NO_TURNS, asked.echo(), asked.scheduling()
+    earlier, echo, scheduling, ttl_s = NO_TURNS, asked.echo(), asked.scheduling(), asked.ttl_s
     if asked.conversation_id is not None:
         conversation = conversation_of(services, asked.conversation_id, auth.owner(), presence(request.environ))
+        services.conversations.check_room(conversation)
         earlier = turns_of(services, conversation, asked.model)
+        ttl_s = turn_ttl_s(services.settings)
         echo |= {"conversation": {"id": conversation.id}, "conversation_version": conversation.version}
         scheduling = replace(scheduling, conversation=TakesTurns(conversation.id, OnBusy.REJECT))
     if asked.previous_response_id:
@@ -68,7 +70,7 @@ def draft_of(services: State, asked: ResponsesRequest, idempotency: Idempotency)
         instructions=asked.instructions or None,
         request=echo,
         metadata=asked.metadata or {},
-        ttl_s=asked.ttl_s,
+        ttl_s=ttl_s,
         streams_text=True,
         on_disconnect=on_disconnect_of(asked.spool, services.settings.on_disconnect, background=bool(asked.background)),
         scheduling=scheduling,

@@ -3,7 +3,7 @@
 -- response's turn: its size is limited by its job's.
 -- Arguments: id, owner, metadata (of a new one, else ''), job (of which this is the turn, else ''), seconds until it
 -- expires, the most conversations and bytes of the owner, the most items and bytes of the conversation, then id and text
--- of each item.
+-- of each item. Without items, metadata and job, only checks the limits.
 -- Answers written, gone (no such conversation), settled (the job's turn is there, or none is expected), full,
 -- owner_full or too_many.
 local P, id, owner, metadata, job = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -42,6 +42,9 @@ if job == '' then
   elseif redis.call('ZCARD', key .. ':order') + (#ARGV - FIRST + 1) / 2 > most_items then
     return 'too_many'
   end
+end
+if metadata == '' and job == '' and not ARGV[FIRST] then
+  return 'written'
 end
 if metadata ~= '' then
   redis.call('HSET', key, 'id', id, 'owner', owner, 'metadata', metadata, 'created_ms', now)

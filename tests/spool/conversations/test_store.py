@@ -18,6 +18,7 @@ from spool.errors import (
 )
 from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
+from tests.web.problem_shape import stored
 
 A, B, C = (Item(f"msg_{name}", b'{"n":"%b"}' % name.encode()) for name in "abc")
 SIZES = f"{prefix(HOME)}conversation-bytes:alice"
@@ -126,6 +127,30 @@ def test_limits_of_an_owner(link: RedisLink, one: Conversation, limit: str) -> N
     assert its.create("bob", {}, [C])
     its.delete(one.id, "alice")
     assert its.create("alice", {}, [C])
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ({"bytes": 1000}, ConversationTooLarge),
+        ({"items": 1}, ConversationTooLarge),
+        ({"bytes_of_owner": 1000}, OwnerConversationsFull),
+    ],
+    ids=["bytes", "items", "owner"],
+)
+def test_room_for_a_turn(
+    conversations: Conversations, link: RedisLink, one: Conversation, limits: dict[str, int], error: type[Exception]
+) -> None:
+    """Turns may exceed each limit once: then there is no room for another one. The check changes nothing."""
+    its = limited(link, **limits)
+    its.check_room(one)
+    conversations.begin_turn(one, "j0-x", one.version, 0)
+    conversations.end_turn(conversations.get(one.id, "alice"), [Item("msg_large", b"x" * 900)])
+    before = stored(link)
+    with pytest.raises(error):
+        its.check_room(one)
+    conversations.check_room(one)
+    assert stored(link) == before
 
 
 def test_expired_conversations_make_room(link: RedisLink, one: Conversation) -> None:

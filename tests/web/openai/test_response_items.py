@@ -156,3 +156,21 @@ def test_listed() -> None:
         "x",
         "c",
     )
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_text", "text": "x"},
+        {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "low"},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,eA=="},
+        {"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}},
+        {"type": "input_video", "video_url": "https://example.com/a.mp4"},
+    ],
+    ids=lambda part: str(part["type"]),
+)
+def test_listed_part_is_the_same_input_again(part: dict[str, Any]) -> None:
+    """A listed item gives the model what the input gave it: a conversation's later responses read it."""
+    content = [part, {"type": "input_image", "image_url": "data:image/png;base64,eA==", "detail": "auto"}]
+    messages = said({"role": "user", "content": content})
+    assert said(*items_of(messages, "j0-1")) == messages
