@@ -75,7 +75,6 @@ TESTED_BY: Mapping[str, str] = {
     "web/native/batch_lines.py": "web/native/test_open_batch.py",
     "web/native/batch_options.py": "web/native/test_open_batch.py",
     "web/native/batches.py": "web/test_batches_bad_input.py web/test_wrong_ids.py",
-    "web/native/found_entries.py": "web/native/test_entries.py",
     "web/native/entry_document.py": "web/native/test_entries.py",
     "web/native/jobs.py": "web/test_bad_input.py web/test_wrong_ids.py",
     "web/native/stream_contract.py": "web/test_cursors.py",

@@ -54,6 +54,7 @@ from spool.webhooks.endpoint_store import Endpoints
 from web.access.authenticator import Authenticator
 from web.access.request_limits import RequestLimits
 from web.access.signer import Signer
+from web.batch_results import ResultLines
 from web.checkpoints import Checkpoints
 from web.condition_gauge import show_condition
 from web.folds import Folds
@@ -86,6 +87,7 @@ class State:
     shards: Shards
     store: JobStore
     batches: Batches
+    result_lines: ResultLines
     pieces: Pieces
     feeders: list[Feeder]
     follower: Follower
@@ -159,7 +161,8 @@ class State:
             authenticator=_authenticator(settings, link),
             shards=shards,
             store=store,
-            batches=Batches(shards),
+            batches=(batches := Batches(shards)),
+            result_lines=ResultLines(batches),
             pieces=Pieces(shards),
             # A web feeds where no worker does, so that it has time for its streams.
             feeders=[Feeder(shard, store, bell.ring, keeps=False) for shard in shards],

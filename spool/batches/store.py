@@ -35,6 +35,7 @@ from spool.jobs.shards import Shard, Shards
 from spool.jobs.submission import own_limits, raise_refusal
 from spool.logs import event
 
+_PAGE_BYTES = 128 * 1024
 _STAGED_BYTES = 256 * 1024
 """Bytes of blocks that are held here before they are staged: most batches need a single call."""
 _STAGED_MS = 600_000
@@ -218,6 +219,18 @@ class Batches:
         """At most ``limit`` entries of the batch's log after ``after``, and at most a page. Does not check the owner:
         call ``look`` first. Raises ``StoreUnavailable``."""
         return Logs(self._shards.of_batch(batch_id).link).read(batch_id, after, min(limit, BATCH_PAGE))
+
+    def each_result(self, batch_id: str, after: int = 0) -> Iterator[Row]:
+        """All entries of the batch's log after ``after``, one after the other. Holds few at a time and none that it has
+        given: the reader may be slow, and an entry as large as an answer. Raises like ``results``."""
+        count = 1
+        while rows := self.results(batch_id, after, count):
+            after = rows[-1][0]
+            size = sum(len(raw) for _id, raw in rows) // len(rows)
+            count = max(1, min(2 * count, BATCH_PAGE, _PAGE_BYTES // (size + 1)))
+            rows.reverse()
+            while rows:
+                yield rows.pop()
 
     def stop(self, batch_id: str, owner: str) -> bool:
         """Cancel the batch: nothing of it begins from now on, and its jobs are cancelled. The feeder ends its lines

@@ -12,6 +12,7 @@ from tests.by_hand import HandWorker
 from tests.faults.jobs import Jobs
 from tests.faults.wire import TEXT, client_frame, request_head, upgrade_headers
 from tests.stack import Stack, wait_for
+from web.openai.batch_resource import OUTPUT, file_id_of
 
 ANSWER_BYTES = 1_100_000
 _PIECE_BYTES = 1000
@@ -73,13 +74,21 @@ def _websocket_many(stack: Stack) -> Request:
     return Request("/ws", headers=upgrade_headers(), first=follow)
 
 
-def _results(stack: Stack) -> Request:
-    """The results of a batch of 20."""
+def _of_batch(path: str, **headers: str) -> Callable[[Stack], Request]:
+    return lambda stack: Request(path.format(batch=_batch(stack)), headers=headers)
+
+
+def _output(stack: Stack) -> Request:
+    return Request(f"/v1/files/{file_id_of(_batch(stack), OUTPUT)}/content")
+
+
+def _batch(stack: Stack) -> str:
+    """A batch of 20 jobs that have ended."""
     client, hand = stack.client(), HandWorker(stack.redis.link, lease_s=300)
     batch = client.post("/batches", json=[{"prompt": f"{n}"} for n in range(BATCH_JOBS)]).json()["id"]
     for number in range(BATCH_JOBS):
         speak(hand, job_id_of(batch, number))
-    return Request(f"/batches/{batch}/results")
+    return batch
 
 
 def _replayed(path: str, body: Mapping[str, object], headers: Mapping[str, str]) -> Callable[[Stack], Request]:
@@ -128,7 +137,10 @@ ROUTES: Mapping[str, Callable[[Stack], Request]] = {
     "text": _stream("text/plain"),
     "GET /jobs/{id}/ws": _websocket,
     "GET /ws": _websocket_many,
-    "GET /batches/{id}/results": _results,
+    "GET /batches/{id}/results": _of_batch("/batches/{batch}/results"),
+    "GET /batches/{id}/stream": _of_batch("/batches/{batch}/stream?after=0", Accept="text/event-stream"),
+    "GET /batches/{id}/entries": _of_batch("/batches/{batch}/entries?limit=1000"),
+    "GET /v1/files/{id}/content": _output,
     "POST /jobs, Prefer: wait": _replayed("/jobs", {"prompt": "much"}, {"Prefer": "wait=30"}),
     "GET /v1/responses/{id}": _of_job("/v1/responses/resp_{job}"),
     "GET /v1/responses/{id}?stream=true": _of_job("/v1/responses/resp_{job}?stream=true"),

@@ -16,8 +16,9 @@ from tests.stack import running_stack, wait_for
 READERS = 200
 STALL_S = 8
 UNSENT_MB = 64
-BESIDE_MB = 100
-"""What a web may need beside the bytes that wait: for making answers, and 300 KB a connection."""
+BESIDE_MB = 130
+"""What a web may need beside the bytes that wait: for making answers, 300 KB a connection, and a page of a batch's log,
+whose lines are as large as answers."""
 
 
 @pytest.mark.slow

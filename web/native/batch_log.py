@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from functools import partial
@@ -14,7 +15,7 @@ from typing_extensions import TypedDict
 
 from spool.batches.batch import Batch, BatchState
 from spool.deadline import Deadline
-from spool.errors import BatchNotFound, JobGone, StoreUnavailable
+from spool.errors import BatchNotFound, JobGone, StoreUnavailable, UndecodableRecord
 from spool.jobs.entries import decode_all
 from spool.jobs.job import Job
 from spool.switches.switch import Transport
@@ -40,11 +41,10 @@ from web.services import State as Services
 from web.services import state
 
 blueprint = Blueprint("batch_log", __name__)
+log = logging.getLogger("spool.web")
 
 _MEDIA_TYPES = (sse.MEDIA_TYPE, ndjson.MEDIA_TYPE)
 _LINES_AT_ONCE = 10
-_PAGE_LINES = 200
-_PAGE_BYTES = 128 * 1024
 _TEXT_BYTES = 16 * 1024
 """Bytes of each job's text read with its record, of an older batch; the rest is read when it is sent."""
 _TEMPORARY = frozenset({429, 503})
@@ -221,7 +221,8 @@ def results(batch_id: str) -> Response:
         entering.callback(tenures.give_back, caller)
         entering.enter_context(STREAMS.labels("batch results").track_inprogress())
         held = entering.pop_all()
-    pages = _pages(services, batch, after) if batch.has_log else _older_pages(services, batch, after)
+    found = services.result_lines.of(batch_id, after, partial(_result_line, batch))
+    pages = map(_page, found) if batch.has_log else _older_pages(services, batch, after)
     lines = _pieces(pages, partial(services.authenticator.is_valid, caller), request.environ)
     response = Response(lines, mimetype=ndjson.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
     response.call_on_close(held.close)
@@ -231,30 +232,28 @@ def results(batch_id: str) -> Response:
 def _pieces(
     pages: Iterator[Iterator[bytes]], is_valid: Callable[[], bool], environ: Mapping[str, Any]
 ) -> Iterator[bytes]:
-    """The pieces of all pages. The connection is cut if Redis fails, or the credential is no longer valid."""
+    """The pieces of all pages. The connection is cut if Redis fails, an entry is damaged, or the credential ends."""
     try:
         for page in pages:
             if not is_valid():
                 cut(environ)
                 return
             yield from page
+    except UndecodableRecord:
+        log.exception("cannot decode the log of a batch")
+        cut(environ)
     except (BatchNotFound, JobGone, StoreUnavailable):
         cut(environ)
 
 
-def _pages(services: Services, batch: Batch, after: int) -> Iterator[Iterator[bytes]]:
-    """The lines of the batch's log, page by page. Pages of long lines are short."""
-    count = 1
-    while rows := services.batches.results(batch.id, after, count):
-        after = rows[-1][0]
-        size = sum(len(raw) for _id, raw in rows) // len(rows)
-        count = max(1, min(2 * count, _PAGE_LINES, _PAGE_BYTES // (size + 1)))
-        documents = [
-            orjson.dumps(result_document(entry, batch)) + b"\n"
-            for entry in decode_all([raw for _id, raw in rows])
-            if entry["kind"] == "line"
-        ]
-        yield iter(documents)
+def _page(line: bytes) -> Iterator[bytes]:
+    yield line
+
+
+def _result_line(batch: Batch, raw: bytes) -> bytes:
+    """The line of an entry; empty for one that is of no line."""
+    (entry,) = decode_all([raw])
+    return orjson.dumps(result_document(entry, batch)) + b"\n" if entry["kind"] == "line" else b""
 
 
 def _older_pages(services: Services, batch: Batch, start: int) -> Iterator[Iterator[bytes]]:

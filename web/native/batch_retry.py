@@ -24,7 +24,6 @@ from web.time_slices import in_slices
 
 blueprint = Blueprint("batch_retry", __name__)
 
-_AT_ONCE = 50
 _BATCH = json_content(BatchDocument, batch_example)
 
 
@@ -62,15 +61,13 @@ def retry(batch_id: str) -> Response:
 
 def _unsuccessful(services: State, batch: Batch) -> set[int]:
     """The indexes of the lines that could run and did not succeed."""
-    found, after = set[int](), 0
-    while rows := services.batches.results(batch.id, after, _AT_ONCE):
-        after = rows[-1][0]
-        for _entry_id, raw in in_slices(rows):
-            entry = orjson.loads(raw)
-            is_line = entry["kind"] == "line" and entry.get("batch_index") is not None
-            # The error of a line that is not valid has its number.
-            if is_line and entry["status"] != "succeeded" and "line" not in (entry.get("error") or {}):
-                found.add(entry["batch_index"])
+    found = set[int]()
+    for _id, raw in in_slices(services.batches.each_result(batch.id)):
+        entry = orjson.loads(raw)
+        is_line = entry["kind"] == "line" and entry.get("batch_index") is not None
+        # The error of a line that is not valid has its number.
+        if is_line and entry["status"] != "succeeded" and "line" not in (entry.get("error") or {}):
+            found.add(entry["batch_index"])
     return found
 
 

@@ -36,14 +36,18 @@ class BatchFile:
 
     def content(self) -> Iterator[bytes]:
         """The lines that have ended, in blocks. Raises ``StoreUnavailable``."""
-        gathered = bytearray()
+        gathered, size = list[bytes](), 0
         for line in file_lines(self.services, self.batch, self.kind):
-            gathered += line
-            if len(gathered) >= _BLOCK_BYTES:
-                yield bytes(gathered)
-                gathered.clear()
+            gathered.append(line)
+            size += len(line)
+            if size >= _BLOCK_BYTES:
+                block = b"".join(gathered)
+                # Nothing but the block is held while a slow client takes it.
+                gathered, size = [], 0
+                del line
+                yield block
         if gathered:
-            yield bytes(gathered)
+            yield b"".join(gathered)
 
     def size(self) -> int:
         """Its bytes. They are counted once, which costs as much as its content and takes a stream slot; until the

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
 
 from spool.batches.batch import Batch
 from spool.jobs.conversation import Answer
+from spool.jobs.entries import decode_all
 from spool.jobs.job import Job, Status
 from web.delivery.failures import failure_of
 from web.openai.batch_resource import OUTPUT
@@ -17,9 +19,8 @@ from web.openai.completion_chunks import text_completion
 from web.openai.failures import document_of
 from web.openai.response_fold import ResponseFold
 from web.services import State
-from web.time_slices import in_slices
 
-_AT_ONCE = 50
+_TOKENS = frozenset({"input_tokens", "output_tokens"})
 _NEVER_RAN = ("line", "param")
 """Members of the error of a line that cannot run."""
 
@@ -27,13 +28,15 @@ _NEVER_RAN = ("line", "param")
 def file_lines(services: State, batch: Batch, kind: str) -> Iterator[bytes]:
     """The lines of one of the batch's files, in the order in which they ended, each with its line end. Raises
     ``StoreUnavailable``."""
-    after = 0
-    while rows := services.batches.results(batch.id, after, _AT_ONCE):
-        for entry_id, raw in in_slices(rows):
-            after = entry_id
-            entry = orjson.loads(raw)
-            if entry["kind"] == "line" and (entry["status"] == "succeeded") == (kind == OUTPUT):
-                yield orjson.dumps(line_of(batch, entry)) + b"\n"
+    return services.result_lines.of(batch.id, 0, partial(_line, batch, kind))
+
+
+def _line(batch: Batch, kind: str, raw: bytes) -> bytes:
+    """The line of an entry; empty for one that is not of this file."""
+    (entry,) = decode_all([raw])
+    if entry["kind"] != "line" or (entry["status"] == "succeeded") != (kind == OUTPUT):
+        return b""
+    return orjson.dumps(line_of(batch, entry)) + b"\n"
 
 
 def line_of(batch: Batch, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +97,8 @@ def _entries(entry: Mapping[str, Any]) -> list[bytes]:
     for index, call in enumerate(entry.get("tool_calls") or ()):
         said = {"call_id": call["id"], "name": call["name"], "arguments": call["arguments"]}
         fields.append({"kind": "tool_call", "index": index, **said})
-    if entry.get("usage"):
+    # A damaged one must not make the whole file unreadable.
+    if (entry.get("usage") or {}).keys() >= _TOKENS:
         fields.append({"kind": "usage", **entry["usage"]})
     fields.append({"kind": "done", "finish_reason": entry.get("finish_reason") or "stop"})
     return [

@@ -32,7 +32,6 @@ from web.services import State, state
 blueprint = Blueprint("openai_files", __name__)
 
 _LISTED = 10_000
-_PIECE_BYTES = 64 * 1024
 
 
 class FileList(TypedDict):
@@ -221,10 +220,9 @@ def _answer(services: State, blocks: Iterator[bytes], filename: str) -> Response
 
 
 def _pieces(blocks: Iterator[bytes], environ: Any) -> Iterator[bytes]:
-    """The blocks in pieces, each sent before the next. Without the rest of the content, the connection is cut."""
+    """The blocks, each sent before the next. Without the rest of the content, the connection is cut."""
     try:
-        for block in blocks:
-            for at in range(0, len(block), _PIECE_BYTES):
-                yield block[at : at + _PIECE_BYTES]
+        # Whole: what a slow client leaves is then counted as unsent.
+        yield from blocks
     except SpoolError:
         cut(environ)
