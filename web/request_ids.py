@@ -27,7 +27,7 @@ SNIFF_HEADER = "X-Content-Type-Options"
 _OWN = frozenset(name.lower() for name in (HEADER, VERSION_HEADER, SNIFF_HEADER))
 _ENVIRON = "spool.request_id"
 _TRACE = "spool.traceparent"
-_BEGAN = "spool.began"
+BEGAN = "spool.began"
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?")
 
@@ -64,7 +64,7 @@ def identify(environ: dict[str, Any], start_response: StartResponse) -> StartRes
         environ[_ENVIRON] = id_of(environ.get("HTTP_X_REQUEST_ID"))
         # Now, because a WebSocket's handshake takes the headers away.
         environ[_TRACE] = traceparent_of(environ.get("HTTP_TRACEPARENT"))
-        environ[_BEGAN] = time.monotonic()
+        environ[BEGAN] = time.monotonic()
     own = headers_in(environ)
 
     def begin(status: str, headers: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:
@@ -93,7 +93,7 @@ def request_id() -> str:
 def age_s() -> float:
     """How long the current request has taken, in seconds."""
     now = time.monotonic()
-    return now - float(request.environ.get(_BEGAN, now))
+    return now - float(request.environ.get(BEGAN, now))
 
 
 def origin() -> Origin:

@@ -32,7 +32,8 @@ def place_of_request(parent: str, age_s: float) -> str:
 
 
 def install(app: Flask) -> None:
-    """End the spans of this application's requests with their answers; a stream goes on after that."""
+    """End the spans of this application's requests with their answers, or with their contexts where there is no
+    answer: each message on a socket has a context. A stream goes on after that."""
 
     def end(response: Response) -> Response:
         span = g.get("span")
@@ -42,7 +43,12 @@ def install(app: Flask) -> None:
             span.end(str(code) if code >= 500 else "")
         return response
 
+    def leave(_exc: BaseException | None) -> None:
+        if (span := g.get("span")) is not None:
+            span.end()
+
     app.after_request(end)
+    app.teardown_request(leave)
 
 
 @contextmanager

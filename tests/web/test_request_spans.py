@@ -66,6 +66,14 @@ def test_submit_that_fails(collector: Collector, app: Flask) -> None:
     assert b"secret" not in collector.receiver.received[0].body
 
 
+def test_message_on_a_socket(collector: Collector, app: Flask) -> None:
+    """A request's context that ends without an answer ends its span: the spans below it have their parent."""
+    with app.test_request_context("/jobs/well", method="POST"), request_spans.submitting(new_job(origin=origin())):
+        pass
+    tracing.stop()
+    assert collector.tree() == [("POST /jobs/<how>", ""), ("submit", "POST /jobs/<how>")]
+
+
 def test_without_a_collector(app: Flask) -> None:
     """The record carries the caller's place, as it came."""
     assert app.test_client().post("/jobs/well", headers={"traceparent": PARENT}).text == PARENT

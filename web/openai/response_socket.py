@@ -39,6 +39,7 @@ from web.openai.response_events import ResponseStream
 from web.openai.response_request import ResponsesRequest
 from web.openai.sealed_reasoning import seal_of
 from web.problems import Problem, field_problem, problem_of
+from web.request_ids import BEGAN
 from web.server.websocket import WebSocket
 from web.server.websocket_frames import text_frame
 from web.server.websocket_protocol import Closed
@@ -98,7 +99,7 @@ def _context(
 
 def _environ(environ: Mapping[str, Any]) -> dict[str, Any]:
     """What later messages need of the handshake: the caller's address, and the ids of the request."""
-    kept = {name: value for name, value in environ.items() if name in _KEPT or name.startswith("spool.")}
+    kept = {name: environ[name] for name in environ if name in _KEPT or (name.startswith("spool.") and name != BEGAN)}
     return {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http", **kept}
 
 
