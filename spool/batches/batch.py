@@ -12,6 +12,8 @@ import orjson
 from spool.errors import UndecodableRecord
 from spool.jobs.job import Job, Status
 
+_NUMBERS_BELOW = 10**15
+
 
 class BatchState(StrEnum):
     """The states of a batch. ``validating`` and ``finalizing`` end within the call that begins them."""
@@ -149,8 +151,8 @@ class Batch:
 def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
     """The batch of a record. Raises ``UndecodableRecord``."""
     try:
-        counts = {name: int(record.get(name, 0)) for name in COUNTS}
-        total = int(record["total"])
+        counts = {name: _whole(record.get(name, 0)) for name in COUNTS}
+        total = _whole(record["total"])
         if "status" not in record:
             return _older(batch_id, record, counts, total)
         models = [record[name] for name in record if name.startswith("model:") and record[name]]
@@ -160,37 +162,52 @@ def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
             state=BatchState(record["state"]),
             total=total,
             counts=counts,
-            created_ms=int(record["created_ms"]),
-            in_progress_ms=int(record["created_ms"]),
-            errors=orjson.loads(record.get("errors", "[]")),
-            metadata=orjson.loads(record.get("metadata", "{}")),
+            created_ms=_whole(record["created_ms"]),
+            in_progress_ms=_whole(record["created_ms"]),
+            errors=_errors(record.get("errors", "[]")),
+            metadata=dict(orjson.loads(record.get("metadata", "{}"))),
             surface=record.get("surface", "batches"),
             endpoint=record.get("endpoint", ""),
             input_file=record.get("input_file", ""),
             keep_jobs=record.get("keep_jobs") == "1",
             is_paused=record.get("paused") == "1",
             model=models[0] if len(models) == 1 else "",
-            completion_window_s=int(record.get("window_s", 0)) or None,
-            input_tokens=int(record.get("input_tokens", 0)),
-            output_tokens=int(record.get("output_tokens", 0)),
-            last_entry=int(record["last"]),
+            completion_window_s=_whole(record.get("window_s", 0)) or None,
+            input_tokens=_whole(record.get("input_tokens", 0)),
+            output_tokens=_whole(record.get("output_tokens", 0)),
+            last_entry=_whole(record["last"]),
             log_status=Status.RUNNING if record["status"] == _OPEN else Status(record["status"]),
             is_open=record["status"] == _OPEN and not record.get("stop"),
             on_bad_line=OnBadLine(record.get("on_bad_line", OnBadLine.SKIP)),
             webhook=record.get("webhook", ""),
-            ttl_s=int(record.get("ttl_s", 0)),
-            sizes={name: int(record[f"{name}_bytes"]) for name in FILES if f"{name}_bytes" in record},
+            ttl_s=_whole(record.get("ttl_s", 0)),
+            sizes={name: _whole(record[f"{name}_bytes"]) for name in FILES if f"{name}_bytes" in record},
             finalizing_ms=_time(record, "finalizing_ms"),
             cancelling_ms=_time(record, "cancelling_ms"),
             ended_ms=_time(record, "ended_ms"),
             expires_ms=_time(record, "expires_ms"),
         )
-    except (KeyError, ValueError, TypeError) as exc:
+    except (AttributeError, KeyError, ValueError, TypeError) as exc:
         raise UndecodableRecord(f"batch {batch_id}", record) from exc
 
 
+def _whole(value: str | int) -> int:
+    """A stored number. Raises ``ValueError`` for one that no document could show."""
+    number = int(value)
+    if abs(number) >= _NUMBERS_BELOW:
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _errors(text: str) -> Sequence[Mapping[str, Any]]:
+    errors: list[dict[str, Any]] = orjson.loads(text)
+    if not isinstance(errors, list) or not all(error.keys() >= {"code", "message"} for error in errors):
+        raise ValueError("errors is no list of errors")
+    return errors
+
+
 def _time(record: Mapping[str, str], name: str) -> int | None:
-    return int(record[name]) if record.get(name) else None
+    return _whole(record[name]) if record.get(name) else None
 
 
 def _older(batch_id: str, record: Mapping[str, str], counts: Mapping[str, int], total: int) -> Batch:
@@ -202,8 +219,8 @@ def _older(batch_id: str, record: Mapping[str, str], counts: Mapping[str, int], 
         state=BatchState.COMPLETED if is_ended else BatchState.IN_PROGRESS,
         total=total,
         counts=counts,
-        created_ms=int(record["created_ms"]),
-        in_progress_ms=int(record["created_ms"]),
+        created_ms=_whole(record["created_ms"]),
+        in_progress_ms=_whole(record["created_ms"]),
         has_log=False,
         log_status=Status.SUCCEEDED if is_ended else Status.RUNNING,
     )

@@ -42,7 +42,15 @@ def test_record() -> None:
     assert (batch.last_entry, batch.expires_ms, batch.completion_window_s) == (2, 900, 9)
 
 
-@pytest.mark.parametrize("wrong", [{"state": "lost"}, {"total": "x"}, {"errors": "{"}, {"status": "paused"}], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"state": "lost"}, {"total": "x"}, {"errors": "{"}, {"status": "paused"}),
+        *({"errors": "[1]"}, {"errors": '{"a":1}'}, {"errors": '[{"line":1}]'}, {"metadata": "[1]"}, {"metadata": "7"}),
+        *({"queued": "9" * 30}, {"created_ms": "9" * 400}, {"expires_ms": "9" * 5000}, {"last": "9" * 16}),
+    ],
+    ids=lambda wrong: repr(wrong)[:40],
+)
 def test_damaged_record(wrong: dict[str, str]) -> None:
     """A record that cannot be read is an error."""
     with pytest.raises(UndecodableRecord):
