@@ -120,6 +120,7 @@ export const ZH = {
   "One attempt, one connection": "一次尝试，一个连接",
   "{n} of {m} loaded jobs match.": "已加载的 {m} 个任务中有 {n} 个匹配。",
   "No jobs yet.": "暂无任务。",
+  "No job matches.": "没有匹配的任务。",
   System: "系统",
   "The server does not answer: {message}": "服务器没有响应：{message}",
   "Spool {version} takes jobs.": "Spool {version} 正在接受任务。",

@@ -57,6 +57,18 @@ test('without a connection for events the list is read at each try', async () =>
   list.close();
 });
 
+test('why the list could not be read stays until it is read', async () => {
+  const { list, told, answer, asked } = opened();
+  told.onMissed();
+  asked.shift().reject(new Error('away'));
+  await new Promise(setImmediate);
+  assert.deepEqual([list.problem.message, list.isRead], ['away', false]);
+  told.onMissed();
+  await answer([]);
+  assert.deepEqual([list.problem, list.isRead], [null, true]);
+  list.close();
+});
+
 test('a list that events make long is read anew', async () => {
   const { list, told, answer, asked } = opened();
   told.onMissed();

@@ -18,6 +18,10 @@ export class LiveList {
   #most = ADDED_AT_MOST;
   /** For each page that is being read, what events said since: ids to jobs, to null where one has left the list. */
   #reads = new Set();
+  /** Whether the list was read. */
+  isRead = false;
+  /** Why the last read failed; null if it did not. */
+  problem = null;
 
   /**
    * `source`: `events(options)`, which follows the events, and `jobs(query)`, a page of the list. `changed()` after
@@ -54,15 +58,17 @@ export class LiveList {
     clearInterval(this.#timer);
     this.#events?.stop();
     this.#events = null;
+    this.problem = null;
     this.#empty();
   }
 
   async more() {
-    await this.#page(this.#cursor, this.#asked);
+    await this.#page(this.#cursor, this.#asked).catch((error) => this.#fail(error));
   }
 
   #empty() {
     this.#known.clear();
+    this.isRead = false;
     this.#cursor = null;
     this.#most = ADDED_AT_MOST;
   }
@@ -70,8 +76,14 @@ export class LiveList {
   /** Without a connection for events, the list is read at each try to get one. */
   #connected(state, error) {
     this.connection(state);
-    if (state === "refused" && [401, 403].includes(error.status)) this.failed(error);
+    if (state === "refused" && [401, 403].includes(error.status)) this.#fail(error);
     else if (error) this.#read();
+  }
+
+  #fail(error) {
+    this.problem = error;
+    this.failed(error);
+    this.changed();
   }
 
   /** Reads the list again; what is known stays until it is there. */
@@ -83,7 +95,7 @@ export class LiveList {
       for (let pages = 1; page && pages < PAGES_AT_MOST && this.#reaches(page); pages += 1)
         page = await this.#page(page.cursor, asked);
     } catch (error) {
-      if (asked === this.#asked) this.failed(error);
+      if (asked === this.#asked) this.#fail(error);
       return;
     }
     if (asked !== this.#asked) return;
@@ -100,7 +112,11 @@ export class LiveList {
 
   async #page(cursor, asked) {
     const page = await this.#fetched({ cursor: cursor ?? "" }, asked);
-    if (page) this.#cursor = page.cursor;
+    if (page) {
+      this.isRead = true;
+      this.problem = null;
+      this.#cursor = page.cursor;
+    }
     this.#most = this.#known.size + ADDED_AT_MOST;
     this.changed();
     return page;

@@ -23,7 +23,7 @@ export class JobsPage {
     const source = { events: (options) => client().events(options), jobs };
     this.list = new LiveList(source, {
       changed: () => this.#schedule(),
-      failed: (error) => this.#failed(error),
+      failed: (error) => this.refused(error),
       connection: (state) => this.#connection(state),
     });
     byId("filter-status").append(
@@ -32,7 +32,7 @@ export class JobsPage {
     );
     onFilter((name) => this.#filtered(name));
     byId("job-filter").addEventListener("submit", (event) => event.preventDefault());
-    byId("jobs-more").addEventListener("click", () => this.list.more().catch((error) => this.#failed(error)));
+    byId("jobs-more").addEventListener("click", () => this.list.more());
     byId("jobs-axis").addEventListener("click", ({ target }) => {
       const bar = target.closest("[data-job]");
       if (bar) location.hash = hashOfJob(bar.dataset.job);
@@ -74,11 +74,6 @@ export class JobsPage {
     history.replaceState(null, "", `#/jobs${query.size ? `?${query}` : ""}`);
   }
 
-  #failed(error) {
-    setText(byId("jobs-note"), error.message);
-    this.refused(error);
-  }
-
   #connection(state) {
     const shown = byId("jobs-connection");
     shown.dataset.connection = state;
@@ -104,9 +99,13 @@ export class JobsPage {
     byId("jobs-axis-card").hidden = !shown.length;
     if (shown.length) drawAxis(byId("jobs-axis"), shown, { since: sinceMs(wanted) });
     byId("jobs-more").hidden = !this.list.hasMore;
-    const filtered =
-      shown.length < known.length ? t("{n} of {m} loaded jobs match.", { n: shown.length, m: known.length }) : "";
-    setText(byId("jobs-note"), known.length ? filtered : t("No jobs yet."));
+    setText(byId("jobs-note"), this.list.problem?.message ?? this.#note(wanted, shown.length, known.length));
+  }
+
+  #note({ status }, shown, known) {
+    if (shown < known) return t("{n} of {m} loaded jobs match.", { n: shown, m: known });
+    if (known || !this.list.isRead) return "";
+    return status || this.#batch ? t("No job matches.") : t("No jobs yet.");
   }
 }
 
