@@ -101,15 +101,18 @@ def encoded(raw: bytes) -> bytes:
     return orjson.dumps(event_document(raw))
 
 
-def selection(batch: str | None, conversation: str | None) -> Callable[[bytes], bool] | None:
-    """Whether a stream wants an event: of this batch, of this conversation. None if it wants all."""
-    if batch is None and conversation is None:
+def selection(batch: str | None, conversation: str | None, *, with_batches: bool) -> Callable[[bytes], bool] | None:
+    """Whether a stream gets an event: of this batch, of this conversation, and of batches at all. None if it gets
+    all."""
+    if batch is None and conversation is None and with_batches:
         return None
 
     def is_wanted(raw: bytes) -> bool:
         event = event_document(raw)
         if "job" not in event and "batch" not in event:
             return True
+        if "batch" in event and not with_batches:
+            return False
         subject = event.get("job") or {"batch": event["batch"]["id"]}
         its = (subject.get("conversation") or {}).get("id")
         return batch in (None, subject.get("batch")) and conversation in (None, its)

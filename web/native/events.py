@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -139,8 +140,13 @@ def events() -> Response:
         opening=form.opening(message, is_relative=is_relative),
         location="/events",
         label=_LABEL,
-        is_wanted=selection(asked.batch, asked.conversation),
+        is_wanted=_selection(asked),
     )
+
+
+def _selection(asked: EventsQuery) -> Callable[[bytes], bool] | None:
+    """Which events the caller gets: batches need their own scope."""
+    return selection(asked.batch, asked.conversation, with_batches="batches" in auth.caller().scopes)
 
 
 def _begin(place: int) -> tuple[int, int]:
@@ -167,7 +173,7 @@ def _polled(asked: EventsQuery, place: int) -> Response:
     slot = services.slots.one(owner) if wait_s > 0 else nullcontext()
     with slot, attached(services, events_as_log(owner, last), after, follow=wait_s > 0) as reader:
         collect(reader, request.environ, Deadline.after(wait_s), found.add)
-    is_wanted = selection(asked.batch, asked.conversation)
+    is_wanted = _selection(asked)
     following = found.rows[-1][0] if found.rows else max(after, found.gap.before) if found.gap else after
     entries = [event_document(raw) for _id, raw in found.rows if is_wanted is None or is_wanted(raw)]
     body = orjson.dumps({"entries": entries, "next": following, "gap": found.gap and found.gap.public()})

@@ -46,8 +46,8 @@ def test_record_becomes_the_document_of_the_job() -> None:
 )
 def test_selection_of_a_batch_or_a_conversation(raw: bytes, wanted: tuple[bool, bool]) -> None:
     """A stream of one batch or conversation gets its events, and those that concern all."""
-    assert selection(None, None) is None
-    of_batch, of_conversation = selection("b0-x", None), selection(None, "talk")
+    assert selection(None, None, with_batches=True) is None
+    of_batch, of_conversation = selection("b0-x", None, with_batches=True), selection(None, "talk", with_batches=True)
     assert of_batch is not None
     assert of_conversation is not None
     assert (of_batch(raw), of_conversation(raw)) == wanted

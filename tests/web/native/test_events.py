@@ -12,6 +12,7 @@ import pytest
 from spool.keys import prefix
 from tests.by_hand import HandWorker
 from tests.stack import Stack
+from tests.web.conftest import ADMIN
 from tests.web.problem_shape import assert_problem
 
 NDJSON, SSE = {"Accept": "application/x-ndjson"}, {"Accept": "text/event-stream"}
@@ -121,6 +122,24 @@ def test_damaged_event_has_the_id_alone(alice: httpx.Client, begin: int, guarded
     guarded.redis.link.call("XADD", f"{key}:log", f"{begin + 1}-0", "entry", entry)
     guarded.redis.link.call("HSET", key, "last", begin + 1)
     assert polled(alice, begin)["entries"][0]["job"] == {"id": "j0-x"}
+
+
+def test_batches_need_their_scope(alice: httpx.Client, guarded: Stack, begin: int) -> None:
+    """A key without the scope of batches gets the events of jobs, and none of a batch."""
+    with guarded.client(headers={"Authorization": f"Bearer {ADMIN}"}) as admin:
+        key = admin.post("/admin/keys", json={"owner": "alice", "scopes": ["jobs:read"]}).json()["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    assert_problem(alice.get("/batches", headers=headers), 403)
+    batch = str(alice.post("/batches", json=[{"prompt": "x"}]).json()["id"])
+    job = submitted(alice)
+    assert polled(alice, begin)["entries"][0]["batch"]["id"] == batch
+    params: dict[str, Any] = {"after": begin, "wait": 0}
+    answer = alice.get("/events", headers={**JSON, **headers}, params=params).json()
+    assert ([event["job"]["id"] for event in answer["entries"]], answer["next"]) == ([job], begin + 2)
+    with alice.stream("GET", f"/events?after={begin}", headers={**NDJSON, **headers}) as stream:
+        messages = documents(stream.iter_lines())
+        next(messages)
+        assert next(messages)["job"]["id"] == job
 
 
 def test_what_events_refuse(alice: httpx.Client) -> None:

@@ -60,6 +60,7 @@ local function note_batch_change(batch, kind)
   if type(owner) ~= 'string' or not has_event_readers(owner) then return end
   local record = hash_at(P .. 'batch:' .. batch)
   record.metadata = #(record.metadata or '') <= EVENT_METADATA_AT_MOST and record.metadata or nil
-  record.errors = nil
+  -- Receivers, keys and lines are of no use there, and the event may outlive the batch.
+  record.errors, record.webhook, record.idempotency = nil, nil, nil
   add_event(owner, 'batch.' .. kind, ',"batch":"' .. batch .. '","record":' .. json(record))
 end
