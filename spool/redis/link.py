@@ -32,6 +32,8 @@ from spool.redis.raw import read_batches, wait_for_ever, write
 from spool.redis.script import Script
 
 _INFO: Command = ("INFO", "server")
+_LOADS = 3
+"""Loads of a script that Redis forgets again and again, for one call."""
 
 
 class RedisLink:
@@ -120,14 +122,17 @@ class RedisLink:
         """Like ``run_many``, but returns each error as an exception in place of its reply."""
         sha = self._loaded.get(script.sha, script.sha)
         replies = self.pipeline_each([("EVALSHA", sha, 1, prefix(shard), *args) for args in calls])
-        if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
+        commands_on = partial(self._load, script, shard, calls)
+        for _ in range(_LOADS):
+            if not any(isinstance(reply, theirs.NoScriptError) for reply in replies):
+                break
             # The script is missing for all calls, or was flushed half-way. Completed calls may safely run again.
-            commands_on = partial(self._load, script, shard, calls)
             _loaded, *replies = self._repeated(lambda: Call((), commands_on))
         return replies
 
     def _load(self, script: Script, shard: int, calls: Sequence[Command], run_id: str) -> list[Command]:
-        """The commands that load a script on this run and call it, in one round trip, so that no flush intervenes."""
+        """The commands that load a script on this run and call it, in one round trip. A flush may still intervene, for
+        Redis reads a long script and the calls behind it in several pieces."""
         on_run = script.on_run(run_id)
         self._loaded[script.sha] = on_run.sha
         return [("SCRIPT", "LOAD", on_run.text), *(("EVALSHA", on_run.sha, 1, prefix(shard), *args) for args in calls)]

@@ -75,7 +75,9 @@ def test_hangs(directory: Path, fault: Callable[[Stack], Callable[[], None]]) ->
         wait_for(lambda: all(one.is_ready() for one in stack.webs), "both webs are ready", 10)
         ready_s = time.monotonic() - back
         assert not_refused(refused + red) == []
-        late = [*slower_than(refused, BOUND_S), *slower_than(red, CALL_S + 2), *slower_than(green + public, CALL_S - 1)]
+        # The API's description takes seconds of CPU once, and its request yields all the time.
+        late = [*slower_than(refused, BOUND_S), *slower_than(red, CALL_S + 2), *slower_than(green, CALL_S - 1)]
+        late += slower_than(public, 20)
         assert late == []
         assert {one.status for one in green + public} == {200}
         assert {one.turns[-1] for one in readers if one.turns} <= {"poll", "status 503"}

@@ -11,8 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from redis import exceptions as theirs
@@ -141,6 +142,26 @@ def test_scripts_flushed(redis: Redis, own: RedisLink) -> None:
         redis.link.call("SCRIPT", "FLUSH")
         assert HandWorker(own).beat() == []
         assert own.run_many(script("look"), 0, [("x", 0), ("y", 1)]) == [None, None]
+
+
+@dataclass(frozen=True)
+class FlushedOnce(Script):
+    """A script that is flushed between its first load and the call: another text is loaded."""
+
+    loads: ClassVar[int] = 0
+
+    def on_run(self, run_id: str) -> Script:
+        """The script; at first with a text that has another digest."""
+        type(self).loads += 1
+        found = super().on_run(run_id)
+        return replace(found, text=f"{found.text} --") if self.loads == 1 else found
+
+
+def test_script_flushed_between_its_load_and_its_call(own: RedisLink) -> None:
+    """It is loaded again: a caller sees nothing of it."""
+    FlushedOnce.loads = 0
+    assert own.run(FlushedOnce.of("once", "#!lua\nreturn 'ran'"), 0) == b"ran"
+    assert FlushedOnce.loads == 2
 
 
 RUN = Script.of("run", "#!lua\nreturn '--[[RUN_ID]]'")
