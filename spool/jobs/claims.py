@@ -274,8 +274,10 @@ def _in_order(pairs: Sequence[bytes | int]) -> list[bytes | None]:
 
 def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     """Decode a reply of ``claim.lua``. Raises ``UndecodableRecord``."""
-    _id, text, stored, now_ms, opening, values, probe = reply
+    job_id, text, stored, now_ms, opening, values, probe = reply
     job = Job.decode(_in_order(values))
+    if job.id != job_id.decode():
+        raise UndecodableRecord(f"job {job_id.decode()}", values)
     stored, *blocks = stored if isinstance(stored, list) else [stored]
     try:
         prompt = read_input(stored, lambda: blocks)

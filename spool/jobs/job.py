@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from spool.errors import UndecodableRecord
+from spool.ids import shard_of
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.conversation_blocks import UNDIVIDED, Block, Divided
 from spool.jobs.origin import FIELDS as ORIGIN_FIELDS
@@ -266,6 +267,8 @@ class Job:
         deadline = _seconds(record["deadline_ms"])
         if created is None or deadline is None:
             raise ValueError("the creation time or the deadline is missing")
+        # Keys are made of it.
+        shard_of(record["id"])
         return cls(
             id=record["id"],
             status=Status(record["status"]),

@@ -417,4 +417,6 @@ def read_look(reply: Any, job_id: str, owner: str) -> Job:
     job = Job.decode(values, queue_position=position, text=beginning, text_bytes=text_bytes or 0)
     if job.owner != owner:
         raise JobNotFound(job_id)
+    if job.id != job_id:
+        raise UndecodableRecord(f"job {job_id}", values)
     return job

@@ -58,9 +58,10 @@ class Jobs:
         return (raw or b"").decode()
 
     def fields(self, jobs: Iterable[str], name: str) -> list[str]:
-        """The same of many, in one round trip."""
-        replies = self._link.pipeline([("HGET", f"{PREFIX}job:{job}", name) for job in jobs])
-        return [(raw or b"").decode() for raw in replies]
+        """The same of many, a thousand in a round trip: more may take a busy machine longer than the link waits."""
+        commands = [("HGET", f"{PREFIX}job:{job}", name) for job in jobs]
+        pages = [self._link.pipeline(commands[at : at + 1000]) for at in range(0, len(commands), 1000)]
+        return [(raw or b"").decode() for page in pages for raw in page]
 
     def wait_for_entries(self, jobs: Iterable[str], count: int, within_s: float = 60.0) -> None:
         """Until each of their logs has so many entries."""

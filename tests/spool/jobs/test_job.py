@@ -72,6 +72,7 @@ def test_record_without_what_every_job_has(missing: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("id", "7"),
         ("status", "asleep"),
         ("created_ms", "soon"),
         ("created_ms", ""),

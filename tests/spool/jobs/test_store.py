@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spool.errors import BatchNotFound, JobGone, JobNotEnded, JobNotFound
+from spool.errors import BatchNotFound, JobGone, JobNotEnded, JobNotFound, UndecodableRecord
 from spool.ids import new_batch_id, new_job_id
 from spool.jobs.job import Status
 from spool.jobs.store import JobStore
@@ -53,6 +53,20 @@ def test_look_at_what_is_not_there(link: RedisLink, store: JobStore) -> None:
         with pytest.raises(JobNotFound) as caught:
             store.look(job_id, OWNER)
         assert not isinstance(caught.value, JobGone)
+
+
+@pytest.mark.one_shard
+def test_record_with_another_id(link: RedisLink, store: JobStore) -> None:
+    """It is damaged, and the job ends: no log is looked for under an id that the caller did not name."""
+    looked_at, claimed, other = submit(link), submit(link), submit(link)
+    for job, wrong in ((looked_at, "7"), (claimed, other.id)):
+        link.call("HSET", job_key(job.id), "id", wrong)
+    found = store.look(looked_at.id, OWNER)
+    assert (found.id, found.status) == (looked_at.id, Status.FAILED)
+    with pytest.raises(UndecodableRecord):
+        HandWorker(link).take()
+    assert HandWorker(link).take().job.id == other.id
+    assert store.look(claimed.id, OWNER).status is Status.FAILED
 
 
 def test_look_at_many(link: RedisLink, store: JobStore) -> None:

@@ -9,7 +9,14 @@ import pytest
 
 from web.native.event_document import FORMATS, encoded, event_document, selection
 
-RECORD = {"schema": "1", "id": "j0-x", "owner": "alice", "model": "demo", "status": "queued", "created_ms": "1000"}
+RECORD = {
+    "schema": "1",
+    "id": "j0-00000000000000000000000000",
+    "owner": "alice",
+    "model": "demo",
+    "status": "queued",
+    "created_ms": "1000",
+}
 
 BATCH = {"owner": "alice", "status": "running", "state": "in_progress", "total": "1", "created_ms": "1000", "last": "0"}
 
@@ -21,7 +28,7 @@ def stored(**fields: Any) -> bytes:
 
 def queued(**fields: str) -> bytes:
     """The event of a queued job."""
-    return stored(job="j0-x", record={**RECORD, "deadline_ms": "2000", **fields})
+    return stored(job="j0-00000000000000000000000000", record={**RECORD, "deadline_ms": "2000", **fields})
 
 
 def test_record_becomes_the_document_of_the_job() -> None:
@@ -39,7 +46,7 @@ def test_record_becomes_the_document_of_the_job() -> None:
         (queued(batch="b0-x", batch_index="0"), (True, False)),
         (queued(conversation="talk"), (False, True)),
         (stored(kind="batch.created", batch="b0-x", record={}), (True, False)),
-        (stored(job="j0-x", record=None), (False, False)),
+        (stored(job="j0-00000000000000000000000000", record=None), (False, False)),
         (stored(reason="redis_lost_history"), (True, True)),
     ],
     ids=["job", "job of the batch", "job of the conversation", "batch", "damaged", "history lost"],
@@ -68,7 +75,7 @@ def test_damaged_record_breaks_no_stream(raw: bytes) -> None:
     """Each event can be sent, whatever a record holds: a reconnect would meet it again."""
     sent = orjson.loads(encoded(raw))
     assert (sent["id"], "record" in sent) == (7, False)
-    assert (sent.get("job") or sent["batch"])["id"] in ("j0-x", "b0-x")
+    assert (sent.get("job") or sent["batch"])["id"] in ("j0-00000000000000000000000000", "b0-x")
 
 
 def test_lost_events_make_clients_come_back() -> None:
