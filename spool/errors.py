@@ -3,6 +3,7 @@
     SpoolError
     ├── SettingsError            a setting is missing, malformed or unknown
     ├── UndecodableRecord        bytes in Redis that are neither a Job nor an Entry (keeps them)
+    │   └── ConversationDamaged  of a conversation
     ├── JobNotFound              no such job, or another owner's
     │   └── JobGone              the job existed: expired or deleted
     ├── RecordDamaged            the stored record cannot be decoded; its job was set aside
@@ -20,7 +21,7 @@
     ├── FileNotFound
     ├── ConversationNotFound
     ├── ConversationTooLarge     it has as many items or bytes as it may
-    ├── ItemNotFound             a conversation has no such item
+    ├── ItemNotFound             a conversation, or a response's input, has no such item
     ├── UploadExpired            an upload made no progress for too long
     ├── ContentLost              a file's record exists, but not its content
     ├── ContentElsewhere         a file's content is in a store that the settings do not name
@@ -83,6 +84,10 @@ class UndecodableRecord(SpoolError):
     def reason(self) -> str:
         """The failed decoding and its cause, in one line."""
         return f"{self}: {self.__cause__}"[:_REASON_CHARACTERS] if self.__cause__ else str(self)
+
+
+class ConversationDamaged(UndecodableRecord):
+    """The record of a conversation cannot be decoded."""
 
 
 class JobNotFound(SpoolError):
@@ -219,10 +224,10 @@ class ConversationNotFound(SpoolError):
 
 
 class ItemNotFound(SpoolError):
-    """The conversation has no such item."""
+    """The conversation, or the input of the response, has no such item."""
 
     def __init__(self, item_id: str) -> None:
-        super().__init__(f"no item {item_id[:100]!r} in this conversation")
+        super().__init__(f"no item {item_id[:100]!r}")
 
 
 class ConversationTooLarge(SpoolError):

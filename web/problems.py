@@ -225,6 +225,10 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(409, "In progress", str(exc), headers=headers, batch=exc.batch_id)
         case errors.BatchTooLarge():
             return field_problem("body", str(exc))
+        case errors.ConversationDamaged():
+            log.error("cannot decode a stored record: %s", exc.reason)
+            detail = "the stored record of this conversation cannot be read; delete it, and begin another"
+            return Problem(409, "Record damaged", detail)
         case errors.UndecodableRecord():
             log.error("cannot decode a stored record: %s", exc.reason)
             return Problem(409, "Record damaged", "the stored record of this job cannot be read; submit the job again")

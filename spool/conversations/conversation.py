@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from spool.errors import UndecodableRecord
+from spool.errors import ConversationDamaged
 
 _ID = re.compile(r"conv_[0-9a-f]{32}")
 
@@ -46,7 +46,7 @@ class Conversation:
 
     @classmethod
     def decode(cls, reply: Sequence[bytes]) -> Conversation:
-        """The conversation of a record, as HGETALL returns it. Raises ``UndecodableRecord``."""
+        """The conversation of a record, as HGETALL returns it. Raises ``ConversationDamaged``."""
         try:
             record = dict(zip((name.decode() for name in reply[::2]), reply[1::2], strict=True))
             metadata = orjson.loads(record["metadata"])
@@ -59,4 +59,4 @@ class Conversation:
                 job=record.get("job", b"").decode(),
             )
         except (KeyError, ValueError, AttributeError) as exc:
-            raise UndecodableRecord("the record of a conversation", reply) from exc
+            raise ConversationDamaged("the record of a conversation", reply) from exc

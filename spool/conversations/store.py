@@ -59,7 +59,7 @@ class Conversations:
         return self.get(conversation_id, owner)
 
     def get(self, conversation_id: str, owner: str) -> Conversation:
-        """The conversation. Raises ``UndecodableRecord``."""
+        """The conversation. Raises ``ConversationDamaged``."""
         if not is_conversation_id(conversation_id):
             raise ConversationNotFound(conversation_id)
         (reply,) = self._link.pipeline_each([("HGETALL", record_key(conversation_id))])

@@ -52,6 +52,8 @@ def test_items_by_hand(client: OpenAI, stack: Stack) -> None:
         there.conversations.items.delete(item.id, conversation_id=conversation.id)
     with pytest.raises(openai.NotFoundError):
         client.conversations.items.retrieve(item.id, conversation_id=conversation.id)
+    with pytest.raises(openai.NotFoundError):
+        client.conversations.items.list(conversation.id, after=item.id)
     assert client.conversations.items.list(conversation.id, limit=1).data[0].content[0].text == "line 4"  # type: ignore[union-attr]
     wrong: Any
     for wrong in ([{"role": "nobody", "content": "x"}], [{"type": "item_reference", "id": "x"}], [], [{}] * 21):
@@ -136,6 +138,17 @@ def test_response_outlives_its_conversation(client: OpenAI, stack: Stack) -> Non
     job = answer(client, conversation, "one", store=False).id.removeprefix("resp_")
     link = stack.redis.link
     assert link.call("PTTL", record_key(conversation)) <= link.call("PTTL", f"{prefix(0)}job:{job}")
+
+
+def test_response_of_a_damaged_conversation(client: OpenAI, stack: Stack) -> None:
+    """A conversation that cannot be read is named, and its response can be deleted."""
+    conversation = client.conversations.create().id
+    response = answer(client, conversation, "one").id
+    stack.redis.link.call("HSET", record_key(conversation), "metadata", "no JSON")
+    with pytest.raises(openai.ConflictError, match="of this conversation"):
+        client.conversations.retrieve(conversation)
+    client.responses.delete(response)
+    assert stack.client().get(f"/v1/responses/{response}").status_code == 410
 
 
 def test_owner_without_room(client: OpenAI, stack: Stack) -> None:

@@ -39,7 +39,7 @@ IsWanted = Callable[[], bool]
 
 def conversation_of(services: State, conversation_id: str, owner: str, is_wanted: IsWanted) -> Conversation:
     """The conversation with the turn of its last response, if that has ended. Raises ``ConversationNotFound``,
-    ``UndecodableRecord``."""
+    ``ConversationDamaged``."""
     conversation = services.conversations.get(conversation_id, owner)
     if not conversation.job:
         return conversation

@@ -19,6 +19,7 @@ from web.intake.shapes import Metadata, checked
 from web.json_response import json_response
 from web.openai.conversation_items import documents, new_items
 from web.openai.conversation_turns import conversation_of
+from web.openai.listed_items import page_of
 from web.server.peer import presence
 from web.services import State, state
 
@@ -159,10 +160,8 @@ def list_items(conversation_id: str) -> Response:
     items = _items(state(), conversation_id)
     if asked.order != "asc":
         items.reverse()
-    ids = [item["id"] for item in items]
-    start = ids.index(asked.after) + 1 if asked.after in ids else 0
-    page = items[start : start + asked.limit]
-    return json_response(_page(page, has_more=start + len(page) < len(items)))
+    page, has_more = page_of(items, asked.after, asked.limit)
+    return json_response(_page(page, has_more=has_more))
 
 
 @blueprint.post("/v1/conversations/<conversation_id>/items")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from spool.errors import ItemNotFound
 from web.openai.client_calls import call_fields
 from web.openai.client_tools import Called
 from web.time_slices import in_slices
@@ -32,6 +33,18 @@ def items_of(
         for call in _calls_of(message, called or {}):
             _list(items, job_id, "fc", **call)
     return items
+
+
+def page_of(items: list[dict[str, Any]], after: str | None, limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """At most ``limit`` items behind the one with the id ``after``, and whether there are more. Raises
+    ``ItemNotFound``."""
+    start = 0
+    if after:
+        start = next((at for at, item in enumerate(items, 1) if item["id"] == after), 0)
+        if not start:
+            raise ItemNotFound(after)
+    page = items[start : start + limit]
+    return page, start + len(page) < len(items)
 
 
 def _list(items: list[dict[str, Any]], job_id: str, prefix: str, **fields: Any) -> None:

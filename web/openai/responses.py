@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from spool.errors import ConversationNotFound, StoreUnavailable, TooManyStreams
+from spool.errors import ConversationDamaged, ConversationNotFound, StoreUnavailable, TooManyStreams
 from spool.jobs.job import Job, Status
 from web import auth
 from web.arguments import DIGITS, Query, query
@@ -31,7 +31,7 @@ from web.openai.client_tools import Called
 from web.openai.conversation_turns import accept_turn, conversation_of
 from web.openai.failures import problem_of_failure, refuse_early_failure
 from web.openai.fields import job_id_of, parse
-from web.openai.listed_items import items_of
+from web.openai.listed_items import items_of, page_of
 from web.openai.response_draft import PREFIX, SURFACE, draft_of
 from web.openai.response_events import ResponseStream
 from web.openai.response_fold import ResponseFold
@@ -208,7 +208,7 @@ def _keep_turn(services: State, job_id: str) -> None:
     job = services.store.look(job_id, auth.owner())
     asked = _echo_of(services, job).get("conversation") if job.ended and job.surface == SURFACE else None
     if asked:
-        with suppress(ConversationNotFound):
+        with suppress(ConversationNotFound, ConversationDamaged):
             conversation_of(services, asked["id"], job.owner, presence(request.environ))
 
 
@@ -238,10 +238,8 @@ def _input_items(services: State, job: Job) -> Response:
     items = items_of(stored["messages"][echo.get("turn", 0) :], job.id, called)
     if asked.order != "asc":
         items.reverse()
-    ids = [item["id"] for item in items]
-    start = ids.index(asked.after) + 1 if asked.after in ids else 0
-    page = items[start : start + asked.limit]
-    return json_response(_page(page, has_more=start + len(page) < len(items)))
+    page, has_more = page_of(items, asked.after, asked.limit)
+    return json_response(_page(page, has_more=has_more))
 
 
 def _page(items: list[dict[str, Any]], *, has_more: bool) -> ItemList:

@@ -9,12 +9,12 @@ import pytest
 from spool.conversations.conversation import Conversation, Item
 from spool.conversations.store import ConversationLimits, Conversations, record_key
 from spool.errors import (
+    ConversationDamaged,
     ConversationNotFound,
     ConversationTooLarge,
     ItemNotFound,
     OwnerConversationsFull,
     StoreUnavailable,
-    UndecodableRecord,
 )
 from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
@@ -185,7 +185,7 @@ def test_damaged_records(conversations: Conversations, link: RedisLink, one: Con
     with pytest.raises(StoreUnavailable):
         conversations.add(one, [C])
     link.call("HSET", key, "metadata", "no JSON")
-    with pytest.raises(UndecodableRecord):
+    with pytest.raises(ConversationDamaged):
         conversations.get(one.id, "alice")
     with pytest.raises(ConversationNotFound):
         conversations.get(one.id, "bob")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from spool.errors import ItemNotFound
 from web.openai.client_tools import Called
-from web.openai.listed_items import items_of
+from web.openai.listed_items import items_of, page_of
 from web.openai.response_items import messages_of
 
 USER = {"role": "user", "content": "go"}
@@ -174,3 +175,12 @@ def test_listed_part_is_the_same_input_again(part: dict[str, Any]) -> None:
     content = [part, {"type": "input_image", "image_url": "data:image/png;base64,eA==", "detail": "auto"}]
     messages = said({"role": "user", "content": content})
     assert said(*items_of(messages, "j0-1")) == messages
+
+
+def test_pages_of_items() -> None:
+    """A page begins behind an item; behind one that is not there, there is none."""
+    items = [{"id": name} for name in "abc"]
+    assert page_of(items, None, 2) == (items[:2], True)
+    assert page_of(items, "b", 2) == (items[2:], False)
+    with pytest.raises(ItemNotFound):
+        page_of(items, "x", 2)
