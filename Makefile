@@ -31,7 +31,8 @@ AT ?= 1,450,1e5,1e9
 BUSY ?= $(shell getconf _NPROCESSORS_ONLN)
 
 VENV := .venv
-NODE_MODULES := tests/compatible/node/node_modules tests/compatible/node22/node_modules tests/clients/js/node_modules
+NODE_MODULES := tests/compatible/node/node_modules tests/clients/js/node_modules
+MORE_NODE_MODULES := tests/compatible/node22/node_modules
 CLIENT_VENVS := $(patsubst tests/compatible/environments/%.txt,.venv-clients-%,$(wildcard tests/compatible/environments/*.txt))
 PY := $(VENV)/bin/python
 # Twice quiet: errors are shown, warnings about an index are not.
@@ -48,7 +49,7 @@ LINK_STAMP := $(VENV)/link-$(shell pwd | cksum | tr -dc '0-9').stamp
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test clocks lint types format faults schedules soak fuzz bench browser upstream s3 clients lock clean \
-	install install-test install-clients
+	install install-test install-clients install-more-clients
 
 # exec: Ctrl-C and SIGTERM reach the supervisor itself, which stops everything in order.
 run: $(RUN_STAMP)
@@ -127,12 +128,15 @@ s3: $(TEST_STAMP) .venv-s3/installed
 	@.venv-s3/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r $<
 	@touch $@
 
-clients: $(TEST_STAMP) install-clients
+clients: $(TEST_STAMP) install-clients install-more-clients
 	@$(PY) -m pytest tests/compatible tests/clients $(PYTEST_ARGS)
 
 # Third-party clients for `make test` and `make clients`: Python's in a virtual environment of their own, Node's only if
 # there is an npm. Tests without their client are skipped with a message.
-install-clients: .venv-clients/installed $(CLIENT_VENVS:%=%/installed) $(NODE_MODULES:%=%/.installed)
+install-clients: .venv-clients/installed $(NODE_MODULES:%=%/.installed)
+
+# Those of `make clients` alone: frameworks whose packages exclude each other, 2.4 GB.
+install-more-clients: $(CLIENT_VENVS:%=%/installed) $(MORE_NODE_MODULES:%=%/.installed)
 
 # Pinned whole, so nothing is left to resolve.
 .venv-clients-%/installed: tests/compatible/environments/%.txt
@@ -147,7 +151,7 @@ install-clients: .venv-clients/installed $(CLIENT_VENVS:%=%/installed) $(NODE_MO
 	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r $<
 	@touch $@
 
-$(NODE_MODULES:%=%/.installed): %/node_modules/.installed: %/package.json
+$(NODE_MODULES:%=%/.installed) $(MORE_NODE_MODULES:%=%/.installed): %/node_modules/.installed: %/package.json
 	@if command -v npm >/dev/null 2>&1; then \
 	  echo "installing $< into $(@D)"; cd $(<D) && \
 	  npm install --loglevel=error --no-package-lock --ignore-scripts --legacy-peer-deps --no-audit --no-fund && \
@@ -203,5 +207,5 @@ lock:
 	@echo hatchling | $(LOCK) - -o requirements/build.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .venv-clients $(CLIENT_VENVS) .venv-compose .venv-fuzz .venv-s3 $(NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-lock .venv-clients $(CLIENT_VENVS) .venv-compose .venv-fuzz .venv-s3 $(NODE_MODULES) $(MORE_NODE_MODULES) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ def run(*arguments: str | Path, needs: str = "", environment: str = "", **env: s
     package, without which the test is skipped, or fails in CI. ``environment``: one of ``ENVIRONMENTS``."""
     name = f".venv-clients-{environment}" if environment else ".venv-clients"
     if not (ROOT / name / "installed").exists() or not any((ROOT / name / "lib").glob(f"*/site-packages/{needs}")):
-        missing = f"no {name} with {needs or 'packages'}; `make install-clients` installs it"
+        missing = f"no {name} with {needs or 'packages'}; `make clients` installs it"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)

@@ -46,7 +46,7 @@ def _node_with_packages(script: str, directory: Path) -> str:
         pytest.skip(f"node is {version.strip()}; these packages are tested with {_MAJORS[directory]} or newer")
     if lacking := [name for name in _packages_of(directory / script) if not _is_installed(directory, name)]:
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(f"packages are missing ({', '.join(lacking)}): `make install-clients` installs them")
+        missing(f"packages are missing ({', '.join(lacking)}): `make clients` installs them")
     return node
 
 
