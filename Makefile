@@ -20,7 +20,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 # More workers than cores, because tests wait for half of their time.
-PYTEST_WORKERS ?= 4
+PYTEST_WORKERS ?= 5
 BENCH_ARGS ?=
 SEEDS ?= 200
 FIRST_SEED ?= 1
