@@ -65,7 +65,7 @@ class Conversations:
         (reply,) = self._link.pipeline_each([("HGETALL", record_key(conversation_id))])
         if isinstance(reply, Exception) and not is_wrong_type(reply):
             raise translated(reply) from reply
-        # Without an owner it is nobody's.
+        # A record without an owner belongs to no caller.
         if isinstance(reply, Exception) or not _is_of(reply, owner):
             raise ConversationNotFound(conversation_id)
         return Conversation.decode(reply)
