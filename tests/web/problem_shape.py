@@ -10,6 +10,7 @@ import httpx
 from spool.keys import prefix
 from spool.redis.link import RedisLink
 from spool.redis.pool import Command
+from tests.contents import Content, contents
 
 
 def assert_problem(response: httpx.Response, status: int, field: str | None = None) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def assert_problem(response: httpx.Response, status: int, field: str | None = No
     return document
 
 
-def stored(link: RedisLink) -> dict[bytes, bytes]:
+def stored(link: RedisLink) -> dict[bytes, Content]:
     """Everything in Redis that jobs consist of: all but what comes and goes by the clock."""
     passing = (
         "keeper",
@@ -59,13 +60,13 @@ def stored(link: RedisLink) -> dict[bytes, bytes]:
     keys = [key for key in sorted(link.call("KEYS", f"{prefix(0)}*")) if not key.startswith(skip)]
     ended_lines = _ended_lines(link, keys)
     keys = [key for key in keys if not key.startswith(tuple(_job_key(job) for job in ended_lines))]
-    found = dict(zip(keys, link.pipeline([("DUMP", key) for key in keys]), strict=True))
+    found = contents(link, keys)
     for name, members in _INDEXES.items():
         whole = (prefix(0) + name).encode()
         for key in [key for key in keys if key == whole or (name.endswith(":") and key.startswith(whole))]:
             rest = [one for one in link.call(*members(key)) if one.rpartition(b" ")[2] not in ended_lines]
-            found[key] = b"\n".join(sorted(rest))
-    return {key: raw for key, raw in found.items() if raw}
+            found[key] = sorted(rest)
+    return {key: content for key, content in found.items() if content}
 
 
 _INDEXES: dict[str, Callable[[bytes], Command]] = {

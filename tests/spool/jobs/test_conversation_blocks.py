@@ -20,6 +20,7 @@ from spool.keys import prefix
 from spool.models.model import DEMO
 from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, HandWorker, keep, new_job, record, store_of, submit, use
+from tests.contents import contents
 
 P = prefix(0)
 
@@ -217,11 +218,11 @@ def test_same_submit_twice(link: RedisLink) -> None:
     store = store_of(link)
     first = turn([long("a"), long("b")], said("user", "c"), idempotency_key="k", body_digest="d")
     store.submit(first, max_queued=9)
-    before = {key: link.call("DUMP", key) for key in link.call("KEYS", "*")}
+    before = contents(link)
     assert not store.submit(first, max_queued=9).replayed
     again = turn([long("a"), long("b")], said("user", "c"), idempotency_key="k", body_digest="d")
     assert store.submit(again, max_queued=9).replayed
-    assert {key: link.call("DUMP", key) for key in link.call("KEYS", "*")} == before
+    assert contents(link) == before
 
 
 @pytest.mark.one_shard

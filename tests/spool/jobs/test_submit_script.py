@@ -15,12 +15,7 @@ from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.redis.link import RedisLink
 from tests.by_hand import OWNER, HandWorker, new_job, record, store_of, submit
-
-
-def everything(link: RedisLink) -> dict[bytes, bytes]:
-    """All of Redis, by key."""
-    keys = sorted(link.call("KEYS", "*"))
-    return {key: link.call("DUMP", key) for key in keys}
+from tests.contents import contents
 
 
 def test_submit_writes_the_record(link: RedisLink) -> None:
@@ -38,10 +33,10 @@ def test_submit_sent_twice(link: RedisLink) -> None:
     """The same submit again, after its answer was lost, changes nothing and is no replay."""
     new = new_job(batch="", idempotency_key="k", body_digest="d")
     store_of(link).submit(new, max_queued=10)
-    before = everything(link)
+    before = contents(link)
     again = store_of(link).submit(new, max_queued=10)
     assert not again.replayed
-    assert everything(link) == before
+    assert contents(link) == before
 
 
 def test_submit_same_key_same_body(link: RedisLink) -> None:
@@ -58,11 +53,11 @@ def test_submit_same_key_other_body(link: RedisLink) -> None:
     """The same Idempotency-Key with another body is a conflict that names the job, and writes nothing."""
     store = store_of(link)
     first = store.submit(new_job(idempotency_key="k", body_digest="d"), max_queued=10)
-    before = everything(link)
+    before = contents(link)
     with pytest.raises(IdempotencyConflict) as caught:
         store.submit(new_job(idempotency_key="k", body_digest="e"), max_queued=10)
     assert caught.value.job_id == first.job.id
-    assert everything(link) == before
+    assert contents(link) == before
 
 
 def test_submit_same_key_other_owner(link: RedisLink) -> None:
@@ -79,10 +74,10 @@ def test_submit_when_the_queue_is_full(link: RedisLink) -> None:
     """A submit beyond the limit, over all models, is refused and writes nothing."""
     submit(link)
     submit(link, model="other")
-    before = everything(link)
+    before = contents(link)
     with pytest.raises(QueueFull):
         store_of(link).submit(new_job(), max_queued=2)
-    assert everything(link) == before
+    assert contents(link) == before
 
 
 @pytest.mark.one_shard
@@ -104,7 +99,7 @@ def test_submit_to_a_batch_that_is_not_there(link: RedisLink) -> None:
     """A job of a batch that nobody opened is refused and writes nothing."""
     with pytest.raises(BatchNotFound):
         store_of(link).submit(new_job(batch=new_batch_id(0)), max_queued=10)
-    assert everything(link) == {}
+    assert contents(link) == {}
 
 
 @pytest.mark.one_shard
