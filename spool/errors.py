@@ -3,7 +3,12 @@
     SpoolError
     ├── SettingsError            a setting is missing, malformed or unknown
     ├── UndecodableRecord        bytes in Redis that are neither a Job nor an Entry (keeps them)
-    │   └── ConversationDamaged  of a conversation
+    │   ├── BatchDamaged         of a batch, its lines or blocks
+    │   ├── ConversationDamaged
+    │   ├── DeliveryDamaged
+    │   ├── FileDamaged
+    │   ├── KeyDamaged
+    │   └── WebhookDamaged
     ├── JobNotFound              no such job, or another owner's
     │   └── JobGone              the job existed: expired or deleted
     ├── RecordDamaged            the stored record cannot be decoded; its job was set aside
@@ -74,7 +79,11 @@ class SettingsError(SpoolError):
 
 
 class UndecodableRecord(SpoolError):
-    """Stored bytes that cannot be decoded; ``raw`` keeps them for diagnosis."""
+    """Stored bytes that cannot be decoded; ``raw`` keeps them for diagnosis. ``noun`` is what they are a record of, and
+    ``remedy`` what its owner can do."""
+
+    noun = "job"
+    remedy = "submit the job again"
 
     def __init__(self, what: str, raw: object) -> None:
         super().__init__(f"cannot decode {what}")
@@ -86,8 +95,46 @@ class UndecodableRecord(SpoolError):
         return f"{self}: {self.__cause__}"[:_REASON_CHARACTERS] if self.__cause__ else str(self)
 
 
+class BatchDamaged(UndecodableRecord):
+    """A record, line or block of a batch cannot be decoded."""
+
+    noun = "batch"
+    remedy = "submit the batch again"
+
+
 class ConversationDamaged(UndecodableRecord):
     """The record of a conversation cannot be decoded."""
+
+    noun = "conversation"
+    remedy = "delete it, and begin another"
+
+
+class DeliveryDamaged(UndecodableRecord):
+    """The record of a delivery cannot be decoded."""
+
+    noun = "delivery"
+    remedy = "it cannot be sent again; read the job or batch itself"
+
+
+class FileDamaged(UndecodableRecord):
+    """The record of a file cannot be decoded."""
+
+    noun = "file"
+    remedy = "delete it, and upload it again"
+
+
+class KeyDamaged(UndecodableRecord):
+    """The record of an API key cannot be decoded."""
+
+    noun = "key"
+    remedy = "revoke it, and create another"
+
+
+class WebhookDamaged(UndecodableRecord):
+    """The record of a webhook, or an owner's secrets, cannot be decoded."""
+
+    noun = "webhook"
+    remedy = "delete it, and create another"
 
 
 class JobNotFound(SpoolError):

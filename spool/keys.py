@@ -239,10 +239,13 @@ Only in shard 0:
                              (0: never), revoked_ms, used_ms (last use). It expires 30 days after its end
     door:NAME        hash    Requests of a credential (c:ID) or an address (a:ADDRESS), by second. Expires 62 s after
                              the last of them
+    failed-logins    hash    Address → its wrong credentials in this minute, of at most 10,000 addresses. Expires with
+                             the minute
     keys             zset    Ids of the API keys; score: created_ms
     keys-version     string  Counts changes of API keys, so that processes notice them
     switches         hash    "KIND TARGET" → JSON {reason, value, since_ms, by}: the switches that are on
-                             (spool.switches.switch)
+                             (spool.switches.switch); changes: the number of changes, by which a process notices that
+                             Redis lost some of them
     endpoint:ENDPOINT hash   A webhook endpoint: id, owner, url, events, secrets (JSON list), created_ms,
                              disabled_ms (0: enabled) and disabled_reason
     owner-endpoints:OWNER zset  Endpoints of an owner; score: created_ms

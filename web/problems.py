@@ -225,15 +225,11 @@ def problem_of(exc: errors.SpoolError) -> Problem:
             return Problem(409, "In progress", str(exc), headers=headers, batch=exc.batch_id)
         case errors.BatchTooLarge():
             return field_problem("body", str(exc))
-        case errors.ConversationDamaged():
-            log.error("cannot decode a stored record: %s", exc.reason)
-            detail = "the stored record of this conversation cannot be read; delete it, and begin another"
-            return Problem(409, "Record damaged", detail)
         case errors.UndecodableRecord():
             log.error("cannot decode a stored record: %s", exc.reason)
-            return Problem(409, "Record damaged", "the stored record of this job cannot be read; submit the job again")
+            return Problem(409, "Record damaged", f"the stored record of this {exc.noun} cannot be read; {exc.remedy}")
         case errors.RecordDamaged():
-            return Problem(409, "Record damaged", f"{exc}; submit the job again")
+            return Problem(409, "Record damaged", f"{exc}; submit it again")
         case errors.RecordNewer():
             return Problem(503, "Record newer", str(exc), headers=retry_after(exc.retry_after_s), job=exc.job_id)
         case errors.ConversationBusy():

@@ -14,6 +14,7 @@ from flask import current_app
 from gevent import Greenlet
 
 from spool.access.door import Door
+from spool.access.failure_counts import FailureCounts
 from spool.access.key_store import KeyStore
 from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys, parse_secrets
@@ -349,7 +350,7 @@ class State:
 
 def _authenticator(settings: WebSettings, link: RedisLink) -> Authenticator:
     limits = RequestLimits(Door(link), settings.requests_per_minute, settings.address_requests_per_minute)
-    return Authenticator(settings, KeyStore(link), _signer(settings, link), limits)
+    return Authenticator(settings, KeyStore(link), _signer(settings, link), limits, FailureCounts(link))
 
 
 def _signer(settings: WebSettings, link: RedisLink) -> Signer:

@@ -17,7 +17,7 @@ import orjson
 from spool.access.caller import BY_DEFAULT, SCOPES, Caller, Kind, is_owner
 from spool.access.limits import NO_KEY_LIMITS, KeyLimits
 from spool.access.static_keys import digest_of
-from spool.errors import UndecodableRecord
+from spool.errors import KeyDamaged
 
 PREFIX = "sk-spool-"
 _SHOWN = re.compile(rb"sk-spool-([a-z2-7]{12})_([A-Za-z0-9_-]{43})")
@@ -103,7 +103,7 @@ class Key:
 
     @classmethod
     def decode(cls, reply: Sequence[bytes]) -> Key:
-        """The key of a reply to HGETALL. Raises ``UndecodableRecord``."""
+        """The key of a reply to HGETALL. Raises ``KeyDamaged``."""
         try:
             record = {reply[at].decode(): reply[at + 1].decode() for at in range(0, len(reply), 2)}
             if not is_owner(record["owner"]):
@@ -124,4 +124,4 @@ class Key:
                 used_ms=int(record.get("used_ms") or 0),
             )
         except (KeyError, ValueError, TypeError, IndexError) as exc:
-            raise UndecodableRecord("key", reply) from exc
+            raise KeyDamaged("key", reply) from exc

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from spool.errors import UndecodableRecord
+from spool.errors import BatchDamaged
 from spool.jobs.job import Job, Status
 
 _NUMBERS_BELOW = 10**15
@@ -149,7 +149,7 @@ class Batch:
 
 
 def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
-    """The batch of a record. Raises ``UndecodableRecord``."""
+    """The batch of a record. Raises ``BatchDamaged``."""
     try:
         counts = {name: _whole(record.get(name, 0)) for name in COUNTS}
         total = _whole(record["total"])
@@ -188,7 +188,7 @@ def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
             expires_ms=_time(record, "expires_ms"),
         )
     except (AttributeError, KeyError, ValueError, TypeError) as exc:
-        raise UndecodableRecord(f"batch {batch_id}", record) from exc
+        raise BatchDamaged(f"batch {batch_id}", record) from exc
 
 
 def _whole(value: str | int) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from spool.batches.line import BadLine, Line, encode
-from spool.errors import UndecodableRecord
+from spool.errors import BatchDamaged
 from spool.jobs.owner_limits import output_at_most
 
 BLOCK_BYTES = 64 * 1024
@@ -110,25 +110,25 @@ def block_of(firsts: Sequence[int], position: int) -> int:
 
 
 def lines_of(block: bytes) -> list[bytes]:
-    """The stored lines of a block. Raises ``UndecodableRecord``."""
+    """The stored lines of a block. Raises ``BatchDamaged``."""
     inflating = zlib.decompressobj()
     try:
         raw = inflating.decompress(block, _INFLATED_AT_MOST)
     except zlib.error as exc:
-        raise UndecodableRecord("a block of a batch", block[:64]) from exc
+        raise BatchDamaged("a block of a batch", block[:64]) from exc
     if not inflating.eof:
-        raise UndecodableRecord("a block of a batch", block[:64])
+        raise BatchDamaged("a block of a batch", block[:64])
     return raw.split(b"\n")
 
 
 def firsts_of(index: bytes) -> list[list[int]]:
-    """The positions at which the blocks of each lane begin. Raises ``UndecodableRecord``."""
+    """The positions at which the blocks of each lane begin. Raises ``BatchDamaged``."""
     try:
         found = orjson.loads(index)
     except ValueError as exc:
-        raise UndecodableRecord("the index of a batch", index[:64]) from exc
+        raise BatchDamaged("the index of a batch", index[:64]) from exc
     if not isinstance(found, list) or not all(map(_is_lane, found)):
-        raise UndecodableRecord("the index of a batch", index[:64])
+        raise BatchDamaged("the index of a batch", index[:64])
     return found
 
 

@@ -17,7 +17,7 @@ from spool.batches.batch import LINE_TTL_S
 from spool.batches.blocks import INDEX, LANES_AT_MOST, block_of, firsts_of
 from spool.batches.line import decode_fields, entry_of, is_bad, job_id_of, job_of
 from spool.batches.store import block_at
-from spool.errors import SpoolError, UndecodableRecord
+from spool.errors import BatchDamaged, SpoolError, UndecodableRecord
 from spool.fail_points import reach
 from spool.jobs.owner_list import read
 from spool.jobs.scripts import arguments, script
@@ -75,7 +75,7 @@ class _Lines:
             self._blocks[lane] = first, lines
         found = lines[position - first : position - first + most]
         if not found:
-            raise UndecodableRecord("a block of a batch", None)
+            raise BatchDamaged("a block of a batch", None)
         return found
 
     def firsts(self, lane: int) -> list[int]:
@@ -83,10 +83,10 @@ class _Lines:
         if self._firsts is None:
             (index,) = read(self._shard, [("HGET", self._key, INDEX)])
             if index is None:
-                raise UndecodableRecord("the index of a batch", None)
+                raise BatchDamaged("the index of a batch", None)
             self._firsts = firsts_of(index)
         if lane >= len(self._firsts):
-            raise UndecodableRecord("the index of a batch", self._firsts)
+            raise BatchDamaged("the index of a batch", self._firsts)
         return self._firsts[lane]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from spool.errors import UndecodableRecord
+from spool.errors import BatchDamaged
 from spool.ids import shard_of
 from spool.jobs.coalescing import Coalescing
 from spool.jobs.conversation_blocks import UNDIVIDED, divide
@@ -101,19 +101,19 @@ def is_bad(fields: Mapping[str, Any]) -> bool:
 
 
 def decode_fields(raw: bytes) -> dict[str, Any]:
-    """The fields of a stored line. Raises ``UndecodableRecord``."""
+    """The fields of a stored line. Raises ``BatchDamaged``."""
     try:
         fields = orjson.loads(raw)
         if isinstance(fields["index"], int) and fields.get("bad", _BAD).keys() >= _BAD.keys():
             return fields  # type: ignore[no-any-return]
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise UndecodableRecord("a line of a batch", raw) from exc
-    raise UndecodableRecord("a line of a batch", raw)
+        raise BatchDamaged("a line of a batch", raw) from exc
+    raise BatchDamaged("a line of a batch", raw)
 
 
 def job_of(fields: Mapping[str, Any], batch_id: str, owner: str, line: str = "", *, ttl_s: int | None = None) -> NewJob:
     """The job of a decoded line that is not bad. ``line`` is its ``LANE:POSITION``; ``ttl_s`` replaces its own. Raises
-    ``UndecodableRecord``."""
+    ``BatchDamaged``."""
     try:
         job_input, count = fields["input"], fields["divided"]
         return NewJob(
@@ -138,7 +138,7 @@ def job_of(fields: Mapping[str, Any], batch_id: str, owner: str, line: str = "",
             ttl_s=fields["ttl_s"] if ttl_s is None else ttl_s,
         )
     except (AttributeError, KeyError, ValueError, TypeError) as exc:
-        raise UndecodableRecord("a line of a batch", fields) from exc
+        raise BatchDamaged("a line of a batch", fields) from exc
 
 
 def entry_of(batch_id: str, fields: Mapping[str, Any], status: str) -> bytes:

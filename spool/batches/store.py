@@ -16,6 +16,7 @@ from spool.batches.batch import DEFAULT_WINDOW_S, Batch, BatchOptions, decode
 from spool.batches.blocks import INDEX, LANES_AT_MOST, Packing, block_of, firsts_of, lines_of
 from spool.batches.line import BadLine, Line, decode_fields
 from spool.errors import (
+    BatchDamaged,
     BatchNotEnded,
     BatchNotFound,
     BatchStopped,
@@ -293,5 +294,5 @@ def block_at(shard: Shard, key: str, lane: int, firsts: Sequence[int], position:
     """The lines of the block with this position of a lane. Raises ``UndecodableRecord``, ``StoreUnavailable``."""
     (block,) = read(shard, [("HGET", key, f"{lane}:{block_of(firsts, position)}")])
     if block is None:
-        raise UndecodableRecord("a block of a batch", None)
+        raise BatchDamaged("a block of a batch", None)
     return lines_of(block)

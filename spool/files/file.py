@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spool.errors import UndecodableRecord
+from spool.errors import FileDamaged
 
 BLOCK_BYTES = 256 * 1024
 """The size of each block of a file but the last. Compressing one takes about 3 ms, during which no greenlet runs."""
@@ -52,7 +52,7 @@ class StoredFile:
 
     @classmethod
     def decode(cls, reply: Sequence[bytes]) -> StoredFile:
-        """The file of a complete record, as HGETALL returns it. Raises ``UndecodableRecord``."""
+        """The file of a complete record, as HGETALL returns it. Raises ``FileDamaged``."""
         try:
             record = dict(zip((name.decode() for name in reply[::2]), reply[1::2], strict=True))
             return cls(
@@ -66,4 +66,4 @@ class StoredFile:
                 place=record["place"].decode(),
             )
         except (KeyError, ValueError) as exc:
-            raise UndecodableRecord("the record of a file", reply) from exc
+            raise FileDamaged("the record of a file", reply) from exc

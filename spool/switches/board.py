@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from spool.errors import StoreUnavailable
-from spool.switches.store import SwitchStore
+from spool.switches.store import Known, SwitchStore
 from spool.switches.switch import ALL, Kind, Switch, Transport
 
 LOOK_S = 1.0
@@ -15,19 +15,26 @@ log = logging.getLogger("spool.switches")
 
 
 class Board:
-    """The known switches. While Redis does not answer, the last ones stay in force. ``changed`` is called after each
-    change."""
+    """The known switches. While Redis does not answer, the last ones stay in force, and if it comes back without the
+    last changes, they are restored. ``changed`` is called after each change."""
 
     def __init__(self, store: SwitchStore, changed: Callable[[], None] = lambda: None) -> None:
         self.store = store
         self._changed = changed
+        self._known = Known()
         self._on: Mapping[str, Switch] = {}
         self._has_looked = False
 
     def look(self) -> None:
         """Read the switches. Raises ``StoreUnavailable``."""
-        found = {switch.name: switch for switch in self.store.all()}
-        self._has_looked = True
+        known = self.store.read()
+        if known.changes < self._known.changes:
+            if self.store.restore(self._known):
+                names = ", ".join(switch.name for switch in self._known.on)
+                log.error("Redis lost the last changes of the switches; restored: %s", names or "none is on")
+            known = self.store.read()
+        self._known, self._has_looked = known, True
+        found = {switch.name: switch for switch in known.on}
         before, self._on = self._on, found
         if before == found:
             return

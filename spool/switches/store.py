@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -20,9 +20,27 @@ SWITCHES = f"{prefix(HOME)}switches"
 SWITCHES_AT_MOST = 1000
 _DISPLACED = f"{prefix(HOME)}displaced:switches"
 _KEPT_MS = 7 * 86_400_000
-_DISPLACE = Script.of("displace", (resources.files("spool.switches") / "displace.lua").read_text(encoding="utf-8"))
+_CHANGES = b"changes"
+"""The field with the number of changes. It has no blank, so that versions before it leave it out."""
+
+
+def _script(name: str) -> Script:
+    return Script.of(name, (resources.files("spool.switches") / f"{name}.lua").read_text(encoding="utf-8"))
+
+
+_DISPLACE = _script("displace")
+_WRITE = _script("write_switch")
+_RESTORE = _script("restore_switches")
 
 log = logging.getLogger("spool.switches")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The switches that are on, by name, after so many changes."""
+
+    changes: int = 0
+    on: tuple[Switch, ...] = ()
 
 
 class SwitchStore:
@@ -34,20 +52,32 @@ class SwitchStore:
 
     def all(self) -> list[Switch]:
         """Those that are on, by name."""
-        return sorted(decoded(self._call("HGETALL", SWITCHES)), key=lambda switch: switch.name)
+        return list(self.read().on)
+
+    def read(self) -> Known:
+        """Those that are on, and the number of changes so far."""
+        pairs = self._call("HGETALL", SWITCHES)
+        counted = dict(zip(pairs[::2], pairs[1::2], strict=True)).get(_CHANGES, b"")
+        changes = int(counted) if counted.isdigit() else 0
+        return Known(changes, tuple(sorted(decoded(pairs), key=lambda switch: switch.name)))
+
+    def restore(self, known: Known) -> bool:
+        """Write the switches that a process knew, unless Redis has all those changes; whether it has written them."""
+        pairs = [part for switch in known.on for part in (switch.name, switch.encode())]
+        return bool(self._link.run(_RESTORE, HOME, known.changes, *pairs))
 
     def turn_on(self, switch: Switch, by: str) -> Switch:
         """Turn it on; one that is on already gets the new values and keeps its time. Raises ``TooManySwitches``."""
         earlier = next((each for each in self.all() if each.name == switch.name), None)
-        if earlier is None and self._call("HLEN", SWITCHES) >= SWITCHES_AT_MOST:
-            raise TooManySwitches(SWITCHES_AT_MOST)
         on = replace(switch, since_ms=earlier.since_ms if earlier else int(self._clock() * 1000), by=by)
-        self._call("HSET", SWITCHES, on.name, on.encode())
+        if self._link.run(_WRITE, HOME, on.name, on.encode(), SWITCHES_AT_MOST) < 0:
+            raise TooManySwitches(SWITCHES_AT_MOST)
         return on
 
     def turn_off(self, switch: Switch) -> None:
         """Take it back. Raises ``SwitchNotFound`` if it is not on."""
-        if not self._call("HDEL", SWITCHES, switch.name):
+        self.read()  # displaces a key of another type
+        if not self._link.run(_WRITE, HOME, switch.name, "", SWITCHES_AT_MOST):
             raise SwitchNotFound(switch.name)
 
     def _call(self, *command: str | bytes) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from spool.errors import UndecodableRecord
+from spool.errors import DeliveryDamaged
 
 _ID = re.compile(r"msg_([jb][0-9]{1,4}-[0-9a-z]{16,40})_(?:own|we_[0-9a-f]{16})")
 
@@ -48,7 +48,7 @@ class Delivery:
 
     @classmethod
     def decode(cls, reply: Sequence[bytes]) -> Self:
-        """The delivery of a record's names and values. Raises ``UndecodableRecord``."""
+        """The delivery of a record's names and values. Raises ``DeliveryDamaged``."""
         try:
             pairs = zip(reply[::2], reply[1::2], strict=True)
             record = {name.decode(): value.decode() for name, value in pairs}
@@ -68,4 +68,4 @@ class Delivery:
                 record=record,
             )
         except (KeyError, ValueError) as exc:
-            raise UndecodableRecord("delivery", reply) from exc
+            raise DeliveryDamaged("delivery", reply) from exc

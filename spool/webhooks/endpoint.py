@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from spool.errors import UndecodableRecord
+from spool.errors import WebhookDamaged
 from spool.webhooks.signature import Secrets, decode, encode
 
 _ID = re.compile(r"we_[0-9a-f]{16}")
@@ -47,7 +47,7 @@ class Endpoint:
 
     @classmethod
     def decode(cls, reply: Sequence[bytes]) -> Self:
-        """The endpoint of a record's names and values. Raises ``UndecodableRecord``, without the values, which contain
+        """The endpoint of a record's names and values. Raises ``WebhookDamaged``, without the values, which contain
         secrets."""
         try:
             record = dict(zip(reply[::2], reply[1::2], strict=True))
@@ -62,4 +62,4 @@ class Endpoint:
                 disabled_reason=record.get(b"disabled_reason", b"").decode(),
             )
         except (KeyError, ValueError):
-            raise UndecodableRecord("webhook", None) from None
+            raise WebhookDamaged("webhook", None) from None

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
-from spool.errors import TooManyWebhooks, UndecodableRecord, WebhookNotFound
+from spool.errors import TooManyWebhooks, WebhookDamaged, WebhookNotFound
 from spool.jobs.owner_list import read
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
@@ -45,7 +45,7 @@ class Endpoints:
         return endpoint
 
     def get(self, endpoint_id: str, owner: str) -> Endpoint:
-        """An endpoint of this owner. Raises ``WebhookNotFound``, ``UndecodableRecord``."""
+        """An endpoint of this owner. Raises ``WebhookNotFound``, ``WebhookDamaged``."""
         endpoint = self._read([endpoint_id])[0] if is_endpoint_id(endpoint_id) else None
         if endpoint is None or endpoint.owner != owner:
             raise WebhookNotFound(endpoint_id)
@@ -60,7 +60,7 @@ class Endpoints:
         for endpoint_id in ids:
             try:
                 endpoint = self._read([endpoint_id])[0]
-            except UndecodableRecord:
+            except WebhookDamaged:
                 continue
             if endpoint is None:
                 self._home.link.call("ZREM", names, endpoint_id)
@@ -72,7 +72,7 @@ class Endpoints:
         """Delete an endpoint. Its outstanding deliveries end. Raises ``WebhookNotFound``."""
         try:
             self.get(endpoint_id, owner)
-        except UndecodableRecord:
+        except WebhookDamaged:
             # A damaged record is its owner's if that owner's list has it.
             (score,) = read(self._home, [("ZSCORE", self._home.key(f"owner-endpoints:{owner}"), endpoint_id)])
             if score is None:
@@ -113,7 +113,7 @@ class Endpoints:
         """Give an owner a new secret for webhooks which submits name; the one before still signs for a day."""
         try:
             secrets = rotated(self._stored_secrets(owner), self._now_ms())
-        except UndecodableRecord:
+        except WebhookDamaged:
             secrets = (new_secret(),)
         self._home.link.call("SET", self._home.key(f"webhook-secrets:{owner}"), encode(secrets))
         return secrets
@@ -131,7 +131,7 @@ class Endpoints:
         try:
             return decode(raw or b"")
         except ValueError:
-            raise UndecodableRecord("webhook secrets", None) from None
+            raise WebhookDamaged("webhook secrets", None) from None
 
     def _change(
         self, endpoint: Endpoint, values: Sequence[str | bytes | int], enabled: Literal["1", "0", ""] = ""
@@ -175,7 +175,7 @@ class Endpoints:
     def _read(self, endpoint_ids: Sequence[str]) -> list[Endpoint | None]:
         replies = read(self._home, [("HGETALL", self._home.key(f"endpoint:{each}")) for each in endpoint_ids])
         if None in replies:
-            raise UndecodableRecord("webhook", None)
+            raise WebhookDamaged("webhook", None)
         return [Endpoint.decode(reply) if reply else None for reply in replies]
 
     def _now_ms(self) -> int:

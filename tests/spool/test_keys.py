@@ -9,6 +9,7 @@ from typing import Any
 from rig.batches import add, create, feed
 from spool import keys
 from spool.access.door import Counter, Door
+from spool.access.failure_counts import FailureCounts
 from spool.access.key_store import KeyStore
 from spool.access.keys import Key
 from spool.access.sealing import Sealing
@@ -89,6 +90,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     Presence(link, Instance.of_this_process("host/web:1", "web")).publish()
     SwitchStore(link).turn_on(checked("pause", "model:demo"), by="cli")
     Door(link).reserve([Counter("c:one", 1)], 1)
+    FailureCounts(link).note("192.0.2.1")
     KeyStore(link).create(Key(id="", owner=OWNER, digest=b""))
     ModelTable(link, [DEMO]).publish("u", [DEMO])
     ModelTable(link, [DEMO]).publish_proof(DEMO, joins=True)

@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from spool import errors
 from tests.stack import Stack
 from tests.web.problem_shape import assert_problem, stored
+from web.problems import problem_of
 
 JSON = {"Content-Type": "application/json"}
 
@@ -344,3 +346,23 @@ def test_idempotency_key_wrong(alice: httpx.Client, value: str) -> None:
     """An Idempotency-Key is 1 to 255 printable characters."""
     headers = {"Idempotency-Key": value}
     assert_problem(alice.post("/jobs", json={"prompt": "x"}, headers=headers), 422, "Idempotency-Key")
+
+
+@pytest.mark.parametrize(
+    ("exc", "detail"),
+    [
+        (errors.UndecodableRecord("job", b""), "this job cannot be read; submit the job again"),
+        (errors.BatchDamaged("batch", b""), "this batch cannot be read; submit the batch again"),
+        (errors.ConversationDamaged("", b""), "this conversation cannot be read; delete it, and begin another"),
+        (errors.DeliveryDamaged("delivery", b""), "this delivery cannot be read; it cannot be sent again"),
+        (errors.FileDamaged("file", b""), "this file cannot be read; delete it, and upload it again"),
+        (errors.KeyDamaged("key", b""), "this key cannot be read; revoke it, and create another"),
+        (errors.WebhookDamaged("webhook", b""), "this webhook cannot be read; delete it, and create another"),
+    ],
+    ids=lambda value: value.noun if isinstance(value, errors.UndecodableRecord) else "",
+)
+def test_damaged_record_names_its_kind(exc: errors.UndecodableRecord, detail: str) -> None:
+    """The answer says which record is damaged, and the remedy for its kind."""
+    problem = problem_of(exc)
+    assert (problem.status, problem.title) == (409, "Record damaged")
+    assert detail in problem.detail

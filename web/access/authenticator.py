@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flask import request
 
 from spool.access.caller import ANONYMOUS, BY_DEFAULT, Caller, Kind, is_owner
+from spool.access.failure_counts import FailureCounts
 from spool.access.grants import Grant
 from spool.access.key_store import KeyStore
 from spool.errors import StoreUnavailable
@@ -37,7 +38,9 @@ class Authenticator:
     """Finds callers. Without any kind of credential in the settings, every caller is anonymous, and keys are ignored;
     links and tokens are not. ``clock`` of the signer is the time since the epoch."""
 
-    def __init__(self, settings: WebSettings, keys: KeyStore, signer: Signer, limits: RequestLimits) -> None:
+    def __init__(
+        self, settings: WebSettings, keys: KeyStore, signer: Signer, limits: RequestLimits, failures: FailureCounts
+    ) -> None:
         self._settings = settings
         self._trusted = parse_networks(settings.trusted_proxies)
         self.store = keys
@@ -46,7 +49,7 @@ class Authenticator:
         self._static = StaticTable(settings.static_keys(), settings.api_keys_file)
         self._keys = KeyTable(keys)
         self._jwts = _jwts(settings)
-        self._failures = FailedLogins()
+        self._failures = FailedLogins(failures)
         self.tenures = Tenures(self.is_valid, self.can_end)
 
     def caller(self, *, is_stream: bool) -> Caller:

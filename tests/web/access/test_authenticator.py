@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from spool.access.caller import Caller, Kind
 from spool.access.door import Door
+from spool.access.failure_counts import FailureCounts
 from spool.access.key_store import KeyStore
 from spool.access.keys import Key
 from spool.access.limits import KeyLimits
@@ -33,7 +34,7 @@ def find(link: RedisLink) -> Find:
     """Finds the caller of a request from ``peer``."""
     settings = WebSettings(owner_header="X-Owner", trusted_proxies="10.0.0.0/8")
     limits = RequestLimits(Door(link), 0, 0)
-    authenticator = Authenticator(settings, KeyStore(link), Signer(lambda: ["s" * 32]), limits)
+    authenticator = Authenticator(settings, KeyStore(link), Signer(lambda: ["s" * 32]), limits, FailureCounts(link))
 
     def found(peer: str, method: str = "GET", **options: Any) -> Caller:
         environ = {"REMOTE_ADDR": peer}
@@ -92,7 +93,7 @@ def jwt_authenticator(link: RedisLink, tmp_path: Path) -> Authenticator:
         jwt_audience="spool",
     )
     limits = RequestLimits(Door(link), 0, 0)
-    return Authenticator(settings, KeyStore(link), Signer(lambda: ["s" * 32]), limits)
+    return Authenticator(settings, KeyStore(link), Signer(lambda: ["s" * 32]), limits, FailureCounts(link))
 
 
 def status_of(authenticator: Authenticator, secret: str) -> int:
