@@ -20,7 +20,14 @@ from web.problem_kinds import KINDS
 blueprint = Blueprint("openapi", __name__)
 
 _HIDDEN = frozenset(
-    {"/static/<path:name>", "/static/client/<path:name>", "/docs/<path:name>", "/demo/kill/<part>", "/demo/worker"}
+    {
+        "/read",
+        "/static/<path:name>",
+        "/static/client/<path:name>",
+        "/docs/<path:name>",
+        "/demo/kill/<part>",
+        "/demo/worker",
+    }
 )
 """Files of the console and pages; not an API."""
 _EXTENSION = "openapi"

@@ -22,6 +22,7 @@ const DIRECTED = new Set("P LI H1 H2 H3 H4 H5 H6 BLOCKQUOTE TD TH UL OL TABLE".s
 
 export class MarkdownView {
   #blocks = [];
+  #drawn = "";
 
   /** `Marked`: the class of the package marked. `DOMPurify`: its factory or instance. */
   constructor(target, { Marked, DOMPurify }) {
@@ -36,7 +37,8 @@ export class MarkdownView {
    * label into `data-mark` of the block at that offset of the text.
    */
   show(text, isWhole = false, labels = []) {
-    const tokens = this.marked.lexer(isWhole ? text : closed(text)).filter(({ type }) => type !== "space");
+    this.#drawn = isWhole ? text : closed(text);
+    const tokens = this.marked.lexer(this.#drawn).filter(({ type }) => type !== "space");
     let same = 0;
     while (same < tokens.length && this.#blocks[same]?.raw === tokens[same].raw) same += 1;
     for (const { node } of this.#blocks.splice(same)) node.remove();
@@ -47,17 +49,42 @@ export class MarkdownView {
       this.target.append(node);
       this.#blocks.push({ raw: token.raw, node });
     }
-    this.#label(text, labels);
+    this.#label(labels);
   }
 
-  #label(text, labels) {
-    let from = 0;
-    for (const { raw, node } of this.#blocks) {
-      const start = text.indexOf(raw, from);
-      if (start >= 0) from = start + raw.length;
-      const found = labels.find(({ offset }) => start >= 0 && offset >= start && offset < from);
+  /** The offset in the text of what is drawn at this height of the window; the text's length if everything is above. */
+  offsetAt(y) {
+    for (const { start, end, node } of this.#placed()) {
+      const { top, bottom, height } = node.getBoundingClientRect();
+      if (bottom > y) return start + Math.round((end - start) * Math.max(0, (y - top) / height));
+    }
+    return this.#drawn.length;
+  }
+
+  /** The height in the window of what is drawn at this offset of the text, to about a line. */
+  heightOf(offset) {
+    for (const { start, end, node } of this.#placed()) {
+      const { top, height } = node.getBoundingClientRect();
+      if (end >= offset) return top + (height * Math.max(0, offset - start)) / Math.max(1, end - start);
+    }
+    return this.target.getBoundingClientRect().bottom;
+  }
+
+  #label(labels) {
+    for (const { start, end, node } of this.#placed()) {
+      const found = labels.find(({ offset }) => offset >= start && offset < end);
       if (found) node.dataset.mark = found.label;
       else delete node.dataset.mark;
+    }
+  }
+
+  /** Every block with its place in the text. A block that is not found, since line ends differ, has an empty place. */
+  *#placed() {
+    let end = 0;
+    for (const { raw, node } of this.#blocks) {
+      const start = this.#drawn.indexOf(raw, end);
+      if (start >= 0) end = start + raw.length;
+      yield { start: start >= 0 ? start : end, end, node };
     }
   }
 }

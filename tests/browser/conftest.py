@@ -45,6 +45,8 @@ class Watched:
         self.page = page
         self.complaints: list[str] = []
         self.answers: list[tuple[int, str]] = []
+        # Loading a page may take long on a busy machine.
+        page.set_default_timeout(90_000)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("response", lambda response: self.answers.append((response.status, response.url)))

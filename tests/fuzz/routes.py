@@ -96,6 +96,7 @@ OTHERS: Sequence[tuple[str, str]] = [
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/"),
+    ("GET", "/read"),
     ("GET", "/static/{id}"),
     ("GET", "/ws"),
     ("GET", "/jobs/{id}/ws"),

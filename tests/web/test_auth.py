@@ -33,7 +33,7 @@ def test_what_is_public(app: Flask) -> None:
         for rule in app.url_map.iter_rules()
         if app.view_functions[rule.endpoint].scope == "public"  # type: ignore[attr-defined]
     }
-    page = {"/", "/static/<path:name>", "/static/client/<path:name>", "/session"}
+    page = {"/", "/read", "/static/<path:name>", "/static/client/<path:name>", "/session"}
     assert public == {
         *page,
         "/livez",

@@ -36,6 +36,14 @@ def index() -> Response:
     return _file("index.html")
 
 
+@blueprint.get("/read")
+@scope("public")
+@Contract(answers={200: Answer("The page.", [Content("text/html")])})
+def read() -> Response:
+    """The page of one answer, for a link that the console makes: the job and its token are behind ``#``."""
+    return _file("read.html")
+
+
 @blueprint.get("/static/<path:name>")
 @scope("public")
 @Contract(

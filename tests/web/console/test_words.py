@@ -16,7 +16,7 @@ _KEY = re.compile(r'^  (?:"((?:[^"\\]|\\.)*)"|(\w+)):', re.MULTILINE)
 
 def _used() -> set[str]:
     scripts = [path.read_text() for path in _STATIC.rglob("*.js") if "vendor" not in path.parts]
-    page = (_STATIC / "index.html").read_text()
+    page = "".join(path.read_text() for path in _STATIC.glob("*.html"))
     found = {text for script in scripts for text in _CALL.findall(script)}
     found |= {" ".join(text.split()) for text in _MARKED.findall(page)}
     return found | {text for tag in _LABELLED.findall(page) for text in _LABEL.findall(tag)}

@@ -12,6 +12,8 @@ let known = { required: false, owner: null, scopes: [] };
 export const client = () => shared;
 
 const get = (path, options) => shared.http.json(path, options);
+const post = (path, document) =>
+  get(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(document) });
 
 /** Who the server takes this browser for: `{ required, owner, scopes, kind }`; the owner is null without a session. */
 export const session = () => known;
@@ -22,8 +24,7 @@ export async function loadSession() {
 
 /** Exchanges a key for a session, whose cookie no script can read. Throws what the server refuses. */
 export async function logIn(key) {
-  const headers = { "Content-Type": "application/json" };
-  known = await get("/session", { method: "POST", headers, body: JSON.stringify({ key: key.trim() }) });
+  known = await post("/session", { key: key.trim() });
 }
 
 export async function logOut() {
@@ -39,12 +40,9 @@ export const workerOf = async (job) => (await get(`/demo/worker?${new URLSearchP
 export const usage = (asked) => get(`/usage?${new URLSearchParams(asked)}`);
 export const keys = () => get("/admin/keys");
 export const revokeKey = (id) => get(`/admin/keys/${encodeURIComponent(id)}/revoke`, { method: "POST" });
-export const createKey = (draft) =>
-  get("/admin/keys", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(draft),
-  });
+export const createKey = (draft) => post("/admin/keys", draft);
+/** A token that reads one job and nothing else: `{ token, expires_at }`. */
+export const readingToken = (job, ttl_s) => post("/tokens", { scope: { job }, ttl_s });
 export const version = () => get("/version");
 
 /** A page of the caller's jobs, newest first. */

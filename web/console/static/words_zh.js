@@ -53,6 +53,18 @@ export const ZH = {
   "{n} entries over {m} connections: each once, in order.": "{n} 个条目，经由 {m} 个连接：每个一次，顺序正确。",
   "{n} entries over one connection: each once, in order.": "{n} 个条目，经由一个连接：每个一次，顺序正确。",
   Reasoning: "推理",
+  "Read on a phone": "在手机上阅读",
+  "Continue reading on a phone": "在手机上继续阅读",
+  "QR code of the link below": "下方链接的二维码",
+  "Anyone with this link can read the answer until {time}. The link allows nothing else.":
+    "在 {time} 之前，任何持有此链接的人都能阅读该答案。此链接不允许其他操作。",
+  "{host} leads to this machine only. Open the console at an address that the phone can reach.":
+    "{host} 只能在本机访问。请用手机能访问的地址打开控制台。",
+  "Copy the link": "复制链接",
+  Answer: "答案",
+  "You were here.": "您刚才读到这里。",
+  "This link has ended. Show a new code on the other device.": "此链接已失效。请在另一台设备上重新显示二维码。",
+  "This link is incomplete. Scan the code again.": "此链接不完整。请重新扫描二维码。",
   "attempt {n} continues here": "第 {n} 次尝试从这里继续",
   "Queued.": "排队中。",
   "Thinking …": "思考中…",

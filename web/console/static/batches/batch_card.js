@@ -2,7 +2,7 @@
 
 import { client } from "../connection.js";
 import { announce, byId, element, setText } from "../dom.js";
-import { STATES } from "../job/pane.js";
+import { connectionName } from "../job/states.js";
 import { nameOf as transportName } from "../job/transports.js";
 import { counted, duration, moment, t } from "../words.js";
 import { drawBar, drawCounts, drawState, endedOf, unsuccessful } from "./counts.js";
@@ -136,7 +136,7 @@ export class BatchCard {
     label.hidden = isEnded;
     label.dataset.connection = connection;
     const live = () => t("connected over {transport}", { transport: transportName(transport) });
-    setText(label, connection === "live" && transport ? live() : STATES[connection]());
+    setText(label, connection === "live" && transport ? live() : connectionName(connection));
   }
 
   #refuse(error) {

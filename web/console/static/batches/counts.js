@@ -1,7 +1,7 @@
 /** A batch's state and counts, as chip, bar and figures. */
 
 import { element, setText } from "../dom.js";
-import { statusName } from "../job/card.js";
+import { statusName } from "../job/states.js";
 import { drawParts } from "../job/charts.js";
 import { counted, t } from "../words.js";
 

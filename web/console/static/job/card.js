@@ -6,18 +6,10 @@ import { duration, moment, t } from "../words.js";
 import { drawGaps, drawLine } from "./charts.js";
 import { Pane } from "./pane.js";
 import { RawLog } from "./raw_log.js";
+import { statusName } from "./states.js";
 import { Timeline } from "./timeline.js";
 import { curlOf } from "./transports.js";
 import { placeOf } from "./wait_text.js";
-
-const STATUS = {
-  queued: () => t("queued"),
-  running: () => t("running"),
-  succeeded: () => t("succeeded"),
-  failed: () => t("failed"),
-  cancelled: () => t("cancelled"),
-};
-export const statusName = (status) => STATUS[status]?.() ?? status;
 
 /** A pause between tokens that counts as a gap, and the time after a kill without one that shows that there is none. */
 const [GAP_MS, NO_GAP_MS] = [400, 4000];

@@ -7,26 +7,16 @@ import createPurifier from "../vendor/dompurify.js";
 import { Marked } from "../vendor/marked.js";
 import { counted, t } from "../words.js";
 import { ThreadView } from "./charts.js";
+import { keepEndInSight } from "./sight.js";
+import { connectionName } from "./states.js";
 import { drawMarks, marksOf, Tape } from "./tape.js";
 import { Trace } from "./trace.js";
 import { CHOICES, listOf, nameOf, usable } from "./transports.js";
-import { reasonOf } from "./wait_text.js";
+import { whyNoText } from "./wait_text.js";
 
 const CUT_MS = 1500;
 const MARKDOWN_EVERY_MS = 60;
-const NEAR_END_PX = 24;
 const RESULT_SHOWN = 4000;
-/** The connection's state, in words. */
-export const STATES = {
-  idle: () => t("idle"),
-  connecting: () => t("connecting"),
-  live: () => t("connected"),
-  waiting: () => t("reconnecting"),
-  offline: () => t("offline"),
-  stopped: () => t("cut"),
-  refused: () => t("refused"),
-  ended: () => t("ended"),
-};
 
 export class Pane {
   trace = new Trace();
@@ -120,7 +110,7 @@ export class Pane {
       view.transport && view.connection === "live"
         ? t("connected over {transport}", { transport: nameOf(view.transport) })
         : "";
-    setText(connection, over || STATES[view.connection]());
+    setText(connection, over || connectionName(view.connection));
     setText(this.part("last"), counted(view.lastEntry));
     setText(this.part("reconnects"), counted(Math.max(0, view.connections - 1)));
     setText(this.part("irregular"), counted(this.trace.irregular));
@@ -179,7 +169,7 @@ export class Pane {
   }
 
   #drawText(text, isWhole, marks = []) {
-    setText(this.part("placeholder"), text ? "" : this.#whyNoText());
+    setText(this.part("placeholder"), text ? "" : whyNoText(this.follow.view));
     this.part("answer").classList.toggle("streaming", !isWhole && text.length > 0);
     const shown = this.#shown;
     if (text === shown.text && isWhole === shown.isWhole) return;
@@ -200,13 +190,11 @@ export class Pane {
     this.#shown = { text, isWhole, at: performance.now(), costMs: performance.now() - began };
   }
 
-  #whyNoText() {
-    const { status, reasoning, queue, waiting, connection } = this.follow.view;
-    if (connection === "refused") return "";
-    if (waiting) return t("The model's server is not ready. Waiting.");
-    if (status === "queued") return `${t("Queued.")} ${reasonOf(queue)}`;
-    if (status === "running") return reasoning ? t("Thinking …") : t("Running. Waiting for the first token.");
-    return status === "succeeded" && !this.follow.view.result ? t("The answer is empty.") : "";
+  /** The offset in the answer's text that is at the top of the window; the text's end where that is in sight. */
+  get place() {
+    const { text } = this.follow.view;
+    const isEndInSight = this.root.getBoundingClientRect().bottom <= innerHeight;
+    return isEndInSight ? text.length : Math.min(text.length, this.markdown.offsetAt(this.part("bar").offsetHeight));
   }
 
   async #finish(text) {
@@ -243,14 +231,6 @@ export class Pane {
     this.part("play-at").value = 0;
     this.#draw(this.follow.view);
   }
-}
-
-/** Scrolls along with an answer whose end the reader sees. Whoever has scrolled up stays there. */
-function keepEndInSight(root, draw) {
-  const before = root.getBoundingClientRect().bottom;
-  draw();
-  const after = root.getBoundingClientRect().bottom;
-  if (before > 0 && before <= innerHeight && after > innerHeight) scrollBy(0, after - innerHeight + NEAR_END_PX);
 }
 
 const toolCall = () =>

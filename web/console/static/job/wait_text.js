@@ -1,4 +1,4 @@
-/** What a queued job waits for, in words. */
+/** Why a job has no text yet, in words. */
 
 import { moment, t } from "../words.js";
 
@@ -37,4 +37,13 @@ export function placeOf(queue) {
       : t("{n} ahead in the queue", { n: position });
   const place = position ? ahead : t("next in the queue");
   return estimated_start_at ? `${place}, ${t("starts about {time}", { time: moment(estimated_start_at) })}` : place;
+}
+
+/** Why an answer has no text; empty where that is said elsewhere. */
+export function whyNoText({ status, reasoning, queue, waiting, connection, result }) {
+  if (connection === "refused") return "";
+  if (waiting) return t("The model's server is not ready. Waiting.");
+  if (status === "queued") return `${t("Queued.")} ${reasonOf(queue)}`;
+  if (status === "running") return reasoning ? t("Thinking …") : t("Running. Waiting for the first token.");
+  return status === "succeeded" && !result ? t("The answer is empty.") : "";
 }

@@ -1,7 +1,7 @@
 /** Jobs over time: a bar for each, its wait and then its run, in as many rows as overlap. */
 
 import { drawing } from "../dom.js";
-import { statusName } from "../job/card.js";
+import { statusName } from "../job/states.js";
 import { duration, moment, t } from "../words.js";
 
 const [ROW, BAR, TOP, LEAST_PX, TICK_PX] = [12, 8, 6, 3, 150];

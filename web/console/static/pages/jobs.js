@@ -3,8 +3,7 @@
 import { hashOfJob } from "../address.js";
 import { client, jobs, models } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
-import { statusName } from "../job/card.js";
-import { STATES as CONNECTIONS } from "../job/pane.js";
+import { connectionName, statusName } from "../job/states.js";
 import { fill, filter, matches, onFilter, sinceMs } from "../jobs/filter.js";
 import { LiveList } from "../jobs/live_list.js";
 import { drawAxis } from "../jobs/time_axis.js";
@@ -77,7 +76,7 @@ export class JobsPage {
   #connection(state) {
     const shown = byId("jobs-connection");
     shown.dataset.connection = state;
-    setText(shown, state === "live" ? t("live") : CONNECTIONS[state]());
+    setText(shown, state === "live" ? t("live") : connectionName(state));
   }
 
   #schedule() {

@@ -4,7 +4,9 @@ import { hashOfJob } from "../address.js";
 import { Composer } from "../composer.js";
 import { jobs } from "../connection.js";
 import { announce, byId, copyText, element, setText } from "../dom.js";
-import { JobCard, statusName } from "../job/card.js";
+import { JobCard } from "../job/card.js";
+import { statusName } from "../job/states.js";
+import { HandOver } from "../phone/hand_over.js";
 import { moment, t } from "../words.js";
 
 const RECENT = 10;
@@ -23,6 +25,10 @@ export class Playground {
     byId("again").addEventListener("click", () => this.#card.again());
     byId("reply").addEventListener("click", () => this.composer.reply(this.#card.id));
     byId("copy-text").addEventListener("click", () => this.#card.copyAnswer());
+    const handOver = new HandOver();
+    byId("hand-over").addEventListener("click", () =>
+      this.#do(() => handOver.show(this.#card.id, this.#card.panes[0].place)),
+    );
     byId("copy-curl").addEventListener("click", async () => {
       if (await copyText(this.#card.curl)) announce(t("Copied."));
     });
