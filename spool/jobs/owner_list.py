@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from spool.jobs.job import Job, Status
 from spool.jobs.scripts import arguments, script
@@ -32,19 +34,39 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which jobs a list shows: those of this status and of this batch, where they are given."""
+    """Which jobs a list shows: those of this status, batch and model, and with this metadata, where they are given.
+    ``metadata`` is a name, or a name and its value."""
 
     status: Status | None = None
     batch: str | None = None
+    model: str | None = None
+    metadata: tuple[str] | tuple[str, str] | None = None
 
     @property
     def is_all(self) -> bool:
         """Whether every job matches."""
-        return self.status is None and self.batch is None
+        return self == Wanted()
+
+    @property
+    def metadata_text(self) -> str:
+        """The metadata as a piece of the JSON text in a record, as ``orjson`` writes it; empty: none is wanted."""
+        if self.metadata is None:
+            return ""
+        name, *value = (orjson.dumps(text).decode() for text in self.metadata)
+        return f"{name}:{''.join(value)}"
 
     def matches(self, job: Job) -> bool:
         """Whether the list shows this job."""
-        return self.status in (None, job.status) and self.batch in (None, job.batch)
+        return (
+            self.status in (None, job.status)
+            and self.batch in (None, job.batch)
+            and self.model in (None, job.model)
+            and (self.metadata is None or self._has_metadata(*self.metadata, found=job.metadata))
+        )
+
+    @staticmethod
+    def _has_metadata(name: str, *value: str, found: Mapping[str, Any]) -> bool:
+        return name in found and (not value or found[name] == value[0])
 
 
 def newest(
@@ -81,12 +103,19 @@ def newest(
 
 
 def _candidates(shards: Shards, job_ids: Sequence[str], wanted: Wanted) -> Sequence[str]:
-    """The jobs that may match. Most jobs of a filtered list do not, and two fields cost a fraction of a look."""
+    """The jobs that may match. Most jobs of a filtered list do not, and a few fields cost a fraction of a look."""
     if wanted.is_all:
         return job_ids
     found: set[str] = set()
     for shard, its_ids in shards.by_shard(job_ids).items():
-        args = arguments("select", its_ids, status=wanted.status or "", batch=wanted.batch or "")
+        args = arguments(
+            "select",
+            its_ids,
+            status=wanted.status or "",
+            batch=wanted.batch or "",
+            model=wanted.model or "",
+            metadata=wanted.metadata_text,
+        )
         found.update(raw.decode() for raw in shard.run(script("select"), *args))
     return [job_id for job_id in job_ids if job_id in found]
 

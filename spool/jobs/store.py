@@ -288,11 +288,20 @@ class JobStore:
         event("job_deleted", job=job_id, owner=owner)
 
     def newest(
-        self, owner: str, *, status: Status | None, limit: int, cursor: str | None, batch: str | None = None
+        self,
+        owner: str,
+        *,
+        status: Status | None = None,
+        limit: int,
+        cursor: str | None,
+        batch: str | None = None,
+        model: str | None = None,
+        metadata: tuple[str] | tuple[str, str] | None = None,
     ) -> JobPage:
-        """The owner's jobs, newest first. A page examines a bounded number of jobs: with ``status`` or ``batch`` it may
-        contain fewer than ``limit`` and still have a ``cursor``."""
-        return newest(self._shards, self.look_many, owner, Wanted(status, batch), limit=limit, cursor=cursor)
+        """The owner's jobs, newest first; only those of ``Wanted``. A page examines a bounded number of jobs: a
+        filtered one may contain fewer than ``limit`` and still have a ``cursor``."""
+        wanted = Wanted(status, batch, model, metadata)
+        return newest(self._shards, self.look_many, owner, wanted, limit=limit, cursor=cursor)
 
     def input_of(self, job_id: str) -> dict[str, Any]:
         """The stored prompt, ``{messages, params, …}`` (``NewJob``). Does not check the owner: call ``look`` first.

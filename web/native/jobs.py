@@ -56,6 +56,10 @@ class Listing(Query):
 
     status: Status | None = Field(None, description="Only jobs in this state.")
     batch: str | None = Field(None, description="Only jobs of this batch.")
+    model: Annotated[str, Field(max_length=200)] | None = Field(None, description="Only jobs with this model.")
+    metadata: Annotated[str, Field(pattern="^[^=]{1,64}(=[\\s\\S]{0,512})?$")] | None = Field(
+        None, description="Only jobs with this metadata: `name`, or `name=value`, exactly.", examples=["team=search"]
+    )
     limit: Annotated[int, Field(ge=1, le=200), DIGITS] = Field(50, description="The most jobs.")
     cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(
         None, description="The `cursor` of the page before."
@@ -63,7 +67,8 @@ class Listing(Query):
 
 
 class JobList(TypedDict):
-    """Jobs without their text, newest first. ``cursor`` leads to the next page; null on the last."""
+    """Jobs without their text, newest first. ``cursor`` leads to the next page; null on the last. A page of filtered
+    jobs may have few or none and a ``cursor``: an answer examines at most 2,000 jobs."""
 
     jobs: list[JobDocument]
     cursor: str | None
@@ -220,9 +225,22 @@ def listing() -> Response:
         if not is_wanted:
             return Response(status=CLIENT_LEFT)
         page = services.store.newest(
-            owner, status=asked.status, batch=asked.batch, limit=asked.limit, cursor=asked.cursor
+            owner,
+            status=asked.status,
+            batch=asked.batch,
+            model=asked.model,
+            metadata=_name_and_value(asked.metadata),
+            limit=asked.limit,
+            cursor=asked.cursor,
         )
         return json_response(_list(page, asked.limit))
+
+
+def _name_and_value(text: str | None) -> tuple[str] | tuple[str, str] | None:
+    if text is None:
+        return None
+    name, equals, value = text.partition("=")
+    return (name, value) if equals else (name,)
 
 
 def _list(page: JobPage, limit: int) -> JobList:

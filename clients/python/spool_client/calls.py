@@ -121,9 +121,9 @@ def usage(timing: Timing, since: str, until: str, group: str) -> Steps[dict[str,
     return call(timing, "GET", f"/usage?{urlencode(query)}")
 
 
-def each_job(timing: Timing, *, status: str, batch: str, limit: int) -> Steps[None]:
-    """Emit the caller's jobs, newest first, a page at a time; ``limit`` 0 for all."""
-    query = {name: value for name, value in {"status": status, "batch": batch}.items() if value}
+def each_job(timing: Timing, wanted: Mapping[str, str], *, limit: int) -> Steps[None]:
+    """Emit the caller's jobs, newest first, a page at a time; ``limit`` 0 for all. Empty values filter nothing."""
+    query = {name: value for name, value in wanted.items() if value}
     left = limit
     while True:
         size = min(left, 200) if limit else 200

@@ -109,9 +109,13 @@ class Client:
         """Delete an ended job."""
         self._driver.run(calls.on_job(self._timing, "DELETE", job))
 
-    def jobs(self, *, status: str = "", batch: str = "", limit: int = 0) -> Iterator[Job]:
-        """The caller's jobs without their text, newest first; at most ``limit`` unless it is 0."""
-        return self._driver.items(calls.each_job(self._timing, status=status, batch=batch, limit=limit))
+    def jobs(
+        self, *, status: str = "", batch: str = "", model: str = "", metadata: str = "", limit: int = 0
+    ) -> Iterator[Job]:
+        """The caller's jobs without their text, newest first; at most ``limit`` unless it is 0. ``metadata``: a name
+        or ``name=value``."""
+        wanted = {"status": status, "batch": batch, "model": model, "metadata": metadata}
+        return self._driver.items(calls.each_job(self._timing, wanted, limit=limit))
 
     def models(self) -> dict[str, Any]:
         """``GET /models``."""

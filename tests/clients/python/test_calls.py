@@ -68,7 +68,7 @@ def test_delete_whose_answer_was_lost() -> None:
 def test_jobs_over_pages_up_to_a_limit() -> None:
     """Pages are fetched as they are needed."""
     pages = [answer({"jobs": [{"id": str(n), "kind": ""}] * 200, "cursor": "9"}) for n in range(2)]
-    play = Play(calls.each_job(Timing(), status="failed", batch="", limit=250), pages)
+    play = Play(calls.each_job(Timing(), {"status": "failed", "batch": ""}, limit=250), pages)
     assert [request.path for request in play.requests] == [
         "/jobs?status=failed&limit=200",
         "/jobs?status=failed&cursor=9&limit=50",

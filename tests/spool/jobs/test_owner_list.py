@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from spool.jobs.job import Job, Status
 from spool.jobs.owner_list import Wanted, newest
@@ -41,6 +42,37 @@ def test_list_reads_no_more_than_its_limit(link: RedisLink) -> None:
     expected = [job.id for job in reversed(jobs)][:20]
     for wanted in (Wanted(), Wanted(Status.QUEUED)):
         assert read_by(link, store, wanted, limit=20) == (expected, expected)
+
+
+def test_list_by_metadata_and_model(link: RedisLink) -> None:
+    """A name, a name with its value, and a model select those jobs alone, whatever characters they have."""
+    store = store_of(link)
+    value = 'a "quoted", é \\ [%d+] \n'
+    jobs = [
+        new_job(metadata={"team": "search", "other": value}),
+        new_job(metadata={"team": "searches"}),
+        new_job(metadata={"note": '{"team":"search"}'}, model="other"),
+        new_job(),
+    ]
+    store.submit_many(jobs, max_queued=1000)
+
+    def listed(**wanted: Any) -> list[int]:
+        found = {job.id for job in store.newest(OWNER, limit=50, cursor=None, **wanted).jobs}
+        return [index for index, job in enumerate(jobs) if job.id in found]
+
+    assert listed(metadata=("team", "search")) == [0]
+    assert listed(metadata=("team",)) == [0, 1]
+    assert listed(metadata=("other", value)) == [0]
+    assert listed(metadata=("tea",)) == []
+    assert listed(model="other") == [2]
+    assert listed(model="other", metadata=("team",)) == []
+
+
+def test_list_by_metadata_reads_the_jobs_that_match(link: RedisLink) -> None:
+    """Of many jobs with other metadata, a list reads none."""
+    store, wanted = store_of(link), new_job(metadata={"team": "search"})
+    store.submit_many([wanted, *(new_job(metadata={"team": "ads"}) for _ in range(300))], max_queued=1000)
+    assert read_by(link, store, Wanted(metadata=("team", "search")), limit=10) == ([wanted.id], [wanted.id])
 
 
 def test_list_of_a_status_reads_a_record_without_one(link: RedisLink) -> None:

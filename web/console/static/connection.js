@@ -46,8 +46,8 @@ export const readingToken = (job, ttl_s) => post("/tokens", { scope: { job }, tt
 export const version = () => get("/version");
 
 /** A page of the caller's jobs, newest first. */
-export function jobs({ status = "", cursor = "", limit = 25, batch = "" } = {}) {
-  const asked = Object.entries({ status, cursor, limit, batch }).filter(([, value]) => value);
+export function jobs({ status = "", cursor = "", limit = 25, batch = "", model = "", metadata = "" } = {}) {
+  const asked = Object.entries({ status, cursor, limit, batch, model, metadata }).filter(([, value]) => value);
   return get(`/jobs?${new URLSearchParams(asked)}`);
 }
 

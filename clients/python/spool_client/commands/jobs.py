@@ -71,13 +71,15 @@ def delete(job: tuple[str, ...], url: str) -> None:
 @click.command(cls=Command)
 @click.option("--status", type=click.Choice(STATUSES), default=None, help="Only jobs in this state.")
 @click.option("--batch", default="", help="Only jobs of this batch.")
+@click.option("--model", default="", help="Only jobs with this model.")
+@click.option("--metadata", default="", metavar="NAME[=VALUE]", help="Only jobs with this metadata.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="The most jobs; 0 for all.")
 @json_option("The record of each job on a line.")
 @url_option
-def jobs(status: str | None, batch: str, limit: int, as_json: bool, url: str) -> None:
+def jobs(status: str | None, batch: str, model: str, metadata: str, limit: int, as_json: bool, url: str) -> None:
     """List jobs, newest first. In a pipe: tab-separated, without a header."""
     with client_of(url) as client:
-        found = client.jobs(status=status or "", batch=batch, limit=limit)
+        found = client.jobs(status=status or "", batch=batch, model=model, metadata=metadata, limit=limit)
         if as_json:
             for job in found:
                 write_json(job)

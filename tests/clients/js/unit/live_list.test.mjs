@@ -47,6 +47,32 @@ test('a job that leaves the filter while the list is read stays out', async () =
   list.close();
 });
 
+test('events of jobs with other metadata or another model stay out', async () => {
+  const { list, told, answer } = opened({ model: 'demo', metadata: 'team=search' });
+  told.onMissed();
+  await answer([]);
+  const search = { model: 'demo', metadata: { team: 'search' } };
+  told.onEvent(event(job(1, 'queued', search)));
+  told.onEvent(event(job(2, 'queued', { ...search, model: 'other' })));
+  told.onEvent(event(job(3, 'queued', { model: 'demo', metadata: { team: 'ads' } })));
+  // An event may come without metadata that is known from the list.
+  told.onEvent(event(job(1, 'running', { model: 'demo', metadata: {} })));
+  assert.deepEqual(shown(list), ['j1 running']);
+  list.close();
+});
+
+test('empty pages of a filtered list are passed', async () => {
+  const { list, told, asked } = opened({ metadata: 'team=search' });
+  told.onMissed();
+  asked.shift().resolve({ jobs: [], cursor: '7' });
+  await new Promise(setImmediate);
+  asked.shift().resolve({ jobs: [job(1, 'queued', { metadata: { team: 'search' } })], cursor: '5' });
+  await new Promise(setImmediate);
+  assert.deepEqual(shown(list), ['j1 queued']);
+  assert.equal(asked.length, 0);
+  list.close();
+});
+
 test('without a connection for events the list is read at each try', async () => {
   const { list, told, answer, failed } = opened();
   told.onConnection('waiting', Object.assign(new Error('full'), { status: 503 }));

@@ -1,16 +1,19 @@
-/** Which jobs the list shows: the fields of its form, the address that keeps them, and whether a job matches. */
+/** Which jobs the list shows: the fields of its form, and the address that keeps them. */
 
-import { byId } from "../dom.js";
+import { byId, element } from "../dom.js";
+import { t } from "../words.js";
 
-const FIELDS = { status: "filter-status", model: "filter-model", tag: "filter-tag", since: "filter-since", words: "filter-text" };
+const FIELDS = { status: "filter-status", model: "filter-model", metadata: "filter-tag", since: "filter-since", words: "filter-text" };
 /** The choices of `since`, in minutes. */
 export const SINCE = { "15m": 15, "1h": 60, "1d": 1440, "7d": 10_080 };
 
-/** What the form says: `{ status, model, tag, since, words }`. */
+/** What the form says: `{ status, model, metadata, since, words }`. */
 export const filter = () => Object.fromEntries(Object.entries(FIELDS).map(([name, id]) => [name, byId(id).value.trim()]));
 
-/** Fills the form. The models' choices may come later. */
+/** Fills the form. The other models' choices may come later. */
 export function fill(query) {
+  const model = query.get("model") ?? "";
+  byId(FIELDS.model).replaceChildren(element("option", { value: model }, model || t("all")));
   for (const [name, id] of Object.entries(FIELDS)) byId(id).value = query.get(name) ?? "";
 }
 
@@ -23,23 +26,3 @@ export function onFilter(changed) {
 
 /** When the wanted jobs begin; 0 for all. */
 export const sinceMs = ({ since }, now = Date.now()) => (SINCE[since] ? now - SINCE[since] * 60_000 : 0);
-
-/** Whether a job has all that the filter asks for. */
-export function matches(job, wanted, now = Date.now()) {
-  const { status, model, words } = wanted;
-  return (
-    (!status || job.status === status) &&
-    (!model || job.model === model) &&
-    Date.parse(job.created_at) >= sinceMs(wanted, now) &&
-    hasTag(job.metadata ?? {}, wanted.tag) &&
-    (!words || (job.metadata?.prompt ?? "").toLowerCase().includes(words.toLowerCase()))
-  );
-}
-
-/** A tag is a name in the job's metadata, or `name=value`. */
-function hasTag(metadata, tag) {
-  if (!tag) return true;
-  const [name, ...value] = tag.split("=");
-  if (!Object.hasOwn(metadata, name)) return false;
-  return !value.length || metadata[name] === value.join("=");
-}

@@ -1,11 +1,13 @@
 /** The caller's newest jobs, kept current by the events of the server instead of polls. */
 
+import { matches } from "./matching.js";
+
 const PAGE = 50;
-/** Pages that are read to reach a time; beyond them, "show more" goes on. */
+/** Pages that are read to reach a time or a first job; "show more" reads further ones. */
 const PAGES_AT_MOST = 8;
 /** The place in the queue has no event. */
 const QUEUED_AGAIN_MS = 5000;
-/** Jobs that events may add to those that were read; then the list is read anew, or it would grow for ever. */
+/** Jobs that events may add to those that were read. Beyond that the list is read again, so that it stays bounded. */
 const ADDED_AT_MOST = 500;
 
 export class LiveList {
@@ -40,7 +42,7 @@ export class LiveList {
     return Boolean(this.#cursor);
   }
 
-  /** Begin with other jobs: `{ status, batch, since }`; `since` in ms. */
+  /** Begin with other jobs: `{ status, batch, model, metadata, since }`; `since` in ms. */
   open(wanted) {
     this.close();
     this.#wanted = wanted;
@@ -107,7 +109,9 @@ export class LiveList {
   }
 
   #reaches({ jobs: read, cursor }) {
-    return cursor && this.#wanted.since && Date.parse(read.at(-1)?.created_at ?? 0) > this.#wanted.since;
+    // The server examines a bounded number of jobs for a page, so a page of a filtered list may be empty.
+    if (!cursor || !this.#known.size) return Boolean(cursor);
+    return this.#wanted.since && Date.parse(read.at(-1)?.created_at ?? 0) > this.#wanted.since;
   }
 
   async #page(cursor, asked) {
@@ -124,11 +128,11 @@ export class LiveList {
 
   /** A page of the list, whose jobs are known then; null if it is no longer wanted. */
   async #fetched(place, asked) {
-    const { status, batch } = this.#wanted;
+    const { status, batch, model, metadata } = this.#wanted;
     const events = new Map();
     this.#reads.add(events);
     try {
-      const page = await this.source.jobs({ status, batch, limit: PAGE, ...place });
+      const page = await this.source.jobs({ status, batch, model, metadata, limit: PAGE, ...place });
       if (asked !== this.#asked) return null;
       // The page may be older than an event that came while it was read, and never the last word.
       for (const job of page.jobs)
@@ -142,9 +146,8 @@ export class LiveList {
 
   #take({ kind, job }) {
     if (!job) return;
-    const { status } = this.#wanted;
     // Of a damaged record, an event has the id alone.
-    const isIn = job.status && kind !== "job.deleted" && (!status || job.status === status);
+    const isIn = job.status && kind !== "job.deleted" && matches(updated(this.#known.get(job.id), job), this.#wanted);
     for (const events of this.#reads) events.set(job.id, isIn ? job : null);
     if (isIn) this.#known.set(job.id, updated(this.#known.get(job.id), job));
     else this.#known.delete(job.id);

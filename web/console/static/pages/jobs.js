@@ -4,18 +4,21 @@ import { hashOfJob } from "../address.js";
 import { client, jobs, models } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
 import { connectionName, statusName } from "../job/states.js";
-import { fill, filter, matches, onFilter, sinceMs } from "../jobs/filter.js";
+import { fill, filter, onFilter, sinceMs } from "../jobs/filter.js";
 import { LiveList } from "../jobs/live_list.js";
+import { matches } from "../jobs/matching.js";
 import { drawAxis } from "../jobs/time_axis.js";
 import { counted, duration, moment, t } from "../words.js";
 
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 const AXIS_EVERY_MS = 1000;
+const TYPED_MS = 400;
 
 export class JobsPage {
   #batch = "";
   #frame = 0;
   #timer = 0;
+  #typing = 0;
 
   constructor({ refused }) {
     this.refused = refused;
@@ -57,16 +60,21 @@ export class JobsPage {
 
   leave() {
     clearInterval(this.#timer);
+    clearTimeout(this.#typing);
     this.list.close();
   }
 
   #open() {
     const wanted = filter();
-    this.list.open({ status: wanted.status, batch: this.#batch, since: sinceMs(wanted) });
+    const { status, model, metadata } = wanted;
+    this.list.open({ status, model, metadata, batch: this.#batch, since: sinceMs(wanted) });
   }
 
   #filtered(name) {
-    if (name === "status" || name === "since") this.#open();
+    clearTimeout(this.#typing);
+    // The server filters by all but the words. A value that is being typed is not asked for letter by letter.
+    if (name === "metadata") this.#typing = setTimeout(() => this.#open(), TYPED_MS);
+    else if (name !== "words") this.#open();
     this.#schedule();
     const values = Object.entries({ ...filter(), batch: this.#batch }).filter(([, value]) => value);
     const query = new URLSearchParams(values);
@@ -87,7 +95,7 @@ export class JobsPage {
   }
 
   #draw() {
-    const wanted = filter();
+    const wanted = { ...filter(), since: sinceMs(filter()) };
     const known = this.list.jobs;
     const shown = known.filter((job) => matches(job, wanted));
     const rows = new Map([...byId("job-rows").children].map((row) => [row.dataset.job, row]));
@@ -96,15 +104,15 @@ export class JobsPage {
     if (next.length !== byId("job-rows").children.length || next.some((row, n) => byId("job-rows").children[n] !== row))
       replaceRows(byId("job-rows"), next);
     byId("jobs-axis-card").hidden = !shown.length;
-    if (shown.length) drawAxis(byId("jobs-axis"), shown, { since: sinceMs(wanted) });
+    if (shown.length) drawAxis(byId("jobs-axis"), shown, { since: wanted.since });
     byId("jobs-more").hidden = !this.list.hasMore;
     setText(byId("jobs-note"), this.list.problem?.message ?? this.#note(wanted, shown.length, known.length));
   }
 
-  #note({ status }, shown, known) {
+  #note({ status, model, metadata }, shown, known) {
     if (shown < known) return t("{n} of {m} loaded jobs match.", { n: shown, m: known });
     if (known || !this.list.isRead) return "";
-    return status || this.#batch ? t("No job matches.") : t("No jobs yet.");
+    return status || model || metadata || this.#batch ? t("No job matches.") : t("No jobs yet.");
   }
 }
 
