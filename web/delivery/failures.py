@@ -36,6 +36,8 @@ _OWN = {
     "token_timeout": 504,
 }
 """The status of Spool's own codes; of all others, 502."""
+_NAMED_BY_UPSTREAM = ("upstream_rejected", "upstream_interrupted")
+"""Codes of errors whose status is the upstream's, if it names one."""
 _BY_TEXT = {
     "context_length_exceeded": re.compile(
         r"context[ _]length|context window|context size|maximum context|prompt is too long|too many (input )?tokens",
@@ -83,7 +85,7 @@ def failure_of(error: Mapping[str, Any]) -> Failure:
 
 
 def _status(own_code: str, upstream: int | None) -> int:
-    if own_code != "upstream_rejected" or upstream is None:
+    if own_code not in _NAMED_BY_UPSTREAM or upstream is None:
         return _OWN.get(own_code, 502)
     if upstream == 401:
         # The rejected key is Spool's. A client would take 401 for its own.
@@ -98,7 +100,7 @@ def _code(own_code: str, message: str, status: int, upstream: Mapping[str, Any])
     named = upstream.get("code")
     if status < 500 and isinstance(named, str) and _NAME.fullmatch(named):
         return named
-    if own_code == "upstream_rejected" and status == 429:
+    if own_code in _NAMED_BY_UPSTREAM and status == 429:
         return "rate_limit_exceeded"
     return own_code
 

@@ -51,7 +51,7 @@ const cases = {
 
   async 'a failure in the run'() {
     const agent = agentOf('later quota');
-    assert.deepEqual(await failed('later quota', agent), ['upstream_interrupted']);
+    assert.deepEqual(await failed('later quota', agent), ['insufficient_quota']);
     assert.equal(agent.messages.at(-1).content, 'Hel');
   },
 };

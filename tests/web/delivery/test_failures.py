@@ -54,6 +54,14 @@ def test_failure_of_spools_own(code: str, status: int) -> None:
     assert (failure.status, failure.code, failure.own_code) == (status, code, code)
 
 
+def test_interrupted() -> None:
+    """An answer that the upstream broke off with an error has that error's status and code, if it names them."""
+    broken = {"code": "upstream_interrupted", "message": "broken off", "retryable": False}
+    named = failure_of({**broken, "upstream": {"status": 429, "code": "insufficient_quota"}})
+    assert (named.status, named.code, named.own_code) == (429, "insufficient_quota", "upstream_interrupted")
+    assert (failure_of(broken).status, failure_of(broken).code) == (502, "upstream_interrupted")
+
+
 def test_cancelled() -> None:
     """A cancelled job is a conflict, which nothing retries."""
     assert (failure_of(CANCELLED).status, failure_of(CANCELLED).code) == (409, "cancelled")

@@ -6,7 +6,7 @@
     an answer that stops without an end
     the same in an error inside a 200                as above                      ``upstream_interrupted``
     another error inside a 200                       ``upstream_error``            ``upstream_interrupted``
-    another 4xx, 501, a used-up quota                ``upstream_rejected``
+    another 4xx, 501, a used-up quota                ``upstream_rejected``         ``upstream_interrupted``, final
     a redirect, a request that cannot be sent        ``upstream_misconfigured``
     no chunk of a chat completion                    ``upstream_garbage``          ``upstream_garbage``
     pictures or audio in the answer                  ``unsupported_output``        ``unsupported_output``
@@ -45,6 +45,8 @@ FOREIGN = (
 )
 """All errors that opening and reading a stream may raise."""
 
+_USED_UP = "insufficient_quota"
+_INTERRUPTED = "the answer was interrupted: "
 _MESSAGE_CHARACTERS = 500
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,63}")
 _PARAM = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}")
@@ -93,6 +95,9 @@ def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | Back
     text = _shown(str(found), _own_code(exc), scrub)
     if isinstance(found, BackendError) and found.code == "upstream_garbage":
         return BackendError(found.code, text, retryable=True, interrupted=began)
+    if began and isinstance(found, BackendError) and found.code == "upstream_rejected":
+        # Another attempt would be rejected as well.
+        return BackendError("upstream_interrupted", _INTERRUPTED + text, retryable=False, upstream=_named(exc, scrub))
     if began:
         return interrupted(text)
     if isinstance(found, BackendError):
@@ -102,7 +107,7 @@ def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | Back
 
 def interrupted(why: str) -> BackendError:
     """The error of an answer that stopped in the middle."""
-    return BackendError("upstream_interrupted", f"the answer was interrupted: {why}", retryable=True, interrupted=True)
+    return BackendError("upstream_interrupted", _INTERRUPTED + why, retryable=True, interrupted=True)
 
 
 def refuses_stream_options(exc: Exception) -> bool:
@@ -158,7 +163,7 @@ def _status(exc: openai.APIStatusError) -> Refused | BackendError:
     if 300 <= exc.status_code < 400:
         message = f"the upstream redirects (HTTP {exc.status_code}), which is not followed; correct its URL"
         return BackendError("upstream_misconfigured", message, retryable=False)
-    if exc.code == "insufficient_quota" or not _is_passing(exc.status_code):
+    if exc.code == _USED_UP or not _is_passing(exc.status_code):
         return BackendError("upstream_rejected", f"the upstream rejected the request: {text}", retryable=False)
     retry_after_s = _retry_after_s(exc.response.headers)
     if retry_after_s is None and exc.status_code == 429:
@@ -177,7 +182,7 @@ def _passing(status: int, text: str, retry_after_s: float | None) -> Refused:
 
 
 def _in_stream(exc: ErrorInStream) -> Refused | BackendError:
-    if _is_passing(exc.status):
+    if _is_passing(exc.status) and exc.code != _USED_UP:
         return _passing(exc.status, f"HTTP {exc.status}: {exc.message}", None)
     if 400 <= exc.status < 500:
         return BackendError("upstream_rejected", f"the upstream rejected the request: {exc.message}", retryable=False)

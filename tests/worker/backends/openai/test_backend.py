@@ -349,6 +349,29 @@ def test_error_after_the_first_piece_is_interrupted(script: Script) -> None:
     assert (error.code, error.retryable, error.interrupted) == ("upstream_interrupted", True, True)
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"message": "long", "code": "context_length_exceeded", "param": "messages"}, 400),
+        ({"message": "pay", "type": "insufficient_quota", "code": "insufficient_quota"}, 429),
+        ({"message": "filtered", "code": "content_filter", "status": 400}, 400),
+    ],
+    ids=["context", "quota", "filter"],
+)
+def test_rejection_after_the_first_piece_is_final(error: dict[str, Any], status: int) -> None:
+    """After the first piece, an error that another attempt would get as well ends the job, with its own names."""
+
+    def script(call: Call) -> None:
+        call.begin()
+        call.text("a")
+        call.event({"error": error})
+
+    found = failure(script)
+    assert (found.code, found.retryable, found.interrupted) == ("upstream_interrupted", False, False)
+    named = {name: error[name] for name in ("code", "type", "param") if name in error}
+    assert found.upstream == {"status": status, **named}
+
+
 def test_error_text_before_the_first_piece_fails_without_waiting() -> None:
     """An error in the stream that names no status is shown, and is not waited out."""
     error = failure(sends(b'data: {"error": "shape mismatch"}\n\n'))
