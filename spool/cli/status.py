@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 import orjson
@@ -18,8 +18,9 @@ from spool.redis.link import RedisLink
 from spool.run import programs
 from spool.settings import RunSettings
 from spool.status.deployment import Deployment, look
-from spool.status.instances import running
+from spool.status.instances import Instance, running
 
+_INSTANCES_SHOWN = 40
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -35,7 +36,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(found.document(), option=orjson.OPT_INDENT_2))
     else:
-        click.echo("\n".join(map(printable, lines(found))))
+        click.echo("\n".join(map(printable, lines(found, time.time()))))
     sys.exit(0 if found.is_serving else 1)
 
 
@@ -49,7 +50,7 @@ def top(every_s: float, times: int | None) -> None:
     shown = 0
     while times is None or shown < times:
         found = look(shards, settings.memory_watermark)
-        click.echo((_CLEAR if sys.stdout.isatty() else "") + "\n".join(map(printable, lines(found))))
+        click.echo((_CLEAR if sys.stdout.isatty() else "") + "\n".join(map(printable, lines(found, time.time()))))
         shown += 1
         if shown != times:
             time.sleep(every_s)
@@ -60,9 +61,9 @@ def _shards(settings: RunSettings) -> Shards:
     return Shards.on(link, settings.shards)
 
 
-def lines(found: Deployment) -> Iterator[str]:
-    """The state as text, one fact a line."""
-    yield "serving   " + ("yes" if found.is_serving else "NO")
+def lines(found: Deployment, now: float) -> Iterator[str]:
+    """The state as text, one fact a line. ``now``: seconds since the epoch."""
+    yield "serving   " + ("yes" if found.is_serving else f"NO: {', '.join(found.stopping)}")
     for each in running(found.instances):
         commit = f" {each.commit[:9]}" if each.commit else ""
         yield f"{each.program:9} {each.processes} × {each.version}{commit}, schema {each.schema}"
@@ -79,13 +80,33 @@ def lines(found: Deployment) -> Iterator[str]:
     for owner, waiting, running_jobs in found.owners:
         yield f"owner     {owner}: {waiting} wait, {running_jobs} run"
     for name, closed in found.closed.items():
-        yield f"closed    {name}: {closed.reason}"
+        yield f"closed    {name}, for {_length(now - closed.since)}: {closed.reason}"
     for switch in found.switches:
-        yield f"switch    {switch.name}{switch.because}"
-    for one in found.instances:
-        if one.is_drained:
-            yield f"drained   {one.instance}, {one.streams} streams left"
+        yield f"switch    {switch.name}, for {_length(now - switch.since_ms / 1000)}, by {switch.by}{switch.because}"
+    yield from _instance_lines(found.instances, now)
     for name, message in found.conditions.items():
         yield f"condition {name}: {message}"
     if found.set_aside:
         yield f"damaged   {found.set_aside} jobs are set aside"
+
+
+def _instance_lines(instances: Sequence[Instance], now: float) -> Iterator[str]:
+    """A line for each name that `spool switch on drain` takes. A process that is younger than the others was
+    restarted."""
+    names = sorted({one.instance for one in instances})
+    for name in names[:_INSTANCES_SHOWN]:
+        own = [one for one in instances if one.instance == name]
+        streams = f", {sum(one.streams for one in own)} streams" if own[0].program == "web" else ""
+        drained = ", drained" if any(one.is_drained for one in own) else ""
+        age = _length(now - max(one.started_ms for one in own) / 1000)
+        yield f"instance  {name}: {len(own)} processes, the youngest for {age}{streams}{drained}"
+    if len(names) > _INSTANCES_SHOWN:
+        yield f"instance  {len(names) - _INSTANCES_SHOWN} more: see --json"
+
+
+def _length(seconds: float) -> str:
+    """A length of time in the unit that fits it. Clocks may differ a little, so it may be below 0."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -55,14 +55,16 @@ class Deployment:
 
     @property
     def is_serving(self) -> bool:
-        """Whether a submit is accepted and a job begins: nothing stops, and a worker lives."""
-        return self.workers > 0 and not self.stopping
+        """Whether a submit is accepted and a job begins."""
+        return not self.stopping
 
     @property
     def stopping(self) -> list[str]:
-        """The conditions that refuse submits."""
+        """The names of the conditions and switches that refuse submits, or let no job begin."""
         warnings = {"eviction_possible", "persistence_off", "persistence_failing", "no_live_worker"}
-        return sorted(set(self.conditions) - warnings)
+        found = sorted(set(self.conditions) - warnings)
+        found += [] if self.workers else ["no_live_worker"]
+        return found + [switch.name for switch in self.switches if switch.stops_all]
 
     def document(self) -> dict[str, Any]:
         """The state as JSON."""

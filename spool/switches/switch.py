@@ -72,6 +72,11 @@ class Switch:
         return f"{self.kind.value} {self.target}"
 
     @property
+    def stops_all(self) -> bool:
+        """Whether no job is accepted, or begins, while it is on."""
+        return self.target == ALL and self.kind in (Kind.STOP_SUBMITS, Kind.PAUSE)
+
+    @property
     def because(self) -> str:
         """The reason as the end of a message; empty without one."""
         return f": {self.reason}" if self.reason else ""
