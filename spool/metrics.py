@@ -8,7 +8,7 @@ its counts, and the number of files does not grow with each restart. Labels have
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, values
@@ -56,3 +56,11 @@ DELIVERY = Histogram("spool_delivery_delay_seconds", "From worker to web, of a f
 BELLS_DROPPED = Counter("spool_bells_dropped", "Bells that the broker did not take")
 JOBS_ENDED = Counter("spool_jobs_ended", "Jobs that have ended", ["model", "status"])
 JOBS_LOST = Counter("spool_jobs_lost_leases", "Attempts whose worker died", ["model"])
+
+
+def count_from_zero(models: Iterable[str]) -> None:
+    """Show what must alert at its first event as 0 before: Prometheus counts no increase to the first value of a
+    series."""
+    for model in models:
+        JOBS_LOST.labels(model)
+        JOBS_ENDED.labels(model, "failed")

@@ -17,6 +17,7 @@ from spool.jobs.queue_figures import QueueFigures, read_figures
 from spool.jobs.shards import Shard
 from spool.jobs.store import JobStore
 from spool.keys import HOME
+from spool.metrics import count_from_zero
 from spool.models.model import Model
 
 JOBS = Gauge("spool_queue_jobs", "Jobs that wait or run", ["model", "state"], multiprocess_mode="livemostrecent")
@@ -54,6 +55,7 @@ class QueueGauges:
         """Set the gauges. ``models`` have them even without jobs. Raises ``StoreUnavailable``."""
         figures = [one for shard in self._shards for one in read_figures(shard)]
         self._shown |= {model.name for model in models} | {one.model for one in figures}
+        count_from_zero(self._shown)
         self._show_jobs(figures)
         self._show_reasons(figures)
         self._show_server()

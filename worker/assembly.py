@@ -29,6 +29,7 @@ from spool.jobs.keeper import Keeper
 from spool.jobs.packer import Packer
 from spool.jobs.shards import Shard, Shards
 from spool.jobs.store import JobStore
+from spool.metrics import count_from_zero
 from spool.models.model import Model
 from spool.models.table import ModelTable
 from spool.redis.link import RedisLink
@@ -198,14 +199,13 @@ class _Assembly:
         return self._switches.drain_of(self._instance) is not None
 
     def _publish(self) -> None:
+        def models() -> list[str]:
+            return [model.name for model in self._models.all() if model.backend in self._backends]
+
         own = Instance.of_this_process(self._instance, "worker")
-        presence = Presence(
-            self._link,
-            own,
-            is_drained=self._is_drained,
-            models=lambda: [model.name for model in self._models.all() if model.backend in self._backends],
-        )
+        presence = Presence(self._link, own, is_drained=self._is_drained, models=models)
         while not self._draining.is_set():
+            count_from_zero(models())
             presence.publish_or_leave()
             gevent.sleep(PUBLISH_S)
 

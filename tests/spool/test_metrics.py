@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
-from spool.metrics import take_place
+from spool.metrics import JOBS_LOST, count_from_zero, take_place
 from tests.stack import ROOT
 
 COUNTS = """
@@ -64,3 +64,12 @@ def test_place_without_a_directory() -> None:
     """Without a directory a place does nothing: the library keeps the values in memory."""
     take_place("web0", {})
     assert b"spool_bells_dropped_total" in generate_latest()
+
+
+def test_counters_that_alert_begin_at_zero() -> None:
+    """A model whose jobs never failed has the counters, at 0; one that has counted keeps its count."""
+    count_from_zero(["new"])
+    JOBS_LOST.labels("new").inc()
+    count_from_zero(["new"])
+    assert REGISTRY.get_sample_value("spool_jobs_lost_leases_total", {"model": "new"}) == 1
+    assert REGISTRY.get_sample_value("spool_jobs_ended_total", {"model": "new", "status": "failed"}) == 0

@@ -35,3 +35,4 @@ def test_gauges_follow_the_queue(link: RedisLink) -> None:
     assert value("spool_queue_oldest_seconds", model="demo", priority="interactive") == 0
     assert value("spool_queue_oldest_reason", model="demo", priority="interactive", reason="turn") == 0
     assert value("spool_model_closed", model="demo") == 0
+    assert value("spool_jobs_lost_leases_total", model="demo") is not None
