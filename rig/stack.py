@@ -129,9 +129,15 @@ class Stack:
 @contextmanager
 def running_stack(directory: Path, **options: Any) -> Iterator[Stack]:
     """A stack for the length of a ``with``. A failure shows the last lines of every program's output."""
-    stack = Stack(directory, **options)
-    try:
+    with closing_stack(Stack(directory, **options)) as stack:
         stack.start()
+        yield stack
+
+
+@contextmanager
+def closing_stack(stack: Stack) -> Iterator[Stack]:
+    """The same for a stack that the block starts."""
+    try:
         yield stack
     except BaseException:
         for process in [*stack.webs, *stack.workers]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rig.process import ROOT, Process, free_port, wait_for
 from rig.redis_server import Redis
-from rig.stack import Stack, Web, running_stack
+from rig.stack import Stack, Web, closing_stack, running_stack
 
 __all__ = [
     "ROOT",
@@ -12,6 +12,7 @@ __all__ = [
     "Redis",
     "Stack",
     "Web",
+    "closing_stack",
     "free_port",
     "running_stack",
     "wait_for",

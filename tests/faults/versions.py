@@ -10,7 +10,8 @@ from pathlib import Path
 from spool.jobs.job import SCHEMA
 from tests.stack import ROOT, Process, Stack, Web, wait_for
 
-_STOPPED_WITHIN_S = 120.0
+_STOPPED_WITHIN_S = _STARTED_WITHIN_S = 180.0
+"""With other programs on the machine; alone, both take some seconds."""
 
 
 def version_before() -> str | None:
@@ -32,7 +33,7 @@ def unpack(version: str, directory: Path) -> bool:
 
 
 class Versions:
-    """Chooses for each process of a stack its version: this tree, or ``before``."""
+    """Chooses for each process of a stack its version: this tree, or ``before``, which all have at first."""
 
     def __init__(self, stack: Stack, before: Path) -> None:
         self.stopped_s: list[float] = []
@@ -40,6 +41,8 @@ class Versions:
         self._stack = stack
         self._before = before
         self._own = {process.name: (process.argv, process.env) for process in (*stack.webs, *stack.workers)}
+        for process in (*stack.webs, *stack.workers):
+            self.use(process, before=True)
 
     def use(self, process: Process, *, before: bool) -> None:
         """Choose the version with which the process starts next."""
@@ -59,9 +62,12 @@ class Versions:
         self.use(process, before=before)
         process.start()
         if isinstance(process, Web):
-            wait_for(process.is_ready, f"{process.name} is ready")
+            wait_for(process.is_ready, f"{process.name} is ready", _STARTED_WITHIN_S)
         else:
-            wait_for(lambda: self._stack.worker_count() == len(self._stack.workers), f"{process.name} is ready")
+            wait_for(self._all_workers_live, f"{process.name} is ready", _STARTED_WITHIN_S)
+
+    def _all_workers_live(self) -> bool:
+        return self._stack.worker_count() == len(self._stack.workers)
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
