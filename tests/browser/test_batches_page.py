@@ -37,12 +37,13 @@ def _saved(watched: Watched, selector: str) -> list[dict[str, Any]]:
 
 
 def test_batch_from_its_file_to_its_results(watched: Watched, stack: Stack, directory: Path) -> None:
-    """A dropped file runs to its end, its failure is shown, and both downloads have their lines."""
+    """A dropped file runs to its end, its failure is shown with its line, and both downloads have their lines."""
     _open(watched, stack.webs[0].url)
-    _drop(watched, directory, [_line(n, **({"fail_after": 2} if n == 4 else {})) for n in range(12)])
+    jobs = [_line(n, **({"fail_after": 2} if n == 4 else {})) for n in range(12)]
+    _drop(watched, directory, ["", *jobs[:2], " ", *jobs[2:]])
     watched.until(f"{_STATE} === 'completed'", "the batch has ended")
     assert watched.page.evaluate(_DETAIL).startswith("12 of 12 lines ended")
-    assert watched.page.locator("#batch-failures li").all_text_contents() == ["line 5 failed after 2 tokens, as asked"]
+    assert watched.page.locator("#batch-failures li").all_text_contents() == ["line 7 failed after 2 tokens, as asked"]
     results = _saved(watched, "#batch-download")
     assert sorted(job["batch_index"] for job in results) == list(range(12))
     assert [job["batch_index"] for job in _saved(watched, "#batch-save-failures")] == [4]
@@ -97,9 +98,9 @@ def test_wrong_line_is_named_before_the_upload(watched: Watched, stack: Stack, d
 def test_refused_job_is_named(watched: Watched, stack: Stack, directory: Path) -> None:
     """What the server refuses is shown with its place in the file."""
     _open(watched, stack.webs[0].url)
-    _drop(watched, directory, [_line(0), '{"prompt": 3}'])
+    _drop(watched, directory, [_line(0), "", '{"prompt": 3}'])
     watched.until("document.querySelector('#batch-errors li')", "the reason is shown")
-    assert watched.page.text_content("#batch-errors li") == "job 2, prompt must be a valid string"
+    assert watched.page.text_content("#batch-errors li") == "line 3, prompt must be a valid string"
     watched.complaints[:] = [text for text in watched.complaints if "422" not in text]
 
 

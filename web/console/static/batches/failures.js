@@ -1,8 +1,9 @@
-/** The failures of a batch: those before the page was opened are searched for, the others come with the log. */
+/** The failures of a batch: earlier ones are searched for in the results, new ones come with the log. */
 
 import { client } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
 import { counted, t } from "../words.js";
+import { labelOf } from "./names.js";
 
 const SHOWN = 10;
 const SEARCHED = 5000;
@@ -18,7 +19,8 @@ export class Failures {
   /** A line that has ended. `line`: an entry of the log, or a result. */
   add({ batch_index, status, error }) {
     if (!["failed", "expired"].includes(status) || this.#known.size >= SHOWN) return;
-    this.#known.set(batch_index ?? 0, error?.message ?? status);
+    const index = batch_index ?? 0;
+    this.#known.set(index, [labelOf(this.id, index), error?.message ?? status]);
   }
 
   /** Reads the results up to an entry, until enough failures are found. */
@@ -34,7 +36,8 @@ export class Failures {
   draw({ counts, errors, state }) {
     // Nothing of a batch that failed from the start is in its log.
     const refused = state === "failed" ? (errors ?? []) : [];
-    for (const { line, message } of refused) this.#known.set((line ?? 1) - 1, message);
+    for (const { line, message } of refused)
+      this.#known.set((line ?? 1) - 1, [t("line {n}", { n: counted(line ?? 1) }), message]);
     this.#draw(Math.max((counts.failed ?? 0) + (counts.expired ?? 0), refused.length));
   }
 
@@ -45,7 +48,7 @@ export class Failures {
     const drawn = JSON.stringify(shown);
     if (list.dataset.drawn !== drawn) {
       list.dataset.drawn = drawn;
-      list.replaceChildren(...shown.map(([index, message]) => failureOf(index, message)));
+      list.replaceChildren(...shown.map(([, [label, message]]) => failureOf(label, message)));
     }
     const rest = all - shown.length;
     const more = () => t("{n} more are in the download.", { n: counted(rest) });
@@ -53,5 +56,4 @@ export class Failures {
   }
 }
 
-const failureOf = (index, message) =>
-  element("li", {}, element("strong", {}, t("line {n}", { n: counted(index + 1) })), ` ${message}`);
+const failureOf = (label, message) => element("li", {}, element("strong", {}, label), ` ${message}`);

@@ -3,7 +3,8 @@
 import { BatchCard } from "../batches/batch_card.js";
 import { drawBar, drawState, endedOf } from "../batches/counts.js";
 import { checkBeginning } from "../batches/file_check.js";
-import { keepName, nameOf } from "../batches/names.js";
+import { blankLines, lineOf } from "../batches/file_lines.js";
+import { keepFile, nameOf } from "../batches/names.js";
 import { Upload } from "../batches/upload.js";
 import { client } from "../connection.js";
 import { byId, element, setText } from "../dom.js";
@@ -79,18 +80,20 @@ export class BatchesPage {
   async #submit(file) {
     if (!file || this.#upload) return;
     this.#showErrors(null);
+    let blanks = null;
     try {
       const { type } = await checkBeginning(file);
+      if (type !== "application/json") blanks = await blankLines(file);
       const options = { on_bad_line: byId("on-bad-line").value, completion_window: byId("completion-window").value };
       this.#upload = new Upload(file, type, options, (fraction) => this.#drawUpload(file, fraction));
       this.#drawUpload(file, 0);
       const batch = await this.#upload.run();
       if (batch) {
-        keepName(batch.id, file.name);
+        keepFile(batch.id, file.name, blanks);
         location.hash = `#/batches/${batch.id}`;
       }
     } catch (error) {
-      this.#showErrors(error);
+      this.#showErrors(error, blanks);
       this.refused(error);
     }
     this.#upload = null;
@@ -114,13 +117,13 @@ export class BatchesPage {
     setText(byId("upload-note"), note);
   }
 
-  #showErrors(error) {
+  #showErrors(error, blanks = null) {
     const unreachable = t("The server cannot be reached, or does not take a file of this size.");
     const errors = error?.problem?.errors?.slice(0, ERRORS_SHOWN) ?? [];
     const message = errors.length ? t("Nothing was submitted:") : error?.message || unreachable;
     setText(byId("batch-error"), error ? message : "");
     byId("batch-errors").replaceChildren(
-      ...errors.map(({ field, detail }) => element("li", {}, element("strong", {}, fieldName(field)), ` ${detail}`)),
+      ...errors.map(({ field, detail }) => element("li", {}, element("strong", {}, fieldName(field, blanks)), ` ${detail}`)),
     );
   }
 
@@ -181,11 +184,14 @@ export class BatchesPage {
   }
 }
 
-/** A wrong field of the body, such as `[1].prompt`, for a reader that counts from 1. */
-function fieldName(field) {
+/** A wrong field of the body, such as `[1].prompt`, with its line in the file where that is known. */
+function fieldName(field, blanks) {
   const [, index, rest] = /^\[(\d+)\]\.?(.*)$/.exec(field) ?? [];
   if (index === undefined) return field;
-  return [t("job {n}", { n: counted(Number(index) + 1) }), rest].filter(Boolean).join(", ");
+  const place = blanks
+    ? t("line {n}", { n: counted(lineOf(Number(index), blanks)) })
+    : t("job {n}", { n: counted(Number(index) + 1) });
+  return [place, rest].filter(Boolean).join(", ");
 }
 
 function rowOf({ id, created_at }) {
