@@ -58,7 +58,7 @@ export interface Queue {
   [field: string]: unknown;
 }
 
-/** What a user interface shows. A new object after each change. */
+/** The data for a user interface. A new object after each change. */
 export interface View {
   readonly job: Job | null;
   readonly text: string;
@@ -68,7 +68,7 @@ export interface View {
   readonly result: string;
   readonly status: Status;
   readonly attempt: number;
-  /** Where the queued job stands, and what it waits for; null once it runs. */
+  /** The place of the queued job and the reason of its wait; null once it runs. */
   readonly queue: Queue | null;
   readonly position: number | null;
   readonly waiting: { reason: string; retryAt: string } | null;
@@ -79,9 +79,9 @@ export interface View {
   /** Whether entries are missing here: reasoning and tool calls may have holes, the text does not once it has ended. */
   readonly incomplete: boolean;
   readonly isEnded: boolean;
-  /** How the job failed, or what the server refuses the reader. */
+  /** The error of the job, or the server's refusal of the reader. */
   readonly error: Failure | SpoolError | null;
-  /** Why the last connection ended, while the client comes back. */
+  /** Why the last connection ended, while the client reconnects. */
   readonly trouble: SpoolError | null;
   readonly connection: Connection;
   readonly transport: Transport | null;
@@ -91,7 +91,7 @@ export interface View {
 export interface FollowOptions {
   /** Begin after this entry. */
   from?: number;
-  /** Keep what was read in sessionStorage, so that a reload goes on from there. Default true. */
+  /** Keep what was read in sessionStorage, so that a reload continues from there. Default true. */
   keep?: boolean;
   /** Show text at a steady pace. Default false. */
   paced?: boolean;
@@ -109,7 +109,7 @@ export interface Follow extends AsyncIterable<Entry | Message> {
   readonly view: View;
   start(): Follow;
   stop(): void;
-  /** Go on over these transports, best first, after the last entry. */
+  /** Continue over these transports, best first, after the last entry. */
   use(transports?: Transport[]): Follow;
   cancel(): Promise<Job>;
   subscribe(listener: (view: View) => void): () => void;
@@ -145,7 +145,7 @@ export interface BatchLine {
   [field: string]: unknown;
 }
 
-/** What a user interface shows of a batch. A new object after each change. */
+/** The data of a batch for a user interface. A new object after each change. */
 export interface BatchView {
   /** Null until the server has answered. */
   readonly batch: Batch | null;
@@ -153,9 +153,9 @@ export interface BatchView {
   readonly isEnded: boolean;
   readonly connection: Connection;
   readonly transport: Transport | null;
-  /** What the server refuses the reader. */
+  /** The server's refusal of the reader. */
   readonly error: SpoolError | null;
-  /** Why the last connection ended, while the client comes back. */
+  /** Why the last connection ended, while the client reconnects. */
   readonly trouble: SpoolError | null;
 }
 
@@ -175,7 +175,7 @@ export interface BatchFollow {
   readonly id: string;
   readonly view: BatchView;
   stop(): void;
-  /** Ask for the record now. */
+  /** Request the record now. */
   refresh(): void;
 }
 
@@ -214,7 +214,7 @@ export interface EventsOptions {
   signal?: AbortSignal;
   /** Each event, once and in order. */
   onEvent?(event: JobEvent): void;
-  /** Events may be missing: read the list. At the begin, after a gap, and after Redis has lost some. */
+  /** Events may be missing: read the list. At the start, after a gap, and after Redis has lost some. */
   onMissed?(): void;
   onConnection?(connection: Connection, error: SpoolError | null): void;
 }
@@ -239,7 +239,7 @@ export class Client {
   readonly batches: Batches;
   submit(submission: string | Submission, options?: SubmitOptions): Promise<Job>;
   follow(job: string | Job, options?: FollowOptions): Follow;
-  /** What happens to the caller's jobs and batches, until `stop()`. */
+  /** The events of the caller's jobs and batches, until `stop()`. */
   events(options?: EventsOptions): Events;
   job(job: string | Job, options?: RequestOptions): Promise<Job>;
   wait(job: string | Job, options?: FollowOptions): Promise<Job>;

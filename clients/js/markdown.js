@@ -1,8 +1,8 @@
 /**
  * Markdown as document nodes, while it grows. `marked` and DOMPurify come from the caller.
  *
- * What a model says is not to be trusted: HTML in it is shown as text, DOMPurify rebuilds the result from a short list
- * of elements, and images, which would tell their server about the reader, become links. Only changed blocks are made
+ * The output of a model is not trusted: HTML in it is shown as text, DOMPurify rebuilds the result from a short list
+ * of elements, and images, whose servers would learn about the reader, become links. Only changed blocks are made
  * again.
  */
 
@@ -33,8 +33,8 @@ export class MarkdownView {
   }
 
   /**
-   * Show `text`. `isWhole`: nothing more comes, so nothing is closed or held back. `labels`: `{ offset, label }` puts a
-   * label into `data-mark` of the block at that offset of the text.
+   * Show `text`. `isWhole`: the text is complete, so nothing is closed or held back. `labels`: `{ offset, label }`
+   * puts a label into `data-mark` of the block at that offset of the text.
    */
   show(text, isWhole = false, labels = []) {
     this.#drawn = isWhole ? text : closed(text);
@@ -101,7 +101,7 @@ function finish(node) {
   if (DIRECTED.has(node.tagName)) node.setAttribute("dir", "auto");
   if (node.tagName === "PRE") {
     node.setAttribute("dir", "ltr");
-    // It may be wider than the page, and a keyboard scrolls only what it can reach.
+    // It may be wider than the page, and the keyboard scrolls only focusable elements.
     node.setAttribute("tabindex", "0");
   }
   // The only inputs are those of task lists. Classes name a block of code's language, and nothing else.

@@ -12,7 +12,7 @@ export interface UseJobOptions {
 
 export interface UsedJob extends View {
   cancel(): Promise<Job>;
-  /** Begin again after a refusal; come back at once from a pause. */
+  /** Start again after a refusal; end a pause. */
   start(): void;
 }
 

@@ -1,14 +1,15 @@
 /**
- * One connection over one transport, watched: it must show life in time, and the job's record must not be ahead of it.
+ * One connection over one transport, watched: it must show activity in time, and the job's record must not be
+ * ahead of it.
  *
- * Heartbeats do not prove that entries arrive, and a dead connection looks like a quiet one. The record does tell: a
+ * Heartbeats do not prove that entries arrive, and a dead connection looks like a quiet one. The record shows it: a
  * `last_entry` beyond the cursor, seen twice while nothing came, means a stream that is dead or held back.
  */
 
 import { isRefusal, SpoolError } from "./errors.js";
 import { pause } from "./pause.js";
 
-/** How a connection ended: `how` it did, and how many entries it brought. */
+/** The end of a connection: `how`, and the number of entries that it delivered. */
 export const CLOSED = "closed";
 export const FAILED = "failed";
 /** The record answers and the stream does not. */
@@ -25,7 +26,7 @@ export class Attempt {
   #verdict = null;
 
   /**
-   * `look()` resolves to the record, or null if it cannot be had; it throws what the server refuses. `left` is a signal
+   * `look()` resolves to the record, or null if it cannot be read; it throws the server's refusal. `left` is a signal
    * to leave.
    */
   constructor({ transport, http, path, log, look, alarm, onOpen, onFirstEntry, leaveInMs = Infinity, left }) {
@@ -78,7 +79,7 @@ export class Attempt {
   }
 
   #document(document, signal) {
-    // A transport that was left may still deliver what it has.
+    // An abandoned transport may still deliver entries.
     if (signal.aborted) return;
     if (document.type === "unavailable") {
       this.#verdict = { how: FAILED, error: new SpoolError(document.detail, { status: 503, problem: document }) };

@@ -1,4 +1,4 @@
-/** Pauses between reconnects: short after a good connection, longer after each failure, never the same for all. */
+/** Pauses between reconnects: short after a good connection, longer after each failure, and random. */
 
 const AN_OUTAGE = 25;
 
@@ -10,18 +10,18 @@ export class Backoff {
     this.random = random;
   }
 
-  /** A connection has brought something. */
+  /** A connection has delivered an entry. */
   reset() {
     this.#failures = 0;
   }
 
-  /** The next pause in milliseconds. `atLeastMs`: what the server asked for; it is never undercut. */
+  /** The next pause in milliseconds. `atLeastMs`: the server's Retry-After; the pause is never shorter. */
   next(atLeastMs = 0) {
     const { retryMs, retryMostMs, outageMostMs } = this.timing;
     const most = this.#failures > AN_OUTAGE ? outageMostMs : retryMostMs;
     const ms = Math.min(most, retryMs * 2 ** Math.min(this.#failures, 16));
     this.#failures += 1;
-    // Readers of one lost server come back spread out, also those that it told the same time.
+    // The readers of one lost server reconnect at different times, also with the same Retry-After.
     return Math.max(ms * (0.5 + this.random() / 2), atLeastMs * (1 + this.random() / 4));
   }
 }

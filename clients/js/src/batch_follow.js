@@ -1,4 +1,4 @@
-/** `batches.follow()`: a batch's counts and the lines that end, through whatever the network does. */
+/** `batches.follow()`: a batch's counts and the lines that end, through network failures. */
 
 import { BatchLog } from "./batch_log.js";
 import { ENDED, Follower, REFUSED, STOPPED } from "./follower.js";
@@ -7,7 +7,7 @@ import { isRefusal } from "./errors.js";
 import { Alarm, pause } from "./pause.js";
 import { Slots } from "./slots.js";
 
-/** Those that a batch's log has, best first. */
+/** The transports of a batch's log, best first. */
 const LADDER = ["sse", "long", "short"];
 const LEFT = new Set([REFUSED, STOPPED]);
 
@@ -33,19 +33,19 @@ export class BatchFollow {
     this.#refresh(path).catch((error) => this.#refuse(error));
   }
 
-  /** Leave the log. The batch goes on. */
+  /** Stop reading. The batch continues. */
   stop() {
     this.#abort.abort(new Error("stopped"));
     this.follower.stop();
     this.frames.cancel();
   }
 
-  /** Ask for the record now: a call has changed it. */
+  /** Request the record now, because a call has changed it. */
   refresh() {
     this.#alarm.ring();
   }
 
-  /** What a user interface shows. `batch` is null until the first record. */
+  /** The data for a user interface. `batch` is null until the first record. */
   get view() {
     const { log, follower } = this;
     const { connection, transport } = follower;

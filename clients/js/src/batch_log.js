@@ -19,7 +19,7 @@ export class BatchLog {
     return this.state.cursor;
   }
 
-  /** The lines in each state: of the record, moved on by the lines that have ended since. */
+  /** The lines in each state: of the record, plus the lines that have ended since. */
   get counts() {
     const counts = { ...this.batch?.counts };
     for (const { status } of this.#since) {
@@ -44,7 +44,7 @@ export class BatchLog {
     return batch.ended;
   }
 
-  /** The record. One that is older than the one before is ignored. */
+  /** Takes a record. An older one is ignored. */
   record(batch) {
     if (this.batch && batch.last_entry < this.batch.last_entry) return;
     this.batch = batch;

@@ -105,7 +105,7 @@ export class Batches {
     }
   }
 
-  /** The batch, again and again. A server that is away is waited for. */
+  /** Poll the batch. Waits for an unreachable server. */
   async *#looks(id, signal) {
     const backoff = new Backoff(this.http.timing);
     while (!signal?.aborted) {

@@ -25,7 +25,7 @@ export class Client {
     return new Follow(this.http, idOf(job), { transports: this.transports, ...options });
   }
 
-  /** What happens to the caller's jobs and batches, until `stop()`. */
+  /** The events of the caller's jobs and batches, until `stop()`. */
   events(options = {}) {
     return new Events(this.http, options);
   }
@@ -35,7 +35,7 @@ export class Client {
     return this.http.json(path(job), options);
   }
 
-  /** Wait for the end. Resolves to the record, whatever the end is; raises what the server refuses. */
+  /** Wait for the end. Resolves to the record, whatever the end is; raises the server's refusal. */
   async wait(job, options = {}) {
     const follow = this.follow(job, { keep: false, ...options });
     for await (const document of follow) void document;
@@ -43,7 +43,7 @@ export class Client {
     return this.job(job, options);
   }
 
-  /** Ask for the job's end. Resolves to its record. */
+  /** Request the job's cancellation. Resolves to its record. */
   cancel(job, options) {
     return this.http.json(`${path(job)}/cancel`, { ...options, method: "POST" });
   }

@@ -1,4 +1,4 @@
-/** One error for everything that goes wrong. It carries what a caller needs to decide. */
+/** The error of every failed call, with the fields that a caller needs to decide. */
 
 export class SpoolError extends Error {
   /**
@@ -14,7 +14,7 @@ export class SpoolError extends Error {
     this.idempotencyKey = idempotencyKey;
   }
 
-  /** Whether a repetition can succeed without a change: no answer, 408, 425, 429, and 5xx. */
+  /** Whether a retry can succeed without a change: no answer, 408, 425, 429, and 5xx. */
   get isTemporary() {
     return this.status === 0 || this.status === 408 || this.status === 425 || this.status === 429 || this.status >= 500;
   }
@@ -24,7 +24,7 @@ const FINAL = new Set([400, 403, 404, 410, 422]);
 
 /**
  * Whether the server itself refuses. A proxy's error page with the same status is no refusal: only Spool answers with
- * a problem document. A 401 counts either way, since it also comes from a gateway that wants a credential.
+ * a problem document. A 401 counts either way, since it also comes from a gateway that requires a credential.
  */
 export const isRefusal = (error) => error.status === 401 || (FINAL.has(error.status) && error.problem !== null);
 

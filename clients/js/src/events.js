@@ -1,4 +1,4 @@
-/** `events()`: what happens to the caller's jobs and batches, as one stream that comes back after every loss. */
+/** `events()`: what happens to the caller's jobs and batches, as one stream that reconnects after every loss. */
 
 import { createParser } from "../vendor/eventsource-parser/index.js";
 import { Backoff } from "./backoff.js";
@@ -18,7 +18,7 @@ export class Events {
 
   /**
    * `onEvent(event)`: each event, once and in order. `onMissed()`: events may be missing, so read the list: at the
-   * begin, after a gap, and after Redis has lost some. `onConnection(state, error)`: connecting, live, waiting,
+   * start, after a gap, and after Redis has lost some. `onConnection(state, error)`: connecting, live, waiting,
    * refused, stopped. `batch` and `conversation` narrow the events.
    */
   constructor(http, { onEvent, onMissed, onConnection, signal, batch, conversation } = {}) {
@@ -66,7 +66,7 @@ export class Events {
     this.#become("refused", error);
   }
 
-  /** One connection; a stream, or a long poll where streams are held back or refused, or other tabs have all places. */
+  /** One connection; a stream, or a long poll where streams are held back or refused, or other tabs use all places. */
   async #once(backoff) {
     const isHeldBack = performance.now() < this.#holdsBack;
     const release = isHeldBack ? null : await this.slots.take();
@@ -131,7 +131,7 @@ export class Events {
     }
   }
 
-  /** The next poll follows at once. */
+  /** The next poll follows immediately. */
   async #poll(backoff) {
     const { longWaitS, requestMs } = this.http.timing;
     const isFirst = this.#cursor === "";

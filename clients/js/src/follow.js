@@ -39,20 +39,20 @@ export class Follow {
     else this.start();
   }
 
-  /** Begin again after a stop or a refusal; come back at once from a pause. */
+  /** Start again after a stop or a refusal; end a pause. */
   start() {
     this.follower.start();
     return this;
   }
 
-  /** Leave the log. The job goes on. */
+  /** Stop reading. The job continues. */
   stop() {
     this.follower.stop();
     this.frames.flush();
     this.#memory?.save();
   }
 
-  /** Go on over these transports, best first, after the last entry; undefined: over all. */
+  /** Continue over these transports, best first, after the last entry; undefined: over all. */
   use(transports) {
     this.follower.use(transports);
     return this;
@@ -68,7 +68,7 @@ export class Follow {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Everything a user interface shows. The same object until something changes. */
+  /** The data for a user interface. The same object until something changes. */
   get view() {
     this.#view ??= this.#makeView();
     return this.#view;

@@ -1,8 +1,8 @@
 /**
  * Follows the log of one job or batch to its end, over any number of connections, one at a time.
  *
- * The cursor is all that a new connection needs. When it is unclear why one ended, the record is asked: it tells a
- * lost server from a blocked transport, and a log that has ended from a broken stream.
+ * The cursor is all that a new connection needs. When it is unclear why one ended, the record is read: it
+ * distinguishes a lost server from a blocked transport, and a log that has ended from a broken stream.
  */
 
 import { Attempt, HELD_BACK, LEFT, SILENT } from "./attempt.js";
@@ -15,7 +15,7 @@ import { HOLDS_CONNECTION, TRANSPORTS, usable } from "./transports/index.js";
 
 const NOWHERE = new Storage(null);
 
-/** What a follower does now. It can be started from `stopped` and `refused`, and hurried from the others. */
+/** The states of a follower. `start()` begins again from `stopped` and `refused`, and ends a pause in the others. */
 export const IDLE = "idle";
 export const CONNECTING = "connecting";
 export const LIVE = "live";
@@ -28,13 +28,13 @@ export const ENDED = "ended";
 export class Follower {
   connection = IDLE;
   transport = null;
-  /** Of `refused` what the server said, of `waiting` why the last connection ended, else null. */
+  /** In `refused` the server's error, in `waiting` the end of the last connection, else null. */
   error = null;
   connections = 0;
   #abort = null;
   #alarm = new Alarm();
   #left = new AbortController();
-  /** The record as it was last seen, and its ETag: while nothing changes, a look costs a 304. */
+  /** The latest record and its ETag: while nothing changes, a request costs a 304. */
   #seen = { tag: "", job: null };
 
   /** `path`: of the record. `changed()` is called after every change that is not an entry. */
@@ -44,7 +44,7 @@ export class Follower {
     this.backoff = new Backoff(http.timing);
   }
 
-  /** Begin, begin again, or come back at once. */
+  /** Start, start again, or end a pause. */
   start() {
     if (this.log.isEnded) return this.#be(ENDED);
     if (this.#abort) return this.#alarm.ring();
@@ -64,7 +64,7 @@ export class Follower {
     this.#be(STOPPED);
   }
 
-  /** Go on over these transports, best first, after the last entry; undefined: over all. */
+  /** Continue over these transports, best first, after the last entry; undefined: over all. */
   use(transports) {
     this.ladder = new Ladder(usable(this.http, transports), this.http.origin, this.http.timing);
     this.#left.abort();
@@ -115,7 +115,7 @@ export class Follower {
     }
   }
 
-  /** The transport that the ladder names, or another where this browser's connections to the host are taken. */
+  /** The transport that the ladder names, or another where this browser's connections to the host are used up. */
   async #choose() {
     const name = this.ladder.next();
     const release = HOLDS_CONNECTION.has(name) ? await this.slots.take() : () => {};
@@ -131,18 +131,18 @@ export class Follower {
     this.#be(LIVE);
   }
 
-  /** What the end of a connection means. Throws what the server refuses. */
+  /** The meaning of the end of a connection. Throws the server's refusal. */
   async #settle(outcome, signal) {
     const { how, error, brought } = outcome;
     if (error && isRefusal(error)) throw error;
     if (brought) this.backoff.reset();
     if (how === SILENT) return brought || this.place.ladder.sidestep();
-    // After a cut in the middle of an answer there is no doubt: come back.
+    // After a cut in the middle of an answer there is no doubt: reconnect.
     const isClear = brought > 0 && !error?.status && how !== HELD_BACK;
     if (how === LEFT && outcome.hasOpened) this.place.ladder.works();
     if (how === LEFT || (isClear && !this.log.state.incomplete)) return;
     const record = await this.#look(signal);
-    // Without a record the server is away, which is no transport's fault.
+    // Without a record the server is unreachable, which says nothing about the transport.
     if (!record) return;
     const { state } = this.log;
     const isOver = this.log.isOver(record);
@@ -163,7 +163,7 @@ export class Follower {
     if (record && this.log.isOver(record)) this.log.finish(record);
   }
 
-  /** The record, or null if it cannot be had now. Throws what the server refuses. */
+  /** The record, or null if it cannot be read now. Throws the server's refusal. */
   async #look(signal) {
     const { tag, job } = this.#seen;
     try {

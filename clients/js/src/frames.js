@@ -20,7 +20,7 @@ export class Frames {
     const isVisible = requestAnimationFrame && document?.visibilityState === "visible";
     const waitMs = this.#lastAt + this.throttleMs - performance.now();
     if (isVisible && waitMs <= NO_FRAME_MS) {
-      // A tab that is hidden before its next frame gets none: the timer then stands in for it.
+      // A tab that is hidden before its next frame gets no frame, so the timer replaces it.
       const timer = setTimeout(() => this.flush(), HIDDEN_MS);
       const frame = requestAnimationFrame(() => this.flush());
       this.#planned = () => (globalThis.cancelAnimationFrame(frame), clearTimeout(timer));

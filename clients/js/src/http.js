@@ -39,7 +39,7 @@ export class Http {
     });
   }
 
-  /** The response as soon as its headers are there; its body may go on for ever. Raises like `json`. */
+  /** The response as soon as its headers are there; its body may never end. Raises like `json`. */
   async open(path, options = {}) {
     const abort = new AbortController();
     const stop = () => abort.abort(options.signal.reason);

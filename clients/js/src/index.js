@@ -1,4 +1,4 @@
-/** Spool's client: submit prompts as jobs, and follow what they produce through whatever the network does. */
+/** Spool's client: submit prompts as jobs, and follow what they produce through network failures. */
 
 export { Client } from "./client.js";
 export { SpoolError } from "./errors.js";

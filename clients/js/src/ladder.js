@@ -1,6 +1,6 @@
 /**
  * Which transport to use. Down after two strikes of one transport while the server itself answers; up again, one at a
- * time, after a while. What worked is remembered for each origin.
+ * time, after a while. The working transport is remembered for each origin.
  */
 
 import { lasting } from "./storage.js";
@@ -89,7 +89,7 @@ export class Ladder {
       this.#fallback = null;
       this.#climbMs = Math.min(this.timing.climbMostMs, this.#climbMs * 2);
     } else {
-      // After the last one the first: what failed may have been the network.
+      // After the last transport comes the first, because the network itself may have failed.
       this.#at = (this.#at + 1) % this.names.length;
     }
     this.#planClimb();

@@ -27,7 +27,7 @@ export class JobLog {
     return false;
   }
 
-  /** The text that counts, in one piece. Ignored if this reader is already as far and misses nothing. */
+  /** The text that counts, in one piece. Ignored if this reader has all of it. */
   snapshot(document, isMissing = false) {
     if (document.last < this.cursor || (document.last === this.cursor && !isMissing)) return;
     applySnapshot(this.state, document);
@@ -39,11 +39,11 @@ export class JobLog {
     return isEnd(job.status);
   }
 
-  /** The job's record. It knows what no entry does, and the status while the log is silent. */
+  /** The job's record. It has fields that no entry has, and the status while the log is silent. */
   record(job) {
     const { text, ...rest } = job;
     this.job = { ...rest, text: isEnd(job.status) ? text : undefined };
-    // Only a record as new as the log: for example the job's worker died, and it waits for the next.
+    // Only if the record is as new as the log: for example, the worker died and the job waits for another.
     if (!this.isEnded && !isEnd(job.status) && job.last_entry <= this.cursor) this.state.status = job.status;
     if (job.status !== "queued") this.state.queue = null;
     else if (this.state.queue?.type !== "queued") {
@@ -75,7 +75,7 @@ export class JobLog {
     this.snapshot({ last, text: job.text, attempt: job.attempt }, this.state.incomplete);
   }
 
-  /** Begin again from entry 0, for a log that is not the one of the stored state. */
+  /** Start again from entry 0, if the log is not that of the stored state. */
   forget() {
     Object.assign(this.state, newState());
   }

@@ -1,11 +1,11 @@
-/** What was read of a job, kept for a reload of this tab. The text and its cursor are stored together or not at all. */
+/** A job's state, kept for a reload of this tab. The text and its cursor are stored together or not at all. */
 
 import { newState } from "./state.js";
 import { ofTab } from "./storage.js";
 
 const EVERY_MS = 1000;
 const MOST_CHARACTERS = 1_000_000;
-/** The first version skipped the entries of results: read on after its cursor, a result would lack its begin. */
+/** The first version skipped the entries of results: read on after its cursor, a result would lack its beginning. */
 const VERSION = 2;
 
 export class Memory {

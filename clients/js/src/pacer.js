@@ -1,7 +1,7 @@
 /**
- * Shows a growing text at a steady pace, so that a lump after a reconnect still reads as typing.
+ * Shows a growing text at a steady pace, so that a large piece after a reconnect still looks like typing.
  *
- * The pace follows what is left to show: half of it within `lagMs`, and never less than a slow typist. So the shown
+ * The pace follows the remaining text: half of it within `lagMs`, and never less than a slow typist. So the shown
  * text is never far behind, and a long replay takes about a second.
  */
 
@@ -18,7 +18,7 @@ export class Pacer {
     this.now = now;
   }
 
-  /** The part of `text` to show now. `isWhole`: nothing more comes, so the rest follows quickly. */
+  /** The part of `text` to show now. `isWhole`: the text is complete, so the rest follows quickly. */
   shown(text, isWhole = false) {
     const now = this.now();
     const passedMs = this.#at === null ? 0 : now - this.#at;
@@ -34,7 +34,7 @@ export class Pacer {
     return text.slice(0, this.#shown);
   }
 
-  /** Show everything at once: a text that was there before this page. */
+  /** Show everything immediately: a text that existed before this page. */
   skipTo(length) {
     this.#shown = length;
   }

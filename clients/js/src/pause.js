@@ -1,4 +1,4 @@
-/** Waiting that can be cut short. */
+/** Pauses that can be interrupted. */
 
 /** Wait `ms`, or until `signal` aborts, or until the alarm rings. Never rejects. Returns whether the time passed. */
 export function pause(ms, signal = null, alarm = null) {
@@ -17,7 +17,7 @@ export function pause(ms, signal = null, alarm = null) {
   });
 }
 
-/** Rings when the browser is online again, visible again, thawed, or back from its page cache. */
+/** Rings when the page is online, visible, thawed, or restored from the page cache. */
 export class Alarm extends EventTarget {
   #ring = () => this.ring();
   #ifVisible = () => globalThis.document.visibilityState === "visible" && this.ring();

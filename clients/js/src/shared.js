@@ -1,4 +1,4 @@
-/** One reader for all that show the same job in a page: two mounts of a component, or React's StrictMode. */
+/** One reader for all components that show the same job in a page: two mounts of a component, or React's StrictMode. */
 
 // An unmount that is followed by a mount at once, as in StrictMode, must not cost a connection.
 const LINGER_MS = 200;

@@ -1,6 +1,6 @@
 /**
  * Streams that pages of one browser hold open to one host. HTTP/1.1 browsers allow six connections per host: the
- * seventh stream, and every other request with it, would wait for ever. So tabs share four places by Web Locks, and
+ * seventh stream, and every other request with it, would never start. So tabs share four places by Web Locks, and
  * leave two connections for requests. Without Web Locks (Node, insecure contexts) nothing is counted.
  */
 

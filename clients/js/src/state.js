@@ -1,4 +1,4 @@
-/** What a job's entries add up to. No network, no document: entries in, state out. */
+/** The state that a job's entries add up to. Pure: entries in, state out. */
 
 const TERMINAL = { done: "succeeded", failed: "failed", cancelled: "cancelled" };
 
@@ -41,7 +41,7 @@ const APPLY = {
   cancelled: () => {},
 };
 
-/** Change `state` as one entry says. An unknown kind moves the cursor and changes nothing else. */
+/** Apply one entry to `state`. An unknown kind moves the cursor and changes nothing else. */
 export function apply(state, entry) {
   state.cursor = entry.id;
   state.waiting = null;
@@ -58,7 +58,7 @@ function addToolCall(state, { index, call_id, name, arguments: piece }) {
     name: name || before.name,
     arguments: before.arguments + (piece || ""),
   };
-  // A new array and object each time, so that a view that was given out does not change.
+  // A new array and object each time, so that earlier views do not change.
   const others = state.toolCalls.filter((other) => other.index !== index);
   state.toolCalls = [...others, call].sort((a, b) => a.index - b.index);
 }

@@ -1,4 +1,4 @@
-/** The browser's storage, which may be missing, full or forbidden: then nothing is kept, and nothing fails. */
+/** The browser's storage, which may be missing, full or forbidden. Then nothing is stored and nothing fails. */
 
 export class Storage {
   /** `area`: a Web Storage, or a function that returns it, since the mere access throws where it is forbidden. */
@@ -35,7 +35,7 @@ export class Storage {
   }
 }
 
-/** Kept across pages and visits: what worked with a server. */
+/** Kept across pages and visits: the working transport of a server. */
 export const lasting = new Storage(() => globalThis.localStorage);
-/** Kept across reloads of one tab: what was read of a job. */
+/** Kept across reloads of one tab: the state of a job. */
 export const ofTab = new Storage(() => globalThis.sessionStorage);

@@ -1,4 +1,4 @@
-/** Submits. What may or may not have arrived is sent again under the same key, so it never becomes two jobs. */
+/** Submits. A request whose outcome is unknown is repeated under the same key, so it never creates two jobs. */
 
 import { Backoff } from "./backoff.js";
 import { SpoolError } from "./errors.js";

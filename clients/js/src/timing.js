@@ -1,9 +1,9 @@
-/** How long the client waits for what. Milliseconds, unless the name says otherwise. */
+/** The client's timeouts and intervals. Milliseconds, unless the name says otherwise. */
 
 export const TIMING = Object.freeze({
   /** A plain request, from its start to the end of its answer. */
   requestMs: 10_000,
-  /** A look at the job's record while in doubt. */
+  /** A request for the job's record while in doubt. */
   lookMs: 4000,
   /** A stream's first bytes. Without them the record is asked; if that answers, a proxy holds the stream back. */
   firstBytesMs: 2500,

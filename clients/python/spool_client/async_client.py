@@ -25,7 +25,7 @@ BatchRef = str | Batch
 
 class AsyncFollow(View):
     """A job's log as an asynchronous iterator of its entries and messages, each once. It ends after the terminal entry.
-    After a ``break`` another loop goes on where the first stopped."""
+    After a ``break`` another loop continues after the first."""
 
     def __init__(
         self, driver: AsyncDriver, follower: Follower, on_change: Callable[[AsyncFollow], None] | None, timeout_s: float

@@ -20,7 +20,7 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """A connection has brought something."""
+        """A connection has delivered an entry."""
         self._failures = 0
 
     def next_s(self, at_least_s: float = 0.0) -> float:

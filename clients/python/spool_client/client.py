@@ -25,7 +25,7 @@ BatchRef = str | Batch
 
 class Follow(View):
     """A job's log as an iterator of its entries and messages, each once. It ends after the terminal entry. After a
-    ``break`` another loop goes on where the first stopped."""
+    ``break`` another loop continues after the first."""
 
     def __init__(
         self, driver: Driver, follower: Follower, on_change: Callable[[Follow], None] | None, timeout_s: float

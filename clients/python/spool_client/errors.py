@@ -58,12 +58,12 @@ class SpoolError(Exception):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether a repetition can succeed without a change."""
+        """Whether a retry can succeed without a change."""
         return self.status == 0 or self.status in _TEMPORARY or self.status >= 500
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the server itself refuses for good. A proxy's error page with the same status is no refusal, since
+        """Whether the server's refusal is final. A proxy's error page with the same status is no refusal, since
         only Spool answers with a problem document. A 401 counts either way: gateways ask for credentials too."""
         return self.status == 401 or (self.status in _FINAL and self.problem is not None)
 

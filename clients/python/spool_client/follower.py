@@ -35,7 +35,7 @@ class Outcome:
 
 
 class Follower:
-    """One reader. ``steps`` may be run again after it was broken off: it goes on after the last entry."""
+    """One reader. ``steps`` may be run again after an interruption and continues after the last entry."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Follower:
         self.connection = "idle"
         """``idle``, ``connecting``, ``live``, ``waiting``, ``ended`` or ``refused``."""
         self.trouble: SpoolError | None = None
-        """Why the last connection ended, while the client comes back."""
+        """Why the last connection ended, while the client reconnects."""
         self.connections = 0
         self._timing = timing
         self._ladder = Ladder(transports, timing, memory)
@@ -158,12 +158,12 @@ class Follower:
         if outcome.is_left:
             self._ladder.works()
             return False
-        # After a cut in the middle of an answer there is no doubt: come back.
+        # After a cut in the middle of an answer there is no doubt: reconnect.
         is_clear = self._brought > 0 and not (error and error.status) and not outcome.is_silence
         if is_clear and not self.log.lacks_text:
             return True
         job = yield from self._look()
-        # Without a record the server is away, which is no transport's fault.
+        # Without a record the server is unreachable, which says nothing about the transport.
         if job is None:
             return True
         if has_ended(job["status"]) and (job["last_entry"] <= self.cursor or self.log.lacks_text):

@@ -78,7 +78,7 @@ class _Run:
 
     def check(self) -> None:
         if time.monotonic() >= self._until:
-            raise TimeoutError("the time for this call is over; the job goes on")
+            raise TimeoutError("the time for this call is over; the job continues")
 
     def do(self, step: Step) -> Any:
         try:

@@ -99,7 +99,7 @@ def read_short(path: str, timing: Timing, sink: Sink) -> Steps[float]:
 
 
 def read_answer(path: str, timing: Timing, sink: Sink) -> Steps[float]:
-    """The job's record with its text so far. It needs nothing but one GET that is let through."""
+    """The job's record with its text so far. It needs only one permitted GET."""
     pause_s, tag = timing.poll_s, ""
     while not sink.should_leave:
         request = Request("GET", path, timing.request_s, {"If-None-Match": tag} if tag else {})

@@ -38,7 +38,7 @@ class View:
 
     @property
     def last_entry(self) -> int:
-        """The cursor: the id of the last entry that was read. ``follow(job, after=last_entry)`` goes on from there."""
+        """The cursor: the id of the last entry read. ``follow(job, after=last_entry)`` continues from there."""
         return self._follower.log.cursor
 
     @property
@@ -83,5 +83,5 @@ class View:
 
     @property
     def trouble(self) -> SpoolError | None:
-        """Why the last connection ended, while the client comes back."""
+        """Why the last connection ended, while the client reconnects."""
         return self._follower.trouble

@@ -74,7 +74,7 @@ function route() {
   pages[current].show(address);
 }
 
-/** A session that has ended asks for a key. Other refusals are shown where they belong. */
+/** After a 401, asks for a key. The views show other refusals. */
 function refused(error) {
   if (error.status === 401) askForKey(error.message);
 }

@@ -36,7 +36,7 @@ export class Composer {
     }
   }
 
-  /** Loads the models; resolves to their list. Throws what the server refuses. */
+  /** Loads the models; resolves to their list. Throws the server's refusal. */
   async load() {
     const { models: known, default: chosen } = await models();
     const before = byId("model").value;
@@ -51,7 +51,7 @@ export class Composer {
     return known;
   }
 
-  /** The next prompt goes on with the conversation of this job; "" begins a new one. */
+  /** The next prompt continues the conversation of this job; "" starts a new one. */
   reply(jobId) {
     this.#continues = jobId;
     byId("continues").hidden = !jobId;
@@ -62,7 +62,7 @@ export class Composer {
     byId("composer").scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
-  /** Submits what was submitted before. */
+  /** Submits an earlier submission again. */
   again({ prompt, model, params = {}, continue_from: continues = "" }) {
     byId("prompt").value = prompt;
     if (this.#backends.has(model)) byId("model").value = model;

@@ -1,4 +1,4 @@
-/** The server that delivered this page: one client for the page's session, and what the console asks beside it. */
+/** The server that delivered this page: one client for the page's session, and the console's other calls. */
 
 import { Client } from "./client/src/index.js";
 
@@ -15,14 +15,14 @@ const get = (path, options) => shared.http.json(path, options);
 const post = (path, document) =>
   get(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(document) });
 
-/** Who the server takes this browser for: `{ required, owner, scopes, kind }`; the owner is null without a session. */
+/** The session as the server sees it: `{ required, owner, scopes, kind }`; the owner is null without a session. */
 export const session = () => known;
 
 export async function loadSession() {
   known = await get("/session");
 }
 
-/** Exchanges a key for a session, whose cookie no script can read. Throws what the server refuses. */
+/** Exchanges a key for a session, whose cookie no script can read. Throws the server's refusal. */
 export async function logIn(key) {
   known = await post("/session", { key: key.trim() });
 }
@@ -63,23 +63,23 @@ export async function metrics() {
   return response.ok ? response.text() : null;
 }
 
-/** Forgets what this browser remembers of jobs and batches, for whoever uses it next. */
+/** Deletes what this browser stores about jobs and batches, before another person uses it. */
 export function forget() {
   sessionStorage.clear();
   localStorage.removeItem(BATCHES);
 }
 
-/** Remembers what a job of this tab was asked, so that it can be submitted again. */
+/** Stores the submission of a job of this tab, so that it can be submitted again. */
 export function remember(id, submission) {
   const kept = [[id, submission], ...recall().filter(([other]) => other !== id)].slice(0, SUBMITTED_KEPT);
   try {
     sessionStorage.setItem(SUBMITTED, JSON.stringify(kept));
   } catch {
-    // The storage is full: the job is there all the same.
+    // The storage is full. The job exists on the server.
   }
 }
 
-/** What a job of this tab was asked, or undefined. */
+/** The submission of a job of this tab, or undefined. */
 export const submissionOf = (id) => recall().find(([other]) => other === id)?.[1];
 
 function recall() {

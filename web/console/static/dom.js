@@ -1,4 +1,4 @@
-/** Functions that every view uses on the document. None takes HTML. */
+/** Functions for the document that every view uses. None of them accepts HTML. */
 
 export const byId = (id) => document.getElementById(id);
 
@@ -35,7 +35,7 @@ export function copyOf(templateId) {
   return { root, part };
 }
 
-/** Says something to a screen reader. */
+/** Announces a text to screen readers. */
 export const announce = (text) => setText(byId("announcer"), text);
 
 /** Puts text on the clipboard, also on plain HTTP, where browsers offer no clipboard. Whether it worked. */

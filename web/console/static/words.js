@@ -16,7 +16,7 @@ export function t(text, values = {}) {
   return said.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 
-/** Translates what the document was delivered with: texts (`data-t`), labels (`data-t-label`), hints in fields. */
+/** Translates the delivered document: texts (`data-t`), labels (`data-t-label`), hints in fields. */
 export function translate(root) {
   for (const node of root.querySelectorAll("[data-t]"))
     node.textContent = t(node.textContent.trim().replace(/\s+/g, " "));

@@ -1,4 +1,4 @@
-/** The plain answer: the job's record with its text so far. It needs nothing but one GET that is let through. */
+/** The plain answer: the job's record with its text so far. It needs only one permitted GET. */
 
 import { pause } from "../pause.js";
 import { isEnd } from "../state.js";

@@ -3,7 +3,7 @@
  *
  *     read({ http, path, after, signal, sink }) → Promise<{ retryMs? }>
  *
- * The sink gets `opened()` at every sign of life, `document(document)` for what the server sends, and `record(job)`.
+ * The sink gets `opened()` at every sign of activity, `document(document)` for each document, and `record(job)`.
  * The promise resolves when the server ended the connection, and rejects with a `SpoolError` when it broke, or with
  * the reason of `signal`.
  */
@@ -25,10 +25,10 @@ export const TRANSPORTS = {
   ndjson: { read: ndjson.read, isStream },
 };
 
-/** Those that hold a connection of HTTP all the time, of which a browser has six for each host. */
+/** Those that hold an HTTP connection open, of which a browser has six for each host. */
 export const HOLDS_CONNECTION = new Set(["sse", "ndjson", "long"]);
 
-/** Those that are tried when the caller names none. NDJSON passes where SSE passes, so trying both brings nothing. */
+/** Those that are tried by default. NDJSON passes where SSE passes, so trying both is pointless. */
 const LADDER = ["sse", "websocket", "long", "short", "answer"];
 
 /** The names of those that work here: a WebSocket cannot carry a key, and older runtimes have none. */

@@ -1,10 +1,10 @@
-/** NDJSON: one entry per line of an answer that does not end. A proxy that holds SSE back often holds this back too. */
+/** NDJSON: one entry per line of a response that stays open. A proxy that holds SSE back often holds this back too. */
 
 import { SpoolError } from "../errors.js";
 
 export async function read({ http, path, after, signal, sink }) {
   const headers = { Accept: "application/x-ndjson" };
-  // `ping=1`: lines in silence, which show that the connection lives.
+  // `ping=1`: lines during silence, which show that the connection is alive.
   const response = await http.open(`${path}/stream?after=${after}&ping=1`, { headers, signal });
   const type = response.headers.get("Content-Type") ?? "no content type";
   if (!type.startsWith("application/x-ndjson")) {

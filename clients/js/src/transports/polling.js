@@ -1,8 +1,8 @@
-/** Polling: ask for the entries after the last one, again and again. Long: the server waits for one. Short: we do. */
+/** Polling: requests for the entries after the last one. Long: the server waits for an entry. Short: the client waits. */
 
 import { pause } from "../pause.js";
 
-// The first long poll returns soon, also without entries: its answer shows that nothing between holds it back.
+// The first long poll returns soon, also without entries: its answer shows that no proxy holds it back.
 const FIRST_WAIT_S = 2;
 
 export async function readLong({ http, path, after, signal, sink }) {

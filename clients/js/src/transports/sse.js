@@ -3,7 +3,7 @@
 import { createParser } from "../../vendor/eventsource-parser/index.js";
 import { SpoolError } from "../errors.js";
 
-/** Ends that the server announces, with a time to come back. After any other end the client's own backoff holds. */
+/** Ends that the server announces, with a reconnect time. After any other end the client's own backoff applies. */
 const ANNOUNCED = new Set(["reconnect", "unavailable"]);
 
 export async function read({ http, path, after, signal, sink }) {

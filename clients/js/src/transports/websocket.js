@@ -19,7 +19,7 @@ export function read({ http, path, after, signal, sink }) {
       hasOpened = true;
       sink.opened();
     };
-    // Not every runtime closes what it could not open.
+    // Not every runtime closes a socket that it could not open.
     socket.onerror = () => hasOpened || socket.onclose({ code: 1006, reason: "" });
     socket.onmessage = ({ data }) => sink.document(JSON.parse(data));
     socket.onclose = ({ code, reason }) => {

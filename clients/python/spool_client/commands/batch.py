@@ -21,7 +21,7 @@ from spool_client.commands.progress import Progress
 from spool_client.documents import BATCH_ENDS, Batch
 
 _OUTPUT = click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Append results; go on after those it has."
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Append results after those in the file."
 )
 
 

@@ -48,7 +48,7 @@ def stop(code: int, text: str = "") -> NoReturn:
 
 
 class Interrupted:
-    """How to go on after Ctrl-C. A command sets ``hint`` as soon as there is something to come back to."""
+    """How to continue after Ctrl-C. A command sets ``hint`` once it has something to resume."""
 
     def __init__(self) -> None:
         self.hint = ""
@@ -83,7 +83,7 @@ def ending(interrupted: Interrupted) -> Iterator[None]:
         sys.exit(BROKEN_PIPE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("", err=True)
-        stop(INTERRUPTED, f"interrupted; the server goes on{_continued(interrupted)}")
+        stop(INTERRUPTED, f"interrupted; the server continues{_continued(interrupted)}")
 
 
 def _continued(interrupted: Interrupted) -> str:

@@ -34,7 +34,7 @@ export class Failures {
   }
 
   draw({ counts, errors, state }) {
-    // Nothing of a batch that failed from the start is in its log.
+    // The log of a batch that failed from the start is empty.
     const refused = state === "failed" ? (errors ?? []) : [];
     for (const { line, message } of refused)
       this.#known.set((line ?? 1) - 1, [t("line {n}", { n: counted(line ?? 1) }), message]);

@@ -1,17 +1,17 @@
-/** A look at the beginning of a file, before all of it is uploaded. */
+/** Checks the beginning of a file before the upload. */
 
 import { t } from "../words.js";
 
 const LOOKED_AT = 256 * 1024;
 const LINES_MOST = 200;
 
-/** `{ type }`, the media type of the file. Throws an error that names the first line that cannot be a job. */
+/** Returns `{ type }`, the media type of the file. Throws an error that names the first invalid line. */
 export async function checkBeginning(file) {
   const text = await file.slice(0, LOOKED_AT).text();
   if (!text.trim()) throw new Error(t("The file is empty."));
   if (text.trimStart().startsWith("[")) return { type: "application/json" };
   const lines = text.split("\n");
-  // The last line may go on behind the part that was read.
+  // The last line may continue beyond the part that was read.
   if (file.size > LOOKED_AT) lines.pop();
   lines.slice(0, LINES_MOST).forEach(checkLine);
   return { type: "application/x-ndjson" };

@@ -1,4 +1,4 @@
-/** Line numbers of a file of JSON lines, as an editor shows them. The server counts the jobs, which blank lines are not. */
+/** Line numbers of a file of JSON lines, as an editor shows them. The server counts jobs without blank lines. */
 
 const BLANKS_MOST = 200;
 const [LINE_FEED, SPACES] = [10, new Set([9, 11, 12, 13, 32])];

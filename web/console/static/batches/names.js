@@ -1,4 +1,4 @@
-/** The files that this browser made batches of: their names and blank lines. The server does not know them. */
+/** The files of this browser's batches: their names and blank lines. The server does not know them. */
 
 import { BATCHES } from "../connection.js";
 import { counted, t } from "../words.js";

@@ -1,4 +1,4 @@
-/** How fast lines end, over the last half minute. */
+/** The rate at which lines end, over the last half minute. */
 
 const WINDOW_MS = 30_000;
 const ENOUGH_MS = 4000;
@@ -6,7 +6,7 @@ const ENOUGH_MS = 4000;
 export class Pace {
   #samples = [];
 
-  /** `now`: milliseconds, of a clock that never goes back. */
+  /** `now`: milliseconds of a monotonic clock. */
   constructor(now = () => performance.now()) {
     this.now = now;
   }
@@ -18,7 +18,7 @@ export class Pace {
     while (this.#samples[0].at < at - WINDOW_MS) this.#samples.shift();
   }
 
-  /** Milliseconds until all lines have ended, if it goes on like this; null while that is unknown. */
+  /** Milliseconds until all lines have ended, at the current rate; null while it is unknown. */
   leftMs(total) {
     const [first, last] = [this.#samples[0], this.#samples.at(-1)];
     const gained = last.done - first.done;

@@ -1,4 +1,4 @@
-/** Uploads a file as a batch, with progress. A retry has the same key, so that it never becomes two batches. */
+/** Uploads a file as a batch, with progress. A retry has the same key, so it never creates a second batch. */
 
 const AGAIN_MS = 2000;
 const TRIES = 4;

@@ -11,10 +11,10 @@ import { Timeline } from "./timeline.js";
 import { curlOf } from "./transports.js";
 import { placeOf } from "./wait_text.js";
 
-/** A pause between tokens that counts as a gap, and the time after a kill without one that shows that there is none. */
+/** The shortest pause between tokens that counts as a gap, and the time after a kill after which none is expected. */
 const [GAP_MS, NO_GAP_MS] = [400, 4000];
 
-/** The transport that a second reader begins with, so that the two differ. */
+/** The first transport of a second reader, which differs from that of the first reader. */
 const OTHER = { auto: "long", sse: "long", ndjson: "sse", websocket: "sse", long: "sse", short: "sse" };
 
 export class JobCard {
@@ -40,7 +40,7 @@ export class JobCard {
     setText(byId("action-error"), "");
     this.#add(via);
     if (and) this.#add(and);
-    // The rate falls to zero without an entry to say so.
+    // The rate falls to zero without any entry.
     this.ticking = setInterval(() => this.#drawFigures(), 500);
   }
 
@@ -71,7 +71,7 @@ export class JobCard {
     this.#schedule();
   }
 
-  /** Notes the first gap between tokens after a kill, and the process that ends it; or that there was none. */
+  /** Records the first gap between tokens after a kill and the process that ended it, or that there was no gap. */
   async #heard(now) {
     const gap = now - this.#heardAt;
     this.#heardAt = now;
@@ -223,7 +223,7 @@ export class JobCard {
     byId("copy-text").hidden = !isEnded || !text;
   }
 
-  /** Whether two readers that have read to the end have the same. */
+  /** Shows whether two readers at the end of the log have the same entries. */
   #drawComparison() {
     const box = byId("comparison");
     const [first, second] = this.panes;
@@ -256,7 +256,7 @@ function sameEntries(first, second) {
   return first.entries.every((entry, index) => JSON.stringify(entry) === JSON.stringify(second.entries[index]));
 }
 
-/** What a screen reader is told of an entry, or an empty string: changes of the status, not tokens. */
+/** The announcement of an entry for screen readers: changes of the status, not tokens. Empty for other entries. */
 function announcement({ kind, type, attempt }) {
   if (type === "gap") return t("Part of this job's log is missing.");
   if (kind === "started") return t("The job is running.");

@@ -17,7 +17,7 @@ export function drawLine(svg, series) {
 const boundText = (ms) => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
 const GAP_NAMES = [...GAP_BOUNDS_MS.map((ms) => `< ${boundText(ms)}`), `≥ ${boundText(GAP_BOUNDS_MS.at(-1))}`];
 
-/** Draws the counts of the gaps between tokens as bars, and says them as text. */
+/** Draws the counts of the gaps between tokens as bars, and describes them as text. */
 export function drawGaps(box, counts) {
   const most = Math.max(1, ...counts);
   if (!box.children.length) {
@@ -108,10 +108,10 @@ function pointsOf(series, top) {
 }
 
 const [DAYS_WIDTH, DAYS_HEIGHT] = [720, 180];
-/** As wide as its place, so that its text is as large as the page's. */
+/** Has the width of its container, so that its text has the page's size. */
 const widthIn = (svg) => svg.clientWidth || DAYS_WIDTH;
 
-/** Draws days as stacked bars: `[{ day, parts: [{ name, value, colour }] }]`. The highest value stands beside its line. */
+/** Draws days as stacked bars: `[{ day, parts: [{ name, value, colour }] }]`. The highest value is beside its line. */
 export function drawDays(svg, days) {
   const sums = days.map(({ parts }) => parts.reduce((sum, { value }) => sum + value, 0));
   const top = Math.max(1, ...sums);

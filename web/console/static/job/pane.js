@@ -54,7 +54,7 @@ export class Pane {
     return this.follow.view;
   }
 
-  /** Drops the connection, as a tunnel or a deploy would, and comes back after CUT_MS. */
+  /** Drops the connection, as a tunnel or a deployment would, and reconnects after CUT_MS. */
   cut() {
     this.follow.stop();
     clearTimeout(this.#cutTimer);
@@ -129,14 +129,14 @@ export class Pane {
     if (connection === "refused") return error?.message ?? "";
     if (view.isEnded) return this.#summary(view);
     return connection === "live" && connections > 1
-      ? t("Back. Continuing after entry {n}.", { n: this.trace.stretches.at(-1)?.to ?? lastEntry })
+      ? t("Reconnected. Continuing after entry {n}.", { n: this.trace.stretches.at(-1)?.to ?? lastEntry })
       : "";
   }
 
   #summary({ incomplete }) {
     const { stretches, last, irregular } = this.trace;
     if (incomplete) return t("Part of this job's log is missing. The text is its record's.");
-    if (irregular) return t("{n} entries are doubled or missing.", { n: irregular });
+    if (irregular) return t("{n} entries are duplicate or missing.", { n: irregular });
     return stretches.length > 1
       ? t("{n} entries over {m} connections: each once, in order.", { n: last, m: stretches.length })
       : t("{n} entries over one connection: each once, in order.", { n: last });
@@ -173,7 +173,7 @@ export class Pane {
     this.part("answer").classList.toggle("streaming", !isWhole && text.length > 0);
     const shown = this.#shown;
     if (text === shown.text && isWhole === shown.isWhole) return;
-    // A long answer takes long to draw: at most a fifth of the time is spent on it.
+    // Drawing a long answer is slow, so it takes at most a fifth of the time.
     const dueInMs = shown.at + Math.max(MARKDOWN_EVERY_MS, 4 * shown.costMs) - performance.now();
     if (dueInMs > 0 && !isWhole) {
       this.redraw ??= setTimeout(() => {
@@ -190,7 +190,7 @@ export class Pane {
     this.#shown = { text, isWhole, at: performance.now(), costMs: performance.now() - began };
   }
 
-  /** The offset in the answer's text that is at the top of the window; the text's end where that is in sight. */
+  /** The offset of the text at the top of the window; the end of the text if its end is visible. */
   get place() {
     const { text } = this.follow.view;
     const isEndInSight = this.root.getBoundingClientRect().bottom <= innerHeight;

@@ -1,8 +1,8 @@
-/** Where a growing answer stands in the window. */
+/** Scrolling along with a growing answer. */
 
 const NEAR_END_PX = 24;
 
-/** Scrolls along with an answer whose end is in sight. A reader further up stays there. */
+/** Draws, then scrolls along if the end of the answer was visible before. A reader further up stays there. */
 export function keepEndInSight(root, draw) {
   const before = root.getBoundingClientRect().bottom;
   draw();

@@ -1,4 +1,4 @@
-/** Plays an ended answer again, at the speed of its log or a multiple: every entry has its time. */
+/** Replays an ended answer at the speed of its log or a multiple of it. */
 
 import { apply, newState } from "../client/src/state.js";
 import { element } from "../dom.js";
@@ -32,7 +32,7 @@ export function marksOf(entries, stretches) {
     .map((mark) => ({ ...mark, place: (mark.at - first) / length }));
 }
 
-/** Draws the marks above the tape, and says them as text. */
+/** Draws the marks above the tape, and describes them as text. */
 export function drawMarks(box, marks, first) {
   const said = marks.map(({ at, text }) => `+${duration(at - first)}: ${text}`);
   box.replaceChildren(

@@ -1,12 +1,12 @@
-/** A job's life: when it was submitted, why it waited, its attempts, its end. */
+/** The timeline of a job: its submission, waits, attempts and end. */
 
 import { element } from "../dom.js";
 import { duration, moment, t } from "../words.js";
 
 const WORDS = {
-  started: ({ attempt, model }) => t("Attempt {attempt} began with {model}", { attempt, model }),
+  started: ({ attempt, model }) => t("Attempt {attempt} started with {model}", { attempt, model }),
   waiting: ({ reason }) => t("Waiting: {reason}", { reason }),
-  restarted: ({ attempt, reason }) => t("Attempt {attempt} began the text again ({reason})", { attempt, reason }),
+  restarted: ({ attempt, reason }) => t("Attempt {attempt} restarted the text ({reason})", { attempt, reason }),
   continued: ({ attempt, reason }) => t("Attempt {attempt} continued the text ({reason})", { attempt, reason }),
   done: ({ finish_reason }) => t("Succeeded ({reason})", { reason: finish_reason || "stop" }),
   failed: ({ error }) => t("Failed: {message}", { message: error?.message ?? "" }),
@@ -14,14 +14,14 @@ const WORDS = {
   killed: ({ part, process }) => t("{part} was killed (process {process})", { part: PARTS[part](), process }),
   resumed: ({ process, gap }) => {
     const said = gap
-      ? t("The text goes on after a gap of {gap}", { gap: duration(gap) })
-      : t("The text went on without a gap");
+      ? t("The text continues after a gap of {gap}", { gap: duration(gap) })
+      : t("The text continued without a gap");
     return process ? `${said} (${t("worker process {process}", { process })})` : said;
   },
 };
 const PARTS = { worker: () => t("The worker"), web: () => t("A web"), redis: () => t("Redis") };
 
-/** What happened, oldest first: `[{ at, kind, text }]`. */
+/** The events, oldest first: `[{ at, kind, text }]`. */
 export function history(job, trace) {
   const events = trace.events.map((event) => ({
     at: event.at,

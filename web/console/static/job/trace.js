@@ -1,4 +1,4 @@
-/** What one reader saw of a job's log: every entry once, over which connection, and when. No document, no network. */
+/** The entries that one reader received, with their connections and times. Uses no document and no network. */
 
 const GAP_BOUNDS_MS = [10, 20, 50, 100, 200, 500, 1000];
 const KEPT = 20_000;
@@ -21,7 +21,7 @@ export class Trace {
   stretches = [];
   /** The starts of later attempts: `{ kind, attempt, reason, at, offset }`, the offset into the text. */
   marks = [];
-  /** What happened: `{ at, kind, ... }`, for the timeline. */
+  /** Events for the timeline: `{ at, kind, ... }`. */
   events = [];
   gaps = new Array(GAP_BOUNDS_MS.length + 1).fill(0);
   #buckets = new Map();
@@ -32,13 +32,13 @@ export class Trace {
     this.now = now;
   }
 
-  /** An entry, as it came over connection number `connection` of `transport`. */
+  /** Adds an entry that arrived over connection number `connection` of `transport`. */
   add(entry, transport, connection) {
     if (entry.id <= this.last) {
       this.irregular += 1;
       return;
     }
-    // `restarted` may jump: Redis lost history, and the log says so itself.
+    // `restarted` may skip ids: Redis lost entries, and the log records that.
     if (entry.id > this.last + 1 && entry.kind !== "restarted") this.irregular += entry.id - this.last - 1;
     this.last = entry.id;
     this.#stretch(entry.id, transport, connection);
@@ -48,7 +48,7 @@ export class Trace {
     else this.#event(entry, at);
   }
 
-  /** Entries per second by the log's clock; 0 if none came for a while, and the mean once the job has ended. */
+  /** Entries per second by the log's clock; 0 after a pause, and the mean once the job has ended. */
   get rate() {
     if (this.endedAt) return this.#mean();
     if (this.now() - this.#heardAt > RATE_OVER_MS) return 0;

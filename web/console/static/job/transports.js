@@ -13,7 +13,7 @@ export const CHOICES = {
   },
   sse: {
     name: () => "SSE",
-    hint: () => t("One answer that does not end. Needs nothing but HTTP."),
+    hint: () => t("One response that stays open. Needs only HTTP."),
     curl: at("/stream?after=AFTER"),
   },
   ndjson: {
@@ -28,12 +28,12 @@ export const CHOICES = {
   },
   long: {
     name: () => t("Long polling"),
-    hint: () => t("Plain requests. The server answers as soon as an entry arrives."),
+    hint: () => t("Repeated requests. The server answers as soon as an entry arrives."),
     curl: at("/entries?after=AFTER&wait=25"),
   },
   short: {
     name: () => t("Short polling"),
-    hint: () => t("A plain request per second. Works on any network."),
+    hint: () => t("One request per second. Works on any network."),
     curl: at("/entries?after=AFTER&wait=0"),
   },
 };

@@ -6,8 +6,8 @@ const count = ({ running, limit }) => (limit === undefined ? "" : ` (${running}/
 
 const WORDS = {
   turn: () => t("Waiting for its turn."),
-  model_full: (why) => t("The model runs as many jobs as it may.") + count(why),
-  owner_limit: (why) => t("Your running jobs are at their limit.") + count(why),
+  model_full: (why) => t("The model's limit of running jobs is reached.") + count(why),
+  owner_limit: (why) => t("Your limit of running jobs is reached.") + count(why),
   rate_limit: ({ until }) =>
     until
       ? t("A rate limit is reached. It allows more at {time}.", { time: moment(until) })
@@ -17,7 +17,7 @@ const WORDS = {
     (status ? ` (${status})` : "") +
     (until ? ` ${t("Next try at {time}.", { time: moment(until) })}` : ""),
   no_worker: () => t("No worker is running."),
-  not_before: ({ until }) => t("It begins at {time} at the earliest.", { time: moment(until) }),
+  not_before: ({ until }) => t("It starts at {time} at the earliest.", { time: moment(until) }),
   conversation: ({ job }) => t("Another job of its conversation has not ended.") + (job ? ` (${job})` : ""),
 };
 
@@ -39,7 +39,7 @@ export function placeOf(queue) {
   return estimated_start_at ? `${place}, ${t("starts about {time}", { time: moment(estimated_start_at) })}` : place;
 }
 
-/** Why an answer has no text; empty where that is said elsewhere. */
+/** Why an answer has no text; empty if another part of the page says so. */
 export function whyNoText({ status, reasoning, queue, waiting, connection, result }) {
   if (connection === "refused") return "";
   if (waiting) return t("The model's server is not ready. Waiting.");

@@ -7,7 +7,7 @@ const FIELDS = { status: "filter-status", model: "filter-model", metadata: "filt
 /** The choices of `since`, in minutes. */
 export const SINCE = { "15m": 15, "1h": 60, "1d": 1440, "7d": 10_080 };
 
-/** What the form says: `{ status, model, metadata, since, words }`. */
+/** The values of the form: `{ status, model, metadata, since, words }`. */
 export const filter = () => Object.fromEntries(Object.entries(FIELDS).map(([name, id]) => [name, byId(id).value.trim()]));
 
 /** Fills the form. The other models' choices may come later. */
@@ -24,5 +24,5 @@ export function onFilter(changed) {
   }
 }
 
-/** When the wanted jobs begin; 0 for all. */
+/** The earliest creation time of the wanted jobs in ms; 0 for all. */
 export const sinceMs = ({ since }, now = Date.now()) => (SINCE[since] ? now - SINCE[since] * 60_000 : 0);

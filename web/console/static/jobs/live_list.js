@@ -18,7 +18,7 @@ export class LiveList {
   #timer = 0;
   #wanted = {};
   #most = ADDED_AT_MOST;
-  /** For each page that is being read, what events said since: ids to jobs, to null where one has left the list. */
+  /** For each page being read, the events since its request: ids to jobs, to null for a job that left the list. */
   #reads = new Set();
   /** Whether the list was read. */
   isRead = false;
@@ -75,7 +75,7 @@ export class LiveList {
     this.#most = ADDED_AT_MOST;
   }
 
-  /** Without a connection for events, the list is read at each try to get one. */
+  /** Without a connection for events, each connection attempt reads the list. */
   #connected(state, error) {
     this.connection(state);
     if (state === "refused" && [401, 403].includes(error.status)) this.#fail(error);
@@ -88,7 +88,7 @@ export class LiveList {
     this.changed();
   }
 
-  /** Reads the list again; what is known stays until it is there. */
+  /** Reads the list again. The known jobs stay until the new list arrives. */
   async #read() {
     const asked = (this.#asked += 1);
     const before = new Map(this.#known);
@@ -101,7 +101,7 @@ export class LiveList {
       return;
     }
     if (asked !== this.#asked) return;
-    // A job that was known and is not in the list any more, within the time that was read, is gone.
+    // A known job that is missing from the period that was read no longer exists.
     const oldest = this.#cursor ? (this.jobs.at(-1)?.created_at ?? "") : "";
     for (const [id, job] of before)
       if (this.#known.get(id) === job && job.created_at >= oldest) this.#known.delete(id);
@@ -126,7 +126,7 @@ export class LiveList {
     return page;
   }
 
-  /** A page of the list, whose jobs are known then; null if it is no longer wanted. */
+  /** Reads a page of the list into the known jobs; null if the page is no longer wanted. */
   async #fetched(place, asked) {
     const { status, batch, model, metadata } = this.#wanted;
     const events = new Map();
@@ -134,7 +134,7 @@ export class LiveList {
     try {
       const page = await this.source.jobs({ status, batch, model, metadata, limit: PAGE, ...place });
       if (asked !== this.#asked) return null;
-      // The page may be older than an event that came while it was read, and never the last word.
+      // The page may be older than an event that arrived meanwhile, so the event wins.
       for (const job of page.jobs)
         if (!events.has(job.id)) this.#known.set(job.id, job);
         else if (events.get(job.id)) this.#known.set(job.id, updated(job, events.get(job.id)));
@@ -146,7 +146,7 @@ export class LiveList {
 
   #take({ kind, job }) {
     if (!job) return;
-    // Of a damaged record, an event has the id alone.
+    // An event of a damaged record has only the id.
     const isIn = job.status && kind !== "job.deleted" && matches(updated(this.#known.get(job.id), job), this.#wanted);
     for (const events of this.#reads) events.set(job.id, isIn ? job : null);
     if (isIn) this.#known.set(job.id, updated(this.#known.get(job.id), job));
@@ -165,5 +165,5 @@ export class LiveList {
   }
 }
 
-/** The job of an event, which has no large metadata. */
+/** The job after an event, which leaves out large metadata. */
 const updated = (known, job) => ({ ...job, metadata: { ...known?.metadata, ...job.metadata } });

@@ -16,7 +16,7 @@ export function spanOf(job, now) {
   return { id: job.id, status: job.status, from: Date.parse(job.created_at), started: Math.min(started, to), to };
 }
 
-/** Gives each span, oldest first, the first row that is free at its begin. Spans beyond the last row are left out. */
+/** Gives each span, oldest first, the first row that is free at its start. Spans beyond the last row are left out. */
 export function rowsOf(spans, apart = 0, most = ROWS_AT_MOST) {
   const ends = [];
   return [...spans]
@@ -37,7 +37,7 @@ export function ticksOf(from, to, count) {
   return Array.from({ length: Math.max(0, Math.floor((to - first) / stepMs) + 1) }, (_, n) => first + n * stepMs);
 }
 
-/** Draws the jobs into an SVG that is as wide as its place. */
+/** Draws the jobs into an SVG with the width of its container. */
 export function drawAxis(svg, jobs, { since = 0, now = Date.now() } = {}) {
   const width = svg.clientWidth || 720;
   const from = since || Math.min(now - 1000, ...jobs.map((job) => Date.parse(job.created_at)));
@@ -62,7 +62,7 @@ function tick(x, bottom, at, width) {
   );
 }
 
-/** The mouse opens its job; the table has links for the keyboard. */
+/** A click opens the job. The table has the links for the keyboard. */
 function barOf({ id, status, from, started, to, row }, x) {
   const y = TOP + row * ROW;
   const piece = (begin, end, state) =>

@@ -113,7 +113,7 @@ export class BatchesPage {
         ? t("The connection was lost. {name} will be sent again.", { name })
         : fraction < 1
           ? t("Uploading {name}: {part} %", { name, part: Math.floor(fraction * 100) })
-          : t("{name} has arrived. Its lines are being checked.", { name });
+          : t("{name} is uploaded. The server checks its lines.", { name });
     setText(byId("upload-note"), note);
   }
 
@@ -166,7 +166,7 @@ export class BatchesPage {
     const list = byId("batches");
     const rows = new Map([...list.children].map((row) => [row.dataset.batch, row]));
     const drawn = this.#known.map((batch) => this.#row(batch, rows.get(batch.id) ?? rowOf(batch)));
-    // A row that is put in its place again loses the focus.
+    // Inserting a row again would drop the focus.
     if (list.children.length !== drawn.length || drawn.some((row, n) => row !== list.children[n]))
       list.replaceChildren(...drawn);
     byId("batches-more").hidden = !this.#cursor;

@@ -72,7 +72,7 @@ export class JobsPage {
 
   #filtered(name) {
     clearTimeout(this.#typing);
-    // The server filters by all but the words. A value that is being typed is not asked for letter by letter.
+    // The server filters by everything except the words. The pause avoids a request for each typed letter.
     if (name === "metadata") this.#typing = setTimeout(() => this.#open(), TYPED_MS);
     else if (name !== "words") this.#open();
     this.#schedule();
@@ -100,7 +100,7 @@ export class JobsPage {
     const shown = known.filter((job) => matches(job, wanted));
     const rows = new Map([...byId("job-rows").children].map((row) => [row.dataset.job, row]));
     const next = shown.map((job) => same(rows.get(job.id), job) ?? rowOf(job));
-    // A row that stays keeps its focus.
+    // Rows that stay keep the focus.
     if (next.length !== byId("job-rows").children.length || next.some((row, n) => byId("job-rows").children[n] !== row))
       replaceRows(byId("job-rows"), next);
     byId("jobs-axis-card").hidden = !shown.length;

@@ -157,7 +157,7 @@ export class KeysPage {
   }
 }
 
-/** What the form says, without the fields that are empty. */
+/** The values of the form, without empty fields. */
 function draft() {
   const value = (id) => byId(id).value.trim();
   const chosen = [...byId("key-scopes").querySelectorAll("input:checked")].map((box) => box.value);
@@ -177,7 +177,7 @@ const asNumber = (text) => (Number.isNaN(Number(text)) ? text : Number(text));
 
 function scopeBox(name) {
   const box = element("input", { type: "checkbox", name: "scopes", value: name, checked: name !== "admin" });
-  // A form that is reset returns to its default.
+  // Resetting the form restores its default.
   box.defaultChecked = name !== "admin";
   return element("label", { className: "box" }, box, element("code", {}, name));
 }
@@ -214,6 +214,6 @@ function limitsOf({ limits }) {
 const timeOf = (at, otherwise) => (at ? element("time", { dateTime: at }, moment(at)) : otherwise);
 
 function noteOf(all, hidden) {
-  if (!all) return t("No keys yet. Keys of SPOOL_API_KEYS are not listed.");
+  if (!all) return t("No keys yet. Keys in SPOOL_API_KEYS are not listed.");
   return hidden ? t("{n} of {m} keys are not shown.", { n: hidden, m: all }) : "";
 }

@@ -34,12 +34,12 @@ export class Playground {
     });
   }
 
-  /** Throws what the server refuses. */
+  /** Throws the server's refusal. */
   async load() {
     await Promise.all([this.composer.load(), this.#showRecent()]);
   }
 
-  /** Show the job of the address; none shows the composer alone. */
+  /** Show the job in the address; without one, only the composer. */
   show({ id, query }) {
     if (id === this.#card?.id) return;
     this.#close();

@@ -52,7 +52,7 @@ export class SystemPage {
     byId("system-state").dataset.ok = String(isReady);
     setText(
       byId("system-state"),
-      isReady ? t("Spool {version} takes jobs.", { version: number }) : (ready.detail ?? ready.title),
+      isReady ? t("Spool {version} accepts jobs.", { version: number }) : (ready.detail ?? ready.title),
     );
     drawConditions(ready.checks ?? {});
     const facts = text === null ? null : factsOf(text);
@@ -84,12 +84,12 @@ export class SystemPage {
   }
 }
 
-/** What holds while a condition is absent. */
+/** The texts of absent conditions. */
 const FINE = {
   redis_away: () => t("Redis answers"),
-  redis_unfit: () => t("Redis has all that is needed"),
+  redis_unfit: () => t("Redis has every required feature"),
   no_live_worker: () => t("Workers are alive"),
-  memory_over_watermark: () => t("Redis has memory left"),
+  memory_over_watermark: () => t("Redis has free memory"),
   persistence_off: () => t("Redis keeps its data on disk"),
   persistence_failing: () => t("Redis can write to its disk"),
   eviction_possible: () => t("Redis evicts nothing"),

@@ -1,4 +1,4 @@
-/** What the metrics say of the server, as figures. No document, no network. */
+/** Figures of the server from its metrics. Uses no document and no network. */
 
 const SAMPLE = /^(\w+)(?:\{(.*)\})? ([0-9.eE+-]+)$/gm;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;

@@ -77,7 +77,7 @@ export class UsagePage {
     drawDays(byId("usage-chart"), days);
     byId("usage-by-name").textContent = byId("usage-by").selectedOptions[0].textContent;
     byId("usage-rows").replaceChildren(...groups.map((group) => rowOf(group, colourOf.get(group.name))));
-    setText(byId("usage-note"), groups.length ? "" : t("No job has ended in these days."));
+    setText(byId("usage-note"), groups.length ? "" : t("No job ended in this period."));
   }
 }
 

@@ -7,7 +7,7 @@ import { hashOf } from "./handed_over.js";
 import { qrCode } from "./qr_code.js";
 
 const LIFE_S = 3600;
-/** Light modules around the code, which readers need (ISO/IEC 18004, section 6.3.8). */
+/** The light margin that decoders need, in modules (ISO/IEC 18004, section 6.3.8). */
 const QUIET = 4;
 const LOOPBACK = /^(?:localhost|.*\.localhost|127(?:\.\d+){3}|\[::1\])$/;
 
@@ -25,7 +25,7 @@ export class HandOver {
     });
   }
 
-  /** Show the code of a job's answer. `place`: the offset in its text. Throws what the server refuses. */
+  /** Show the code of a job's answer. `place`: the offset in its text. Throws the server's refusal. */
   async show(job, place) {
     const { token, expires_at } = await readingToken(job, LIFE_S);
     const link = `${location.origin}/read${hashOf({ job, place, token })}`;

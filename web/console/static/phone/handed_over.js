@@ -1,4 +1,4 @@
-/** The part of an address that hands an answer over. It is behind "#", so no server and no log gets to see it. */
+/** The part of an address that hands an answer over. It is behind "#", so browsers never send it to a server. */
 
 /** `{ job, place, token }`: the place is an offset in the answer's text. */
 export const hashOf = ({ job, place, token }) => `#${new URLSearchParams({ job, place, token })}`;

@@ -24,6 +24,7 @@ export function qrCode(text) {
     grid.format(index);
     return grid.rows;
   });
+  // The standard chooses the mask with the least penalty.
   return masked.reduce((best, rows) => (penalty(rows) < penalty(best) ? rows : best));
 }
 
@@ -37,7 +38,7 @@ function smallestVersion(bytes) {
 const lengthBits = (version) => (version < 10 ? 8 : 16);
 const dataBytes = (version) => rawBytes(version) - CHECK_BYTES[version - 1] * BLOCKS[version - 1];
 
-/** Codewords that the modules beside the patterns have room for. */
+/** The number of codewords that fit into the modules outside the patterns. */
 function rawBytes(version) {
   const aligned = version > 1 ? Math.floor(version / 7) + 2 : 0;
   const ofAlignment = aligned ? (25 * aligned - 10) * aligned - 55 : 0;
@@ -207,7 +208,7 @@ function withRemainder(value, degree, divisor) {
   return (value << degree) | rest;
 }
 
-/** Where the centres of the alignment patterns are, in both directions. */
+/** The coordinates of the alignment patterns' centres, for both axes. */
 function alignments(version) {
   if (version === 1) return [];
   const count = Math.floor(version / 7) + 2;
@@ -216,7 +217,7 @@ function alignments(version) {
   return [6, ...Array.from({ length: count - 1 }, (_, at) => size - 7 - (count - 2 - at) * step)];
 }
 
-/** How hard a masked code is to read: runs, squares and an uneven share of dark modules. The least one is chosen. */
+/** The penalty of a masked code: for runs, squares and an uneven share of dark modules. */
 function penalty(rows) {
   const size = rows.length;
   let points = 0;

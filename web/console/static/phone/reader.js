@@ -11,7 +11,7 @@ import { Marked } from "../vendor/marked.js";
 import { language, t, translate } from "../words.js";
 import { readHash } from "./handed_over.js";
 
-/** The share of the window that is above the place. */
+/** The share of the window above the place. */
 const ABOVE = 0.3;
 
 class Reader {
@@ -41,7 +41,8 @@ class Reader {
     setText(byId("placeholder"), view.text ? "" : whyNoText(view));
     setText(byId("failure"), this.#failure(view));
     byId("failure").hidden = !byId("failure").textContent;
-    document.title = `${isKnown ? statusName(view.status) : t("refused")}: ${prompt.slice(0, 60) || t("Answer")} · Spool`;
+    const state = isKnown ? statusName(view.status) : t("refused");
+    document.title = `${state}: ${prompt.slice(0, 60) || t("Answer")} · Spool`;
     keepEndInSight(byId("reader"), () => this.#drawText(view));
     if (!this.#isAtPlace && view.text.length >= this.place) this.#goToPlace();
   }
