@@ -278,6 +278,11 @@ def _mismatch() -> Problem:
     return Problem(426, "Upgrade required", "this endpoint is a WebSocket", headers={"Upgrade": "websocket"})
 
 
+def _log_unexpected(exc: Exception) -> None:
+    route = request.url_rule.rule if request.url_rule else "an unknown path"
+    log.error("unexpected error in %s %s", request.method[:16], route, exc_info=exc)
+
+
 def install(app: Flask) -> None:
     """Answer every error of this application as a problem."""
 
@@ -288,7 +293,7 @@ def install(app: Flask) -> None:
     def on_spool_error(exc: errors.SpoolError) -> Response:
         problem = problem_of(exc)
         if problem.status >= 500 and problem.status != 503:
-            log.error("unexpected", exc_info=exc)
+            _log_unexpected(exc)
         return answer(problem)
 
     def on_http_error(exc: HTTPException) -> Response:
@@ -305,7 +310,7 @@ def install(app: Flask) -> None:
         return answer(problem)
 
     def on_bug(exc: Exception) -> Response:
-        log.exception("unexpected", exc_info=exc)
+        _log_unexpected(exc)
         return answer(Problem(500, "Internal error", "unexpected error; see the server's log"))
 
     app.register_error_handler(Problem, answer)

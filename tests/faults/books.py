@@ -10,7 +10,7 @@ from tests.faults.checker import PREFIX
 from tests.stack import Stack
 
 _ENDED = ("succeeded", "failed", "cancelled")
-_OVER = ("Unrecoverable", "is started again", '"unexpected"', "heartbeat broke")
+_OVER = ("Unrecoverable", "is started again", '"unexpected error', "heartbeat broke")
 
 
 def check_books(stack: Stack) -> list[str]:

@@ -69,7 +69,7 @@ class KeySet:
                 data = self._load()
             found = jwt.PyJWKSet.from_dict(orjson.loads(data))
         except (OSError, ValueError, httpx.HTTPError, jwt.PyJWTError) as exc:
-            log.error("cannot load the key set for JWTs: %s", type(exc).__name__)
+            log.error("cannot load the key set for JWTs (%s): the keys so far stay valid, if any", type(exc).__name__)
             return
         self._keys = {key.key_id: key for key in found.keys if key.key_type != "oct"}
 

@@ -150,7 +150,7 @@ def closed_by(exc: Exception) -> Closed:
             return Closed(1008, exc.detail)
         case StoreUnavailable() | LimitExceeded():
             return Closed(1013, type(exc).__name__)
-    log.error("unexpected", exc_info=exc)
+    log.error("unexpected error on a WebSocket", exc_info=exc)
     return Closed(1011, "internal error")
 
 

@@ -263,7 +263,7 @@ class WebSocket:
             self.close()
         except Exception:
             # The greenlet's boundary: without this the client would wait for ever.
-            log.exception("unexpected")
+            log.exception("unexpected error while a WebSocket was answered")
             self.close_with(1011, "internal error")
         finally:
             self._is_handling = False
