@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from spool.switches.store import SwitchStore
 from spool.switches.switch import Switch, checked
@@ -32,21 +34,38 @@ def switches_of(stack: Stack) -> list[Switch]:
 def use_each_switch(stack: Stack, jobs: Jobs) -> int:
     """Turn on each switch, wait until all processes obey it, and take it back; the number of switches. A switch that
     stops claims makes a new job wait, which ends afterwards."""
-    store, processes = SwitchStore(stack.redis.link), [*stack.webs, *stack.workers]
     switches = switches_of(stack)
     for switch in switches:
-        on, off = f"switch on: {switch.name}", f"switch off: {switch.name}"
-        times = {process.name: (_count(process, on), _count(process, off)) for process in processes}
-        store.turn_on(switch, by="test")
-        wait_for(lambda: all(_count(each, on) > times[each.name][0] for each in processes), on)  # noqa: B023
-        if switch.name == "stop-submits all":
-            assert stack.client().post("/jobs", json={"prompt": "x"}).status_code == 503
-        stopped = switch.name in ("pause model:demo", f"drain {socket.gethostname()}/worker")
-        waiting = [_submit_and_wait(stack, jobs)] if stopped else []
-        store.turn_off(switch)
+        waiting = []
+        with switched(stack, switch):
+            if switch.name == "stop-submits all":
+                assert stack.client().post("/jobs", json={"prompt": "x"}).status_code == 503
+            if switch.name in ("pause model:demo", f"drain {socket.gethostname()}/worker"):
+                waiting = [_submit_and_wait(stack, jobs)]
         jobs.wait_for_end(waiting)
-        wait_for(lambda: all(_count(each, off) > times[each.name][1] for each in processes), off)  # noqa: B023
     return len(switches)
+
+
+@contextmanager
+def switched(stack: Stack, switch: Switch) -> Iterator[None]:
+    """With a switch on, which all processes that run obey; after the block none does."""
+    store = SwitchStore(stack.redis.link)
+    with _waiting_for(stack, f"switch on: {switch.name}"):
+        store.turn_on(switch, by="test")
+    try:
+        yield
+    finally:
+        with _waiting_for(stack, f"switch off: {switch.name}"):
+            store.turn_off(switch)
+
+
+@contextmanager
+def _waiting_for(stack: Stack, line: str) -> Iterator[None]:
+    """Wait at the end until each process has written the line once more."""
+    processes = [each for each in (*stack.webs, *stack.workers) if each.running]
+    before = {each.name: _count(each, line) for each in processes}
+    yield
+    wait_for(lambda: all(_count(each, line) > before[each.name] for each in processes), line)
 
 
 def _submit_and_wait(stack: Stack, jobs: Jobs) -> str:
