@@ -73,7 +73,7 @@ class AsyncClient:
         await self._http.aclose()
 
     async def submit(self, submission: str | Mapping[str, Any], *, idempotency_key: str = "", **fields: Any) -> Job:
-        """Submit a prompt, or the fields of ``POST /jobs``. A lost answer is asked for again under the same key."""
+        """Submit a prompt, or the fields of ``POST /jobs``. A lost answer is requested again under the same key."""
         return await self._driver.run(calls.submit(self._timing, submission, fields, idempotency_key))
 
     def follow(
@@ -86,13 +86,13 @@ class AsyncClient:
         timeout_s: float = math.inf,
     ) -> AsyncFollow:
         """Follow a job's log after the entry ``after``. ``on_change(follow)`` is called when the connection changes.
-        The loop raises only what the server refuses (400, 401, 403, 404, 410, 422), and ``TimeoutError``."""
+        The loop raises only the server's refusals (400, 401, 403, 404, 410, 422), and ``TimeoutError``."""
         names = transports or self._transports
         follower = Follower(job, self._timing, after=after, transports=names, memory=self._memory)
         return AsyncFollow(self._driver, follower, on_change, timeout_s)
 
     async def wait(self, job: JobRef, *, timeout_s: float = math.inf) -> Job:
-        """The record with its text, once the job has ended, whatever its end is."""
+        """The record with its text, once the job has ended, with any outcome."""
         async for _ in self.follow(job, timeout_s=timeout_s):
             pass
         return await self.job(job)
@@ -102,7 +102,7 @@ class AsyncClient:
         return await self._driver.run(calls.on_job(self._timing, "GET", job))
 
     async def cancel(self, job: JobRef) -> Job:
-        """Request the job's end."""
+        """Request the job's cancellation."""
         return await self._driver.run(calls.on_job(self._timing, "POST", job, "/cancel"))
 
     async def delete(self, job: JobRef) -> None:
@@ -163,7 +163,7 @@ class AsyncBatches:
         *,
         idempotency_key: str = "",
     ) -> AddedLines:
-        """Add prompts, submissions or JSON lines to an open batch: all of them, or none. They may begin at once."""
+        """Add prompts, submissions or JSON lines to an open batch: all of them, or none. They may start immediately."""
         return await self._driver.run(calls.add_lines(self._timing, batch, submissions, idempotency_key))
 
     async def seal(self, batch: BatchRef) -> Batch:
@@ -175,7 +175,7 @@ class AsyncBatches:
         return await self._driver.run(calls.on_batch(self._timing, "GET", batch))
 
     async def cancel(self, batch: BatchRef) -> Batch:
-        """Request the end of its jobs."""
+        """Request the cancellation of its jobs."""
         return await self._driver.run(calls.on_batch(self._timing, "POST", batch, "/cancel"))
 
     async def wait(self, batch: BatchRef, *, on_progress: Progress | None = None, timeout_s: float = math.inf) -> Batch:

@@ -24,8 +24,8 @@ class Backoff:
         self._failures = 0
 
     def next_s(self, at_least_s: float = 0.0) -> float:
-        """The next pause. ``at_least_s``: the server's request, which is never undercut. Jitter spreads the readers of
-        one lost server, also those that got the same request."""
+        """The next pause. ``at_least_s``: the server's Retry-After; the pause is never shorter. Jitter spreads the
+        readers of one lost server, also those with the same Retry-After."""
         timing = self._timing
         most_s = timing.outage_most_s if self._failures > _AN_OUTAGE else timing.retry_most_s
         pause_s = min(most_s, timing.retry_s * 2.0 ** min(self._failures, 16))

@@ -75,14 +75,14 @@ def _lines(timing: Timing, path: str, after: int) -> Steps[int]:
     except SpoolError as error:
         raise _Broken(after, error) from error
     except ValueError:
-        changed = SpoolError("a result was changed on its way", status=502, request=str(request))
+        changed = SpoolError("a result was changed in transit", status=502, request=str(request))
         raise _Broken(after, changed) from None
     yield Close()
     return after
 
 
 def _look(timing: Timing, path: str) -> Steps[Batch]:
-    """The batch. A server that is away is waited for."""
+    """The batch. Waits for an unreachable server."""
     request, backoff = Request("GET", path, timing.request_s), Backoff(timing)
     while True:
         try:

@@ -137,7 +137,7 @@ def each_job(timing: Timing, wanted: Mapping[str, str], *, limit: int) -> Steps[
 
 
 def readiness(timing: Timing) -> Steps[dict[str, Any]]:
-    """``GET /readyz``; its problem document if the server takes no requests. Not repeated."""
+    """``GET /readyz``; its problem document if the server accepts no requests. Not repeated."""
     request = Request("GET", "/readyz", timing.request_s)
     try:
         answer = yield from exchange(request, timing.whole_s)

@@ -99,8 +99,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a stream says that is no entry: ``gap``, ``snapshot``, ``queued``, ``notice``. Its ``kind`` is empty, so
-    that a loop over entries may compare kinds without asking first."""
+    """A message of a stream that is not an entry: ``gap``, ``snapshot``, ``queued``, ``notice``. Its ``kind`` is empty,
+    so that a loop over entries may compare kinds without a check."""
 
     type: str
     fields: Mapping[str, Any] = field(default_factory=dict)

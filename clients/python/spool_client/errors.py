@@ -1,4 +1,4 @@
-"""What can go wrong. Every error carries what the caller needs to decide.
+"""The client's errors. Each carries the fields that a caller needs to decide.
 
 SpoolError            an answer that is not a success
 └── Unreachable       no answer: no connection, a lost one, or silence

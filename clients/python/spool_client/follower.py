@@ -97,7 +97,7 @@ class Follower:
             outcome = Outcome(error)
         except (ValueError, KeyError, TypeError):
             # A document that is not Spool's: a proxy has changed the stream.
-            outcome = Outcome(SpoolError("the stream was changed on its way", status=502))
+            outcome = Outcome(SpoolError("the stream was changed in transit", status=502))
         yield Close()
         return outcome
 

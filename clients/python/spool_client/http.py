@@ -64,7 +64,7 @@ def options(base_url: str | None, token: Token) -> dict[str, Any]:
 
 
 def built(http: httpx.Client | httpx.AsyncClient, request: Request, timing: Timing, left_s: float) -> httpx.Request:
-    """The request for httpx. ``left_s``: what is left of the caller's own time."""
+    """The request for httpx. ``left_s``: the rest of the caller's own time."""
     timeout = httpx.Timeout(
         connect=min(timing.connect_s, left_s), read=min(request.silence_s, left_s), write=timing.request_s, pool=None
     )

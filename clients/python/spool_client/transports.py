@@ -35,7 +35,7 @@ class Sink(Protocol):
         """Whether a better transport is to be tried; asked between two polls."""
 
     def opened(self) -> Steps[None]:
-        """A sign of life."""
+        """The connection is active."""
 
     def document(self, document: Mapping[str, Any]) -> Steps[bool]:
         """An entry or a message; whether it was new."""

@@ -61,7 +61,10 @@ def submit(interrupted: Interrupted, /, file: BinaryIO, output: Path | None, det
 @batch.command(cls=Command)
 @click.argument("batch_id", metavar="BATCH")
 @click.option(
-    "--after", type=click.IntRange(min=0), default=0, help="Skip the first results: what an interrupt prints."
+    "--after",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Skip the first results: the number that an interrupt prints.",
 )
 @click.option("--follow/--no-follow", default=True, help="Wait for the jobs that have not ended (default).")
 @_OUTPUT

@@ -46,7 +46,7 @@ def findings(client: Client, model: str | None) -> Iterator[Finding]:
         return
     version, problem = _tried(client.version)
     yield Finding("server", version is not None, f"{version['name']} {version['version']}" if version else problem)
-    state = "; ".join(failing(ready.get("checks", {}))) or str(ready.get("detail", "takes jobs"))
+    state = "; ".join(failing(ready.get("checks", {}))) or str(ready.get("detail", "accepts jobs"))
     yield Finding("ready", ready.get("status") == "ok", state)
     models, problem = _tried(client.models)
     if models is None:

@@ -22,7 +22,7 @@ _JOBS = click.argument("job", nargs=-1, required=True)
 @url_option
 @click.pass_obj
 def wait(interrupted: Interrupted, job: tuple[str, ...], timeout_s: float, as_json: bool, url: str) -> None:
-    """Wait until the jobs have ended. Exits like the last one that did not succeed: 1 failed, 5 cancelled."""
+    """Wait until the jobs have ended. Exit codes: 1 if the last unsuccessful job failed, 5 if it was cancelled."""
     interrupted.hint = f"spool wait {' '.join(job)}"
     code = 0
     with client_of(url) as client:
@@ -52,7 +52,7 @@ def show(job: str, as_json: bool, url: str) -> None:
 @json_option("The record of each job on a line.")
 @url_option
 def cancel(job: tuple[str, ...], as_json: bool, url: str) -> None:
-    """Request the end of jobs."""
+    """Request the cancellation of jobs."""
     with client_of(url) as client:
         for name in job:
             _write(client.cancel(name), as_json=as_json)

@@ -1,4 +1,4 @@
-"""``spool status``: whether the server takes jobs, and this key works."""
+"""``spool status``: whether the server accepts jobs and this key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spool_client.commands.output import write, write_json
 @json_option("One JSON document.")
 @url_option
 def status(as_json: bool, url: str) -> None:
-    """Write the server's version, conditions and models. Exits with 4 if it takes no jobs, 3 if it refuses the key."""
+    """Write the server's version, state and models. Exit codes: 4 if it accepts no jobs, 3 if it refuses the key."""
     with client_of(url) as client:
         ready = client.readiness()
         version = client.version()
@@ -40,7 +40,7 @@ def _lines(url: str, version: dict[str, Any], ready: dict[str, Any], models: dic
     is_ready = ready.get("status") == "ok"
     lines = [
         f"server   {url}, {version['name']} {version['version']}",
-        f"state    {'takes jobs' if is_ready else ready.get('detail') or ready.get('title')}",
+        f"state    {'accepts jobs' if is_ready else ready.get('detail') or ready.get('title')}",
         *(f"         {line}" for line in failing(ready.get("checks", {}))),
     ]
     for number, model in enumerate(models["models"]):

@@ -59,7 +59,7 @@ def prompt_of(argument: str | None, file: str | None) -> str:
 @click.option("--continue-from", metavar="JOB", help="Continue the conversation of an ended job.")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="From submit to end.")
 @click.option("--idempotency-key", default="", help="Makes a repetition of this command safe.")
-@click.option("-f", "--follow", is_flag=True, help="Write the answer as it comes.")
+@click.option("-f", "--follow", is_flag=True, help="Write the answer as it arrives.")
 @json_option("The job's record; with --follow, each entry on a line.")
 @url_option
 @click.pass_obj

@@ -17,13 +17,16 @@ from spool_client.documents import Document, Entry, has_ended
 @click.command(cls=Command)
 @click.argument("job")
 @click.option(
-    "--after", type=click.IntRange(min=0), default=0, help="Begin after this entry: what an interrupt prints."
+    "--after",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Begin after this entry: the number that an interrupt prints.",
 )
 @json_option("Each entry on a line.")
 @url_option
 @click.pass_obj
 def tail(interrupted: Interrupted, job: str, after: int, as_json: bool, url: str) -> None:
-    """Write a job's answer: what there is, then what comes. Exits like the job: 0 succeeded, 1 failed, 5 cancelled."""
+    """Write an answer: the text so far, then the rest as it arrives. Exit codes: 0 succeeded, 1 failed, 5 cancelled."""
     with client_of(url) as client:
         follow_to_end(client, job, after, interrupted, as_json=as_json)
 
@@ -102,7 +105,7 @@ class Text:
 
 
 class Notes:
-    """Says on a terminal when the connection is lost and back."""
+    """Reports on a terminal when the connection is lost and restored."""
 
     def __init__(self) -> None:
         self._is_away = False

@@ -51,7 +51,7 @@ class Snapshot:
 def look(client: Client, url: str, now: datetime | None = None) -> Snapshot:
     """The server now. What this key may not read is left out."""
     ready = client.readiness()
-    state = "takes jobs" if ready.get("status") == "ok" else str(ready.get("detail") or ready.get("title"))
+    state = "accepts jobs" if ready.get("status") == "ok" else str(ready.get("detail") or ready.get("title"))
     snapshot = Snapshot(url, state, failing(ready.get("checks", {})))
     names = [model["name"] for model in client.models()["models"]]
     queued = list(client.jobs(status="queued", limit=_AT_MOST))
@@ -118,7 +118,7 @@ def lines(snapshot: Snapshot, rates: dict[str, float]) -> list[str]:
     metavar="SECONDS",
     help="Time between two views.",
 )
-@click.option("--once", is_flag=True, help="Write the view once. So it does in a pipe.")
+@click.option("--once", is_flag=True, help="Write the view once. The default in a pipe.")
 @json_option("The view once, as JSON.")
 @url_option
 def top(every_s: float, once: bool, as_json: bool, url: str) -> None:

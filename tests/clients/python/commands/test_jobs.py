@@ -151,9 +151,9 @@ def test_connection_that_is_lost_is_shown(own_stack: Stack, own_jobs: Jobs, term
 
 
 def test_status_and_top(stack: Stack, jobs: Jobs, terminal: Run) -> None:
-    """Both say that the server takes jobs; top shows a running job on a terminal and ends with Ctrl-C."""
+    """Both say that the server accepts jobs; top shows a running job on a terminal and ends with Ctrl-C."""
     url, job = stack.webs[0].url, jobs.submit(tokens=10_000, rate=1)
-    assert "takes jobs" in piped(url, "status").stdout
+    assert "accepts jobs" in piped(url, "status").stdout
     assert json.loads(piped(url, "status", "--json").stdout)["ready"] is True
     jobs_of_demo = json.loads(piped(url, "top", "--json").stdout)["queues"]
     assert any(queue["model"] == "demo" and queue["running"] for queue in jobs_of_demo)
