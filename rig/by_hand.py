@@ -270,10 +270,14 @@ def age(link: RedisLink, job_id: str, **fields: int) -> None:
 def restart(link: RedisLink) -> None:
     """As if Redis had been restarted: all that it holds was written on an earlier run of it."""
     for shard in shards_of(link):
-        link.call("HSET", shard.key("server"), "run_id", "an earlier one", "since_ms", 0)
+        earlier = ("run_id", "an earlier one", "since_ms", 0, "webs_run", "an earlier one", "webs_since_ms", 0)
+        link.call("HSET", shard.key("server"), *earlier)
     for key in link.call("KEYS", "spool:*:job:*"):
         if link.call("TYPE", key) == b"hash":
             link.call("HSET", key, "server", "an earlier one")
+    for key in link.call("KEYS", "spool:*:batch:*"):
+        if link.call("TYPE", key) == b"hash" and link.call("HEXISTS", key, "run_id"):
+            link.call("HSET", key, "run_id", "an earlier one")
 
 
 def settle(link: RedisLink) -> None:

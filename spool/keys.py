@@ -14,7 +14,8 @@ all get the same expiry, ``ttl_s`` from then.
                              at_ms}), mode (how the last one began: started, restarted, continued), losses (attempts
                              that count against the limit), deaths (attempts whose process died), again (the reason
                              for the next attempt), last (id of the last entry), server (run_id of the Redis on which
-                             the log is known to be complete), torn (1: Redis may have lost entries of it), fence and
+                             the log is known to be complete; "fed again": of a line that Redis may have lost before),
+                             torn (1: Redis may have lost entries of it), fence and
                              leased_until_ms (while running), worker, cancel_ms, on_disconnect, on_worker_loss
                              (followed by " packed" once the log is packed), continuable (1: the model can continue a
                              partial answer), plain (0: its output is more
@@ -115,7 +116,9 @@ The queue, leases and workers:
     workers          zset    Worker processes; score: until when they count as alive, ms
     slots            hash    Worker process → free slots
     capacity         hash    Worker process → total slots
-    server           hash    run_id of the Redis at the last script call, and since_ms, when scripts first saw it
+    server           hash    run_id of the Redis at the last script call, and since_ms, when scripts first saw it;
+                             webs_run and webs_since_ms, the same of the scripts that write batches' logs; jobs_lost_on,
+                             the run on which a worker found a job missing
     unheard          set     Worker processes from before that restart that have not yet confirmed that Redis still has
                              all their claims. Their last claims may be lost
     keeper           hash    beat_ms, patient_until_ms and run_id of the server at the last beat; cursor, the position
@@ -181,8 +184,9 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              window_s, finalizing_ms, cancelling_ms, ended_ms, input_tokens, output_tokens, errors
                              (JSON list), metadata, surface, endpoint, input_file, keep_jobs, webhook, run_id (of
                              the server on which its log was last written), output_bytes and errors_bytes (of its
-                             files, once they were counted). Of an older one: staging (open, or
-                             dropped) until all of its jobs are written
+                             files, once they were counted), torn (id of an entry that a reader has seen and Redis has
+                             lost), fed_again:LANE (lines before this one may have been jobs before a restart of
+                             Redis). Of an older one: staging (open, or dropped) until all of its jobs are written
     batch:ID:lines   hash    Its lines in compressed blocks (spool.batches.blocks), and a copy of fed:LANE. Staged
                              before the batch exists, for ten minutes
     batch:ID:pieces  hash    Of an open batch, digest of a piece's key → index of its first line, number of its lines,
@@ -193,6 +197,11 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
     feeding          zset    Batches whose lines wait or run; score: when the feeder last looked at them, ms
     feeding-open     zset    The same of open batches, which feeders of older versions must not find
     open-batches:OWNER set   Open batches of an owner
+    batch:ID:late    list    "LANE ID" of its jobs that have ended while its log must not be written, just after a
+                             restart of Redis. The feeder then ends their lines, in this order
+    batch-webs       zset    Webs, which alone show batches' logs; score: until when they count as such, ms
+    unconfirmed-webs set     Webs from before the last restart of Redis that have not reported yet what they have read
+                             of batches
     feeder:lock      string  Name of the process that feeds this shard, for two seconds; it only saves work
     batches:OWNER    zset    Complete batches of an owner; score: when they were complete, in microseconds. The keeper
                              removes expired ones

@@ -29,6 +29,7 @@ from spool.conversations.store import ConversationLimits, Conversations
 from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
 from spool.files.store import Files
 from spool.files.urls import files_at
+from spool.following.batch_confirmation import BatchConfirmation
 from spool.following.follower import Follower
 from spool.instance import web_instance
 from spool.jobs.closed_models import ClosedModel, ClosedModels
@@ -36,6 +37,7 @@ from spool.jobs.job import SCHEMA
 from spool.jobs.keeper import Keeper
 from spool.jobs.origin import Origin
 from spool.jobs.owner_limits import OwnerLimits
+from spool.jobs.seen_batches import SeenBatches
 from spool.jobs.shards import Shards
 from spool.jobs.store import JobStore
 from spool.models.model import Upstream
@@ -92,6 +94,7 @@ class State:
     pieces: Pieces
     feeders: list[Feeder]
     follower: Follower
+    confirmation: BatchConfirmation
     bell: Bell
     models: ModelTable
     keepers: list[Keeper]
@@ -138,7 +141,8 @@ class State:
         app = celery_app(broker_url or broker_url_from(redis_url))
         bell = Bell(bell_queue(app, broker_url or redis_url))
         # The follower has its own link, so that a burst of requests cannot delay live streams.
-        follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"))
+        seen = SeenBatches()
+        follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"), seen=seen)
         limits = settings.owner_limits(streams_for(settings.max_streams))
         conditions = Conditions(show_condition)
         store = JobStore(shards)
@@ -162,12 +166,13 @@ class State:
             authenticator=_authenticator(settings, link),
             shards=shards,
             store=store,
-            batches=(batches := Batches(shards)),
+            batches=(batches := Batches(shards, seen)),
             result_lines=ResultLines(batches),
             pieces=Pieces(shards),
             # A web feeds where no worker does, so that it has time for its streams.
             feeders=[Feeder(shard, store, bell.ring, keeps=False) for shard in shards],
             follower=follower,
+            confirmation=BatchConfirmation(shards, follower.seen_batches, follower.disconnect),
             bell=bell,
             models=models,
             queue_watch=QueueWatch(store, follower.queued_feeds, models.max_running, is_paused=switches.pauses),
@@ -201,6 +206,7 @@ class State:
         for name in NAMES:
             show_condition(name, False)
         self.follower.start()
+        spawn_forever(partial(self.confirmation.run, gevent.sleep, lambda: False))
         for keeper in self.keepers:
             spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
         for feeder in self.feeders:

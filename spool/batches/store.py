@@ -32,6 +32,7 @@ from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.owner_list import read
 from spool.jobs.repeats import Joins, Repeat
 from spool.jobs.scripts import arguments, script
+from spool.jobs.seen_batches import SeenBatches
 from spool.jobs.shards import Shard, Shards
 from spool.jobs.submission import own_limits, raise_refusal
 from spool.logs import event
@@ -176,10 +177,11 @@ class Staging:
 
 
 class Batches:
-    """Batches as their owners see them."""
+    """Batches as their owners see them. ``seen`` notes what is read of their logs."""
 
-    def __init__(self, shards: Shards) -> None:
+    def __init__(self, shards: Shards, seen: SeenBatches | None = None) -> None:
         self._shards = shards
+        self._seen = seen or SeenBatches()
 
     def staging(self, new: NewBatch) -> Staging:
         """The lines of a new batch, before it exists."""
@@ -195,9 +197,11 @@ class Batches:
         if record.get("owner") != owner or record.get("staging"):
             raise BatchNotFound(batch_id)
         try:
-            return decode(batch_id, record)
+            found = decode(batch_id, record)
         except UndecodableRecord as exc:
             raise RecordDamaged(f"batch {batch_id}") from exc
+        self._seen.note(batch_id, found.last_entry)
+        return found
 
     def newest(self, owner: str, *, limit: int, cursor: str | None = None) -> tuple[list[Batch], str | None]:
         """At most ``limit`` of the owner's batches, newest first, and the cursor of the next page (None at the end).
@@ -205,7 +209,8 @@ class Batches:
         page, found = newest_batches(self._shards, owner, limit=limit, cursor=cursor), []
         for batch_id, record in page.batches.items():
             with suppress(UndecodableRecord):
-                found.append(decode(batch_id, record))
+                found.append(batch := decode(batch_id, record))
+                self._seen.note(batch_id, batch.last_entry)
         return found, page.cursor
 
     def cursor_of(self, batch_id: str, owner: str) -> str:
@@ -219,7 +224,7 @@ class Batches:
     def results(self, batch_id: str, after: int, limit: int) -> list[Row]:
         """At most ``limit`` entries of the batch's log after ``after``, and at most a page. Does not check the owner:
         call ``look`` first. Raises ``StoreUnavailable``."""
-        return Logs(self._shards.of_batch(batch_id).link).read(batch_id, after, min(limit, BATCH_PAGE))
+        return Logs(self._shards.of_batch(batch_id).link, self._seen).read(batch_id, after, min(limit, BATCH_PAGE))
 
     def each_result(self, batch_id: str, after: int = 0) -> Iterator[Row]:
         """All entries of the batch's log after ``after``, one after the other. Holds few at a time and none that it has

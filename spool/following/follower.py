@@ -28,6 +28,7 @@ from spool.following.reader_leases import ReaderLeases
 from spool.following.replay_cache import ReplayCache
 from spool.jobs.job import ENDED, Job, OnDisconnect, Status
 from spool.jobs.log import Logs, Row, page_of, range_command
+from spool.jobs.seen_batches import SeenBatches
 from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.redis.errors import is_wrong_type, translated
@@ -44,11 +45,13 @@ _WOKEN_AT_ONCE = 250
 
 
 class Follower:
-    """Follows logs for the readers of one process. ``tick_s`` is the interval at which due idle readers are woken."""
+    """Follows logs for the readers of one process. ``tick_s`` is the interval at which due idle readers are woken.
+    ``seen`` notes what is read of batches."""
 
-    def __init__(self, link: RedisLink, *, tick_s: float = 0.5) -> None:
+    def __init__(self, link: RedisLink, *, tick_s: float = 0.5, seen: SeenBatches | None = None) -> None:
         self._link = link
-        self._logs = Logs(link)
+        self._seen = seen or SeenBatches()
+        self._logs = Logs(link, self._seen)
         self._pages = ReplayCache(self._logs)
         self._tick_s = tick_s
         self._feeds: dict[bytes, Feed] = {}
@@ -68,6 +71,16 @@ class Follower:
     def start(self) -> None:
         """Start four greenlets for the life of the process."""
         self._greenlets = [*self._doorbell.start(), spawn_forever(self._refill), spawn_forever(self._tick)]
+
+    def seen_batches(self) -> dict[str, int]:
+        """The newest entry that this process has read of each batch's log."""
+        for feed in self._feeds.values():
+            self._seen.note(feed.job_id, feed.last)
+        return self._seen.all()
+
+    def disconnect(self) -> None:
+        """Drop the subscription with all that comes by it; the doorbell reconnects."""
+        self._doorbell.close()
 
     def stop(self) -> None:
         """End the greenlets and close the subscription."""
@@ -170,6 +183,7 @@ class Follower:
         feed.watched = job.on_disconnect is OnDisconnect.CANCEL
         feed.heard_at = time.monotonic()
         if before is not None:
+            self._seen.note(job.id, before.last)
             # Readers that did not take the old end yet must get the new one.
             self._stale.pop(before, None)
             self._queued.discard(before)
@@ -259,6 +273,7 @@ class Follower:
     def _rewind(self, feed: Feed, last: int) -> None:
         # Redis lost the last entries. The worker resends them under the same ids, or the log continues after a jump.
         # Readers that have them wait; others must not get a gap. Some of the resent entries may have rung already.
+        self._seen.note(feed.job_id, feed.last)
         feed.jump(last)
         feed.ended = False
         self._mark_stale(feed)
@@ -300,6 +315,7 @@ class Follower:
     def _check_feed(self, channel: bytes, feed: Feed, now: float) -> None:
         if not feed.readers and (feed.ended or now - feed.left_at > LINGER_S):
             del self._feeds[channel]
+            self._seen.note(feed.job_id, feed.last)
             self._stale.pop(feed, None)
             self._queued.discard(feed)
             self._doorbell.ignore(channel)

@@ -11,6 +11,7 @@ from spool.errors import UndecodableRecord
 from spool.jobs import packing
 from spool.jobs.entries import Kind, decode_all, is_mark, kind_of
 from spool.jobs.packed_log import PackedLogs
+from spool.jobs.seen_batches import SeenBatches
 from spool.keys import log as log_key
 from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
@@ -91,11 +92,13 @@ def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:
 
 
 class Logs:
-    """The logs of a server, read from their streams or, some time after their end, from their packed form."""
+    """The logs of a server, read from their streams or, some time after their end, from their packed form. ``seen``
+    notes what is read of batches."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, seen: SeenBatches | None = None) -> None:
         self._link = link
         self._packed = PackedLogs(link)
+        self._seen = seen
 
     def read(self, job_id: str, after: int, limit: int = PAGE, *, is_packed: bool = False) -> list[Row]:
         """At most ``limit`` entries after ``after``, in order. ``is_packed``: the log was packed when its record was
@@ -111,7 +114,10 @@ class Logs:
         """The entries in a reply to ``range_command``, which may be an exception; read from the packed log if it is
         packed by now. Raises ``StoreUnavailable``."""
         if not isinstance(reply, Exception):
-            return rows_of(reply)
+            found = rows_of(reply)
+            if found and self._seen is not None:
+                self._seen.note(job_id, found[-1][0])
+            return found
         rows = self.read_packed(job_id, after, limit) if is_wrong_type(reply) else None
         if rows is None:
             raise translated(reply) from reply

@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-from rig.batches import add, create, feed
+from rig.batches import add, create, feed, feeder_of
 from spool import keys
 from spool.access.door import Counter, Door
 from spool.access.failure_counts import FailureCounts
@@ -22,6 +22,7 @@ from spool.conversations.store import ConversationLimits, Conversations
 from spool.files.file import Description
 from spool.files.records import FileLimits
 from spool.files.urls import files_at
+from spool.following.batch_confirmation import BatchConfirmation
 from spool.ids import new_batch_id
 from spool.jobs.closed_models import ClosedModels
 from spool.jobs.conversation_blocks import BLOCK_BYTES, divide
@@ -144,7 +145,7 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
         link.call("PERSIST", f"{keys.prefix(0)}{name}")
     owner_limits(link, worker)
     webhooks(link)
-    restart(link)
+    late_lines(link)
     keep(link, lease_ms=60_000)
     link.call("SET", f"{keys.prefix(0)}slots", "no hash")
     worker.beat(free=1)
@@ -169,6 +170,16 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
         assert link.call("TYPE", key).decode() == lines[0][1], key
         met.add(lines[0][0])
     assert met == documented().keys()
+
+
+def late_lines(link: RedisLink) -> None:
+    """A line that ends just after a restart, before webs have reported."""
+    shards = shards_of(link)
+    BatchConfirmation(shards, dict, lambda: None).beat(lambda _s: None)
+    batch = create(link, 1)
+    feeder_of(link).feed(batch, [1], 1)
+    restart(link)
+    store_of(link).cancel(job_id_of(batch, 0), OWNER)
 
 
 def owner_limits(link: RedisLink, worker: HandWorker) -> None:

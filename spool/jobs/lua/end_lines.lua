@@ -10,7 +10,7 @@ if not is_begun(its.status) then
   return -1
 end
 local fed = fed_of(id, lane, redis.call('HGET', key, 'fed:' .. lane))
-if fed ~= position or (status ~= 'failed' and its.stop ~= status) then
+if history_of(its) == 'unknown' or fed ~= position or (status ~= 'failed' and its.stop ~= status) then
   return fed
 end
 local count = #ARGV - lines_at + 1

@@ -32,6 +32,7 @@ local function beat(id, fence, acked, sent)
   local status = record.status
   if status == 'cancelled' then return 'cancelled' end
   if status == 'queued' then return 'unclaimed' end
+  if not status and has_met then index('HSET', 'server', 'jobs_lost_on', RUN_ID) end
   if status and not TRANSITIONS[status] then error('status ' .. status .. ' is not a state of a job') end
   if record.fence ~= fence or status ~= 'running' then return 'lost' end
   if record.cancel_ms then

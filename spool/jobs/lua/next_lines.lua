@@ -7,7 +7,6 @@
 -- more may be}.
 --[[ARGUMENTS feeder_name hold_ms:number most:number keeps:flag]]
 local WINDOW_AT_LEAST = 64
-local WINDOW_AT_MOST = 2000
 local WINDOW_PER_SLOT = 4
 
 local function is_mine()
@@ -24,7 +23,7 @@ local function forget(id)
   index('ZREM', 'feeding', id)
   index('ZREM', 'feeding-open', id)
   index('ZREM', 'staging', id)
-  for _, name in ipairs({'', ':lines', ':pieces', ':log'}) do
+  for _, name in ipairs({'', ':lines', ':pieces', ':late', ':log'}) do
     local key = P .. 'batch:' .. id .. name
     if redis.call('PTTL', key) == -1 then redis.call('PEXPIRE', key, DAMAGE_KEPT_MS) end
   end
@@ -40,7 +39,7 @@ end
 -- The batch's record and its lanes that need something; nil if it does not run.
 local function needs_of(id, window)
   local key = P .. 'batch:' .. id
-  local its = fields_if_any(key, 'status', 'stop', 'paused', 'expires_ms', 'lanes', 'owner')
+  local its = fields_if_any(key, 'status', 'stop', 'paused', 'expires_ms', 'lanes', 'owner', 'run_id', 'history_lost')
   if not is_begun(its.status) then
     forget(id)
     return nil

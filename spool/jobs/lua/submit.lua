@@ -171,8 +171,8 @@ local function list_in_batch()
   redis.call('HSET', key, 'batch', batch, 'batch_index', batch_index)
   if lane then
     redis.call('HSET', key, 'lane', lane)
-    -- Redis may have lost this job together with what readers have seen of it.
-    if (redis.call('HGET', P .. 'batch:' .. batch, 'run_id') or RUN_ID) ~= RUN_ID then redis.call('HSET', key, 'history_lost', 1) end
+    -- Redis may have lost this job together with what readers have seen of it: its claim decides (has_lost_history).
+    if may_be_fed_again(batch, lane, tonumber(line_at)) then redis.call('HSET', key, 'server', FED_AGAIN) end
     note_fed(id, batch, lane, tonumber(line_at), batch_index)
     return
   end

@@ -11,7 +11,7 @@ from spool.batches.store import Batches
 from spool.jobs.job import LINE, Priority
 from spool.keys import prefix
 from spool.redis.link import RedisLink
-from tests.by_hand import OWNER, HandWorker, keep, kinds_of, record, shards_of, store_of, tokens, use
+from tests.by_hand import OWNER, HandWorker, keep, kinds_of, record, restart, settle, shards_of, store_of, tokens, use
 
 pytestmark = pytest.mark.one_shard
 P = prefix(0)
@@ -304,9 +304,13 @@ def test_log_jumps_after_a_restart(link: RedisLink) -> None:
 
 
 def test_fed_again_after_a_restart(link: RedisLink) -> None:
-    """A job that Redis may have lost begins as one that has lost history, since readers may have seen its log."""
-    batch, worker = create(link, 1), HandWorker(link)
-    link.call("HSET", f"{P}batch:{batch}", "run_id", "an earlier one")
+    """A job that Redis may have lost begins as one that has lost history if a worker of that time is silent."""
+    create(link, 1)
+    worker = HandWorker(link)
+    HandWorker(link, name="silent").beat()
+    restart(link)
+    keep(link)
+    settle(link)
     feed(link)
     claim = worker.take()
     assert kinds_of(link, claim.job.id) == ["restarted"]

@@ -31,25 +31,9 @@ from tests.by_hand import (
     text_of,
     tokens,
 )
+from tests.saved import Saved
 
 JUMP = 100_000
-
-
-class Saved:
-    """All keys as they are now, to go back to."""
-
-    def __init__(self, link: RedisLink) -> None:
-        self._link = link
-        self._keys: dict[bytes, tuple[bytes, int]] = {
-            key: (link.call("DUMP", key), link.call("PTTL", key)) for key in link.call("KEYS", "*")
-        }
-
-    def restore(self) -> None:
-        """Redis was restarted, and has only this."""
-        self._link.call("FLUSHALL")
-        for key, (value, ttl_ms) in self._keys.items():
-            self._link.call("RESTORE", key, max(0, ttl_ms), value)
-        restart(self._link)
 
 
 @pytest.fixture

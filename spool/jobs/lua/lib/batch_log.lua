@@ -7,6 +7,8 @@ local UNBOOKED_AT_MOST = 65536
 local JUMP_AGE_AT_MOST_MS = 2800000000
 local JUMP_IDS_A_MS = 30000
 local LANES_AT_MOST = 1000
+local LATE_AT_ONCE = 100
+local WEBS_SETTLE_MS = 3000
 local ENDED_LINES = {succeeded = true, failed = true, cancelled = true}
 local STOPS = {cancelled = 'the batch was cancelled', expired = 'the batch did not complete within its completion_window'}
 
@@ -17,7 +19,20 @@ end
 
 local function batch_record(batch)
   return fields_if_any(P .. 'batch:' .. batch, 'status', 'state', 'stop', 'last', 'total', 'ended', 'ttl_s', 'owner',
-    'idempotency', 'input_tokens', 'output_tokens', 'lanes', 'run_id', 'created_ms')
+    'idempotency', 'input_tokens', 'output_tokens', 'lanes', 'run_id', 'created_ms', 'history_lost')
+end
+
+-- Whether Redis has lost entries of a batch's log that readers have seen: whole (none); lost; or unknown, for a moment after a
+-- restart: the log must not be written then, because webs still report what they have read.
+local function history_of(record)
+  if not record.run_id or record.run_id == RUN_ID then return 'whole' end
+  if record.history_lost then return 'lost' end
+  meet_webs()
+  if index('SCARD', 'unconfirmed-webs') == 0 then
+    -- Without a known web, those of an older version may have read it.
+    return redis.call('EXISTS', P .. 'batch-webs') == 1 and 'whole' or 'lost'
+  end
+  return NOW - bounded(index('HGET', 'server', 'webs_since_ms'), 0, NOW, 0) < WEBS_SETTLE_MS and 'unknown' or 'lost'
 end
 
 -- Appends an entry under the id `n`, or the next one that the log allows: the record's `last` may be damaged. Answers the
@@ -38,21 +53,44 @@ local function write_to_batch(batch, n, kind, rest)
   return n
 end
 
--- On the first entry on a new run of the server, jumps: readers may have seen entries that Redis has lost, and whose lines
--- come again in another order. The id of `restarted` is a round number that is ahead of all that they have seen; it grows
--- with the batch's age, because a jump itself can be lost. It stays below 10^14 (id_after_jump).
+-- The number of a batch's lanes. `lanes` is the record's value, which may be damaged.
+local function lane_count(batch, lanes)
+  local count = bounded(lanes, 0, LANES_AT_MOST)
+  if count then return count end
+  count = 0
+  while count < LANES_AT_MOST and redis.pcall('HEXISTS', P .. 'batch:' .. batch, 'size:' .. count) == 1 do count = count + 1 end
+  return count
+end
+
+-- Jumps: readers have seen entries that Redis has lost, or may have, and whose lines come again in another order. The id of
+-- `restarted` is a round number that is ahead of all that they have seen; it grows with the batch's age, because a jump itself
+-- can be lost. It stays below 10^14 (id_after_jump).
 local function jump_in_batch(batch, record)
   --[[LIBRARY]]
   local age_ms = math.min(NOW - bounded(record.created_ms, 0, NOW, NOW), JUMP_AGE_AT_MOST_MS)
-  local ahead = math.max(bounded(record.last, 0, 1e14, 0), age_ms * JUMP_IDS_A_MS)
+  local ahead = math.max(bounded(record.last, 0, 1e14, 0), bounded(record.history_lost, 0, 1e14, 0), age_ms * JUMP_IDS_A_MS)
   record.last = write_to_batch(batch, (math.ceil(ahead / 100000) + 5) * 100000, 'restarted', ',"reason":"redis_lost_history"')
-  record.run_id = RUN_ID
-  redis.call('HSET', P .. 'batch:' .. batch, 'last', record.last, 'run_id', RUN_ID)
+  redis.call('HSET', P .. 'batch:' .. batch, 'last', record.last)
+end
+
+-- Before the first entry on a new run of the server: jumps if readers have seen what Redis has lost. Lines that follow the fed ones
+-- may have been jobs before.
+local function continue_log(batch, record)
+  --[[LIBRARY]]
+  if history_of(record) ~= 'whole' then jump_in_batch(batch, record) end
+  local changes = {'run_id', RUN_ID}
+  for lane = 0, lane_count(batch, record.lanes) - 1 do
+    changes[#changes + 1] = 'fed_again:' .. lane
+    changes[#changes + 1] = fed_of(batch, lane, redis.call('HGET', P .. 'batch:' .. batch, 'fed:' .. lane)) + WINDOW_AT_MOST
+  end
+  redis.call('HSET', P .. 'batch:' .. batch, unpack(changes))
+  redis.call('HDEL', P .. 'batch:' .. batch, 'history_lost')
+  record.run_id, record.history_lost = RUN_ID, nil
 end
 
 -- Appends an entry to a batch's log. `record` is that of the batch, and is brought up to date.
 local function push_to_batch(batch, record, kind, rest)
-  if record.run_id and record.run_id ~= RUN_ID then jump_in_batch(batch, record) end
+  if record.run_id and record.run_id ~= RUN_ID then continue_log(batch, record) end
   record.last = write_to_batch(batch, bounded(record.last, 0, 1e14, 0) + 1, kind, rest)
 end
 
@@ -64,18 +102,9 @@ local function counts_of(batch)
   return '{' .. table.concat(parts, ',') .. '}'
 end
 
--- The number of a batch's lanes. `lanes` is the record's value, which may be damaged.
-local function lane_count(batch, lanes)
-  local count = bounded(lanes, 0, LANES_AT_MOST)
-  if count then return count end
-  count = 0
-  while count < LANES_AT_MOST and redis.pcall('HEXISTS', P .. 'batch:' .. batch, 'size:' .. count) == 1 do count = count + 1 end
-  return count
-end
-
 -- The names of a batch's keys besides its record and its log.
 local function keys_of_lines(batch, lanes)
-  local names = {'batch:' .. batch .. ':lines', 'batch:' .. batch .. ':pieces'}
+  local names = {'batch:' .. batch .. ':lines', 'batch:' .. batch .. ':pieces', 'batch:' .. batch .. ':late'}
   for lane = 0, lane_count(batch, lanes) - 1 do names[#names + 1] = 'batch:' .. batch .. ':flight:' .. lane end
   return names
 end
@@ -118,9 +147,10 @@ local function close_batch(batch, record, status, state)
   post_batch_end(batch, state)
 end
 
--- Ends a batch after its last line.
+-- Ends a batch after its last line; or leaves that to the feeder.
 local function finish_batch(batch, record)
   --[[LIBRARY]]
+  if history_of(record) == 'unknown' then return end
   redis.call('HSET', P .. 'batch:' .. batch, 'queued', 0, 'running', 0)
   local state, status, kind, head = 'completed', 'succeeded', 'done', ',"finish_reason":"completed"'
   if record.stop == 'cancelled' then
@@ -202,7 +232,7 @@ local function line_of(id, record, status, stop)
   end
   local parts = {',"batch_index":', bounded(record.batch_index, 0, 1e9, 0), ',"job":"', id, '","status":"', status,
     '","model":', json(record.model), ',"surface":', json(record.surface or 'batches'), ',"created_ms":', bounded(record.created_ms, 0, 1e14, NOW),
-    ',"started_ms":', bounded(record.started_ms, 0, 1e14, 'null'), ',"ended_ms":', NOW, ',"deadline_ms":', bounded(record.deadline_ms, 0, 1e14, NOW),
+    ',"started_ms":', bounded(record.started_ms, 0, 1e14, 'null'), ',"ended_ms":', bounded(record.ended_ms, 0, NOW, NOW), ',"deadline_ms":', bounded(record.deadline_ms, 0, 1e14, NOW),
     ',"attempt":', bounded(record.attempt, 0, 1e9, 0), ',"entries":', bounded(record.last, 0, 1e14, 0),
     ',"content":', json(type(text) == 'string' and text or ''), ',"reasoning":', reasoning, ',"tool_calls":', calls,
     ',"finish_reason":', record.finish_reason and json(record.finish_reason) or 'null', ',"usage":', json_or_null(record.usage),
@@ -219,8 +249,13 @@ end
 local function end_line(id, record, status)
   --[[LIBRARY]]
   local batch = record.batch
-  if index('ZREM', 'batch:' .. batch .. ':flight:' .. record.lane, id) == 0 then return end
   local its = batch_record(batch)
+  if is_begun(its.status) and history_of(its) == 'unknown' then
+    -- The feeder ends the line soon (end_late_lines).
+    index('RPUSH', 'batch:' .. batch .. ':late', record.lane .. ' ' .. id)
+    return
+  end
+  if index('ZREM', 'batch:' .. batch .. ':flight:' .. record.lane, id) == 0 then return end
   if not is_begun(its.status) then return end
   if status == 'cancelled' and its.stop == 'expired' then
     redis.pcall('HINCRBY', P .. 'batch:' .. batch, 'cancelled', -1)
@@ -268,15 +303,26 @@ local function check_flight(batch, lane, id, batch_index)
   end
 end
 
+-- Ends lines whose jobs have ended while the batch's log must not be written, in the order of their ends.
+local function end_late_lines(batch)
+  for _, one in ipairs(index('LPOP', 'batch:' .. batch .. ':late', LATE_AT_ONCE) or {}) do
+    local lane, id = string.match(one, '^(%d+) (.+)$')
+    local batch_index = lane and index('ZSCORE', 'batch:' .. batch .. ':flight:' .. lane, id)
+    if batch_index then check_flight(batch, lane, id, batch_index) end
+  end
+end
+
 -- For each lane of a batch with lines left and room in its window: the lane, its lines that are jobs already, and how many
 -- more may be. For a stopped batch, all lanes with lines left. Ends lines of jobs that were lost, and a batch whose record
 -- is damaged, so that it did not end with its last line.
 local function lanes_of(batch, record, window)
   local found, key, is_left = {}, P .. 'batch:' .. batch, false
+  local is_known = history_of(record) ~= 'unknown'
+  if is_known then end_late_lines(batch) end
   for lane = 0, lane_count(batch, record.lanes) - 1 do
     local flight = 'batch:' .. batch .. ':flight:' .. lane
     local first = index('ZRANGE', flight, 0, 0, 'WITHSCORES')
-    if first[1] then check_flight(batch, lane, first[1], first[2]) end
+    if first[1] and is_known then check_flight(batch, lane, first[1], first[2]) end
     local sizes = redis.call('HMGET', key, 'fed:' .. lane, 'size:' .. lane)
     local fed, size = fed_of(batch, lane, sizes[1]), bounded(sizes[2], 0, 1e9, 0)
     local waiting = index('ZCARD', flight)

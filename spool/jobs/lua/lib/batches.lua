@@ -91,6 +91,9 @@ local function close_in_batch(id, batch)
   end
 end
 
+-- The most jobs of a lane that wait or run.
+local WINDOW_AT_MOST = 2000
+
 -- Whether lines of a batch may wait or run. An open batch has another status than a sealed one, so that processes of older
 -- versions, which would end it after the last line so far, leave it alone.
 local function is_begun(status)
@@ -118,6 +121,12 @@ local function refusal_of_line(batch, lane, position)
   if record.stop then return 'stopped' end
   local fed = fed_of(batch, lane, record['fed:' .. lane])
   return position < fed and 'fed' or position > fed and 'early' or nil
+end
+
+-- Whether a line may have been a job that Redis has lost in a restart.
+local function may_be_fed_again(batch, lane, position)
+  local its = fields_if_any(P .. 'batch:' .. batch, 'run_id', 'fed_again:' .. lane)
+  return its.run_id and its.run_id ~= RUN_ID or position < bounded(its['fed_again:' .. lane], 0, 1e14, 0)
 end
 
 -- Whether lines may be added to a batch.

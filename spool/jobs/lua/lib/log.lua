@@ -1,13 +1,17 @@
 -- A job's log: the entries that scripts append, and whether Redis may have lost some.
 
+-- The server of a line that Redis may have lost as a job, and that was fed again.
+local FED_AGAIN = 'fed again'
+
 -- Whether readers may have seen entries of this job that Redis has lost since. Of the record it needs history_lost, server and
 -- status. A running job has lost history until its worker confirms the log. A queued job may have been claimed by a worker that
--- is still unconfirmed.
+-- is still unconfirmed; and a line that was fed again, by one that has found it missing.
 local function has_lost_history(record)
   if record.history_lost then return true end
   if not record.server or record.server == RUN_ID then return false end
   meet_server()
   return record.status == 'running' or index('SCARD', 'unconfirmed_workers') > 0
+    or record.server == FED_AGAIN and index('HGET', 'server', 'jobs_lost_on') == RUN_ID
 end
 
 -- Encodes JSON as the rest of Spool does: cjson alone would escape slashes.

@@ -14,3 +14,12 @@ local function meet_server()
     end
   end
 end
+
+-- On the first call on a new run, marks all known webs as unconfirmed (`unconfirmed-webs`). A web counts as confirmed once it
+-- has reported, on this run, the last entry of each batch's log that it has read (confirm_batches).
+local function meet_webs()
+  if index('HGET', 'server', 'webs_run') == RUN_ID then return end
+  index('HSET', 'server', 'webs_run', RUN_ID, 'webs_since_ms', NOW)
+  redis.call('DEL', P .. 'unconfirmed-webs')
+  for _, web in ipairs(index('ZRANGE', 'batch-webs', 0, -1)) do index('SADD', 'unconfirmed-webs', web) end
+end
