@@ -81,6 +81,8 @@ TESTED_BY: Mapping[str, str] = {
     "web/native/socket_messages.py": "web/test_openapi.py",
     "web/native/stream.py": "web/test_cursors.py",
     "web/native/submission.py": "web/test_bad_input.py",
+    "web/native/readable_batch.py": "web/native/test_batch_log.py web/native/test_websocket_batch.py",
+    "web/native/socket_session.py": "web/test_wrong_ids.py web/test_cursors.py",
     "web/native/websocket.py": "web/test_wrong_ids.py web/test_cursors.py",
     "web/native/websocket_follow.py": "web/delivery/test_websocket.py",
     "web/native/websocket_mux.py": "web/delivery/test_websocket.py web/test_websocket_bad_input.py",

@@ -31,6 +31,7 @@ from web.native import (
     usage,
     webhooks,
     websocket,
+    websocket_batch,
 )
 from web.native import entries as long_polling
 from web.native import websocket_mux as websocket_many
@@ -116,6 +117,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     if in_local_demo():
         app.register_blueprint(demo.blueprint)
     websocket.install(app)
+    websocket_batch.install(app)
     websocket_many.install(app)
     openai_socket.install(app)
     auth.check_every_route_has_a_scope(app)

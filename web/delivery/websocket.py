@@ -14,7 +14,7 @@ import orjson
 from flask import Flask, request
 
 from spool.access.caller import Caller
-from spool.errors import JobGone, JobNotFound, LimitExceeded, StoreUnavailable, TooManyStreams
+from spool.errors import BatchNotFound, JobGone, JobNotFound, LimitExceeded, StoreUnavailable, TooManyStreams
 from spool.switches.switch import Transport
 from web import auth, bounded_json
 from web.auth import scope
@@ -145,6 +145,8 @@ def closed_by(exc: Exception) -> Closed:
             return Closed(4410, "gone")
         case JobNotFound():
             return Closed(4404, "no such job")
+        case BatchNotFound():
+            return Closed(4404, "no such batch")
         case Problem():
             # The client left while its answer was folded.
             return Closed(1008, exc.detail)

@@ -20,6 +20,7 @@ class BatchUrls(TypedDict):
     results: str
     cancel: str
     stream: str
+    ws: str
     entries: str
     lines: NotRequired[str]
     seal: NotRequired[str]
@@ -96,6 +97,7 @@ def _urls(batch: Batch) -> BatchUrls:
         "results": f"{path}/results",
         "cancel": f"{path}/cancel",
         "stream": f"{path}/stream",
+        "ws": f"{path}/ws",
         "entries": f"{path}/entries",
     }
     if batch.is_open:

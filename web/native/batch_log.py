@@ -34,6 +34,7 @@ from web.native.beginning import Heartbeats
 from web.native.entry_document import Line
 from web.native.found_entries import WAIT_AT_MOST_S, Found
 from web.native.job_document import job_pieces
+from web.native.readable_batch import after_of, logged
 from web.negotiation import best_media_type
 from web.problems import Problem, answer_at
 from web.server.peer import cut
@@ -107,21 +108,6 @@ def _unavailable(problem: Problem) -> Response | None:
 answer_at("batch_log.stream", _unavailable)
 
 
-def _logged(services: Services, batch_id: str) -> Batch:
-    """The caller's batch. Raises a 409 ``Problem`` for one without a log."""
-    batch = services.batches.look(batch_id, auth.owner())
-    if not batch.has_log:
-        raise Problem(409, "No log", "an older version accepted this batch; read its results", batch=batch_id)
-    return batch
-
-
-def _after(batch: Batch, place: int) -> int:
-    """The cursor of a place. Ids of a batch's log have no gaps."""
-    if place == LATEST:
-        return batch.last_entry
-    return max(0, batch.last_entry + place) if place < 0 else place
-
-
 @blueprint.get("/batches/<batch_id>/stream")
 @scope("batches", shared="results", is_stream=True)
 @Contract(
@@ -148,11 +134,11 @@ def stream(batch_id: str) -> Response:
     """Stream the batch's log: an entry for each line when it ends, and a terminal one. Reconnects resume after
     ``Last-Event-ID`` or ``after``."""
     place, asked, services = requested_place(), query(LogQuery), state()
-    batch = _logged(services, batch_id)
+    batch = logged(services, batch_id, auth.owner())
     media_type = best_media_type(_MEDIA_TYPES)
     if media_type is None:
         raise Problem(406, "Not acceptable", f"accept one of {', '.join(_MEDIA_TYPES)}, or send no Accept")
-    after = _after(batch, place)
+    after = after_of(batch, place)
     if media_type == sse.MEDIA_TYPE and batch.is_ended and after == batch.last_entry:
         # 204 stops an EventSource for good.
         return Response(status=204, headers={"Cache-Control": "no-store"})
@@ -185,8 +171,8 @@ def entries(batch_id: str) -> Response:
     asked, services = query(EntriesQuery), state()
     if asked.wait_s > 0:
         refuse_off(services.switches, Transport.LONG_POLLING)
-    batch = _logged(services, batch_id)
-    wait_s, after, found = min(asked.wait_s, WAIT_AT_MOST_S), _after(batch, asked.after), Found(asked.limit)
+    batch = logged(services, batch_id, auth.owner())
+    wait_s, after, found = min(asked.wait_s, WAIT_AT_MOST_S), after_of(batch, asked.after), Found(asked.limit)
     place = services.slots.one(batch.owner) if wait_s > 0 else nullcontext()
     with place, attached(services, batch.as_log(), after, follow=wait_s > 0) as reader:
         collect(reader, request.environ, Deadline.after(wait_s), found.add)

@@ -168,11 +168,12 @@ class Gone(TypedDict):
 
 
 class Heartbeat(TypedDict):
-    """A heartbeat with the id of the last entry sent. ``job`` on ``/ws``."""
+    """A heartbeat with the id of the last entry sent. ``job`` or ``batch`` on ``/ws``."""
 
     type: Literal["heartbeat"]
     last: int
     job: NotRequired[str]
+    batch: NotRequired[str]
 
 
 class Queued(TypedDict):
@@ -186,12 +187,13 @@ class Queued(TypedDict):
 
 
 class Notice(TypedDict):
-    """The operator's notice to all readers; null: there is none any more. It is no entry and has no id. ``job`` on
-    ``/ws``."""
+    """The operator's notice to all readers; null: there is none any more. It is no entry and has no id. ``job`` or
+    ``batch`` on ``/ws``."""
 
     type: Literal["notice"]
     text: str | None
     job: NotRequired[str]
+    batch: NotRequired[str]
 
 
 class Ping(TypedDict):

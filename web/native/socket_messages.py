@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from web.arguments import BACK_AT_MOST, LATEST
 from web.contract import Answer, Parameter
 from web.native.beginning import SnapshotDocument
-from web.native.entry_document import EntryDocument, GapMessage, Heartbeat, Notice, Queued
+from web.native.entry_document import EntryDocument, GapMessage, Heartbeat, Line, Notice, Queued
 from web.native.submission import Submission
 
 SUBPROTOCOL = Parameter(
@@ -45,11 +45,26 @@ class Follow(TypedDict):
     snapshot: NotRequired[bool]
 
 
+class FollowBatch(TypedDict):
+    """Follows the log of a batch, as ``follow`` of a job. It needs the scope ``batches``."""
+
+    type: Literal["follow"]
+    batch: str
+    after: NotRequired[Annotated[int, Field(ge=-BACK_AT_MOST, lt=LATEST)] | Literal["latest"]]
+
+
 class JobCommand(TypedDict):
     """Stops following a job, or cancels it."""
 
     type: Literal["unfollow", "cancel"]
     job: str
+
+
+class BatchCommand(TypedDict):
+    """Stops following a batch, or cancels it."""
+
+    type: Literal["unfollow", "cancel"]
+    batch: str
 
 
 class Accepted(TypedDict):
@@ -75,6 +90,28 @@ class Ended(TypedDict):
     type: Literal["ended"]
     job: str
     last: int
+
+
+class BatchEntry(TypedDict):
+    """An entry of a followed batch."""
+
+    type: Literal["entry"]
+    batch: str
+    entry: Line
+
+
+class BatchEnded(TypedDict):
+    """All of a followed batch's log is sent."""
+
+    type: Literal["ended"]
+    batch: str
+    last: int
+
+
+class BatchGap(GapMessage):
+    """Entries of a followed batch are missing."""
+
+    batch: str
 
 
 class JobGap(GapMessage):
@@ -104,10 +141,15 @@ class ErrorMessage(TypedDict):
     title: NotRequired[str]
     problem: NotRequired[str]
     job: NotRequired[str]
+    batch: NotRequired[str]
     ref: NotRequired[str]
 
 
 SOCKET_RECEIVES = (CancelMessage,)
 SOCKET_SENDS = (EntryDocument, GapMessage, Heartbeat, Notice, Queued, SnapshotDocument)
-MUX_RECEIVES = (Submit, Follow, JobCommand)
-MUX_SENDS = (Accepted, EntryMessage, Ended, JobGap, JobQueued, Heartbeat, Notice, JobSnapshot, ErrorMessage)
+BATCH_SOCKET_SENDS = (Line, GapMessage, Heartbeat, Notice)
+MUX_RECEIVES = (Submit, Follow, FollowBatch, JobCommand, BatchCommand)
+MUX_SENDS = (
+    *(Accepted, EntryMessage, Ended, JobGap, JobQueued, Heartbeat, Notice, JobSnapshot, ErrorMessage),
+    *(BatchEntry, BatchEnded, BatchGap),
+)

@@ -1,4 +1,5 @@
-"""The jobs that one ``/ws`` socket follows: at most a hundred, each a stream of its own on the shared connection.
+"""The jobs and batches that one ``/ws`` socket follows: at most a hundred, each a stream of its own on the shared
+connection. A batch's log counts like a job's.
 
 Each job takes a stream slot, because it costs as much as a stream, and counts at its key's limit; the first uses the
 socket's own slot.

@@ -1,7 +1,7 @@
 """``GET /ws``: many jobs on one WebSocket.
 
 In: ``{"type":"submit", …}`` (the fields of ``POST /jobs``, and ``ref``, which the answer repeats),
-``{"type":"follow","job","after","snapshot"}``, ``unfollow``, ``cancel``.
+``{"type":"follow","job","after","snapshot"}``, ``{"type":"follow","batch","after"}``, ``unfollow``, ``cancel``.
 Out: ``accepted``, ``snapshot``, ``entry``, ``ended``, ``gap``, ``heartbeat``, ``error``. An ``error`` in answer to a
 submit means that no job was created. After ``accepted``, an ``error`` with the job's id means that the job runs but is
 not followed here.
@@ -26,8 +26,10 @@ from web.contract import Contract
 from web.delivery.formats.ws_json import message_frame
 from web.delivery.websocket import json_object, socket_route
 from web.intake.accept import accept
+from web.intake.batch import cancel_batch
 from web.intake.references import References
 from web.native.beginning import Heartbeats, beginning
+from web.native.readable_batch import after_of, logged
 from web.native.socket_messages import MUX_RECEIVES, MUX_SENDS, UPGRADED
 from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
@@ -96,7 +98,7 @@ class MuxSession:
         context: dict[str, Any] = {}
         try:
             message = json_object(raw)
-            context |= {name: message[name] for name in ("ref", "job") if isinstance(message.get(name), str)}
+            context |= {name: message[name] for name in ("ref", "job", "batch") if isinstance(message.get(name), str)}
             self._do(message, context)
         except bounded_json.Refused as exc:
             self._refuse(field_problem("body", str(exc)))
@@ -121,10 +123,9 @@ class MuxSession:
             case "follow":
                 self._follow(message)
             case "unfollow":
-                self._followed.unfollow(_job_of(message))
+                self._followed.unfollow(_batch_of(message) if "batch" in message else _job_of(message))
             case "cancel":
-                self._admit()
-                self._services.store.cancel(_job_of(message), self._owner, text_bytes=0)
+                self._cancel(message)
             case _:
                 raise field_problem("type", "must be submit, follow, unfollow or cancel")
 
@@ -154,7 +155,26 @@ class MuxSession:
         self._say({"type": "accepted", **context, "status": job.status})
         self._followed.follow(job, 0)
 
+    def _cancel(self, message: dict[str, Any]) -> None:
+        caller = self._admit()
+        if "batch" in message:
+            _refuse_without_batches(caller)
+            cancel_batch(self._services, _batch_of(message), self._owner)
+        else:
+            self._services.store.cancel(_job_of(message), self._owner, text_bytes=0)
+
+    def _follow_batch(self, message: dict[str, Any]) -> None:
+        place, batch_id = _place_of(message), _batch_of(message)
+        if message.get("snapshot"):
+            raise field_problem("snapshot", "is of a job; a batch has none")
+        _refuse_without_batches(self._caller)
+        batch = logged(self._services, batch_id, self._owner)
+        self._followed.follow(batch.as_log(), after_of(batch, place))
+
     def _follow(self, message: dict[str, Any]) -> None:
+        if "batch" in message:
+            self._follow_batch(message)
+            return
         place, wants_snapshot = _place_of(message), message.get("snapshot", False)
         if not isinstance(wants_snapshot, bool):
             raise field_problem("snapshot", "must be true or false")
@@ -175,6 +195,19 @@ def _place_of(message: dict[str, Any]) -> int:
     if type(after) is not int or not -BACK_AT_MOST <= after < LATEST:
         raise field_problem("after", PLACE_ERROR)
     return after
+
+
+def _refuse_without_batches(caller: Caller) -> None:
+    """Raise a 403 ``Problem`` for a caller that may not use batches."""
+    if "batches" not in caller.scopes:
+        raise Problem(403, "Not allowed", "this key lacks the scope batches")
+
+
+def _batch_of(message: dict[str, Any]) -> str:
+    batch_id = message.get("batch")
+    if not isinstance(batch_id, str) or "job" in message:
+        raise field_problem("batch", "must be a batch's id, without a job")
+    return batch_id
 
 
 def _job_of(message: dict[str, Any]) -> str:

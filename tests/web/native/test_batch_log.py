@@ -17,18 +17,6 @@ from tests.web.problem_shape import assert_problem
 NDJSON = {"Accept": "application/x-ndjson"}
 
 
-@pytest.fixture
-def ended(alice: httpx.Client, worker: HandWorker) -> str:
-    """A batch of three lines, two of which have ended."""
-    items = [{"prompt": "x", "custom_id": f"c{n}"} for n in range(3)]
-    batch = str(alice.post("/batches", json=items).json()["id"])
-    for n in range(2):
-        claim = worker.take_job(job_id_of(batch, n))
-        worker.say(claim, f"answer {n}")
-        worker.finish(claim)
-    return batch
-
-
 def entries_of(text: str) -> list[dict[str, Any]]:
     """The entries in lines of JSON."""
     return [entry for entry in map(json.loads, text.splitlines()) if "kind" in entry]

@@ -1,7 +1,7 @@
 """WebSocket messages (RFC 6455): entries in, text frames out, one frame per entry.
 
-``JsonEntries`` is the format of ``/jobs/{id}/ws``: a frame is an entry. On ``/ws``, which carries many jobs, a message
-names its job (``JobMessages``).
+``JsonEntries`` is the format of ``/jobs/{id}/ws`` and ``/batches/{id}/ws``: a frame is an entry. On ``/ws``, which
+carries many, a message names its job or batch (``JobMessages``).
 """
 
 from __future__ import annotations
@@ -61,13 +61,18 @@ class JsonEntries:
         return close_frame(1013, "StoreUnavailable")
 
 
-class JobMessages:
-    """The messages of one job on ``/ws``."""
+def name_of(log_id: str) -> str:
+    """The field that names what has this log: ``job`` or ``batch``."""
+    return "batch" if log_id.startswith("b") else "job"
 
-    def __init__(self, job_id: str, *, has_visible_heartbeats: bool = False) -> None:
-        self._job_id = job_id
+
+class JobMessages:
+    """The messages of one job or batch on ``/ws``."""
+
+    def __init__(self, log_id: str, *, has_visible_heartbeats: bool = False) -> None:
+        self._name = {name_of(log_id): log_id}
         self._has_visible_heartbeats = has_visible_heartbeats
-        self._head = b'{"type":"entry","job":"%b","entry":' % job_id.encode()
+        self._head = b'{"type":"entry","%b":"%b","entry":' % (name_of(log_id).encode(), log_id.encode())
 
     def entry(self, entry_id: int, raw: bytes) -> bytes:  # noqa: ARG002 - the id is in the entry
         """One entry, one frame."""
@@ -75,27 +80,27 @@ class JobMessages:
 
     def gap(self, gap: Gap) -> bytes:
         """The message that reports missing entries."""
-        return message_frame({"type": "gap", "job": self._job_id, **gap.public()})
+        return message_frame({"type": "gap", **self._name, **gap.public()})
 
     def end(self, last: int, *, is_gone: bool) -> bytes:
         """The message after the log's last entry."""
         if is_gone:
             return self._error(410, "the log has expired or was deleted")
-        return message_frame({"type": "ended", "job": self._job_id, "last": last})
+        return message_frame({"type": "ended", **self._name, "last": last})
 
     def heartbeat(self, last: int) -> bytes:
         """Empty, since the socket pings its client; or a message."""
         if not self._has_visible_heartbeats:
             return b""
-        return message_frame({"type": "heartbeat", "job": self._job_id, "last": last})
+        return message_frame({"type": "heartbeat", **self._name, "last": last})
 
     def queued(self, wait: Wait) -> bytes:
         """The message that tells what the job waits for."""
-        return message_frame({**wait.message(), "job": self._job_id})
+        return message_frame({**wait.message(), **self._name})
 
     def notice(self, text: str | None) -> bytes:
         """The message with the operator's notice; each followed job has its own."""
-        return message_frame({"type": "notice", "job": self._job_id, "text": text})
+        return message_frame({"type": "notice", **self._name, "text": text})
 
     def reconnect(self) -> bytes:
         """Empty: the socket closes with the code of a draining process."""
@@ -106,4 +111,4 @@ class JobMessages:
         return self._error(503, "Redis is unreachable; retry")
 
     def _error(self, status: int, detail: str) -> bytes:
-        return message_frame({"type": "error", "job": self._job_id, "status": status, "detail": detail})
+        return message_frame({"type": "error", **self._name, "status": status, "detail": detail})
