@@ -103,6 +103,13 @@ class Settings(BaseModel):
     """Limit for a job's time from submit to end, unless the job sets another one (at most a week)."""
     max_output_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     """Limit for the text that one attempt produces; a job beyond it fails."""
+    files_url: Annotated[str, AfterValidator(_files_url)] = ""
+    """Where files are kept, uploaded ones and those that models return: empty for Redis, ``file:///directory``, or
+    ``s3://bucket/prefix``."""
+    max_files_bytes: int = Field(512 * 1024 * 1024, ge=0, le=2**50)
+    """Limit for all files together, as they are stored; 0: none."""
+    owner_share: float = Field(0.75, gt=0, le=1)
+    """The part of each limit that one owner may use, if API keys name several owners."""
     webhook_allow: str = ""
     """Comma-separated addresses and networks that webhooks may be sent to although they are not public, also without
     TLS."""
@@ -218,11 +225,7 @@ class WebSettings(Settings):
     """Comma-separated origins from which browsers may call."""
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     max_prompt_bytes: int = Field(1024 * 1024, ge=16, le=64 * 1024 * 1024)
-    files_url: Annotated[str, AfterValidator(_files_url)] = ""
-    """Where uploaded files are kept: empty for Redis, ``file:///directory``, or ``s3://bucket/prefix``."""
     max_file_bytes: int = Field(200 * 1024 * 1024, ge=1024, le=48 * 1024**3)
-    max_files_bytes: int = Field(512 * 1024 * 1024, ge=0, le=2**50)
-    """Limit for all uploaded files together, as they are stored; 0: none."""
     file_ttl_s: int = Field(30 * 86_400, ge=1, le=31_536_000)
     """How long a file is kept, unless its upload sets it."""
     max_batch_jobs: int = Field(10_000, ge=1, le=100_000)
@@ -240,8 +243,6 @@ class WebSettings(Settings):
     """Limit for the unsent bytes of answers in one web process."""
     memory_watermark: float = Field(0.9, gt=0, le=1)
     """The part of Redis's maxmemory that accepted jobs may fill, including their future output."""
-    owner_share: float = Field(0.75, gt=0, le=1)
-    """The part of each limit that one owner may use, if API keys name several owners."""
     owner_max_running: int = Field(0, ge=0, le=1_000_000)
     """Limit for one owner's running jobs; 0: its share of all workers' slots. The next three work the same way."""
     owner_max_queued: int = Field(0, ge=0, le=100_000_000)

@@ -36,7 +36,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         *("admin", "console", "docs", "openapi", "app", "gunicorn"),
     ),
     "worker": (
-        *("backends", "models", "attempt", "ownership", "runner", "slots", "process", "assembly"),
+        *("backends", "models", "returned_files", "attempt", "ownership", "runner", "slots", "process", "assembly"),
         *("quarantine", "celery", "__main__"),
     ),
 }

@@ -21,6 +21,8 @@ from spool.batches.feeder import Feeder
 from spool.bell import Bell, celery_app
 from spool.conditions import Conditions
 from spool.errors import SettingsError
+from spool.files.records import FileLimits
+from spool.files.urls import files_at
 from spool.instance import worker_instance
 from spool.jobs.claims import Claims
 from spool.jobs.class_shares import BatchSlots
@@ -52,12 +54,15 @@ from worker.metrics import WEBHOOK_ATTEMPTS
 from worker.models.models_file import use_upstreams
 from worker.ownership import OwnedAttempts
 from worker.process import WorkerProcess
+from worker.returned_files import ReturnedFiles
 from worker.runner import JobRunner
 from worker.shared_gate import AttemptGate, Reopening
 from worker.slots import Slots
 from worker.watchdog import Watchdog
 
 _SWITCH_INTERVAL_S = 0.0005
+_UPLOAD_LEASE_S = 120.0
+"""How long a file of an answer may make no progress while it is stored."""
 
 
 def read_settings() -> WorkerSettings:
@@ -184,8 +189,15 @@ class _Assembly:
             bell=self._bell,
             draining=self._draining,
             max_output_bytes=self._settings.max_output_bytes,
+            files=self._returned_files(),
             gate_of=partial(AttemptGate, ClosedModels(self._shards), reopening=reopening),
         )
+
+    def _returned_files(self) -> ReturnedFiles:
+        settings, link = self._settings, self._new_link("spool-files")
+        # A worker does not know whether there are several owners, so each has its share.
+        limits = FileLimits(settings.max_files_bytes, int(settings.max_files_bytes * settings.owner_share))
+        return ReturnedFiles(files_at(settings.files_url, link, limits, _UPLOAD_LEASE_S), settings.job_ttl_s)
 
     def _served(self) -> list[Model]:
         """The models that jobs may begin of. Raises ``StoreUnavailable`` until the switches have been read once."""

@@ -26,6 +26,7 @@ from worker.attempt_events import AttemptEvents
 from worker.attempt_log import AttemptLog, AttemptOver
 from worker.backends.openai.backoff import Backoff
 from worker.coalescing import Output
+from worker.returned_files import ReturnedFiles, annotation_of, link_of
 from worker.timeouts import AttemptTimeouts, LimitPassed
 
 log = logging.getLogger("spool.runner")
@@ -64,12 +65,15 @@ class Attempt:
         max_output_bytes: int,
         output: Output | None = None,
         gate: backends.SharedGate | None = None,
+        files: ReturnedFiles | None = None,
     ) -> None:
         self.claim = claim
         self.events = AttemptEvents(claim)
         self.is_waiting = False
         """Whether it waits for its upstream, so that another job may use its slot."""
         self._gate = gate
+        self._files = files
+        self._file_count = 0
         self.log = attempt_log
         self._output = output or attempt_log
         self.stopwatch = AttemptTimeouts(model, claim.left_s)
@@ -242,6 +246,9 @@ class Attempt:
                 self._write_text(Kind.REASONING, text)
             case backends.TextMark():
                 self._mark(piece)
+            case backends.File():
+                self._begin_answer()
+                self._write_file(piece)
             case backends.ToolCall(index, call_id, name, arguments):
                 self._count(_TOOL_CALL_BYTES + sum(len(label.encode()) for label in (call_id, name) if label))
                 for part in self._parts(arguments):
@@ -264,6 +271,15 @@ class Attempt:
             self._write_marks("annotations", mark.annotations)
         for at in range(0, len(mark.logprobs), _LOGPROBS):
             self._write_marks("logprobs", mark.logprobs[at : at + _LOGPROBS])
+
+    def _write_file(self, file: backends.File) -> None:
+        """Store the file, and write a link to it. Raises ``BackendError``."""
+        if self._files is None:
+            raise backends.BackendError("unsupported_output", "this worker stores no files", retryable=False)
+        self._file_count += 1
+        stored = self._files.store(self.claim.job, file, self._file_count, self._deadline.left_s)
+        self._write_text(Kind.TOKEN, link_of(stored))
+        self._write_marks("annotations", [annotation_of(stored, file.media_type)])
 
     def _write_marks(self, name: str, marks: Sequence[Mapping[str, Any]]) -> None:
         try:

@@ -22,6 +22,7 @@ from worker.backends import Backend, SharedGate
 from worker.claiming import Claimer
 from worker.coalescing import DueQueue
 from worker.ownership import OwnedAttempts, Running
+from worker.returned_files import ReturnedFiles
 
 log = logging.getLogger("spool.worker")
 
@@ -29,7 +30,7 @@ log = logging.getLogger("spool.worker")
 class JobRunner:
     """Runs one claimed job for each call of ``run``. ``appenders`` are those of the shards, by number. ``bell`` is None
     in a quarantine process. Once ``draining`` is set, claimed jobs are handed back. ``gate_of`` returns the gate to
-    which an attempt reports its upstream's answers."""
+    which an attempt reports its upstream's answers. Without ``files``, an answer with a file fails."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class JobRunner:
         draining: Event,
         max_output_bytes: int,
         gate_of: Callable[[Claim], SharedGate | None] = lambda _claim: None,
+        files: ReturnedFiles | None = None,
     ) -> None:
         self._claims = claims
         self._claimer = claimer
@@ -57,6 +59,7 @@ class JobRunner:
         self._draining = draining
         self._max_output_bytes = max_output_bytes
         self._gate_of = gate_of
+        self._files = files
 
     @property
     def waiting(self) -> int:
@@ -98,6 +101,7 @@ class JobRunner:
             max_output_bytes=self._max_output_bytes,
             output=self._due.output(attempt_log),
             gate=self._gate_of(claim),
+            files=self._files,
         )
         running = Running(attempt, Greenlet(attempt.run))
         self._attempts.begin(running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from tests.scripted_upstream import Call
@@ -67,10 +68,18 @@ ANNOTATION = {
 }
 
 
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
+
+
 def refuses_or_cites(call: Call) -> None:
-    """A refusal if the prompt says so, else a text with an annotation."""
+    """A refusal or a picture if the prompt says so, else a text with an annotation."""
     call.begin()
-    if "refuse" in call.body["messages"][-1]["content"]:
+    prompt = call.body["messages"][-1]["content"]
+    if "draw" in prompt:
+        url = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
+        call.delta(content="Look: ")
+        call.delta(images=[{"type": "image_url", "index": 0, "image_url": {"url": url}}])
+    elif "refuse" in prompt:
         call.delta(refusal="I ")
         call.delta(refusal="cannot.")
     else:

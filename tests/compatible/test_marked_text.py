@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 
 from tests.compatible.chats import asked, chunks_of, text_of
-from tests.compatible.scripts import ANNOTATION
+from tests.compatible.scripts import ANNOTATION, PICTURE
 from tests.scripted_upstream import ScriptedUpstream
 from tests.stack import Stack
 
@@ -91,3 +91,34 @@ def test_in_other_surfaces(stack: Stack) -> None:
     bare = client.post("/jobs", json={"prompt": "cite", "model": "marks"}, headers={"Accept": "text/plain"})
     assert bare.text == "See A."
     assert client.get(bare.headers["Location"]).json()["text"] == "See A."
+
+
+def test_picture(client: OpenAI, stack: Stack) -> None:
+    """A picture is a file of its caller's: the text of each surface links to it, and clients that know files get it."""
+    http = stack.client(0)
+    asked_for = {"model": "marks", "messages": messages("draw")}
+
+    def file_in(text: str) -> str:
+        before, _, rest = text.partition("![picture](/v1/files/")
+        assert before == "Look: "
+        return rest.removesuffix("/content)")
+
+    message = client.chat.completions.create(**asked_for).choices[0].message  # type: ignore[call-overload]
+    named = message.annotations[0].to_dict()["file_path"]
+    assert file_in(message.content) == named["file_id"]
+    assert named["media_type"] == "image/png"
+    assert client.files.content(named["file_id"]).read() == PICTURE
+
+    part: Any = client.responses.create(model="marks", input="draw").output[0].content[0]  # type: ignore[union-attr]
+    (annotation,) = part.annotations
+    assert (annotation.type, annotation.file_id) == ("file_path", file_in(part.text))
+
+    chunks = chunks_of(http.post("/ai/chat", json=asked("draw", {}, model="marks")).text)
+    (file,) = [chunk for chunk in chunks if chunk["type"] == "file"]
+    assert (file["mediaType"], http.get(file["url"]).content) == ("image/png", PICTURE)
+
+    anthropic = http.post("/v1/messages", json={**asked_for, "max_tokens": 9}).json()["content"][0]["text"]
+    ollama = http.post("/api/chat", json={**asked_for, "stream": False}).json()["message"]["content"]
+    job = http.post("/jobs", json={"prompt": "draw", "model": "marks"}, headers={"Accept": "text/plain"})
+    for text in (anthropic, ollama, job.text, http.get(job.headers["Location"]).json()["text"]):
+        assert http.get(f"/v1/files/{file_in(text)}/content").content == PICTURE

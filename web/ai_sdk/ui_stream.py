@@ -141,9 +141,12 @@ class UiMessageStream:
         return b""
 
     def _sources(self, entry: Mapping[str, Any]) -> bytes:
-        """The annotations that name a page, as sources."""
+        """The annotations that name a page, as sources; those that name a file, as files."""
         found = b""
         for annotation in entry.get("annotations") or ():
+            file = annotation.get("file_path")
+            if isinstance(file, dict) and isinstance(file.get("url"), str):
+                found += _encode({"type": "file", "url": file["url"], "mediaType": str(file.get("media_type"))})
             cited = annotation.get("url_citation")
             if isinstance(cited, dict) and isinstance(cited.get("url"), str):
                 source = {"type": "source-url", "sourceId": f"source-{self._source_count}", "url": cited["url"]}

@@ -32,8 +32,8 @@ class ChatRequest(Asked):
 
     def check(self) -> None:
         """Raise a 422 ``Problem`` for features that Spool itself does not support."""
-        if self.modalities not in (None, ["text"]) or self.audio is not None:
-            refuse("modalities", "must be text: Spool does not store audio")
+        if {*(self.modalities or ())} - {"text", "image"} or self.audio is not None:
+            refuse("modalities", "must be text or image: Spool does not store audio")
         if self.functions is not None or self.function_call is not None:
             refuse("functions", "are not supported: use tools")
 

@@ -122,6 +122,14 @@ class TextMark:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file in the answer, such as a picture."""
+
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A piece of a tool call: ``arguments`` pieces of the same ``index`` concatenate to JSON text."""
 
@@ -181,7 +189,9 @@ class Finish:
     reason: str
 
 
-Piece = Text | Reasoning | TextMark | ToolCall | Result | Usage | Waiting | Alive | Unstreamed | Complete | Finish
+Piece = (
+    Text | Reasoning | TextMark | File | ToolCall | Result | Usage | Waiting | Alive | Unstreamed | Complete | Finish
+)
 
 
 class BackendError(Exception):

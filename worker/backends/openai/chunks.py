@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from worker.backends import Finish, Piece, Reasoning, Text, TextMark, ToolCall, Usage
+from worker.backends import File, Finish, Piece, Reasoning, Text, TextMark, ToolCall, Usage
+from worker.backends.openai.pictures import NoPicture, picture_of
 
 DONE = b"[DONE]"
 MAX_TOOL_CALLS = 1000
@@ -28,9 +29,9 @@ _FINISH = {
     "length": "length",
     "content_filter": "content_filter",
 }
-_FILES = ("images", "audio")
-"""Fields of files that a model returns."""
-_BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls", "annotations", *_FILES)
+MAX_PICTURES = 16
+"""Pictures in one answer."""
+_BESIDE_TEXT = ("reasoning_content", "reasoning", "tool_calls", "annotations", "images", "audio")
 _STATUS_OF = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
@@ -83,7 +84,7 @@ class ErrorInStream(Exception):
 class Answer:
     """One answer, as far as it has arrived. ``began``: a piece has been yielded. ``ended``: it is complete."""
 
-    __slots__ = ("_annotations", "_calls", "_reason", "_refuses", "_usage", "began", "complete", "done")
+    __slots__ = ("_annotations", "_calls", "_pictures", "_reason", "_refuses", "_usage", "began", "complete", "done")
 
     def __init__(self) -> None:
         self.began = False
@@ -95,6 +96,7 @@ class Answer:
         self._calls: set[int] = set()
         self._refuses = False
         self._annotations = 0
+        self._pictures = 0
 
     @property
     def ended(self) -> bool:
@@ -160,9 +162,8 @@ class Answer:
             self.complete = True
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[Piece]:
-        for name in _FILES:
-            if delta.get(name):
-                raise NotKept(f"the model answers with {name}, which Spool does not keep; ask it for text only")
+        if delta.get("audio"):
+            raise NotKept("the model answers with audio, which Spool does not keep; ask it for text")
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             yield Reasoning(_text(thought))
         if text := delta.get("content"):
@@ -177,12 +178,23 @@ class Answer:
             if self._annotations > MAX_ANNOTATIONS:
                 raise Garbage(f"more than {MAX_ANNOTATIONS} annotations")
             yield TextMark(annotations=[_object(annotation) for annotation in annotations])
+        for picture in _list(delta.get("images")):
+            yield self._picture(picture)
         for place, call in enumerate(_list(delta.get("tool_calls"))):
             piece = _tool_call(_object(call), place)
             self._calls.add(piece.index)
             if len(self._calls) > MAX_TOOL_CALLS:
                 raise Garbage(f"more than {MAX_TOOL_CALLS} tool calls")
             yield piece
+
+    def _picture(self, value: Any) -> File | Text:
+        self._pictures += 1
+        if self._pictures > MAX_PICTURES:
+            raise Garbage(f"more than {MAX_PICTURES} pictures")
+        try:
+            return picture_of(value)
+        except NoPicture as exc:
+            raise Garbage(str(exc)) from exc
 
 
 def _parsed(data: bytes) -> Any:

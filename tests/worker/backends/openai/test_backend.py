@@ -391,14 +391,13 @@ def test_garbage_in_the_stream_is_named(data: bytes) -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]},
         {"audio": {"id": "audio_1", "data": "UklGRg=="}},
-        {"content": "Look:", "images": [{"type": "image_url", "image_url": {"url": "https://files.example/1.png"}}]},
+        {"content": "Look:", "audio": {"id": "audio_1", "data": "UklGRg=="}},
     ],
-    ids=["picture", "audio", "picture beside text"],
+    ids=["audio", "audio beside text"],
 )
-def test_files_of_a_model_are_refused(words: int, part: dict[str, Any]) -> None:
-    """An answer with a picture or audio fails for good, and says why, also after text: it would lack a part."""
+def test_audio_of_a_model_is_refused(words: int, part: dict[str, Any]) -> None:
+    """An answer with audio fails for good, and says why, also after text: it would lack a part."""
 
     def script(call: Call) -> None:
         call.begin()

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from worker.backends import Finish, Piece, Reasoning, Text, TextMark, ToolCall
+from worker.backends import File, Finish, Piece, Reasoning, Text, TextMark, ToolCall
 from worker.backends.openai.chunks import Answer, ErrorInStream, Garbage
 
 PLAIN = {"index": 0, "delta": {"content": "hi"}, "finish_reason": None}
@@ -44,6 +44,10 @@ def test_text_is_one_piece(choice: dict[str, Any]) -> None:
         (
             {"delta": {"content": "hi", "annotations": [{"type": "x"}]}},
             [Text("hi"), TextMark(annotations=[{"type": "x"}])],
+        ),
+        (
+            {"delta": {"content": "hi", "images": [{"image_url": {"url": "data:image/png;base64,AA=="}}]}},
+            [Text("hi"), File("image/png", b"\0")],
         ),
         ({"index": 1, "delta": {"content": "hi"}}, []),
         ({"delta": {"content": ""}}, []),
