@@ -68,6 +68,8 @@ TESTED_BY: Mapping[str, str] = {
     "web/limits/bodies.py": "web/test_bad_input.py",
     "web/metrics.py": "web/test_operations.py faults/test_metrics.py",
     "web/mcp/messages.py": "web/mcp/test_endpoint.py",
+    "web/mcp/batch_tools.py": "compatible/test_mcp.py",
+    "web/mcp/tool.py": "web/mcp/test_endpoint.py",
     "web/mcp/tools.py": "web/mcp/test_endpoint.py compatible/test_mcp.py",
     "web/native/signed_links.py": "web/native/test_links.py",
     "web/docs/shell.py": "web/docs/test_pages.py",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.compatible.applications import run
 from tests.compatible.node_runtime import run_node
-from tests.stack import Stack
+from tests.stack import Stack, wait_for
 
 PYTHON = Path(__file__).with_name("apps") / "mcp_client.py"
 PYTHON_CASES = ("tools", "submit_and_get", "cancel", "failure")
@@ -53,3 +54,23 @@ def test_job_to_its_end(stack: Stack) -> None:
     result = stack.client(0).post("/mcp", json=call).json()["result"]["structuredContent"]
     kept = stack.client(1).get(f"/jobs/{result['job']}").json()
     assert (result["status"], result["text"], result["text_is_complete"]) == ("succeeded", kept["text"], True)
+
+
+def test_batch(stack: Stack) -> None:
+    """Prompts that are submitted together are jobs of one batch, whose answers ``get_job`` has, at any web."""
+
+    def called(web: int, name: str, **arguments: Any) -> Any:
+        params = {"name": name, "arguments": arguments}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        result = stack.client(web).post("/mcp", json=call).json()["result"]
+        assert not result["isError"], result
+        return result["structuredContent"]
+
+    batch = called(0, "submit_batch", prompts=["one", "two", "three"], params={"tokens": 3, "rate": 0})
+    ended = wait_for(lambda: (seen := called(1, "get_batch", batch=batch["batch"]))["ended"] and seen, "it ends")
+    assert (ended["counts"], ended["usage"]["output_tokens"]) == ({"succeeded": 3}, 9)
+    answers = [called(1, "get_job", job=job) for job in batch["jobs"]]
+    assert [answer["status"] for answer in answers] == ["succeeded"] * 3
+    endless = called(0, "submit_batch", prompts=["x"], params={"tokens": 5000, "rate": 40})
+    called(1, "cancel_batch", batch=endless["batch"])
+    assert wait_for(lambda: called(0, "get_batch", batch=endless["batch"])["ended"], "it is cancelled")

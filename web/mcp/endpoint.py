@@ -70,7 +70,7 @@ def _example_request() -> dict[str, Any]:
 )
 def call() -> Response:
     """MCP over Streamable HTTP, without sessions: jobs as tools (``submit_job``, ``get_job``, ``cancel_job``,
-    ``list_models``)."""
+    ``list_models``), and batches (``submit_batch``, ``get_batch``, ``cancel_batch``)."""
     data = json_body()
     asked = checked(McpRequest, data)
     if asked.id is None or asked.method is None:

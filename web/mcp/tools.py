@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from spool.jobs.job import Job
 from web import auth
@@ -15,6 +14,8 @@ from web.intake.accept import accept
 from web.intake.draft import Draft
 from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import Idempotency
+from web.mcp.batch_tools import BATCH_TOOLS
+from web.mcp.tool import Input, Tool
 from web.problems import Problem
 from web.request_ids import origin
 from web.services import State
@@ -34,11 +35,7 @@ WaitS = Annotated[
 ]
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
-
-
-class SubmitInput(_Input):
+class SubmitInput(Input):
     """The arguments of ``submit_job``."""
 
     prompt: Annotated[str, Field(min_length=1, description="The prompt.")]
@@ -52,7 +49,7 @@ class SubmitInput(_Input):
     wait_s: WaitS = 0.0
 
 
-class JobInput(_Input):
+class JobInput(Input):
     """The arguments of ``cancel_job``."""
 
     job: JobId
@@ -64,28 +61,8 @@ class GetInput(JobInput):
     wait_s: WaitS = 0.0
 
 
-class NoInput(_Input):
+class NoInput(Input):
     """No arguments."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool: its meaning, its arguments, its scope, and what it does."""
-
-    description: str
-    arguments: type[BaseModel]
-    scope: str
-    run: Callable[[State, Any, Idempotency], Mapping[str, Any]]
-    is_read_only: bool = False
-
-    def document(self, name: str) -> dict[str, Any]:
-        """The tool as ``tools/list`` shows it."""
-        return {
-            "name": name,
-            "description": self.description,
-            "inputSchema": self.arguments.model_json_schema(),
-            "annotations": {"readOnlyHint": self.is_read_only, "openWorldHint": False},
-        }
 
 
 def check_scope(tool: Tool) -> None:
@@ -155,4 +132,5 @@ TOOLS: Mapping[str, Tool] = {
     "get_job": Tool("The state of a job and its text so far.", GetInput, "jobs:read", _get, is_read_only=True),
     "cancel_job": Tool("Cancel a job. Its text so far is kept.", JobInput, "jobs:write", _cancel),
     "list_models": Tool("The models that jobs can use.", NoInput, "models:read", _models, is_read_only=True),
+    **BATCH_TOOLS,
 }

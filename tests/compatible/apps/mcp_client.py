@@ -33,7 +33,7 @@ def tools() -> None:
     async def case(mode: str) -> None:
         async with Client(URL, mode=mode) as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
-            assert names == ["submit_job", "get_job", "cancel_job", "list_models"], names
+            assert names[:4] == ["submit_job", "get_job", "cancel_job", "list_models"], names
             assert "demo" in (await called(client, "list_models"))["models"]
 
     in_each_mode(case)

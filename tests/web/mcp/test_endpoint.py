@@ -66,10 +66,13 @@ def test_unknown(client: FlaskClient, method: str, params: dict[str, Any], code:
         ("submit_job", {"prompt": "x", "model": "none"}, "no model 'none'"),
         ("submit_job", {"prompt": "x", "wait_s": 1000}, "arguments.wait_s"),
         ("submit_job", {"prompt": "x"}, "Store unavailable"),
+        ("submit_batch", {"prompts": []}, "arguments.prompts"),
+        ("submit_batch", {"prompts": ["x", "y"], "model": "none"}, "no model 'none'"),
+        ("submit_batch", {"prompts": ["x"] * 1001}, "arguments.prompts"),
         ("get_job", {"job": 5}, "arguments.job"),
         ("list_models", {"x": 1}, "arguments.x"),
     ],
-    ids=["without", "model", "wait", "redis", "type", "unknown"],
+    ids=["without", "model", "wait", "redis", "no-prompts", "batch-model", "prompts", "type", "unknown"],
 )
 def test_failed_call(client: FlaskClient, name: str, arguments: dict[str, Any], said: str) -> None:
     """A call that fails is a result, so that the model reads the cause."""
