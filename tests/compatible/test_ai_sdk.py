@@ -78,6 +78,18 @@ def test_resume_of_what_the_client_has(stack: Stack, chat: str) -> None:
     assert_problem(client.get(path, params={"has": "x" * 201}), 422)
 
 
+def test_resume_of_a_continued_message(stack: Stack, chat: str) -> None:
+    """An answer that continues a message is streamed to a client that names the message, which it had before."""
+    client = stack.client(0)
+    output = {"type": "tool-get_weather", "toolCallId": "c1", "state": "output-available", "input": {}, "output": 18}
+    body = asked(chat, FAST)
+    body["messages"].append({"id": "a1", "role": "assistant", "parts": [output]})
+    chunks = chunks_of(client.post("/ai/chat", json=body).text)
+    assert chunks[0]["messageId"] == "a1"
+    again = client.get(f"/ai/chat/{chat}/stream", params={"has": "a1"})
+    assert text_of(chunks_of(again.text)) == text_of(chunks)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -132,6 +132,19 @@ def test_repeated_request(client: OpenAI) -> None:
     assert len(texts(client, conversation)) == 2
 
 
+def test_repeated_request_that_has_no_turn(client: OpenAI) -> None:
+    """A request whose job was cancelled, and whose conversation went on with another response, is refused again."""
+    conversation = client.conversations.create().id
+    key = {"Idempotency-Key": conversation}
+    cancelled = answer(client, conversation, "long", SLOW, background=True, extra_headers=key)
+    client.responses.cancel(cancelled.id)
+    wait_for(lambda: ended(client, cancelled.id), "it ends")
+    assert answer(client, conversation, "another").status == "completed"
+    with pytest.raises(openai.ConflictError, match="another Idempotency-Key"):
+        answer(client, conversation, "long", SLOW, background=True, extra_headers=key)
+    assert len(texts(client, conversation)) == 2
+
+
 def test_response_outlives_its_conversation(client: OpenAI, stack: Stack) -> None:
     """A response whose turn is not yet in its conversation is kept as long as this, also with ``store: false``."""
     conversation = client.conversations.create().id

@@ -127,7 +127,8 @@ def resume(chat_id: str) -> Response:
     except JobNotFound:
         # Deleted, or expired, since the look.
         return _nothing()
-    if job.ended and asked.has in _names(job, fields):
+    if job.ended and asked.has in (job.id, message_id_of(job.id, {})):
+        # Not the id of a message that the answer continues, since the client had that one before.
         return _nothing()
     return _streamed(job, UiMessageStream(job, fields, again=True))
 

@@ -1,8 +1,8 @@
 """Which answer of a chat a resume gets: one that runs, or that has ended a short time ago.
 
 The AI SDK resumes without a cursor. It asks after a lost connection, when the rest of the answer may already be there,
-and whenever a page with ``resume`` is loaded, mostly long after the end. A client that names the message that it has to
-its end gets no replay of it.
+and whenever a page with ``resume`` is loaded, mostly long after the end. A client that names the answer that it has to
+its end gets no replay of it. The id of a message that several answers continue names none of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class Resumption(Query):
     """What the client has."""
 
     has: Annotated[str, Field(max_length=200)] | None = Field(
-        None, description="The id of a message that the client has to its end: that is not streamed once it has ended."
+        None,
+        description="The answer that the client has to its end, by its job or by the message that it began. It is not "
+        "streamed once it has ended.",
     )
 
 

@@ -95,14 +95,22 @@ def _begin(services: State, submitted: Submitted, conversation_id: str, echo: Ma
         if not submitted.replayed:
             services.store.cancel(job.id, job.owner)
         raise
-    # A repeated request gets its first job, whatever became of the conversation.
-    if not begun and not submitted.replayed:
+    if not begun and not (submitted.replayed and _had_turn(services, job)):
         services.store.cancel(job.id, job.owner)
         raise _locked()
 
 
+def _had_turn(services: State, job: Job) -> bool:
+    """Whether a repeated request's job, which does not hold the turn, has had it: then the request gets this job,
+    whatever became of the conversation. A job that never had it was cancelled, or is about to be."""
+    return services.store.look(job.id, job.owner).status in (Status.SUCCEEDED, Status.FAILED)
+
+
 def _locked() -> Problem:
-    detail = "another response of this conversation has not ended, or has just changed it; wait for its end, then retry"
+    detail = (
+        "another response of this conversation has not ended, or has just changed it; wait for its end, then retry, "
+        "with another Idempotency-Key if you send one"
+    )
     return Problem(409, "Conversation locked", detail)
 
 

@@ -41,7 +41,7 @@ const scenarios = {
 
   /** The connection is lost just before the end; the chat resumes at another web once the job has ended. */
   async cutBeforeItsEnd({ url, other, body, bytes }) {
-    const chat = new Chat({ url, resumeAt: other, body, fetch: cutting(bytes) });
+    const chat = new Chat({ url, resumeAt: other, body, names: true, fetch: cutting(bytes) });
     await chat.sendMessage(PROMPT);
     const before = structuredClone(chat.seen());
     await ended(url, chat.lastMessage.id.replace('msg_', ''));

@@ -44,8 +44,8 @@ class Transport extends DefaultChatTransport {
   }
 }
 
-/** A chat at one web (`url`); `resumeAt`: another one, where it resumes; `names`: a resume names the message that it has;
- * `fetch`, `body`: the transport's, unless it is given. */
+/** A chat at one web (`url`); `resumeAt`: another one, where it resumes; `names`: a resume names the answer that it has
+ * to its end; `fetch`, `body`: the transport's, unless it is given. */
 export class Chat extends AbstractChat {
   constructor({ url, resumeAt = url, names, fetch, body, messages, transport, ...init }) {
     transport ??= new Transport({
@@ -53,7 +53,7 @@ export class Chat extends AbstractChat {
       fetch,
       body,
       prepareReconnectToStreamRequest: ({ id }) => ({
-        api: `${resumeAt}/ai/chat/${encodeURIComponent(id)}/stream${names ? `?has=${this.lastMessage?.id ?? ''}` : ''}`,
+        api: `${resumeAt}/ai/chat/${encodeURIComponent(id)}/stream${names ? `?has=${this.ended ?? ''}` : ''}`,
       }),
     });
     const finishes = [];
@@ -63,8 +63,10 @@ export class Chat extends AbstractChat {
       transport,
       state: new PlainState(messages),
       onData: part => data.push(part),
-      onFinish: ({ isAbort, isDisconnect, isError, finishReason }) =>
-        finishes.push({ isAbort, isDisconnect, isError, finishReason }),
+      onFinish: ({ message, isAbort, isDisconnect, isError, finishReason }) => {
+        if (!isAbort && !isDisconnect && !isError) this.ended = message.id;
+        finishes.push({ isAbort, isDisconnect, isError, finishReason });
+      },
     });
     this.finishes = finishes;
     this.data = data;
