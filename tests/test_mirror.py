@@ -59,6 +59,8 @@ TESTED_BY: Mapping[str, str] = {
     "web/delivery/streaming.py": "web/test_negotiation.py web/test_no_content.py web/test_limits.py",
     "web/examples.py": "web/test_openapi.py",
     "web/gunicorn.conf.py": "web/test_slow_requests.py web/test_operations.py",
+    "web/entry_translation.py": "web/test_translated_stream.py",
+    "web/intake/answering.py": "compatible/test_openai_chat.py compatible/test_failures.py",
     "web/intake/batch.py": "web/test_batches_bad_input.py",
     "web/intake/body.py": "web/server/test_body.py web/test_bad_input.py",
     "web/intake/draft.py": "web/intake/test_accept.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spool.jobs.conversation import Answer
 from spool.jobs.entries import Entry, Kind
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Row
@@ -34,3 +35,10 @@ ENTRIES = [
 ]
 """Its log."""
 ROWS: list[Row] = [(entry.id, entry.encode()) for entry in ENTRIES]
+
+
+def example_answer() -> Answer:
+    """The answer of that log."""
+    answer = Answer(JOB.id)
+    answer.add_all([raw for _entry_id, raw in ROWS])
+    return answer

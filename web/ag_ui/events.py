@@ -15,11 +15,11 @@ import orjson
 from typing_extensions import TypedDict
 
 from spool.jobs.conversation import call_id_of
-from spool.jobs.entries import Kind, decode_all, is_mark
+from spool.jobs.entries import Kind, is_mark
 from spool.jobs.job import Job
-from spool.jobs.log import Row
 from spool.jobs.waits import Wait
 from web.delivery.failures import CANCELLED, RESTARTED, failure_of
+from web.entry_translation import EntryTranslation
 
 _PING = b": ping\n\n"
 _END = b"\n\n"
@@ -39,7 +39,7 @@ def place_of(event_id: str) -> tuple[str, int] | None:
     return (match["job"], int(match["number"])) if match else None
 
 
-class AgUiStream:
+class AgUiStream(EntryTranslation):
     """The events of one run, without those numbered up to ``after``."""
 
     name = "agui"
@@ -55,7 +55,6 @@ class AgUiStream:
         """The kind and the id of the open message."""
         self._calls: dict[int, str] = {}
         self._has_answer = False
-        self.over = False
 
     @property
     def format(self) -> tuple[str, ...]:
@@ -87,15 +86,6 @@ class AgUiStream:
         """The start of the run."""
         return self._encode([{"type": "RUN_STARTED", **self._run}])
 
-    def entries(self, rows: list[Row]) -> bytes:
-        """The events of these entries. A terminal entry also adds the end of the run."""
-        entries = decode_all([raw for _entry_id, raw in rows])
-        return b"".join([self._encode(self._entry(entry)) for entry in entries if not self.over])
-
-    def page(self, rows: list[Row]) -> bytes:
-        """The same: each text is an event with a number of its own."""
-        return self.entries(rows)
-
     def heartbeat(self) -> bytes:
         """A comment line."""
         return _PING
@@ -107,7 +97,10 @@ class AgUiStream:
     def broken_off(self, code: str, message: str) -> None:
         """None, which cuts the connection: an error would end the run, which the client can continue."""
 
-    def _entry(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    def _entry(self, entry: dict[str, Any]) -> bytes:
+        return self._encode(self._events(entry))
+
+    def _events(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
         match entry["kind"]:
             case Kind.TOKEN if not is_mark(entry):
                 self._has_answer = True

@@ -15,18 +15,16 @@ from web.ag_ui.events import AgUiEvent, AgUiStream, place_of
 from web.ag_ui.request import RunInput, chat_messages
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, Parameter, json_content
-from web.delivery.failures import early_failure, problem_of_failure
+from web.delivery.failures import problem_of_failure
 from web.delivery.streaming import translated
 from web.examples import JOB, ROWS
-from web.intake.accept import accept
+from web.intake.answering import Answering
 from web.intake.body import json_body
 from web.intake.draft import Draft
-from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import checked
 from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
-from web.limits.streams import Slot
 from web.problems import field_problem
 from web.request_ids import origin
 from web.services import state
@@ -34,6 +32,7 @@ from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("ag_ui_runs", __name__)
 
+_ANSWERING = Answering("/jobs/{id}", problem_of_failure)
 _SURFACE = "agui"
 _LAST_EVENT_ID = Parameter(
     "Last-Event-ID",
@@ -70,21 +69,14 @@ def _example_body() -> dict[str, Any]:
 def run() -> Response:
     """A run of AG-UI: one answer as a stream of events. The same request again, with the same ids, joins the run; with
     ``Last-Event-ID`` it continues after that event, on any instance, also after the run's end."""
-    services, data = state(), json_body()
+    data = json_body()
     asked = checked(RunInput, data)
     named = {"threadId": asked.thread_id, "runId": asked.run_id}
     last_event_id = request.headers.get(_LAST_EVENT_ID.name, "").strip()
     if last_event_id:
         return _continued(last_event_id, named)
     draft = _draft(asked, idempotency_of(data, Joins.RECENT))
-    with Slot(services.slots) as slot:
-        submitted = accept(services, draft, slot)
-        job = submitted.job
-        with accepted(submitted, f"/jobs/{job.id}") as headers:
-            failure = early_failure(services, job)
-            if failure is not None:
-                raise problem_of_failure(failure, headers)
-            return translated(job, TranslatedStream(services.checkpoints, job, AgUiStream(job, named)), headers, slot)
+    return _ANSWERING.stream(draft, lambda job: AgUiStream(job, named))
 
 
 def _continued(last_event_id: str, named: dict[str, str]) -> Response:

@@ -19,17 +19,15 @@ from web.ai_sdk.ui_stream import HEADERS, MESSAGE_PREFIX, UiMessageStream, messa
 from web.arguments import query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
-from web.delivery.failures import early_failure, problem_of_failure
+from web.delivery.failures import problem_of_failure
 from web.delivery.streaming import translated
 from web.examples import JOB, ROWS
-from web.intake.accept import accept
+from web.intake.answering import Answering
 from web.intake.body import job_body, json_body, parse_json
-from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of
 from web.intake.shapes import checked
 from web.intake.spool_fields import ON_DISCONNECT
 from web.json_response import json_response
-from web.limits.streams import Slot
 from web.services import State, state
 from web.translated_stream import TranslatedStream
 
@@ -77,6 +75,7 @@ def _example() -> bytes:
     return stream.opening() + stream.entries(ROWS)
 
 
+_ANSWERING = Answering("/jobs/{id}", problem_of_failure)
 _MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Why is the sky blue?"}]}
 _STREAM = Content("text/event-stream", item=Chunk, example=_example)
 _STOPPED: Stopped = {"success": True}
@@ -92,17 +91,12 @@ _STOPPED: Stopped = {"success": True}
 )
 def create() -> Response:
     """The AI SDK's chat: answers the messages as a UI message stream. It continues if the client disconnects."""
-    services, data = state(), json_body()
+    data = json_body()
     asked = checked(UiChatRequest, data)
     draft = draft_of(asked, idempotency_of(data, asked.joins()))
-    with Slot(services.slots) as slot:
-        submitted = accept(services, draft, slot)
-        job = submitted.job
-        with accepted(submitted, f"/jobs/{job.id}") as headers:
-            failure = early_failure(services, job)
-            if failure is not None:
-                raise problem_of_failure(failure, headers)
-            return _streamed(job, UiMessageStream(job, draft.request or {}, again=False), slot, headers)
+    return _ANSWERING.stream(
+        draft, lambda job: UiMessageStream(job, draft.request or {}, again=False), lambda _job: HEADERS
+    )
 
 
 @blueprint.get("/ai/chat/<path:chat_id>/stream")
@@ -130,7 +124,9 @@ def resume(chat_id: str) -> Response:
     if job.ended and asked.has in (job.id, message_id_of(job.id, {})):
         # Not the id of a message that the answer continues, since the client had that one before.
         return _nothing()
-    return _streamed(job, UiMessageStream(job, fields, again=True))
+    headers = {**HEADERS, "Location": f"/jobs/{job.id}", SPOOL_JOB.name: job.id}
+    stream = TranslatedStream(services.checkpoints, job, UiMessageStream(job, fields, again=True))
+    return translated(job, stream, headers)
 
 
 def _nothing() -> Response:
@@ -181,10 +177,3 @@ def _request_fields(services: State, job: Job) -> dict[str, Any]:
 
 def _names(job: Job, fields: Mapping[str, Any]) -> set[str]:
     return {job.id, message_id_of(job.id, {}), message_id_of(job.id, fields)}
-
-
-def _streamed(
-    job: Job, stream: UiMessageStream, slot: Slot | None = None, named: Mapping[str, str] | None = None
-) -> Response:
-    headers = {**HEADERS, **(named or {"Location": f"/jobs/{job.id}", "X-Spool-Job": job.id})}
-    return translated(job, TranslatedStream(state().checkpoints, job, stream), headers, slot)

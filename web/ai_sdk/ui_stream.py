@@ -8,25 +8,23 @@ application with another metadata schema.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
-from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import orjson
 
-from spool.jobs.conversation import ToolCall, call_id_of
+from spool.jobs.conversation import ToolCall
 from spool.jobs.entries import Kind, decode_all, is_mark
 from spool.jobs.job import Job
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
 from web.ai_sdk.ui_parts import Chunk, chunks_of
+from web.entry_translation import WholeCalls
 from web.joined_text import joined
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 MESSAGE_PREFIX = "msg_"
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
-_CALL_BYTES = 512
 
 _FINISH = {"stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls"}
 
@@ -36,16 +34,14 @@ def message_id_of(job_id: str, continued: Mapping[str, Any]) -> str:
     return continued.get("message_id") or f"{MESSAGE_PREFIX}{job_id}"
 
 
-class UiMessageStream:
+class UiMessageStream(WholeCalls):
     """One stream. ``continued`` is the message that the answer continues: its ``message_id`` and its ``parts``. A
     resume (``again``) replays the parts."""
 
     name = "ai"
-    after = -1
-    number = 0
 
     def __init__(self, job: Job, continued: Mapping[str, Any], *, again: bool) -> None:
-        self._job = job
+        super().__init__(job)
         self._message_id = message_id_of(job.id, continued)
         self._again = again
         self._before = continued.get("parts", ()) if again else ()
@@ -53,35 +49,13 @@ class UiMessageStream:
         self._open: str | None = None
         self._open_head = b""
         self._open_end = b""
-        self._calls: dict[int, ToolCall] = {}
         self._has_answer = False
         self._source_count = 0
-        self.over = False
 
     @property
     def format(self) -> tuple[str, bool]:
         """Its format: the protocol, and whether adjacent texts are joined."""
         return self.name, self._again
-
-    @property
-    def size(self) -> int:
-        """Its approximate size in bytes."""
-        return sum([_CALL_BYTES + call.pieces.size for call in self._calls.values()])
-
-    @property
-    def parts(self) -> int:
-        """The calls that ``fork`` copies."""
-        return len(self._calls)
-
-    def fork(self) -> Self:
-        """A copy that changes by itself; the arguments of its calls are shared."""
-        other = copy(self)
-        other._calls = {index: replace(call, pieces=call.pieces.fork()) for index, call in self._calls.items()}
-        return other
-
-    def rest(self, data: bytes) -> bytes:
-        """``data``: these streams leave out nothing."""
-        return data
 
     def opening(self) -> bytes:
         """The start of the message, and on a resume its earlier parts."""
@@ -176,10 +150,8 @@ class UiMessageStream:
         return data
 
     def _call(self, entry: Mapping[str, Any]) -> bytes:
-        data, call = b"", self._calls.get(entry["index"])
-        if call is None:
-            call = self._calls[entry["index"]] = ToolCall(call_id_of(self._job.id, entry), entry["name"] or "")
-            data = self._close() + _encode({"type": "tool-input-start", **_named(call)})
+        call, begins = self._call_of(entry)
+        data = self._close() + _encode({"type": "tool-input-start", **_named(call)}) if begins else b""
         arguments = entry["arguments"]
         if not arguments:
             return data

@@ -6,7 +6,6 @@ The run of its protocol is a job. The transport sends its body as text, and asks
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from flask import Blueprint, Response
@@ -22,21 +21,20 @@ from web.ai_sdk.workflow_stream import WorkflowStream
 from web.arguments import Query, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, Parameter, json_content
-from web.delivery.failures import early_failure, problem_of_failure
+from web.delivery.failures import problem_of_failure
 from web.delivery.streaming import translated
 from web.examples import JOB, ROWS
-from web.intake.accept import accept
+from web.intake.answering import Answering
 from web.intake.body import job_body, parse_json
-from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of
 from web.intake.shapes import checked
 from web.intake.spool_fields import ON_DISCONNECT
-from web.limits.streams import Slot
 from web.services import state
 from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("ai_sdk_workflow", __name__)
 
+_ANSWERING = Answering("/jobs/{id}", problem_of_failure)
 _RUN_ID = Parameter("x-workflow-run-id", str, "The id of the job, which is the run of the protocol.")
 _TAIL_INDEX = Parameter(
     "x-workflow-stream-tail-index", str, "For a negative `startIndex`: the number from which the client counts on."
@@ -78,17 +76,10 @@ _STREAM = Content("text/event-stream", item=WorkflowChunk, example=_example)
 )
 def create() -> Response:
     """The chat of the AI SDK's ``WorkflowChatTransport``. Its body is JSON of any media type."""
-    services, data = state(), parse_json(job_body(), "body")
+    data = parse_json(job_body(), "body")
     asked = checked(UiRequest, data)
     draft = draft_of(asked, idempotency_of(data, asked.joins()))
-    with Slot(services.slots) as slot:
-        submitted = accept(services, draft, slot)
-        job = submitted.job
-        with accepted(submitted, f"/jobs/{job.id}") as headers:
-            failure = early_failure(services, job)
-            if failure is not None:
-                raise problem_of_failure(failure, headers)
-            return _streamed(job, WorkflowStream(job, draft.request or {}), headers, slot)
+    return _ANSWERING.stream(draft, lambda job: WorkflowStream(job, draft.request or {}), _headers_of)
 
 
 @blueprint.get("/ai/workflow/<job_id>/stream")
@@ -105,13 +96,13 @@ def resume(job_id: str) -> Response:
     if job.surface != SURFACE:
         raise JobNotFound(job_id)
     continued = state().store.input_of(job.id).get("request") or {}
-    headers = {"Location": f"/jobs/{job.id}", SPOOL_JOB.name: job.id}
+    headers = {"Location": f"/jobs/{job.id}", SPOOL_JOB.name: job.id, **_headers_of(job)}
     if start_index < 0:
         # The client counts on from this number + 1 + startIndex, which is 0: it gets the whole stream.
         headers[_TAIL_INDEX.name] = str(-start_index - 1)
-    return _streamed(job, WorkflowStream(job, continued, start_index=max(0, start_index)), headers)
+    translation = WorkflowStream(job, continued, start_index=max(0, start_index))
+    return translated(job, TranslatedStream(state().checkpoints, job, translation), headers)
 
 
-def _streamed(job: Job, stream: WorkflowStream, named: Mapping[str, str], slot: Slot | None = None) -> Response:
-    headers = {**HEADERS, **named, _RUN_ID.name: job.id}
-    return translated(job, TranslatedStream(state().checkpoints, job, stream), headers, slot)
+def _headers_of(job: Job) -> dict[str, str]:
+    return {**HEADERS, _RUN_ID.name: job.id}

@@ -14,12 +14,12 @@ import orjson
 from typing_extensions import TypedDict
 
 from spool.jobs.conversation import Answer, call_id_of
-from spool.jobs.entries import Kind, decode_all, is_mark
+from spool.jobs.entries import Kind, is_mark
 from spool.jobs.job import Job
-from spool.jobs.log import Row
 from spool.jobs.waits import Wait
 from web.anthropic.errors import error_document, message_of
 from web.delivery.failures import CANCELLED, RESTARTED, failure_of
+from web.entry_translation import EntryTranslation
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -56,12 +56,10 @@ class MessageEvent(TypedDict):
     index: NotRequired[int]
 
 
-class MessageStream:
+class MessageStream(EntryTranslation):
     """One stream."""
 
     name = "messages"
-    after = -1
-    number = 0
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -75,7 +73,6 @@ class MessageStream:
         """The pieces of calls that wait for the open block to close."""
         self._usage: Mapping[str, Any] | None = None
         self._refuses = False
-        self.over = False
 
     @property
     def format(self) -> str:
@@ -98,23 +95,10 @@ class MessageStream:
         other._waiting = {index: list(pieces) for index, pieces in self._waiting.items()}
         return other
 
-    def rest(self, data: bytes) -> bytes:
-        """``data``: these streams leave out nothing."""
-        return data
-
     def opening(self) -> bytes:
         """``message_start``, and a first ``ping`` as Anthropic sends it."""
         message = message_document(self._job, [], None, None)
         return _event({"type": "message_start", "message": message}) + PING
-
-    def entries(self, rows: list[Row]) -> bytes:
-        """The events of these entries. A terminal entry also adds the end of the stream."""
-        entries = decode_all([raw for _entry_id, raw in rows])
-        return b"".join([self._entry(entry) for entry in entries if not self.over])
-
-    def page(self, rows: list[Row]) -> bytes:
-        """The same: a repeated request gets the bytes of the first one."""
-        return self.entries(rows)
 
     def heartbeat(self) -> bytes:
         """A ``ping``."""

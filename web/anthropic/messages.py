@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from spool.jobs import conversation
+from spool.jobs.job import Job
 from spool.jobs.scheduling import UNSCHEDULED
 from web import auth
 from web.anthropic.errors import AnthropicProblem
@@ -16,29 +18,23 @@ from web.anthropic.message_events import MessageDocument, MessageEvent, MessageS
 from web.anthropic.request import CountRequest, MessagesRequest, chat_messages
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
-from web.delivery.failures import CANCELLED, early_failure, failure_of
-from web.delivery.streaming import translated
-from web.delivery.waiting import wait_for_all
-from web.examples import JOB, ROWS
-from web.folds import CLIENT_LEFT
-from web.intake.accept import accept
+from web.examples import JOB, ROWS, example_answer
+from web.intake.answering import Answering
 from web.intake.body import json_body
 from web.intake.draft import Draft
 from web.intake.earlier_reasoning import keeps_reasoning
-from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import checked
 from web.intake.spool_fields import ON_DISCONNECT, WEBHOOK, on_disconnect_of, webhook_of
 from web.json_response import json_response
-from web.limits.streams import Slot
 from web.problems import field_problem
 from web.request_ids import origin
 from web.services import state
-from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("anthropic_messages", __name__)
 
+_ANSWERING = Answering("/jobs/{id}", AnthropicProblem)
 _BYTES_A_TOKEN = 4
 
 
@@ -50,12 +46,6 @@ class Counted(TypedDict):
 
 def _example_body() -> dict[str, Any]:
     return {"model": "demo", "max_tokens": 100, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
-
-
-def _example_answer() -> dict[str, Any]:
-    answer = conversation.Answer(JOB.id)
-    answer.add_all([raw for _entry_id, raw in ROWS])
-    return message(JOB, answer)
 
 
 def _example_stream() -> bytes:
@@ -72,7 +62,7 @@ def _example_stream() -> bytes:
         200: Answer(
             "The message; with `stream`, its events.",
             [
-                json_content(MessageDocument, _example_answer),
+                json_content(MessageDocument, lambda: message(JOB, example_answer())),
                 Content("text/event-stream", item=MessageEvent, example=_example_stream),
             ],
             [LOCATION, SPOOL_JOB, REPLAYED],
@@ -82,22 +72,15 @@ def _example_stream() -> bytes:
 )
 def create() -> Response:
     """Anthropic's message, whole or as a stream, from any model."""
-    services, data = state(), json_body()
+    data = json_body()
     asked, idempotency = checked(MessagesRequest, data), idempotency_of(data)
-    with Slot(services.slots) as slot:
-        submitted = accept(services, _draft(asked, idempotency), slot)
-        job = submitted.job
-        answer = conversation.Answer(job.id)
-        with accepted(submitted, f"/jobs/{job.id}") as headers:
-            if asked.stream:
-                failure = early_failure(services, job)
-                if failure is not None:
-                    raise AnthropicProblem(failure, headers)
-                return translated(job, TranslatedStream(services.checkpoints, job, MessageStream(job)), headers, slot)
-            if not wait_for_all(services, job, answer):
-                return Response(status=CLIENT_LEFT)
-    if answer.finish_reason is None:
-        raise AnthropicProblem(failure_of(answer.error or CANCELLED), headers)
+    draft = _draft(asked, idempotency)
+    if asked.stream:
+        return _ANSWERING.stream(draft, MessageStream)
+    return _ANSWERING.whole(draft, _response)
+
+
+def _response(job: Job, answer: conversation.Answer, headers: Mapping[str, str]) -> Response:
     return json_response(message(job, answer), 200, headers)
 
 

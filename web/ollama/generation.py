@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from flask import Blueprint, Response
 
 from spool.jobs import conversation
+from spool.jobs.job import Job
 from spool.jobs.scheduling import UNSCHEDULED
 from web import auth
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
-from web.delivery.failures import CANCELLED, early_failure, failure_of
 from web.delivery.formats import ndjson
-from web.delivery.streaming import translated
-from web.delivery.waiting import wait_for_all
 from web.examples import JOB, ROWS
-from web.folds import CLIENT_LEFT
-from web.intake.accept import accept, known_model
+from web.intake.accept import known_model
+from web.intake.answering import Answering
 from web.intake.body import job_body, parse_json
 from web.intake.draft import Draft
 from web.intake.earlier_reasoning import keeps_reasoning
-from web.intake.errors_after_acceptance import accepted
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.scheduling import scheduling_of
 from web.intake.shapes import checked
 from web.intake.spool_fields import ON_DISCONNECT, on_disconnect_of
 from web.json_response import json_response
-from web.limits.streams import Slot
 from web.ollama.errors import OllamaProblem
 from web.ollama.lines import OllamaLine, OllamaStream, loaded, whole
 from web.ollama.request import OllamaChat, OllamaGenerate, OllamaRequest, chat_messages, user_content
 from web.request_ids import origin
 from web.services import state
-from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("ollama_generation", __name__)
+
+_ANSWERING = Answering("/jobs/{id}", OllamaProblem, ndjson.MEDIA_TYPE)
 
 Shape = TypeVar("Shape", bound=OllamaRequest)
 
@@ -112,23 +109,15 @@ def _answer(
     if not messages:
         return json_response(loaded(known_model(services, asked.model).name, time.time(), is_chat=is_chat))
     shown = {"is_chat": is_chat, "shows_thinking": asked.think is not False}
-    with Slot(services.slots) as slot:
-        submitted = accept(services, _draft(asked, messages, instructions, idempotency), slot)
-        job = submitted.job
-        answer = conversation.Answer(job.id)
-        with accepted(submitted, f"/jobs/{job.id}") as headers:
-            if asked.stream is not False:
-                failure = early_failure(services, job)
-                if failure is not None:
-                    raise OllamaProblem(failure, headers)
-                stream = TranslatedStream(services.checkpoints, job, OllamaStream(job, **shown))
-                return translated(job, stream, headers, slot, media_type=ndjson.MEDIA_TYPE)
-            if not wait_for_all(services, job, answer):
-                return Response(status=CLIENT_LEFT)
-            ended = services.store.look(job.id, job.owner)
-    if answer.finish_reason is None:
-        raise OllamaProblem(failure_of(answer.error or CANCELLED), headers)
-    return json_response(whole(ended, answer, **shown), 200, headers)
+    draft = _draft(asked, messages, instructions, idempotency)
+    if asked.stream is not False:
+        return _ANSWERING.stream(draft, lambda job: OllamaStream(job, **shown))
+
+    def response_of(job: Job, answer: conversation.Answer, headers: Mapping[str, str]) -> Response:
+        ended = services.store.look(job.id, job.owner)
+        return json_response(whole(ended, answer, **shown), 200, headers)
+
+    return _ANSWERING.whole(draft, response_of)
 
 
 def _draft(

@@ -6,23 +6,20 @@ A tool call is one piece, so calls come whole, before the last line. Durations a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, NotRequired, Self
+from typing import Any, NotRequired
 
 import orjson
 from typing_extensions import TypedDict
 
-from spool.jobs.conversation import Answer, ToolCall, call_id_of
-from spool.jobs.entries import Kind, decode_all, is_mark, rfc3339
+from spool.jobs.conversation import Answer, ToolCall
+from spool.jobs.entries import Kind, is_mark, rfc3339
 from spool.jobs.job import Job
-from spool.jobs.log import Row
 from spool.jobs.waits import Wait
 from web.delivery.failures import CANCELLED, RESTARTED, failure_of
+from web.entry_translation import WholeCalls
 from web.ollama.errors import message_of
 
-_CALL_BYTES = 512
 _BEGINS = frozenset({Kind.STARTED, Kind.RESTARTED, Kind.CONTINUED})
 
 
@@ -45,60 +42,23 @@ class OllamaLine(TypedDict):
     eval_duration: NotRequired[int]
 
 
-class OllamaStream:
+class OllamaStream(WholeCalls):
     """One stream of a chat, or of a generation (``is_chat`` False), with thinking unless the client turned it off."""
 
     name = "ollama"
-    after = -1
-    number = 0
 
     def __init__(self, job: Job, *, is_chat: bool, shows_thinking: bool) -> None:
-        self._job = job
+        super().__init__(job)
         self._is_chat = is_chat
         self._shows_thinking = shows_thinking
-        self._calls: dict[int, ToolCall] = {}
         self._usage: Mapping[str, Any] | None = None
         self._begun_s = job.created_at
         self._has_answer = False
-        self.over = False
 
     @property
     def format(self) -> tuple[str, bool, bool]:
         """Its format."""
         return self.name, self._is_chat, self._shows_thinking
-
-    @property
-    def size(self) -> int:
-        """Its approximate size in bytes."""
-        return sum([_CALL_BYTES + call.pieces.size for call in self._calls.values()])
-
-    @property
-    def parts(self) -> int:
-        """The calls that ``fork`` copies."""
-        return len(self._calls)
-
-    def fork(self) -> Self:
-        """A copy that changes by itself; the arguments of its calls are shared."""
-        other = copy(self)
-        other._calls = {index: replace(call, pieces=call.pieces.fork()) for index, call in self._calls.items()}
-        return other
-
-    def rest(self, data: bytes) -> bytes:
-        """``data``: these streams leave out nothing."""
-        return data
-
-    def opening(self) -> bytes:
-        """Nothing."""
-        return b""
-
-    def entries(self, rows: list[Row]) -> bytes:
-        """The lines of these entries. A terminal entry also adds the end of the stream."""
-        entries = decode_all([raw for _entry_id, raw in rows])
-        return b"".join([self._entry(entry) for entry in entries if not self.over])
-
-    def page(self, rows: list[Row]) -> bytes:
-        """The same."""
-        return self.entries(rows)
 
     def heartbeat(self) -> bytes:
         """A line without text: the format has no comments."""
@@ -121,7 +81,8 @@ class OllamaStream:
                 return self._line(entry["at"], self._piece(thinking=entry["text"]))
             case Kind.TOOL_CALL:
                 self._has_answer = True
-                self._add_call(entry)
+                call, _begins = self._call_of(entry)
+                call.pieces.add(entry["arguments"])
             case Kind.USAGE:
                 self._usage = entry
             case Kind.RESTARTED if self._has_answer:
@@ -135,12 +96,6 @@ class OllamaStream:
         if entry["kind"] in _BEGINS:
             self._begun_s = _seconds(entry["at"])
         return b""
-
-    def _add_call(self, entry: Mapping[str, Any]) -> None:
-        call = self._calls.get(entry["index"])
-        if call is None:
-            call = self._calls[entry["index"]] = ToolCall(call_id_of(self._job.id, entry), entry["name"] or "")
-        call.pieces.add(entry["arguments"])
 
     def _done(self, entry: Mapping[str, Any]) -> bytes:
         self.over = True

@@ -14,11 +14,11 @@ import orjson
 from typing_extensions import TypedDict
 
 from spool.jobs.conversation import Answer, call_id_of
-from spool.jobs.entries import Kind, decode_all, is_mark
+from spool.jobs.entries import Kind, is_mark
 from spool.jobs.job import Job
-from spool.jobs.log import Row
 from spool.jobs.waits import Wait
 from web.delivery.failures import CANCELLED, RESTARTED, failure_of
+from web.entry_translation import EntryTranslation
 from web.openai.failures import document_of
 
 DONE = b"data: [DONE]\n\n"
@@ -68,12 +68,10 @@ class ChatChunk(TypedDict):
     usage: NotRequired[Mapping[str, Any] | None]
 
 
-class ChatChunks:
+class ChatChunks(EntryTranslation):
     """One stream. ``wants_usage``: a last chunk reports the token usage."""
 
     name = "chat"
-    after = -1
-    number = 0
 
     def __init__(self, job: Job, *, wants_usage: bool, head: Mapping[str, Any] | None = None) -> None:
         self._job = job
@@ -86,7 +84,6 @@ class ChatChunks:
         self._text_field = b"content"
         self._calls: set[int] = set()
         self._result: tuple[str, ...] = ()
-        self.over = False
 
     @property
     def format(self) -> tuple[str, bool]:
@@ -109,22 +106,9 @@ class ChatChunks:
         other._calls = set(self._calls)
         return other
 
-    def rest(self, data: bytes) -> bytes:
-        """``data``: these streams leave out nothing."""
-        return data
-
     def opening(self) -> bytes:
         """The chunk with the assistant's role."""
         return self._delta({"role": "assistant", "content": ""})
-
-    def entries(self, rows: list[Row]) -> bytes:
-        """The chunks of these entries. A terminal entry also adds the end of the stream."""
-        entries = decode_all([raw for _entry_id, raw in rows])
-        return b"".join([self._entry(entry) for entry in entries if not self.over])
-
-    def page(self, rows: list[Row]) -> bytes:
-        """The same: a request with a known ``Idempotency-Key`` gets the bytes of the first one."""
-        return self.entries(rows)
 
     def heartbeat(self) -> bytes:
         """A comment line."""

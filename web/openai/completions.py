@@ -4,35 +4,18 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from spool.jobs import conversation
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
-from web.delivery.failures import CANCELLED, failure_of
-from web.delivery.streaming import translated
-from web.delivery.waiting import wait_for_all
-from web.examples import JOB, ROWS
-from web.folds import CLIENT_LEFT
-from web.intake.accept import accept
-from web.intake.errors_after_acceptance import accepted
+from web.examples import JOB, ROWS, example_answer
 from web.intake.idempotency import IDEMPOTENCY_KEY
 from web.intake.spool_fields import ON_DISCONNECT
-from web.json_response import json_response
-from web.limits.streams import Slot
 from web.openai.completion_chunks import CompletionChunks, TextCompletion, text_completion
 from web.openai.endpoint_requests import CompletionsRequest, draft_of
-from web.openai.failures import problem_of_failure, refuse_early_failure
-from web.openai.fields import parse
-from web.openai.whole_results import result_response
+from web.openai.fields import parse, wants_usage
+from web.openai.whole_results import BY_ENTRIES, result_or
 from web.services import state
-from web.translated_stream import TranslatedStream
 
 blueprint = Blueprint("openai_completions", __name__)
-
-
-def _example_answer() -> conversation.Answer:
-    answer = conversation.Answer(JOB.id)
-    answer.add_all([raw for _entry_id, raw in ROWS])
-    return answer
 
 
 @blueprint.post("/v1/completions")
@@ -44,7 +27,7 @@ def _example_answer() -> conversation.Answer:
         200: Answer(
             "The completion; with `stream`, its events.",
             [
-                json_content(TextCompletion, lambda: text_completion(JOB, _example_answer())),
+                json_content(TextCompletion, lambda: text_completion(JOB, example_answer())),
                 Content(
                     "text/event-stream",
                     item=TextCompletion,
@@ -58,23 +41,10 @@ def _example_answer() -> conversation.Answer:
 )
 def create() -> Response:
     """OpenAI's completion, whole or as a stream. It continues if the client disconnects."""
-    services = state()
     asked, idempotency = parse(CompletionsRequest)
     asked.check()
-    with Slot(services.slots) as slot:
-        submitted = accept(services, draft_of(services, asked, idempotency), slot)
-        job = submitted.job
-        answer = conversation.Answer(job.id)
-        with accepted(submitted, f"/jobs/{job.id}/entries") as headers:
-            if asked.stream:
-                refuse_early_failure(services, job, headers)
-                wants_usage = bool((asked.stream_options or {}).get("include_usage"))
-                chunks = CompletionChunks(job, wants_usage=wants_usage)
-                return translated(job, TranslatedStream(services.checkpoints, job, chunks), headers, slot)
-            if not wait_for_all(services, job, answer):
-                return Response(status=CLIENT_LEFT)
-    if answer.finish_reason is None:
-        raise problem_of_failure(failure_of(answer.error or CANCELLED), headers)
-    if answer.result:
-        return result_response(answer, headers)
-    return json_response(text_completion(job, answer), 200, headers)
+    draft = draft_of(state(), asked, idempotency)
+    if asked.stream:
+        with_usage = wants_usage(asked.stream_options)
+        return BY_ENTRIES.stream(draft, lambda job: CompletionChunks(job, wants_usage=with_usage))
+    return BY_ENTRIES.whole(draft, result_or(text_completion))

@@ -63,4 +63,4 @@ def create() -> Response:
     """OpenAI's embeddings. The job continues if the client disconnects."""
     asked, idempotency = parse(EmbeddingsRequest)
     asked.check()
-    return whole_result(state(), draft_of(state(), asked, idempotency))
+    return whole_result(draft_of(state(), asked, idempotency))

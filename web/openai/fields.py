@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +45,11 @@ def parse(shape: type[Request]) -> tuple[Request, Idempotency]:
     fields."""
     data = with_deployment(json_body())
     return checked(shape, data), idempotency_of(data)
+
+
+def wants_usage(stream_options: Mapping[str, Any] | None) -> bool:
+    """Whether the last event of the stream shall report the token usage."""
+    return bool((stream_options or {}).get("include_usage"))
 
 
 def refuse(field: str, detail: str) -> NoReturn:

@@ -53,4 +53,4 @@ def create() -> Response:
     """OpenAI's pictures. The job continues if the client disconnects."""
     asked, idempotency = parse(ImagesRequest)
     asked.check()
-    return whole_result(state(), draft_of(state(), asked, idempotency))
+    return whole_result(draft_of(state(), asked, idempotency))

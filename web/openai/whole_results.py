@@ -1,34 +1,41 @@
-"""Jobs whose answer is the JSON document that the upstream answered: embeddings, pictures, several completions."""
+"""The whole answers of ended jobs: documents of ours, or the JSON document that the upstream answered (embeddings,
+pictures, several completions)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flask import Response
 
 from spool.jobs.conversation import Answer
-from web.delivery.failures import CANCELLED, failure_of
-from web.delivery.waiting import wait_for_all
-from web.folds import CLIENT_LEFT
-from web.intake.accept import accept
+from spool.jobs.job import Job
+from web.intake.answering import Answering
 from web.intake.draft import Draft
-from web.intake.errors_after_acceptance import accepted
-from web.limits.streams import Slot
+from web.json_response import json_response
 from web.openai.failures import problem_of_failure
-from web.services import State
+
+BY_ENTRIES = Answering("/jobs/{id}/entries", problem_of_failure)
+"""For answers that no surface of OpenAI's reads again by their id."""
 
 
-def whole_result(services: State, draft: Draft) -> Response:
+def whole_result(draft: Draft) -> Response:
     """Submit the draft and answer its result once it has ended. Raises a ``Problem``."""
-    with Slot(services.slots) as slot:
-        submitted = accept(services, draft, slot)
-        answer = Answer(submitted.job.id)
-        with accepted(submitted, f"/jobs/{submitted.job.id}/entries") as headers:
-            if not wait_for_all(services, submitted.job, answer):
-                return Response(status=CLIENT_LEFT)
-    if answer.finish_reason is None:
-        raise problem_of_failure(failure_of(answer.error or CANCELLED), headers)
-    return result_response(answer, headers)
+    return BY_ENTRIES.whole(draft, _result)
 
 
-def result_response(answer: Answer, headers: dict[str, str]) -> Response:
-    """The result of an answer that has one."""
+def result_or(
+    document_of: Callable[[Job, Answer], Mapping[str, Any]],
+) -> Callable[[Job, Answer, Mapping[str, str]], Response]:
+    """The response of an ended job: the upstream's result if it has one, else the document of its text."""
+
+    def response_of(job: Job, answer: Answer, headers: Mapping[str, str]) -> Response:
+        if answer.result:
+            return _result(job, answer, headers)
+        return json_response(document_of(job, answer), 200, headers)
+
+    return response_of
+
+
+def _result(_job: Job, answer: Answer, headers: Mapping[str, str]) -> Response:
     return Response(answer.result, mimetype="application/json", headers={"Cache-Control": "no-store", **headers})
