@@ -20,7 +20,7 @@ from spool.jobs.job import SCHEMA
 from spool.status.instances import Instance, running
 from web.auth import scope
 from web.contract import Answer, Content, Contract, json_content
-from web.problems import problem_of
+from web.error_problems import problem_of
 from web.services import state
 
 blueprint = Blueprint("operations", __name__)

@@ -12,7 +12,7 @@ import pytest
 from spool import errors
 from tests.stack import Stack
 from tests.web.problem_shape import assert_problem, stored
-from web.problems import problem_of
+from web.error_problems import problem_of
 
 JSON = {"Content-Type": "application/json"}
 

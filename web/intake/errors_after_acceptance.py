@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from spool.errors import Draining, LimitExceeded, StoreUnavailable
 from spool.jobs.submission import Submitted
 from web.contract import REPLAYED
+from web.error_problems import problem_of
 from web.intake.idempotency import is_safe_to_repeat
-from web.problems import problem_of
 
 
 @contextmanager

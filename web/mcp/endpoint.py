@@ -13,6 +13,7 @@ import spool
 from spool.errors import SpoolError
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
+from web.error_problems import problem_of
 from web.intake.body import json_body
 from web.intake.idempotency import IDEMPOTENCY_KEY, Idempotency, idempotency_of
 from web.intake.shapes import checked
@@ -27,7 +28,7 @@ from web.mcp.messages import (
     result_message,
 )
 from web.mcp.tools import TOOLS, check_scope
-from web.problems import Problem, problem_of
+from web.problems import Problem
 from web.services import state
 
 blueprint = Blueprint("mcp", __name__)

@@ -25,6 +25,7 @@ from web.arguments import BACK_AT_MOST, LATEST, PLACE_ERROR, query
 from web.contract import Contract
 from web.delivery.formats.ws_json import message_frame
 from web.delivery.websocket import json_object, socket_route
+from web.error_problems import problem_of
 from web.intake.accept import accept
 from web.intake.batch import cancel_batch
 from web.intake.references import References
@@ -33,7 +34,7 @@ from web.native.readable_batch import after_of, logged
 from web.native.socket_messages import MUX_RECEIVES, MUX_SENDS, UPGRADED
 from web.native.submission import draft_of
 from web.native.websocket_follow import Followed
-from web.problems import Problem, field_problem, problem_of
+from web.problems import Problem, field_problem
 from web.request_ids import budget_of, origin
 from web.server.websocket import WebSocket
 from web.server.websocket_protocol import Closed

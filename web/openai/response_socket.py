@@ -30,6 +30,7 @@ from web.delivery.encoding import PerReader
 from web.delivery.formats.ws_json import message_frame
 from web.delivery.live import LiveStream
 from web.delivery.websocket import json_object, socket_route
+from web.error_problems import problem_of
 from web.intake.idempotency import NO_KEY
 from web.intake.shapes import checked
 from web.openai.conversation_turns import accept_turn
@@ -38,7 +39,7 @@ from web.openai.response_draft import draft_of
 from web.openai.response_events import ResponseStream
 from web.openai.response_request import ResponsesRequest
 from web.openai.sealed_reasoning import seal_of
-from web.problems import Problem, field_problem, problem_of
+from web.problems import Problem, field_problem
 from web.request_ids import BEGAN
 from web.server.websocket import WebSocket
 from web.server.websocket_frames import text_frame

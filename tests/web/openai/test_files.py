@@ -12,7 +12,7 @@ from spool.errors import ContentsUnavailable
 from spool.files.file import new_file_id
 from tests.stack import Stack, wait_for
 from tests.web.conftest import ALICE
-from web.problems import problem_of
+from web.error_problems import problem_of
 
 NOBODYS = new_file_id(1)
 CALLS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
