@@ -29,7 +29,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         *("broker", "bell_queue", "bell", "settings", "run", "status", "cli", "__main__"),
     ),
     "web": (
-        *("limits", "access", "auth", "services", "metrics", "operations", "server", "access_lines"),
+        *("limits", "access", "auth", "services", "background", "metrics", "operations", "server", "access_lines"),
         *("delivery", "intake"),
         *("native", "openai", "ai_sdk", "anthropic"),
         *("ollama", "mcp", "ag_ui", "durable_streams"),

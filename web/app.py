@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from spool.settings import WebSettings, in_local_demo
-from web import access_lines, auth, cors, loopback_hosts, no_content, openapi, operations, problems, request_spans
+from web import access_lines, auth, cors, error_handlers, loopback_hosts, no_content, openapi, operations, request_spans
 from web.admin import keys, switches
 from web.ag_ui import runs as ag_ui_runs
 from web.ai_sdk import chat as ai_sdk_chat
@@ -54,6 +54,48 @@ from web.openai.azure_paths import AzurePaths
 from web.request_ids import RequestIds
 from web.services import State
 
+_ROUTES = (
+    jobs,
+    long_polling,
+    stream,
+    batches,
+    batch_log,
+    batch_retry,
+    open_batch,
+    events,
+    models,
+    links,
+    tokens,
+    usage,
+    webhooks,
+    openai_responses,
+    openai_compaction,
+    openai_conversations,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_images,
+    openai_models,
+    openai_files,
+    openai_batches,
+    ai_sdk_chat,
+    ai_sdk_workflow,
+    anthropic_messages,
+    anthropic_models,
+    ollama_generation,
+    ollama_models,
+    mcp_endpoint,
+    ag_ui_runs,
+    keys,
+    switches,
+    operations,
+    openapi,
+    docs_pages,
+    page,
+    session,
+)
+"""The modules of routes."""
+
 
 def create_app(settings: WebSettings | None = None) -> Flask:
     """The web application of one process, ready to be served."""
@@ -69,51 +111,15 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     request_spans.install(app)
     no_content.install(app)
     cors.install(app, settings)
-    problems.install(app)
+    error_handlers.install(app)
     openai_errors.install()
     anthropic_errors.install(app)
     ollama_errors.install()
     mcp_messages.install()
     loopback_hosts.install(app, settings)
     auth.install(app, app.extensions["spool"].authenticator)
-    app.register_blueprint(jobs.blueprint)
-    app.register_blueprint(long_polling.blueprint)
-    app.register_blueprint(stream.blueprint)
-    app.register_blueprint(batches.blueprint)
-    app.register_blueprint(batch_log.blueprint)
-    app.register_blueprint(batch_retry.blueprint)
-    app.register_blueprint(open_batch.blueprint)
-    app.register_blueprint(events.blueprint)
-    app.register_blueprint(models.blueprint)
-    app.register_blueprint(links.blueprint)
-    app.register_blueprint(tokens.blueprint)
-    app.register_blueprint(usage.blueprint)
-    app.register_blueprint(webhooks.blueprint)
-    app.register_blueprint(openai_responses.blueprint)
-    app.register_blueprint(openai_compaction.blueprint)
-    app.register_blueprint(openai_conversations.blueprint)
-    app.register_blueprint(openai_chat.blueprint)
-    app.register_blueprint(openai_completions.blueprint)
-    app.register_blueprint(openai_embeddings.blueprint)
-    app.register_blueprint(openai_images.blueprint)
-    app.register_blueprint(openai_models.blueprint)
-    app.register_blueprint(openai_files.blueprint)
-    app.register_blueprint(openai_batches.blueprint)
-    app.register_blueprint(ai_sdk_chat.blueprint)
-    app.register_blueprint(ai_sdk_workflow.blueprint)
-    app.register_blueprint(anthropic_messages.blueprint)
-    app.register_blueprint(anthropic_models.blueprint)
-    app.register_blueprint(ollama_generation.blueprint)
-    app.register_blueprint(ollama_models.blueprint)
-    app.register_blueprint(mcp_endpoint.blueprint)
-    app.register_blueprint(ag_ui_runs.blueprint)
-    app.register_blueprint(keys.blueprint)
-    app.register_blueprint(switches.blueprint)
-    app.register_blueprint(operations.blueprint)
-    app.register_blueprint(openapi.blueprint)
-    app.register_blueprint(docs_pages.blueprint)
-    app.register_blueprint(page.blueprint)
-    app.register_blueprint(session.blueprint)
+    for module in _ROUTES:
+        app.register_blueprint(module.blueprint)
     if in_local_demo():
         app.register_blueprint(demo.blueprint)
     websocket.install(app)

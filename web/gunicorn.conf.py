@@ -98,11 +98,14 @@ def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
 def post_worker_init(worker: Any) -> None:
     """Start this process's background work, and drain the streams when gunicorn stops. Gunicorn alone would wait for
     them, then cut them without a closing event."""
+    # Here, because it imports the library of the metrics.
+    from web.background import start
+
     for number in _MASTERS_OWN:
         signal.signal(number, lambda *_: None)
     state = worker.app_state
     tracing.start("web", state.instance)
-    state.start()
+    start(state)
     collect_rarely(lambda: state.slots.taken == 0)
 
     def watch() -> None:

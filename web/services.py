@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import cast
 
 import gevent
@@ -18,22 +16,20 @@ from spool.access.failure_counts import FailureCounts
 from spool.access.key_store import KeyStore
 from spool.access.sealing import Sealing
 from spool.access.signing_keys import SigningKeys, parse_secrets
-from spool.background import spawn_forever
 from spool.batches.feeder import Feeder
 from spool.batches.pieces import Pieces
 from spool.batches.store import Batches
 from spool.bell import Bell, celery_app
 from spool.bell_queue import bell_queue
-from spool.conditions import NAMES, Conditions
+from spool.conditions import Conditions
 from spool.conversations.store import ConversationLimits, Conversations
-from spool.errors import Draining, SettingsError, StoreFull, StoreUnavailable, StoreUnfit
+from spool.errors import Draining, SettingsError, StoreFull, StoreUnfit
 from spool.files.store import Files
 from spool.files.urls import files_at
 from spool.following.batch_confirmation import BatchConfirmation
 from spool.following.follower import Follower
 from spool.instance import web_instance
-from spool.jobs.closed_models import ClosedModel, ClosedModels
-from spool.jobs.job import SCHEMA
+from spool.jobs.closed_models import ClosedModel
 from spool.jobs.keeper import Keeper
 from spool.jobs.origin import Origin
 from spool.jobs.owner_limits import OwnerLimits
@@ -43,14 +39,13 @@ from spool.jobs.store import JobStore
 from spool.models.model import Upstream
 from spool.models.table import ModelTable
 from spool.owners.limits import NO_BUDGET, Owners
-from spool.process_health import watch
 from spool.redis.link import RedisLink
 from spool.redis.server_check import FitnessCheck
 from spool.redis.urls import broker_url_from
 from spool.reread_file import RereadFile
 from spool.settings import WebSettings
-from spool.status.instances import PUBLISH_S, Instance, Presence
-from spool.switches.board import LOOK_S, Board
+from spool.status.instances import Instance, Presence
+from spool.switches.board import Board
 from spool.switches.store import SwitchStore
 from spool.webhooks.delivery_store import Deliveries
 from spool.webhooks.endpoint_store import Endpoints
@@ -64,7 +59,6 @@ from web.folds import Folds
 from web.limits.streams import Slot, StreamSlots, streams_for
 from web.limits.unsent import Unsent
 from web.limits.uploads import Uploads
-from web.queue_gauges import QueueGauges, look_or_leave
 from web.queue_watch import QueueWatch
 from web.ticker import Ticker
 
@@ -74,16 +68,13 @@ _WEBSOCKET_INPUT_BYTES = 32 * 1024 * 1024
 """Bytes of incomplete and queued messages on all WebSockets of a process."""
 _FILE_UPLOADS = 32
 """Files that a process receives at a time. Each takes up to 1 MiB, or 12 MiB on its way to S3."""
-_LOOK_S = 2.0
-_CREDENTIALS_S = 1.0
-_SWEEP_S = 10.0
 _UPLOAD_LEASES = 2.0
 """How long an upload may be silent before the sweep deletes it, as a multiple of the time limit of a body."""
 
 
 @dataclass
 class State:
-    """The services of one process. Building it does not touch Redis; ``start`` starts the background work."""
+    """The services of one process. Building it does not touch Redis; ``web.background`` starts its work."""
 
     settings: WebSettings
     authenticator: Authenticator
@@ -201,27 +192,6 @@ class State:
             upstreams=upstreams,
         )
 
-    def start(self) -> None:
-        """Start the follower, the keeper and the Redis checks; connect to the broker before the first job needs it."""
-        for name in NAMES:
-            show_condition(name, False)
-        self.follower.start()
-        spawn_forever(partial(self.confirmation.run, gevent.sleep, lambda: False))
-        for keeper in self.keepers:
-            spawn_forever(partial(keeper.run, gevent.sleep, lambda: self.draining))
-        for feeder in self.feeders:
-            spawn_forever(partial(feeder.run, gevent.sleep, lambda: self.draining))
-        spawn_forever(self._watch_redis)
-        spawn_forever(self._watch_credentials)
-        spawn_forever(self._watch_switches)
-        spawn_forever(self._publish)
-        spawn_forever(self._watch_queue)
-        spawn_forever(self._sweep_files)
-        self.ticker.add(self.queue_watch)
-        spawn_forever(self.ticker.run)
-        spawn_forever(watch("web", SCHEMA))
-        self.bell.start()
-
     @property
     def streams_at_most(self) -> int:
         """The most streams of this process by its settings."""
@@ -298,60 +268,6 @@ class State:
         ``TooManyStreams``."""
         self.refuse_streams(owner)
         slot.take(owner)
-
-    def _watch_redis(self) -> None:
-        """Check Redis periodically: the server can be reconfigured or replaced at any time."""
-        while not self.draining:
-            self.fitness.look()
-            self._look_at_files()
-            try:
-                self.store.publish_limits(self.limits)
-                self.store.publish_owners(self.owners.content)
-                self.set_aside = self.store.set_aside()
-            except StoreUnavailable:
-                self.set_aside = None
-            gevent.sleep(_LOOK_S)
-
-    def _watch_queue(self) -> None:
-        """Keep the gauges of the queue, and which models are closed: no request for either waits for Redis."""
-        gauges, closed = QueueGauges(self.shards, self.store), ClosedModels(self.shards)
-        while not self.draining:
-            look_or_leave(gauges, self.models.all())
-            try:
-                self.closed_models = closed.look()
-            except StoreUnavailable:
-                self.closed_models = {}
-            gevent.sleep(_LOOK_S)
-
-    def _watch_switches(self) -> None:
-        while True:
-            self.switches.look_or_leave()
-            self.obey_switches()
-            gevent.sleep(LOOK_S)
-
-    def _publish(self) -> None:
-        while not self.draining:
-            self.presence.publish_or_leave()
-            gevent.sleep(PUBLISH_S)
-
-    def _watch_credentials(self) -> None:
-        while True:
-            self.authenticator.look()
-            gevent.sleep(_CREDENTIALS_S)
-
-    def _sweep_files(self) -> None:
-        """Delete expired files and what is left of uploads, in each process: a sweep without work is one read."""
-        while not self.draining:
-            gevent.sleep(_SWEEP_S)
-            with suppress(StoreUnavailable):
-                self.files.sweep()
-
-    def _look_at_files(self) -> None:
-        """Read the owners file and the models file again, if they have changed."""
-        self.owners.look()
-        if self.upstreams.look():
-            upstreams = self.upstreams.content
-            self.models.configure(self.settings.models_of(upstreams), [upstream.name for upstream in upstreams])
 
 
 def _authenticator(settings: WebSettings, link: RedisLink) -> Authenticator:
