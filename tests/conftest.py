@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,10 @@ _ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow
 settings.register_profile("quick", _ANY_SPEED, max_examples=20)
 settings.register_profile("thorough", _ANY_SPEED, max_examples=1000)
 settings.load_profile("quick")
+
+# Under nohup every program that a test starts would ignore SIGHUP. A handler, unlike SIG_IGN, is not inherited.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Nothing that collecting makes is garbage; ``pytest_collection_finish`` enables it.
 gc.disable()

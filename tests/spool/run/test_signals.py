@@ -6,16 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 
-import pytest
-
 from spool.run.signals import StopSignals
 from tests.stack import wait_for
-
-
-@pytest.fixture(autouse=True)
-def _not_under_nohup() -> None:
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        pytest.skip("SIGHUP is ignored here, and stays so")
 
 
 def test_signals_that_stop() -> None:
