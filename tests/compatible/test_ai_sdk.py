@@ -137,12 +137,16 @@ def test_stop_of_what_is_no_answer(stack: Stack, chat: str) -> None:
 
 def test_same_request_while_it_runs(stack: Stack, chat: str) -> None:
     """The same messages again are the same answer from its start while that runs, and another one after its end."""
-    client, body = stack.client(0), asked(chat, {"tokens": 20, "rate": 40})
+    client, body = stack.client(0), asked(chat, ENDLESS)
     job = begun(client, body)
-    again = stack.client(1).post("/ai/chat", json=body)
-    assert (again.headers["X-Spool-Job"], again.headers["Idempotent-Replayed"]) == (job, "true")
-    assert text_of(chunks_of(again.text)) == client.get(f"/jobs/{job}").json()["text"]
-    assert begun(client, body) != job
+    with stack.client(1).stream("POST", "/ai/chat", json=body) as again:
+        assert (again.headers["X-Spool-Job"], again.headers["Idempotent-Replayed"]) == (job, "true")
+        client.post(f"/jobs/{job}/cancel")
+        chunks = chunks_of(again.read().decode())
+    assert text_of(chunks) == client.get(f"/jobs/{job}").json()["text"]
+    other = begun(client, body)
+    assert other != job
+    client.post(f"/jobs/{other}/cancel")
 
 
 def test_idempotency_key(stack: Stack, chat: str) -> None:
