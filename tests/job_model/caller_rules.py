@@ -11,8 +11,8 @@ from spool.jobs.job import NewJob, OnDisconnect, OnWorkerLoss, Priority, Status
 from spool.jobs.packer import Packer
 from spool.jobs.scripts import script
 from tests.by_hand import OWNER, age, keep, ledger_of, new_job
-from tests.job_model.ledger import ModelJob
-from tests.job_model.machine import BATCH, BATCH_JOBS, MAX_ATTEMPTS, MODELS, Frame, by_number
+from tests.job_model.ledger import BATCH_JOBS, ModelJob
+from tests.job_model.machine import BATCH, MAX_ATTEMPTS, MODELS, Frame, by_number
 
 NUMBER = st.integers(0, 7)
 MOST_JOBS = 10

@@ -15,7 +15,7 @@ from spool.jobs.packing import unpack_block
 from spool.models.model import Model
 from spool.redis.link import RedisLink
 from tests.by_hand import ledger_of
-from tests.job_model.ledger import JUMP, LOST_HISTORY, Ledger, ModelJob
+from tests.job_model.ledger import BATCH_JOBS, JUMP, LOST_HISTORY, Ledger, ModelJob
 
 P = "spool:{0}:"
 _ENDS = {Status.SUCCEEDED: Kind.DONE, Status.FAILED: Kind.FAILED, Status.CANCELLED: Kind.CANCELLED}
@@ -28,7 +28,7 @@ def compare(
 ) -> None:
     """Raises ``AssertionError`` at the first difference."""
     jobs = [job for job in ledger.jobs.values() if not job.record_broken]
-    told = _indexes(ledger, models)
+    told = _indexes(ledger, models, batch)
     questions = [_about(job) for job in jobs]
     questions.append([("ZRANGE", P + name, 0, -1) for name in told])
     key = f"{P}batch:{batch}"
@@ -158,15 +158,17 @@ def text_of(entries: Sequence[Entry]) -> str:
     return "".join(parts)
 
 
-def _indexes(ledger: Ledger, models: Sequence[Model]) -> dict[str, list[str]]:
+def _indexes(ledger: Ledger, models: Sequence[Model], batch: str) -> dict[str, list[str]]:
     """What each index holds; those that order the work, in their order."""
     live = ledger.live()
+    kept = [job.id for job in ledger.jobs.values() if job.listed and (job.ended or job.forgotten)]
+    kept += [batch] if len(ledger.batch_ended) >= BATCH_JOBS else []
     told = {
         "apart": [job.id for job in ledger.apart()],
         "deadlines": [job.id for job in live if not job.ended],
         "watched": [job.id for job in live if job.watched and not job.ended],
         "owner:alice": [job.id for job in ledger.jobs.values() if job.listed],
-        "kept": [f"alice {job.id}" for job in ledger.jobs.values() if job.listed and (job.ended or job.forgotten)],
+        "kept": [f"alice {name}" for name in kept],
     }
     for model in models:
         mine = [job for job in live if job.new.model == model.name]

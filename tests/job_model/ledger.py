@@ -18,6 +18,8 @@ from spool.models.model import Model
 JUMP = 100_000
 JUMP_AT_LEAST = 500_000
 LOST_HISTORY = "redis_lost_history"
+BATCH_JOBS = 3
+"""The jobs of the batch. It expires a while after the last one has ended."""
 
 
 @dataclass

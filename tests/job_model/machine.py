@@ -17,14 +17,13 @@ from tests.by_hand import shards_of, store_of
 from tests.job_model.compare import compare
 from tests.job_model.hands import Hand
 from tests.job_model.history import History
-from tests.job_model.ledger import LOST_HISTORY, Ledger, ModelJob
+from tests.job_model.ledger import BATCH_JOBS, LOST_HISTORY, Ledger, ModelJob
 
 LEASE_S = 30.0
 MAX_ATTEMPTS = 4
 SMALL = Model(name="small", backend="openai", max_running=1)
 MODELS = {model.name: model for model in (DEMO, SMALL)}
 BATCH = "b0-" + "b" * 26
-BATCH_JOBS = 3
 
 
 class Frame(RuleBasedStateMachine):

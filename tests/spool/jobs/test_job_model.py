@@ -61,6 +61,21 @@ def play(redis: Redis, *steps: tuple[str, dict[str, Any]]) -> None:
         machine.redis_is_as_the_ledger_says()
 
 
+def test_batch_after_its_last_job(redis: Redis) -> None:
+    """A batch is kept, to expire, once all of its jobs have ended, and not before."""
+    in_batch = {
+        "model": "demo",
+        "priority": Priority.BATCH,
+        "on_disconnect": OnDisconnect.CONTINUE,
+        "on_worker_loss": OnWorkerLoss.RESTART,
+        "key": "",
+        "body": "",
+        "in_batch": True,
+    }
+    jobs, ends = ("submit", in_batch), [("ask", {"number": number, "what": "cancel"}) for number in range(3)]
+    play(redis, ("begin", {"jobs": 0, "claims": 0}), jobs, jobs, jobs, *ends)
+
+
 def test_entry_whose_answer_was_lost_with_it(redis: Redis) -> None:
     """Readers saw an entry, its worker was not told, and Redis lost it: no other entry takes its id."""
     play(
