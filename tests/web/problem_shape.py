@@ -55,6 +55,7 @@ def stored(link: RedisLink) -> dict[bytes, Content]:
         "key:",
         "signing-keys",
         "sealing-key",
+        "batch-webs",
     )
     skip = tuple((prefix(0) + name).encode() for name in passing)
     keys = [key for key in sorted(link.call("KEYS", f"{prefix(0)}*")) if not key.startswith(skip)]
