@@ -116,6 +116,20 @@ def test_responses_have_the_names_of_openai(link: RedisLink) -> None:
     assert [each.type for each in posted(link)] == ["response.completed", "response.incomplete", "response.cancelled"]
 
 
+def test_endpoint_with_few_outstanding_deliveries_gets_its_events(link: RedisLink) -> None:
+    """Beyond that limit, an endpoint with fewer than 100 outstanding deliveries still gets its events."""
+    endpoints = Endpoints(shards_of(link))
+    down, up = (endpoints.create(OWNER, f"https://{name}.example/", []).id for name in ("a", "b"))
+    members = [value for number in range(10_000) for value in (1, f"msg_{number}")]
+    link.call("ZADD", f"{P}deliveries:{OWNER}", *members)
+    link.call("ZADD", f"{P}lane:{down}", *members[:200])
+    store_of(link).cancel(submit(link).id, OWNER)
+    assert [raw.decode().rpartition("_we_")[2] for raw in link.call("KEYS", f"{P}delivery:*")] == [
+        up.removeprefix("we_")
+    ]
+    assert Endpoints(shards_of(link)).dropped(OWNER) == 1
+
+
 def test_owner_with_too_many_outstanding_deliveries_loses_events(link: RedisLink) -> None:
     """Beyond 10,000 outstanding deliveries an event is dropped and counted, and the job still ends."""
     members = [value for number in range(10_000) for value in (1, f"msg_{number}")]

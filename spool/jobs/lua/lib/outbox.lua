@@ -1,6 +1,8 @@
 -- The outbox: events of jobs and batches that have ended, for webhooks. The script that ends one writes its event, so an
 -- event exists if and only if the end does. Workers deliver it (spool.webhooks).
 local OUTSTANDING_AT_MOST = 10000
+-- So many of an endpoint's are kept in any case, so that a receiver that is down does not take the events of others.
+local OF_ENDPOINT_AT_LEAST = 100
 local OUTBOX_KEPT_MS = 11 * 86400000
 local SETTLED_AT_MOST = 1000
 local SETTLED_KEPT_MS = 7 * 86400000
@@ -25,7 +27,8 @@ local function add_delivery(event, target)
   local id = 'msg_' .. event.subject .. '_' .. target.name
   local key, all = P .. 'delivery:' .. id, 'deliveries:' .. event.owner
   if redis.call('EXISTS', key) == 1 then return end
-  if index('ZCARD', all) - index('ZCARD', 'settled-deliveries:' .. event.owner) >= OUTSTANDING_AT_MOST then
+  if index('ZCARD', all) - index('ZCARD', 'settled-deliveries:' .. event.owner) >= OUTSTANDING_AT_MOST
+    and (target.endpoint == '' or index('ZCARD', 'lane:' .. target.lane) >= OF_ENDPOINT_AT_LEAST) then
     index('HINCRBY', 'dropped-events', event.owner, 1)
     return
   end
