@@ -182,7 +182,7 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              (their number), size:LANE, model:LANE, fed:LANE (lines that are jobs, or have ended
                              without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,
                              window_s, finalizing_ms, cancelling_ms, ended_ms, input_tokens, output_tokens, errors
-                             (JSON list), metadata, surface, endpoint, input_file, keep_jobs, webhook, run_id (of
+                             (JSON list), metadata, surface, endpoint, input_file, keep_jobs, order, webhook, run_id (of
                              the server on which its log was last written), output_bytes and errors_bytes (of its
                              files, once they were counted), torn (id of an entry that a reader has seen and Redis has
                              lost), fed_again:LANE (lines before this one may have been jobs before a restart of

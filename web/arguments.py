@@ -85,6 +85,9 @@ class After(Query):
     )
 
 
+NAME_AND_VALUE = r"^[^=]{1,64}(=[\s\S]{0,512})?$"
+"""The form of a filter by metadata: a name, or ``name=value``."""
+
 LAST_EVENT_ID = Parameter(
     "Last-Event-ID", Annotated[str, Field(max_length=18, pattern="^[0-9]*$")], "As `after`, which it overrides."
 )
@@ -102,6 +105,14 @@ def query(shape: type[Shape]) -> Shape:
         detail = explain(error)
         status = 400 if error["type"] == _CURSOR_ERROR else 422
         raise field_problem(str(error["loc"][0]), detail, status=status) from exc
+
+
+def name_and_value(text: str | None) -> tuple[str] | tuple[str, str] | None:
+    """The name, or name and value, of a text of the form ``NAME_AND_VALUE``."""
+    if text is None:
+        return None
+    name, equals, value = text.partition("=")
+    return (name, value) if equals else (name,)
 
 
 def cursor_of(value: str | None, name: str) -> int:

@@ -40,6 +40,14 @@ class OnBadLine(StrEnum):
     """The other lines run."""
 
 
+class Order(StrEnum):
+    """The order in which the lines of a batch begin."""
+
+    INPUT = "input"
+    PROMPT = "prompt"
+    """Lines with the same system prompt together, so that an upstream's prefix cache has it."""
+
+
 COUNTS = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 ENDS = COUNTS[2:]
 """The counts of lines that have ended."""
@@ -70,6 +78,7 @@ class BatchOptions:
     """How long it is kept after its end; 0: like the line that is kept for the longest."""
     is_open: bool = False
     """Lines are added until it is sealed."""
+    order: Order = Order.INPUT
     ttl_s: int = 86_400
     """How long a batch that has failed is kept; others are kept like the line that is kept for the longest."""
 
@@ -86,6 +95,7 @@ class BatchOptions:
             "input_file": self.input_file,
             "keep_jobs": int(self.keep_jobs),
             "window_s": self.completion_window_s or 0,
+            "order": self.order.value,
         }
 
 

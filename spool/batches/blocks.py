@@ -10,6 +10,10 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import takewhile
+from operator import itemgetter
+from typing import Any
 
 import orjson
 
@@ -23,25 +27,43 @@ BLOCK_LINES = 256
 INDEX = "index"
 LANES_AT_MOST = 200
 _LEVEL = 1
+_OF_SYSTEM = ("system", "developer")
 _INFLATED_AT_MOST = 256 * 1024 * 1024
+
+
+_BUCKETS = 32
+"""The blocks of a lane that are filled at a time if lines are ordered by prompt."""
+_LANES_IN_BUCKETS = 4
+"""Further lanes have one block at a time, so that at most 8 MiB wait."""
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A block that is being filled: its lines, with the digests of their prompts."""
+
+    lines: list[tuple[bytes, bytes]] = field(default_factory=list)
+    size: int = 0
 
 
 @dataclass(slots=True)
 class _Lane:
-    """The block of a lane that is being filled, and the positions at which its blocks begin."""
+    """The blocks of a lane that are being filled, the positions at which the others begin, and the number of lines:
+    all, and those in the others."""
 
-    lines: list[bytes] = field(default_factory=list)
-    size: int = 0
+    filling: dict[int, _Filling] = field(default_factory=dict)
     count: int = 0
+    placed: int = 0
     firsts: list[int] = field(default_factory=list)
 
 
 class Packing:
     """The lines of one batch, while they come. Full blocks are in ``blocks`` until the caller takes them. ``salt``: see
-    ``encode``."""
+    ``encode``. ``by_prompt``: lines with the same system prompt are neighbours, as far as the blocks that are filled at
+    a time allow."""
 
-    def __init__(self, salt: str = "") -> None:
+    def __init__(self, salt: str = "", *, by_prompt: bool = False) -> None:
         self._salt = salt
+        self._by_prompt = by_prompt
         self._lanes: dict[str, _Lane] = {}
         self.blocks: dict[str, bytes] = {}
         self.kinds: Counter[tuple[str, int]] = Counter()
@@ -57,7 +79,7 @@ class Packing:
         """Add a line. Bad lines have a lane of their own."""
         self.total += 1
         if isinstance(line, BadLine):
-            self._put("", encode(line, self._salt))
+            self._put("", encode(line, self._salt), b"")
             return
         job = line.job
         self.kinds[job.model, output_at_most(job.input.get("params", {}), job.coalesce)] += 1
@@ -66,31 +88,34 @@ class Packing:
             if block.digest not in self._shared:
                 self._shared.add(block.digest)
                 self.bytes += block.size
-        self._put(job.model, encode(line, self._salt))
+        self._put(job.model, encode(line, self._salt), _prompt_of(job.input) if self._by_prompt else b"")
 
-    def _put(self, name: str, raw: bytes) -> None:
+    def _put(self, name: str, raw: bytes, prompt: bytes) -> None:
         lane = self._lanes.setdefault(name, _Lane())
-        if not lane.lines:
-            lane.firsts.append(lane.count)
-        lane.lines.append(raw)
-        lane.size += len(raw) + 1
+        bucket = int.from_bytes(prompt[:2]) % _BUCKETS if len(self._lanes) <= _LANES_IN_BUCKETS else 0
+        filling = lane.filling.setdefault(bucket, _Filling())
+        filling.lines.append((prompt, raw))
+        filling.size += len(raw) + 1
         lane.count += 1
-        if lane.size >= BLOCK_BYTES or len(lane.lines) >= BLOCK_LINES:
-            self._close(name, lane)
+        if filling.size >= BLOCK_BYTES or len(filling.lines) >= BLOCK_LINES:
+            self._close(name, lane, bucket)
 
-    def _close(self, name: str, lane: _Lane) -> None:
+    def _close(self, name: str, lane: _Lane, bucket: int) -> None:
         number = list(self._lanes).index(name)
+        # A stable sort: lines with the same prompt keep their order.
+        lines = [raw for _prompt, raw in sorted(lane.filling.pop(bucket).lines, key=itemgetter(0))]
         # JSON has no line feed.
-        block = zlib.compress(b"\n".join(lane.lines), _LEVEL)
+        block = zlib.compress(b"\n".join(lines), _LEVEL)
+        lane.firsts.append(lane.placed)
+        lane.placed += len(lines)
         self.blocks[f"{number}:{lane.firsts[-1]}"] = block
         self.bytes += len(block)
-        lane.lines, lane.size = [], 0
 
     def finish(self) -> None:
         """Close the blocks that are not full, and add the index."""
         for name, lane in self._lanes.items():
-            if lane.lines:
-                self._close(name, lane)
+            for bucket in list(lane.filling):
+                self._close(name, lane, bucket)
         self.blocks[INDEX] = orjson.dumps([lane.firsts for lane in self._lanes.values()])
 
     def take(self) -> dict[str, bytes]:
@@ -102,6 +127,12 @@ class Packing:
     def sizes(self) -> Mapping[str, int]:
         """The number of lines of each lane, by its model; '' for bad lines."""
         return {name: lane.count for name, lane in self._lanes.items()}
+
+
+def _prompt_of(job_input: Mapping[str, Any]) -> bytes:
+    """A digest of the system prompt; empty without one."""
+    first = list(takewhile(lambda one: one.get("role") in _OF_SYSTEM, job_input.get("messages") or ()))
+    return blake2b(orjson.dumps(first), digest_size=8).digest() if first else b""
 
 
 def block_of(firsts: Sequence[int], position: int) -> int:

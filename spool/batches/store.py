@@ -12,9 +12,11 @@ from typing import Any
 
 import orjson
 
-from spool.batches.batch import DEFAULT_WINDOW_S, Batch, BatchOptions, decode
+from spool.batches.batch import DEFAULT_WINDOW_S, Batch, BatchOptions, Order, decode
 from spool.batches.blocks import INDEX, LANES_AT_MOST, Packing, block_of, firsts_of, lines_of
 from spool.batches.line import BadLine, Line, decode_fields
+from spool.batches.line_index import LineIndex
+from spool.batches.listing import ALL, WantedBatches, newest
 from spool.errors import (
     BatchDamaged,
     BatchNotEnded,
@@ -26,7 +28,7 @@ from spool.errors import (
     UndecodableRecord,
 )
 from spool.fail_points import reach
-from spool.jobs.batch_list import newest_batches
+from spool.jobs.batch_list import cursor_before
 from spool.jobs.log import BATCH_PAGE, Logs, Row
 from spool.jobs.owner_limits import NO_LIMITS, OwnerLimits
 from spool.jobs.owner_list import read
@@ -68,7 +70,7 @@ class Staging:
         self._shard = shards.of_batch(new.id)
         self._parts = len(shards)
         self._new = new
-        self._packing = Packing()
+        self._packing = Packing(by_prompt=new.options.order is Order.PROMPT)
         self._held = 0
         self._is_staged = self._may_exist = False
         self.errors: list[BadLine] = []
@@ -200,18 +202,22 @@ class Batches:
             found = decode(batch_id, record)
         except UndecodableRecord as exc:
             raise RecordDamaged(f"batch {batch_id}") from exc
-        self._seen.note(batch_id, found.last_entry)
+        self._note(found)
         return found
 
-    def newest(self, owner: str, *, limit: int, cursor: str | None = None) -> tuple[list[Batch], str | None]:
-        """At most ``limit`` of the owner's batches, newest first, and the cursor of the next page (None at the end).
-        Damaged ones are left out. Raises ``StoreUnavailable``."""
-        page, found = newest_batches(self._shards, owner, limit=limit, cursor=cursor), []
-        for batch_id, record in page.batches.items():
-            with suppress(UndecodableRecord):
-                found.append(batch := decode(batch_id, record))
-                self._seen.note(batch_id, batch.last_entry)
-        return found, page.cursor
+    def newest(
+        self, owner: str, *, limit: int, cursor: str | None = None, wanted: WantedBatches = ALL
+    ) -> tuple[list[Batch], str | None]:
+        """At most ``limit`` of the owner's batches, newest first, and the cursor of the next page (None at the end);
+        see ``spool.batches.listing``."""
+        return newest(self._shards, owner, wanted, limit=limit, cursor=cursor, note=self._note)
+
+    def _note(self, batch: Batch) -> None:
+        self._seen.note(batch.id, batch.last_entry)
+
+    def cursor_before(self, created_ms: int) -> str:
+        """The cursor of ``newest`` for the batches created before this time."""
+        return cursor_before(created_ms, len(self._shards))
 
     def cursor_of(self, batch_id: str, owner: str) -> str:
         """The cursor of ``newest`` behind this batch. Raises ``BatchNotFound``."""
@@ -277,6 +283,10 @@ class Batches:
         if answer == b"running":
             raise BatchNotEnded(batch_id)
         event("batch_deleted", batch=batch_id, owner=owner)
+
+    def line_index(self, batch_id: str) -> LineIndex:
+        """The stored lines, found by their indexes."""
+        return LineIndex(self._shards.of_batch(batch_id), batch_id)
 
     def lines(self, batch_id: str, is_wanted: Callable[[int], bool] = lambda _index: True) -> Iterator[dict[str, Any]]:
         """The stored lines (``spool.batches.line``) with a wanted index, block by block. Raises ``UndecodableRecord``,

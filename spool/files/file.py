@@ -28,6 +28,16 @@ def is_file_id(value: str) -> bool:
     return _ID.fullmatch(value) is not None
 
 
+def created_ms_of(file_id: str) -> int:
+    """The time in a file id; 0 for another text."""
+    return int(file_id[5:16], 16) if is_file_id(file_id) else 0
+
+
+def first_id_of(created_ms: int) -> str:
+    """The text at which the ids of this time begin, in the order of ids."""
+    return f"file-{created_ms:011x}"
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
     """What a client says about its file. ``ttl_s``: when it expires, in seconds from its creation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spool.jobs.scripts import arguments, script
@@ -16,10 +16,21 @@ _PAGE = 50
 @dataclass(frozen=True, slots=True)
 class BatchPage:
     """Some batches of an owner by their ids, with their records, newest first. ``cursor`` is the start of the next
-    page, None at the end."""
+    page, None at the end; ``cursors`` are the starts of the lists behind each batch."""
 
     batches: Mapping[str, Mapping[str, str]]
     cursor: str | None
+    cursors: Mapping[str, str] = field(default_factory=dict)
+
+
+def cursor_before(created_ms: int, shards: int) -> str:
+    """The cursor of the batches created before this time."""
+    return str(created_ms * 1000 * shards + shards - 1)
+
+
+def created_ms_of(cursor: str, shards: int) -> int:
+    """The time of the batch that a cursor follows."""
+    return int(cursor) // shards // 1000
 
 
 def newest_batches(shards: Shards, owner: str, *, limit: int, cursor: str | None) -> BatchPage:
@@ -37,8 +48,9 @@ def newest_batches(shards: Shards, owner: str, *, limit: int, cursor: str | None
     found.sort(key=lambda row: row[:2])
     is_more = is_more or len(found) > limit
     page = found[:limit]
-    following = str(-page[-1][0] * count + page[-1][1]) if page and is_more else None
-    return BatchPage({batch_id: record for _score, _number, batch_id, record in page}, following)
+    cursors = {batch_id: str(-score * count + number) for score, number, batch_id, _record in page}
+    following = cursors[page[-1][2]] if page and is_more else None
+    return BatchPage({batch_id: record for _score, _number, batch_id, record in page}, following, cursors)
 
 
 def _record(raw: list[Any]) -> dict[str, str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Annotated
 
 import orjson
 from flask import Blueprint, Response
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 from typing_extensions import TypedDict
 
-from spool.batches.batch import BatchOptions, OnBadLine
+from spool.batches.batch import BatchOptions, BatchState, OnBadLine, Order
+from spool.batches.listing import WantedBatches
 from web import auth
-from web.arguments import DIGITS, Query, query
+from web.arguments import DIGITS, NAME_AND_VALUE, Query, name_and_value, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Content, Contract, json_content
 from web.intake.batch import JSONL, cancel_batch, create_batch, json_text, submission_texts
@@ -46,6 +49,11 @@ class BatchQuery(Query):
     metadata: Annotated[str, Field(max_length=_METADATA_CHARACTERS)] | None = Field(
         None, description="The caller's own names and texts, as a JSON object."
     )
+    order: Order = Field(
+        Order.INPUT,
+        description="The order in which lines begin: that of the `input`, or by `prompt`: those with the same system "
+        "prompt together, for an upstream with a prefix cache.",
+    )
     keep_jobs: bool = Field(
         False,
         description="`1`: jobs stay after their ends like others; else for a minute. Results stay in any case.",
@@ -55,6 +63,12 @@ class BatchQuery(Query):
 class Listing(Query):
     """Which of the caller's batches to list."""
 
+    status: BatchState | None = Field(None, description="Only batches in this state.")
+    metadata: Annotated[str, Field(pattern=NAME_AND_VALUE)] | None = Field(
+        None, description="Only batches with this metadata: `name`, or `name=value`, exactly.", examples=["of=monday"]
+    )
+    created_after: AwareDatetime | None = Field(None, description="Only batches created at this time or later.")
+    created_before: AwareDatetime | None = Field(None, description="Only batches created before this time.")
     limit: Annotated[int, Field(ge=1, le=50), DIGITS] = Field(20, description="The most batches.")
     cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(
         None, description="The `cursor` of the page before."
@@ -62,7 +76,8 @@ class Listing(Query):
 
 
 class BatchList(TypedDict):
-    """Batches, newest first. ``cursor`` leads to the next page; null on the last."""
+    """Batches, newest first. ``cursor`` leads to the next page; null on the last. A page of filtered batches may have
+    few or none and a ``cursor``: an answer examines at most 500 batches."""
 
     batches: list[BatchDocument]
     cursor: str | None
@@ -123,6 +138,7 @@ def _options() -> BatchOptions:
         on_bad_line=asked.on_bad_line,
         completion_window_s=window_of(asked.completion_window),
         keep_jobs=asked.keep_jobs,
+        order=asked.order,
         metadata=_metadata(asked.metadata),
         webhook=webhook,
     )
@@ -146,11 +162,20 @@ def _metadata(text: str | None) -> dict[str, str]:
     errors=[422, 503],
 )
 def listing() -> Response:
-    """List the caller's own batches, newest first. A batch is listed once all of it is accepted, until it expires."""
+    """List the caller's own batches, newest first, or those that the filters want. A batch is listed once all of it is
+    accepted, until it expires."""
     owner, asked = auth.owner(), query(Listing)
-    found, cursor = state().batches.newest(owner, limit=asked.limit, cursor=asked.cursor)
+    wanted = WantedBatches(
+        asked.status, name_and_value(asked.metadata), _ms(asked.created_after), _ms(asked.created_before)
+    )
+    found, cursor = state().batches.newest(owner, limit=asked.limit, cursor=asked.cursor, wanted=wanted)
     document: BatchList = {"batches": list(map(batch_document, found)), "cursor": cursor, "limit": asked.limit}
     return json_response(document)
+
+
+def _ms(time: datetime | None) -> int | None:
+    """The first millisecond that is not before the time; a time that a cursor cannot name counts as the nearest one."""
+    return None if time is None else max(0, math.ceil(time.timestamp() * 1000))
 
 
 @blueprint.get("/batches/<batch_id>")

@@ -18,7 +18,7 @@ from spool.jobs.store import TEXT_PIECE_BYTES
 from spool.jobs.submission import Submitted
 from spool.jobs.waits import Wait
 from web import auth
-from web.arguments import DIGITS, Query, query
+from web.arguments import DIGITS, NAME_AND_VALUE, Query, name_and_value, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Contract, Parameter, json_content
 from web.delivery.formats import text
@@ -57,7 +57,7 @@ class Listing(Query):
     status: Status | None = Field(None, description="Only jobs in this state.")
     batch: str | None = Field(None, description="Only jobs of this batch.")
     model: Annotated[str, Field(max_length=200)] | None = Field(None, description="Only jobs with this model.")
-    metadata: Annotated[str, Field(pattern="^[^=]{1,64}(=[\\s\\S]{0,512})?$")] | None = Field(
+    metadata: Annotated[str, Field(pattern=NAME_AND_VALUE)] | None = Field(
         None, description="Only jobs with this metadata: `name`, or `name=value`, exactly.", examples=["team=search"]
     )
     limit: Annotated[int, Field(ge=1, le=200), DIGITS] = Field(50, description="The most jobs.")
@@ -229,18 +229,11 @@ def listing() -> Response:
             status=asked.status,
             batch=asked.batch,
             model=asked.model,
-            metadata=_name_and_value(asked.metadata),
+            metadata=name_and_value(asked.metadata),
             limit=asked.limit,
             cursor=asked.cursor,
         )
         return json_response(_list(page, asked.limit))
-
-
-def _name_and_value(text: str | None) -> tuple[str] | tuple[str, str] | None:
-    if text is None:
-        return None
-    name, equals, value = text.partition("=")
-    return (name, value) if equals else (name,)
 
 
 def _list(page: JobPage, limit: int) -> JobList:

@@ -80,28 +80,51 @@ class BatchFile:
         }
 
 
+class Counting:
+    """The time in which a list may count the bytes of files."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._until = clock() + _COUNTING_S
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has passed."""
+        return self._clock() > self._until
+
+
+def ended_files(
+    services: State, owner: str, cursor: str | None, behind: tuple[str, str] | None = None
+) -> Iterator[BatchFile]:
+    """The files of the owner's ended batches from a cursor of the list of batches, newest batch first. ``behind``: the
+    file before the first one, by its batch and kind. Raises ``BatchNotFound``, ``StoreUnavailable``."""
+    if behind and behind[1] == OUTPUT:
+        batch = services.batches.look(behind[0], owner)
+        if has_file(batch, ERRORS):
+            yield BatchFile(services, batch, ERRORS)
+    while True:
+        page, cursor = services.batches.newest(owner, limit=_BATCHES_AT_ONCE, cursor=cursor)
+        for batch in page:
+            for kind in (OUTPUT, ERRORS):
+                if batch.is_ended and batch.has_log and has_file(batch, kind):
+                    yield BatchFile(services, batch, kind)
+        if cursor is None:
+            return
+
+
 def files_of_batches(
     services: State, owner: str, *, limit: int, after: str, clock: Clock = time.monotonic
 ) -> tuple[list[FileDocument], bool]:
     """The files of the owner's ended batches, newest batch first, behind the file ``after``, and whether there are
     more. Fewer than ``limit`` once it has counted bytes for a while. Raises ``BatchNotFound``, and as ``size`` does."""
-    found, until = list[FileDocument](), clock() + _COUNTING_S
+    found, counting = list[FileDocument](), Counting(clock)
     last = batch_of_file(after)
     cursor = services.batches.cursor_of(last[0], owner) if last else None
-    if last and last[1] == OUTPUT:
-        batch = services.batches.look(last[0], owner)
-        found += [BatchFile(services, batch, ERRORS).document()] if has_file(batch, ERRORS) else []
-    while True:
-        page, cursor = services.batches.newest(owner, limit=_BATCHES_AT_ONCE, cursor=cursor)
-        for batch in page:
-            for kind in (OUTPUT, ERRORS):
-                if not batch.is_ended or not batch.has_log or not has_file(batch, kind):
-                    continue
-                if len(found) == limit or (found and clock() > until):
-                    return found, True
-                found.append(BatchFile(services, batch, kind).document())
-        if cursor is None:
-            return found, False
+    for file in ended_files(services, owner, cursor, last):
+        if len(found) == limit or (found and counting.is_over):
+            return found, True
+        found.append(file.document())
+    return found, False
 
 
 def batch_file(services: State, file_id: str, owner: str) -> BatchFile | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -20,6 +20,7 @@ from web.openai.failures import document_of
 from web.openai.response_fold import ResponseFold
 from web.services import State
 
+_RESPONSES = "/v1/responses"
 _TOKENS = frozenset({"input_tokens", "output_tokens"})
 _NEVER_RAN = ("line", "param")
 """Members of the error of a line that cannot run."""
@@ -28,19 +29,48 @@ _NEVER_RAN = ("line", "param")
 def file_lines(services: State, batch: Batch, kind: str) -> Iterator[bytes]:
     """The lines of one of the batch's files, in the order in which they ended, each with its line end. Raises
     ``StoreUnavailable``."""
-    return services.result_lines.of(batch.id, 0, partial(_line, batch, kind))
+    requests = Requests(services, batch)
+    return services.result_lines.of(batch.id, 0, partial(_line, batch, kind, requests))
 
 
-def _line(batch: Batch, kind: str, raw: bytes) -> bytes:
+class Asked(Protocol):
+    """What results repeat of their requests; see ``Requests``."""
+
+    def of(self, index: int) -> Mapping[str, Any]: ...
+    def seal_of(self, asked: Mapping[str, Any]) -> Callable[[str], str] | None: ...
+
+
+class Requests:
+    """What the results of a batch repeat of their requests: of ``/v1/responses`` the fields that a response has."""
+
+    def __init__(self, services: State, batch: Batch) -> None:
+        self._services = services
+        self._owner = batch.owner
+        self._lines = services.batches.line_index(batch.id) if batch.endpoint == _RESPONSES else None
+
+    def of(self, index: int) -> Mapping[str, Any]:
+        """The request fields of a line; none if its line is damaged. Raises ``StoreUnavailable``."""
+        line = self._lines.line(index) if self._lines else None
+        try:
+            return dict(line["input"]["request"]) if line else {}
+        except (KeyError, TypeError, ValueError):
+            return {}
+
+    def seal_of(self, asked: Mapping[str, Any]) -> Callable[[str], str] | None:
+        """Seals the reasoning for the batch's owner, if the request asked for that. Raises ``StoreUnavailable``."""
+        return partial(self._services.sealing.load().seal, self._owner) if asked.get("seals_reasoning") else None
+
+
+def _line(batch: Batch, kind: str, requests: Requests, raw: bytes) -> bytes:
     """The line of an entry; empty for one that is not of this file."""
     (entry,) = decode_all([raw])
     if entry["kind"] != "line" or (entry["status"] == "succeeded") != (kind == OUTPUT):
         return b""
-    return orjson.dumps(line_of(batch, entry)) + b"\n"
+    return orjson.dumps(line_of(batch, entry, requests)) + b"\n"
 
 
-def line_of(batch: Batch, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The line of one result."""
+def line_of(batch: Batch, entry: Mapping[str, Any], requests: Asked | None = None) -> dict[str, Any]:
+    """The line of one result. ``requests``: what it repeats."""
     line = {
         "id": f"batch_req_{batch.id}_{entry['batch_index']}",
         "custom_id": entry.get("custom_id") or None,
@@ -49,7 +79,10 @@ def line_of(batch: Batch, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
     request_id = entry.get("request_id") or entry["job"]
     if entry["status"] == "succeeded":
-        return {**line, "response": {"status_code": 200, "request_id": request_id, "body": _body(batch, entry)}}
+        return {
+            **line,
+            "response": {"status_code": 200, "request_id": request_id, "body": _body(batch, entry, requests)},
+        }
     error = entry.get("error") or {"code": "batch_failed", "message": "the line failed"}
     if entry["status"] in ("cancelled", "expired") or any(name in error for name in _NEVER_RAN):
         code = f"batch_{entry['status']}" if entry["status"] in ("cancelled", "expired") else error["code"]
@@ -59,13 +92,14 @@ def line_of(batch: Batch, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**line, "response": response}
 
 
-def _body(batch: Batch, entry: Mapping[str, Any]) -> Any:
+def _body(batch: Batch, entry: Mapping[str, Any], requests: Asked | None) -> Any:
     """The body of the answer, as its endpoint would have sent it."""
     if entry.get("result"):
         return orjson.Fragment(entry["result"])
     job, entries = _job(batch, entry), _entries(entry)
-    if batch.endpoint == "/v1/responses":
-        fold = ResponseFold(job, {})
+    if batch.endpoint == _RESPONSES:
+        asked = requests.of(entry["batch_index"]) if requests else {}
+        fold = ResponseFold(job, asked, requests.seal_of(asked) if requests else None)
         fold.add_all(entries)
         return fold.resource()
     answer = Answer(job.id)

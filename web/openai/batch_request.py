@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from spool.batches.batch import WINDOW_AT_MOST_S, BatchOptions, OnBadLine
+from spool.batches.batch import WINDOW_AT_MOST_S, BatchOptions, OnBadLine, Order
 from spool.validation import explain
 from web.intake.durations import seconds_of
 from web.intake.shapes import Metadata, path_of
@@ -52,6 +52,7 @@ class BatchSpoolFields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     webhook: Webhook | None = Field(None, description="A receiver that is told how the batch ends")
+    order: Annotated[Order, Field(strict=False)] = Field(Order.INPUT, description="The order in which lines begin")
 
 
 class BatchRequest(BaseModel):
@@ -86,6 +87,7 @@ class BatchRequest(BaseModel):
             completion_window_s=seconds_of(self.completion_window),
             metadata=metadata,
             surface="v1",
+            order=self.spool.order if self.spool else Order.INPUT,
             endpoint=self.endpoint,
             input_file=self.input_file_id,
             ttl_s=ttl_s,

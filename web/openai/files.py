@@ -19,6 +19,7 @@ from web.contract import Answer, Content, Contract, json_content
 from web.intake.multipart import Form
 from web.json_response import json_response
 from web.metrics import STREAMS
+from web.openai.all_files import all_files
 from web.openai.batch_files import BATCH_OUTPUT, batch_file, files_of_batches
 from web.openai.batch_resource import batch_of_file
 from web.openai.file_document import FileDocument, document
@@ -115,11 +116,15 @@ def _while_not_full(services: State, form: Form) -> Iterator[bytes]:
     errors=[404, 409, 422, 429, 503],
 )
 def listing() -> Response:
-    """List the caller's own files, newest first unless ``order=asc``. ``purpose=batch_output`` lists the output and
-    error files of batches that have ended, newest batch first; these are in no other list."""
+    """List the caller's own files, newest first unless ``order=asc``: uploads, and the output and error files of
+    batches that have ended, each at the time of its batch's creation. ``purpose=batch_output`` lists the latter alone;
+    a list with ``order=asc`` has uploads alone."""
     asked = query(FilesQuery)
     if asked.purpose == BATCH_OUTPUT:
         return _outputs(asked)
+    if not asked.purpose and asked.order == "desc":
+        found, has_more = all_files(state(), auth.owner(), limit=asked.limit, after=asked.after)
+        return json_response(_list(found, has_more=has_more))
     page = state().files.newest(
         auth.owner(),
         limit=asked.limit,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from rig.batches import new_line
@@ -55,3 +57,19 @@ def test_damaged_index(index: bytes) -> None:
     """An index that is none is an error."""
     with pytest.raises(UndecodableRecord):
         firsts_of(index)
+
+
+def test_order_by_prompt() -> None:
+    """Lines with the same system prompt are neighbours, in their order, however they come."""
+    packing, count = Packing(by_prompt=True), 1000
+    for index in range(count):
+        said = [{"role": "system", "content": f"prompt {index % 7}"}, {"role": "user", "content": str(index)}]
+        packing.add(Line(index, new_line(index, input={"messages": said, "params": {}})))
+    packing.finish()
+    blocks = packing.take()
+    (firsts,) = firsts_of(blocks[INDEX])
+    indexes = [decode_fields(raw)["index"] for first in firsts for raw in lines_of(blocks[f"0:{first}"])]
+    assert sorted(indexes) == list(range(count))
+    assert sum(one % 7 != other % 7 for one, other in pairwise(indexes)) < 20
+    runs = [[index for index in indexes if index % 7 == prompt] for prompt in range(7)]
+    assert runs == [sorted(run) for run in runs]

@@ -53,7 +53,26 @@ def test_list_of_files_of_batches(alice: httpx.Client, bob: httpx.Client, batch:
     after = {"purpose": "batch_output", "after": second["last_id"]}
     assert batch not in alice.get("/v1/files", params=after).text
     assert batch not in bob.get("/v1/files", params={"purpose": "batch_output"}).text
-    assert batch not in alice.get("/v1/files").text
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_list_of_all_files(alice: httpx.Client, bob: httpx.Client, batch: str, limit: int) -> None:
+    """Uploads and files of batches are in one list, newest first, each once on pages of any size."""
+    for name in ("first", "last"):
+        alice.post("/v1/files", data={"purpose": "batch"}, files={"file": (name, b"{}")}).raise_for_status()
+    whole = alice.get("/v1/files").json()["data"]
+    names = [file["filename"] for file in whole]
+    assert names[:4] == ["last", "first", f"batch_output_{batch}.jsonl", f"batch_error_{batch}.jsonl"]
+    found, after = list[str](), ""
+    while True:
+        page = alice.get("/v1/files", params={"limit": limit, "after": after}).json()
+        found += [file["id"] for file in page["data"]]
+        if not page["has_more"]:
+            break
+        after = page["last_id"]
+    assert found == [file["id"] for file in whole]
+    assert batch not in bob.get("/v1/files").text
+    assert batch not in alice.get("/v1/files?order=asc").text
 
 
 @pytest.mark.parametrize("wrong", [{"order": "asc"}, {"after": "file-x"}], ids=["order", "after"])

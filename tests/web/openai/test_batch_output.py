@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -64,6 +65,28 @@ def test_calls_and_text_are_items_of_a_response() -> None:
     body = line["response"]["body"]
     assert (body["object"], body["status"]) == ("response", "completed")
     assert [item["type"] for item in body["output"]] == ["message", "function_call"]
+
+
+class Stored:
+    """Requests as they are stored."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self._asked = asked
+
+    def of(self, index: int) -> Mapping[str, Any]:
+        """The fields of the line of ``ENTRY``."""
+        assert index == ENTRY["batch_index"]
+        return self._asked
+
+    def seal_of(self, asked: Mapping[str, Any]) -> None:
+        """No seal."""
+
+
+def test_response_repeats_its_request() -> None:
+    """The body of a line for responses has the fields of its request, as the direct answer does."""
+    asked = {"instructions": "Be brief.", "temperature": 0.5, "max_output_tokens": 7}
+    line = line_of(batch_of("/v1/responses"), ENTRY, Stored(asked))
+    assert {name: line["response"]["body"][name] for name in asked} == asked
 
 
 @pytest.mark.parametrize(
