@@ -30,6 +30,8 @@ export interface Job {
   metadata: Record<string, unknown> | null;
   /** Of a job that has ended; a view has the text of one that runs. */
   text?: string;
+  /** Of a result of a batch: the `after` of the results behind it. */
+  cursor?: number;
   [field: string]: unknown;
 }
 

@@ -86,22 +86,29 @@ export class Batches {
     throw signal.reason;
   }
 
-  /** The ended jobs in the order of their ends, each once, until all have ended. Survives lost connections. */
+  /** The ended jobs in the order of their ends, each once, until all have ended. Survives lost connections. `after`:
+   * the `cursor` of the last one. Cursors jump where the server has lost some, and jobs that ended then end again. */
   async *results(id, { after = 0, signal } = {}) {
+    const seen = new Set();
+    let read = 0;
     for await (const batch of this.#looks(id, signal)) {
       const { succeeded, failed, cancelled, expired = 0 } = batch.counts;
       const ended = succeeded + failed + cancelled + expired;
       try {
-        if (ended > after) {
+        if (ended > read) {
           for await (const job of this.resultsSoFar(id, { after, signal })) {
-            after += 1;
+            // A server of an older version counts results instead.
+            after = job.cursor ?? after + 1;
+            if (job.batch_index != null && seen.has(job.batch_index)) continue;
+            seen.add(job.batch_index);
             yield job;
           }
+          read = ended;
         }
       } catch (error) {
         if (isRefusal(error) || !(error instanceof SpoolError)) throw error;
       }
-      if (batch.ended && after >= ended) return;
+      if (batch.ended && read >= ended) return;
     }
   }
 

@@ -29,30 +29,33 @@ def wait(timing: Timing, path: str, on_progress: Progress | None) -> Steps[Batch
 
 
 def results(timing: Timing, path: str, after: int, on_progress: Progress | None, *, follow: bool) -> Steps[None]:
-    """Emit the ended jobs in the order of their ends, each once; with ``follow`` until all have ended."""
-    backoff = Backoff(timing)
+    """Emit the ended jobs in the order of their ends, each once; with ``follow`` until all have ended. ``after``: the
+    ``cursor`` of the last one that the caller has. Cursors jump where the server has lost some, and jobs that ended
+    then end again."""
+    backoff, seen, read = Backoff(timing), set[int](), 0
     while True:
         batch = yield from _look(timing, path)
         if on_progress is not None:
             on_progress(batch)
         ended = ended_in(batch)
-        if ended > after:
+        if ended > read:
             before = after
             try:
-                after = yield from _lines(timing, path, after)
+                after = yield from _lines(timing, path, after, seen)
+                read = ended
             except _Broken as broken:
                 after = broken.after
                 if not broken.cause.is_temporary:
                     raise broken.cause from None
             if after > before:
                 backoff.reset()
-        if after >= ended and (batch["ended"] or not follow):
+        if read >= ended and (batch["ended"] or not follow):
             return
-        yield Pause(timing.poll_s if after >= ended else backoff.next_s())
+        yield Pause(timing.poll_s if read >= ended else backoff.next_s())
 
 
 class _Broken(Exception):
-    """A download that broke off after so many results."""
+    """A download that broke off after the result with this cursor."""
 
     def __init__(self, after: int, cause: SpoolError) -> None:
         super().__init__(str(cause))
@@ -60,8 +63,9 @@ class _Broken(Exception):
         self.cause = cause
 
 
-def _lines(timing: Timing, path: str, after: int) -> Steps[int]:
-    """Emit the results after the first ``after``; how many there are then. Raises ``_Broken``."""
+def _lines(timing: Timing, path: str, after: int, seen: set[int]) -> Steps[int]:
+    """Emit the results after the cursor ``after``, but not those of lines in ``seen``; the last one's cursor. Raises
+    ``_Broken``."""
     request = Request("GET", f"{path}/results?after={after}", timing.request_s, {"Accept": "application/x-ndjson"})
     try:
         yield from open_stream(request, "application/x-ndjson")
@@ -70,8 +74,12 @@ def _lines(timing: Timing, path: str, after: int) -> Steps[int]:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in filter(None, lines):
                 job: Any = json.loads(line)
-                after += 1
-                yield Emit(job)
+                # A server of an older version counts results instead.
+                after = job.get("cursor", after + 1)
+                index = job.get("batch_index")
+                if index is None or index not in seen:
+                    seen.add(index)
+                    yield Emit(job)
     except SpoolError as error:
         raise _Broken(after, error) from error
     except ValueError:

@@ -183,7 +183,7 @@ class Batches:
     def results(
         self, batch: BatchRef, *, after: int = 0, follow: bool = True, on_progress: Progress | None = None
     ) -> Iterator[Job]:
-        """The ended jobs with their text, in the order of their ends, each once. ``after`` skips the first results.
-        Without ``follow`` it stops at those that have ended now."""
+        """The ended jobs with their text, in the order of their ends, each once. ``after``: the ``cursor`` of the
+        last one that the caller has. Without ``follow`` it stops at those that have ended now."""
         steps = batch_steps.results(self._timing, batch_path(batch), after, on_progress, follow=follow)
         return self._driver.items(steps)

@@ -71,3 +71,25 @@ def test_wait_reports_progress_when_counts_change() -> None:
     )
     assert play.result["ended"]
     assert [one["counts"]["succeeded"] for one in seen] == [0, 2, 3]
+
+
+def result(index: int, cursor: int) -> bytes:
+    """One result of a batch with a log."""
+    return json.dumps({"id": index, "batch_index": index, "cursor": cursor}).encode() + b"\n"
+
+
+def test_cursors_that_jump() -> None:
+    """After a jump of cursors the results behind it are read once, and jobs that end again are not emitted again."""
+    first = [batch(2), LINES, result(0, 1) + result(1, 2), END]
+    lost = [batch(1), batch(2)]
+    again = [batch(3), LINES, result(1, 600_001) + result(2, 600_002), END]
+    play = Play(batch_steps.results(Timing(), "/batches/b", 0, None, follow=True), [*first, *lost, *again])
+    assert [job["id"] for job in play.items] == [0, 1, 2]
+    assert [request.path for request in play.requests if "results" in request.path][-1] == "/batches/b/results?after=2"
+
+
+def test_cursor_behind_a_jump_is_a_place() -> None:
+    """A caller that has results up to a cursor behind a jump gets the next ones, however few have ended."""
+    script = [batch(3), LINES, result(2, 600_003), END]
+    play = Play(batch_steps.results(Timing(), "/batches/b", 600_002, None, follow=True), script)
+    assert [job["id"] for job in play.items] == [2]

@@ -57,6 +57,13 @@ def test_lines_for_an_open_batch_are_repeated_under_one_key() -> None:
     assert len({request.headers["Idempotency-Key"] for request in play.requests}) == 1
 
 
+def test_seal_is_repeated() -> None:
+    """A seal whose answer was lost is sent again: sealing twice is fine."""
+    play = Play(calls.on_batch(Timing(), "POST", "b/1", "/seal"), [LOST, answer({"id": "b/1", "open": False})])
+    assert [request.path for request in play.requests] == ["/batches/b%2F1/seal"] * 2
+    assert play.result["open"] is False
+
+
 def test_delete_whose_answer_was_lost() -> None:
     """A job that is gone at the second try was deleted by the first."""
     gone = answer({"title": "Gone"}, 410)

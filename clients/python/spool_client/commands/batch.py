@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -64,7 +64,7 @@ def submit(interrupted: Interrupted, /, file: BinaryIO, output: Path | None, det
     "--after",
     type=click.IntRange(min=0),
     default=0,
-    help="Skip the first results: the number that an interrupt prints.",
+    help="Skip the results up to this `cursor`, which an interrupt prints.",
 )
 @click.option("--follow/--no-follow", default=True, help="Wait for the jobs that have not ended (default).")
 @_OUTPUT
@@ -83,7 +83,7 @@ def results(interrupted: Interrupted, batch_id: str, after: int, follow: bool, o
         interrupted.hint = f"spool batch results {batch_id} --after {after}"
         for job in client.batches.results(found, after=after, follow=follow):
             write_json(job)
-            after += 1
+            after = cursor_of(job, after + 1)
             interrupted.hint = f"spool batch results {batch_id} --after {after}"
 
 
@@ -151,31 +151,38 @@ def _wait(client: Client, found: Batch, interrupted: Interrupted) -> None:
 def _save(client: Client, found: Batch, output: Path, interrupted: Interrupted, *, follow: bool = True) -> None:
     """Append the results that the file lacks, and wait for the rest."""
     interrupted.hint = f"spool batch results {found['id']} -o {output}"
-    with _appended(output, found["id"]) as (file, after), Progress(found["total"]) as progress:
-        progress.reach(after)
+    with _appended(output, found["id"]) as (file, count, after), Progress(found["total"]) as progress:
+        progress.reach(count)
         for job in client.batches.results(found, after=after, follow=follow, on_progress=progress.note):
             file.write(json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-            after += 1
-            progress.reach(after)
+            count += 1
+            progress.reach(count)
     _end(client.batches.get(found))
 
 
 @contextmanager
-def _appended(path: Path, batch_id: str) -> Iterator[tuple[BinaryIO, int]]:
-    """The file, open behind its last whole line, and how many lines it has. An interrupt may have cut the last one."""
+def _appended(path: Path, batch_id: str) -> Iterator[tuple[BinaryIO, int, int]]:
+    """The file, open behind its last whole line, how many lines it has, and the cursor of that line. An interrupt may
+    have cut the last one."""
     with path.open("a+b") as file:
         file.seek(0)
-        count, end = 0, 0
+        count, end, last = 0, 0, b""
         for line in file:
             if not line.endswith(b"\n"):
                 break
             if count == 0 and _batch_of(line) != batch_id:
                 stop(USAGE, f"{path} has other results than those of batch {batch_id}; name another file")
-            count, end = count + 1, end + len(line)
+            count, end, last = count + 1, end + len(line), line
         file.truncate(end)
-        yield file, count
+        yield file, count, cursor_of(json.loads(last), count) if last else 0
         file.flush()
         os.fsync(file.fileno())
+
+
+def cursor_of(job: Mapping[str, Any], count: int) -> int:
+    """The cursor of a result; that of a server of an older version, which counts them, is ``count``."""
+    cursor: int = job.get("cursor", count)
+    return cursor
 
 
 def _batch_of(line: bytes) -> object:
