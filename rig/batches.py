@@ -52,7 +52,7 @@ def create(
 def feeder_of(link: RedisLink) -> Feeder:
     """A feeder of the first shard, past the lock of others."""
     shard = next(iter(shards_of(link)))
-    link.call("DEL", shard.key("feeder:lock"))
+    link.call("DEL", shard.key("feeder:lock"), shard.key("open-feeder:lock"))
     return Feeder(shard, store_of(link), lambda: None)
 
 

@@ -203,6 +203,8 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
     unconfirmed-webs set     Webs from before the last restart of Redis that have not reported yet what they have read
                              of batches
     feeder:lock      string  Name of the process that feeds this shard, for two seconds; it only saves work
+    open-feeder:lock string  The same of open batches, since processes of older versions hold the other one and leave
+                             these alone
     batches:OWNER    zset    Complete batches of an owner; score: when they were complete, in microseconds. The keeper
                              removes expired ones
     staging          zset    Batches that reserve room for jobs that are not written; score: when they count as

@@ -154,7 +154,8 @@ def test_every_key_is_in_the_map(link: RedisLink) -> None:
     add(link, create(link, 0, options=BatchOptions(is_open=True)), 0, 1, key="k")
     feed(link)
     # It expires after two seconds.
-    link.call("PERSIST", f"{keys.prefix(0)}feeder:lock")
+    for name in ("feeder:lock", "open-feeder:lock"):
+        link.call("PERSIST", f"{keys.prefix(0)}{name}")
     store.cancel(job_id_of(lines, 0), OWNER)
     # After the last round of the keeper, which empties the list of what happened.
     store.cancel(submit(link).id, OWNER)

@@ -70,19 +70,10 @@ end
 
 local function reserve()
   -- A bad line never waits in the queue, and an open batch may be open for days.
-  local expected, job_count = 0, 0
-  for i = rest_at, rest_at + 3 * kind_count - 1, 3 do
-    local model, at_most, jobs = unpack(ARGV, i, i + 2)
-    expected = expected + jobs * expected_output(model, tonumber(at_most))
-    job_count = job_count + jobs
-  end
-  local refusal = refusal_of(owner, {queued = job_count, bytes = input_bytes, expected = expected}, {
+  local expected, job_count = sums_of_kinds(rest_at, rest_at + 3 * kind_count - 1)
+  return reserve_for_batch(id, owner, {queued = job_count, bytes = input_bytes, expected = expected}, {
     queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
   })
-  if refusal then return refusal end
-  local before, whose = booked(id)
-  whose = whose or {owner = owner, batch = '', model = '-'}
-  book(id, whose, before, {before[1] + job_count, before[2], before[3] + input_bytes, before[4] + expected, before[5]})
 end
 
 local its, is_other = fields_if_any(key, 'owner', 'status', 'stop', 'total', 'lanes', 'pieces', 'paused', 'ttl_s')

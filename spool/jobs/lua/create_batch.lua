@@ -27,18 +27,10 @@ local fields_at = rest_at + 3 * kind_count
 local blocks_at = fields_at + 2 * field_count
 
 local function reserve()
-  local bytes, expected = input_bytes, 0
-  for i = rest_at, fields_at - 1, 3 do
-    local model, at_most, count = unpack(ARGV, i, i + 2)
-    expected = expected + count * expected_output(model, tonumber(at_most))
-  end
-  local refusal = refusal_of(owner, {queued = total, bytes = bytes, expected = expected}, {
+  local expected = sums_of_kinds(rest_at, fields_at - 1)
+  return reserve_for_batch(id, owner, {queued = total, bytes = input_bytes, expected = expected}, {
     queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
   })
-  if not refusal then
-    book(id, {owner = owner, batch = '', model = '-'}, NOTHING, {total, 0, bytes, expected, 0})
-  end
-  return refusal
 end
 
 -- Whether the owner has as many open batches as it may. Batches that were lost without their end do not count.

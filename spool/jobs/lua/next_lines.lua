@@ -9,8 +9,11 @@
 local WINDOW_AT_LEAST = 64
 local WINDOW_PER_SLOT = 4
 
-local function is_mine()
-  local lock = P .. 'feeder:lock'
+-- Feeders of versions without open batches hold the first lock, and leave open batches alone.
+local LOCKS = {feeding = 'feeder:lock', ['feeding-open'] = 'open-feeder:lock'}
+
+local function is_mine(name)
+  local lock = P .. LOCKS[name]
   if redis.call('SET', lock, feeder_name, 'NX', 'PX', hold_ms) then return true end
   if not keeps or redis.pcall('GET', lock) ~= feeder_name then return false end
   redis.call('SET', lock, feeder_name, 'PX', hold_ms)
@@ -56,11 +59,18 @@ local function needs_of(id, window)
   return its, lanes_of(id, its, window)
 end
 
-if not is_mine() then
+local mine, active = {}, 0
+for _, name in ipairs({'feeding', 'feeding-open'}) do
+  if is_mine(name) then
+    mine[#mine + 1] = name
+    active = active + index('ZCARD', name)
+  end
+end
+if not mine[1] then
   return false
 end
 local found, window = {}, window_of_lanes()
-for _, name in ipairs({'feeding', 'feeding-open'}) do
+for _, name in ipairs(mine) do
   for _, id in ipairs(index('ZRANGE', name, 0, most - 1)) do
     index('ZADD', name, NOW, id)
     local ok, its, needs = pcall(needs_of, id, window)
@@ -73,4 +83,4 @@ for _, name in ipairs({'feeding', 'feeding-open'}) do
     end
   end
 end
-return {index('ZCARD', 'feeding') + index('ZCARD', 'feeding-open'), found}
+return {active, found}

@@ -14,18 +14,12 @@
 local key = P .. 'batch:' .. id
 
 local function reserve()
-  local bytes, expected = total * JOB_BYTES + input_bytes, 0
-  for i = kinds_at, #ARGV, 3 do
-    local model, at_most, count = unpack(ARGV, i, i + 2)
-    expected = expected + count * expected_output(model, tonumber(at_most))
-  end
-  local refusal = refusal_of(owner, {queued = total, bytes = bytes, expected = expected}, {
+  local expected = sums_of_kinds(kinds_at, #ARGV)
+  local wants = {queued = total, bytes = total * JOB_BYTES + input_bytes, expected = expected}
+  local refusal = reserve_for_batch(id, owner, wants, {
     queued = max_queued, owner_queued = owner_queued, owner_bytes = owner_bytes, share = share, watermark = watermark,
   })
-  if not refusal then
-    book(id, {owner = owner, batch = '', model = '-'}, NOTHING, {total, 0, bytes, expected, 0})
-    index('ZADD', 'staging', NOW + STAGING_MS, id)
-  end
+  if not refusal then index('ZADD', 'staging', NOW + STAGING_MS, id) end
   return refusal
 end
 

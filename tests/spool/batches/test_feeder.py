@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig.batches import create, feed, feeder_of, lines_of, log_of_batch, new_line
+from rig.batches import add, create, feed, feeder_of, lines_of, log_of_batch, new_line
 from spool.batches.batch import BatchOptions
 from spool.batches.line import BadLine, Line, job_id_of
 from spool.batches.store import Batches
@@ -133,9 +133,23 @@ def test_one_process_feeds(link: RedisLink) -> None:
     """While one process feeds, another gets nothing to do."""
     create(link, 1)
     first = feeder_of(link)
-    link.call("SET", f"{P}feeder:lock", "another", "PX", 60_000)
+    for name in ("feeder:lock", "open-feeder:lock"):
+        link.call("SET", f"{P}{name}", "another", "PX", 60_000)
     first.beat(lambda _s: None)
     assert queued(link) == 0
+
+
+def test_open_batches_beside_an_older_feeder(link: RedisLink) -> None:
+    """While a feeder of a version without open batches feeds, their lines still become jobs, window after window."""
+    batch, worker = create(link, 0, options=BatchOptions(is_open=True)), HandWorker(link)
+    add(link, batch, 0, WINDOW + 9)
+    feeder = feeder_of(link)
+    link.call("SET", f"{P}feeder:lock", "older", "PX", 60_000)
+    for _ in range(2):
+        feeder.beat(lambda _s: None)
+        while claim := worker.claim():
+            worker.finish(claim)
+    assert Batches(shards_of(link)).look(batch, OWNER).counts["succeeded"] == WINDOW + 9
 
 
 def test_line_waits_for_newer_processes(link: RedisLink) -> None:

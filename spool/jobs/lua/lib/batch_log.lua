@@ -8,6 +8,7 @@ local JUMP_AGE_AT_MOST_MS = 2800000000
 local JUMP_IDS_A_MS = 30000
 local LANES_AT_MOST = 1000
 local LATE_AT_ONCE = 100
+local LATE_KEPT_MS = 86400000
 local WEBS_SETTLE_MS = 3000
 local ENDED_LINES = {succeeded = true, failed = true, cancelled = true}
 local STOPS = {cancelled = 'the batch was cancelled', expired = 'the batch did not complete within its completion_window'}
@@ -251,7 +252,8 @@ local function end_line(id, record, status)
   local batch = record.batch
   local its = batch_record(batch)
   if is_begun(its.status) and history_of(its) == 'unknown' then
-    -- The feeder ends the line soon (end_late_lines).
+    -- The feeder ends the line soon (end_late_lines). If no process runs now, the job must still be there then.
+    for _, name in ipairs({'', ':log', ':text'}) do redis.call('PEXPIRE', job_key(id) .. name, LATE_KEPT_MS) end
     index('RPUSH', 'batch:' .. batch .. ':late', record.lane .. ' ' .. id)
     return
   end

@@ -64,6 +64,29 @@ local function earlier_batch(id, idempotency, digest)
   return {staging_of(other) and 'staging' or 'replayed', other}
 end
 
+-- The output that kinds of jobs are expected to write, and their number. Of each kind ARGV has the model, output_at_most and
+-- the number, from the place `first` to `last`.
+local function sums_of_kinds(first, last)
+  local expected, count = 0, 0
+  for i = first, last, 3 do
+    local model, at_most, jobs = unpack(ARGV, i, i + 2)
+    expected = expected + jobs * expected_output(model, tonumber(at_most))
+    count = count + jobs
+  end
+  return expected, count
+end
+
+-- Reserves room for jobs of a batch, beside what it has reserved. Answers why it is refused, or false. `wants` and `limits`
+-- are as for refusal_of.
+local function reserve_for_batch(batch, owner, wants, limits)
+  local refusal = refusal_of(owner, wants, limits)
+  if refusal then return refusal end
+  local before, whose = booked(batch)
+  book(batch, whose or {owner = owner, batch = '', model = '-'}, before, {before[1] + wants.queued, before[2],
+    before[3] + wants.bytes, before[4] + wants.expected, before[5]})
+  return false
+end
+
 -- Adds a batch to its owner's list. The score is its time in microseconds, which no other batch of the shard has.
 local function list_batch(owner, batch)
   index('ZADD', 'batches:' .. owner, string.format('%d', TIME[1] * 1000000 + TIME[2]), batch)
