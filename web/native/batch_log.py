@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,25 +14,21 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from spool.batches.batch import Batch, BatchState
-from spool.deadline import Deadline
 from spool.errors import BatchNotFound, JobGone, StoreUnavailable, UndecodableRecord
 from spool.jobs.entries import decode_all
 from spool.jobs.job import Job
-from spool.switches.switch import Transport
 from web import auth
 from web.arguments import DIGITS, LAST_EVENT_ID, LATEST, After, Cursor, Query, query, requested_place
 from web.auth import scope
 from web.contract import LOCATION, Answer, Content, Contract, json_content
 from web.delivery.formats import ndjson, sse
 from web.delivery.streaming import streamed
-from web.delivery.waiting import attached, collect
 from web.examples import BATCH_ID, JOB
-from web.limits.transports import refuse_off
 from web.metrics import STREAMS
 from web.native.batch_document import ResultDocument, result_document
 from web.native.beginning import Heartbeats
-from web.native.entry_document import Line
-from web.native.found_entries import WAIT_AT_MOST_S, Found
+from web.native.entry_document import GapDocument, Line
+from web.native.found_entries import WAIT_AT_MOST_S, Found, Waiting, poll, refuse_to_wait
 from web.native.job_document import job_pieces
 from web.native.readable_batch import after_of, logged
 from web.negotiation import best_media_type
@@ -61,7 +57,7 @@ LINE: Line = {
     "content": "Because of Rayleigh scattering.",
     "error": None,
 }
-_LIST = {"entries": [LINE], "next": 1, "ended": False, "state": "in_progress"}
+_LIST = {"entries": [LINE], "next": 1, "ended": False, "state": "in_progress", "gap": None}
 _FORMS = {sse.MEDIA_TYPE: sse.SSE, ndjson.MEDIA_TYPE: ndjson.Ndjson()}
 
 
@@ -80,12 +76,9 @@ class LogQuery(After, Heartbeats):
     """The query of a batch's stream."""
 
 
-class EntriesQuery(After):
+class EntriesQuery(After, Waiting):
     """Which entries to answer with, and how long to wait for them."""
 
-    wait_s: Annotated[int, Field(ge=0), DIGITS] = Field(
-        25, alias="wait", description=f"Seconds to wait for the first entry; more than {WAIT_AT_MOST_S} count as that."
-    )
     limit: Annotated[int, Field(ge=1, le=1000), DIGITS] = Field(100, description="The most entries.")
 
 
@@ -96,6 +89,7 @@ class LineList(TypedDict):
     next: int
     ended: bool
     state: str
+    gap: GapDocument | None
 
 
 def _unavailable(problem: Problem) -> Response | None:
@@ -169,17 +163,14 @@ def entries(batch_id: str) -> Response:
     """Long polling: the entries after ``after``, at once if there are any, otherwise once one comes within ``wait``
     seconds."""
     asked, services = query(EntriesQuery), state()
-    if asked.wait_s > 0:
-        refuse_off(services.switches, Transport.LONG_POLLING)
+    wait_s = min(asked.wait_s, WAIT_AT_MOST_S)
+    refuse_to_wait(services, wait_s)
     batch = logged(services, batch_id, auth.owner())
-    wait_s, after, found = min(asked.wait_s, WAIT_AT_MOST_S), after_of(batch, asked.after), Found(asked.limit)
-    place = services.slots.one(batch.owner) if wait_s > 0 else nullcontext()
-    with place, attached(services, batch.as_log(), after, follow=wait_s > 0) as reader:
-        collect(reader, request.environ, Deadline.after(wait_s), found.add)
-    following = found.rows[-1][0] if found.rows else max(after, found.gap.before) if found.gap else after
-    tail = {"next": following, "ended": found.ended, "state": batch.state}
-    body = b'{"entries":[' + b",".join([raw for _id, raw in found.rows]) + b"]," + orjson.dumps(tail)[1:]
-    return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
+    after, found = after_of(batch, asked.after), Found(asked.limit)
+    poll(services, batch.as_log(), after, found, wait_s)
+    return Response(
+        found.body(after, {"state": batch.state}), mimetype="application/json", headers={"Cache-Control": "no-store"}
+    )
 
 
 @blueprint.get("/batches/<batch_id>/results")

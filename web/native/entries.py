@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated, Any, NotRequired
 
 import orjson
@@ -10,22 +9,18 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from spool.deadline import Deadline
 from spool.jobs.entries import kind_of
 from spool.jobs.job import Job, Status
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
-from spool.switches.switch import Transport
 from web import auth
 from web.arguments import DIGITS, query
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
-from web.delivery.waiting import attached, collect
 from web.examples import JOB, ROWS
-from web.limits.transports import refuse_off
 from web.native.beginning import Beginning, SnapshotDocument, beginning
 from web.native.entry_document import EntryDocument, GapDocument, Queued
-from web.native.found_entries import WAIT_AT_MOST_S, Found
+from web.native.found_entries import WAIT_AT_MOST_S, Found, Waiting, poll, refuse_to_wait
 from web.server.peer import presence
 from web.services import state
 
@@ -34,12 +29,9 @@ blueprint = Blueprint("long_polling", __name__)
 _ENDS = {b"done": Status.SUCCEEDED, b"failed": Status.FAILED, b"cancelled": Status.CANCELLED}
 
 
-class EntriesQuery(Beginning):
+class EntriesQuery(Beginning, Waiting):
     """Which entries to answer with, and how long to wait for them."""
 
-    wait_s: Annotated[int, Field(ge=0), DIGITS] = Field(
-        25, alias="wait", description=f"Seconds to wait for the first entry; more than {WAIT_AT_MOST_S} count as that."
-    )
     limit: Annotated[int, Field(ge=1, le=1000), DIGITS] = Field(500, description="The most entries.")
     linger_ms: Annotated[int, Field(ge=0, le=1000), DIGITS] = Field(
         50, description="Milliseconds to collect more entries after a wait for the first."
@@ -77,8 +69,7 @@ def entries(job_id: str) -> Response:
     seconds."""
     asked, services = query(EntriesQuery), state()
     wait_s = min(asked.wait_s, WAIT_AT_MOST_S)
-    if wait_s > 0:
-        refuse_off(services.switches, Transport.LONG_POLLING)
+    refuse_to_wait(services, wait_s)
     job = services.store.look(job_id, auth.owner())
     auth.refuse_outside(job)
     wants, is_wanted = asked.snapshot == "1", presence(request.environ)
@@ -86,13 +77,8 @@ def entries(job_id: str) -> Response:
     if snapshot is not None:
         # It is an answer by itself, and the client has something to show.
         wait_s = 0
-    # A request that does not wait needs no stream slot.
-    place = services.slots.one(job.owner) if wait_s > 0 else nullcontext()
     found = Found(asked.limit)
-    with place, attached(services, job, after, follow=wait_s > 0) as reader:
-        collect(reader, request.environ, Deadline.after(wait_s), found.add)
-        if found.may_grow:
-            collect(reader, request.environ, Deadline.after(asked.linger_ms / 1000), found.add_more)
+    poll(services, job, after, found, wait_s, asked.linger_ms / 1000)
     wait = None if found.rows else services.queue_watch.of(job)
     body = _body(job, after, found, snapshot, wait, services.follower.notice)
     return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
@@ -112,25 +98,14 @@ def _body(
     wait: Wait | None = None,
     notice: str | None = None,
 ) -> bytes:
-    rows, gap, following = found.rows, found.gap, after
-    if rows:
-        following = rows[-1][0]
-    elif gap is not None:
-        following = max(after, gap.before)
-    tail: dict[str, Any] = {
-        "next": following,
-        "ended": found.ended,
-        "status": _status_after(job, rows),
-        "gap": gap.public() if gap is not None else None,
-    }
+    tail: dict[str, Any] = {"status": _status_after(job, found.rows)}
     if wait is not None:
         tail["queued"] = wait.message()
     if notice is not None:
         tail["notice"] = notice
     if snapshot is not None:
         tail["snapshot"] = snapshot
-    # The stored bytes go out unchanged, without decoding and encoding.
-    return b'{"entries":[' + b",".join([raw for _id, raw in rows]) + b"]," + orjson.dumps(tail)[1:]
+    return found.body(after, tail)
 
 
 def _status_after(job: Job, rows: list[Row]) -> str:

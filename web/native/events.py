@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Annotated, Any
 
 import orjson
@@ -11,7 +10,6 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from spool.deadline import Deadline
 from spool.jobs.event_logs import events_as_log, log_of_events, watch
 from spool.jobs.log import Logs
 from spool.switches.switch import Transport
@@ -21,13 +19,12 @@ from web.auth import scope
 from web.contract import Answer, Content, Contract, json_content
 from web.delivery.formats import ndjson, sse
 from web.delivery.streaming import streamed_in
-from web.delivery.waiting import attached, collect
 from web.examples import JOB
 from web.limits.transports import refuse_media_type, refuse_off
 from web.native.beginning import Heartbeats
 from web.native.entry_document import GapDocument, GapMessage, Heartbeat, Notice, Reconnect, Unavailable
 from web.native.event_document import FORMATS, EventDocument, event_document, selection
-from web.native.found_entries import WAIT_AT_MOST_S, Found
+from web.native.found_entries import WAIT_AT_MOST_S, Found, poll
 from web.native.job_document import job_document
 from web.negotiation import best_media_type
 from web.problems import Problem, answer_at
@@ -170,11 +167,8 @@ def _polled(asked: EventsQuery, place: int) -> Response:
     services, owner = state(), auth.owner()
     last, after = _begin(place)
     found, wait_s = Found(asked.limit), min(asked.wait_s, WAIT_AT_MOST_S)
-    slot = services.slots.one(owner) if wait_s > 0 else nullcontext()
-    with slot, attached(services, events_as_log(owner, last), after, follow=wait_s > 0) as reader:
-        collect(reader, request.environ, Deadline.after(wait_s), found.add)
+    poll(services, events_as_log(owner, last), after, found, wait_s)
     is_wanted = _selection(asked)
-    following = found.rows[-1][0] if found.rows else max(after, found.gap.before) if found.gap else after
     entries = [event_document(raw) for _id, raw in found.rows if is_wanted is None or is_wanted(raw)]
-    body = orjson.dumps({"entries": entries, "next": following, "gap": found.gap and found.gap.public()})
+    body = orjson.dumps({"entries": entries, "next": found.following(after), "gap": found.gap and found.gap.public()})
     return Response(body, mimetype=_JSON, headers={"Cache-Control": "no-store"})

@@ -1,12 +1,35 @@
-"""The entries of one answer to a long poll."""
+"""The entries of one answer to a long poll, of any log."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Annotated, Any
+
+import orjson
+from flask import request
+from pydantic import Field
+
+from spool.deadline import Deadline
+from spool.jobs.job import Job
 from spool.jobs.log import Gap, Row
+from spool.switches.switch import Transport
+from web.arguments import DIGITS, Query
+from web.delivery.waiting import attached, collect
+from web.limits.transports import refuse_off
+from web.services import State
 
 WAIT_AT_MOST_S = 55
 BYTES_AT_MOST = 1024 * 1024
 """The bytes of the entries of one answer, unless the first is larger, as a line of a batch may be."""
+
+
+class Waiting(Query):
+    """How long to wait for entries."""
+
+    wait_s: Annotated[int, Field(ge=0), DIGITS] = Field(
+        25, alias="wait", description=f"Seconds to wait for the first entry; more than {WAIT_AT_MOST_S} count as that."
+    )
 
 
 class Found:
@@ -27,6 +50,19 @@ class Found:
         """Whether the first entries had to be waited for, and there is room for more. A full answer takes nothing more:
         its reader is past entries that were left out, so a later end is not the answer's."""
         return self._looks > 1 and len(self.rows) > 0 and not self._is_full and not self.ended
+
+    def following(self, after: int) -> int:
+        """The cursor of the next request, of an answer to ``after``."""
+        if self.rows:
+            return self.rows[-1][0]
+        return max(after, self.gap.before) if self.gap else after
+
+    def body(self, after: int, tail: Mapping[str, Any]) -> bytes:
+        """The answer to ``after``; ``tail`` are its further members. The stored bytes are in it unchanged, without
+        decoding and encoding."""
+        gap = self.gap.public() if self.gap else None
+        rest = {"next": self.following(after), "ended": self.ended, **tail, "gap": gap}
+        return b'{"entries":[' + b",".join([raw for _id, raw in self.rows]) + b"]," + orjson.dumps(rest)[1:]
 
     def add(self, rows: list[Row], gap: Gap | None, ended: bool) -> bool:
         """Add the first entries. Returns whether there is anything to answer."""
@@ -52,3 +88,20 @@ class Found:
             self._room -= len(row[1])
         self._is_full = len(self.rows) == self._limit
         self.ended = ended
+
+
+def refuse_to_wait(services: State, wait_s: int) -> None:
+    """Raise ``TransportOff`` for a request that would wait, if long polling is off."""
+    if wait_s > 0:
+        refuse_off(services.switches, Transport.LONG_POLLING)
+
+
+def poll(services: State, log: Job, after: int, found: Found, wait_s: int, linger_s: float = 0.0) -> None:
+    """Add the entries of the log after ``after``; wait for the first one, and from then on a little for more. Raises
+    ``TooManyStreams``, ``StoreUnavailable``."""
+    # A request that does not wait needs no stream slot.
+    place = services.slots.one(log.owner) if wait_s > 0 else nullcontext()
+    with place, attached(services, log, after, follow=wait_s > 0) as reader:
+        collect(reader, request.environ, Deadline.after(wait_s), found.add)
+        if linger_s and found.may_grow:
+            collect(reader, request.environ, Deadline.after(linger_s), found.add_more)
