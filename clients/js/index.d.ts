@@ -190,8 +190,10 @@ export interface Batches {
   /** Seal an open batch: it ends with its last line. */
   seal(id: string, options?: RequestOptions): Promise<Batch>;
   get(id: string, options?: RequestOptions): Promise<Batch>;
-  /** A page of the caller's batches, newest first. */
-  list(options?: RequestOptions & { limit?: number; cursor?: string | null }): Promise<{ batches: Batch[]; cursor: string | null }>;
+  /** A page of the caller's batches, newest first. `filters`: as in `GET /batches`, such as `status` and `metadata`. */
+  list(
+    options?: RequestOptions & { limit?: number; cursor?: string | null; filters?: Record<string, string> },
+  ): Promise<{ batches: Batch[]; cursor: string | null }>;
   follow(id: string, options?: BatchFollowOptions): BatchFollow;
   cancel(id: string, options?: RequestOptions): Promise<Batch>;
   pause(id: string, options?: RequestOptions): Promise<Batch>;

@@ -36,9 +36,10 @@ export class Batches {
     return this.http.json(path(id), options);
   }
 
-  /** A page of the caller's batches, newest first: `{ batches, cursor }`. `cursor`: of the page before. */
-  list({ limit = 20, cursor = null, ...options } = {}) {
-    const query = new URLSearchParams({ limit, ...(cursor ? { cursor } : {}) });
+  /** A page of the caller's batches, newest first: `{ batches, cursor }`. `cursor`: of the page before. `filters`: as
+   * in `GET /batches`: `status`, `metadata` (`name` or `name=value`), `created_after`, `created_before`. */
+  list({ limit = 20, cursor = null, filters = {}, ...options } = {}) {
+    const query = new URLSearchParams({ limit, ...(cursor ? { cursor } : {}), ...filters });
     return this.http.json(`/batches?${query}`, options);
   }
 

@@ -61,12 +61,12 @@ test('calls of a batch have its paths', async () => {
   const answers = Array.from({ length: 6 }, () => json({ id: 'b' }));
   const { batches, asked } = batchesOf(...answers, json({ batches: [], cursor: null }), () => new Response(null, { status: 204 }));
   for (const call of ['get', 'cancel', 'pause', 'resume', 'retry', 'seal']) await batches[call]('b/1');
-  await batches.list({ limit: 5, cursor: '7' });
+  await batches.list({ limit: 5, cursor: '7', filters: { metadata: 'of=monday' } });
   await batches.delete('b/1');
   assert.deepEqual(asked.map(one => `${one.method} ${one.path}`), [
     'GET /batches/b%2F1',
     ...['cancel', 'pause', 'resume', 'retry', 'seal'].map(call => `POST /batches/b%2F1/${call}`),
-    'GET /batches?limit=5&cursor=7',
+    'GET /batches?limit=5&cursor=7&metadata=of%3Dmonday',
     'DELETE /batches/b%2F1',
   ]);
 });
