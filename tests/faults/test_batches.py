@@ -75,3 +75,24 @@ def test_workers_and_a_web_die(directory: Path) -> None:
         wait_for(lambda: client.get(f"/batches/{batch}").json()["ended"], "the batch has ended", 200)
         assert ended() == LINES
         assert _indexes(stack, 1, batch) == list(range(LINES))
+
+
+def test_redis_restarts(directory: Path) -> None:
+    """A restart of Redis that loses nothing leaves no trace in the batch's log: ids from 1, each line once."""
+    with running_stack(directory, webs=2, workers=1, concurrency=100, aof=True) as stack:
+        batch = stack.client().post("/batches", content=_body(LINES), headers=_JSONL, timeout=120).json()["id"]
+        for number in range(2):
+            stack.client(number).get(f"/batches/{batch}/results", timeout=100)
+
+        def has_ended(count: int) -> bool:
+            answer = stack.client().get(f"/batches/{batch}", timeout=30)
+            return answer.is_success and answer.json()["counts"]["succeeded"] >= count
+
+        wait_for(lambda: has_ended(LINES // 4), "a quarter of the lines", 120)
+        stack.redis.restart()
+        wait_for(lambda: has_ended(LINES), "the batch has ended", 200)
+        headers = {"Accept": "application/x-ndjson"}
+        log = stack.client(1).get(f"/batches/{batch}/stream", headers=headers, timeout=100).text.splitlines()
+        entries = [entry for entry in map(json.loads, log) if "kind" in entry]
+        assert [entry["id"] for entry in entries] == list(range(1, LINES + 2))
+        assert sorted(entry["batch_index"] for entry in entries[:-1]) == list(range(LINES))
