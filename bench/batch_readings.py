@@ -27,6 +27,7 @@ class Tally:
     end: str = ""
     """The kind of the terminal entry."""
     out_of_order: int = 0
+    jumps: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     _seen: Counter[int] = field(default_factory=Counter)
 
@@ -34,6 +35,7 @@ class Tally:
         """Count one entry. After a restart of Redis the log goes on under a number that is far ahead."""
         if entry["kind"] == "restarted":
             self.last = entry["id"]
+            self.jumps += 1
             return
         self.out_of_order += entry["id"] != self.last + 1
         self.last = entry["id"]
@@ -94,7 +96,6 @@ class BatchReader(threading.Thread):
                     return
 
 
-def repeated(lines: Iterable[str]) -> tuple[int, int]:
-    """The number of lines of a result file, and how many of them have the ``custom_id`` of another."""
-    found = Counter(json.loads(line)["custom_id"] for line in lines)
-    return found.total(), found.total() - len(found)
+def ids_of(lines: Iterable[str]) -> Counter[str]:
+    """How many lines of a result file have each ``custom_id``."""
+    return Counter(json.loads(line)["custom_id"] for line in lines)

@@ -3,7 +3,8 @@
 Real processes: Redis with an append-only file, two webs, two workers, the demo model. A file of JSON lines is uploaded
 to ``/v1/files`` and becomes a batch of ``/v1/batches``. One reader follows the batch's log and resumes after each loss.
 The kills come at random shares of the lines (``--seed``). The same without kills is measured first, on a stack of its
-own. Writes the memory of each process over time to ``build/``, as CSV and SVG.
+own. Writes the memory of each process over time to ``build/`` or ``--to``, as CSV and SVG. Fails unless each line is in
+the log, and once in one of the two files.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from bench.batch_readings import BatchReader, Tally, repeated
+from bench.batch_readings import BatchReader, Tally, ids_of
 from bench.over_time import Samples, picture
 from rig.process import ROOT, wait_for
 from rig.stack import Stack, running_stack
@@ -35,18 +38,29 @@ _USED = "redis used_memory"
 
 @dataclass(slots=True)
 class Outcome:
-    """One run: times in seconds, and the contents of the two result files as ``(lines, duplicates)``."""
+    """One run: times in seconds, and the ``custom_id`` of each line of the two result files."""
 
     tally: Tally
     samples: Samples
     accepted_s: float = 0.0
     ended_s: float = 0.0
     connections: int = 0
-    output: tuple[int, int] = (0, 0)
-    errors: tuple[int, int] = (0, 0)
+    output: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     batch: Mapping[str, Any] = field(default_factory=dict)
     marks: dict[str, float] = field(default_factory=dict)
     """When each fault was injected, in seconds since the batch was created."""
+
+    @property
+    def in_files(self) -> Counter[str]:
+        """How often each line is in the two files together."""
+        return self.output + self.errors
+
+    def is_exact(self, lines: int) -> bool:
+        """Whether each line is in the log, and once in one of the files."""
+        expected = {f"line-{number}" for number in range(lines)}
+        once = self.in_files.keys() == expected and self.in_files.total() == lines
+        return once and self.tally.missing == 0 and self.tally.end == "done"
 
 
 def plan(names: Sequence[str], seed: int) -> list[tuple[float, str]]:
@@ -155,12 +169,12 @@ def _read_files(stack: Stack, batch: str, outcome: Outcome) -> None:
     outcome.errors = _file(client, outcome.batch.get("error_file_id"))
 
 
-def _file(client: httpx.Client, file_id: str | None) -> tuple[int, int]:
+def _file(client: httpx.Client, file_id: str | None) -> Counter[str]:
     if not file_id:
-        return 0, 0
+        return Counter()
     with client.stream("GET", f"/v1/files/{file_id}/content") as answer:
         answer.raise_for_status()
-        return repeated(answer.iter_lines())
+        return ids_of(answer.iter_lines())
 
 
 def _pids(stack: Stack) -> dict[str, int]:
@@ -180,10 +194,12 @@ def _rows(options: argparse.Namespace) -> Mapping[str, Callable[[Outcome], objec
         "  succeeded": lambda it: it.tally.statuses["succeeded"],
         "  duplicates": lambda it: it.tally.duplicates,
         "  missing": lambda it: it.tally.missing,
+        "  jumps": lambda it: it.tally.jumps,
         "  ids out of order": lambda it: it.tally.out_of_order,
-        "lines in the output file": lambda it: it.output[0],
-        "lines in the error file": lambda it: it.errors[0],
-        "  duplicates in both": lambda it: it.output[1] + it.errors[1],
+        "lines in the output file": lambda it: it.output.total(),
+        "lines in the error file": lambda it: it.errors.total(),
+        "  duplicates in both": lambda it: it.in_files.total() - len(it.in_files),
+        "each line once": lambda it: "yes" if it.is_exact(options.lines) else "NO",
         "connections of the reader": lambda it: it.connections,
         "faults injected": lambda it: len(it.marks),
         "seconds, upload and create": lambda it: f"{it.accepted_s:.1f}",
@@ -214,22 +230,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every-s", type=float, default=2.0, help="seconds between samples of memory")
     parser.add_argument("--within-s", type=float, default=3600.0, help="the most seconds that a run may take")
+    parser.add_argument("--only", choices=("no kills", "kills"), help="measure one of the two alone")
+    parser.add_argument("--to", type=Path, default=ROOT / "build", help="where the memory over time is written")
     options = parser.parse_args()
-    build = ROOT / "build"
-    build.mkdir(exist_ok=True)
+    options.to.mkdir(exist_ok=True)
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="spool-") as directory:
         source = Path(directory) / "lines.jsonl"
         write_lines(source, options)
         print(f"{options.lines:,} lines, {source.stat().st_size / 1e6:.1f} MB, seed {options.seed}", flush=True)
-        for name in ("no kills", "kills"):
+        for name in (options.only,) if options.only else ("no kills", "kills"):
             outcome = outcomes[name] = run(options, source, with_kills=name == "kills")
-            stem = build / f"bench-batches-{name.replace(' ', '-')}"
+            stem = options.to / f"bench-batches-{name.replace(' ', '-')}"
             outcome.samples.write(stem.with_suffix(".csv"))
             shown = [column for column in outcome.samples.columns if column not in ("seconds", "lines")]
             title = f"Memory with a batch of {options.lines:,} lines, {name}"
             stem.with_suffix(".svg").write_text(picture(outcome.samples, title, shown, outcome.marks))
     _print(options, outcomes)
+    if not all(outcome.is_exact(options.lines) for outcome in outcomes.values()):
+        sys.exit("a line is missing or there twice")
 
 
 if __name__ == "__main__":

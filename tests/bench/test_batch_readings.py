@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.batch_readings import Tally, repeated
+from bench.batch_readings import Tally, ids_of
 
 
 def _tally(*indexes: int) -> Tally:
@@ -32,6 +32,6 @@ def test_gap_in_ids_is_counted() -> None:
     assert tally.out_of_order == 1
 
 
-def test_repeated_custom_ids_are_counted() -> None:
-    """A result file is counted by its lines and by their custom_ids."""
-    assert repeated(['{"custom_id":"a"}', '{"custom_id":"b"}', '{"custom_id":"a"}']) == (3, 1)
+def test_custom_ids_are_counted() -> None:
+    """A result file gives how many of its lines have each ``custom_id``."""
+    assert ids_of(['{"custom_id":"a"}', '{"custom_id":"b"}', '{"custom_id":"a"}']) == {"a": 2, "b": 1}
