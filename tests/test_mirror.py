@@ -91,6 +91,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/native/websocket.py": "web/test_wrong_ids.py web/test_cursors.py",
     "web/native/websocket_follow.py": "web/delivery/test_websocket.py",
     "web/native/websocket_mux.py": "web/delivery/test_websocket.py web/test_websocket_bad_input.py",
+    "web/openai/all_files.py": "web/openai/test_batch_files.py",
     "web/openai/batch_request.py": "compatible/test_openai_batches.py",
     "web/openai/batches.py": "compatible/test_openai_batches.py",
     "web/openai/file_document.py": "web/openai/test_files.py compatible/test_openai_files.py",
