@@ -1,0 +1,1 @@
+../node/side_by_side_cases.mjs
