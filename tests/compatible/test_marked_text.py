@@ -113,7 +113,9 @@ def test_picture(client: OpenAI, stack: Stack) -> None:
     (annotation,) = part.annotations
     assert (annotation.type, annotation.file_id) == ("file_path", file_in(part.text))
 
-    chunks = chunks_of(http.post("/ai/chat", json=asked("draw", {}, model="marks")).text)
+    chunks = chunks_of(
+        http.post("/ai/chat", json=asked("draw", {}, {"type": "text", "text": "draw"}, model="marks")).text
+    )
     (file,) = [chunk for chunk in chunks if chunk["type"] == "file"]
     assert (file["mediaType"], http.get(file["url"]).content) == ("image/png", PICTURE)
 
