@@ -71,8 +71,11 @@ export class MarkdownView {
   }
 
   #label(labels) {
-    for (const { start, end, node } of this.#placed()) {
-      const found = labels.find(({ offset }) => offset >= start && offset < end);
+    let from = 0;
+    for (const { end, node } of this.#placed()) {
+      // What is between two blocks belongs to the second one.
+      const found = labels.find(({ offset }) => offset >= from && offset < end);
+      from = end;
       if (found) node.dataset.mark = found.label;
       else delete node.dataset.mark;
     }

@@ -168,7 +168,7 @@ def own_jobs(own_stack: Stack) -> Iterator[Jobs]:
         yield Jobs(client)
 
 
-LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390)}
+LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390), "dark-phone": ("dark", 390)}
 
 
 @pytest.fixture(params=LOOKS)

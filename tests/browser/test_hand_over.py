@@ -82,7 +82,7 @@ def test_code_of_a_place_in_the_middle(watched: Watched, phone: Watched, stack: 
     watched.page.set_viewport_size({"width": 1280, "height": 300})
     middle = "[...document.querySelectorAll('.answer .block')].at(4)"
     bar = "document.querySelector('[data-part=bar]').offsetHeight"
-    watched.page.evaluate(f"scrollBy(0, {middle}.getBoundingClientRect().top - {bar} + 4)")
+    watched.page.evaluate(f"scrollBy(0, {middle}.getBoundingClientRect().top - {bar} + 12)")
     words = watched.page.evaluate(f"{middle}.textContent")
     phone.page.goto(show_code(watched))
     phone.until("document.querySelector('.block[data-mark]')", "the place is marked")

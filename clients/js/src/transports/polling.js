@@ -1,4 +1,4 @@
-/** Polling: requests for the entries after the last one. Long: the server waits for an entry. Short: the client waits. */
+/** Polling: requests for the entries after the last one. Long: the server waits for one. Short: the client waits. */
 
 import { pause } from "../pause.js";
 

@@ -2,7 +2,7 @@
 
 import { client, kill, session, submissionOf, workerOf } from "../connection.js";
 import { announce, byId, copyText, element, setText } from "../dom.js";
-import { duration, moment, t } from "../words.js";
+import { counted, duration, moment, t } from "../words.js";
 import { drawGaps, drawLine } from "./charts.js";
 import { Pane } from "./pane.js";
 import { RawLog } from "./raw_log.js";
@@ -149,6 +149,8 @@ export class JobCard {
     const [{ view }] = this.panes;
     const isKnown = view.connection !== "refused";
     byId("job").dataset.known = String(isKnown);
+    for (const name of ["figures", "hand-over"]) byId(name).hidden = !isKnown;
+    byId("second").hidden = !isKnown || this.panes.length > 1;
     this.#drawHead(view, isKnown);
     this.#drawNotes(view);
     this.#drawEnd(view);
@@ -242,7 +244,7 @@ export class JobCard {
     const [{ trace, view }] = this.panes;
     const created = Date.parse(view.job?.created_at ?? "");
     setText(byId("first-token"), trace.firstTokenAt && created ? duration(trace.firstTokenAt - created) : "–");
-    setText(byId("rate-now"), trace.tokens ? trace.rate.toFixed(trace.rate < 10 ? 1 : 0) : "–");
+    setText(byId("rate-now"), trace.tokens ? rateText(trace.rate) : "–");
     drawLine(byId("rate-line"), trace.series);
     drawGaps(byId("gaps"), trace.gaps);
     this.timeline.draw(view.job, trace);
@@ -250,6 +252,8 @@ export class JobCard {
     setText(byId("curl"), this.curl);
   }
 }
+
+const rateText = (rate) => (rate < 10 ? rate.toFixed(1) : counted(Math.round(rate)));
 
 function sameEntries(first, second) {
   if (first.last !== second.last || first.entries.length !== second.entries.length) return false;

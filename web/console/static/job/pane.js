@@ -192,7 +192,7 @@ export class Pane {
 
   /** The offset of the text at the top of the window; the end of the text if its end is visible. */
   get place() {
-    const { text } = this.follow.view;
+    const text = this.follow.view.text.trimEnd();
     const isEndInSight = this.root.getBoundingClientRect().bottom <= innerHeight;
     return isEndInSight ? text.length : Math.min(text.length, this.markdown.offsetAt(this.part("bar").offsetHeight));
   }

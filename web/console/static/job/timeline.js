@@ -32,8 +32,12 @@ export function history(job, trace) {
   if (job?.cancel_requested_at) {
     events.push({ at: Date.parse(job.cancel_requested_at), kind: "cancelled", text: t("Cancel was requested") });
   }
-  if (job) events.push({ at: Date.parse(job.created_at), kind: "queued", text: t("Submitted") });
-  return events.sort((a, b) => a.at - b.at);
+  events.sort((a, b) => a.at - b.at);
+  if (!job) return events;
+  // The submission and the first entry may have the same millisecond, or be off by one: two processes write them.
+  const created = Date.parse(job.created_at);
+  const later = events.map((event) => ({ ...event, at: Math.max(event.at, created) }));
+  return [{ at: created, kind: "queued", text: t("Submitted") }, ...later];
 }
 
 /** Draws the history into a list; nothing if it has not changed. */

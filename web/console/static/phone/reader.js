@@ -49,7 +49,7 @@ class Reader {
 
   #drawText({ text, isEnded }) {
     byId("answer").classList.toggle("streaming", !isEnded && text.length > 0);
-    const label = { offset: Math.max(0, this.place - 1), label: t("You were here.") };
+    const label = { offset: Math.min(this.place, text.trimEnd().length - 1), label: t("You were here.") };
     this.markdown.show(text, isEnded, this.place ? [label] : []);
   }
 
