@@ -56,6 +56,8 @@ def stored(link: RedisLink) -> dict[bytes, Content]:
         "signing-keys",
         "sealing-key",
         "batch-webs",
+        "unconfirmed-webs",
+        "open-feeder:lock",
     )
     skip = tuple((prefix(0) + name).encode() for name in passing)
     keys = [key for key in sorted(link.call("KEYS", f"{prefix(0)}*")) if not key.startswith(skip)]
