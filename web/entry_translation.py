@@ -49,29 +49,29 @@ class WholeCalls(EntryTranslation):
     """A translation that keeps the tool calls, because it sends them whole once the answer is done."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
-        self._calls: dict[int, ToolCall] = {}
+        self.job = job
+        self.calls: dict[int, ToolCall] = {}
 
     @property
     def size(self) -> int:
         """Its approximate size in bytes."""
-        return sum([CALL_BYTES + call.pieces.size for call in self._calls.values()])
+        return sum([CALL_BYTES + call.pieces.size for call in self.calls.values()])
 
     @property
     def parts(self) -> int:
         """The calls that ``fork`` copies."""
-        return len(self._calls)
+        return len(self.calls)
 
     def fork(self) -> Self:
         """A copy that changes by itself; the arguments of its calls are shared."""
         other = copy(self)
-        other._calls = {index: replace(call, pieces=call.pieces.fork()) for index, call in self._calls.items()}
+        other.calls = {index: replace(call, pieces=call.pieces.fork()) for index, call in self.calls.items()}
         return other
 
-    def _call_of(self, entry: Mapping[str, Any]) -> tuple[ToolCall, bool]:
+    def call_of(self, entry: Mapping[str, Any]) -> tuple[ToolCall, bool]:
         """The call of this piece, and whether it begins with it."""
-        call = self._calls.get(entry["index"])
+        call = self.calls.get(entry["index"])
         if call is not None:
             return call, False
-        call = self._calls[entry["index"]] = ToolCall(call_id_of(self._job.id, entry), entry["name"] or "")
+        call = self.calls[entry["index"]] = ToolCall(call_id_of(self.job.id, entry), entry["name"] or "")
         return call, True

@@ -150,7 +150,7 @@ class UiMessageStream(WholeCalls):
         return data
 
     def _call(self, entry: Mapping[str, Any]) -> bytes:
-        call, begins = self._call_of(entry)
+        call, begins = self.call_of(entry)
         data = self._close() + _encode({"type": "tool-input-start", **_named(call)}) if begins else b""
         arguments = entry["arguments"]
         if not arguments:
@@ -160,7 +160,7 @@ class UiMessageStream(WholeCalls):
 
     def _done(self, finish_reason: str) -> bytes:
         # The calls are complete only now, because their pieces may come in any order.
-        calls = b"".join([_encode(_input(call)) for call in self._calls.values()])
+        calls = b"".join([_encode(_input(call)) for call in self.calls.values()])
         finish = {"type": "finish", "finishReason": _FINISH.get(finish_reason, "other")}
         return self._close() + calls + _encode({"type": "finish-step"}) + self._end(finish)
 

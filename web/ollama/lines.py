@@ -62,7 +62,7 @@ class OllamaStream(WholeCalls):
 
     def heartbeat(self) -> bytes:
         """A line without text: the format has no comments."""
-        return self._line(rfc3339(self._job.created_at), self._piece())
+        return self._line(rfc3339(self.job.created_at), self._piece())
 
     def queued(self, wait: Wait) -> bytes:  # noqa: ARG002 - the format has no place for it
         """Nothing."""
@@ -81,7 +81,7 @@ class OllamaStream(WholeCalls):
                 return self._line(entry["at"], self._piece(thinking=entry["text"]))
             case Kind.TOOL_CALL:
                 self._has_answer = True
-                call, _begins = self._call_of(entry)
+                call, _begins = self.call_of(entry)
                 call.pieces.add(entry["arguments"])
             case Kind.USAGE:
                 self._usage = entry
@@ -100,17 +100,17 @@ class OllamaStream(WholeCalls):
     def _done(self, entry: Mapping[str, Any]) -> bytes:
         self.over = True
         ended_s = _seconds(entry["at"])
-        end = _end(entry["finish_reason"], self._usage, ended_s - self._job.created_at, ended_s - self._begun_s)
+        end = _end(entry["finish_reason"], self._usage, ended_s - self.job.created_at, ended_s - self._begun_s)
         calls = b""
-        if self._calls and self._is_chat:
-            calls = self._line(entry["at"], self._piece(calls=[_call(call) for call in self._calls.values()]))
+        if self.calls and self._is_chat:
+            calls = self._line(entry["at"], self._piece(calls=[_call(call) for call in self.calls.values()]))
         return calls + self._line(entry["at"], {**self._piece(), **end})
 
     def _piece(self, text: str = "", **more: Any) -> dict[str, Any]:
         return _piece(text, is_chat=self._is_chat, **more)
 
     def _line(self, at: str, fields: Mapping[str, Any]) -> bytes:
-        return orjson.dumps({"model": self._job.model, "created_at": at, "done": False, **fields}) + b"\n"
+        return orjson.dumps({"model": self.job.model, "created_at": at, "done": False, **fields}) + b"\n"
 
     def _error(self, error: Mapping[str, Any]) -> bytes:
         self.over = True
