@@ -1,27 +1,43 @@
-"""``python -m bench.added_latency``: what Spool adds to calling a model server directly, over ``/v1/chat/completions``.
+"""``python -m bench.added_latency``: what Spool adds to calling a model server directly, on each surface.
 
-The same requests go to a fast stand-in (``bench.stand_in``) directly and through Spool, in turns, in one run: the time
-to the first token of single requests, and the latency of each token, from when it was due, of many streams at a time.
+Requests for the same answers go to a fast stand-in (``bench.stand_in``) directly and to each surface of Spool, in
+turns, in one run: the time to the first token of single requests, and the latency of each token, from when it was due,
+of many streams at a time.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
-import re
 import selectors
 import socket
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.stand_in_process import StandIn
+from bench.surfaces import DIRECT, SURFACES, Surface, Tokens
 from rig.process import ROOT, wait_for
 from rig.stack import running_stack
 
-_STAMP = re.compile(rb'"content":"(\d{16}) "')
+_RATE = 50
+"""Tokens a second, of each stream: what the stand-in makes unasked."""
+_WARM_UP = 10
+_DIRECTLY = "directly"
+_NUMBERS = itertools.count()
+
+
+@dataclass
+class Target:
+    """One surface at a port, and its latencies in ms."""
+
+    surface: Surface
+    port: int
+    firsts: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
 
 
 def main() -> None:
@@ -29,9 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.added_latency", description=__doc__)
     parser.add_argument("--requests", type=int, default=300, help="single requests for the time to the first token")
     parser.add_argument("--streams", type=int, default=50)
-    parser.add_argument("--rate", type=float, default=50)
-    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--seconds", type=int, default=6, help="of each turn of the streams")
+    parser.add_argument("--turns", type=int, default=3, help="turns of the streams")
+    parser.add_argument("--only", default=",".join(SURFACES), help="surfaces, separated by commas")
+    parser.add_argument("--short", action="store_true", help="30 requests, and one turn of 2 s")
     options = parser.parse_args()
+    if options.short:
+        options.requests, options.seconds, options.turns = 30, 2, 1
     with tempfile.TemporaryDirectory(prefix="spool-") as name:
         stand_in = StandIn(Path(name))
         try:
@@ -40,90 +60,96 @@ def main() -> None:
             with running_stack(Path(name), webs=1, workers=1, concurrency=100, aof=True, UPSTREAM_URL=url) as stack:
                 models = stack.client()
                 wait_for(lambda: "stand-in" in models.get("/v1/models").text, "its model is discovered")
-                _print(options, {"directly": stand_in.port, "through Spool": stack.webs[0].port})
+                targets = {_DIRECTLY: Target(DIRECT, stand_in.port)}
+                wanted = [name for name in SURFACES if name in options.only]
+                targets |= {name: Target(SURFACES[name], stack.webs[0].port) for name in wanted}
+                _measure(options, list(targets.values()))
+                _print(options, targets)
         finally:
             stand_in.stop()
 
 
-def _print(options: argparse.Namespace, ports: dict[str, int]) -> None:
-    firsts: dict[str, list[float]] = {name: [] for name in ports}
-    for number in range(options.requests + 10):
-        for name, port in ports.items():
-            first_ms = _first_token_ms(port)
-            if number >= 10:
-                firsts[name].append(first_ms)
-    tokens = {name: _token_latencies_ms(port, options) for name, port in ports.items()}
-    print(f"{'ms, p50 / p99':16}{'first token':>20}{'each token':>20}")
-    for name in ports:
-        print(f"{name:16}{_both(firsts[name]):>20}{_both(tokens[name]):>20}")
-    added = [
-        [_at(figures["through Spool"], q) - _at(figures["directly"], q) for q in (0.5, 0.99)]
-        for figures in (firsts, tokens)
-    ]
-    print(f"{'added':16}{added[0][0]:12.2f} / {added[0][1]:5.2f}{added[1][0]:12.2f} / {added[1][1]:5.2f}")
+def _measure(options: argparse.Namespace, targets: list[Target]) -> None:
+    for number in range(options.requests + _WARM_UP):
+        for target in targets:
+            first_ms = _first_token_ms(target)
+            if number >= _WARM_UP:
+                target.firsts.append(first_ms)
+    for _ in range(options.turns):
+        for target in targets:
+            target.tokens += _token_latencies_ms(target, options)
+
+
+def _print(options: argparse.Namespace, targets: dict[str, Target]) -> None:
+    print("| p50 / p99 ms | first token | added | each token | added |\n|---|---|---|---|---|")
+    direct = targets[_DIRECTLY]
+    for name, target in targets.items():
+        pairs = ((target.firsts, direct.firsts), (target.tokens, direct.tokens))
+        cells = [
+            cell for mine, theirs in pairs for cell in (_both(mine), "" if target is direct else _more(mine, theirs))
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
     print(
-        f"first token: {options.requests} single requests each, in turns; each token: {options.streams} streams x "
-        f"{options.rate:g}/s x {options.seconds:g} s, from the time it was due"
+        f"\nfirst token: {options.requests} single requests each, in turns; each token: {options.streams} streams x "
+        f"{_RATE}/s, {options.turns} turns of {options.seconds} s, from the time it was due"
     )
 
 
-def _request(port: int, tokens: int, rate: float) -> bytes:
-    body = {
-        "model": "stand-in",
-        "messages": [{"role": "user", "content": "bench"}],
-        "stream": True,
-        "tokens": tokens,
-        "rate": rate,
-    }
-    raw = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw
-
-
-def _first_token_ms(port: int) -> float:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+def _first_token_ms(target: Target) -> float:
+    with socket.create_connection(("127.0.0.1", target.port), timeout=20) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        began = time.perf_counter()
-        sock.sendall(_request(port, 1, 1000))
+        request, tokens = target.surface.request(target.port, 1, next(_NUMBERS)), target.surface.tokens()
         seen = b""
-        while not _STAMP.search(seen):
+        began = time.perf_counter()
+        sock.sendall(request)
+        while not tokens.count:
             data = sock.recv(65536)
-            if not data:
-                raise RuntimeError(f"no token: {seen!r}")
             seen += data
+            if not data:
+                raise RuntimeError(f"no token on {target.surface.path}: {seen!r}")
+            tokens.add(data)
         return (time.perf_counter() - began) * 1000
 
 
-def _token_latencies_ms(port: int, options: argparse.Namespace) -> list[float]:
-    selector, latencies = selectors.DefaultSelector(), []
-    request = _request(port, int(options.rate * options.seconds), options.rate)
-    for _ in range(options.streams):
-        sock = socket.create_connection(("127.0.0.1", port), timeout=20)
-        sock.sendall(request)
-        sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ)
-        time.sleep(1 / options.streams)  # so that they are not all due at once
-    # What was due before all were connected has waited for that.
-    counts_from_us = time.time_ns() // 1000
-    until, seen = time.monotonic() + options.seconds + 20, 0
-    while selector.get_map() and time.monotonic() < until:
+def _token_latencies_ms(target: Target, options: argparse.Namespace) -> list[float]:
+    count = _RATE * options.seconds
+    with selectors.DefaultSelector() as selector:
+        for _ in range(options.streams):
+            sock = socket.create_connection(("127.0.0.1", target.port), timeout=20)
+            sock.sendall(target.surface.request(target.port, count, next(_NUMBERS)))
+            sock.setblocking(False)
+            selector.register(sock, selectors.EVENT_READ, target.surface.tokens())
+            time.sleep(1 / options.streams)  # so that they are not all due at once
+        # What was due before all were connected has waited for that.
+        return _read(selector, time.time_ns() // 1000, count, time.monotonic() + options.seconds + 20)
+
+
+def _read(selector: selectors.BaseSelector, from_us: int, count: int, until: float) -> list[float]:
+    latencies: list[float] = []
+    while selector.get_map():
+        if time.monotonic() > until:
+            raise RuntimeError(f"{len(selector.get_map())} streams have not ended")
         for key, _ in selector.select(timeout=0.5):
-            data = key.fileobj.recv(262_144)  # type: ignore[union-attr]
+            sock, tokens = key.fileobj, key.data
+            assert isinstance(sock, socket.socket)
+            assert isinstance(tokens, Tokens)
+            data = sock.recv(262_144)
             now_us = time.time_ns() // 1000
-            stamps = [int(stamp) for stamp in _STAMP.findall(data)]
-            seen += len(stamps)
-            latencies += [(now_us - stamp) / 1000 for stamp in stamps if stamp > counts_from_us]
-            if not data or b"[DONE]" in data:
-                selector.unregister(key.fileobj)
-                key.fileobj.close()  # type: ignore[union-attr]
-    expected = options.streams * int(options.rate * options.seconds)
-    if seen < expected * 0.99:
-        raise RuntimeError(f"{seen} tokens of {expected}")
+            latencies += [(now_us - due_us) / 1000 for due_us in tokens.add(data) if due_us > from_us]
+            if not data and tokens.count < count:
+                raise RuntimeError(f"{tokens.count} tokens of {count}")
+            if tokens.count == count:
+                selector.unregister(sock)
+                sock.close()
     return latencies
 
 
 def _both(values: list[float]) -> str:
     return f"{_at(values, 0.5):.2f} / {_at(values, 0.99):.2f}"
+
+
+def _more(mine: list[float], theirs: list[float]) -> str:
+    return " / ".join(f"{_at(mine, q) - _at(theirs, q):.2f}" for q in (0.5, 0.99))
 
 
 def _at(values: list[float], q: float) -> float:

@@ -105,7 +105,7 @@ static double field(const char *body, const char *name, double otherwise) {
 }
 
 static void complete(struct stream *s, const char *body) {
-    s->tokens = field(body, "\"tokens\":", 100);
+    s->tokens = field(body, "\"tokens\":", field(body, "\"max_tokens\":", 100));
     s->interval_us = 1e6 / field(body, "\"rate\":", 50);
     s->made = 0;
     s->first_us = s->due_us = now_us;

@@ -1,7 +1,7 @@
 """A fast stand-in for a model server: chat completions in OpenAI's shape, each token's text the time it was due.
 
 ``python -m bench.stand_in PORT``. One greenlet a request, no framework, so that it is not what is measured.
-``tokens`` and ``rate`` come as extra fields of the body; the first token is due at once.
+``tokens`` (or else ``max_tokens``) and ``rate`` are fields of the body; the first token is due at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def serve(sock: Any, _address: Any) -> None:
 def _complete(sock: Any, asked: dict[str, Any]) -> None:
     interval_s, first_at = 1 / asked.get("rate", 50), time.time()
     sock.sendall(_HEAD)
-    for number in range(asked.get("tokens", 100)):
+    for number in range(asked.get("tokens", asked.get("max_tokens", 100))):
         due = first_at + number * interval_s
         left_s = due - time.time()
         if left_s > 0:
