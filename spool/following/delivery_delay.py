@@ -6,7 +6,7 @@ It is measured for a few entries a second, so that a token costs nothing. It con
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 _EVERY_S = 0.25
@@ -34,8 +34,10 @@ class DeliveryDelay:
         self._wall = wall
         self._next = float("-inf")
 
-    def look(self, message: object, now: float) -> None:
-        """Measure this message, if it is time for one. ``now`` is monotonic."""
+    def look(self, messages: Sequence[object], now: float) -> None:
+        """Measure the oldest of these messages, if it is time for one. ``now`` is monotonic. After a pause of this
+        process, the newest of those that waited would show no delay."""
+        message = messages[0]
         if now < self._next or not isinstance(message, list) or message[0] != b"message":
             return
         self._next = now + _EVERY_S

@@ -92,7 +92,7 @@ class Doorbell:
                     self._heard_at = time.monotonic()
                     for message in messages:
                         self._heard(message)
-                    self._delay.look(messages[-1], self._heard_at)
+                    self._delay.look(messages, self._heard_at)
                     self._quiet()
                     if failures:
                         outage.worked()

@@ -28,11 +28,13 @@ def test_message_without_a_time(message: bytes) -> None:
 
 
 def test_few_messages_are_measured() -> None:
-    """At most four messages a second are measured, and a clock that is behind counts as no delay."""
+    """At most four messages a second are measured, the oldest of those that were read at once, and a clock that is
+    behind counts as no delay."""
     found, walls = list[float](), iter([SECONDS + 0.25, SECONDS - 9])
     delay = DeliveryDelay(found.append, lambda: next(walls))
     message = [b"message", b"channel", b"7\n" + encode_text(7, Kind.TOKEN, AT, "word")]
+    newer = [b"message", b"channel", b"8\n" + encode_text(8, Kind.TOKEN, "2030-01-01T00:00:00Z", "word")]
     for now in (0.0, 0.1, 0.2, 0.26, 0.3):
-        delay.look(message, now)
-    delay.look([b"subscribe", b"channel", 1], 9.0)
+        delay.look([message, newer], now)
+    delay.look([[b"subscribe", b"channel", 1]], 9.0)
     assert found == [0.25, 0.0]
