@@ -51,5 +51,5 @@ class Outage:
 
 
 def _shown(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())
+    text = " ".join(str(exc).split()).rstrip(".")
     return f"{type(exc).__name__}: {text[:_SHOWN_CHARACTERS]}" if text else type(exc).__name__
