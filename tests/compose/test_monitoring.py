@@ -75,7 +75,8 @@ FAULTS: dict[str, dict[str, str]] = {
         'spool_queue_jobs{model="m",state="queued"}': "3+0x60",
     },
     "SpoolModelClosed": {
-        'spool_model_closed{model="m"}': "0+0x9 1+0x20 0+0x30",
+        'spool_model_closed{model="m"}': "0+0x9 1+0x50",
+        'spool_queue_jobs{model="m",state="queued"}': "3+0x29 0+0x30",
     },
     "SpoolMemory": {
         'spool_redis_memory_bytes{what="used"}': "50+0x9 85+0x20 50+0x30",
