@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,8 @@ def test_upgrade_and_rollback_under_live_streams(directory: Path, tmp_path: Path
         jobs.wait_for_end(short, within_s=120)
         assert set(jobs.fields(short, "status")) == {"succeeded"}
         jobs.wait_for_status(live, "running")
-        for job in live:
-            jobs.cancel(job)
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(jobs.cancel, live))
         jobs.wait_for_end(within_s=120)
         assert crowd.unfinished(60) == []
         assert jobs.violations(crowd.followings) == []
