@@ -9,6 +9,7 @@ import { qrCode } from "./qr_code.js";
 const LIFE_S = 3600;
 /** The light margin that decoders need, in modules (ISO/IEC 18004, section 6.3.8). */
 const QUIET = 4;
+const WIDTH_PX = 380;
 const LOOPBACK = /^(?:localhost|.*\.localhost|127(?:\.\d+){3}|\[::1\])$/;
 
 export class HandOver {
@@ -54,5 +55,7 @@ function draw(svg, rows) {
   const size = rows.length + 2 * QUIET;
   const dark = rows.flatMap((row, y) => row.map((isDark, x) => (isDark ? `M${x + QUIET} ${y + QUIET}h1v1h-1z` : "")));
   svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
+  // Modules of whole pixels: decoders fail on uneven ones.
+  svg.setAttribute("width", size * Math.max(1, Math.floor(WIDTH_PX / size)));
   svg.replaceChildren(drawing("path", { d: dark.join("") }));
 }
