@@ -24,7 +24,7 @@ def test_weight_of_a_page(browser: Any, stack: Stack, path: str) -> None:
         context = browser.new_context()
         watched = Watched(context.new_page())
         bodies: list[Any] = []
-        watched.page.on("response", bodies.append)
+        watched.page.on("response", lambda answer, found=bodies: found.append(answer))
         context.new_cdp_session(watched.page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
         watched.page.goto(stack.webs[0].url + path)
         watched.until(f"document.querySelector('{PAGES[path]}')", "the page can be used")

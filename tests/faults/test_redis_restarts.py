@@ -25,6 +25,7 @@ def restart_under_load(stack: Stack, crowd: Crowd, jobs: Jobs, *, kill: bool, aw
     ids = [jobs.submit(f"restart {len(jobs.accepted)}", tokens=round((3 + away_s) * 25), rate=25) for _ in range(3)]
     readers = attach(crowd, ids)
     jobs.wait_for_entries(ids, 20)
+    wait_for(lambda: all(one.ids or one.text for one in readers if one.transport in STREAMS), "every stream has begun")
     web, known = stack.webs[0], job_ids(stack)
     stack.redis.kill() if kill else stack.redis.stop()
     refused = ask(web, [*reads(ids[0]), *writes(ids[0]), ("GET", "/readyz")], times=2)

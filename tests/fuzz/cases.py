@@ -110,7 +110,7 @@ def _query(rng: Rng) -> str:
 
 
 def _socket(rng: Rng, known: Known) -> Case:
-    route = rng.choice(["/ws", "/jobs/{id}/ws", "/v1/responses"]).replace(
+    route = rng.choice(["/ws", "/jobs/{id}/ws", "/batches/{id}/ws", "/v1/responses"]).replace(
         "{id}", rng.choice([*known.jobs, *known.jobs, *examples.IDS])
     )
     headers = {

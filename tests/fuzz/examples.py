@@ -137,6 +137,7 @@ def socket_messages(ended: str) -> list[Any]:
         {"type": "unfollow", "job": ended},
         {"type": "cancel", "job": ended},
         {"type": "cancel"},
+        *({"type": kind, "batch": f"b0-{ended[3:]}"} for kind in ("follow", "unfollow", "cancel")),
     ]
 
 

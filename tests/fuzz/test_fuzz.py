@@ -51,7 +51,7 @@ def test_every_route_is_called() -> None:
     """The fuzz calls every route of the application, but for the few that only an administrator or the console has."""
     app = create_app(WebSettings(redis_url=SecretStr("redis://127.0.0.1:1")))
     called = {re.sub(r"{id}", "<>", route) for _, route in [*OTHERS, *(("POST", post) for post in POSTS)]}
-    called |= {"/batches", "/ws", "/jobs/<>/ws"}
+    called |= {"/batches", "/ws", "/jobs/<>/ws", "/batches/<>/ws"}
     known = {re.sub("<[^>]+>", "<>", rule.rule) for rule in app.url_map.iter_rules() if not _is_elsewhere(rule.rule)}
     assert known - {re.sub("(resp|conv)_<>", "<>", route) for route in called} == set()
 
