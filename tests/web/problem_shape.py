@@ -63,12 +63,14 @@ def stored(link: RedisLink) -> dict[bytes, Content]:
     keys = [key for key in sorted(link.call("KEYS", f"{prefix(0)}*")) if not key.startswith(skip)]
     ended_lines = _ended_lines(link, keys)
     keys = [key for key in keys if not key.startswith(tuple(_job_key(job) for job in ended_lines))]
+    there = {key.removeprefix(_job_key(b"")) for key in keys}
     found = contents(link, keys)
     for name, members in _INDEXES.items():
         whole = (prefix(0) + name).encode()
         for key in [key for key in keys if key == whole or (name.endswith(":") and key.startswith(whole))]:
-            rest = [one for one in link.call(*members(key)) if one.rpartition(b" ")[2] not in ended_lines]
-            found[key] = sorted(rest)
+            rest = {one: one.rpartition(b" ")[2] for one in link.call(*members(key))}
+            # A job whose record has expired stays in the indexes until the keeper's next round.
+            found[key] = sorted(one for one, name in rest.items() if not name.startswith(b"j") or name in there)
     return {key: content for key, content in found.items() if content}
 
 

@@ -103,6 +103,7 @@ def test_calls_that_links_and_tokens_reach(app: Flask) -> None:
         "/batches/<batch_id>/entries": "results",
         "/batches/<batch_id>/results": "results",
         "/batches/<batch_id>/stream": "results",
+        "/batches/<batch_id>/ws": "results",
     }
 
 
