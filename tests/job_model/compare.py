@@ -62,7 +62,9 @@ def _is_as_told(job: ModelJob, found: Sequence[Any], seen: dict[int, bytes]) -> 
     _expires_with_its_end(job, ttls, bool(text))
     is_packed = record.get("packed") == "1"
     if is_packed and not job.log_broken:
-        rows, text = _unpacked(packed, job.text_from)
+        rows, packed_text = _unpacked(packed, job.text_from)
+        # The text of a log that has lost entries stays beside it.
+        text = text if packed_text is None else packed_text
     if not (is_packed and job.log_broken):
         assert (text or b"").decode() == job.text, f"{job.id} has the text {text!r} and not {job.text!r}"
     if not job.log_broken:
@@ -73,11 +75,13 @@ def _is_as_told(job: ModelJob, found: Sequence[Any], seen: dict[int, bytes]) -> 
             _attempts_agree(record, job, entries)
 
 
-def _unpacked(packed: bytes, text_from: int) -> tuple[list[tuple[bytes, tuple[bytes, bytes]]], bytes]:
-    """The rows of a packed log, as XRANGE gave them before, and the text of the attempt that begins at an entry."""
+def _unpacked(packed: bytes, text_from: int) -> tuple[list[tuple[bytes, tuple[bytes, bytes]]], bytes | None]:
+    """The rows of a packed log, as XRANGE gave them before, and the text of the attempt that begins at an entry, if it
+    has the whole."""
     log = PackedLog(packed, lambda start, stop: packed[start : stop or None])
     rows = [row for number in range(len(log.index.parts)) for row in unpack_block(log.block(number))]
-    return [(b"%d-0" % entry_id, (b"entry", raw)) for entry_id, raw in rows], b"".join(log.text(text_from or 1))
+    text = None if log.index.text_bytes is None else b"".join(log.text(text_from or 1))
+    return [(b"%d-0" % entry_id, (b"entry", raw)) for entry_id, raw in rows], text
 
 
 def as_record(raw: Sequence[bytes]) -> dict[str, str]:
