@@ -48,7 +48,7 @@ def parse(shape: type[Request]) -> tuple[Request, Idempotency]:
 
 
 def wants_usage(stream_options: Mapping[str, Any] | None) -> bool:
-    """Whether the last event of the stream shall report the token usage."""
+    """Whether the stream's last event reports the token usage."""
     return bool((stream_options or {}).get("include_usage"))
 
 

@@ -12,7 +12,7 @@ from web.access.failed_logins import FAILURES_AT_MOST, WINDOW_S, FailedLogins
 
 
 class Counts(FailureCounts):
-    """A Redis that answers as it is told."""
+    """A stand-in for Redis with fixed answers."""
 
     def __init__(self, answer: tuple[int, float] | None = None) -> None:
         self.answer = answer
