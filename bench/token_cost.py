@@ -7,6 +7,7 @@ of them run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import selectors
 import socket
@@ -23,20 +24,26 @@ from rig.stack import Stack, running_stack
 _SETTLE_S = 2.0
 _LIFE_S = 300.0
 _MESSAGE = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}
+_chats = itertools.count()
 
 Body = Mapping[str, object]
 Request = Callable[[Stack, str, Body], bytes]
 
 
-def _post(path: str, fixed: Body, *, has_params: bool = False) -> Request:
+def _post(path: str, body: Callable[[Body], Body]) -> Request:
     """A submit that streams."""
 
     def request(_stack: Stack, host: str, params: Body) -> bytes:
-        data = json.dumps({**fixed, "params": params} if has_params else {**fixed, **params}).encode()
+        data = json.dumps(body(params)).encode()
         lines = (f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(data)}")
         return "\r\n".join((f"POST {path} HTTP/1.1", *lines, "", "")).encode() + data
 
     return request
+
+
+def _chat_of_ai_sdk(params: Body) -> Body:
+    # The same chat again would be a reader of the same job.
+    return {"id": f"c{next(_chats)}", "messages": [_MESSAGE], "params": params}
 
 
 def _of_job(suffix: str, headers: Mapping[str, str]) -> Request:
@@ -52,11 +59,12 @@ SURFACES: Mapping[str, Request] = {
     "NDJSON": _of_job("stream", {"Accept": "application/x-ndjson"}),
     "text": _of_job("stream", {"Accept": "text/plain"}),
     "WebSocket": _of_job("ws", UPGRADE),
-    "responses": _post("/v1/responses", {"model": "demo", "input": "x", "stream": True}),
+    "responses": _post("/v1/responses", lambda params: {"model": "demo", "input": "x", "stream": True, **params}),
     "chat": _post(
-        "/v1/chat/completions", {"model": "demo", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+        "/v1/chat/completions",
+        lambda params: {"model": "demo", "stream": True, "messages": [{"role": "user", "content": "x"}], **params},
     ),
-    "AI-SDK": _post("/ai/chat", {"id": "c", "messages": [_MESSAGE]}, has_params=True),
+    "AI-SDK": _post("/ai/chat", _chat_of_ai_sdk),
 }
 
 
