@@ -21,7 +21,11 @@ _ENDED_WITHIN_S = 60.0
 
 
 def first_token(subject: SpoolSubject, redis: Redis, workload: Workload) -> Run:
-    """``rate`` times a second, submit and stream in one request: from when it was due to the first token's read."""
+    """``rate`` times a second, submit and stream in one request: from when it was due to the first token's read. A job
+    comes before them: a worker that has just started connects to the broker after its first heartbeat."""
+    connection = http.client.HTTPConnection("127.0.0.1", subject.stack.webs[0].port, timeout=30)
+    submit(connection, {"tokens": 1})
+    subject.wait_until_ended(_ENDED_WITHIN_S)
     count = int(workload.rate * workload.seconds)
     params = {"stamp": True, "tokens": 3, "rate": 1000, "first_token_s": 0}
     asked = Asked(
