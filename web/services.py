@@ -128,36 +128,22 @@ class State:
             raise SettingsError("SPOOL_REDIS_URL is not set (`spool run` sets it to the embedded server's)")
         link = RedisLink(redis_url, connections=6, name="spool-web")
         shards = Shards.on(link, settings.shards)
-        broker_url = settings.broker_url.get_secret_value()
-        app = celery_app(broker_url or broker_url_from(redis_url))
-        bell = Bell(bell_queue(app, broker_url or redis_url))
+        store, batches = JobStore(shards), Batches(shards, seen := SeenBatches())
         # The follower has its own link, so that a burst of requests cannot delay live streams.
-        seen = SeenBatches()
         follower = Follower(RedisLink(redis_url, connections=3, name="spool-follower"), seen=seen)
+        bell = _bell(settings)
         limits = settings.owner_limits(streams_for(settings.max_streams))
-        conditions = Conditions(show_condition)
-        store = JobStore(shards)
-        switches, instance = Board(SwitchStore(link)), web_instance(settings.port)
         slots = StreamSlots(streams_for(settings.max_streams), limits.streams)
-        presence = Presence(
-            link,
-            Instance.of_this_process(instance, "web"),
-            streams=lambda: slots.taken,
-            is_drained=lambda: switches.drain_of(instance) is not None,
-        )
+        conditions = Conditions(show_condition)
+        switches, instance = Board(SwitchStore(link)), web_instance(settings.port)
         upstreams = settings.reread_upstreams()
-        models = ModelTable(
-            link,
-            settings.models_of(upstreams.content),
-            [upstream.name for upstream in upstreams.content],
-            settings.default_model,
-        )
+        models = _model_table(settings, link, upstreams.content)
         return cls(
             settings=settings,
             authenticator=_authenticator(settings, link),
             shards=shards,
             store=store,
-            batches=(batches := Batches(shards, seen)),
+            batches=batches,
             result_lines=ResultLines(batches),
             pieces=Pieces(shards),
             # A web feeds where no worker does, so that it has time for its streams.
@@ -167,20 +153,15 @@ class State:
             bell=bell,
             models=models,
             queue_watch=QueueWatch(store, follower.queued_feeds, models.max_running, is_paused=switches.pauses),
-            keepers=[
-                Keeper(shard, bell.ring, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
-                for shard in shards
-            ],
+            keepers=_keepers(settings, shards, bell),
             unsent=Unsent(settings.max_unsent_bytes),
             slots=slots,
             conditions=conditions,
-            fitness=FitnessCheck(
-                link, conditions, watermark=settings.memory_watermark, counts_workers=True, shards=len(shards)
-            ),
+            fitness=_fitness(settings, link, conditions),
             folds=Folds(follower),
             sealing=Sealing(link),
             switches=switches,
-            presence=presence,
+            presence=_presence(link, instance, slots, switches),
             instance=instance,
             files=files_at(settings.files_url, link, settings.file_limits(), _UPLOAD_LEASES * settings.body_s),
             file_uploads=StreamSlots(_FILE_UPLOADS, max(1, int(_FILE_UPLOADS * (limits.share or 1)))),
@@ -268,6 +249,36 @@ class State:
         ``TooManyStreams``."""
         self.refuse_streams(owner)
         slot.take(owner)
+
+
+def _bell(settings: WebSettings) -> Bell:
+    redis_url, broker_url = settings.redis_url.get_secret_value(), settings.broker_url.get_secret_value()
+    app = celery_app(broker_url or broker_url_from(redis_url))
+    return Bell(bell_queue(app, broker_url or redis_url))
+
+
+def _model_table(settings: WebSettings, link: RedisLink, upstreams: tuple[Upstream, ...]) -> ModelTable:
+    names = [upstream.name for upstream in upstreams]
+    return ModelTable(link, settings.models_of(upstreams), names, settings.default_model)
+
+
+def _keepers(settings: WebSettings, shards: Shards, bell: Bell) -> list[Keeper]:
+    return [Keeper(shard, bell.ring, lease_s=settings.lease_s, max_attempts=settings.max_attempts) for shard in shards]
+
+
+def _fitness(settings: WebSettings, link: RedisLink, conditions: Conditions) -> FitnessCheck:
+    return FitnessCheck(
+        link, conditions, watermark=settings.memory_watermark, counts_workers=True, shards=settings.shards
+    )
+
+
+def _presence(link: RedisLink, instance: str, slots: StreamSlots, switches: Board) -> Presence:
+    return Presence(
+        link,
+        Instance.of_this_process(instance, "web"),
+        streams=lambda: slots.taken,
+        is_drained=lambda: switches.drain_of(instance) is not None,
+    )
 
 
 def _authenticator(settings: WebSettings, link: RedisLink) -> Authenticator:
