@@ -79,13 +79,14 @@ def install(app: Flask, authenticator: Authenticator) -> None:
 
     def show_limits(response: Response) -> Response:
         states = g.get("limits", ())
-        response.headers.update(headers_of(states))
-        if request.path.startswith("/v1/"):
-            response.headers.update(openai_headers_of(states))
+        if states:
+            response.headers.update(headers_of(states))
+            if request.path.startswith("/v1/"):
+                response.headers.update(openai_headers_of(states))
         return response
 
     def share(response: Response) -> Response:
-        if LINK_ARGUMENT in request.args or TOKEN_ARGUMENT in request.args:
+        if request.query_string and (LINK_ARGUMENT in request.args or TOKEN_ARGUMENT in request.args):
             # The URL is a secret, and opened as a page it would be sent on.
             response.headers["Referrer-Policy"] = "no-referrer"
             if _is_by_grant(response):

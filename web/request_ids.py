@@ -81,8 +81,10 @@ class RequestIds:
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
-        return self._app(environ, identify(environ, start_response))
+        """Answer one request. Behind ``web.server.hijack`` it has its id, and its answer's headers."""
+        if _ENVIRON not in environ:
+            start_response = identify(environ, start_response)
+        return self._app(environ, start_response)
 
 
 def request_id() -> str:

@@ -19,6 +19,8 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     """Whether the address is in one of the networks."""
+    if not trusted:
+        return False
     try:
         found = _parsed(address)
     except ValueError:

@@ -27,26 +27,31 @@ class Shown(NamedTuple):
 def shown_by(request: Request, *, takes_token: bool) -> Shown:
     """The credential of a request. The most explicit counts: a header before an argument, and both before a cookie,
     which browsers add by themselves. ``takes_token``: the query may have a token, which is in no other URL."""
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    # Every request passes here, so nothing is parsed that is not there.
+    environ = request.environ
+    scheme, _, text = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if not scheme:
         # Anthropic's SDKs send a key so, and their tokens as bearers; Azure's clients use the other name.
-        scheme, text = "bearer", request.headers.get("x-api-key") or request.headers.get("api-key", "")
+        scheme, text = "bearer", environ.get("HTTP_X_API_KEY") or environ.get("HTTP_API_KEY", "")
     text = text.strip()
     if text or scheme.lower() != "bearer":
         if scheme.lower() != "bearer":
             return Shown(Kind.KEY)
         return Shown(Kind.TOKEN if text.startswith(TOKEN_PREFIX) else Kind.KEY, text)
-    if link := request.args.get(LINK_ARGUMENT, ""):
+    arguments = request.args if environ.get("QUERY_STRING") else {}
+    if link := arguments.get(LINK_ARGUMENT, ""):
         return Shown(Kind.LINK, link)
-    if takes_token and (token := request.args.get(TOKEN_ARGUMENT, "") or _of_subprotocol(request)):
+    if takes_token and (token := arguments.get(TOKEN_ARGUMENT, "") or _of_subprotocol(request)):
         return Shown(Kind.TOKEN, token)
-    if cookie := request.cookies.get(SECURE_COOKIE, "") or request.cookies.get(COOKIE, ""):
+    if "HTTP_COOKIE" in environ and (
+        cookie := request.cookies.get(SECURE_COOKIE, "") or request.cookies.get(COOKIE, "")
+    ):
         return Shown(Kind.SESSION, cookie)
     return Shown(Kind.KEY)
 
 
 def _of_subprotocol(request: Request) -> str:
     """The token among the subprotocols that a WebSocket offers."""
-    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    offered = request.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "")
     names = (name.strip() for name in offered.split(",", 10))
     return next((name.removeprefix(SUBPROTOCOL_PREFIX) for name in names if name.startswith(SUBPROTOCOL_PREFIX)), "")

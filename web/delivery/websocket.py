@@ -86,17 +86,29 @@ def socket_route(
         held.socket = socket = WebSocket(session, limits, held.release, services.ticker)
         return socket
 
+    scope(needed, shared=shared, is_stream=True)(serve)
+    _check_handshakes(app, path)
+    websocket_protocol.register(app, path, SUBPROTOCOLS, serve)
+
+
+def _check_handshakes(app: Flask, endpoint: str) -> None:
+    """Check those of this route. One hook is for all of them, because every request passes it."""
+    endpoints: set[str] | None = app.extensions.get("spool.sockets")
+    if endpoints is not None:
+        endpoints.add(endpoint)
+        return
+    endpoints = app.extensions["spool.sockets"] = {endpoint}
+    services: State = app.extensions["spool"]
+
     def check() -> None:
-        if request.endpoint == path:
+        if request.endpoint in endpoints:
             key = _check_handshake()
             services.authenticator.refuse_foreign_socket(auth.caller())
             refuse_off(services.switches, Transport.WEBSOCKET)
             services.refuse_streams(auth.owner())
             _prepare(key)
 
-    scope(needed, shared=shared, is_stream=True)(serve)
     app.before_request(check)
-    websocket_protocol.register(app, path, SUBPROTOCOLS, serve)
 
 
 class _Held:
