@@ -19,7 +19,7 @@ from web.server.sockets import PlainSocket
 log = logging.getLogger("spool.web")
 
 _SPARE_PART = 10
-"""One place in this many is reserved for new connections."""
+"""One place in this many is reserved for new connections, and at least one."""
 _PATIENCE_S = 1.0
 """A connection that has waited less is evicted only if none has waited longer: its client may have sent data by now."""
 _LOG_AGAIN_S = 60.0
@@ -84,7 +84,7 @@ class ConnectionTable:
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.open = 0
-        self._full_at = limit - limit // _SPARE_PART
+        self._full_at = limit - max(1, limit // _SPARE_PART)
         self._clock = clock
         self._idle = Waiting()
         self._receiving = Waiting()

@@ -17,9 +17,9 @@ FULL_AT = 9
 class Clients:
     """A table, and connections of clients of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
         self.now = 0.0
-        self.table = ConnectionTable(LIMIT, clock=lambda: self.now)
+        self.table = ConnectionTable(limit, clock=lambda: self.now)
         self._sockets: list[socket.socket] = []
 
     def connect(self, address: str = "10.0.0.1") -> tuple[Connection, socket.socket]:
@@ -178,3 +178,16 @@ def test_new_connection_of_a_busy_process_stays(clients: Clients) -> None:
     clients.now = new.since - 1
     clients.connect()
     assert not is_closed(end)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7])
+def test_small_table_has_room_for_a_new_connection(limit: int) -> None:
+    """The last place of all stays free, also where a tenth is less than a place: a full table takes nobody who could
+    close a waiting connection."""
+    clients = Clients(limit)
+    for _ in range(3 * limit):
+        connection, _client = clients.connect()
+        assert clients.table.open <= limit
+        clients.table.idle(connection)
+    assert clients.table.open < limit or limit == 1
+    clients.close()
