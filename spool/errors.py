@@ -59,6 +59,7 @@
         ├── StoreForbidden       Redis's user lacks a permission
         ├── StoreReadOnly        a replica, or a failover in progress
         ├── StoreFull            out of memory or above the watermark
+        ├── StoreRefusesWrites   it cannot write its files, or has too few replicas
         ├── ContentsUnavailable  the directory or the bucket of files fails
         └── StoreUnfit           the server evicts jobs, or is too old
 
@@ -506,6 +507,12 @@ class StoreReadOnly(StoreUnavailable):
 
 class StoreFull(StoreUnavailable):
     """Redis is out of memory, or above the watermark at which Spool stops accepting jobs."""
+
+    retry_after_s = 10.0
+
+
+class StoreRefusesWrites(StoreUnavailable):
+    """Redis answers, but accepts no writes: it cannot write its files, or lacks replicas. An operator must act."""
 
     retry_after_s = 10.0
 

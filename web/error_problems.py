@@ -121,6 +121,9 @@ RULES: Mapping[type, Callable[[Any], Problem]] = {
     errors.Draining: Rule(503, "Draining", "this instance is draining; retry"),
     errors.OutcomeUnknown: _unknown_outcome,
     errors.StoreFull: Rule(503, "Store full", "Redis has no memory for more jobs; retry later"),
+    errors.StoreRefusesWrites: Rule(
+        503, "Store refuses writes", "Redis cannot write its files, or lacks replicas; retry later"
+    ),
     errors.StoreForbidden: Rule(503, "Store unfit", "this server's Redis user lacks a permission"),
     errors.ContentsUnavailable: _contents_unavailable,
     errors.StoreUnfit: Rule(503, "Store unfit"),

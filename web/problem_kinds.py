@@ -98,6 +98,7 @@ KINDS = (
     ProblemKind(503, "Files full", "the stored files are at their limit of 536870912 bytes (SPOOL_MAX_FILES_BYTES)"),
     ProblemKind(503, "Too many uploads", "32 files are being uploaded to this process, the most that it takes; retry"),
     ProblemKind(503, "Store full", "Redis has no memory for more jobs; retry later"),
+    ProblemKind(503, "Store refuses writes", "Redis cannot write its files, or lacks replicas; retry later"),
     ProblemKind(503, "Store unavailable", "Redis is unreachable or does not answer; retry"),
     ProblemKind(503, "Store unfit", "this server's Redis user lacks a permission"),
     ProblemKind(503, "Outcome unknown", "the job may or may not have been accepted; look it up"),

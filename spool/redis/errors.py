@@ -6,7 +6,7 @@ import logging
 
 from redis import exceptions as theirs
 
-from spool.errors import OutcomeUnknown, StoreForbidden, StoreFull, StoreReadOnly, StoreUnavailable
+from spool.errors import OutcomeUnknown, StoreForbidden, StoreFull, StoreReadOnly, StoreRefusesWrites, StoreUnavailable
 
 log = logging.getLogger("spool.redis")
 
@@ -28,6 +28,8 @@ ANSWERED: dict[type[Exception], type[StoreUnavailable]] = {
 
 _FORBIDDEN = ("NOPERM", "ACL failure", "user executing the script", "has no permissions")
 """Texts with which Redis and Valkey report a missing permission from within a script."""
+_NO_WRITES = ("MISCONF", "NOREPLICAS")
+"""The error codes of a server that cannot write its files, and of one with too few replicas."""
 
 
 class ScriptMissing(StoreUnavailable):
@@ -44,6 +46,8 @@ def translated(exc: Exception) -> Exception:
     if "OOM" in str(exc)[:64]:
         # An error within a script wraps the error code in the script's own error.
         return StoreFull(_plain(exc))
+    if any(code in str(exc)[:64] for code in _NO_WRITES):
+        return StoreRefusesWrites(_plain(exc))
     if any(words in str(exc) for words in _FORBIDDEN):
         return StoreForbidden(_plain(exc))
     if isinstance(exc, theirs.ResponseError):

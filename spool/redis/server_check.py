@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib import resources
 
 from spool.conditions import Conditions
-from spool.errors import StoreForbidden, StoreFull, StoreUnavailable, StoreUnfit
+from spool.errors import StoreForbidden, StoreFull, StoreRefusesWrites, StoreUnavailable, StoreUnfit
 from spool.keys import HOME, prefix
 from spool.redis.link import RedisLink
 from spool.redis.script import Script
@@ -108,8 +108,11 @@ class FitnessCheck:
     def look(self) -> None:
         """Check once. While Redis is unreachable, the other conditions keep their last state."""
         try:
-            if self._may_run_scripts():
-                self._look_at_server()
+            try:
+                if self._may_run_scripts():
+                    self._look_at_server()
+            except StoreRefusesWrites as exc:
+                self._look_at_persistence(str(exc))
             self._conditions.set("redis_away", None)
             self._was_answered = True
         except StoreUnavailable as exc:
@@ -167,8 +170,7 @@ class FitnessCheck:
             unfit = str(exc)
         self._conditions.set("redis_unfit", unfit)
         self._conditions.set("eviction_possible", warning)
-        for name, message in check_persistence(persistence).items():
-            self._conditions.set(name, message)
+        self._set_all(check_persistence(persistence))
         if self._watermark is not None:
             used = used_part(memory)
             self._conditions.set(
@@ -178,3 +180,13 @@ class FitnessCheck:
                 if used >= self._watermark
                 else None,
             )
+
+    def _look_at_persistence(self, refusal: str) -> None:
+        """Set the conditions of a server that answers and refuses writes. It may also lack replicas."""
+        found = check_persistence(read_info(self._link, "persistence"))
+        found["persistence_failing"] = found["persistence_failing"] or f"the Redis server refuses writes: {refusal}"
+        self._set_all(found)
+
+    def _set_all(self, messages: Mapping[str, str | None]) -> None:
+        for name, message in messages.items():
+            self._conditions.set(name, message)

@@ -10,7 +10,15 @@ from flask import request
 from spool.batches.batch import Batch, BatchOptions, OnBadLine
 from spool.batches.line import BadLine, Line
 from spool.batches.store import NewBatch, Staging
-from spool.errors import OutcomeUnknown, OwnerQueueFull, QueueFull, StoreFull, StoreUnavailable, TooManyModels
+from spool.errors import (
+    OutcomeUnknown,
+    OwnerQueueFull,
+    QueueFull,
+    StoreFull,
+    StoreRefusesWrites,
+    StoreUnavailable,
+    TooManyModels,
+)
 from spool.ids import shard_of
 from web import bounded_json
 from web.intake.accept import stop_of
@@ -27,6 +35,7 @@ from web.time_slices import in_slices
 
 JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 """The media types of JSON lines."""
+_TITLES = {StoreFull: "Store full", StoreRefusesWrites: "Store refuses writes"}
 _FIRST_LINES = 64
 """Lines of each model that become jobs before the request is answered, so that small batches begin at once."""
 _BELLS = 100
@@ -181,5 +190,9 @@ def _begin(services: State, new: NewBatch, staging: Staging) -> None:
 def not_accepted(exc: StoreUnavailable) -> Problem:
     """The problem of lines that were not accepted, because Redis fails."""
     detail = "the lines were not accepted and nothing of them is stored; retry"
-    title = "Store full" if isinstance(exc, StoreFull) else "Store unavailable"
-    return Problem(503, title, detail, headers=retry_after(getattr(exc, "retry_after_s", 2.0)))
+    return Problem(
+        503,
+        _TITLES.get(type(exc), "Store unavailable"),
+        detail,
+        headers=retry_after(getattr(exc, "retry_after_s", 2.0)),
+    )

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import pytest
 from redis import exceptions as theirs
 
-from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreUnavailable
+from spool.errors import OutcomeUnknown, StoreFull, StoreReadOnly, StoreRefusesWrites, StoreUnavailable
 from spool.jobs.scripts import script
 from spool.redis.errors import ANSWERED, ScriptMissing, translated
 from spool.redis.link import RedisLink
@@ -89,6 +89,19 @@ def test_exception_becomes_one_of_ours(cls: type[Exception]) -> None:
 def test_out_of_memory_within_a_script() -> None:
     """Redis being full is recognized within a script's error too."""
     assert type(translated(theirs.ResponseError("OOM command not allowed, script: x"))) is StoreFull
+
+
+def test_server_that_refuses_writes(link: RedisLink, caplog: pytest.LogCaptureFixture) -> None:
+    """It answers, so this is no outage; and no fault of Spool's, so that each call logs nothing."""
+    link.call("CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        with pytest.raises(StoreRefusesWrites, match="NOREPLICAS"):
+            link.call("SET", "a", "b")
+    finally:
+        link.call("CONFIG", "SET", "min-replicas-to-write", 0)
+    misconf = "MISCONF Errors writing to the AOF file: No space left on device"
+    assert type(translated(theirs.ResponseError(misconf))) is StoreRefusesWrites
+    assert caplog.records == []
 
 
 def test_read_only_replica(link: RedisLink) -> None:

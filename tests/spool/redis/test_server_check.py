@@ -296,3 +296,18 @@ def test_check_writes_nothing_anew(link: RedisLink) -> None:
     for _ in range(5):
         fitness.look()
     assert read_info(link, "persistence")["rdb_changes_since_last_save"] == before
+
+
+def test_server_that_refuses_writes(link: RedisLink) -> None:
+    """It is not away: the condition of its files says what it says itself, and ends with it."""
+    conditions = Conditions()
+    fitness = FitnessCheck(link, conditions)
+    link.call("CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        fitness.look()
+        assert "NOREPLICAS" in str(conditions.message("persistence_failing"))
+        assert conditions.message("redis_away") is None
+    finally:
+        link.call("CONFIG", "SET", "min-replicas-to-write", 0)
+    fitness.look()
+    assert conditions.message("persistence_failing") is None
