@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 from tests.faults.crowd import Crowd
 from tests.faults.jobs import Jobs, recoveries, spread
 from tests.faults.measured import measured
+from tests.faults.shifted import shifted, shim_in
 from tests.faults.upstreams import MODEL, stack_with
 from tests.scripted_upstream import refuses, says
 from tests.stack import running_stack, wait_for
@@ -27,18 +25,7 @@ HALF_S = 30
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that shifts the clock of a process which is started with it."""
-    compiler = shutil.which("cc")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("needs a C compiler, on Linux")
-    path = tmp_path_factory.mktemp("clock") / "shifted_clock.so"
-    source = Path(__file__).with_name("shifted_clock.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(source), "-ldl"], check=True)
-    return path
-
-
-def shifted(shim: Path, seconds: int) -> dict[str, str]:
-    """What the environment of such a process has on top."""
-    return {"LD_PRELOAD": str(shim), "SHIFT_S": str(seconds)}
+    return shim_in(tmp_path_factory.mktemp("clock"))
 
 
 def said_at(entry: dict[str, str]) -> float:

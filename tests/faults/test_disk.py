@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.faults.crowd import Crowd
+from tests.faults.disk import full_disk, needs_prlimit
 from tests.faults.jobs import Jobs, let_pass
 from tests.faults.measured import measured
 from tests.faults.transports import TRANSPORTS
 from tests.loopback import NO_CERTIFICATES
-from tests.stack import Stack, running_stack, wait_for
+from tests.stack import running_stack, wait_for
 
 LEASE_S = 2
 AWAY_S = 8
 
-pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit")
-
-
-@contextmanager
-def full_disk(stack: Stack) -> Iterator[None]:
-    """No file of Redis may grow beyond what its append-only file has now: its writes fail as on a full disk."""
-    sizes = [file.stat().st_size for file in (stack.directory / "appendonlydir").iterdir()]
-    before = resource.prlimit(stack.redis.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(stack.redis.pid, resource.RLIMIT_FSIZE, (max(sizes) + 2048, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(stack.redis.pid, resource.RLIMIT_FSIZE, before)
+pytestmark = needs_prlimit
 
 
 def submit(web: str) -> httpx.Response:
