@@ -32,20 +32,25 @@ class Box(NamedTuple):
     height: int
 
 
-def main(url: str, target: Path, minutes: float) -> None:
-    """Ask Prometheus for each panel, and write the picture."""
+def draw(url: str, target: Path, minutes: float) -> list[str]:
+    """Ask the Prometheus at ``url`` for each panel, and write the picture. Returns the titles of the panels without a
+    point. Raises ``httpx.HTTPError``."""
     panels = json.loads(_BOARD.read_text(encoding="utf-8"))["panels"]
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) * _CELL_Y
     end = time.time()
     size = f'width="{24 * _CELL_X}" height="{height}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">']
     parts.append('<rect width="100%" height="100%" fill="#f4f5f5"/>')
+    empty = []
     with httpx.Client(base_url=f"{url.rstrip('/')}/api/v1") as prometheus:
         for panel in panels:
             targets = panel.get("targets", ())
             found = [series for one in targets for series in _read(prometheus, one, end, minutes)]
+            if panel["type"] != "row" and not any(points for _, points in found):
+                empty.append(panel["title"])
             parts += _panel(panel, found, end - minutes * 60, end)
     target.write_text("\n".join([*parts, "</svg>"]), encoding="utf-8")
+    return empty
 
 
 def _read(prometheus: httpx.Client, target: dict[str, Any], end: float, minutes: float) -> Iterator[Series]:
@@ -108,4 +113,5 @@ def _value(value: float, unit: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 60.0)
+    without = draw(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 60.0)
+    print("panels without a point:", ", ".join(without) or "none")

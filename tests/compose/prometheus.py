@@ -40,7 +40,8 @@ class Prometheus(Process):
         port = free_port()
         argv = [str(BINARY), f"--config.file={home}/prometheus.yml", f"--storage.tsdb.path={home}/data"]
         super().__init__("prometheus", [*argv, f"--web.listen-address=127.0.0.1:{port}"], {}, directory)
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", verify=NO_CERTIFICATES)
+        self.url = f"http://127.0.0.1:{port}"
+        self._http = httpx.Client(base_url=f"{self.url}/api/v1", verify=NO_CERTIFICATES)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
