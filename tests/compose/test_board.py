@@ -26,6 +26,7 @@ pytestmark = [
 ]
 _LOAD_S = 75
 _SLOTS = 10
+DEMO = {"model": "demo"}
 
 
 def test_every_panel_shows_its_load(tmp_path: Path) -> None:
@@ -49,11 +50,12 @@ def test_every_panel_shows_its_load(tmp_path: Path) -> None:
             prometheus.start()
             jobs = Jobs(stack)
             for second in range(_LOAD_S):
-                job = jobs.submit(f"long {second}", tokens=100, rate=15, fields={"model": "demo"})
+                job = jobs.submit(f"long {second}", tokens=100, rate=15, fields=DEMO)
                 for transport in ("sse", "ndjson", "websocket", "long_polling"):
                     crowd.follow(job, transport)
                 for number in range(3):
-                    jobs.submit(f"short {second} {number}", tokens=20, rate=40, fields=MODEL if number else {"model": "demo"})
+                    fields = MODEL if number else DEMO
+                    jobs.submit(f"short {second} {number}", tokens=20, rate=40, fields=fields)
                 if second % 5 == 0:
                     jobs.cancel(job)
                 if second == _LOAD_S // 3:
