@@ -24,7 +24,7 @@ from spool.jobs.packer import Packer
 from spool.jobs.shards import Shard
 
 _CROWD = 200
-_PACKED_BY_HAND = 86_400
+PACKED_BY_HAND = 86_400
 """No worker packs anything meanwhile."""
 
 
@@ -45,20 +45,20 @@ class Replayed:
 def replay(stack: Stack, form: str, ids: Sequence[str], size: int) -> Replayed:
     """Read each log once, then the last one with a crowd. ``size``: the entries of each log."""
     connection = http.client.HTTPConnection("127.0.0.1", stack.webs[0].port, timeout=60)
-    web, redis = (_group_cpu_s(stack.webs[0].pid), cpu_s(stack.redis.pid))
+    web, redis = (group_cpu_s(stack.webs[0].pid), cpu_s(stack.redis.pid))
     times = []
     for job in ids[:-1]:
         begun = time.perf_counter()
         _read(connection, job, size)
         times.append((time.perf_counter() - begun) * 1000)
-    web_ms = (_group_cpu_s(stack.webs[0].pid) - web) / len(times) * 1000
+    web_ms = (group_cpu_s(stack.webs[0].pid) - web) / len(times) * 1000
     redis_ms = (cpu_s(stack.redis.pid) - redis) / len(times) * 1000
     connections = [http.client.HTTPConnection("127.0.0.1", stack.webs[0].port, timeout=60) for _ in range(_CROWD)]
-    web, begun = _group_cpu_s(stack.webs[0].pid), time.perf_counter()
+    web, begun = group_cpu_s(stack.webs[0].pid), time.perf_counter()
     with ThreadPoolExecutor(_CROWD) as pool:
         list(pool.map(lambda one: _read(one, ids[-1], size), connections))
     crowd_ms = (time.perf_counter() - begun) * 1000
-    crowd_cpu_ms = (_group_cpu_s(stack.webs[0].pid) - web) * 1000
+    crowd_cpu_ms = (group_cpu_s(stack.webs[0].pid) - web) * 1000
     for one in [connection, *connections]:
         one.close()
     ordered = sorted(times)
@@ -74,7 +74,7 @@ def _read(connection: http.client.HTTPConnection, job: str, size: int) -> None:
         raise RuntimeError(f"{answer.status}, {lines} lines of {size}")
 
 
-def _group_cpu_s(pid: int) -> float:
+def group_cpu_s(pid: int) -> float:
     """CPU seconds of a process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     return sum(cpu_s(int(one)) for one in [str(pid), *children])
@@ -108,7 +108,7 @@ def main() -> None:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="spool-") as directory,
-        running_stack(Path(directory), webs=1, workers=1, PACK_AFTER_S=_PACKED_BY_HAND) as stack,
+        running_stack(Path(directory), webs=1, workers=1, PACK_AFTER_S=PACKED_BY_HAND) as stack,
     ):
         ids = make_jobs(stack, options.jobs, options.tokens)
         replay(stack, "warm-up", ids[:10], options.tokens)

@@ -76,6 +76,13 @@ POINTS: Mapping[str, Point] = {
     "pack.taken": Point("spool/jobs/packer.py", "logs to pack are leased; none is read", OutcomeUnknown),
     "pack.before": Point("spool/jobs/packer.py", "a log is packed; Redis has the stream"),
     "pack.answered": Point("spool/jobs/packer.py", "the packed log is in Redis; nothing else is done", OutcomeUnknown),
+    "pack_batch.staged": Point(
+        "spool/jobs/batch_packer.py", "a piece of a packed log is staged; no reader finds it", OutcomeUnknown
+    ),
+    "pack_batch.before": Point("spool/jobs/batch_packer.py", "a batch's packed log is staged; its log is the stream"),
+    "pack_batch.answered": Point(
+        "spool/jobs/batch_packer.py", "a batch's packed log is in its place; nothing else is done", OutcomeUnknown
+    ),
     "delivery.taken": Point("spool/webhooks/deliverer.py", "deliveries are leased; none is sent"),
     "delivery.sent": Point("spool/webhooks/deliverer.py", "a receiver has answered; that is not recorded"),
     "link.sent": Point("spool/redis/link.py", "any call is sent to Redis; its answer is not read", ConnectionLost),

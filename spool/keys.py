@@ -141,6 +141,7 @@ Jobs and keys that are damaged, or need another version:
 
     unpacked         zset    Ended jobs whose logs are not packed; score: when they ended, ms, or later while a worker
                              packs them
+    unpacked-batches zset    The same of batches
 
 Usage and limits of owners:
 
@@ -182,7 +183,8 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              (their number), size:LANE, model:LANE, fed:LANE (lines that are jobs, or have ended
                              without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,
                              window_s, finalizing_ms, cancelling_ms, ended_ms, input_tokens, output_tokens, errors
-                             (JSON list), metadata, surface, endpoint, input_file, keep_jobs, order, webhook, run_id (of
+                             (JSON list), metadata, surface, endpoint, input_file, keep_jobs, order, webhook, packed
+                             (as of a job), run_id (of
                              the server on which its log was last written), output_bytes and errors_bytes (of its
                              files, once they were counted), torn (id of an entry that a reader has seen and Redis has
                              lost), fed_again:LANE (lines before this one may have been jobs before a restart of
@@ -192,7 +194,9 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
     batch:ID:pieces  hash    Of an open batch, digest of a piece's key → index of its first line, number of its lines,
                              digest of its body (spool.batches.pieces)
     batch:ID:log     stream  Its log: an entry for each line that has ended, and a terminal one. Key and channel are
-                             like those of a job's log
+                             like those of a job's log. Some seconds after the batch's end, a string: the packed log
+    batch:ID:packed:ATTEMPT  string  A packed log that a worker is making (spool.jobs.batch_packer); for a minute after
+                             its last piece
     batch:ID:flight:N zset   Jobs of lane N that have not ended; score: batch_index
     feeding          zset    Batches whose lines wait or run; score: when the feeder last looked at them, ms
     feeding-open     zset    The same of open batches, which feeders of older versions must not find

@@ -72,12 +72,17 @@ def sse_events(response: httpx.Response) -> Iterator[dict[str, str]]:
                 event[name] = value
 
 
+def path_of(log_id: str) -> str:
+    """The path of a job, or of a batch."""
+    return f"/{'batches' if log_id[0] == 'b' else 'jobs'}/{log_id}"
+
+
 def read_sse(base: str, job: str, after: int = 0, stop_after: int | None = None, **options: Any) -> Reading:
     """Server-sent events; resumes by Last-Event-ID."""
     reading = Reading()
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {}), **options}
     with httpx.stream(
-        "GET", f"{base}/jobs/{job}/stream", headers=headers, timeout=60, verify=NO_CERTIFICATES
+        "GET", f"{base}{path_of(job)}/stream", headers=headers, timeout=60, verify=NO_CERTIFICATES
     ) as response:
         if response.status_code == 204:
             reading.ended = True
@@ -99,7 +104,7 @@ def read_ndjson(base: str, job: str, after: int = 0, stop_after: int | None = No
     headers = {"Accept": "application/x-ndjson", **options}
     rest = b""
     with httpx.stream(
-        "GET", f"{base}/jobs/{job}/stream?after={after}", headers=headers, timeout=60, verify=NO_CERTIFICATES
+        "GET", f"{base}{path_of(job)}/stream?after={after}", headers=headers, timeout=60, verify=NO_CERTIFICATES
     ) as response:
         response.raise_for_status()
         for chunk in response.iter_raw():
@@ -115,7 +120,7 @@ def read_ndjson(base: str, job: str, after: int = 0, stop_after: int | None = No
 def read_websocket(base: str, job: str, after: int = 0, stop_after: int | None = None, **options: Any) -> Reading:
     """A WebSocket of one job."""
     reading = Reading()
-    url = f"{base.replace('http', 'ws', 1)}/jobs/{job}/ws?after={after}"
+    url = f"{base.replace('http', 'ws', 1)}{path_of(job)}/ws?after={after}"
     connection = websocket.create_connection(url, timeout=60, header=options)
     try:
         while stop_after is None or len(reading.entries) < stop_after:
@@ -137,7 +142,7 @@ def read_websocket_many(base: str, job: str, after: int = 0, stop_after: int | N
     reading = Reading()
     connection = websocket.create_connection(f"{base.replace('http', 'ws', 1)}/ws", timeout=60, header=options)
     try:
-        connection.send(json.dumps({"type": "follow", "job": job, "after": after}))
+        connection.send(json.dumps({"type": "follow", "batch" if job[0] == "b" else "job": job, "after": after}))
         while stop_after is None or len(reading.entries) < stop_after:
             message = json.loads(connection.recv())
             assert message["type"] in ("entry", "ended"), message
@@ -165,7 +170,7 @@ def _poll(base: str, job: str, after: int, stop_after: int | None, wait: str, li
     reading = Reading()
     with httpx.Client(base_url=base, timeout=60, headers=options, verify=NO_CERTIFICATES) as client:
         while not reading.ended:
-            answer = client.get(f"/jobs/{job}/entries", params={"after": after, "wait": wait, "limit": limit})
+            answer = client.get(f"{path_of(job)}/entries", params={"after": after, "wait": wait, "limit": limit})
             answer.raise_for_status()
             page = answer.json()
             for entry in page["entries"]:
@@ -193,14 +198,16 @@ READERS: dict[str, Read] = {
 def read_text(base: str, job: str, after: int = 0, **headers: str) -> str:
     """The bare text. Raises ``httpx.RemoteProtocolError`` if it was cut."""
     headers = {"Accept": "text/plain", **headers}
-    response = httpx.get(f"{base}/jobs/{job}/stream?after={after}", headers=headers, timeout=60, verify=NO_CERTIFICATES)
+    response = httpx.get(
+        f"{base}{path_of(job)}/stream?after={after}", headers=headers, timeout=60, verify=NO_CERTIFICATES
+    )
     response.raise_for_status()
     return response.text
 
 
 def read_text_websocket(base: str, job: str) -> str:
     """The bare text over a WebSocket."""
-    url = f"{base.replace('http', 'ws', 1)}/jobs/{job}/ws"
+    url = f"{base.replace('http', 'ws', 1)}{path_of(job)}/ws"
     connection = websocket.create_connection(url, timeout=60, subprotocols=["spool.text"])
     parts = []
     try:

@@ -138,6 +138,8 @@ class Batch:
     has_log: bool = True
     """False for a batch of an older version: its results are its jobs."""
     log_status: Status = Status.RUNNING
+    is_packed: bool = False
+    """Its log is packed (``spool.jobs.packing``)."""
 
     @property
     def is_ended(self) -> bool:
@@ -155,6 +157,7 @@ class Batch:
             deadline_at=(self.expires_ms or self.created_ms) / 1000,
             last_entry=self.last_entry,
             batch=self.id,
+            is_packed=self.is_packed,
         )
 
 
@@ -187,6 +190,7 @@ def decode(batch_id: str, record: Mapping[str, str]) -> Batch:
             output_tokens=_whole(record.get("output_tokens", 0)),
             last_entry=_whole(record["last"]),
             log_status=Status.RUNNING if record["status"] == _OPEN else Status(record["status"]),
+            is_packed=record.get("packed") == "1",
             is_open=record["status"] == _OPEN and not record.get("stop"),
             on_bad_line=OnBadLine(record.get("on_bad_line", OnBadLine.SKIP)),
             webhook=record.get("webhook", ""),

@@ -230,13 +230,17 @@ class Batches:
     def results(self, batch_id: str, after: int, limit: int) -> list[Row]:
         """At most ``limit`` entries of the batch's log after ``after``, and at most a page. Does not check the owner:
         call ``look`` first. Raises ``StoreUnavailable``."""
-        return Logs(self._shards.of_batch(batch_id).link, self._seen).read(batch_id, after, min(limit, BATCH_PAGE))
+        return self._logs_of(batch_id).read(batch_id, after, min(limit, BATCH_PAGE))
+
+    def _logs_of(self, batch_id: str) -> Logs:
+        return Logs(self._shards.of_batch(batch_id).link, self._seen, is_alone=True)
 
     def each_result(self, batch_id: str, after: int = 0) -> Iterator[Row]:
         """All entries of the batch's log after ``after``, one after the other. Holds few at a time and none that it has
-        given: the reader may be slow, and an entry as large as an answer. Raises like ``results``."""
-        count = 1
-        while rows := self.results(batch_id, after, count):
+        given, but for a block of a packed log: the reader may be slow, and an entry as large as an answer. Raises like
+        ``results``."""
+        logs, count = self._logs_of(batch_id), 1
+        while rows := logs.read(batch_id, after, count):
             after = rows[-1][0]
             size = sum(len(raw) for _id, raw in rows) // len(rows)
             count = max(1, min(2 * count, BATCH_PAGE, _PAGE_BYTES // (size + 1)))

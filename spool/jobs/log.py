@@ -93,11 +93,11 @@ def rows_of(reply: Sequence[Sequence[bytes | Sequence[bytes]]]) -> list[Row]:
 
 class Logs:
     """The logs of a server, read from their streams or, some time after their end, from their packed form. ``seen``
-    notes what is read of batches."""
+    notes what is read of batches. ``is_alone``: for one reader, so no more than a block is kept."""
 
-    def __init__(self, link: RedisLink, seen: SeenBatches | None = None) -> None:
+    def __init__(self, link: RedisLink, seen: SeenBatches | None = None, *, is_alone: bool = False) -> None:
         self._link = link
-        self._packed = PackedLogs(link)
+        self._packed = PackedLogs(link, kept_bytes=0) if is_alone else PackedLogs(link)
         self._seen = seen
 
     def read(self, job_id: str, after: int, limit: int = PAGE, *, is_packed: bool = False) -> list[Row]:

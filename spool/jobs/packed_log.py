@@ -30,6 +30,8 @@ _KEPT_S = 5.0
 _KEPT_BYTES = 16 * 1024 * 1024
 _LOGS_AT_MOST = 1000
 """Each keeps up to ``TAIL_BYTES`` of its value besides its blocks."""
+_BLOCK_KEPT_BYTES = 1024 * 1024
+"""A larger block is not kept: nearly all of it is one entry."""
 _ROW_BYTES = 120
 """Memory of an unpacked entry besides its bytes."""
 
@@ -74,13 +76,19 @@ class PackedLog:
 
 
 class PackedLogs:
-    """The packed logs that this process has read in the last seconds, and their unpacked blocks."""
+    """The packed logs that this process has read in the last seconds, and their unpacked blocks: the last one, and more
+    up to ``kept_bytes``."""
 
     def __init__(
-        self, link: RedisLink, clock: Callable[[], float] = time.monotonic, logs_at_most: int = _LOGS_AT_MOST
+        self,
+        link: RedisLink,
+        clock: Callable[[], float] = time.monotonic,
+        logs_at_most: int = _LOGS_AT_MOST,
+        kept_bytes: int = _KEPT_BYTES,
     ) -> None:
         self._link = link
         self._logs_at_most = logs_at_most
+        self._kept_bytes = kept_bytes
         self._clock = clock
         self._logs: dict[str, tuple[PackedLog, float]] = {}
         self._blocks: OrderedDict[tuple[str, int], list[Row]] = OrderedDict()
@@ -153,16 +161,24 @@ class PackedLogs:
             # Another reader may have unpacked it meanwhile.
             rows = self._blocks.get(key)
         if rows is None:
-            rows = unpack_block(block)
-            self.unpacked += 1
-            if job_id in self._logs:
+            rows = self._unpacked(job_id, block)
+            if job_id in self._logs and _memory_of(rows) <= _BLOCK_KEPT_BYTES:
                 self._blocks[key] = rows
                 self._bytes += _memory_of(rows)
-                while self._bytes > _KEPT_BYTES and len(self._blocks) > 1:
+                while self._bytes > self._kept_bytes and len(self._blocks) > 1:
                     self._bytes -= _memory_of(self._blocks.popitem(last=False)[1])
         else:
             self._blocks.move_to_end(key)
         return rows
+
+    def _unpacked(self, job_id: str, block: bytes) -> list[Row]:
+        """The entries of a block; none if it is damaged: its readers get a gap, and then the entries after it."""
+        self.unpacked += 1
+        try:
+            return unpack_block(block)
+        except DamagedPack as exc:
+            log.warning("cannot read a block of the packed log of %s: %s", job_id, exc)
+            return []
 
     def _forget(self, job_id: str) -> None:
         known = self._logs.pop(job_id, None)
@@ -172,7 +188,7 @@ class PackedLogs:
 
     def _give_up(self, job_id: str, exc: DamagedPack) -> None:
         self._forget(job_id)
-        log.warning("cannot read the packed log of job %s: %s", job_id, exc)
+        log.warning("cannot read the packed log of %s: %s", job_id, exc)
 
 
 def open_packed(link: RedisLink, job_id: str, tail: bytes = b"") -> PackedLog | None:

@@ -52,6 +52,7 @@ _TEXT_BEFORE, _TEXT_AFTER = b',"text":"', b'"'
 _END = re.compile(rb"\nspool-log 1 (\d{1,9}) (\d{1,15}) (\d{1,15}|-) (\d{1,15}) ([a-z_]+)\n\Z")
 _TIME_PLANES = 4
 _STEP_ENTRIES = 256
+_STEP_BYTES = 32 * 1024
 _Column = tuple[int, int | None, bytes]
 """An entry's form, its time in ms (None for ``_WHOLE``), and the rest of it."""
 
@@ -99,14 +100,13 @@ def packing_steps(rows: Sequence[Row]) -> Generator[None, None, bytes]:
         for at in range(0, len(rows), _STEP_ENTRIES):
             columns += [_column_of(entry_id, raw) for entry_id, raw in rows[at : at + _STEP_ENTRIES]]
             yield
-        block = _pack(rows, columns)
-        yield
+        block = yield from _pack(rows, columns)
         if unpack_block(block) == list(rows):
             yield
             return block
         raise DamagedPack("not the same")
     except (DamagedPack, ValueError, OverflowError):
-        return _pack(rows, [(_WHOLE, None, raw) for _entry_id, raw in rows])
+        return (yield from _pack(rows, [(_WHOLE, None, raw) for _entry_id, raw in rows]))
 
 
 def unpack_block(block: bytes) -> list[Row]:
@@ -218,7 +218,7 @@ def _column_of(entry_id: int, raw: bytes) -> _Column:
     return _OTHER, ms, b"%b %b" % (kind, rest)
 
 
-def _pack(rows: Sequence[Row], columns: Sequence[_Column]) -> bytes:
+def _pack(rows: Sequence[Row], columns: Sequence[_Column]) -> Generator[None, None, bytes]:
     first, base = rows[0][0], next((ms for _form, ms, _string in columns if ms is not None), 0)
     forms = bytes([form for form, _ms, _string in columns])
     steps, jumps, before, before_id, at_before = array("i"), [], base, first - 1, 0
@@ -233,9 +233,10 @@ def _pack(rows: Sequence[Row], columns: Sequence[_Column]) -> bytes:
     strings = [string for _form, _ms, string in columns]
     joined = b"\n".join(strings)
     lengths = [len(string) for string in strings] if joined.count(b"\n") != len(strings) - 1 else []
-    meta = _deflated(forms + _planes(steps) + _varints(lengths))
+    meta = yield from _deflated(forms + _planes(steps) + _varints(lengths))
     head = _varints([len(rows), first, base, len(jumps) // 2, *jumps, len(lengths), len(meta)])
-    return b"%b%b%b" % (head, meta, _deflated(b"".join(strings) if lengths else joined))
+    data = yield from _deflated(b"".join(strings) if lengths else joined)
+    return b"%b%b%b" % (head, meta, data)
 
 
 def _read(block: bytes) -> tuple[list[int], bytes, list[int], list[bytes]]:
@@ -308,9 +309,13 @@ def _second(epoch_s: int) -> bytes:
         raise DamagedPack("time") from exc
 
 
-def _deflated(data: bytes) -> bytes:
+def _deflated(data: bytes) -> Generator[None, None, bytes]:
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
-    return compressor.compress(data) + compressor.flush()
+    pieces = []
+    for at in range(0, len(data), _STEP_BYTES):
+        pieces.append(compressor.compress(data[at : at + _STEP_BYTES]))
+        yield
+    return b"".join([*pieces, compressor.flush()])
 
 
 def _inflated(data: bytes) -> bytes:

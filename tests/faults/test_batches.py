@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.faults.armed import Armed
 from tests.stack import Stack, running_stack, wait_for
 
 pytestmark = pytest.mark.slow
@@ -96,3 +97,26 @@ def test_redis_restarts(directory: Path) -> None:
         entries = [entry for entry in map(json.loads, log) if "kind" in entry]
         assert [entry["id"] for entry in entries] == list(range(1, LINES + 2))
         assert sorted(entry["batch_index"] for entry in entries[:-1]) == list(range(LINES))
+
+
+@pytest.mark.parametrize("point", ["pack_batch.staged", "pack_batch.before", "pack_batch.answered"])
+def test_worker_dies_while_it_packs_the_log(directory: Path, point: str) -> None:
+    """The log is packed by another worker once the lease is over, and its results are the same, to the byte."""
+    with running_stack(directory, webs=1, workers=1, PACK_AFTER_S=0.3) as stack:
+        worker = Armed(stack.workers[0])
+        worker.start(f"{point}:1:kill")
+        client, link = stack.client(), stack.redis.link
+        batch = client.post("/batches", content=_body(50), headers=_JSONL, timeout=60).json()["id"]
+        wait_for(lambda: worker.happened, "the worker is there", 60)
+        before = client.get(f"/batches/{batch}/results").content
+        assert before.count(b"\n") == 50
+        worker.start()
+
+        def is_packed() -> bool:
+            # As if the lease of a minute were over.
+            link.call("ZADD", "spool:{0}:unpacked-batches", "XX", 1, batch)
+            return bool(link.call("TYPE", f"spool:{{0}}:batch:{batch}:log") == b"string")
+
+        wait_for(is_packed, "the log is packed", 60)
+        assert client.get(f"/batches/{batch}/results").content == before
+        wait_for(lambda: link.call("ZCARD", "spool:{0}:unpacked-batches") == 0, "nothing is left to pack", 30)

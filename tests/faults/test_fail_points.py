@@ -59,6 +59,9 @@ BATCH_POINTS = (
     "batch.added",
     "batch.feeding",
     "batch.fed",
+    "pack_batch.staged",
+    "pack_batch.before",
+    "pack_batch.answered",
 )
 """In tests/faults/test_batches.py; ``batch.staged`` in tests/spool/batches/test_store.py."""
 DELIVERY_POINTS = ("delivery.taken", "delivery.sent")

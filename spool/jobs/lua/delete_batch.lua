@@ -17,5 +17,6 @@ redis.call('DEL', P .. name, P .. name .. ':log', P .. name .. ':jobs', P .. nam
 index('ZREM', 'batches:' .. owner, id)
 unbook(id)
 index('ZREM', 'expiring', owner .. ' ' .. id)
+index('ZREM', 'unpacked-batches', id)
 if its.idempotency and its.idempotency ~= '' then redis.call('DEL', P .. 'idempotency:' .. its.idempotency) end
 return 'deleted'

@@ -151,7 +151,7 @@ local function forget_expired()
     elseif owner then
       local is_batch = string.sub(id, 1, 1) == 'b'
       index('ZREM', (is_batch and 'batches:' or 'owner:') .. owner, id)
-      index('ZREM', 'unpacked', id)
+      index('ZREM', is_batch and 'unpacked-batches' or 'unpacked', id)
       unbook(id)
     end
   end
@@ -300,10 +300,15 @@ local function put_back(id, all)
   end
 end
 
--- Adds a batch whose lines wait to the index of the feeder, in case the index was lost.
+-- Adds a batch to the index of the feeder if its lines wait, and to that of the packer if it has ended, in case the index was
+-- lost, or an older version ended it.
 local function put_back_batch(id)
-  local status = redis.call('HGET', P .. 'batch:' .. id, 'status')
-  if is_begun(status) then index('ZADD', status == 'open' and 'feeding-open' or 'feeding', 'NX', 0, id) end
+  local record = fields_if_any(P .. 'batch:' .. id, 'status', 'packed')
+  if is_begun(record.status) then
+    index('ZADD', record.status == 'open' and 'feeding-open' or 'feeding', 'NX', 0, id)
+  elseif record.status and not record.packed then
+    index('ZADD', 'unpacked-batches', 'NX', NOW, id)
+  end
 end
 
 -- Rebuilds indexes from the records: at once after an index was displaced; otherwise a few keys at each beat, in case

@@ -143,6 +143,7 @@ local function close_batch(batch, record, status, state)
     index('SREM', 'open-batches:' .. record.owner, batch)
     index('ZADD', 'expiring', NOW + ttl_ms, record.owner .. ' ' .. batch)
   end
+  index('ZADD', 'unpacked-batches', NOW, batch)
   book_batch(batch, record.owner, true)
   note_batch_change(batch, state)
   post_batch_end(batch, state)
