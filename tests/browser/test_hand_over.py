@@ -49,15 +49,14 @@ def open_job(watched: Watched, stack: Stack, job: str, entries: int) -> None:
 
 def open_code(watched: Watched) -> None:
     """Show the code."""
-    # Not a click of the mouse, which would scroll to the button.
-    watched.page.evaluate("document.querySelector('#hand-over').click()")
+    watched.page.click("[data-part=hand-over]")
     watched.until("document.querySelector('#phone').open", "the code is shown")
-    watched.page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def show_code(watched: Watched) -> str:
     """The link of the code, decoded."""
     open_code(watched)
+    watched.page.set_viewport_size({"width": 1280, "height": 900})
     return decoded(watched)
 
 
@@ -96,14 +95,46 @@ def test_code_of_a_place_in_the_middle(watched: Watched, phone: Watched, stack: 
     middle = "[...document.querySelectorAll('.answer .block')].at(4)"
     bar = "document.querySelector('[data-part=bar]').offsetHeight"
     watched.page.evaluate(f"scrollBy(0, {middle}.getBoundingClientRect().top - {bar} + 12)")
-    words = watched.page.evaluate(f"{middle}.textContent")
-    phone.page.goto(show_code(watched))
+    words, place = watched.page.evaluate(f"[{middle}.textContent, scrollY]")
+    open_code(watched)
+    assert watched.page.evaluate("scrollY") == place
+    watched.page.set_viewport_size({"width": 1280, "height": 900})
+    phone.page.goto(decoded(watched))
     phone.until("document.querySelector('.block[data-mark]')", "the place is marked")
     assert phone.page.evaluate("document.querySelector('.block[data-mark]').textContent") == words
     top = "document.querySelector('.block[data-mark]').getBoundingClientRect().top"
     phone.until(f"{top} > 0 && {top} < innerHeight / 2", "the place is in sight")
     assert violations(phone) == []
     assert is_as_wide_as_the_window(phone)
+
+
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844), (320, 568)])
+@pytest.mark.parametrize("readers", ["", "&and=long"])
+def test_actions_at_every_place_of_the_answer(
+    browser: Any, stack: Stack, jobs: Jobs, size: tuple[int, int], language: str, readers: str
+) -> None:
+    """The bar of a reader stays at the top of the window with its actions, and takes a third of a phone at most."""
+    width, height = size
+    context = browser.new_context(viewport={"width": width, "height": height}, locale=language)
+    watched = Watched(context.new_page())
+    job = jobs.submit(tokens=3000, rate=100)
+    watched.page.goto(f"{stack.webs[0].url}/#job={job}{readers}")
+    bar = "document.querySelector('[data-part=bar]')"
+    watched.until(f"document.querySelector('.answer')?.offsetHeight > {2 * height}", "the answer is long")
+    # Away from the end, with which the page scrolls along.
+    watched.page.evaluate(f"scrollBy(0, document.querySelector('.pane').getBoundingClientRect().top + {height} / 2)")
+    watched.until(f"{bar}.getBoundingClientRect().top === 0", "the bar is at the top")
+    assert watched.page.evaluate(f"{bar}.offsetHeight") < height / 3
+    place = watched.page.evaluate("scrollY")
+    for action in ("cut", "cancel", "hand-over"):
+        watched.page.locator(f"[data-part={action}]").first.click(trial=True)
+    assert watched.page.evaluate("scrollY") == place
+    assert is_as_wide_as_the_window(watched)
+    watched.page.click("[data-part=cancel] >> nth=0")
+    watched.until("document.querySelector('#status').dataset.status === 'cancelled'", "it is cancelled")
+    context.close()
+    assert watched.complaints == []
 
 
 def test_link_reads_and_does_nothing_else(watched: Watched, stack: Stack, jobs: Jobs) -> None:

@@ -173,11 +173,11 @@ def test_page_when_the_job_is_cancelled(watched: Watched, stack: Stack, jobs: Jo
     """Cancel ends the job, and what was said stays."""
     page = Page(watched, stack.webs[0].url, jobs.submit(tokens=1000, rate=30))
     page.until_text(40)
-    page.page.click("#cancel")
+    page.part("cancel").click()
     page.until_status("cancelled")
     page.check_whole(jobs.ended(page.job))
     assert "Cancelled" in page.page.inner_text("#failure")
-    assert page.page.is_hidden("#cancel")
+    assert page.part("cancel").is_hidden()
 
 
 def test_page_when_the_job_fails(watched: Watched, stack: Stack, jobs: Jobs) -> None:
@@ -272,7 +272,7 @@ def test_page_for_a_job_that_is_not_there(watched: Watched, stack: Stack) -> Non
     page.until_connection("refused")
     assert "no such job" in page.page.inner_text("#action-error")
     assert page.page.inner_text("#status") == "not available"
-    assert page.page.is_hidden("#cancel")
+    assert page.part("cancel").is_hidden()
     assert all("404" in complaint for complaint in watched.complaints)
     watched.complaints.clear()
 

@@ -24,7 +24,10 @@ export class JobCard {
   #killedAt = 0;
   #heardAt = performance.now();
 
-  /** `events`: `changed()` when the status did, `addressed(via, and)`, `refused(error)`, `again(submission)`. */
+  /**
+   * `events`: `changed()` when the status did, `addressed(via, and)`, `refused(error)`, `again(submission)`, `cancel()`,
+   * and `handOver(place)` with the offset in the text at which the reader is.
+   */
   constructor(jobId, [via, and], events) {
     Object.assign(this, { id: jobId, events });
     byId("panes").replaceChildren();
@@ -103,6 +106,8 @@ export class JobCard {
       changed: () => this.#schedule(),
       chosen: () => this.#addressed(),
       closed: () => this.#remove(pane),
+      cancel: () => this.events.cancel(),
+      handOver: () => this.events.handOver(pane.place),
     });
     this.panes.push(pane);
     byId("panes").append(pane.root);
@@ -149,7 +154,7 @@ export class JobCard {
     const [{ view }] = this.panes;
     const isKnown = view.connection !== "refused";
     byId("job").dataset.known = String(isKnown);
-    for (const name of ["figures", "hand-over"]) byId(name).hidden = !isKnown;
+    byId("figures").hidden = !isKnown;
     byId("second").hidden = !isKnown || this.panes.length > 1;
     this.#drawHead(view, isKnown);
     this.#drawNotes(view);
@@ -189,8 +194,6 @@ export class JobCard {
     setText(byId("job-prompt"), prompt);
     byId("job-prompt").hidden = !prompt;
     byId("kills").hidden = view.status !== "running" || !session().local_demo;
-    byId("cancel").hidden = view.isEnded || !isKnown;
-    byId("cancel").disabled = Boolean(isCancelling);
   }
 
   #drawNotes({ waiting, notice }) {

@@ -27,7 +27,10 @@ export class Pane {
   #cutTimer = 0;
   #hasHash = false;
 
-  /** `events`: `entry(entry)`, `changed(view)`, `chosen()` when the transport was changed, and `closed()`. */
+  /**
+   * `events`: `entry(entry)`, `changed(view)`, `chosen()` when the transport was changed, `closed()`, and the bar's
+   * actions on the job: `cancel()`, `handOver()`.
+   */
   constructor(jobId, choice, events) {
     this.choice = usable(choice);
     this.events = events;
@@ -44,6 +47,9 @@ export class Pane {
     this.#buildTransports();
     part("cut").addEventListener("click", () => this.cut());
     part("close").addEventListener("click", () => events.closed());
+    part("cancel").addEventListener("click", () => events.cancel());
+    part("hand-over").addEventListener("click", () => events.handOver());
+    part("hand-over").title = part("hand-over").textContent;
     part("play-1").addEventListener("click", () => this.#play(1));
     part("play-4").addEventListener("click", () => this.#play(4));
     part("play-stop").addEventListener("click", () => this.#tape?.stop());
@@ -115,6 +121,10 @@ export class Pane {
     setText(this.part("reconnects"), counted(Math.max(0, view.connections - 1)));
     setText(this.part("irregular"), counted(this.trace.irregular));
     this.part("irregular").dataset.bad = String(this.trace.irregular > 0);
+    const isKnown = view.connection !== "refused";
+    this.part("cancel").hidden = view.isEnded || !isKnown;
+    this.part("cancel").disabled = Boolean(view.job?.cancel_requested_at);
+    this.part("hand-over").hidden = !isKnown;
     this.part("cut").disabled = view.isEnded || ["stopped", "refused"].includes(view.connection);
     this.thread.draw(this.trace.stretches, Math.max(view.lastEntry, view.job?.last_entry ?? 0));
     setText(this.part("note"), this.#note(view));

@@ -13,22 +13,18 @@ const RECENT = 10;
 
 export class Playground {
   #card = null;
+  #handOver = new HandOver();
 
   constructor({ refused }) {
     this.refused = refused;
     this.composer = new Composer({ submitted: (job) => this.#submitted(job), refused });
     byId("second").addEventListener("click", () => this.#card.addReader());
-    byId("cancel").addEventListener("click", () => this.#do(() => this.#card.cancel()));
     for (const button of byId("kills").querySelectorAll("[data-kill]")) {
       button.addEventListener("click", () => this.#do(() => this.#card.kill(button.dataset.kill)));
     }
     byId("again").addEventListener("click", () => this.#card.again());
     byId("reply").addEventListener("click", () => this.composer.reply(this.#card.id));
     byId("copy-text").addEventListener("click", () => this.#card.copyAnswer());
-    const handOver = new HandOver();
-    byId("hand-over").addEventListener("click", () =>
-      this.#do(() => handOver.show(this.#card.id, this.#card.panes[0].place)),
-    );
     byId("copy-curl").addEventListener("click", async () => {
       if (await copyText(this.#card.curl)) announce(t("Copied."));
     });
@@ -53,6 +49,8 @@ export class Playground {
       addressed: (via, and) => history.replaceState(null, "", hashOfJob(id, via, and)),
       refused: this.refused,
       again: (submission) => this.composer.again(submission),
+      cancel: () => this.#do(() => this.#card.cancel()),
+      handOver: (place) => this.#do(() => this.#handOver.show(id, place)),
     });
     this.#showRecent().catch(this.refused);
   }
@@ -84,6 +82,8 @@ export class Playground {
       await act();
     } catch (error) {
       setText(byId("action-error"), error.message);
+      // The bar is in sight where the end of a long answer is not.
+      byId("action-error").scrollIntoView({ block: "nearest" });
       this.refused(error);
     }
   }
