@@ -67,10 +67,10 @@ def docs() -> Response:
         "API",
         f"""<h1>Spool API</h1><p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. Errors are
 <code>application/problem+json</code> (RFC 9457).</p>
-<div class="wide"><table class="calls">
+<div class="wide" role="region" tabindex="0" aria-label="Calls"><table class="calls">
 <thead><tr><th>Call</th><th>Does</th><th>Scope</th></tr></thead><tbody>{rows}</tbody></table></div>
 <h2>Problems</h2>
-<div class="wide"><table>
+<div class="wide" role="region" tabindex="0" aria-label="Table of problems"><table>
 <thead><tr><th>Status</th><th>Title</th><th>Example</th></tr></thead><tbody>{problems}</tbody></table></div>""",
     )
 

@@ -168,15 +168,22 @@ def own_jobs(own_stack: Stack) -> Iterator[Jobs]:
         yield Jobs(client)
 
 
-LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390), "dark-phone": ("dark", 390)}
+LOOKS = {
+    "light": ("light", 1280, "en-US"),
+    "dark": ("dark", 1280, "en-US"),
+    "phone": ("light", 390, "en-US"),
+    "dark-phone": ("dark", 390, "en-US"),
+    "chinese": ("light", 1280, "zh-CN"),
+    "chinese-phone": ("dark", 390, "zh-CN"),
+}
 
 
 @pytest.fixture(params=LOOKS)
 def looking(request: pytest.FixtureRequest, browser: Any) -> Iterator[Watched]:
     """A page of one look."""
-    scheme, width = LOOKS[request.param]
+    scheme, width, locale = LOOKS[request.param]
     context = browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 844}, reduced_motion="reduce"
+        color_scheme=scheme, viewport={"width": width, "height": 844}, locale=locale, reduced_motion="reduce"
     )
     watched = Watched(context.new_page())
     yield watched

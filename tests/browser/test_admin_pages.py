@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from tests.browser.conftest import Watched
-from tests.browser.test_accessibility import is_as_wide_as_the_window, violations
 from tests.stack import Stack, running_stack
 
 ADMIN, ALICE = "an-administrator", "a-key-of-alice"
@@ -108,16 +107,3 @@ def test_system_shows_what_runs(watched: Watched, keyed: Stack) -> None:
             watched.until("document.querySelector('#streams').textContent === 'SSE1'", "the stream is shown")
             assert watched.page.locator("#model-rows td").all_text_contents()[1:3] == ["1", "0"]
         client.post(f"/jobs/{job}/cancel")
-
-
-@pytest.mark.parametrize("name", ["keys", "usage"])
-def test_no_violations(looking: Watched, keyed: Stack, name: str) -> None:
-    """No violation, and nothing that makes a reader scroll sideways."""
-    _log_in(looking, keyed, ADMIN, name)
-    looking.until(f"!document.querySelector('#page-{name}').hidden", "the page is shown")
-    if name == "keys":
-        looking.page.fill("#key-owner", "alice")
-        looking.page.click("#create-key")
-        looking.until("document.querySelector('#key-rows tr')", "a key is listed")
-    assert violations(looking) == []
-    assert is_as_wide_as_the_window(looking)

@@ -8,7 +8,6 @@ from typing import Any
 
 from tests.browser.conftest import Watched, forgive_lost_connections
 from tests.browser.cutting_proxy import CuttingProxy
-from tests.browser.test_accessibility import is_as_wide_as_the_window, violations
 from tests.stack import Stack
 
 _STATE = "document.querySelector('#batch-state').textContent"
@@ -144,13 +143,3 @@ def test_progress_after_cuts(watched: Watched, proxy: CuttingProxy, directory: P
     watched.until(f"{_STATE} === 'completed'", "the batch has ended")
     assert watched.page.locator("#batch-counts dd").all_text_contents() == ["120", "0", "0", "0", "0"]
     forgive_lost_connections(watched)
-
-
-def test_open_batch_without_violations(looking: Watched, stack: Stack, directory: Path) -> None:
-    """No violation, and nothing that makes a reader scroll sideways."""
-    _open(looking, stack.webs[0].url)
-    _drop(looking, directory, [_line(n, fail_after=1) for n in range(15)])
-    looking.until("document.querySelectorAll('#batch-failures li').length", "failures are shown")
-    looking.until(f"{_STATE} === 'completed'", "the batch has ended")
-    assert violations(looking) == []
-    assert is_as_wide_as_the_window(looking)

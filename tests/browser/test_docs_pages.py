@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.browser.conftest import Watched
-from tests.browser.test_accessibility import is_as_wide_as_the_window, violations
 from tests.stack import Stack
-
-
-@pytest.mark.parametrize("name", ["", "/overview", "/transports", "/performance"])
-def test_no_violations(looking: Watched, stack: Stack, name: str) -> None:
-    """No violation, and nothing that makes a reader scroll sideways."""
-    looking.page.goto(f"{stack.webs[0].url}/docs{name}")
-    looking.until("!document.querySelector('.source')", "the page is drawn")
-    assert violations(looking) == []
-    assert is_as_wide_as_the_window(looking)
 
 
 def test_links_lead_somewhere(watched: Watched, stack: Stack) -> None:
