@@ -70,8 +70,8 @@ def measure(stack: Stack, shape: Shape, count: int) -> Kept:
     wait_for(lambda: stack.redis.link.call("ZCARD", index) == 0, "every job ended", shape.tokens / _RATE + 300)
     at_end, written_at_end = _used(stack)
     begun_s, begun = _worker_cpu_s(stack), time.monotonic()
-    unpacked = f"{keys.prefix(0)}unpacked"
-    wait_for(lambda: stack.redis.link.call("ZCARD", unpacked) == 0, "every log is packed", _PACK_AFTER_S + 300)
+    unpacked = [("ZCARD", f"{keys.prefix(0)}{name}") for name in ("unpacked", "unpacked-batches")]
+    wait_for(lambda: stack.redis.link.pipeline(unpacked) == [0, 0], "every log is packed", _PACK_AFTER_S + 300)
     spent_s, took_s = _worker_cpu_s(stack) - begun_s, time.monotonic() - begun
     # The worker without packing, for as long.
     begun_s = _worker_cpu_s(stack)

@@ -36,8 +36,9 @@ all get the same expiry, ``ttl_s`` from then.
                              stays a stream), earlier_bytes (total length of its blocks, in bytes), max_tokens (limit
                              of its answer), charge (tokens with which its flow was charged; an end replaces them by
                              the tokens that it used), weight (with which it was charged, if its owner's weight
-                             changed that), prefix_bytes (length of the text that a continued attempt began with) and
-                             usage_noted (the attempt whose usage was noted before its end)
+                             changed that), prefix_bytes (length of the text that a continued attempt began with),
+                             usage_noted (the attempt whose usage was noted before its end) and event (id of its newest
+                             event, while its owner's are read)
     job:ID:input     string  JSON {messages, params}, and depending on the surface instructions, request, endpoint
                              and before (as in the record). messages are those after its blocks. Written by submit;
                              read by the claim, by a turn that continues the conversation, and by /v1. Compressed
@@ -184,7 +185,7 @@ Lists of jobs, idempotency, repeated requests, chats and batches:
                              without), stop (cancelled or expired: nothing of it begins), paused, expires_ms,
                              window_s, finalizing_ms, cancelling_ms, ended_ms, input_tokens, output_tokens, errors
                              (JSON list), metadata, surface, endpoint, input_file, keep_jobs, order, webhook, packed
-                             (as of a job), run_id (of
+                             and event (as of a job), run_id (of
                              the server on which its log was last written), output_bytes and errors_bytes (of its
                              files, once they were counted), torn (id of an entry that a reader has seen and Redis has
                              lost), fed_again:LANE (lines before this one may have been jobs before a restart of
@@ -223,7 +224,11 @@ Events, for those that read what happens to all jobs of an owner (lib/events.lua
     events:OWNER     hash    It exists while the owner's events are read, and for an hour after: only then are they
                              written. status (always running) and last (id of the last event), as of a log; run_id, of
                              the server on which the last one was written; until_ms, when it expires
-    events:OWNER:log stream  The last ten thousand events, in the form of a job's log. It expires with the hash
+    events:OWNER:log stream  The last events, ten thousand at most, in the form of a job's log, without their records.
+                             It expires with the hash, as does
+    events:OWNER:records hash  Event → the id of the earlier event of its job or batch (0: none), a space, and the
+                             record after the change (JSON). Those of a deleted job or batch are deleted with it
+    event-logs       zset    Owners whose events are written; score: until when, ms
 
 Webhooks: the outbox of deliveries, and what their receivers have answered. LANE is an endpoint, or OWNER/DIGEST for the
 webhooks that an owner's submits name at one host and port (see spool.webhooks and lib/outbox.lua):

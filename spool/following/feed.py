@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from spool.following.encoder import Encoder
-from spool.jobs.entries import is_terminal
+from spool.jobs.entries import is_terminal, kind_of
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
+from spool.keys import EVENTS
 
 _KEEP = 32
 _TRIM_AT = 128
@@ -106,7 +107,10 @@ class Feed:
             self.tail.extend(new)
             self.size += sum(map(len, new))
             self.ended = self.ended or is_terminal(new[-1])
-            if len(self.tail) > _TRIM_AT or self.size > TAIL_BYTES:
+            if self.job_id.startswith(EVENTS) and any(kind_of(raw).endswith(b".deleted") for raw in new):
+                # The records of what was deleted are gone: readers that are behind must not get them from here.
+                self.forget_tail()
+            elif len(self.tail) > _TRIM_AT or self.size > TAIL_BYTES:
                 self._trim()
         return True
 

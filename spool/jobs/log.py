@@ -12,6 +12,8 @@ from spool.jobs import packing
 from spool.jobs.entries import Kind, decode_all, is_mark, kind_of
 from spool.jobs.packed_log import PackedLogs
 from spool.jobs.seen_batches import SeenBatches
+from spool.keys import EVENTS
+from spool.keys import job as job_key
 from spool.keys import log as log_key
 from spool.redis.errors import is_wrong_type, translated
 from spool.redis.link import RedisLink
@@ -117,11 +119,23 @@ class Logs:
             found = rows_of(reply)
             if found and self._seen is not None:
                 self._seen.note(job_id, found[-1][0])
-            return found
+            return self._with_records(job_id, found) if found and job_id.startswith(EVENTS) else found
         rows = self.read_packed(job_id, after, limit) if is_wrong_type(reply) else None
         if rows is None:
             raise translated(reply) from reply
         return rows
+
+    def _with_records(self, log_id: str, rows: Sequence[Row]) -> list[Row]:
+        """Events with their records, which are stored beside them, as they were published. The records of what has been
+        deleted are missing."""
+        command = ("HMGET", f"{job_key(log_id)}:records", *(entry_id for entry_id, _raw in rows))
+        (records,) = self._link.pipeline_each([command])
+        if isinstance(records, Exception):
+            raise translated(records) from records
+        return [
+            (entry_id, b'%b,"record":%b}' % (raw[:-1], found.partition(b" ")[2]) if found else raw)
+            for (entry_id, raw), found in zip(rows, records, strict=True)
+        ]
 
     def read_packed(self, job_id: str, after: int, limit: int) -> list[Row] | None:
         """The same from the packed log alone; None if there is none. Raises ``StoreUnavailable``."""
