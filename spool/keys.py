@@ -242,6 +242,8 @@ webhooks that an owner's submits name at one host and port (see spool.webhooks a
                              expires a week after its end
     deliveries:OWNER zset    Deliveries of an owner; score: at_us. Expires eleven days after the last change, as does
     settled-deliveries:OWNER zset  those of them that are not tried again; score: ended_ms
+    outstanding-deliveries zset  Those of all owners that are tried; score: when they were posted, or replayed, ms
+    settled-of-all   zset    "OWNER DELIVERY" of those of all owners that are not tried again; score: ended_ms
     dropped-events   hash    Owner → events that were not written, because too many deliveries were outstanding
     lanes            zset    "OWNER LANE" of lanes with outstanding deliveries; score: when the next may be tried, ms
     lane:LANE        zset    Outstanding deliveries of a lane; score: at_us, or when it may be tried again, in µs: after

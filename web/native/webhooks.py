@@ -167,6 +167,7 @@ def create() -> Response:
     batch have no events of their own."""
     asked = checked(NewWebhook, json_body())
     refuse_unencrypted(Target.parse(asked.url), state().settings.webhook_addresses(), "url")
+    state().refuse_when_full()
     endpoint = state().endpoints.create(auth.owner(), asked.url, list(dict.fromkeys(asked.events or ())))
     audit("webhook.create", endpoint.id)
     return json_response(_with_secret(endpoint), 201, {"Location": f"/webhooks/{endpoint.id}"})

@@ -1,18 +1,20 @@
 #!lua
 -- Tries a delivery again at once, whatever its state, and ends the pause of its lane.
--- Answers its record, as names and values; false if it is missing or another owner's; full if the owner has as many
--- outstanding deliveries as it may.
+-- Answers its record, as names and values; false if it is missing or another owner's; full if the owner, or all owners
+-- together, have as many outstanding deliveries as they may.
 --[[ARGUMENTS id owner]]
 local key = P .. 'delivery:' .. id
 local record = hash_at(key)
 if not record or record.owner ~= owner or not record.lane then return false end
 local all, settled = 'deliveries:' .. owner, 'settled-deliveries:' .. owner
 if record.state ~= 'pending' then
-  if index('ZCARD', all) - index('ZCARD', settled) >= OUTSTANDING_AT_MOST then return 'full' end
+  if not has_room_in_outbox(owner) then return 'full' end
   redis.call('HSET', key, 'state', 'pending', 'tried_from_ms', NOW)
   redis.call('PEXPIRE', key, OUTBOX_KEPT_MS)
   redis.call('HDEL', key, 'ended_ms')
   index('ZREM', settled, id)
+  index('ZREM', 'settled-of-all', owner .. ' ' .. id)
+  index('ZADD', 'outstanding-deliveries', NOW, id)
   index('ZADD', all, record.at_us, id)
   redis.call('PEXPIRE', P .. all, OUTBOX_KEPT_MS)
 end

@@ -166,6 +166,28 @@ def test_settled_deliveries_are_bounded(link: RedisLink, deliveries: Deliveries)
     assert state_of(link, delivery) == "delivered"
 
 
+def test_settled_deliveries_of_all_owners_are_bounded(link: RedisLink, deliveries: Deliveries) -> None:
+    """Beyond 50,000 ended deliveries of all owners the oldest are deleted, whose ever they are."""
+    now_ms = int(link.call("TIME")[0]) * 1000 - 60_000
+    link.call("ZADD", f"{P}settled-of-all", *[part for n in range(49_998) for part in (now_ms + 1, f"eve msg_{n}")])
+    for name in ("old", "older"):
+        link.call("HSET", f"{P}delivery:{name}", "id", name, "owner", "eve")
+        link.call("ZADD", f"{P}settled-of-all", now_ms, f"eve {name}")
+        for key in ("deliveries:eve", "settled-deliveries:eve"):
+            link.call("ZADD", f"{P}{key}", now_ms, name)
+    post(link, URL)
+    (delivery,) = take(link, deliveries)
+    assert link.call("ZRANGE", f"{P}outstanding-deliveries", 0, -1) == [delivery.id.encode()]
+    settle(link, deliveries, delivery, DELIVERED)
+    assert link.call("ZCARD", f"{P}settled-of-all") == 50_000
+    assert link.call("ZCARD", f"{P}outstanding-deliveries") == 0
+    assert link.call("EXISTS", f"{P}delivery:old", f"{P}delivery:older") == 1
+    assert link.call("ZCARD", f"{P}deliveries:eve") == link.call("ZCARD", f"{P}settled-deliveries:eve") == 1
+    deliveries.replay(delivery.id, OWNER)
+    assert link.call("ZRANGE", f"{P}outstanding-deliveries", 0, -1) == [delivery.id.encode()]
+    assert link.call("ZSCORE", f"{P}settled-of-all", f"{OWNER} {delivery.id}") is None
+
+
 def test_replay_tries_again_at_once(link: RedisLink, deliveries: Deliveries) -> None:
     """A delivery that has ended, or waits in a pause, is tried again under its id."""
     post(link, URL)

@@ -31,7 +31,7 @@ def posted(link: RedisLink) -> list[Delivery]:
 
 def keys_of_outbox(link: RedisLink) -> list[bytes]:
     """The keys of the outbox that exist."""
-    names = ("delivery:*", "deliveries:*", "lane*", "sending*", "dropped*", "settled*")
+    names = ("delivery:*", "deliveries:*", "lane*", "sending*", "dropped*", "settled*", "outstanding*")
     return [key for name in names for key in link.call("KEYS", f"{P}{name}")]
 
 
@@ -138,6 +138,30 @@ def test_owner_with_too_many_outstanding_deliveries_loses_events(link: RedisLink
     assert record(link, job_id)["status"] == "cancelled"
     assert link.call("KEYS", f"{P}delivery:*") == []
     assert Endpoints(shards_of(link)).dropped(OWNER) == 1
+
+
+@pytest.mark.parametrize(
+    ("of_all", "own", "is_posted"), [(24_999, 500, True), (25_000, 99, True), (25_000, 100, False), (50_000, 0, False)]
+)
+def test_outbox_of_all_owners_is_bounded(link: RedisLink, of_all: int, own: int, is_posted: bool) -> None:
+    """From 25,000 outstanding deliveries of all owners on, an owner with 100 loses events; from 50,000 on, all do."""
+    now_ms = int(link.call("TIME")[0]) * 1000
+    members = [value for number in range(of_all) for value in (now_ms, f"msg_{number}")]
+    link.call("ZADD", f"{P}outstanding-deliveries", *members)
+    if own:
+        link.call("ZADD", f"{P}deliveries:{OWNER}", *members[: 2 * own])
+    end(link, "cancelled")
+    assert bool(link.call("KEYS", f"{P}delivery:*")) is is_posted
+    assert Endpoints(shards_of(link)).dropped(OWNER) == (0 if is_posted else 1)
+
+
+def test_deliveries_that_were_lost_do_not_count_for_ever(link: RedisLink) -> None:
+    """What has been outstanding for longer than a delivery is tried has been lost."""
+    link.call("ZADD", f"{P}outstanding-deliveries", *[value for n in range(50_000) for value in (1, f"msg_{n}")])
+    end(link, "cancelled")
+    end(link, "cancelled")
+    assert len(posted(link)) == 2
+    assert link.call("ZCARD", f"{P}outstanding-deliveries") == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,11 @@
 local OUTSTANDING_AT_MOST = 10000
 -- So many of an endpoint's are kept in any case, so that a receiver that is down does not take the events of others.
 local OF_ENDPOINT_AT_LEAST = 100
+-- Of all owners together. From half of it on, an owner with many is refused, so that those with few still have room.
+local OUTSTANDING_OF_ALL_AT_MOST = 50000
+local OUTSTANDING_OF_FEW = 100
+local OUTSTANDING_KEPT_MS = 4 * 86400000
+local SETTLED_OF_ALL_AT_MOST = 50000
 local OUTBOX_KEPT_MS = 11 * 86400000
 local SETTLED_AT_MOST = 1000
 local SETTLED_KEPT_MS = 7 * 86400000
@@ -21,14 +26,28 @@ local function schedule_lane(owner, lane, later)
   index('ZADD', 'lanes', string.format('%.0f', math.max(first[2] / 1000, paused, later or 0)), name)
 end
 
+-- Whether a delivery has room among the outstanding ones: of its owner, and of all owners. `lane`: of an endpoint; nil of a
+-- submit's webhook.
+local function has_room_in_outbox(owner, lane)
+  local own = index('ZCARD', 'deliveries:' .. owner) - index('ZCARD', 'settled-deliveries:' .. owner)
+  local all = index('ZCARD', 'outstanding-deliveries')
+  if all >= OUTSTANDING_OF_ALL_AT_MOST / 2 then
+    -- Those that were lost from outside must not count for ever.
+    all = all - index('ZREMRANGEBYSCORE', 'outstanding-deliveries', '-inf', NOW - OUTSTANDING_KEPT_MS)
+  end
+  if all >= OUTSTANDING_OF_ALL_AT_MOST / 2 then
+    return all < OUTSTANDING_OF_ALL_AT_MOST and own < OUTSTANDING_OF_FEW
+  end
+  return own < OUTSTANDING_AT_MOST or lane and index('ZCARD', 'lane:' .. lane) < OF_ENDPOINT_AT_LEAST
+end
+
 -- Adds a delivery of an event to one receiver. Its id follows from both, so an end that Redis has lost and that is written
 -- again has the same id. `event` has owner, subject, type, and fields for the payload; `target` has name, lane, url.
 local function add_delivery(event, target)
   local id = 'msg_' .. event.subject .. '_' .. target.name
   local key, all = P .. 'delivery:' .. id, 'deliveries:' .. event.owner
   if redis.call('EXISTS', key) == 1 then return end
-  if index('ZCARD', all) - index('ZCARD', 'settled-deliveries:' .. event.owner) >= OUTSTANDING_AT_MOST
-    and (target.endpoint == '' or index('ZCARD', 'lane:' .. target.lane) >= OF_ENDPOINT_AT_LEAST) then
+  if not has_room_in_outbox(event.owner, target.endpoint ~= '' and target.lane or nil) then
     index('HINCRBY', 'dropped-events', event.owner, 1)
     return
   end
@@ -44,6 +63,7 @@ local function add_delivery(event, target)
   redis.call('HSET', key, unpack(values))
   index('ZADD', all, at, id)
   redis.call('PEXPIRE', P .. all, OUTBOX_KEPT_MS)
+  index('ZADD', 'outstanding-deliveries', NOW, id)
   index('ZADD', 'lane:' .. target.lane, at, id)
   index('ZADD', 'lanes', 'NX', NOW, event.owner .. ' ' .. target.lane)
 end
@@ -110,20 +130,32 @@ local function publish_endpoint(id, owner, is_enabled, events)
   schedule_lane(owner, id)
 end
 
--- Ends a delivery: it is not tried again, and is listed for a week, the last thousand of an owner.
+-- Deletes a delivery that has ended.
+local function drop_settled(id, owner)
+  redis.call('DEL', P .. 'delivery:' .. id)
+  index('ZREM', 'settled-deliveries:' .. owner, id)
+  index('ZREM', 'deliveries:' .. owner, id)
+  index('ZREM', 'settled-of-all', owner .. ' ' .. id)
+end
+
+-- Ends a delivery: it is not tried again, and is listed for a week, the last thousand of an owner, and the last of all owners.
 local function end_delivery(id, record, state)
-  local settled, all = 'settled-deliveries:' .. record.owner, 'deliveries:' .. record.owner
+  local settled = 'settled-deliveries:' .. record.owner
   redis.call('HSET', P .. 'delivery:' .. id, 'state', state, 'ended_ms', NOW)
   redis.call('PEXPIRE', P .. 'delivery:' .. id, SETTLED_KEPT_MS)
   index('ZREM', 'lane:' .. record.lane, id)
+  index('ZREM', 'outstanding-deliveries', id)
   index('ZADD', settled, NOW, id)
+  index('ZADD', 'settled-of-all', NOW, record.owner .. ' ' .. id)
   redis.call('PEXPIRE', P .. settled, OUTBOX_KEPT_MS)
   local old = index('ZRANGEBYSCORE', settled, '-inf', NOW - SETTLED_KEPT_MS, 'LIMIT', 0, SWEPT_AT_MOST)
   local surplus = index('ZCARD', settled) - SETTLED_AT_MOST
   if surplus > #old then old = index('ZRANGE', settled, 0, math.min(surplus, SWEPT_AT_MOST) - 1) end
-  for _, other in ipairs(old) do
-    redis.call('DEL', P .. 'delivery:' .. other)
-    index('ZREM', settled, other)
-    index('ZREM', all, other)
+  for _, other in ipairs(old) do drop_settled(other, record.owner) end
+  index('ZREMRANGEBYSCORE', 'settled-of-all', '-inf', NOW - SETTLED_KEPT_MS)
+  surplus = index('ZCARD', 'settled-of-all') - SETTLED_OF_ALL_AT_MOST
+  for _, other in ipairs(surplus > 0 and index('ZRANGE', 'settled-of-all', 0, math.min(surplus, SWEPT_AT_MOST) - 1) or {}) do
+    local owner, its = string.match(other, '^(.-) (.*)$')
+    if owner then drop_settled(its, owner) else index('ZREM', 'settled-of-all', other) end
   end
 end
