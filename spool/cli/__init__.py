@@ -15,10 +15,10 @@ class _Commands(click.Group):
     """Loads the programs or the client's commands when they are asked for: each takes as long to load as the other."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's shape
-        """The programs, then the client's commands."""
+        """The programs, then the client's commands, except those that the server's operations replace."""
         from spool_client.commands import COMMANDS
 
-        return [*_PROGRAMS, *_OPERATIONS, *(command.name or "" for command in COMMANDS)]
+        return list(dict.fromkeys((*_PROGRAMS, *_OPERATIONS, *(command.name or "" for command in COMMANDS))))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         """A program or a command of the client."""

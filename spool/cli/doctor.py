@@ -60,13 +60,15 @@ def findings(url: str = "", key: str = "") -> Iterator[Finding]:
         settings = RunSettings.read()
         settings.check_exposure()
         settings.owners()
+        upstreams = settings.upstreams()
+        settings.models_of(upstreams)
     except SettingsError as exc:
         yield error("settings", str(exc), "correct the variable that it names; README.md lists all settings")
         return
     yield from check_machine(settings)
     yield from check_exposure(settings)
     yield from _check_deployment(settings)
-    yield from check_upstreams(settings.upstreams())
+    yield from check_upstreams(upstreams)
     if url:
         yield check_stream(url, key)
 

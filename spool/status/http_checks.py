@@ -57,8 +57,10 @@ def check_stream(url: str, key: str, clock: Callable[[], float] = time.monotonic
                 return _not_tested(shown, answer)
             for _line in answer.iter_lines():
                 arrived.append(clock())
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        return error("stream", f"{shown} does not stream ({type(exc).__name__})", "check the URL and the proxy")
+    except httpx.InvalidURL:
+        return error("stream", f"{shown} is not a URL", "correct --url")
+    except httpx.HTTPError as exc:
+        return _no_stream(shown, exc)
     spread_s = arrived[-1] - arrived[0] if arrived else 0.0
     if spread_s >= (_TOKENS - 1) / _RATE / 2:
         return ok("stream", f"{shown} passes events on as they come")
@@ -67,6 +69,15 @@ def check_stream(url: str, key: str, clock: Callable[[], float] = time.monotonic
         f"{shown} buffers: a stream of {_TOKENS / _RATE:g} s arrived within {spread_s:.1f} s",
         "turn buffering and compression of streams off in the proxy (nginx: proxy_buffering off)",
     )
+
+
+def _no_stream(shown: str, exc: httpx.HTTPError) -> Finding:
+    reason = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        remedy = "SSL_CERT_FILE=FILE names the certificates to trust, if this one is of an authority of your own"
+    else:
+        remedy = "check the URL and the proxy"
+    return error("stream", f"{shown} does not stream ({reason})", remedy)
 
 
 def _without_password(url: str) -> str:

@@ -160,7 +160,7 @@ def test_help_lists_the_commands_of_a_user(cli: Cli) -> None:
     """The client's commands stand beside the programs, and a user's variables are no misspelt settings."""
     text = cli("--help", SPOOL_URL="http://127.0.0.1:1", SPOOL_KEY="x").stdout
     for name in ("run", "web", "worker", "submit", "tail", "batch", "top"):
-        assert re.search(rf"^  {name} ", text, re.MULTILINE), name
+        assert len(re.findall(rf"^  {name} ", text, re.MULTILINE)) == 1, name
     ended = cli("worker", SPOOL_URL="http://127.0.0.1:1", SPOOL_KEY="x", SPOOL_DATA_DIR="/nonexistent")
     assert "SPOOL_URL" not in ended.stderr
 

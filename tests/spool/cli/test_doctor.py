@@ -39,6 +39,24 @@ def test_wrong_setting(settings: dict[str, str], code: int, check: str) -> None:
     assert (done.exit_code, levels(done)[check]) == (code, "error"), done.output
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[upstream]]\nname = "gpu"\nurl = "http://127.0.0.1:1/v1"\napi_key_env = "NO_SUCH_KEY"\n', "NO_SUCH_KEY"),
+        ("[[upstream]]\n", "name"),
+        ("not TOML", "SPOOL_MODELS_FILE"),
+    ],
+    ids=["no variable", "no name", "no table"],
+)
+def test_wrong_models_file(tmp_path: Path, text: str, said: str) -> None:
+    """It is a wrong setting, named with what is wrong in it."""
+    file = tmp_path / "models.toml"
+    file.write_text(text)
+    done = run("--json", MODELS_FILE=str(file))
+    [found] = json.loads(done.stdout)["findings"]
+    assert (done.exit_code, found["check"], said in found["message"]) == (2, "settings", True), done.output
+
+
 def test_no_redis_at_all(tmp_path: Path) -> None:
     """Without a URL and without a running embedded server it says which of the two to provide."""
     done = run("--quiet", DATA_DIR=str(tmp_path), PORT="0")

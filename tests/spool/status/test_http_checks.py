@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from spool.models.model import Upstream
 from spool.status.finding import Level
 from spool.status.http_checks import check_stream, check_upstreams
+from tests.tls import certificate
 
 
 @contextmanager
-def answering(status: int, body: bytes = b"", seen: list[tuple[str, str | None]] | None = None) -> Iterator[str]:
+def answering(
+    status: int,
+    body: bytes = b"",
+    seen: list[tuple[str, str | None]] | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[str]:
     """A server that answers everything with this, and notes path and ``api-key`` in ``seen``."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,6 +42,9 @@ def answering(status: int, body: bytes = b"", seen: list[tuple[str, str | None]]
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may refuse the certificate
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -58,7 +69,18 @@ def test_stream(status: int, step_s: float, level: Level, said: str) -> None:
 
 def test_url_without_a_server() -> None:
     """It is an error, not a trace."""
-    assert check_stream("http://127.0.0.1:1", "").level is Level.ERROR
+    found = check_stream("http://127.0.0.1:1", "")
+    assert (found.level, "refused" in found.message) == (Level.ERROR, True)
+
+
+def test_stream_behind_an_unknown_certificate(tmp_path: Path) -> None:
+    """The finding names the reason, and the variable that makes the certificate known."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(tmp_path))
+    with answering(200, tls=context) as url:
+        found = check_stream(url.replace("http:", "https:"), "")
+    assert (found.level, "self-signed" in found.message.replace(" ", "-")) == (Level.ERROR, True)
+    assert "SSL_CERT_FILE" in found.remedy
 
 
 @pytest.mark.parametrize(
