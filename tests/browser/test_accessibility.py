@@ -209,6 +209,11 @@ def test_batches(walk: Walk, directory: Path) -> None:
     walk.look("unknown batch")
 
 
+def _large(route: Any) -> None:
+    more = ('spool_redis_memory_bytes{what="max"} 5e11', 'spool_worker_slots{state="all"} 123456')
+    route.fulfill(body="\n".join((route.fetch().text().rstrip(), *more, "")))
+
+
 def test_system(walk: Walk, their_jobs: Jobs) -> None:
     """The system for a key without metrics, for an administrator while a job runs, and while it does not answer."""
     walk.log_in("newcomer")
@@ -222,9 +227,15 @@ def test_system(walk: Walk, their_jobs: Jobs) -> None:
     walk.open("#/system")
     walk.until("document.querySelectorAll('#system-tiles .tile').length", "the figures are there")
     walk.look("busy")
+    walk.page.route("**/metrics", _large)
+    walk.until("document.querySelector('#system-tiles').textContent.includes('GiB')", "the figures are large")
+    tiles = "[...document.querySelectorAll('.tile dd')]"
+    assert walk.page.evaluate(f"{tiles}.filter((one) => one.scrollWidth > one.clientWidth).length") == 0
+    assert walk.page.inner_text("#model-rows th").split()[0] == "demo"
     walk.refuse("**/version")
     walk.until("document.querySelector('#system-state').dataset.ok === 'false'", "it says so")
     walk.look("error")
+    walk.page.unroute_all()
 
 
 def test_usage(walk: Walk, their_jobs: Jobs) -> None:

@@ -319,6 +319,7 @@ export const ZH = {
   interactive: "交互",
   "longest wait": "最长等待",
   "memory of Redis": "Redis 内存",
+  "of {n}": "共 {n}",
   "open streams": "打开的流",
   scheduled: "已计划",
   submitted: "已提交",

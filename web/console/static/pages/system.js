@@ -112,20 +112,25 @@ function drawTiles({ running, queued, oldest, workers, slots, streams, memory, s
     [t("queued"), counted(queued), "queued"],
     [t("longest wait"), oldest ? duration(oldest * 1000) : "–", ""],
     [t("workers"), counted(workers), workers ? "" : "failed"],
-    [t("free slots"), `${counted(slots.free)} / ${counted(slots.all)}`, ""],
+    [t("free slots"), partOf(counted(slots.free), counted(slots.all)), ""],
     [t("open streams"), counted(open), ""],
     [t("memory of Redis"), memoryOf(memory), ""],
     ...(scheduled ? [[t("scheduled"), counted(scheduled), ""]] : []),
   ];
   byId("system-tiles").replaceChildren(
     ...tiles.map(([name, value, status]) =>
-      element("div", { className: "tile", "data-status": status }, element("dt", {}, name), element("dd", {}, value)),
+      element("div", { className: "tile", "data-status": status }, element("dt", {}, name), element("dd", {}, ...[value].flat())),
     ),
   );
 }
 
-const memoryOf = ({ used, max }) =>
-  `${counted(Math.round(used / MIB))}${max ? ` / ${counted(Math.round(max / MIB))}` : ""} MiB`;
+/** A figure, and below it what it is a part of: side by side they are wider than a tile. */
+const partOf = (part, whole) => [part, element("span", { className: "under" }, t("of {n}", { n: whole }))];
+
+const sizeOf = (bytes) =>
+  bytes < 1024 * MIB ? `${counted(Math.round(bytes / MIB))} MiB` : `${counted(Math.round(bytes / MIB / 102.4) / 10)} GiB`;
+
+const memoryOf = ({ used, max }) => (max ? partOf(sizeOf(used), sizeOf(max)) : sizeOf(used));
 
 function drawModels(all, facts) {
   byId("model-rows").replaceChildren(...all.map((model) => modelRow(model, facts?.models.get(model.id ?? model.name))));
