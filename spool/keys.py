@@ -238,7 +238,8 @@ webhooks that an owner's submits name at one host and port (see spool.webhooks a
     delivery:DELIVERY hash   A delivery: id, owner, endpoint (empty: the submit named the URL), url (empty: the
                              endpoint's), lane, type, subject (job or batch), surface, model, status, batch, metadata,
                              state (pending, delivered, failed), at_us (when the end posted it), tried_from_ms,
-                             attempts, failures (that moved it behind others), last_status, last_error, ended_ms. It
+                             attempts, failures (that moved it behind others), last_status, last_error, ended_ms,
+                             is_gone (1: the subject is deleted, so metadata is, too, at the end). It
                              expires a week after its end
     deliveries:OWNER zset    Deliveries of an owner; score: at_us. Expires eleven days after the last change, as does
     settled-deliveries:OWNER zset  those of them that are not tried again; score: ended_ms

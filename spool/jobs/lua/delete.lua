@@ -21,6 +21,7 @@ end
 if has_event_readers(owner) then
   note_change(id, owner, 'deleted')
 end
+forget_deliveries(id, owner)
 unbook(id)
 redis.call('DEL', key, key .. ':input', key .. ':log', key .. ':text')
 index('ZREM', 'owner:' .. owner, id)

@@ -12,6 +12,7 @@ if is_begun(its.status) or old_ended and old_ended < tonumber(its.total) then
   return 'running'
 end
 note_batch_change(id, 'deleted')
+forget_deliveries(id, owner)
 for _, one in ipairs(keys_of_lines(id, its.lanes)) do redis.call('DEL', P .. one) end
 redis.call('DEL', P .. name, P .. name .. ':log', P .. name .. ':jobs', P .. name .. ':ended')
 index('ZREM', 'batches:' .. owner, id)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from spool.errors import DeliveriesFull, DeliveryNotFound
 from spool.redis.link import RedisLink
 from spool.webhooks.delivery import Delivery, DeliveryState
 from spool.webhooks.delivery_store import OWNER_SENDING_AT_MOST, SENDING_AT_MOST, Deliveries, Result
-from tests.by_hand import OWNER, shards_of
+from spool.webhooks.endpoint_store import Endpoints
+from tests.by_hand import OWNER, shards_of, store_of, submit
 from tests.spool.webhooks.outbox import P, pass_pauses, post
 
 URL, OTHER = "https://one.example/", "https://other.example/"
@@ -186,6 +188,28 @@ def test_settled_deliveries_of_all_owners_are_bounded(link: RedisLink, deliverie
     deliveries.replay(delivery.id, OWNER)
     assert link.call("ZRANGE", f"{P}outstanding-deliveries", 0, -1) == [delivery.id.encode()]
     assert link.call("ZSCORE", f"{P}settled-of-all", f"{OWNER} {delivery.id}") is None
+
+
+def test_deleted_job_leaves_no_metadata(link: RedisLink, deliveries: Deliveries) -> None:
+    """A delivery that has ended loses the metadata of a deleted job at once; an outstanding one sends it first."""
+    store, endpoint = store_of(link), Endpoints(shards_of(link)).create(OWNER, OTHER, []).id
+    own = orjson.dumps({"url": URL, "events": "", "lane": f"{OWNER}/0123456789ab"}).decode()
+    job, kept = (submit(link, webhook=own, metadata={"k": "v"}) for _ in range(2))
+    for one in (job, kept):
+        store.cancel(one.id, OWNER)
+    of_job = {each.endpoint: each for each in take(link, deliveries) if each.subject == job.id}
+    assert of_job.keys() == {"", endpoint}
+    settle(link, deliveries, of_job[""], DELIVERED)
+    store.delete(job.id, OWNER)
+
+    def metadata(delivery_id: str) -> bytes:
+        return bytes(link.call("HGET", f"{P}delivery:{delivery_id}", "metadata"))
+
+    assert [metadata(of_job[name].id) for name in ("", endpoint)] == [b"", b'{"k":"v"}']
+    settle(link, deliveries, of_job[endpoint], DELIVERED)
+    assert metadata(of_job[endpoint].id) == b""
+    assert metadata(f"msg_{kept.id}_own") == b'{"k":"v"}'
+    assert deliveries.replay(of_job[""].id, OWNER).id == of_job[""].id
 
 
 def test_replay_tries_again_at_once(link: RedisLink, deliveries: Deliveries) -> None:

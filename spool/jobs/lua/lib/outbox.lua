@@ -142,6 +142,7 @@ end
 local function end_delivery(id, record, state)
   local settled = 'settled-deliveries:' .. record.owner
   redis.call('HSET', P .. 'delivery:' .. id, 'state', state, 'ended_ms', NOW)
+  if redis.call('HDEL', P .. 'delivery:' .. id, 'is_gone') == 1 then redis.call('HSET', P .. 'delivery:' .. id, 'metadata', '') end
   redis.call('PEXPIRE', P .. 'delivery:' .. id, SETTLED_KEPT_MS)
   index('ZREM', 'lane:' .. record.lane, id)
   index('ZREM', 'outstanding-deliveries', id)
@@ -157,5 +158,22 @@ local function end_delivery(id, record, state)
   for _, other in ipairs(surplus > 0 and index('ZRANGE', 'settled-of-all', 0, math.min(surplus, SWEPT_AT_MOST) - 1) or {}) do
     local owner, its = string.match(other, '^(.-) (.*)$')
     if owner then drop_settled(its, owner) else index('ZREM', 'settled-of-all', other) end
+  end
+end
+
+-- Deletes what deliveries keep of a job or batch that is deleted: its metadata, which an outstanding one still sends.
+local function forget_deliveries(subject, owner)
+  --[[LIBRARY]]
+  if redis.call('EXISTS', P .. 'deliveries:' .. owner) == 0 then return end
+  local names = index('HKEYS', 'endpoints:' .. owner)
+  names[#names + 1] = 'own'
+  for _, name in ipairs(names) do
+    local key = P .. 'delivery:msg_' .. subject .. '_' .. name
+    local state = fields_if_any(key, 'state').state
+    if state == 'pending' then
+      redis.call('HSET', key, 'is_gone', 1)
+    elseif state then
+      redis.call('HSET', key, 'metadata', '')
+    end
   end
 end
