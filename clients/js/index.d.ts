@@ -118,7 +118,13 @@ export interface Follow extends AsyncIterable<Entry | Message> {
 }
 
 export interface RequestOptions { signal?: AbortSignal; timeoutMs?: number }
-export interface SubmitOptions { idempotencyKey?: string; withinMs?: number; signal?: AbortSignal }
+export interface SubmitOptions {
+  idempotencyKey?: string;
+  withinMs?: number;
+  signal?: AbortSignal;
+  /** Called before each wait for another attempt. */
+  onRetry?: (error: SpoolError, waitMs: number) => void;
+}
 
 export interface Batch {
   id: string;

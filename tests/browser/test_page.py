@@ -127,17 +127,26 @@ def test_page_on_another_web_instance(new_page: Callable[[], Watched], stack: St
 
 
 def test_page_when_the_user_cuts_the_connection(watched: Watched, stack: Stack, jobs: Jobs) -> None:
-    """The button really drops the reader, which comes back with the next entry."""
+    """The button really drops the reader, which comes back with the next entry; a screen reader is told of both."""
     page = Page(watched, stack.webs[0].url, jobs.submit(tokens=800, rate=40))
+    page.page.evaluate(
+        "window.said = [];"
+        "new MutationObserver(() => said.push(document.querySelector('#announcer').textContent))"
+        ".observe(document.querySelector('#announcer'), {childList: true})"
+    )
     page.until_entry(30)
-    page.part("cut").click()
+    page.part("cut").focus()
+    page.page.keyboard.press("Enter")
     page.until_connection("stopped")
     cut_at = page.figure("last")
     page.until_connection("live")
     page.until_entry(cut_at + 1)
     assert page.figure("reconnects") == 1
+    assert page.page.evaluate("document.activeElement.dataset.part") == "cut"
     page.check_whole(jobs.ended(page.job))
     assert page.stretches() == ["sse", "sse"]
+    said = [text.partition(" after")[0] for text in page.page.evaluate("said") if "after entry" in text]
+    assert said == ["Cut", "Reconnected. Continuing"]
     forgive_lost_connections(watched)
 
 
@@ -173,11 +182,29 @@ def test_page_when_the_job_is_cancelled(watched: Watched, stack: Stack, jobs: Jo
     """Cancel ends the job, and what was said stays."""
     page = Page(watched, stack.webs[0].url, jobs.submit(tokens=1000, rate=30))
     page.until_text(40)
-    page.part("cancel").click()
+    page.part("cancel").focus()
+    page.page.keyboard.press("Enter")
     page.until_status("cancelled")
     page.check_whole(jobs.ended(page.job))
     assert "Cancelled" in page.page.inner_text("#failure")
     assert page.part("cancel").is_hidden()
+    assert page.page.evaluate("document.activeElement.dataset.part") == "transport"
+
+
+def test_page_when_a_prompt_cannot_be_sent(watched: Watched, stack: Stack) -> None:
+    """Without a network the page says that the prompt waits, and with it the prompt becomes one job."""
+    page = Page(watched, stack.webs[0].url)
+    page.page.context.set_offline(True)
+    page.page.fill("#prompt", "only-once")
+    page.page.fill("#rate", "0")
+    page.page.click("#send")
+    watched.until("document.querySelector('#error-form').textContent.includes('sent again')", "the wait is explained")
+    page.page.context.set_offline(False)
+    page.until_status("succeeded")
+    assert page.page.inner_text("#error-form") == ""
+    found = page.page.request.get(f"{stack.webs[0].url}/jobs?metadata=prompt%3Donly-once").json()["jobs"]
+    assert [job["id"] for job in found] == [page.job]
+    forgive_lost_connections(watched)
 
 
 def test_page_when_the_job_fails(watched: Watched, stack: Stack, jobs: Jobs) -> None:

@@ -4,8 +4,11 @@ import { Backoff } from "./backoff.js";
 import { SpoolError } from "./errors.js";
 import { pause } from "./pause.js";
 
-/** POST JSON until there is an answer. Raises the last `SpoolError` with the `idempotencyKey`, for a later try. */
-export async function post(http, path, document, { idempotencyKey = randomKey(), signal, withinMs } = {}) {
+/**
+ * POST JSON until there is an answer. Raises the last `SpoolError` with the `idempotencyKey`, for a later try.
+ * `onRetry(error, waitMs)` is called before each wait for another attempt.
+ */
+export async function post(http, path, document, { idempotencyKey = randomKey(), signal, withinMs, onRetry } = {}) {
   const until = performance.now() + (withinMs ?? http.timing.submitMs);
   const backoff = new Backoff(http.timing);
   const headers = { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey };
@@ -19,6 +22,7 @@ export async function post(http, path, document, { idempotencyKey = randomKey(),
       const waitMs = backoff.next(error.retryAfterMs);
       const isSafe = error.isTemporary || isBusy(error);
       if (!isSafe || performance.now() + waitMs > until) throw error;
+      onRetry?.(error, waitMs);
       await pause(waitMs, signal);
       if (signal?.aborted) throw signal.reason;
     }

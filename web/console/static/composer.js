@@ -79,16 +79,23 @@ export class Composer {
     byId("send").disabled = true;
     const submission = this.#submission();
     try {
-      const job = await client().submit(submission);
+      const job = await client().submit(submission, { onRetry: (error) => this.#waiting(error) });
+      this.#clearErrors();
       remember(job.id, submission);
       this.submitted(job);
       if (this.#continues) this.reply("");
     } catch (error) {
+      setText(byId("error-form"), "");
       this.#show(error);
       this.refused(error);
     } finally {
       byId("send").disabled = false;
     }
+  }
+
+  #waiting({ message }) {
+    const reason = message.replace(/\.$/, "");
+    setText(byId("error-form"), t("{reason}. The prompt is sent again for up to a minute, and becomes one job.", { reason }));
   }
 
   #isDemo() {

@@ -35,8 +35,11 @@ export function copyOf(templateId) {
   return { root, part };
 }
 
-/** Announces a text to screen readers. */
-export const announce = (text) => setText(byId("announcer"), text);
+/** Announces a text to screen readers, also one that was announced before: equal text would be no change. */
+export function announce(text) {
+  const announcer = byId("announcer");
+  announcer.textContent = announcer.textContent === text ? `${text}\u00a0` : text;
+}
 
 /** Puts text on the clipboard, also on plain HTTP, where browsers offer no clipboard. Whether it worked. */
 export async function copyText(text) {

@@ -320,6 +320,8 @@ export const ZH = {
   "longest wait": "最长等待",
   "memory of Redis": "Redis 内存",
   "of {n}": "共 {n}",
+  "{reason}. The prompt is sent again for up to a minute, and becomes one job.":
+    "{reason}。一分钟内会重新发送提示词，且只会成为一个任务。",
   "open streams": "打开的流",
   scheduled: "已计划",
   submitted: "已提交",

@@ -2,7 +2,7 @@
 
 import { MarkdownView } from "../client/markdown.js";
 import { client } from "../connection.js";
-import { copyOf, element, setText } from "../dom.js";
+import { announce, copyOf, element, setText } from "../dom.js";
 import createPurifier from "../vendor/dompurify.js";
 import { Marked } from "../vendor/marked.js";
 import { counted, t } from "../words.js";
@@ -17,6 +17,8 @@ import { whyNoText } from "./wait_text.js";
 const CUT_MS = 1500;
 const MARKDOWN_EVERY_MS = 60;
 const RESULT_SHOWN = 4000;
+/** States that a screen reader is told of; the card announces a refusal. */
+const LOST = new Set(["stopped", "waiting", "offline"]);
 
 export class Pane {
   trace = new Trace();
@@ -26,6 +28,8 @@ export class Pane {
   #shown = { text: null, at: 0, costMs: 0, isWhole: false };
   #cutTimer = 0;
   #hasHash = false;
+  #connection = "";
+  #wasLost = false;
 
   /**
    * `events`: `entry(entry)`, `changed(view)`, `chosen()` when the transport was changed, `closed()`, and the bar's
@@ -45,7 +49,9 @@ export class Pane {
       onChange: (view) => this.#draw(view),
     });
     this.#buildTransports();
-    part("cut").addEventListener("click", () => this.cut());
+    part("cut").addEventListener("click", () => {
+      if (part("cut").getAttribute("aria-disabled") !== "true") this.cut();
+    });
     part("close").addEventListener("click", () => events.closed());
     part("cancel").addEventListener("click", () => events.cancel());
     part("hand-over").addEventListener("click", () => events.handOver());
@@ -122,12 +128,27 @@ export class Pane {
     setText(this.part("irregular"), counted(this.trace.irregular));
     this.part("irregular").dataset.bad = String(this.trace.irregular > 0);
     const isKnown = view.connection !== "refused";
+    // A hidden or disabled button drops the focus, and with it the place of a keyboard's user.
+    const isLeft = this.part("bar").contains(document.activeElement) && (view.isEnded || !isKnown);
     this.part("cancel").hidden = view.isEnded || !isKnown;
     this.part("cancel").disabled = Boolean(view.job?.cancel_requested_at);
     this.part("hand-over").hidden = !isKnown;
-    this.part("cut").disabled = view.isEnded || ["stopped", "refused"].includes(view.connection);
+    this.part("cut").disabled = view.isEnded || !isKnown;
+    this.part("cut").setAttribute("aria-disabled", String(view.connection === "stopped"));
+    if (isLeft && !this.root.contains(focusable(document.activeElement))) this.part("transport").focus();
     this.thread.draw(this.trace.stretches, Math.max(view.lastEntry, view.job?.last_entry ?? 0));
     setText(this.part("note"), this.#note(view));
+    this.#announce(view.connection, connection.textContent);
+  }
+
+  /** Announces that the connection was cut or lost, and that it is back; the card announces the job's end. */
+  #announce(connection, name) {
+    if (connection === this.#connection) return;
+    this.#connection = connection;
+    const isLost = LOST.has(connection);
+    const note = this.part("note").textContent;
+    if (isLost || (connection === "live" && this.#wasLost)) announce(note || name);
+    this.#wasLost = isLost || (this.#wasLost && connection !== "live");
   }
 
   #note(view) {
@@ -242,6 +263,9 @@ export class Pane {
     this.#draw(this.follow.view);
   }
 }
+
+/** The element, or null where it can no longer have the focus. */
+const focusable = (node) => (node.disabled || !node.checkVisibility() ? null : node);
 
 const toolCall = () =>
   element("div", { className: "tool-call" }, element("strong"), element("pre", {}, element("code")));
