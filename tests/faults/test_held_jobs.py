@@ -30,6 +30,7 @@ LATER = 15
 STRIKES = (3, 9, 15)
 """A fault strikes when so many of the jobs have ended."""
 WAITS = '"waiting_for"'
+HELD = '"reason":"not_before"'
 ENDS = {
     "/v1/chat/completions": '"finish_reason":"stop"',
     "/v1/responses": '"type":"response.completed"',
@@ -157,7 +158,8 @@ def test_streams_of_other_protocols(directory: Path, strike: Strike) -> None:
             thread.join(60)
     for path, lines in found.items():
         assert text_of(lines) == golden("x", {}), path
-        assert not text_of(lines[: max(n for n, line in enumerate(lines) if WAITS in line)]), path
+        # After the second strike it may be told to wait for a worker, in the middle of its text.
+        assert not text_of(lines[: max(n for n, line in enumerate(lines) if HELD in line)]), path
         assert any(ENDS[path] in line for line in lines), path
 
 
