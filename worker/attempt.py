@@ -109,7 +109,7 @@ class Attempt:
             self._hand_back(counts=False, reason=exc.code, message=exc.message, again_ms=exc.again_ms)
         except backends.BackendError as exc:
             if exc.interrupted:
-                self._hand_back(counts=True, reason=exc.code, message=exc.message)
+                self._hand_back(counts=True, reason=exc.code, message=exc.message, upstream=exc.upstream)
             else:
                 self._fail(exc.code, exc.message, retryable=exc.retryable, upstream=exc.upstream)
         except Exception:
@@ -138,13 +138,13 @@ class Attempt:
         losses = job.losses + 1
         if losses >= attempts:
             message = f"attempt {losses} of {attempts} failed: {exc.message}"
-            raise backends.BackendError("attempts_exhausted", message, retryable=True) from exc
+            raise backends.BackendError("attempts_exhausted", message, retryable=True, upstream=exc.upstream) from exc
         if job.on_worker_loss is OnWorkerLoss.FAIL:
             return
         delay_s = _RETRY.delay_s(losses)
         if self._deadline.left_s <= delay_s:
             message = f"no other attempt before the job's deadline: {exc.message}"
-            raise backends.BackendError(exc.code, message, retryable=True) from exc
+            raise backends.BackendError(exc.code, message, retryable=True, upstream=exc.upstream) from exc
         self._write_other(backends.Waiting(exc.message, time.time() + delay_s))
         gevent.sleep(delay_s)
 
@@ -306,7 +306,16 @@ class Attempt:
         except AttemptOver as over:
             self.events.over(over.outcome)
 
-    def _hand_back(self, *, counts: bool, reason: str, message: str, restarts: bool = False, again_ms: int = 0) -> None:
+    def _hand_back(
+        self,
+        *,
+        counts: bool,
+        reason: str,
+        message: str,
+        restarts: bool = False,
+        again_ms: int = 0,
+        upstream: Mapping[str, Any] | None = None,
+    ) -> None:
         job_id, deadline = self.claim.job.id, Deadline.after(5.0)
         try:
             self._output.flush(deadline)
@@ -320,6 +329,7 @@ class Attempt:
                 reason=reason,
                 message=message,
                 again_ms=again_ms,
+                upstream=upstream,
             )
             reach("hand_back.answered")
             self.events.handed_back(reason, answer, message)

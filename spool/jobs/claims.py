@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from spool.errors import UndecodableRecord
 from spool.jobs.class_shares import BatchSlots, ClassShares
 from spool.jobs.conversation import read_input
@@ -243,12 +245,14 @@ class Claims:
         reason: str = "handed_back",
         message: str = "given up",
         again_ms: int = 0,
+        upstream: Mapping[str, Any] | None = None,
     ) -> str:
         """Hand the job back, so that another worker can claim it. Returns ``queued``, ``failed``, ``cancelled`` or
         ``lost``.
 
         ``counts``: this attempt counts against the job's limit. ``restarts``: the next attempt starts from scratch, and
         does not continue the partial answer. ``reason`` is one word for the log, ``message`` describes what happened.
+        ``upstream``: what the upstream's error named, for the error of a job that fails now.
         """
         args = arguments(
             "hand_back",
@@ -260,6 +264,7 @@ class Claims:
             message=message,
             restarts=int(restarts),
             again_ms=again_ms,
+            upstream=orjson.dumps(upstream) if upstream else b"",
         )
         answer: bytes = self._shards.of_job(job_id).run(script("hand_back"), *args)
         return answer.decode()

@@ -19,6 +19,7 @@ ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
     "words": (400, {"message": "maximum context length is 4096 tokens", "type": "BadRequestError", "code": 400}),
     "filter": (400, {"message": "filtered", "type": None, "code": "content_filter", "param": "prompt"}),
     "quota": (429, {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}),
+    "overloaded": (503, {"message": "busy", "type": "server_error", "code": "server_overloaded"}),
     "model": (404, {"message": "gone", "type": "invalid_request_error", "code": "model_not_found"}),
 }
 
@@ -42,7 +43,7 @@ def answers(call: Call) -> None:
 
 def fails(call: Call) -> None:
     """An upstream that fails as the prompt names; after its first word for ``later NAME``."""
-    content = call.body["messages"][-1]["content"]
+    content = call.body["messages"][-1]["content"] if "messages" in call.body else call.body["prompt"]
     prompt = content if isinstance(content, str) else content[0]["text"]
     status, error = ERRORS[prompt.removeprefix("later ")]
     if prompt.startswith("later "):

@@ -167,7 +167,8 @@ class AgUiStream(EntryTranslation):
     def _failed(self, error: Mapping[str, Any]) -> list[dict[str, Any]]:
         self.over = True
         failure = failure_of(error)
-        return [*self._close_all(), {"type": "RUN_ERROR", "message": failure.message, "code": failure.code}]
+        said = {"message": failure.message, "code": failure.code, "rawEvent": error}
+        return [*self._close_all(), {"type": "RUN_ERROR", **said}]
 
     def _encode(self, events: list[dict[str, Any]]) -> bytes:
         first, self.number = self.number, self.number + len(events)

@@ -1,8 +1,8 @@
 """UI message streams: entries in, the AI SDK's chunks out.
 
-https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol. Spool adds ``data-waiting`` and ``data-usage``.
-``onData`` receives them; the message does not keep them. (Usage as message metadata would break the stream of an
-application with another metadata schema.)
+https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol. Spool adds ``data-waiting``, ``data-usage`` and
+``data-error``. ``onData`` receives them; the message does not keep them. (Usage as message metadata would break the
+stream of an application with another metadata schema.)
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from spool.jobs.job import Job
 from spool.jobs.log import Row
 from spool.jobs.waits import Wait
 from web.ai_sdk.ui_parts import Chunk, chunks_of
+from web.delivery.failures import failure_of
 from web.entry_translation import WholeCalls
 from web.joined_text import joined
 
@@ -109,10 +110,16 @@ class UiMessageStream(WholeCalls):
             case Kind.DONE:
                 return self._done(entry["finish_reason"])
             case Kind.FAILED:
-                return self._end({"type": "error", "errorText": entry["error"]["message"]})
+                return self._failed(entry["error"])
             case Kind.CANCELLED:
                 return self._end({"type": "abort"})
         return b""
+
+    def _failed(self, error: Mapping[str, Any]) -> bytes:
+        """The codes as a part, because an error chunk has only a text."""
+        failure = failure_of(error)
+        named = {"code": failure.code, "status": failure.status, "type": failure.kind, "spool": failure.own}
+        return _data("error", named) + self._end({"type": "error", "errorText": failure.message})
 
     def _sources(self, entry: Mapping[str, Any]) -> bytes:
         """The annotations that name a page, as sources; those that name a file, as files."""

@@ -7,13 +7,13 @@ otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NotRequired
 
 import orjson
 from flask import Flask, Response, request
 from typing_extensions import TypedDict
 
-from web.delivery.failures import Failure
+from web.delivery.failures import Failure, SpoolError
 from web.intake.idempotency import is_safe_to_repeat
 from web.problems import Problem, use_shape
 from web.request_ids import request_id
@@ -30,6 +30,7 @@ _TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
+    529: "overloaded_error",
 }
 """By status; of all others, ``invalid_request_error`` below 500 and ``api_error`` from there."""
 _OVERFLOW = "prompt is too long: "
@@ -51,10 +52,11 @@ def install(app: Flask) -> None:
 
 
 class MessagesError(TypedDict):
-    """What went wrong."""
+    """What went wrong. ``spool`` only of a failed job."""
 
     type: str
     message: str
+    spool: NotRequired[SpoolError]
 
 
 class MessagesErrorDocument(TypedDict):
@@ -73,6 +75,7 @@ class AnthropicProblem(Problem):
         super().__init__(
             failure.status, failure.title, message_of(failure), headers={**headers, "x-should-retry": "false"}
         )
+        self.failure = failure
 
 
 class AnthropicErrors:
@@ -82,6 +85,8 @@ class AnthropicErrors:
 
     def document(self, problem: Problem) -> MessagesErrorDocument:
         """The problem as an error object."""
+        if isinstance(problem, AnthropicProblem):
+            return document_of(problem.failure)
         return error_document(_status(problem), problem.detail)
 
     def response(self, problem: Problem) -> Response:
@@ -100,6 +105,13 @@ def error_document(status: int, message: str) -> MessagesErrorDocument:
     """The error object of a status."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id() or None}
+
+
+def document_of(failure: Failure) -> MessagesErrorDocument:
+    """The error object of a failed job."""
+    document = error_document(failure.status, message_of(failure))
+    document["error"]["spool"] = failure.own
+    return document
 
 
 def message_of(failure: Failure) -> str:

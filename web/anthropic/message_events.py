@@ -17,7 +17,7 @@ from spool.jobs.conversation import Answer, call_id_of
 from spool.jobs.entries import Kind, is_mark
 from spool.jobs.job import Job
 from spool.jobs.waits import Wait
-from web.anthropic.errors import error_document, message_of
+from web.anthropic.errors import document_of
 from web.delivery.failures import CANCELLED, RESTARTED, failure_of
 from web.entry_translation import EntryTranslation
 
@@ -198,8 +198,7 @@ class MessageStream(EntryTranslation):
 
     def _error(self, error: Mapping[str, Any]) -> bytes:
         self.over = True
-        failure = failure_of(error)
-        return _event(error_document(failure.status, message_of(failure)))
+        return _event(document_of(failure_of(error)))
 
 
 def message(job: Job, answer: Answer) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from spool.jobs.job import Job
 from web.delivery.waiting import early_end
 from web.problems import Problem
@@ -36,8 +38,6 @@ _OWN = {
     "token_timeout": 504,
 }
 """The status of Spool's own codes; of all others, 502."""
-_NAMED_BY_UPSTREAM = ("upstream_rejected", "upstream_interrupted")
-"""Codes of errors whose status is the upstream's, if it names one."""
 _BY_TEXT = {
     "context_length_exceeded": re.compile(
         r"context[ _]length|context window|context size|maximum context|prompt is too long|too many (input )?tokens",
@@ -51,12 +51,21 @@ _HOLD_S = 5.0
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
+class SpoolError(TypedDict):
+    """Spool's own code of a failed job, and whether another submit may succeed."""
+
+    code: str
+    retryable: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The failure of a job. ``status`` is an HTTP status, ``own_code`` Spool's code, ``param`` the upstream's."""
+    """The failure of a job. ``status`` is an HTTP status, ``own_code`` Spool's code, ``kind`` and ``param`` the
+    upstream's type and parameter, if it names them."""
 
     status: int
     code: str
+    kind: str | None
     param: str | None
     message: str
     own_code: str
@@ -66,6 +75,11 @@ class Failure:
     def title(self) -> str:
         """The title of its problem."""
         return self.own_code.replace("_", " ")
+
+    @property
+    def own(self) -> SpoolError:
+        """What error objects have beside the upstream's names."""
+        return {"code": self.own_code, "retryable": self.retryable}
 
 
 def failure_of(error: Mapping[str, Any]) -> Failure:
@@ -77,6 +91,7 @@ def failure_of(error: Mapping[str, Any]) -> Failure:
     return Failure(
         status=status,
         code=code,
+        kind=upstream.get("type"),
         param=upstream.get("param"),
         message=message,
         own_code=own_code,
@@ -85,7 +100,7 @@ def failure_of(error: Mapping[str, Any]) -> Failure:
 
 
 def _status(own_code: str, upstream: int | None) -> int:
-    if own_code not in _NAMED_BY_UPSTREAM or upstream is None:
+    if upstream is None:
         return _OWN.get(own_code, 502)
     if upstream == 401:
         # The rejected key is Spool's. A client would take 401 for its own.
@@ -98,9 +113,9 @@ def _code(own_code: str, message: str, status: int, upstream: Mapping[str, Any])
         if status < 500 and upstream and said.search(f"{upstream.get('code') or ''} {message}"):
             return code
     named = upstream.get("code")
-    if status < 500 and isinstance(named, str) and _NAME.fullmatch(named):
+    if isinstance(named, str) and _NAME.fullmatch(named):
         return named
-    if own_code in _NAMED_BY_UPSTREAM and status == 429:
+    if upstream and status == 429:
         return "rate_limit_exceeded"
     return own_code
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NotRequired
 
 import orjson
 from flask import Response
 from typing_extensions import TypedDict
 
-from web.delivery.failures import Failure
+from web.delivery.failures import Failure, SpoolError
 from web.problems import Problem, use_shape
 
 PREFIX = "/api/"
@@ -20,9 +21,10 @@ def install() -> None:
 
 
 class OllamaError(TypedDict):
-    """The cause."""
+    """The cause. ``spool`` only of a failed job."""
 
     error: str
+    spool: NotRequired[SpoolError]
 
 
 class OllamaErrors:
@@ -32,6 +34,8 @@ class OllamaErrors:
 
     def document(self, problem: Problem) -> OllamaError:
         """The problem as an error object."""
+        if isinstance(problem, OllamaProblem):
+            return document_of(problem.failure)
         return {"error": problem.detail}
 
     def response(self, problem: Problem) -> Response:
@@ -46,11 +50,17 @@ class OllamaProblem(Problem):
     """The problem of a failed job."""
 
     def __init__(self, failure: Failure, headers: Mapping[str, str]) -> None:
-        super().__init__(failure.status, failure.title, message_of(failure), headers=headers)
+        super().__init__(failure.status, failure.title, _message(failure), headers=headers)
+        self.failure = failure
 
 
-def message_of(failure: Failure) -> str:
-    """The message of a failed job. It begins with the code, for which the shape has no other place."""
+def document_of(failure: Failure) -> OllamaError:
+    """The error object of a failed job."""
+    return {"error": _message(failure), "spool": failure.own}
+
+
+def _message(failure: Failure) -> str:
+    """It begins with the code, for which the shape has no other place."""
     return f"{failure.code}: {failure.message}"
 
 

@@ -18,7 +18,7 @@ from spool.jobs.job import Job
 from spool.jobs.waits import Wait
 from web.delivery.failures import CANCELLED, RESTARTED, failure_of
 from web.entry_translation import WholeCalls
-from web.ollama.errors import message_of
+from web.ollama.errors import document_of
 
 _BEGINS = frozenset({Kind.STARTED, Kind.RESTARTED, Kind.CONTINUED})
 
@@ -114,7 +114,7 @@ class OllamaStream(WholeCalls):
 
     def _error(self, error: Mapping[str, Any]) -> bytes:
         self.over = True
-        return orjson.dumps({"error": message_of(failure_of(error))}) + b"\n"
+        return orjson.dumps(document_of(failure_of(error))) + b"\n"
 
 
 def whole(job: Job, answer: Answer, *, is_chat: bool, shows_thinking: bool) -> dict[str, Any]:

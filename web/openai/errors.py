@@ -13,6 +13,7 @@ import orjson
 from flask import Response
 from typing_extensions import TypedDict
 
+from web.delivery.failures import SpoolError
 from web.intake.idempotency import is_safe_to_repeat
 from web.problems import Problem, use_shape
 
@@ -22,13 +23,6 @@ PREFIX = "/v1/"
 def install() -> None:
     """Use OpenAI's shape for errors under ``/v1``."""
     use_shape(PREFIX, OpenAIErrors())
-
-
-class SpoolError(TypedDict):
-    """Spool's own code of a failed job, and whether another submit may succeed."""
-
-    code: str
-    retryable: bool
 
 
 class ErrorObject(TypedDict):

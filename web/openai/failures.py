@@ -14,7 +14,7 @@ from web.services import State
 def document_of(failure: Failure) -> ErrorDocument:
     """The error object. ``spool``: Spool's own code, and whether another submit may succeed."""
     body = error_body(failure.message, _type(failure), failure.code, failure.param)
-    body["error"]["spool"] = {"code": failure.own_code, "retryable": failure.retryable}
+    body["error"]["spool"] = failure.own
     return body
 
 
@@ -36,4 +36,4 @@ def _type(failure: Failure) -> str:
         return "insufficient_quota"
     if failure.status == 429:
         return "rate_limit_error"
-    return "server_error" if failure.status >= 500 else "invalid_request_error"
+    return failure.kind or "server_error" if failure.status >= 500 else "invalid_request_error"

@@ -1,4 +1,4 @@
-"""The five errors of an upstream, as each vendor's protocol reports them: the status, and the error object."""
+"""The errors of an upstream, as each vendor's protocol reports them: the status, and the error object."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ OPENAI: dict[str, Fault] = {
     "quota": (429, {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}),
     "model": (404, {"message": "gone", "type": "invalid_request_error", "code": "model_not_found"}),
     "key": (401, {"message": "wrong key", "type": "invalid_request_error", "code": "invalid_api_key"}),
+    "overloaded": (503, {"message": "busy", "type": "server_error", "code": "server_overloaded"}),
 }
 """Chat completions and responses. https://platform.openai.com/docs/guides/error-codes"""
 
@@ -21,5 +22,6 @@ ANTHROPIC: dict[str, Fault] = {
     "quota": (429, {"type": "rate_limit_error", "message": "This would exceed your rate limit"}),
     "model": (404, {"type": "not_found_error", "message": "model: gone"}),
     "key": (401, {"type": "authentication_error", "message": "invalid x-api-key"}),
+    "overloaded": (529, {"type": "overloaded_error", "message": "Overloaded"}),
 }
 """Messages. https://docs.anthropic.com/en/api/errors"""

@@ -206,6 +206,16 @@ def test_hand_back_of_the_last_attempt(link: RedisLink) -> None:
     assert (found.error["code"], found.error["retryable"]) == ("attempts_exhausted", False)
 
 
+def test_hand_back_after_an_error_of_the_upstream(link: RedisLink) -> None:
+    """A job that ends by its upstream's error keeps what that named."""
+    job, named = submit(link), {"status": 503, "code": "overloaded"}
+    worker = HandWorker(link, max_attempts=1)
+    worker.claims.hand_back(job.id, worker.take().fence, counts=True, upstream=named)
+    found = store_of(link).look(job.id, OWNER)
+    assert found.error is not None
+    assert (found.error["code"], found.error["upstream"]) == ("attempts_exhausted", named)
+
+
 def test_hand_back_of_a_job_that_may_not_begin_anew(link: RedisLink) -> None:
     """A job that has spoken and may not begin anew ends ``failed``, retryable; one that has not is queued again."""
     worker = HandWorker(link)

@@ -85,6 +85,13 @@ def test_other_ends(end: str) -> None:
     assert types[-4:] == ["TEXT_MESSAGE_END", "TOOL_CALL_END", "TOOL_CALL_END", "RUN_ERROR"]
 
 
+def test_failure() -> None:
+    """The error has the upstream's code, and the job's own beside it."""
+    error = {"code": "attempts_exhausted", "message": "m", "retryable": True, "upstream": {"code": "overloaded"}}
+    _id, last = sent(Logs([*LOG, (Kind.FAILED, {"error": error})]))[-1]
+    assert last == {"type": "RUN_ERROR", "message": "m", "code": "overloaded", "rawEvent": error}
+
+
 def test_page_without_the_known_events() -> None:
     """A page that other streams have translated is sent without the events that this one has."""
     logs = Logs(LOG)

@@ -140,10 +140,6 @@ def test_waiting_and_usage() -> None:
     [
         ((Kind.CANCELLED, {}), {"type": "abort"}),
         (
-            (Kind.FAILED, {"error": {"code": "c", "message": "no such luck", "retryable": False}}),
-            {"type": "error", "errorText": "no such luck"},
-        ),
-        (
             (Kind.RESTARTED, {"attempt": 2, "reason": "worker_lost"}),
             {"type": "error", "errorText": "generation was interrupted and restarted"},
         ),
@@ -152,6 +148,17 @@ def test_waiting_and_usage() -> None:
 def test_other_ends(end: Said, chunk: dict[str, Any]) -> None:
     """What cannot go on ends the text and says so; nothing follows."""
     assert streamed(token("a"), end, token("b"), DONE)[2:] == [{"type": "text-end", "id": "text-0"}, chunk, "[DONE]"]
+
+
+def test_failure() -> None:
+    """A failure's codes are a part before the error, which has only a text."""
+    upstream = {"status": 503, "code": "server_overloaded", "type": "server_error"}
+    error = {"code": "upstream_interrupted", "message": "no such luck", "retryable": True, "upstream": upstream}
+    *_, part, end, error_chunk, done = streamed(token("a"), (Kind.FAILED, {"error": error}))
+    own = {"code": "upstream_interrupted", "retryable": True}
+    assert part == {"type": "data-error", "data": {**upstream, "spool": own}, "transient": True}
+    assert (end["type"], done) == ("text-end", "[DONE]")
+    assert error_chunk == {"type": "error", "errorText": "no such luck"}
 
 
 def test_restart_before_the_first_word() -> None:

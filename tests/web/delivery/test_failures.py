@@ -62,6 +62,25 @@ def test_interrupted() -> None:
     assert (failure_of(broken).status, failure_of(broken).code) == (502, "upstream_interrupted")
 
 
+@pytest.mark.parametrize(
+    ("own_code", "upstream", "status", "code"),
+    [
+        ("upstream_interrupted", {"status": 503, "code": "overloaded", "type": "server_error"}, 503, "overloaded"),
+        ("attempts_exhausted", {"status": 503, "code": "overloaded"}, 503, "overloaded"),
+        ("attempts_exhausted", {"status": 529}, 529, "attempts_exhausted"),
+        ("upstream_failed", {"status": 500, "type": "server_error"}, 500, "upstream_failed"),
+        ("upstream_unavailable", {"status": 429}, 429, "rate_limit_exceeded"),
+        ("upstream_error", {"code": "odd_error"}, 502, "odd_error"),
+        ("upstream_misconfigured", {"status": 302}, 502, "upstream_misconfigured"),
+    ],
+)
+def test_passing_error_that_ended_the_job(own_code: str, upstream: dict[str, Any], status: int, code: str) -> None:
+    """An upstream's error after which there was no other attempt has the upstream's status and names, too."""
+    failure = failure_of({"code": own_code, "message": "busy", "retryable": True, "upstream": upstream})
+    assert (failure.status, failure.code, failure.kind) == (status, code, upstream.get("type"))
+    assert failure.own == {"code": own_code, "retryable": True}
+
+
 def test_cancelled() -> None:
     """A cancelled job is a conflict, which nothing retries."""
     assert (failure_of(CANCELLED).status, failure_of(CANCELLED).code) == (409, "cancelled")

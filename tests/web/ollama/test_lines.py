@@ -76,7 +76,11 @@ def test_generation_without_thinking() -> None:
 )
 def test_other_ends(end: Any, message: str) -> None:
     """An answer that does not end well ends with an error line, on which clients raise."""
-    assert lines_of(Logs([*LOG, end]))[-1] == {"error": message}
+    last = lines_of(Logs([*LOG, end]))[-1]
+    assert last == {
+        "error": message,
+        "spool": {"code": message.partition(":")[0], "retryable": last["spool"]["retryable"]},
+    }
 
 
 def test_whole_is_the_sum_of_the_lines() -> None:

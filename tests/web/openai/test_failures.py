@@ -30,8 +30,9 @@ def test_document_has_both_codes() -> None:
         ({"status": 429}, "rate_limit_error"),
         ({"status": 429, "code": "insufficient_quota"}, "insufficient_quota"),
         ({"status": 501}, "server_error"),
+        ({"status": 503, "type": "overloaded_error"}, "overloaded_error"),
     ],
-    ids=["input", "rate", "quota", "server"],
+    ids=["input", "rate", "quota", "server", "named"],
 )
 def test_type_follows_the_status(upstream: dict[str, object], kind: str) -> None:
     """Clients that read only the type see whether a retry may help."""

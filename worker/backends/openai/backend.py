@@ -256,7 +256,7 @@ class _Link:
             if passage.failed(found.reason, is_late=False) and request.gate is not None:
                 request.gate.suspected(found.reason, status=status)
         elif not passage.refused(found.reason, found.retry_after_s):
-            found = Refused(found.reason, found.retry_after_s, tries=_NEVER)
+            found = Refused(found.reason, found.retry_after_s, tries=_NEVER, upstream=found.upstream)
         return found
 
     def _failed(
@@ -320,7 +320,7 @@ class _Blame:
         if self._tries == 1:
             self._answered_at_first = self._gate.answered
         elif self._tries >= refused.tries and self._gate.answered > self._answered_at_first:
-            raise tries_used(self._tries, refused.reason)
+            raise tries_used(self._tries, refused)
 
 
 def _taken(passage: Passage, request: GenerationRequest, gate: UpstreamGate) -> None:
@@ -335,7 +335,7 @@ def _own_wait(gate: UpstreamGate, caller: Caller, refused: Refused, deadline: De
     deadline."""
     delay_s = gate.backoff.delay_s(caller.failures, refused.retry_after_s)
     if deadline.left_s <= delay_s:
-        raise too_late(refused.reason)
+        raise too_late(refused.reason, refused.upstream)
     yield Waiting(refused.reason, time.time() + delay_s)
     time.sleep(delay_s)
 

@@ -69,16 +69,24 @@ _NEVER_SENT = (
 
 class Refused(Exception):
     """The upstream refuses for now. ``may_be_own``: the prompt itself may be the cause, for example if it crashes the
-    upstream; then it gets ``tries`` while others are answered. ``at_once``: retry without a wait."""
+    upstream; then it gets ``tries`` while others are answered. ``at_once``: retry without a wait. ``upstream``: as in
+    ``BackendError``."""
 
     def __init__(
-        self, reason: str, retry_after_s: float | None = None, *, tries: int = 0, at_once: bool = False
+        self,
+        reason: str,
+        retry_after_s: float | None = None,
+        *,
+        tries: int = 0,
+        at_once: bool = False,
+        upstream: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.tries = tries
         self.at_once = at_once
+        self.upstream = upstream
 
     @property
     def may_be_own(self) -> bool:
@@ -92,22 +100,23 @@ def translate(exc: Exception, scrub: Scrubber, *, began: bool) -> Refused | Back
         # Another attempt would get the same.
         return BackendError("unsupported_output", str(exc), retryable=False)
     found = _translate(exc)
-    text = _shown(str(found), _own_code(exc), scrub)
+    text, named = _shown(str(found), _own_code(exc), scrub), _named(exc, scrub)
     if isinstance(found, BackendError) and found.code == "upstream_garbage":
         return BackendError(found.code, text, retryable=True, interrupted=began)
     if began and isinstance(found, BackendError) and found.code == "upstream_rejected":
         # Another attempt would be rejected as well.
-        return BackendError("upstream_interrupted", _INTERRUPTED + text, retryable=False, upstream=_named(exc, scrub))
+        return BackendError("upstream_interrupted", _INTERRUPTED + text, retryable=False, upstream=named)
     if began:
-        return interrupted(text)
+        return interrupted(text, named)
     if isinstance(found, BackendError):
-        return BackendError(found.code, text, retryable=found.retryable, upstream=_named(exc, scrub))
-    return Refused(text, found.retry_after_s, tries=found.tries)
+        return BackendError(found.code, text, retryable=found.retryable, upstream=named)
+    return Refused(text, found.retry_after_s, tries=found.tries, upstream=named)
 
 
-def interrupted(why: str) -> BackendError:
+def interrupted(why: str, upstream: Mapping[str, Any] | None = None) -> BackendError:
     """The error of an answer that stopped in the middle."""
-    return BackendError("upstream_interrupted", _INTERRUPTED + why, retryable=True, interrupted=True)
+    message = _INTERRUPTED + why
+    return BackendError("upstream_interrupted", message, retryable=True, interrupted=True, upstream=upstream)
 
 
 def refuses_stream_options(exc: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from spool.deadline import Deadline
 from worker.backends import BackendError, SharedGate, UpstreamClosed
@@ -31,9 +32,9 @@ def report_refusal(
     if closed is None:
         return
     if closed.is_own and refused.may_be_own and closed.refusals >= refused.tries:
-        raise tries_used(closed.refusals, refused.reason)
+        raise tries_used(closed.refusals, refused)
     if deadline.left_s <= closed.wait_s:
-        raise too_late(refused.reason)
+        raise too_late(refused.reason, refused.upstream)
     raise UpstreamClosed(refused.reason, closed.retry_at, closed.again_ms)
 
 
@@ -45,13 +46,13 @@ def note_headers(gate: SharedGate | None, headers: Mapping[str, str]) -> None:
         gate.exhausted(f"the upstream has no {what} left", reset_s=reset_s)
 
 
-def tries_used(tries: int, reason: str) -> BackendError:
+def tries_used(tries: int, refused: Refused) -> BackendError:
     """The error of a job that has used its tries while others were answered."""
-    return BackendError(
-        "upstream_failed", f"the upstream failed {tries} times on this prompt: {reason}", retryable=True
-    )
+    message = f"the upstream failed {tries} times on this prompt: {refused.reason}"
+    return BackendError("upstream_failed", message, retryable=True, upstream=refused.upstream)
 
 
-def too_late(reason: str) -> BackendError:
+def too_late(reason: str, upstream: Mapping[str, Any] | None = None) -> BackendError:
     """The error of a job whose next try would come after its deadline."""
-    return BackendError("upstream_unavailable", f"no answer before the job's deadline: {reason}", retryable=True)
+    message = f"no answer before the job's deadline: {reason}"
+    return BackendError("upstream_unavailable", message, retryable=True, upstream=upstream)

@@ -140,8 +140,9 @@ local function close(id, status, ...)
   end
 end
 
-local function fail(id, code, message, retryable)
-  local problem = json({code = code, message = message, retryable = retryable})
+-- `upstream`: what the error of the job's upstream named, if that is why.
+local function fail(id, code, message, retryable, upstream)
+  local problem = json({code = code, message = message, retryable = retryable, upstream = upstream})
   announce_loss(id)
   push(id, 'failed', ',"error":' .. problem)
   close(id, 'failed', 'error', problem)
@@ -265,8 +266,8 @@ end
 
 -- Requeues a running job that lost its worker, ahead of new jobs, or ends it. Answers its new state.
 -- `loss` has costs (1 if it counts against the attempts, else 0), died (true if the process died), reason (a word for
--- the log's next entry), message (a description for the job's error), and again_ms (if other jobs of its model should be
--- tried before it until then).
+-- the log's next entry), message (a description for the job's error), upstream (what the upstream's error named, or nil),
+-- and again_ms (if other jobs of its model should be tried before it until then).
 local function retry(id, max_attempts, loss)
   local key = job_key(id)
   local record = fields(id, 'status', 'model', 'owner', 'batch', 'output_at_most', 'seq', 'deadline_ms', 'cancel_ms', 'losses',
@@ -280,7 +281,8 @@ local function retry(id, max_attempts, loss)
   end
   redis.call('HSET', key, 'losses', losses)
   if losses >= max_attempts then
-    fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. loss.message, false)
+    fail(id, 'attempts_exhausted', 'attempt ' .. losses .. ' of ' .. max_attempts .. ' failed: ' .. loss.message, false,
+      loss.upstream)
     return 'failed'
   end
   local is_lost = has_lost_history(record)
@@ -288,7 +290,7 @@ local function retry(id, max_attempts, loss)
   local can_continue = record.continuable == '1' and record.text_only ~= '0' and not is_lost
   if (said or is_lost) and record.on_worker_loss == 'fail' and not can_continue then
     fail(id, loss.reason == 'handed_back' and 'worker_lost' or loss.reason, 'generation was interrupted: ' .. loss.message,
-      true)
+      true, loss.upstream)
     return 'failed'
   end
   -- What the upstream refused has cost nothing there.

@@ -347,6 +347,7 @@ def test_error_after_the_first_piece_is_interrupted(script: Script) -> None:
     """After the first piece nothing is tried again here: whoever has the text decides."""
     error = failure(script)
     assert (error.code, error.retryable, error.interrupted) == ("upstream_interrupted", True, True)
+    assert error.upstream == ({"status": 500} if script is reports_error else None)
 
 
 @pytest.mark.parametrize(

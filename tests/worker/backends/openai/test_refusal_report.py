@@ -91,14 +91,14 @@ def test_job_that_would_be_tried_after_its_deadline() -> None:
     """A job fails at once if its model opens only after its deadline."""
     with pytest.raises(BackendError) as caught:
         pieces(Gate(), refuses(429), deadline=Deadline.after(2.0))
-    assert caught.value.code == "upstream_unavailable"
+    assert (caught.value.code, caught.value.upstream) == ("upstream_unavailable", {"status": 429, "type": "error"})
 
 
 def test_prompt_that_has_used_its_tries() -> None:
     """A prompt for which the upstream is away while it answers others fails after eight tries."""
     with pytest.raises(BackendError) as caught:
         pieces(Gate(is_own=True, refusals=8), refuses(503))
-    assert caught.value.code == "upstream_failed"
+    assert (caught.value.code, caught.value.upstream) == ("upstream_failed", {"status": 503, "type": "error"})
     with pytest.raises(UpstreamClosed):
         pieces(Gate(is_own=True, refusals=7), refuses(503))
 
