@@ -107,6 +107,11 @@ class Call:
         """End the ``hold``."""
         self._go_on.set()
 
+    def break_off(self) -> None:
+        """Close the connection within the body, after all that was sent: a reset may overtake it."""
+        self._socket.shutdown(socket.SHUT_WR)
+        raise ConnectionAbortedError
+
     def drop(self) -> None:
         """Cut the connection off with a reset, in the middle of whatever it is."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

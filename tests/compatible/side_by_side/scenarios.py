@@ -57,7 +57,7 @@ def _breaks(name: str) -> Callable[[Speaker, int], None]:
 def _is_cut(speaker: Speaker, _: int) -> None:
     speaker.begin()
     speaker.say("Hel", keeps_open=True)
-    speaker.call.drop()
+    speaker.call.break_off()
 
 
 def _recovers(speaker: Speaker, number: int) -> None:

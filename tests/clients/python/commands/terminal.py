@@ -13,7 +13,8 @@ from typing import IO
 
 from tests.stack import ROOT, wait_for
 
-SPOOL = [sys.executable, "-m", "spool"]
+SPOOL = [sys.executable, "-c", "from spool_client.commands import main; main()"]
+"""The client's own program: some commands of the server's have the same names."""
 
 
 def environment(url: str, **more: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 import subprocess
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_answer_into_a_pipe_whose_reader_leaves(stack: Stack, jobs: Jobs) -> Non
     """``| head`` ends the command without a traceback, and the job goes on."""
     job = jobs.submit(tokens=3000, rate=0)
     jobs.ended(job)
-    line = f"{' '.join(SPOOL)} tail {job} --json | head -2; exit ${{PIPESTATUS[0]}}"
+    line = f"{shlex.join(SPOOL)} tail {job} --json | head -2; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", line],
         env=environment(stack.webs[0].url),
