@@ -1,7 +1,8 @@
 """Takes the console's pictures for the README, of a local demo that has no jobs yet and needs no key:
+``SPOOL_DATA_DIR=$(mktemp -d) make run``, then ``python -m tests.browser.pictures http://127.0.0.1:8000 docs/images``.
 
-SPOOL_DATA_DIR=$(mktemp -d) make run
-.venv/bin/python -m tests.browser.pictures http://127.0.0.1:8000 docs/images
+The page that shows them has a limit (``test_page_weight.py``): reduce them to 256 colours, as Pillow's MAXCOVERAGE
+does, which leaves a third of their bytes.
 """
 
 from __future__ import annotations
