@@ -27,7 +27,18 @@ from web.examples import BATCH_ID, JOB
 from web.metrics import STREAMS
 from web.native.batch_document import ResultDocument, result_document
 from web.native.beginning import Heartbeats
-from web.native.entry_document import GapDocument, Line
+from web.native.entry_document import (
+    Attached,
+    BatchEntryDocument,
+    GapDocument,
+    GapMessage,
+    Gone,
+    Heartbeat,
+    Line,
+    Notice,
+    Reconnect,
+    Unavailable,
+)
 from web.native.found_entries import WAIT_AT_MOST_S, Found, Waiting, poll, refuse_to_wait
 from web.native.job_document import job_pieces
 from web.native.readable_batch import after_of, logged
@@ -58,6 +69,7 @@ LINE: Line = {
     "error": None,
 }
 _LIST = {"entries": [LINE], "next": 1, "ended": False, "state": "in_progress", "gap": None}
+_MESSAGES = BatchEntryDocument | Attached | GapMessage | Gone | Heartbeat | Notice | Reconnect | Unavailable
 _FORMS = {sse.MEDIA_TYPE: sse.SSE, ndjson.MEDIA_TYPE: ndjson.Ndjson()}
 
 
@@ -85,7 +97,7 @@ class EntriesQuery(After, Waiting):
 class LineList(TypedDict):
     """Entries, and the cursor for the next request. ``ended``: the log has no more."""
 
-    entries: list[Line]
+    entries: list[BatchEntryDocument]
     next: int
     ended: bool
     state: str
@@ -113,7 +125,7 @@ answer_at("batch_log.stream", _unavailable)
             [
                 Content(
                     media_type,
-                    item=Line,
+                    item=_MESSAGES,
                     example=lambda form=form: form.entry(1, orjson.dumps(LINE)),  # type: ignore[misc]
                 )
                 for media_type, form in _FORMS.items()

@@ -116,6 +116,19 @@ class Cancelled(_Entry):
     kind: Literal["cancelled"]
 
 
+class BatchOver(_Entry):
+    """In the log of a batch: all of its lines have ended, or it has expired. The last entry."""
+
+    kind: Literal["done", "failed", "cancelled"]
+    finish_reason: NotRequired[str]
+    error: NotRequired[JobError]
+    state: Literal["completed", "cancelled", "expired"]
+    counts: dict[str, int]
+
+
+BatchEntryDocument = Annotated[Line | BatchOver, Field(discriminator="kind")]
+"""One entry of a batch's log."""
+
 EntryDocument = Annotated[
     Started | Piece | ToolCallPiece | ResultPiece | Usage | Attempt | Waiting | Done | Failed | Cancelled,
     Field(discriminator="kind"),

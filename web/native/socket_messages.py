@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from web.arguments import BACK_AT_MOST, LATEST
 from web.contract import Answer, Parameter
 from web.native.beginning import SnapshotDocument
-from web.native.entry_document import EntryDocument, GapMessage, Heartbeat, Line, Notice, Queued
+from web.native.entry_document import BatchEntryDocument, EntryDocument, GapMessage, Heartbeat, Notice, Queued
 from web.native.submission import Submission
 
 SUBPROTOCOL = Parameter(
@@ -97,7 +97,7 @@ class BatchEntry(TypedDict):
 
     type: Literal["entry"]
     batch: str
-    entry: Line
+    entry: BatchEntryDocument
 
 
 class BatchEnded(TypedDict):
@@ -147,7 +147,7 @@ class ErrorMessage(TypedDict):
 
 SOCKET_RECEIVES = (CancelMessage,)
 SOCKET_SENDS = (EntryDocument, GapMessage, Heartbeat, Notice, Queued, SnapshotDocument)
-BATCH_SOCKET_SENDS = (Line, GapMessage, Heartbeat, Notice)
+BATCH_SOCKET_SENDS = (BatchEntryDocument, GapMessage, Heartbeat, Notice)
 MUX_RECEIVES = (Submit, Follow, FollowBatch, JobCommand, BatchCommand)
 MUX_SENDS = (
     *(Accepted, EntryMessage, Ended, JobGap, JobQueued, Heartbeat, Notice, JobSnapshot, ErrorMessage),
