@@ -28,7 +28,7 @@ for _, command in ipairs({
   {'XLEN', none}, {'XRANGE', none, '-', '+', 'COUNT', 1}, {'XREVRANGE', none, '+', '-', 'COUNT', 1}, {'XINFO', 'STREAM', none},
   {'ZCARD', none}, {'ZCOUNT', none, 0, 0}, {'ZRANGE', none, 0, 0}, {'ZRANGEBYSCORE', none, 0, 0}, {'ZREVRANGEBYSCORE', none, 0, 0},
   {'ZRANK', none, 'a'}, {'ZSCORE', none, 'a'}, {'SCAN', 0, 'COUNT', 1}, {'INFO', 'server'},
-  {'DEL', none}, {'HDEL', none, 'a'}, {'LPOP', none}, {'LTRIM', none, 0, 0}, {'PEXPIRE', none, 1}, {'PEXPIREAT', none, 1}, {'PERSIST', none}, {'SREM', none, 'a'}, {'ZPOPMIN', none},
+  {'DEL', none}, {'UNLINK', none}, {'XTRIM', none, 'MAXLEN', 0}, {'HDEL', none, 'a'}, {'LPOP', none}, {'LTRIM', none, 0, 0}, {'PEXPIRE', none, 1}, {'PEXPIREAT', none, 1}, {'PERSIST', none}, {'SREM', none, 'a'}, {'ZPOPMIN', none},
   {'ZREM', none, 'a'}, {'ZREMRANGEBYSCORE', none, 0, 0}, {'RENAME', none, none},
   {'HINCRBY', text, 'a', 1}, {'HSET', text, 'a', 1}, {'HSETNX', text, 'a', 1}, {'INCR', text}, {'RPUSH', text, 'a'},
   {'SADD', text, 'a'}, {'SETRANGE', text, 0, ''}, {'XADD', text, '*', 'a', 'b'}, {'ZADD', text, 1, 'a'},

@@ -31,6 +31,7 @@ from spool.jobs.job import SCHEMA, OnDisconnect, Priority
 from spool.jobs.owner_limits import OwnerLimits
 from spool.jobs.repeats import Joins, Repeat
 from spool.jobs.scheduling import Conversation, Scheduling
+from spool.jobs.scripts import arguments, script
 from spool.jobs.submission import NewBatch
 from spool.models.model import DEMO, Model
 from spool.models.table import ModelTable
@@ -62,6 +63,7 @@ _BLANKS = {
     "CONV": "conv_[0-9a-f]{32}",
     "FILE": "file-[0-9a-f]{37}",
     "N": "[0-9]+",
+    "ATTEMPT": "[0-9a-f]+",
     "ENDPOINT": "we_[0-9a-f]{16}",
     "DELIVERY": "msg_[jb]0-.+",
     "LANE": "(?:we_[0-9a-f]{16}|[^:]+/[0-9a-f]{12})",
@@ -83,10 +85,21 @@ def test_map_is_read() -> None:
     assert len(documented()) == len(lines) > 60
 
 
+def packed_batch(link: RedisLink, worker: HandWorker) -> None:
+    """A batch that has ended, whose log is half packed."""
+    ended = create(link, 1)
+    feed(link)
+    worker.finish(worker.take())
+    link.call("DEL", f"{keys.prefix(0)}feeder:lock")
+    piece = arguments("stage_packed", id=ended, attempt="a1", at=0, after_ms=0, lease_ms=60_000, data=b"x")
+    next(iter(shards_of(link))).run(script("stage_packed"), *piece)
+
+
 def test_every_key_is_in_the_map(link: RedisLink) -> None:
     """After all that can happen to a job, every key matches one line of the map, and every line was met."""
     store, worker = store_of(link), HandWorker(link)
     batch = new_batch_id(0)
+    packed_batch(link, worker)
     SigningKeys(link).load()
     Presence(link, Instance.of_this_process("host/web:1", "web")).publish()
     SwitchStore(link).turn_on(checked("pause", "model:demo"), by="cli")

@@ -165,5 +165,6 @@ def test_turns_leave_nothing_behind(link: RedisLink) -> None:
     (key,) = link.call("KEYS", "*conversation:*")
     assert link.call("GET", key) == second.id.encode()
     of_job = link.call("PTTL", job_key(second.id))
-    assert 0 < link.call("PTTL", key) <= of_job
+    # Both are set by one script, whose clock may have gone on in between; and they are read one after the other.
+    assert 0 < link.call("PTTL", key) <= of_job + 1000
     assert [entry.kind for entry in log_of(link, first.id)] == [Kind.STARTED, Kind.TOKEN, Kind.DONE]
