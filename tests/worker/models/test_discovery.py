@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from spool.models.model import Model, Upstream
 from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses
+from tests.stack import ROOT
 from worker.backends import BackendError
 from worker.models.discovery import MAX_MODELS, discover
 
@@ -54,6 +58,60 @@ def test_discovery_that_fails_says_how(script: Script, code: str, retryable: boo
         discovered(script)
     assert (caught.value.code, caught.value.retryable) == (code, retryable)
     assert SECRET not in caught.value.message
+
+
+@pytest.mark.parametrize("unit", [b" ", b'{"id": "a"},'], ids=["blanks", "models"])
+def test_discovery_of_an_endless_list_ends(unit: bytes) -> None:
+    """A list without an end is read up to a limit, and then fails."""
+
+    def script(call: Call) -> None:
+        call.begin(headers={"Content-Type": "application/json"})
+        call.send(b'{"data": [')
+        while True:
+            call.send(unit * 65_536)
+
+    with pytest.raises(BackendError, match="more than") as caught:
+        discovered(script)
+    assert caught.value.code == "upstream_garbage"
+
+
+def test_discovery_reads_no_encoded_list() -> None:
+    """A small encoded list may decode to a large one: no encoding is asked for, and none is read."""
+
+    def script(call: Call) -> None:
+        assert call.headers["accept-encoding"] == "identity"
+        call.json(200, {"data": []}, {"Content-Encoding": "gzip"})
+
+    with pytest.raises(BackendError, match="Content-Encoding") as caught:
+        discovered(script)
+    assert caught.value.code == "upstream_garbage"
+
+
+def test_discovery_of_a_slow_list_ends() -> None:
+    """A list that comes a byte at a time, each within the time for one read, ends with the time for the whole."""
+
+    def script(call: Call) -> None:
+        call.begin(headers={"Content-Type": "application/json"})
+        while True:
+            call.send(b" ")
+            call.hold(0.02)
+
+    # As in a worker, where gevent's timeouts interrupt a read.
+    program = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import sys\n"
+        "from spool.models.model import Upstream\n"
+        "from worker.backends import BackendError\n"
+        "from worker.models.discovery import discover\n"
+        "try:\n"
+        "    discover(Upstream('gpu', sys.argv[1]), total_s=0.2)\n"
+        "except BackendError as exc:\n"
+        "    print(exc.code, exc.retryable)\n"
+    )
+    with ScriptedUpstream(script) as upstream:
+        argv = [sys.executable, "-c", program, upstream.url]
+        found = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
+    assert found.stdout.split() == ["upstream_unavailable", "True"]
 
 
 def test_deployment_of_azure_is_its_only_model() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from worker.backends import File, Finish, Piece, Reasoning, Text, TextMark, ToolCall, Usage
+from worker.backends.openai import json_bounds
 from worker.backends.openai.pictures import NoPicture, picture_of
 
 DONE = b"[DONE]"
@@ -199,7 +200,10 @@ class Answer:
 
 def _parsed(data: bytes) -> Any:
     try:
+        json_bounds.check(data)
         return orjson.loads(data)
+    except json_bounds.TooMuch as exc:
+        raise Garbage(f"an event with {exc}") from exc
     except orjson.JSONDecodeError as exc:
         raise Garbage("an event is not valid JSON") from exc
 

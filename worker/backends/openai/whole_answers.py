@@ -14,6 +14,7 @@ import orjson
 
 from worker.backends import Finish, GenerationRequest, Piece, Result, Usage
 from worker.backends.openai.chunks import Answer, Garbage, error_of
+from worker.backends.openai.json_bounds import Bounds, TooMuch
 from worker.backends.whole import CHAT, COMPLETIONS, EMBEDDINGS
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -66,19 +67,24 @@ def pieces_of(document: dict[str, Any], answer: Answer, on_begun: Callable[[], N
     yield from answer.finish()
 
 
-def read_document(response: httpx2.Response) -> dict[str, Any]:
-    """The JSON object in ``response``. Raises as ``read_result`` does."""
+def read_document(response: httpx2.Response, at_most: int = MAX_BYTES) -> dict[str, Any]:
+    """The JSON object in ``response``, of ``at_most`` bytes. Raises as ``read_result`` does."""
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         # The request excludes encodings; and an encoded kilobyte may decode to a megabyte.
         raise Garbage("the answer has a Content-Encoding")
-    body = bytearray()
+    body, bounds, size = bytearray(), Bounds(), 0
     for chunk in cast(Iterable[bytes], response.stream):
+        size += len(chunk)
         body += chunk if body else chunk.lstrip()
         if body and not body.startswith(b"{"):
             # An endless answer that is no object is not read to its limit.
             break
-        if len(body) > MAX_BYTES:
-            raise Garbage(f"an answer of more than {MAX_BYTES} bytes")
+        if size > at_most:
+            raise Garbage(f"an answer of more than {at_most} bytes")
+        try:
+            bounds.feed(chunk)
+        except TooMuch as exc:
+            raise Garbage(f"an answer with {exc}") from exc
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as exc:

@@ -98,3 +98,9 @@ def test_chunk_of_the_wrong_types_is_garbage(chunk: Any) -> None:
     """Also where a text stands beside it."""
     with pytest.raises(Garbage):
         pieces(chunk)
+
+
+def test_event_of_many_values() -> None:
+    """An event that would take many times its bytes is refused before it is parsed."""
+    with pytest.raises(Garbage, match="an event with more than 500000 arrays, objects and texts"):
+        list(Answer().feed(b'{"choices": [' + b"[]," * 500_000 + b"0]}"))

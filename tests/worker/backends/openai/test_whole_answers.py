@@ -15,6 +15,7 @@ from tests.scripted_upstream import Call, Script, ScriptedUpstream, refuses
 from worker.backends import BackendError, Finish, GenerationRequest, Piece, Result, Text, Unstreamed, Usage
 from worker.backends.openai.backend import OpenAICompatible
 from worker.backends.openai.backoff import Backoff
+from worker.backends.openai.chunks import Garbage
 from worker.backends.openai.whole_answers import packed, read_document, unpacked
 
 MODEL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b")
@@ -188,3 +189,22 @@ def test_answer_that_breaks_off_is_asked_for_again() -> None:
     tries = [breaks, embeds([1.0])]
     pieces, _call = run(lambda call: tries.pop(0)(call), "embeddings", input="a")
     assert document_of(pieces)["data"][0]["embedding"] == [1.0]
+
+
+@pytest.mark.parametrize("unit", [b"[],", b'{"":0},', b'"",'], ids=["arrays", "objects", "texts"])
+def test_answer_of_many_values(unit: bytes) -> None:
+    """An answer that would take many times its bytes is refused before it has arrived."""
+    response = _InPieces(b'{"data": [' + unit * 1_000_000 + b"0]}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(Garbage, match="an answer with more than 500000 arrays, objects and texts"):
+            read_document(cast(Any, response))
+    finally:
+        tracemalloc.stop()
+    assert response.most == 0
+
+
+def test_endless_blanks_before_an_answer() -> None:
+    """Blanks before the answer count as its bytes, though none is kept."""
+    with pytest.raises(Garbage, match="more than 1000 bytes"):
+        read_document(cast(Any, _InPieces(b" " * 20_000)), 1000)
