@@ -17,6 +17,8 @@ from spool.redis.pool import Command
 _PAGE = 100
 _SELECTED = 200
 """Jobs of a page from which a filter selects, in one call. Redis does nothing else during the call."""
+_SELECTED_BY_METADATA = 40
+"""The same for a filter by metadata, of which a job may have 9 KB."""
 _LOOKED_AT = 10
 """Jobs that are read at least, in one round trip."""
 _EXAMINED_AT_MOST = 2000
@@ -80,7 +82,7 @@ def newest(
 ) -> JobPage:
     """The owner's jobs, newest first. A page examines a bounded number of jobs."""
     found: list[Job] = []
-    count, examined = _PAGE if wanted.is_all else _SELECTED, 0
+    count, examined = _page_size(wanted), 0
     while examined < _EXAMINED_AT_MOST:
         page = _owned(shards, owner, cursor, count)
         is_last = len(page) < count
@@ -100,6 +102,12 @@ def newest(
         if is_last:
             return JobPage(found, None)
     return JobPage(found, cursor)
+
+
+def _page_size(wanted: Wanted) -> int:
+    if wanted.is_all:
+        return _PAGE
+    return _SELECTED if wanted.metadata is None else _SELECTED_BY_METADATA
 
 
 def _candidates(shards: Shards, job_ids: Sequence[str], wanted: Wanted) -> Sequence[str]:

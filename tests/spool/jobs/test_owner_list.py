@@ -75,6 +75,24 @@ def test_list_by_metadata_reads_the_jobs_that_match(link: RedisLink) -> None:
     assert read_by(link, store, Wanted(metadata=("team", "search")), limit=10) == ([wanted.id], [wanted.id])
 
 
+def test_list_by_metadata_selects_from_few_jobs_a_call(link: RedisLink) -> None:
+    """A call that reads the metadata of jobs, 9 KB each, keeps Redis from others for a short time only."""
+    store_of(link).submit_many([new_job() for _ in range(120)], max_queued=1000)
+
+    def largest(wanted: Wanted) -> int:
+        """The most arguments of a call."""
+        link.call("CONFIG", "SET", "slowlog-log-slower-than", 0)
+        link.call("SLOWLOG", "RESET")
+        read_by(link, store_of(link), wanted, limit=10)
+        link.call("CONFIG", "SET", "slowlog-log-slower-than", 10_000)
+        scripts = [entry[3] for entry in link.call("SLOWLOG", "GET", 100) if entry[3][0] == b"EVALSHA"]
+        # Redis keeps 31 arguments and writes how many more there were: "... (93 more arguments)".
+        return max(31 + int(args[-1].split()[1][1:]) for args in scripts if len(args) == 32)
+
+    assert largest(Wanted(metadata=("team",))) < 60
+    assert largest(Wanted(model="other")) > 120
+
+
 def test_list_of_a_status_reads_a_record_without_one(link: RedisLink) -> None:
     """A damaged record may have any status, so its look ends the job."""
     store, job = store_of(link), submit(link).id
