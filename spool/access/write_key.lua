@@ -1,5 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Writes a key's record, and changes the version by which all processes notice it.
+-- Allowed without memory, since a key must be revocable then; the number of keys is bounded.
 -- Arguments: id, the most keys that may exist (0: the key must exist), names and values of fields.
 -- Answers written, full or missing. Written again by the same call, after its answer was lost, it is the same.
 local P, id, most = KEYS[1], ARGV[1], tonumber(ARGV[2])

@@ -8,7 +8,7 @@ from spool.access import key_store
 from spool.access.key_store import KeyStore, key_of
 from spool.access.keys import Key
 from spool.access.limits import KeyLimits
-from spool.errors import KeyNotFound
+from spool.errors import KeyNotFound, StoreFull
 from spool.redis.link import RedisLink
 
 DRAFT = Key(id="", owner="alice", digest=b"")
@@ -44,6 +44,22 @@ def test_limits_do_not_undo_a_revocation(link: RedisLink) -> None:
     key, _shown = store.create(DRAFT)
     store.revoke(key.id)
     assert store.limit(key.id, KeyLimits(streams=1)).revoked_ms
+
+
+def test_key_is_revoked_without_memory(link: RedisLink) -> None:
+    """A full Redis keeps no leaked key alive, which may be what fills it."""
+    store = KeyStore(link)
+    key, _shown = store.create(DRAFT)
+    version = store.version()
+    link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(StoreFull):
+            link.call("SET", "x", "y")
+        assert store.revoke(key.id).revoked_ms
+        assert store.limit(key.id, KeyLimits(streams=1)).limits.streams == 1
+    finally:
+        link.call("CONFIG", "SET", "maxmemory", 0)
+    assert store.version() != version
 
 
 def test_list_is_by_age_and_leaves_out_what_expired(link: RedisLink) -> None:
