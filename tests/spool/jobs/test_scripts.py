@@ -33,8 +33,10 @@ NAMES = sorted(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_script_loads(link: RedisLink, name: str) -> None:
-    """Every script is one that Redis takes, under the digest that it is called by."""
-    assert link.call("SCRIPT", "LOAD", script(name).text).decode() == script(name).sha
+    """Every script is one that Redis takes, under the digest that it is called by. With a run of its own: a script that
+    is loaded without one would serve all later calls of this server."""
+    of_run = script(name).on_run("a-run")
+    assert link.call("SCRIPT", "LOAD", of_run.text).decode() == of_run.sha
 
 
 @pytest.mark.parametrize("name", NAMES)
