@@ -13,7 +13,7 @@ import orjson
 from flask import Flask, Response, request
 from typing_extensions import TypedDict
 
-from web.delivery.failures import Failure, SpoolError
+from web.delivery.failures import Failure, ReportedError
 from web.intake.idempotency import is_safe_to_repeat
 from web.problems import Problem, use_shape
 from web.request_ids import request_id
@@ -56,7 +56,7 @@ class MessagesError(TypedDict):
 
     type: str
     message: str
-    spool: NotRequired[SpoolError]
+    spool: NotRequired[ReportedError]
 
 
 class MessagesErrorDocument(TypedDict):

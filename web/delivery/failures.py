@@ -51,7 +51,7 @@ _HOLD_S = 5.0
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
-class SpoolError(TypedDict):
+class ReportedError(TypedDict):
     """Spool's own code of a failed job, and whether another submit may succeed."""
 
     code: str
@@ -77,7 +77,7 @@ class Failure:
         return self.own_code.replace("_", " ")
 
     @property
-    def own(self) -> SpoolError:
+    def own(self) -> ReportedError:
         """What error objects have beside the upstream's names."""
         return {"code": self.own_code, "retryable": self.retryable}
 

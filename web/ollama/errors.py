@@ -9,7 +9,7 @@ import orjson
 from flask import Response
 from typing_extensions import TypedDict
 
-from web.delivery.failures import Failure, SpoolError
+from web.delivery.failures import Failure, ReportedError
 from web.problems import Problem, use_shape
 
 PREFIX = "/api/"
@@ -24,7 +24,7 @@ class OllamaError(TypedDict):
     """The cause. ``spool`` only of a failed job."""
 
     error: str
-    spool: NotRequired[SpoolError]
+    spool: NotRequired[ReportedError]
 
 
 class OllamaErrors:

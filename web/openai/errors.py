@@ -13,7 +13,7 @@ import orjson
 from flask import Response
 from typing_extensions import TypedDict
 
-from web.delivery.failures import SpoolError
+from web.delivery.failures import ReportedError
 from web.intake.idempotency import is_safe_to_repeat
 from web.problems import Problem, use_shape
 
@@ -32,7 +32,7 @@ class ErrorObject(TypedDict):
     type: str
     param: str | None
     code: str | None
-    spool: NotRequired[SpoolError]
+    spool: NotRequired[ReportedError]
 
 
 class ErrorDocument(TypedDict):
