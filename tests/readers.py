@@ -184,6 +184,51 @@ def _poll(base: str, job: str, after: int, stop_after: int | None, wait: str, li
     return reading
 
 
+def read_durable_events(base: str, job: str, after: int = 0, stop_after: int | None = None, **options: Any) -> Reading:
+    """A durable stream, as server-sent events."""
+    reading = Reading()
+    asked = {"offset": f"{after:018d}", "live": "sse"}
+    with httpx.stream(
+        "GET", f"{base}/durable/{job}", params=asked, headers=options, timeout=60, verify=NO_CERTIFICATES
+    ) as response:
+        response.raise_for_status()
+        for event in sse_events(response):
+            document = json.loads(event["data"])
+            if event["event"] == "data":
+                if _add_all(reading, document, stop_after):
+                    break
+                continue
+            assert int(document["streamNextOffset"]) == (reading.ids[-1] if reading.ids else after)
+            reading.ended = document.get("streamClosed", False)
+    return reading
+
+
+def read_durable_polls(base: str, job: str, after: int = 0, stop_after: int | None = None, **options: Any) -> Reading:
+    """A durable stream, as its clients read it: what there is, then by long polling."""
+    reading, asked = Reading(), {"offset": f"{after:018d}"}
+    with httpx.Client(base_url=base, timeout=60, headers=options, verify=NO_CERTIFICATES) as client:
+        while not reading.ended:
+            answer = client.get(f"/durable/{job}", params=asked)
+            answer.raise_for_status()
+            if answer.status_code != 204 and _add_all(reading, answer.json(), stop_after):
+                break
+            asked["offset"] = answer.headers["Stream-Next-Offset"]
+            assert int(asked["offset"]) == (reading.ids[-1] if reading.ids else after)
+            if "Stream-Up-To-Date" in answer.headers:
+                asked["live"] = "long-poll"
+            reading.ended = "Stream-Closed" in answer.headers
+    return reading
+
+
+def _add_all(reading: Reading, entries: list[dict[str, Any]], stop_after: int | None) -> bool:
+    """Add entries; whether the reader has enough."""
+    for entry in entries:
+        reading.add(json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode())
+        if stop_after is not None and len(reading.entries) >= stop_after:
+            return True
+    return False
+
+
 READERS: dict[str, Read] = {
     "sse": read_sse,
     "ndjson": read_ndjson,
@@ -191,6 +236,8 @@ READERS: dict[str, Read] = {
     "websocket_many": read_websocket_many,
     "long_polling": read_long_polling,
     "short_polling": read_short_polling,
+    "durable_events": read_durable_events,
+    "durable_polls": read_durable_polls,
 }
 """The transports that carry entries. Bare text and the plain answer carry the text alone, and have their own tests."""
 

@@ -18,6 +18,7 @@ from web.anthropic import messages as anthropic_messages
 from web.anthropic import models as anthropic_models
 from web.console import demo, page, session
 from web.docs import pages as docs_pages
+from web.durable_streams import streams as durable_streams
 from web.mcp import endpoint as mcp_endpoint
 from web.mcp import messages as mcp_messages
 from web.native import (
@@ -89,6 +90,7 @@ _ROUTES = (
     ollama_models,
     mcp_endpoint,
     ag_ui_runs,
+    durable_streams,
     keys,
     switches,
     operations,

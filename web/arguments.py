@@ -95,15 +95,16 @@ LAST_EVENT_ID = Parameter(
 Shape = TypeVar("Shape", bound=Query)
 
 
-def query(shape: type[Shape]) -> Shape:
-    """The checked query of this request. Raises a 422 ``Problem`` that names the argument; 400 for a cursor."""
+def query(shape: type[Shape], *, status: int = 422) -> Shape:
+    """The checked query of this request. Raises a ``Problem`` of this status that names the argument; 400 for a
+    cursor."""
     names = [field.alias or name for name, field in shape.model_fields.items()]
     try:
         return shape.model_validate({name: request.args[name] for name in names if name in request.args})
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_input=False)[0]
         detail = explain(error)
-        status = 400 if error["type"] == _CURSOR_ERROR else 422
+        status = 400 if error["type"] == _CURSOR_ERROR else status
         raise field_problem(str(error["loc"][0]), detail, status=status) from exc
 
 

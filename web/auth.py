@@ -13,6 +13,7 @@ from spool.jobs.job import Job
 from web.access.authenticator import SAFE_METHODS, Authenticator
 from web.access.request_limits import headers_of, openai_headers_of
 from web.access.shown import LINK_ARGUMENT, TOKEN_ARGUMENT
+from web.cors import EXPOSED
 from web.problems import Problem
 
 PUBLIC = "public"
@@ -92,6 +93,7 @@ def install(app: Flask, authenticator: Authenticator) -> None:
             if _is_by_grant(response):
                 # A link or a token is all that a page has, so a page of any origin may read the answer.
                 response.headers.setdefault("Access-Control-Allow-Origin", "*")
+                response.headers.setdefault("Access-Control-Expose-Headers", ", ".join(EXPOSED))
         return response
 
     app.before_request(check)

@@ -9,6 +9,7 @@ from spool.settings import WebSettings
 
 EXPOSED = ["Location", "ETag", "Retry-After", "Idempotent-Replayed", "Preference-Applied", "X-Spool-Job"]
 EXPOSED += ["X-Request-Id", "Spool-Version", "x-should-retry", "x-workflow-run-id", "x-workflow-stream-tail-index"]
+EXPOSED += ["Stream-Next-Offset", "Stream-Up-To-Date", "Stream-Closed", "Stream-Cursor"]
 
 
 def install(app: Flask, settings: WebSettings) -> None:

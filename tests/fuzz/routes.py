@@ -77,6 +77,7 @@ OTHERS: Sequence[tuple[str, str]] = [
     ("GET", "/api/version"),
     ("GET", "/mcp"),
     ("DELETE", "/mcp"),
+    ("GET", "/durable/{id}"),
     ("GET", "/batches"),
     ("GET", "/batches/{id}/entries"),
     ("GET", "/batches/{id}/stream"),

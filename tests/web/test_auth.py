@@ -99,6 +99,7 @@ def test_calls_that_links_and_tokens_reach(app: Flask) -> None:
         "/jobs/<job_id>/ws": "ws",
         "/jobs/<job_id>/entries": "entries",
         "/jobs/<job_id>/cancel": "cancel",
+        "/durable/<job_id>": "durable",
         "/batches/<batch_id>": "batch",
         "/batches/<batch_id>/entries": "results",
         "/batches/<batch_id>/results": "results",
@@ -135,6 +136,7 @@ def test_answer_to_a_link_is_shared() -> None:
     link = app.extensions["spool"].authenticator.signer.sign(grant)
     response = app.test_client().get(f"/jobs/{job}/entries", query_string={"link": link})
     assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (503, "*")
+    assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
 
 
 def test_killing_exists_only_in_a_local_demo(app: Flask) -> None:

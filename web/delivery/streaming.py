@@ -113,6 +113,20 @@ def translated(
     return _started(job, 0, encoding, form.opening(), media_type, headers, slot, label=form.name, patient=True)
 
 
+def continued(
+    job: Job,
+    after: int,
+    encoding_of: Callable[[Frame], Encoding],
+    opening: bytes,
+    headers: Mapping[str, str],
+    label: str,
+) -> Response:
+    """The job's log after an entry, as server-sent events of another protocol, whose clients continue at any instance.
+    ``encoding_of`` makes its encoding on a kind of connection. Raises like ``streamed``."""
+    headers = {**sse.HEADERS, **headers}
+    return _started(job, after, encoding_of(_frame()), opening, sse.MEDIA_TYPE, headers, None, label=label)
+
+
 def streamed_in(
     log: Job,
     after: int,

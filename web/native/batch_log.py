@@ -22,6 +22,7 @@ from web.arguments import DIGITS, LAST_EVENT_ID, LATEST, After, Cursor, Query, q
 from web.auth import scope
 from web.contract import LOCATION, Answer, Content, Contract, json_content
 from web.delivery.formats import ndjson, sse
+from web.delivery.found_entries import WAIT_AT_MOST_S, Found, Waiting, poll, refuse_to_wait
 from web.delivery.streaming import streamed
 from web.examples import BATCH_ID, JOB
 from web.metrics import STREAMS
@@ -39,7 +40,6 @@ from web.native.entry_document import (
     Reconnect,
     Unavailable,
 )
-from web.native.found_entries import WAIT_AT_MOST_S, Found, Waiting, poll, refuse_to_wait
 from web.native.job_document import job_pieces
 from web.native.readable_batch import after_of, logged
 from web.negotiation import best_media_type

@@ -17,10 +17,10 @@ from web import auth
 from web.arguments import DIGITS, query
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
+from web.delivery.found_entries import WAIT_AT_MOST_S, Found, Waiting, poll, refuse_to_wait
 from web.examples import JOB, ROWS
 from web.native.beginning import Beginning, SnapshotDocument, beginning
 from web.native.entry_document import EntryDocument, GapDocument, Queued
-from web.native.found_entries import WAIT_AT_MOST_S, Found, Waiting, poll, refuse_to_wait
 from web.server.peer import presence
 from web.services import state
 

@@ -18,13 +18,13 @@ from web.arguments import DIGITS, LAST_EVENT_ID, LATEST, Place, cursor_of, query
 from web.auth import scope
 from web.contract import Answer, Content, Contract, json_content
 from web.delivery.formats import ndjson, sse
+from web.delivery.found_entries import WAIT_AT_MOST_S, Found, poll
 from web.delivery.streaming import streamed_in
 from web.examples import JOB
 from web.limits.transports import refuse_media_type, refuse_off
 from web.native.beginning import Heartbeats
 from web.native.entry_document import GapDocument, GapMessage, Heartbeat, Notice, Reconnect, Unavailable
 from web.native.event_document import FORMATS, EventDocument, event_document, selection
-from web.native.found_entries import WAIT_AT_MOST_S, Found, poll
 from web.native.job_document import job_document
 from web.negotiation import best_media_type
 from web.problems import Problem, answer_at

@@ -27,7 +27,7 @@ from web.services import State, state
 blueprint = Blueprint("tokens", __name__)
 
 _LIFE_AT_MOST_S = 86_400
-_OF_JOB = ("stream", "ws", "entries", "show")
+_OF_JOB = ("stream", "ws", "entries", "show", "durable")
 _OF_BATCH = ("batch", "results")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spool.jobs.log import Gap
-from web.native.found_entries import Found
+from web.delivery.found_entries import Found
 
 ROWS = [(number, b'{"id":%d}' % number) for number in range(1, 8)]
 

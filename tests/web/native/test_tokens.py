@@ -73,6 +73,16 @@ def test_token_reads_its_job_and_nothing_else(alice: httpx.Client, nobody: httpx
         assert response.status_code == 403, (path, response.text)
 
 
+def test_token_reads_a_durable_stream(alice: httpx.Client, nobody: httpx.Client) -> None:
+    """A page of any origin reads its job, with the headers; another job is refused."""
+    job, other = (alice.post("/jobs", json={"prompt": "x"}).json()["id"] for _ in range(2))
+    token = token_of(alice, job=job)["token"]
+    answer = nobody.get(f"/durable/{job}", params={"token": token})
+    assert (answer.json(), answer.headers["Access-Control-Allow-Origin"]) == ([], "*")
+    assert "Stream-Next-Offset" in answer.headers["Access-Control-Expose-Headers"]
+    assert_problem(nobody.get(f"/durable/{other}", params={"token": token}), 403)
+
+
 def test_token_for_a_batch(alice: httpx.Client, nobody: httpx.Client) -> None:
     """It reads the batch, its results and its jobs; it cancels them if it was asked for."""
     batch = alice.post("/batches", json=[{"prompt": "x"}]).json()["id"]

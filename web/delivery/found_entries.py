@@ -44,6 +44,8 @@ class Found:
         self.rows: list[Row] = []
         self.gap: Gap | None = None
         self.ended = False
+        self.is_up_to_date = False
+        """With these entries the client has all that there were when they were read."""
 
     @property
     def may_grow(self) -> bool:
@@ -79,6 +81,15 @@ class Found:
         self._extend(rows, ended)
         return not self.may_grow
 
+    def add_all(self, rows: list[Row], gap: Gap | None, ended: bool) -> bool:
+        """Add a page. Returns whether no other is to be added: there is none, or no room, or a gap before it."""
+        if gap is not None and self.rows:
+            # The next request starts before the gap and reports it.
+            return True
+        self.gap = gap
+        self._extend(rows, ended)
+        return not rows or self._is_full or self.ended
+
     def _extend(self, rows: list[Row], ended: bool) -> None:
         for row in rows:
             if self.rows and (len(self.rows) == self._limit or len(row[1]) > self._room):
@@ -105,3 +116,12 @@ def poll(services: State, log: Job, after: int, found: Found, wait_s: int, linge
         collect(reader, request.environ, Deadline.after(wait_s), found.add)
         if linger_s and found.may_grow:
             collect(reader, request.environ, Deadline.after(linger_s), found.add_more)
+        found.is_up_to_date = found.following(after) >= reader.feed.last
+
+
+def catch_up(services: State, log: Job, after: int, found: Found) -> None:
+    """Add the entries of the log after ``after``, as far as there is room; wait for none.
+    Raises ``StoreUnavailable``."""
+    with attached(services, log, after, follow=False) as reader:
+        collect(reader, request.environ, Deadline.never(), found.add_all)
+        found.is_up_to_date = found.following(after) >= reader.feed.last

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from web.native.found_entries import BYTES_AT_MOST, Found
+from spool.jobs.log import Gap
+from web.delivery.found_entries import BYTES_AT_MOST, Found
 
 
 def rows(*sizes: int, first: int = 1) -> list[tuple[int, bytes]]:
@@ -40,3 +41,15 @@ def test_entries_of_the_linger_time() -> None:
     assert not found.add_more(rows(10, first=2), None, ended=False)
     assert found.add_more(rows(BYTES_AT_MOST, 1, first=3), None, ended=True)
     assert ([number for number, _raw in found.rows], found.ended, found.may_grow) == ([1, 2], False, False)
+
+
+def test_pages_of_a_catch_up() -> None:
+    """Pages are added while there are more and there is room. A gap between them is left to the next answer."""
+    found = Found(5)
+    assert not found.add_all(rows(1, 1), None, ended=False)
+    assert found.add_all(rows(1, 1, first=3), Gap(3, 4, 5, 3), ended=False)
+    assert (found.following(0), found.gap, found.ended) == (2, None, False)
+    assert not found.add_all(rows(1, 1, first=3), None, ended=False)
+    assert found.add_all(rows(1, 1, first=5), None, ended=True)
+    assert (found.following(0), found.ended) == (5, False)
+    assert Found(5).add_all([], None, ended=False)
