@@ -13,8 +13,16 @@ from tests.compatible.node_runtime import run_node
 from tests.stack import Stack, wait_for
 
 PYTHON = Path(__file__).with_name("apps") / "mcp_client.py"
-PYTHON_CASES = ("tools", "submit_and_get", "cancel", "failure")
-NODE_CASES = ("tools", "a job to its end", "cancel", "failure")
+PYTHON_CASES = ("tools", "submit_and_get", "cancel", "failure", "task", "task_of_the_extension")
+NODE_CASES = (
+    "tools",
+    "a job to its end",
+    "cancel",
+    "failure",
+    "a task",
+    "a task that is cancelled",
+    "a task that fails",
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +82,46 @@ def test_batch(stack: Stack) -> None:
     endless = called(0, "submit_batch", prompts=["x"], params={"tokens": 5000, "rate": 40})
     called(1, "cancel_batch", batch=endless["batch"])
     assert wait_for(lambda: called(0, "get_batch", batch=endless["batch"])["ended"], "it is cancelled")
+
+
+def asked(stack: Stack, version: str, method: str, **params: Any) -> dict[str, Any]:
+    """The result of a request of this revision."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    answer = stack.client().post("/mcp", json=body, headers={"MCP-Protocol-Version": version}).json()
+    assert "error" not in answer, answer
+    found: dict[str, Any] = answer["result"]
+    return found
+
+
+def test_task(stack: Stack) -> None:
+    """A task is the job: it works until that ends, and then its result is the answer of the tool."""
+    arguments = {"prompt": "Hi", "params": {"tokens": 5, "rate": 0}}
+    call = {"name": "submit_job", "arguments": arguments, "task": {"ttl": 1000}}
+    task = asked(stack, "2025-11-25", "tools/call", **call)["task"]
+    result = asked(stack, "2025-11-25", "tasks/result", taskId=task["taskId"])
+    assert result["_meta"]["io.modelcontextprotocol/related-task"] == {"taskId": task["taskId"]}
+    assert (result["isError"], result["structuredContent"]["job"]) == (False, task["taskId"])
+    ended = asked(stack, "2025-11-25", "tasks/get", taskId=task["taskId"])
+    job = stack.client().get(f"/jobs/{task['taskId']}").json()
+    assert (ended["status"], ended["createdAt"], ended["lastUpdatedAt"]) == (
+        "completed",
+        job["created_at"],
+        job["ended_at"],
+    )
+    assert task["taskId"] in [each["taskId"] for each in asked(stack, "2025-11-25", "tasks/list")["tasks"]]
+
+
+def test_task_in_place_of_a_wait(stack: Stack) -> None:
+    """A client that declares the extension gets a task where it would wait, and else the answer at once."""
+    meta = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+    arguments = {"prompt": "Hi", "params": {"tokens": 5000, "rate": 40}}
+    call = {"name": "submit_job", "_meta": meta}
+    task = asked(stack, "2026-07-28", "tools/call", arguments={**arguments, "wait_s": 50}, **call)
+    assert (task["resultType"], task["status"]) == ("task", "working")
+    at_once = asked(stack, "2026-07-28", "tools/call", arguments=arguments, **call)
+    assert (at_once["resultType"], at_once["isError"]) == ("complete", False)
+    for task_id in (task["taskId"], at_once["structuredContent"]["job"]):
+        assert asked(stack, "2026-07-28", "tasks/update", taskId=task_id, inputResponses={}, _meta=meta)
+        assert asked(stack, "2026-07-28", "tasks/cancel", taskId=task_id, _meta=meta) == {"resultType": "complete"}
+        found = asked(stack, "2026-07-28", "tasks/get", taskId=task_id, _meta=meta)
+        assert (found["status"], "result" in found, found["resultType"]) == ("cancelled", False, "complete")

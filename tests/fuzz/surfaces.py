@@ -94,6 +94,11 @@ def mcp_calls(ended: str) -> list[Any]:
         ("tools/call", {"name": "get_job", "arguments": {"job": ended, "wait_s": 0}}),
         ("tools/call", {"name": "cancel_job", "arguments": {"job": ended}}),
         ("tools/call", {"name": "list_models"}),
+        ("tools/call", {**submit, "task": {"ttl": 1}}),
+        ("tasks/get", {"taskId": ended}),
+        ("tasks/result", {"taskId": ended}),
+        ("tasks/cancel", {"taskId": ended}),
+        ("tasks/list", {"cursor": "5"}),
     ]
     notice = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     asked = [{"jsonrpc": "2.0", "id": 1, "method": method, "params": params} for method, params in calls]

@@ -33,6 +33,7 @@ class McpErrorObject(TypedDict):
 
     code: int
     message: str
+    data: NotRequired[Mapping[str, Any]]
 
 
 class McpMessage(TypedDict):
@@ -62,12 +63,13 @@ class McpErrors:
 
 
 class RpcRefused(Exception):
-    """A request that is answered with an error. ``request_id`` is None if the request has none."""
+    """A request that is answered with an error. ``data``: what a program needs to know of it."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.data = data
 
 
 def result_message(request_id: str | int, result: Mapping[str, Any]) -> McpMessage:
@@ -75,6 +77,11 @@ def result_message(request_id: str | int, result: Mapping[str, Any]) -> McpMessa
     return {"jsonrpc": "2.0", "id": request_id, "result": result}
 
 
-def error_message(request_id: str | int | None, code: int, message: str) -> McpMessage:
-    """The answer to a request that failed."""
-    return {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}}
+def error_message(
+    request_id: str | int | None, code: int, message: str, data: Mapping[str, Any] | None = None
+) -> McpMessage:
+    """The answer to a request that failed. ``request_id`` is None if the request has none."""
+    error: McpErrorObject = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return {"jsonrpc": "2.0", "id": request_id, "error": error}

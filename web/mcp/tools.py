@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from spool.jobs.job import Job
+from spool.jobs.submission import Submitted
 from web import auth
 from web.delivery.waiting import wait_for_end
 from web.intake.accept import accept
@@ -65,13 +66,28 @@ class NoInput(Input):
     """No arguments."""
 
 
-def check_scope(tool: Tool) -> None:
-    """Raise a 403 ``Problem`` if the caller may not use the tool."""
-    if tool.scope not in auth.caller().scopes:
-        raise Problem(403, "Not allowed", f"this key lacks the scope {tool.scope}")
+def check_scope(needed: str) -> None:
+    """Raise a 403 ``Problem`` if the caller lacks this scope."""
+    if needed not in auth.caller().scopes:
+        raise Problem(403, "Not allowed", f"this key lacks the scope {needed}")
+
+
+def with_text(services: State, job_id: str) -> Job:
+    """The caller's job with the text that an answer has. Raises ``JobNotFound``."""
+    return services.store.look(job_id, auth.owner(), with_text=True, text_bytes=_TEXT_BYTES)
+
+
+def _begin(services: State, asked: SubmitInput, idempotency: Idempotency) -> Job:
+    return _accept(services, asked, idempotency).job
 
 
 def _submit(services: State, asked: SubmitInput, idempotency: Idempotency) -> Mapping[str, Any]:
+    submitted = _accept(services, asked, idempotency)
+    with accepted(submitted, f"/jobs/{submitted.job.id}"):
+        return _after_wait(services, submitted.job, asked.wait_s)
+
+
+def _accept(services: State, asked: SubmitInput, idempotency: Idempotency) -> Submitted:
     draft = Draft(
         surface="mcp",
         owner=auth.owner(),
@@ -83,9 +99,7 @@ def _submit(services: State, asked: SubmitInput, idempotency: Idempotency) -> Ma
         idempotency=idempotency,
         origin=origin(),
     )
-    submitted = accept(services, draft)
-    with accepted(submitted, f"/jobs/{submitted.job.id}"):
-        return _after_wait(services, submitted.job, asked.wait_s)
+    return accept(services, draft)
 
 
 def _get(services: State, asked: GetInput, _: Idempotency) -> Mapping[str, Any]:
@@ -93,7 +107,7 @@ def _get(services: State, asked: GetInput, _: Idempotency) -> Mapping[str, Any]:
 
 
 def _cancel(services: State, asked: JobInput, _: Idempotency) -> Mapping[str, Any]:
-    return _document(services.store.cancel(asked.job, auth.owner(), text_bytes=_TEXT_BYTES))
+    return document(services.store.cancel(asked.job, auth.owner(), text_bytes=_TEXT_BYTES))
 
 
 def _models(services: State, _: NoInput, __: Idempotency) -> Mapping[str, Any]:
@@ -105,10 +119,11 @@ def _models(services: State, _: NoInput, __: Idempotency) -> Mapping[str, Any]:
 def _after_wait(services: State, job: Job, wait_s: float) -> Mapping[str, Any]:
     if wait_s and not job.ended:
         wait_for_end(services, job, wait_s)
-    return _document(services.store.look(job.id, job.owner, with_text=True, text_bytes=_TEXT_BYTES))
+    return document(with_text(services, job.id))
 
 
-def _document(job: Job) -> dict[str, Any]:
+def document(job: Job) -> dict[str, Any]:
+    """The answer of the tools for a job."""
     return {
         "job": job.id,
         "status": job.status.value,
@@ -128,6 +143,7 @@ TOOLS: Mapping[str, Tool] = {
         SubmitInput,
         "jobs:write",
         _submit,
+        begin=_begin,
     ),
     "get_job": Tool("The state of a job and its text so far.", GetInput, "jobs:read", _get, is_read_only=True),
     "cancel_job": Tool("Cancel a job. Its text so far is kept.", JobInput, "jobs:write", _cancel),

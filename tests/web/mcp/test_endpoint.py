@@ -39,6 +39,7 @@ def test_handshake(client: FlaskClient, wanted: str | None, version: str) -> Non
     result = asked(client, "initialize", protocolVersion=wanted)["result"]
     assert (result["protocolVersion"], result["serverInfo"]["name"]) == (version, "spool")
     assert "tools" in result["capabilities"]
+    assert ("tasks" in result["capabilities"]) == (version == "2025-11-25")
 
 
 def test_tools_are_listed(client: FlaskClient) -> None:
