@@ -16,7 +16,8 @@ all get the same expiry, ``ttl_s`` from then.
                              for the next attempt), last (id of the last entry), server (run_id of the Redis on which
                              the log is known to be complete; "fed again": of a line that Redis may have lost before),
                              torn (1: Redis may have lost entries of it), fence and
-                             leased_until_ms (while running), worker, cancel_ms, on_disconnect, on_worker_loss
+                             leased_until_ms (while running; 0: its worker is known to
+                             have died), worker, cancel_ms, on_disconnect, on_worker_loss
                              (followed by " packed" once the log is packed), continuable (1: the model can continue a
                              partial answer), plain (0: its output is more
                              than text), coalesce (JSON, see spool.jobs.coalescing; without it every piece of text is

@@ -52,6 +52,7 @@ from worker.coalescing import DueQueue
 from worker.heartbeat import Heartbeat, Quarantine
 from worker.metrics import WEBHOOK_ATTEMPTS
 from worker.models.models_file import use_upstreams
+from worker.neighbours import Neighbours
 from worker.ownership import OwnedAttempts
 from worker.process import WorkerProcess
 from worker.returned_files import ReturnedFiles
@@ -141,8 +142,10 @@ class _Assembly:
         """The process."""
         slots = self._slots()
         loops = [*(appender.run for appender in self._appenders), self._due.run, self._watch_switches]
+        redis_url = self._settings.redis_url.get_secret_value()
+        neighbours = Neighbours(self._name, redis_url, self._claims.end_leases_of)
         if self._bell is not None:
-            loops += [slots.patrol, self._publish]
+            loops += [slots.patrol, self._publish, partial(neighbours.watch, gevent.sleep, self._draining.is_set)]
             loops += [*self._keepers(self._bell), *self._feeders(self._bell), *self._packers(), *self._deliverers()]
         # Its connection is the heartbeat's alone: no other call may delay a beat.
         beating = self._claims_on(Shards.on(self._new_link("spool-heartbeat"), self._settings.shards))
@@ -154,6 +157,7 @@ class _Assembly:
             attempts=self._attempts,
             heartbeat=Heartbeat(beating, self._attempts, slots, self._watchdog, quarantine),
             watchdog=self._watchdog,
+            neighbours=neighbours,
             draining=self._draining,
             drain_s=self._settings.worker_drain_s,
             loops=loops,

@@ -20,6 +20,7 @@ from spool.fail_points import reach
 from spool.models.table import ModelTable
 from worker.attempt import HandBack
 from worker.heartbeat import Heartbeat
+from worker.neighbours import Neighbours
 from worker.ownership import OwnedAttempts
 from worker.slots import Slots
 from worker.watchdog import Watchdog
@@ -48,6 +49,7 @@ class WorkerProcess:
     attempts: OwnedAttempts
     heartbeat: Heartbeat
     watchdog: Watchdog
+    neighbours: Neighbours
     draining: Event
     drain_s: float
     loops: Sequence[Callable[[], None]]
@@ -55,6 +57,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start the background work."""
+        self.neighbours.join()
         for loop in (*self.loops, self._check_limits):
             spawn_forever(loop)
         if self.bell is not None:
@@ -82,6 +85,7 @@ class WorkerProcess:
         deadline = Deadline.after(_LEAVE_S)
         while not self.heartbeat.left and not deadline.passed:
             gevent.sleep(_MOMENT_S)
+        self.neighbours.leave()
         # gevent would wait 5 s for an idle thread of its pool before the process ends.
         self._thread.kill()
 

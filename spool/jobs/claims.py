@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from spool.jobs.class_shares import BatchSlots, ClassShares
 from spool.jobs.conversation import read_input
 from spool.jobs.entries import kind_of
 from spool.jobs.job import FIELDS, Job
+from spool.jobs.owner_list import read
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
 from spool.models.model import Model
@@ -46,6 +47,8 @@ _CALLS_AT_MOST = 1000
 """Calls of one claim; each removes up to 25 jobs that cannot start."""
 _HELD_AT_ONCE = 50
 """Jobs in one call. Redis does nothing else during the call, so tokens wait for it."""
+
+_SCANNED_AT_ONCE = 100
 
 Wanted = Literal["any", "retries", "apart"]
 """Which jobs a claim may get: ``retries`` for a worker without a free slot, ``apart`` (quarantined jobs) for a process
@@ -230,6 +233,19 @@ class Claims:
             answers += zip(part, part_answers, strict=True)
         return Beat(run_id.decode(), apart, answers)
 
+    def end_leases_of(self, worker: str) -> int:
+        """End the leases of a worker whose process has died, so that the keeper takes over its jobs at its next beat.
+        Returns how many. Raises ``StoreUnavailable``; then call it again."""
+        return sum(self._end_leases_on(shard, worker) for shard in self._shards)
+
+    def _end_leases_on(self, shard: Shard, worker: str) -> int:
+        ended: int = shard.run(script("end_leases"), worker)
+        (models,) = read(shard, [("SMEMBERS", shard.key("models"))])
+        for model in models or []:
+            for job_ids in _running(shard, model.decode()):
+                ended += shard.run(script("end_leases"), worker, *job_ids)
+        return ended
+
     @property
     def shards(self) -> Shards:
         """The shards that jobs are claimed from."""
@@ -268,6 +284,18 @@ class Claims:
         )
         answer: bytes = self._shards.of_job(job_id).run(script("hand_back"), *args)
         return answer.decode()
+
+
+def _running(shard: Shard, model: str) -> Iterator[list[bytes]]:
+    """The running jobs of a model, some at a time. A job may come twice."""
+    cursor: bytes | None = b"0"
+    while cursor is not None:
+        (page,) = read(shard, [("ZSCAN", shard.key(f"running:{model}"), cursor, "COUNT", _SCANNED_AT_ONCE)])
+        cursor, pairs = page or (b"0", [])
+        if pairs:
+            yield pairs[::2]
+        if int(cursor) == 0:
+            cursor = None
 
 
 def _in_order(pairs: Sequence[bytes | int]) -> list[bytes | None]:

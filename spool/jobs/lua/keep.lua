@@ -16,6 +16,7 @@ local TOLD_A_CALL = 200
 local LEASE_AT_MOST_MS = 3600000
 local FIRST_READER_MS = 30000
 local ADOPT_AGAIN_MS = 60000
+local ENDED_LEASE_MS = 0
 -- Small, because Redis does nothing else during a call, and these run at each beat.
 local KEYS_A_BEAT = 20
 local ENTRIES_A_BEAT = 10
@@ -53,11 +54,11 @@ local function act_on(act, id, ...)
   return false, not ended
 end
 
--- Runs `act` on each id that is due in an index, within the limit of this call. A job that cannot be handled is
+-- Runs `act` on each id that is due in an index at a time, within the limit of this call. A job that cannot be handled is
 -- postponed by the duration of a lease.
-local function each_due(name, act, ...)
+local function each_due_at(at_ms, name, act, ...)
   local done, broken = 0, 0
-  local due = index('ZRANGEBYSCORE', name, '-inf', NOW, 'LIMIT', 0, most)
+  local due = index('ZRANGEBYSCORE', name, '-inf', at_ms, 'LIMIT', 0, most)
   more = more or #due >= most
   most = math.max(most - #due, 1)
   for _, id in ipairs(due) do
@@ -69,6 +70,10 @@ local function each_due(name, act, ...)
     end
   end
   return done, broken
+end
+
+local function each_due(name, act, ...)
+  return each_due_at(NOW, name, act, ...)
 end
 
 -- The record of a job that is due in an index; nil if there is nothing to do. A job of a newer version stays for that
@@ -449,10 +454,9 @@ local patient = is_patient()
 each_due('scheduled', admit_due)
 local pending, taken_over, overdue, broken, is_hidden = 0, 0, 0, 0, false
 for _, model in ipairs(index('SMEMBERS', 'models')) do
-  if not patient then
-    local done, errors = each_due('running:' .. model, take_over, model)
-    taken_over, broken = taken_over + done, broken + errors
-  end
+  -- A lease that was ended because its worker died (end_leases) needs no patience.
+  local done, errors = each_due_at(patient and ENDED_LEASE_MS or NOW, 'running:' .. model, take_over, model)
+  taken_over, broken = taken_over + done, broken + errors
   more = take_over_queue(model, most) >= most or more
   forget_ended('batch-running:' .. model, model)
   local waiting = index('ZCARD', 'pending:' .. model)

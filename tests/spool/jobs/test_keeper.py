@@ -48,6 +48,41 @@ def test_lease_that_holds_is_left_alone(link: RedisLink) -> None:
     assert status_and_code(link, job.id) == (Status.RUNNING, None)
 
 
+def test_jobs_of_a_dead_worker_need_not_wait(link: RedisLink) -> None:
+    """Once the death of a worker is known, the keeper takes over its jobs, and no others."""
+    count = 250
+    jobs = [submit(link) for _ in range(count + 1)]
+    dead, alive = HandWorker(link, name="host:1:p-a"), HandWorker(link, name="host:2:p-b")
+    for _ in range(count):
+        dead.take()
+    last = alive.take().job.id
+    dead.beat()
+    assert alive.claims.end_leases_of("host:3:p-c") == 0
+    assert alive.claims.end_leases_of("host:1:p-a") == count
+    assert link.call("ZSCORE", f"{prefix(0)}workers", "host:1:p-a") is None
+    # Also right after a restart, when other leases get time.
+    link.call("HSET", f"{prefix(0)}keeper", "run_id", "another")
+    taken_over = [(keep(link, lease_ms=10_000, patient=True) or [0] * 6)[2] for _ in range(2)]
+    assert sum(taken_over) == count
+    found = {job.id: status_and_code(link, job.id)[0] for job in jobs}
+    assert [job_id for job_id, status in found.items() if status != Status.QUEUED] == [last]
+
+
+def test_damaged_indexes_do_not_stop_a_takeover(link: RedisLink) -> None:
+    """An index, or a record, of another type is passed over."""
+    worker = HandWorker(link, name="host:1:p-a")
+    jobs = [submit(link) for _ in range(2)]
+    for _ in jobs:
+        worker.take()
+    link.call("SET", job_key(jobs[0].id), "x")
+    link.call("SADD", f"{prefix(0)}models", "broken")
+    link.call("SET", f"{prefix(0)}running:broken", "x")
+    assert worker.claims.end_leases_of("host:1:p-a") == 1
+    link.call("DEL", f"{prefix(0)}models")
+    link.call("SET", f"{prefix(0)}models", "x")
+    assert worker.claims.end_leases_of("host:1:p-a") == 0
+
+
 def test_lost_leases_end_after_the_last_attempt(link: RedisLink) -> None:
     """A job that takes its worker with it each time ends ``failed`` after the last attempt."""
     job = submit(link)
