@@ -43,6 +43,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/access/jwt_settings.py": "web/access/test_jwts.py",
     "web/access/shown.py": "web/native/test_tokens.py web/console/test_session.py",
     "web/ai_sdk/chat.py": "compatible/test_ai_sdk.py",
+    "web/openai/chat_audio.py": "compatible/test_marked_text.py",
     "web/ag_ui/runs.py": "compatible/test_ag_ui.py",
     "web/durable_streams/streams.py": "compatible/test_durable_streams.py",
     "web/ai_sdk/chat_request.py": "compatible/test_ai_sdk.py compatible/test_workflow_node.py",

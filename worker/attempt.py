@@ -278,7 +278,7 @@ class Attempt:
             raise backends.BackendError("unsupported_output", "this worker stores no files", retryable=False)
         self._file_count += 1
         stored = self._files.store(self.claim.job, file, self._file_count, self._deadline.left_s)
-        self._write_text(Kind.TOKEN, link_of(stored))
+        self._write_text(Kind.TOKEN, link_of(stored, file.media_type))
         self._write_marks("annotations", [annotation_of(stored, file.media_type)])
 
     def _write_marks(self, name: str, marks: Sequence[Mapping[str, Any]]) -> None:

@@ -20,6 +20,15 @@ from worker.backends import BackendError, File
 PURPOSE = "assistants_output"
 """OpenAI's name for files that a model has made."""
 _PIECE_BYTES = 65_536
+_AUDIO = {
+    "audio/wav": ".wav",
+    "audio/mpeg": ".mp3",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "audio/aac": ".aac",
+    "audio/pcm": ".pcm",
+}
+"""Extensions by which players know audio; the system's tables have other types for them."""
 
 
 class ReturnedFiles:
@@ -31,7 +40,8 @@ class ReturnedFiles:
 
     def store(self, job: Job, file: File, number: int, left_s: float) -> StoredFile:
         """Store the file, the ``number``-th of its answer. Raises ``BackendError``."""
-        filename = f"{job.id}-{number}{mimetypes.guess_extension(file.media_type) or ''}"
+        extension = _AUDIO.get(file.media_type) or mimetypes.guess_extension(file.media_type) or ""
+        filename = f"{job.id}-{number}{extension}"
         description = Description(filename, PURPOSE, self._ttl_s + math.ceil(left_s))
         try:
             return self._files.create(job.owner, _pieces(file.data), lambda: description)
@@ -43,9 +53,9 @@ class ReturnedFiles:
             raise BackendError("files_unavailable", message, retryable=True, interrupted=True) from exc
 
 
-def link_of(file: StoredFile) -> str:
-    """The Markdown that stands in the answer's text."""
-    return f"![picture]({_url(file)})"
+def link_of(file: StoredFile, media_type: str) -> str:
+    """The Markdown that stands in the answer's text: audio behind its transcript."""
+    return f" [audio]({_url(file)})" if media_type.startswith("audio/") else f"![picture]({_url(file)})"
 
 
 def annotation_of(file: StoredFile, media_type: str) -> dict[str, Any]:

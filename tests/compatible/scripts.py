@@ -69,11 +69,15 @@ ANNOTATION = {
 }
 
 
+SOUND = b"RIFF" + bytes(range(256)) * 40
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 
 
 def refuses_or_cites(call: Call) -> None:
-    """A refusal or a picture if the prompt says so, else a text with an annotation."""
+    """A refusal, a picture or audio if the prompt says so, else a text with an annotation."""
+    if "speak" in call.body["messages"][-1]["content"]:
+        speaks(call)
+        return
     call.begin()
     prompt = call.body["messages"][-1]["content"]
     if "draw" in prompt:
@@ -88,3 +92,19 @@ def refuses_or_cites(call: Call) -> None:
         call.delta(annotations=[ANNOTATION])
         call.delta(content=" A.")
     call.done()
+
+
+def speaks(call: Call) -> None:
+    """Audio, in pieces of a stream or whole, as it is asked for."""
+    data = [base64.b64encode(part).decode() for part in (SOUND[:5000], SOUND[5000:])]
+    if call.body["stream"]:
+        call.begin()
+        call.delta(audio={"id": "audio_1", "transcript": "Hello "})
+        for part, words in zip(data, ("there", "."), strict=True):
+            call.delta(audio={"data": part, "transcript": words})
+        call.delta(audio={"expires_at": 1})
+        call.done()
+        return
+    audio = {"id": "audio_1", "data": base64.b64encode(SOUND).decode(), "transcript": "Hello there.", "expires_at": 1}
+    message = {"role": "assistant", "content": None, "refusal": None, "audio": audio}
+    call.json(200, {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})

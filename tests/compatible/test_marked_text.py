@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from openai import OpenAI
 
 from tests.compatible.chats import asked, chunks_of, text_of
-from tests.compatible.scripts import ANNOTATION, PICTURE
+from tests.compatible.scripts import ANNOTATION, PICTURE, SOUND
 from tests.scripted_upstream import ScriptedUpstream
 from tests.stack import Stack
 
@@ -124,3 +125,50 @@ def test_picture(client: OpenAI, stack: Stack) -> None:
     job = http.post("/jobs", json={"prompt": "draw", "model": "marks"}, headers={"Accept": "text/plain"})
     for text in (anthropic, ollama, job.text, http.get(job.headers["Location"]).json()["text"]):
         assert http.get(f"/v1/files/{file_in(text)}/content").content == PICTURE
+
+
+@pytest.mark.parametrize("kind", ["wav", "pcm16"])
+def test_audio(client: OpenAI, stack: Stack, kind: str) -> None:
+    """Audio is a file of its caller's behind its transcript, on each surface; a whole chat completion has it as
+    OpenAI's has."""
+    http, asked_for = stack.client(0), {"model": "marks", "messages": messages("speak")}
+    more: Any = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": kind}}
+
+    message = client.chat.completions.create(**asked_for, **more).choices[0].message  # type: ignore[call-overload]
+    assert base64.b64decode(message.audio.data) == SOUND
+    assert message.audio.transcript == "Hello there."
+    assert message.content == f"Hello there. [audio](/v1/files/{message.audio.id}/content)"
+    assert client.files.content(message.audio.id).read() == SOUND
+    assert client.files.retrieve(message.audio.id).filename.endswith(".wav")
+
+    streamed = list(client.chat.completions.create(**asked_for, **more, stream=True))  # type: ignore[call-overload]
+    deltas = [chunk.choices[0].delta for chunk in streamed]
+    (annotation,) = [delta.annotations[0] for delta in deltas if getattr(delta, "annotations", None)]
+    assert annotation["file_path"]["media_type"] == "audio/wav"
+    assert "".join(delta.content or "" for delta in deltas).startswith("Hello there. [audio](/v1/files/file-")
+
+    part: Any = client.responses.create(model="marks", input="speak").output[0].content[0]  # type: ignore[union-attr]
+    assert client.files.content(part.annotations[0].file_id).read() == SOUND
+
+    chunks = chunks_of(
+        http.post("/ai/chat", json=asked("speak", {}, {"type": "text", "text": "speak"}, model="marks")).text
+    )
+    (file,) = [chunk for chunk in chunks if chunk["type"] == "file"]
+    assert (file["mediaType"], http.get(file["url"]).content) == ("audio/wav", SOUND)
+
+    asked_natively = {"prompt": "speak", "model": "marks", "params": more}
+    job = http.post("/jobs", json=asked_natively, headers={"Accept": "text/plain"})
+    assert job.text.startswith("Hello there. [audio](/v1/files/file-")
+    url = job.text.partition("(")[2].removesuffix(")")
+    assert http.get(url).content == SOUND
+    entries = http.get(job.headers["Location"] + "/entries").json()["entries"]
+    assert [entry["annotations"][0]["file_path"]["url"] for entry in entries if "annotations" in entry] == [url]
+
+
+def test_audio_whose_file_is_deleted(client: OpenAI) -> None:
+    """A repeated request for the answer has the text alone."""
+    asked_for: Any = {"model": "marks", "messages": messages("speak"), "extra_headers": {"Idempotency-Key": "audio-1"}}
+    message = client.chat.completions.create(**asked_for).choices[0].message
+    client.files.delete(message.audio.id)
+    again = client.chat.completions.create(**asked_for).choices[0].message
+    assert (again.content, again.audio) == (message.content, None)

@@ -156,7 +156,7 @@ def test_cancelled_elsewhere(client: OpenAI, stack: Stack) -> None:
     ("body", "param"),
     [
         ({"n": 0}, "n"),
-        ({"modalities": ["audio"]}, "modalities"),
+        ({"modalities": ["video"]}, "modalities"),
         ({"functions": []}, "functions"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "nobody"}]}, "messages[0].role"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from spool.jobs.conversation import Answer as JobAnswer
+from spool.jobs.job import Job
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
 from web.examples import JOB, ROWS, example_answer
 from web.intake.answering import Answering
 from web.intake.idempotency import IDEMPOTENCY_KEY
 from web.intake.spool_fields import ON_DISCONNECT
+from web.openai.chat_audio import heard
 from web.openai.chat_chunks import ChatChunk, ChatChunks, ChatCompletion, completion
 from web.openai.chat_request import ChatRequest, draft_of
 from web.openai.failures import problem_of_failure
@@ -52,4 +55,11 @@ def create() -> Response:
     if asked.stream:
         with_usage = wants_usage(asked.stream_options)
         return _ANSWERING.stream(draft, lambda job: ChatChunks(job, wants_usage=with_usage))
-    return _ANSWERING.whole(draft, result_or(completion))
+    return _ANSWERING.whole(draft, result_or(_whole))
+
+
+def _whole(job: Job, answer: JobAnswer) -> ChatCompletion:
+    document = completion(job, answer)
+    (choice,) = document["choices"]
+    choice["message"] = heard(state(), job, choice["message"])
+    return document

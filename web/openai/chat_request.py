@@ -26,16 +26,21 @@ class ChatRequest(Asked):
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     stream_options: dict[str, Any] | None = None
     modalities: Some[str] | None = None
-    audio: Any = None
+    audio: dict[str, Any] | None = None
     functions: Any = None
     function_call: Any = None
 
     def check(self) -> None:
         """Raise a 422 ``Problem`` for features that Spool itself does not support."""
-        if {*(self.modalities or ())} - {"text", "image"} or self.audio is not None:
-            refuse("modalities", "must be text or image: Spool does not store audio")
+        if {*(self.modalities or ())} - {"text", "image", "audio"}:
+            refuse("modalities", "must be text, image or audio")
         if self.functions is not None or self.function_call is not None:
             refuse("functions", "are not supported: use tools")
+
+    def media(self) -> dict[str, Any]:
+        """What the answer may contain besides text, and the audio that is asked for."""
+        given = {"modalities": self.modalities, "audio": self.audio}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def draft_of(services: State, asked: ChatRequest, idempotency: Idempotency) -> Draft:
@@ -49,7 +54,7 @@ def draft_of(services: State, asked: ChatRequest, idempotency: Idempotency) -> D
         model=asked.model,
         # Several answers are no text, so they come as one result.
         endpoint="chat/completions" if several else "",
-        params={**asked.extras(), **({"n": asked.n} if several else {})},
+        params={**asked.extras(), **({"n": asked.n} if several else {}), **asked.media()},
         params_field="",
         metadata=asked.metadata or {},
         streams_text=True,

@@ -24,6 +24,7 @@ from spool.logs import event
 from spool.models.model import Model, Upstream
 from worker.backends import BackendError, CannotContinue, GenerationRequest, Piece, Unstreamed, Waiting
 from worker.backends.openai import errors as upstream_errors
+from worker.backends.openai.audio import STREAMED_FORMAT, format_of
 from worker.backends.openai.backoff import Backoff, Refusal
 from worker.backends.openai.calls import call, name_of
 from worker.backends.openai.chunks import Answer
@@ -179,7 +180,8 @@ class _Link:
     def manner(self, request: GenerationRequest) -> _Manner:
         """How to ask, as far as is known."""
         streams = request.model.streams and name_of(request.model) not in self._unstreamed
-        return _Manner(streams and not is_whole(request.endpoint, request.params), self._asks_usage)
+        can_stream = format_of(request.params) in ("", STREAMED_FORMAT)
+        return _Manner(streams and can_stream and not is_whole(request.endpoint, request.params), self._asks_usage)
 
     def _learn(self, request: GenerationRequest, manner: _Manner) -> None:
         """Ask all jobs as this one, which was answered. A refusal before it may be due to its own params, such as
@@ -194,7 +196,7 @@ class _Link:
         self, passage: Passage, request: GenerationRequest, manner: _Manner
     ) -> Generator[Piece, None, Refused | None]:
         """Make one call. Returns None once the answer is complete, or the reason to call again."""
-        answer, gate = Answer(), self.gate(request.model)
+        answer, gate = Answer(format_of(request.params)), self.gate(request.model)
         whole = is_whole(request.endpoint, request.params)
         streams, asks_usage = manner.streams, manner.asks_usage
         with passage, self._use():

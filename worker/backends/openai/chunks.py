@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
-from worker.backends import File, Finish, Piece, Reasoning, Text, TextMark, ToolCall, Usage
+from worker.backends import Alive, File, Finish, Piece, Reasoning, Text, TextMark, ToolCall, Usage
 from worker.backends.openai import json_bounds
+from worker.backends.openai.audio import Audio, NoAudio, TooMuchAudio
 from worker.backends.openai.pictures import NoPicture, picture_of
 
 DONE = b"[DONE]"
@@ -83,11 +84,15 @@ class ErrorInStream(Exception):
 
 
 class Answer:
-    """One answer, as far as it has arrived. ``began``: a piece has been yielded. ``ended``: it is complete."""
+    """One answer, as far as it has arrived. ``began``: a piece has been yielded. ``ended``: it is complete.
+    ``audio_format`` is that which the request asks for."""
 
-    __slots__ = ("_annotations", "_calls", "_pictures", "_reason", "_refuses", "_usage", "began", "complete", "done")
+    __slots__ = (
+        *("_annotations", "_audio", "_audio_format", "_calls", "_pictures", "_reason", "_refuses", "_usage"),
+        *("began", "complete", "done"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, audio_format: str = "") -> None:
         self.began = False
         self.complete = False
         """Its finish reason has arrived."""
@@ -97,6 +102,8 @@ class Answer:
         self._calls: set[int] = set()
         self._refuses = False
         self._annotations = 0
+        self._audio: Audio | None = None
+        self._audio_format = audio_format
         self._pictures = 0
 
     @property
@@ -137,6 +144,7 @@ class Answer:
 
     def finish(self) -> Iterator[Piece]:
         """Yield the usage, if any, and the ``Finish`` of an answer that has ended."""
+        yield from self._sound()
         if self._usage:
             yield self._usage
         yield Finish(self.finish_reason)
@@ -159,12 +167,12 @@ class Answer:
         if reason in _BROKEN_OFF:
             raise ErrorInStream(0, f"the upstream aborted the answer ({reason})")
         if reason:
+            # With the reason and not at the end: a stream that breaks off after it is complete.
+            yield from self._sound()
             self._reason = _text(reason)
             self.complete = True
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[Piece]:
-        if delta.get("audio"):
-            raise NotKept("the model answers with audio, which Spool does not keep; ask it for text")
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             yield Reasoning(_text(thought))
         if text := delta.get("content"):
@@ -181,12 +189,31 @@ class Answer:
             yield TextMark(annotations=[_object(annotation) for annotation in annotations])
         for picture in _list(delta.get("images")):
             yield self._picture(picture)
+        if audio := delta.get("audio"):
+            yield self._heard(audio)
         for place, call in enumerate(_list(delta.get("tool_calls"))):
             piece = _tool_call(_object(call), place)
             self._calls.add(piece.index)
             if len(self._calls) > MAX_TOOL_CALLS:
                 raise Garbage(f"more than {MAX_TOOL_CALLS} tool calls")
             yield piece
+
+    def _heard(self, value: Any) -> Text | Alive:
+        """The transcript of a piece of audio; a sign of life for one that has none."""
+        if self._audio is None:
+            self._audio = Audio(self._audio_format)
+        try:
+            transcript = self._audio.add(value)
+        except NoAudio as exc:
+            raise Garbage(str(exc)) from exc
+        except TooMuchAudio as exc:
+            raise NotKept(str(exc)) from exc
+        return Text(transcript) if transcript else Alive()
+
+    def _sound(self) -> Iterator[File]:
+        """The audio, once."""
+        if self._audio is not None and (file := self._audio.file()) is not None:
+            yield file
 
     def _picture(self, value: Any) -> File | Text:
         self._pictures += 1

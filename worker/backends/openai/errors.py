@@ -9,7 +9,7 @@
     another 4xx, 501, a used-up quota                ``upstream_rejected``         ``upstream_interrupted``, final
     a redirect, a request that cannot be sent        ``upstream_misconfigured``
     no chunk of a chat completion                    ``upstream_garbage``          ``upstream_garbage``
-    pictures or audio in the answer                  ``unsupported_output``        ``unsupported_output``
+    audio in the answer that is too long             ``unsupported_output``        ``unsupported_output``
 
 Messages are shown to the job's owner, so they are bounded and contain neither Spool's credential nor the upstream's
 address (``worker.backends.openai.scrub``). They include the upstream's own code, which clients check
