@@ -180,10 +180,23 @@ def answers_ready(host: str, port: int, timeout_s: float = 0.5) -> bool:
         return False
 
 
+def _credential(settings: RunSettings) -> str:
+    """What a caller shows, and where it comes from; empty if none is needed."""
+    if settings.api_keys.get_secret_value():
+        return "a secret of SPOOL_API_KEYS"
+    if settings.api_keys_file is not None:
+        return "a secret of SPOOL_API_KEYS_FILE"
+    if settings.has_jwts():
+        return "a token of your identity provider"
+    # Also behind a proxy that names owners: this request does not come through it.
+    return "a key made by: spool keys create --owner NAME" if settings.needs_credential() else ""
+
+
 def banner(settings: RunSettings, port: int, embedded: bool) -> str:
     """The text that ``spool run`` prints when it is ready."""
     url = base_url(settings.host, port)
-    key = " -H 'Authorization: Bearer <a secret of SPOOL_API_KEYS>'" if settings.needs_credential() else ""
+    credential = _credential(settings)
+    key = f" -H 'Authorization: Bearer <{credential}>'" if credential else ""
     files = f"{settings.data_dir.absolute()}" if embedded else "in the Redis of SPOOL_REDIS_URL"
     return (
         f"\nSpool is ready:  {url}\n"

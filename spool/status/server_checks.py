@@ -18,6 +18,7 @@ from spool.settings import RunSettings
 from spool.status.finding import Finding, error, ok, warning
 
 _SKEW_S = 2.0
+_NO_REPLICAS = "connect its replicas again, or lower min-replicas-to-write"
 _REMEDIES = {
     "redis_away": "check host, port, user and password of SPOOL_REDIS_URL, and that the server is a primary that runs",
     "redis_unfit": "use Redis 7.0 or newer, or Valkey, with maxmemory-policy noeviction and one number of shards",
@@ -40,9 +41,9 @@ def check_redis(link: RedisLink, settings: RunSettings) -> Iterator[Finding]:
         if message is None:
             yield ok(name, "does not hold")
         elif name in STOPS:
-            yield error(name, message, _REMEDIES[name])
+            yield error(name, message, _remedy(name, message))
         else:
-            yield warning(name, message, _REMEDIES[name])
+            yield warning(name, message, _remedy(name, message))
     if conditions.message("redis_away"):
         return
     try:
@@ -50,6 +51,10 @@ def check_redis(link: RedisLink, settings: RunSettings) -> Iterator[Finding]:
         yield check_clock(link)
     except StoreUnavailable as exc:
         yield error("redis_away", f"Redis stopped answering: {exc}", _REMEDIES["redis_away"])
+
+
+def _remedy(condition: str, message: str) -> str:
+    return _NO_REPLICAS if "NOREPLICAS" in message else _REMEDIES[condition]
 
 
 def _check_limit(link: RedisLink) -> Finding:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from spool import __version__
 from spool.cli import spool
-from spool.run.programs import is_local_demo
+from spool.run.programs import banner, is_local_demo
 from spool.settings import RunSettings
 from tests.stack import ROOT
 
@@ -180,3 +180,20 @@ def test_processes_can_be_killed_in_a_local_demo_alone(settings: dict[str, objec
     """The console offers that where everything runs on this machine for its user, and nowhere else."""
     assert is_local_demo(RunSettings(), embedded=True)
     assert not is_local_demo(RunSettings(**settings), embedded=embedded)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"api_keys": "alice=secret-of-alice-0123456789"}, "a secret of SPOOL_API_KEYS>"),
+        ({"api_keys_file": "keys"}, "a secret of SPOOL_API_KEYS_FILE>"),
+        ({"jwt_jwks_file": "keys.json"}, "a token of your identity provider>"),
+        ({"require_key": True}, "spool keys create --owner NAME>"),
+        ({}, ""),
+    ],
+    ids=["static", "file", "JWT", "in Redis", "none"],
+)
+def test_banner_says_which_credential_to_send(settings: dict[str, object], shown: str) -> None:
+    """The command that it proposes works on this server."""
+    text = banner(RunSettings(**settings), 8000, embedded=True)  # type: ignore[arg-type]
+    assert (shown in text, "Authorization" in text) == (True, bool(shown))

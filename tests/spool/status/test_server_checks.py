@@ -27,6 +27,16 @@ def test_server_that_loses_data(link: RedisLink) -> None:
         link.call("CONFIG", "SET", "maxmemory", 0, "maxmemory-policy", "noeviction")
 
 
+def test_server_without_its_replicas(link: RedisLink) -> None:
+    """The remedy is about replicas, not about a disk."""
+    link.call("CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        remedies = {one.check: one.remedy for one in check_redis(link, RunSettings())}
+    finally:
+        link.call("CONFIG", "SET", "min-replicas-to-write", 0)
+    assert "min-replicas-to-write" in remedies["persistence_failing"]
+
+
 def test_server_that_is_away() -> None:
     """There is one error, and no guess about the rest."""
     link = RedisLink("redis://:wrong-password@127.0.0.1:1", timeout_s=0.5)
