@@ -124,6 +124,9 @@ RULES: Mapping[type, Callable[[Any], Problem]] = {
     errors.StoreRefusesWrites: Rule(
         503, "Store refuses writes", "Redis cannot write its files, or lacks replicas; retry later"
     ),
+    errors.StoreReadOnly: Rule(
+        503, "Store refuses writes", "the Redis that answered is a replica, which takes no writes; retry"
+    ),
     errors.StoreForbidden: Rule(503, "Store unfit", "this server's Redis user lacks a permission"),
     errors.ContentsUnavailable: _contents_unavailable,
     errors.StoreUnfit: Rule(503, "Store unfit"),

@@ -13,6 +13,7 @@ from spool.access.limits import KeyLimits
 from spool.access.static_keys import digest_of
 from spool.errors import KeyNotFound, TooManyKeys, UndecodableRecord
 from spool.keys import HOME, prefix
+from spool.redis.errors import unless_refused
 from spool.redis.link import RedisLink
 from spool.redis.script import Script
 
@@ -71,7 +72,8 @@ class KeyStore:
             some = ids[start : start + _AT_ONCE]
             replies = self._link.pipeline([("HGETALL", key_of(key_id)) for key_id in some])
             if missing := [key_id for key_id, reply in zip(some, replies, strict=True) if not reply]:
-                self._link.call("ZREM", _ALL, *missing)
+                with unless_refused():
+                    self._link.call("ZREM", _ALL, *missing)
             found += [key for reply in replies if reply and (key := _decoded(reply))]
         return [key for key in found if not owner or key.owner == owner]
 

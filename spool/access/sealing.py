@@ -29,9 +29,14 @@ class Sealing:
     def load(self) -> Sealing:
         """Read the key, or make it. Raises ``StoreUnavailable``."""
         if not self._key:
-            self._link.call("SET", _KEY, secrets.token_hex(32), "NX")
-            self._key = self._link.call("GET", _KEY)
+            # First a read: Redis refuses a write that would change nothing, too.
+            self._key = self._link.call("GET", _KEY) or self._made()
         return self
+
+    def _made(self) -> bytes:
+        self._link.call("SET", _KEY, secrets.token_hex(32), "NX")
+        key: bytes = self._link.call("GET", _KEY)
+        return key
 
     def seal(self, owner: str, text: str) -> str:
         """The sealed text. Call ``load`` first."""

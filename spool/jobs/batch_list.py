@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from spool.jobs.scripts import arguments, script
-from spool.jobs.shards import Shards
+from spool.jobs.shards import Shard, Shards
+from spool.redis.errors import unless_refused
 
 _PAGE = 50
 """Batches that one call reads. Redis does nothing else during the call."""
@@ -41,8 +42,7 @@ def newest_batches(shards: Shards, owner: str, *, limit: int, cursor: str | None
     is_more = False
     for shard in shards:
         highest = f"{'(' if shard.number <= last else ''}{before}" if cursor else "+inf"
-        args = arguments("list_batches", owner=owner, highest=highest, most=limit)
-        listed, rows = shard.run(script("list_batches"), *args)
+        listed, rows = _listed(shard, owner, highest, limit)
         is_more = is_more or listed == limit
         found += [(-int(float(score)), shard.number, batch_id.decode(), _record(raw)) for score, batch_id, raw in rows]
     found.sort(key=lambda row: row[:2])
@@ -51,6 +51,18 @@ def newest_batches(shards: Shards, owner: str, *, limit: int, cursor: str | None
     cursors = {batch_id: str(-score * count + number) for score, number, batch_id, _record in page}
     following = cursors[page[-1][2]] if page and is_more else None
     return BatchPage({batch_id: record for _score, _number, batch_id, record in page}, following, cursors)
+
+
+def _listed(shard: Shard, owner: str, highest: str, most: int) -> tuple[int, Sequence[Any]]:
+    """The length of a page of the shard's list, and its rows. Batches that have expired leave the list."""
+    args = arguments("list_batches", owner=owner, highest=highest, most=most)
+    # 0: a key of another type is in the list's place.
+    reply = shard.run(script("list_batches"), *args)
+    listed, rows, expired = reply or (0, (), ())
+    if expired or not reply:
+        with unless_refused():
+            shard.run(script("tidy_batches"), *arguments("tidy_batches", expired, owner=owner))
+    return listed, rows
 
 
 def _record(raw: list[Any]) -> dict[str, str]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from spool.jobs.job import Job, Status
 from spool.jobs.scripts import script
 from spool.keys import EVENTS, HOME
+from spool.keys import job as job_key
+from spool.redis.errors import REFUSED_WRITES
 from spool.redis.link import RedisLink
 
 KEPT_S = 3600
@@ -30,6 +32,19 @@ def watch(link: RedisLink, owners: Sequence[str]) -> list[int]:
     """Keep the events of these owners for ``KEPT_S`` from now, and begin to write those that are not written yet.
     Returns the id of each owner's last event. Raises ``StoreUnavailable``."""
     last: list[int] = link.run(script("watch_events"), HOME, KEPT_S * 1000, *owners)
+    return last
+
+
+def begin(link: RedisLink, owner: str) -> int:
+    """Keep the owner's events from now on. Returns the id of the last one. Where they are kept already, a server that
+    refuses writes is no hindrance: it has no new ones. Raises ``StoreUnavailable``."""
+    try:
+        (last,) = watch(link, [owner])
+    except REFUSED_WRITES:
+        stored = link.call("HGET", job_key(log_of_events(owner)), "last")
+        if not stored or not stored.isdigit():
+            raise
+        return int(stored)
     return last
 
 

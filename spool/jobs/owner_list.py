@@ -11,7 +11,7 @@ import orjson
 from spool.jobs.job import Job, Status
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
-from spool.redis.errors import translated
+from spool.redis.errors import translated, unless_refused
 from spool.redis.pool import Command
 
 _PAGE = 100
@@ -139,7 +139,8 @@ def _owned(shards: Shards, owner: str, cursor: str | None, count: int) -> list[t
         (reply,) = read(shard, [("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", 0, count)])
         if reply is None:
             # The key has another type. The script moves it away, and the keeper rebuilds the list.
-            shard.run(script("end_damaged"), "", owner, "")
+            with unless_refused():
+                shard.run(script("end_damaged"), "", owner, "")
             continue
         pairs = zip(reply[::2], reply[1::2], strict=True)
         rows += [(-_bounded(score), shard.number, job_id.decode(errors="replace")) for job_id, score in pairs]

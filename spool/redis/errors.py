@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from redis import exceptions as theirs
 
@@ -30,6 +31,15 @@ _FORBIDDEN = ("NOPERM", "ACL failure", "user executing the script", "has no perm
 """Texts with which Redis and Valkey report a missing permission from within a script."""
 _NO_WRITES = ("MISCONF", "NOREPLICAS")
 """The error codes of a server that cannot write its files, and of one with too few replicas."""
+
+
+REFUSED_WRITES = (StoreFull, StoreReadOnly, StoreRefusesWrites)
+"""The errors of a server that refuses a write, and may still answer reads."""
+
+
+def unless_refused() -> suppress:
+    """A context for the writes by which a read tidies up: if the server refuses them, a later read makes them."""
+    return suppress(*REFUSED_WRITES)
 
 
 class ScriptMissing(StoreUnavailable):

@@ -12,6 +12,7 @@ from spool.ids import shard_of
 from spool.jobs.owner_list import read
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
+from spool.redis.errors import unless_refused
 from spool.webhooks.delivery import Delivery, DeliveryState, subject_of
 
 LEASE_S = 20.0
@@ -118,7 +119,8 @@ class Deliveries:
     def _look(self, shard: Shard, delivery_id: str, owner: str) -> Delivery | None:
         (reply,) = read(shard, [("HGETALL", shard.key(f"delivery:{delivery_id}"))])
         if not reply:
-            shard.link.call("ZREM", shard.key(f"deliveries:{owner}"), delivery_id)
+            with unless_refused():
+                shard.link.call("ZREM", shard.key(f"deliveries:{owner}"), delivery_id)
             return None
         try:
             delivery = Delivery.decode(reply)

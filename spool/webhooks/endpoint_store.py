@@ -16,6 +16,7 @@ from spool.errors import TooManyWebhooks, WebhookDamaged, WebhookNotFound
 from spool.jobs.owner_list import read
 from spool.jobs.scripts import arguments, script
 from spool.jobs.shards import Shard, Shards
+from spool.redis.errors import unless_refused
 from spool.webhooks.endpoint import Endpoint, is_endpoint_id, new_endpoint_id
 from spool.webhooks.signature import Secrets, decode, encode, new_secret, rotated
 
@@ -63,7 +64,8 @@ class Endpoints:
             except WebhookDamaged:
                 continue
             if endpoint is None:
-                self._home.link.call("ZREM", names, endpoint_id)
+                with unless_refused():
+                    self._home.link.call("ZREM", names, endpoint_id)
             elif endpoint.owner == owner:
                 endpoints.append(endpoint)
         return endpoints

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from spool import errors
+from spool.redis.errors import ScriptMissing
 from web.error_problems import RULES, problem_of
 
 _INTERNAL = {errors.SettingsError, errors.TooManyModels}
@@ -31,7 +32,7 @@ def test_every_error_has_a_rule(kind: type[errors.SpoolError]) -> None:
 
 def test_nearest_rule() -> None:
     """A class without a rule has its base's problem, and one with a rule its own."""
-    assert problem_of(errors.StoreReadOnly("x")).title == "Store unavailable"
+    assert problem_of(ScriptMissing("x")).title == "Store unavailable"
     assert (problem_of(errors.JobNotFound("j")).status, problem_of(errors.JobGone("j")).status) == (404, 410)
 
 

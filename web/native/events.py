@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from spool.jobs.event_logs import events_as_log, log_of_events, watch
+from spool.jobs.event_logs import begin, events_as_log, log_of_events
 from spool.jobs.log import Logs
 from spool.switches.switch import Transport
 from web import auth
@@ -153,7 +153,7 @@ def _begin(place: int) -> tuple[int, int]:
     if len(shards) > 1:
         raise Problem(501, "Not implemented", "events exist only with one shard (SPOOL_SHARDS)")
     link = next(iter(shards)).link
-    (last,) = watch(link, [owner])
+    last = begin(link, owner)
     if place == LATEST:
         return last, last
     if place < 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from spool.batches.batch import Batch
 from spool.errors import BatchNotFound, FileNotFound
+from spool.redis.errors import unless_refused
 from web.openai.batch_output import file_lines
 from web.openai.batch_resource import ERRORS, OUTPUT, batch_of_file, file_id_of, has_file
 from web.openai.file_document import FileDocument
@@ -61,7 +62,8 @@ class BatchFile:
         with self.services.slots.one(self.batch.owner):
             size = sum(map(len, self.content()))
         if self.batch.is_ended:
-            self.services.batches.note_size(self.batch.id, self.kind, size)
+            with unless_refused():
+                self.services.batches.note_size(self.batch.id, self.kind, size)
         return size
 
     def document(self) -> FileDocument:

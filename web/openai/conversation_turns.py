@@ -18,6 +18,7 @@ from spool.jobs.conversation_blocks import divide
 from spool.jobs.job import Job, Status
 from spool.jobs.submission import Submitted
 from spool.logs import event
+from spool.redis.errors import REFUSED_WRITES
 from spool.settings import Settings
 from web.intake.accept import accept
 from web.intake.draft import Draft
@@ -48,6 +49,19 @@ def conversation_of(services: State, conversation_id: str, owner: str, is_wanted
         return conversation
     services.conversations.end_turn(conversation, turn)
     return services.conversations.get(conversation_id, owner)
+
+
+def readable_items(services: State, conversation_id: str, owner: str, is_wanted: IsWanted) -> list[Item]:
+    """The items of ``conversation_of``, also while Redis takes no writes: then the last turn is shown without being
+    kept. Raises like ``conversation_of``."""
+    conversation = services.conversations.get(conversation_id, owner)
+    turn = _turn(services, conversation, is_wanted) if conversation.job else None
+    if turn is not None:
+        try:
+            services.conversations.end_turn(conversation, turn)
+        except REFUSED_WRITES:
+            return [*services.conversations.items(conversation), *turn]
+    return services.conversations.items(conversation)
 
 
 def turns_of(services: State, conversation: Conversation, model: str | None) -> Turns:

@@ -21,6 +21,15 @@ def test_any_process_opens_it(sealing: Sealing, link: RedisLink) -> None:
     assert Sealing(link).load().open("alice", sealing.seal("alice", TEXT)) == TEXT
 
 
+def test_full_redis(sealing: Sealing, link: RedisLink) -> None:
+    """A process that begins while Redis takes no writes reads the key that there is."""
+    link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        assert Sealing(link).load().open("alice", sealing.seal("alice", TEXT)) == TEXT
+    finally:
+        link.call("CONFIG", "SET", "maxmemory", 0)
+
+
 def test_other_owner(sealing: Sealing) -> None:
     """Another owner cannot use it."""
     assert sealing.open("bob", sealing.seal("alice", TEXT)) is None

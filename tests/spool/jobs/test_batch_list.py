@@ -65,6 +65,25 @@ def test_expired_batch_leaves_the_list(link: RedisLink) -> None:
     assert link.call("ZCARD", f"{shard}batches:{OWNER}") == 1
 
 
+def test_list_while_writes_are_refused(link: RedisLink) -> None:
+    """It shows what there is, and leaves what has expired, or a key of another type, to a later list."""
+    stays, gone = accept(link), accept(link)
+    name = f"{prefix(0)}batches:{OWNER}"
+    link.call("DEL", f"{prefix(0)}batch:{gone}")
+    link.call("CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        assert listed(link) == [stays]
+        assert link.call("ZCARD", name) == 2
+        link.call("CONFIG", "SET", "min-replicas-to-write", 0)
+        link.pipeline([("DEL", name), ("SET", name, "no list")])
+        link.call("CONFIG", "SET", "min-replicas-to-write", 1)
+        assert listed(link) == []
+    finally:
+        link.call("CONFIG", "SET", "min-replicas-to-write", 0)
+    assert listed(link) == []
+    assert link.call("EXISTS", name) == 0
+
+
 def test_damaged_batch_hides_no_other(link: RedisLink) -> None:
     """A record that cannot be read is left out."""
     ids = [accept(link) for _ in range(3)]

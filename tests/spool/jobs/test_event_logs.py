@@ -12,9 +12,10 @@ from rig.batches import create, feed
 from spool.batches.batch import BatchOptions
 from spool.batches.pieces import Pieces
 from spool.batches.store import Batches
+from spool.errors import StoreRefusesWrites
 from spool.following.feed import Feed
 from spool.following.follower import Follower
-from spool.jobs.event_logs import KEPT_S, events_as_log, log_of_events, owner_of_events, watch
+from spool.jobs.event_logs import KEPT_S, begin, events_as_log, log_of_events, owner_of_events, watch
 from spool.jobs.log import Logs
 from spool.keys import prefix
 from spool.redis.link import RedisLink
@@ -31,6 +32,19 @@ def events(link: RedisLink, owner: str = OWNER) -> list[dict[str, Any]]:
 def kinds(link: RedisLink, owner: str = OWNER) -> list[str]:
     """The kinds of the owner's events, oldest first."""
     return [event["kind"] for event in events(link, owner)]
+
+
+def test_events_are_read_while_writes_are_refused(link: RedisLink) -> None:
+    """Where they are kept already; else nothing could keep them from now on."""
+    last = begin(link, OWNER)
+    submit(link)
+    link.call("CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        assert begin(link, OWNER) == last + 1
+        with pytest.raises(StoreRefusesWrites):
+            begin(link, "bob")
+    finally:
+        link.call("CONFIG", "SET", "min-replicas-to-write", 0)
 
 
 def test_life_of_a_job_is_its_events(link: RedisLink) -> None:

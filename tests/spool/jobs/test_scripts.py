@@ -76,7 +76,7 @@ def test_scripts_define_no_name_of_the_library() -> None:
 def test_jobs_can_end_and_not_begin_when_redis_is_full() -> None:
     """Only what takes on new work is refused when Redis is out of memory; what ends it runs."""
     refused = {name for name in NAMES if "allow-oom" not in script(name).text.split("\n")[0]}
-    readers = {"look", "look_queue", "conversation", "select", "closed_models"}
+    readers = {"look", "look_queue", "conversation", "select", "closed_models", "list_batches"}
     writers = {"replay_delivery"}
     assert refused == {"submit", "open_batch", "seal_batch", "create_batch", "append_lines"} | writers | readers
 
