@@ -59,6 +59,7 @@ TESTED_BY: Mapping[str, str] = {
     "web/console/page.py": "web/test_auth.py browser/test_page.py",
     "web/contract.py": "web/test_openapi.py",
     "web/cors.py": "web/test_origin_check.py",
+    "web/delivery/building.py": "web/test_folds.py faults/test_silent_readers.py",
     "web/delivery/streaming.py": "web/test_negotiation.py web/test_no_content.py web/test_limits.py",
     "web/examples.py": "web/test_openapi.py",
     "web/gunicorn.conf.py": "web/test_slow_requests.py web/test_operations.py",

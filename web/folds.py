@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -34,6 +34,8 @@ KEPT_ONE_BYTES = 4 * 1024 * 1024
 """Larger results are not cached."""
 WHOLE_AT_MOST = 8
 """Whole responses built at a time, because each is in memory. Those of running jobs are exempt: as many as run."""
+WHOLE_OF_OWNER = 6
+"""Those of one owner: so another owner's waits for few of them, however many the first one asks for."""
 _SLICE_S = 0.002
 _PAUSE_S = 0.001
 """After ``_SLICE_S`` of work all folds of a process pause for ``_PAUSE_S``, so that it can serve its sockets."""
@@ -71,6 +73,16 @@ class _Entry:
     size: int = 0
 
 
+class _Places:
+    """One owner's places for whole responses, while it has requests for them."""
+
+    __slots__ = ("free", "requests")
+
+    def __init__(self) -> None:
+        self.free = BoundedSemaphore(WHOLE_OF_OWNER)
+        self.requests = 0
+
+
 class Folds:
     """The folds of one process."""
 
@@ -85,6 +97,7 @@ class Folds:
         self._follower = follower
         self._turns = BoundedSemaphore(1)
         self._whole = BoundedSemaphore(WHOLE_AT_MOST)
+        self._places: dict[str, _Places] = {}
         self._entered_at = self._used_s = 0.0
         self._under_way = 0
         self._kept: dict[tuple[object, ...], _Entry] = {}
@@ -125,16 +138,28 @@ class Folds:
             self.leave()
 
     @contextmanager
-    def whole(self, is_wanted: Callable[[], bool]) -> Iterator[bool]:
+    def whole(self, owner: str, is_wanted: Callable[[], bool]) -> Iterator[bool]:
         """Hold one of the places for building a whole response. Yields False if its client left while it waited."""
-        while not self._whole.acquire(timeout=_LOOK_S):
-            if not is_wanted():
-                yield False
-                return
-        try:
+        with ExitStack() as held:
+            own = held.enter_context(self._places_of(owner))
+            for free in (own.free, self._whole):
+                while not free.acquire(timeout=_LOOK_S):
+                    if not is_wanted():
+                        yield False
+                        return
+                held.callback(free.release)
             yield True
+
+    @contextmanager
+    def _places_of(self, owner: str) -> Iterator[_Places]:
+        places = self._places.setdefault(owner, _Places())
+        places.requests += 1
+        try:
+            yield places
         finally:
-            self._whole.release()
+            places.requests -= 1
+            if not places.requests:
+                del self._places[owner]
 
     def fold(self, job: Job, into: Fold, is_wanted: Callable[[], bool], *, after: int = 0) -> None:
         """Fold the job's current log into ``into``. Raises ``TooManyFolds``, ``StoreUnavailable``,

@@ -115,15 +115,17 @@ class FileRecords:
     ) -> FilePage:
         """A page of the owner's files, newest first, behind the file ``after``, which may be deleted by now."""
         now_ms, found = self._now_ms(), list[StoredFile]()
+        # Of one purpose, any number may have to be read for a few.
+        count = _AT_ONCE if purpose else min(limit + 1, _AT_ONCE)
         while True:
-            ids = self._ids(owner, after, oldest_first=oldest_first)
+            ids = self._ids(owner, after, count, oldest_first=oldest_first)
             for file in self._look(ids, now_ms):
                 if purpose not in ("", file.purpose):
                     continue
                 if len(found) == limit:
                     return FilePage(found, has_more=True)
                 found.append(file)
-            if len(ids) < _AT_ONCE:
+            if len(ids) < count:
                 return FilePage(found, has_more=False)
             after = ids[-1]
 
@@ -140,13 +142,13 @@ class FileRecords:
                 if file is not None:
                     yield file
 
-    def _ids(self, owner: str, after: str, *, oldest_first: bool) -> list[str]:
+    def _ids(self, owner: str, after: str, count: int, *, oldest_first: bool) -> list[str]:
         key, behind = f"{_P}files:{owner}", f"({after}"
         if oldest_first:
             args: Sequence[object] = (behind if after else "-", "+", "BYLEX")
         else:
             args = (behind if after else "+", "-", "BYLEX", "REV")
-        return [raw.decode() for raw in self._link.call("ZRANGE", key, *args, "LIMIT", 0, _AT_ONCE)]
+        return [raw.decode() for raw in self._link.call("ZRANGE", key, *args, "LIMIT", 0, count)]
 
     def hide(self, file_id: str, owner: str = "", *, only_due: bool = False) -> str | None:
         """Begin to delete a file: from now on, it does not exist. Returns the name of the store that has its content;

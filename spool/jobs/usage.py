@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Self
 
@@ -35,7 +35,15 @@ class Figures:
     ms: int = 0
 
     def __add__(self, other: Figures) -> Figures:
-        return Figures(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        # Not by ``astuple``, which copies each number and takes ten times as long.
+        return Figures(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.jobs + other.jobs,
+            self.attempts + other.attempts,
+            self.unsuccessful + other.unsuccessful,
+            self.ms + other.ms,
+        )
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
@@ -101,7 +109,8 @@ def grouped(rows: Iterable[Row], group: Sequence[str], at_most: float = math.inf
         sums[key] = sums.get(key, Figures()) + row.figures
         if len(sums) > at_most:
             break
-    return dict(sorted(sums.items()))
+    # By the keys alone: pairs take several times as long to compare.
+    return {key: sums[key] for key in sorted(sums)}
 
 
 def _months(since: date, until: date) -> list[str]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from spool.batches.line import job_id_of
+from spool.files.file import new_file_id
 from tests.by_hand import HandWorker
+from tests.faults.checker import PREFIX
 from tests.faults.jobs import Jobs
 from tests.faults.wire import TEXT, client_frame, request_head, upgrade_headers
 from tests.stack import Stack, wait_for
@@ -120,6 +125,53 @@ def _listing(stack: Stack) -> Request:
     return Request("/jobs?limit=200")
 
 
+def file_records(stack: Stack, count: int = 3000) -> Request:
+    """So many uploads, each with a long name; and their list."""
+    link, now_ms = stack.redis.link, int(time.time() * 1000)
+    for start in range(0, count, 1000):
+        ids = [new_file_id(now_ms + start + n) for n in range(1000)]
+        records = [_file_record(file_id, now_ms) for file_id in ids]
+        commands = [("HSET", f"{PREFIX}file:{record['id']}", *_flat(record)) for record in records]
+        link.pipeline([*commands, ("ZADD", f"{PREFIX}files:anonymous", *(part for each in ids for part in (0, each)))])
+    return Request("/v1/files")
+
+
+def _file_record(file_id: str, now_ms: int) -> dict[str, object]:
+    times = {"created_ms": now_ms, "expires_ms": now_ms + 10**8}
+    named = {"owner": "anonymous", "filename": "n" * 255, "purpose": "user_data", "place": "redis", "status": "ready"}
+    return {"id": file_id, "bytes": 1, **times, **named}
+
+
+def _flat(record: Mapping[str, object]) -> list[object]:
+    return [part for pair in record.items() for part in pair]
+
+
+def usage_rows(stack: Stack, count: int = 3000) -> Request:
+    """So many rows of usage."""
+    today = datetime.now(UTC).date()
+    rows = {f"{today:%d} credential-{n} model-{n}": f"{n} {n} 1 1 0 1000" for n in range(count)}
+    stack.redis.link.call("HSET", f"{PREFIX}usage:anonymous:{today:%Y-%m}", *_flat(rows))
+    return Request("/usage?group=day,model,owner,credential")
+
+
+def conversation(stack: Stack) -> Request:
+    """A conversation of as many items as fit."""
+    client = stack.client()
+    name = client.post("/v1/conversations", json={}).json()["id"]
+    items = [{"role": "user", "content": "x" * 200} for _ in range(20)]
+    while client.post(f"/v1/conversations/{name}/items", json={"items": items}).status_code == 200:
+        pass
+    # Answered whole before it is read, so it is closed at once.
+    return Request(f"/v1/conversations/{name}/items?limit=100", headers={"Connection": "close"})
+
+
+def _uploaded(stack: Stack, **headers: str) -> Request:
+    """A file of 4 MB."""
+    files = {"file": ("a", random.Random(1).randbytes(4_000_000))}
+    file = stack.client().post("/v1/files", files=files, data={"purpose": "user_data"}).json()
+    return Request(f"/v1/files/{file['id']}/content", headers=headers)
+
+
 def _input_items(stack: Stack) -> Request:
     job = Jobs(stack).submit("x" * 1_000_000)
     return Request(f"/v1/responses/resp_{job}/input_items")
@@ -149,6 +201,12 @@ ROUTES: Mapping[str, Callable[[Stack], Request]] = {
     "POST /v1/chat/completions, stream": _replayed("/v1/chat/completions", {**_CHAT, "stream": True}, {}),
     "GET /jobs": _listing,
     "GET /v1/responses/{id}/input_items": _input_items,
+    "GET /v1/conversations/{id}/items": conversation,
+    "GET /v1/files": file_records,
+    "GET /v1/files/{id}/content, an upload": _uploaded,
+    "GET /v1/files/{id}/content, a range": lambda stack: _uploaded(stack, Range="bytes=1-3999998"),
+    "GET /usage": usage_rows,
+    "GET /docs/{picture}": lambda _stack: Request("/docs/images/board.png"),
 }
 """Each makes what it needs in the stack, and gives the request that is then repeated."""
 

@@ -12,7 +12,7 @@ import pytest
 from spool.errors import TooManyFolds
 from spool.jobs.log import Run
 from tests.web.logs import Followed, Logs, entries_of, job_of
-from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, WHOLE_AT_MOST, Folds
+from web.folds import CLIENT_LEFT, FOLDS_AT_MOST, KEPT_BYTES, KEPT_ONE_BYTES, WHOLE_AT_MOST, WHOLE_OF_OWNER, Folds
 from web.problems import Problem
 
 
@@ -138,9 +138,22 @@ def test_whole_answers_wait_for_their_turn() -> None:
     """Only so many answers are made whole at a time; one whose client leaves while it waits is not made."""
     folds = folds_of(Logs(entries_of(1)))
     with ExitStack() as making:
-        for _ in range(WHOLE_AT_MOST):
-            assert making.enter_context(folds.whole(wanted))
-        with folds.whole(lambda: False) as is_turn:
+        for number in range(WHOLE_AT_MOST):
+            assert making.enter_context(folds.whole(f"owner {number % 2}", wanted))
+        with folds.whole("alice", lambda: False) as is_turn:
             assert not is_turn
-    with folds.whole(wanted) as is_turn:
+    with folds.whole("alice", wanted) as is_turn:
         assert is_turn
+
+
+def test_one_owner_leaves_places_for_whole_answers() -> None:
+    """However many one owner asks for, another owner's is made at once; nothing is kept of either."""
+    folds = folds_of(Logs(entries_of(1)))
+    with ExitStack() as making:
+        for _ in range(WHOLE_OF_OWNER):
+            assert making.enter_context(folds.whole("alice", wanted))
+        with folds.whole("alice", lambda: False) as is_turn:
+            assert not is_turn
+        with folds.whole("bob", lambda: False) as is_turn:
+            assert is_turn
+    assert folds._places == {}

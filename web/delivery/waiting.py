@@ -115,7 +115,7 @@ def wait_for_all(services: State, job: Job, into: Fold) -> bool:
     ``StoreUnavailable``, and ``JobGone`` if entries are missing."""
     if not job.ended:
         return _fold_all(services, job, into)
-    with services.folds.whole(presence(request.environ)) as is_wanted:
+    with services.folds.whole(job.owner, presence(request.environ)) as is_wanted:
         return is_wanted and _fold_all(services, job, into)
 
 

@@ -18,6 +18,7 @@ from web import auth
 from web.arguments import DIGITS, NAME_AND_VALUE, Query, name_and_value, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Content, Contract, json_content
+from web.delivery.building import building
 from web.intake.batch import JSONL, cancel_batch, create_batch, json_text, submission_texts
 from web.intake.body import parse_json
 from web.intake.idempotency import IDEMPOTENCY_KEY, LinesDigest, idempotency_of, key_of_request
@@ -168,9 +169,10 @@ def listing() -> Response:
     wanted = WantedBatches(
         asked.status, name_and_value(asked.metadata), _ms(asked.created_after), _ms(asked.created_before)
     )
-    found, cursor = state().batches.newest(owner, limit=asked.limit, cursor=asked.cursor, wanted=wanted)
-    document: BatchList = {"batches": list(map(batch_document, found)), "cursor": cursor, "limit": asked.limit}
-    return json_response(document)
+    with building():
+        found, cursor = state().batches.newest(owner, limit=asked.limit, cursor=asked.cursor, wanted=wanted)
+        document: BatchList = {"batches": list(map(batch_document, found)), "cursor": cursor, "limit": asked.limit}
+        return json_response(document)
 
 
 def _ms(time: datetime | None) -> int | None:

@@ -21,11 +21,11 @@ from web import auth
 from web.arguments import DIGITS, NAME_AND_VALUE, Query, name_and_value, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, RETRY_AFTER, Answer, Contract, Parameter, json_content
+from web.delivery.building import building
 from web.delivery.formats import text
 from web.delivery.streaming import streamed, wanted_by_submit
 from web.delivery.waiting import wait_for_end
 from web.examples import JOB
-from web.folds import CLIENT_LEFT
 from web.intake.accept import accept
 from web.intake.body import json_body
 from web.intake.idempotency import IDEMPOTENCY_KEY, idempotency_of
@@ -39,7 +39,6 @@ from web.native.submission import Submission, draft_of
 from web.negotiation import PREFER, PREFERENCE_APPLIED, preferred_wait_s
 from web.problems import field_problem, retry_after
 from web.request_ids import origin
-from web.server.peer import presence
 from web.services import State, state
 
 blueprint = Blueprint("jobs", __name__)
@@ -220,10 +219,7 @@ def delete(job_id: str) -> Response:
 def listing() -> Response:
     """List the caller's own jobs, newest first, without their text."""
     services, owner, asked = state(), auth.owner(), query(Listing)
-    # A page of large records takes several MB to make, so only a few are made at a time.
-    with services.folds.whole(presence(request.environ)) as is_wanted:
-        if not is_wanted:
-            return Response(status=CLIENT_LEFT)
+    with building():
         page = services.store.newest(
             owner,
             status=asked.status,

@@ -14,6 +14,7 @@ from spool.jobs.usage import GROUPS, Figures, UsageLedger, grouped, months_of
 from web.arguments import Query, query
 from web.auth import caller, scope
 from web.contract import Answer, Contract, json_content
+from web.delivery.building import building
 from web.json_response import json_response
 from web.problems import field_problem
 from web.services import state
@@ -105,14 +106,19 @@ def usage() -> Response:
     since = asked.since or until.replace(day=1)
     if not 0 <= (until - since).days < _DAYS_AT_MOST:
         raise field_problem("from", f"must be at most {_DAYS_AT_MOST - 1} days before `to`, and not after it")
+    with building():
+        return _usage(asked.group, since, until)
+
+
+def _usage(group: tuple[str, ...], since: date, until: date) -> Response:
     ledger = UsageLedger(state().shards)
     owners = ledger.owners(since, until) if "admin" in caller().scopes else [caller().owner]
     if len(owners) * months_of(since, until) > _HASHES_AT_MOST:
         raise field_problem("from", f"{len(owners)} owners have usage: ask for fewer months")
-    sums = grouped(in_slices(ledger.rows(owners, since, until)), asked.group, _ROWS_AT_MOST)
+    sums = grouped(in_slices(ledger.rows(owners, since, until)), group, _ROWS_AT_MOST)
     if len(sums) > _ROWS_AT_MOST:
         raise field_problem("group", f"gives more than {_ROWS_AT_MOST} rows: name fewer groups, or ask for fewer days")
-    return json_response(_document(since, until, asked.group, sums))
+    return json_response(_document(since, until, group, sums))
 
 
 def _document(
@@ -120,14 +126,14 @@ def _document(
 ) -> UsageDocument:
     rows: list[UsageRow] = [
         {**dict(zip(group, key, strict=True)), **_figures(figures)}  # type: ignore[typeddict-item]
-        for key, figures in sums.items()
+        for key, figures in in_slices(sums.items())
     ]
     return {
         "from": since.isoformat(),
         "to": until.isoformat(),
         "group": list(group),
         "usage": rows,
-        "total": _figures(sum(sums.values(), Figures())),
+        "total": _figures(sum(in_slices(sums.values()), Figures())),
     }
 
 

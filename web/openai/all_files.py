@@ -16,7 +16,8 @@ from web.openai.batch_resource import batch_of_file
 from web.openai.file_document import FileDocument, document
 from web.services import State
 
-_AT_ONCE = 20
+_AT_FIRST, _AT_MOST = 20, 320
+"""Uploads that are read at a time: few, then more for a list that goes on."""
 
 
 def all_files(services: State, owner: str, *, limit: int, after: str) -> tuple[list[FileDocument], bool]:
@@ -52,9 +53,10 @@ def all_files(services: State, owner: str, *, limit: int, after: str) -> tuple[l
 
 
 def _uploads(services: State, owner: str, after: str) -> Iterator[StoredFile]:
+    count = _AT_FIRST
     while True:
-        page = services.files.newest(owner, limit=_AT_ONCE, after=after)
+        page = services.files.newest(owner, limit=count, after=after)
         yield from page.files
         if not page.has_more:
             return
-        after = page.files[-1].id
+        after, count = page.files[-1].id, min(2 * count, _AT_MOST)

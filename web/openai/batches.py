@@ -14,6 +14,7 @@ from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import REPLAYED, Answer, Contract, json_content
+from web.delivery.building import building
 from web.examples import BATCH_ID, JOB
 from web.intake.batch import cancel_batch, create_batch
 from web.intake.body import json_body
@@ -112,12 +113,13 @@ def listing() -> Response:
     owner, asked, found = auth.owner(), query(BatchesQuery), list[Batch]()
     batches = state().batches
     cursor = batches.cursor_of(asked.after, owner) if asked.after else None
-    while len(found) < asked.limit:
-        page, cursor = batches.newest(owner, limit=asked.limit - len(found), cursor=cursor)
-        found += page
-        if cursor is None:
-            break
-    return json_response(_page(found, has_more=cursor is not None))
+    with building():
+        while len(found) < asked.limit:
+            page, cursor = batches.newest(owner, limit=asked.limit - len(found), cursor=cursor)
+            found += page
+            if cursor is None:
+                break
+        return json_response(_page(found, has_more=cursor is not None))
 
 
 def _page(batches: list[Batch], *, has_more: bool) -> BatchObjects:

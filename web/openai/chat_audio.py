@@ -30,7 +30,7 @@ def heard(services: State, job: Job, message: Mapping[str, Any]) -> Mapping[str,
 def _audio(services: State, job: Job, named: Mapping[str, Any], text: str) -> dict[str, Any]:
     file = services.files.get(named["file_id"], job.owner)
     # It may be 24 MiB, and more than twice that on the way, so only a few are made at a time.
-    with services.folds.whole(presence(request.environ)) as is_wanted:
+    with services.folds.whole(job.owner, presence(request.environ)) as is_wanted:
         if not is_wanted:
             return {}
         data = base64.b64encode(b"".join(services.files.read(file))).decode()

@@ -14,11 +14,12 @@ from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import Answer, Contract, json_content
+from web.delivery.building import building
 from web.intake.body import job_body, json_body, parse_json
 from web.intake.shapes import Metadata, checked
 from web.json_response import json_response
 from web.openai.conversation_items import documents, new_items
-from web.openai.conversation_turns import conversation_of
+from web.openai.conversation_turns import conversation_of, readable_items
 from web.openai.listed_items import page_of
 from web.server.peer import presence
 from web.services import State, state
@@ -157,11 +158,12 @@ def list_items(conversation_id: str) -> Response:
     """The items of a conversation, newest first unless ``order=asc``: also those of its last response, if that has
     ended."""
     asked = query(ConversationItemsQuery)
-    items = _items(state(), conversation_id)
-    if asked.order != "asc":
-        items.reverse()
-    page, has_more = page_of(items, asked.after, asked.limit)
-    return json_response(_page(page, has_more=has_more))
+    with building():
+        items = _items(state(), conversation_id)
+        if asked.order != "asc":
+            items.reverse()
+        page, has_more = page_of(items, asked.after, asked.limit)
+        return json_response(_page(page, has_more=has_more))
 
 
 @blueprint.post("/v1/conversations/<conversation_id>/items")
@@ -188,9 +190,10 @@ def add_items(conversation_id: str) -> Response:
 )
 def retrieve_item(conversation_id: str, item_id: str) -> Response:
     """Show one item."""
-    for item in _items(state(), conversation_id):
-        if item["id"] == item_id:
-            return json_response(item)
+    with building():
+        for item in _items(state(), conversation_id):
+            if item["id"] == item_id:
+                return json_response(item)
     raise ItemNotFound(item_id)
 
 
@@ -206,8 +209,7 @@ def delete_item(conversation_id: str, item_id: str) -> Response:
 
 
 def _items(services: State, conversation_id: str) -> list[dict[str, Any]]:
-    conversation = conversation_of(services, conversation_id, auth.owner(), presence(request.environ))
-    return documents(services.conversations.items(conversation))
+    return documents(readable_items(services, conversation_id, auth.owner(), presence(request.environ)))
 
 
 def _document(conversation: Conversation) -> ConversationDocument:

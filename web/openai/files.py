@@ -11,11 +11,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from spool.errors import SpoolError, TooManyStreams
-from spool.files.file import StoredFile, new_file_id
+from spool.files.file import StoredFile, is_file_id, new_file_id
 from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import Answer, Content, Contract, json_content
+from web.delivery.building import building
 from web.intake.multipart import Form
 from web.json_response import json_response
 from web.metrics import STREAMS
@@ -120,11 +121,20 @@ def listing() -> Response:
     batches that have ended, each at the time of its batch's creation. ``purpose=batch_output`` lists the latter alone;
     a list with ``order=asc`` has uploads alone."""
     asked = query(FilesQuery)
+    with building():
+        return _listed(asked)
+
+
+def _listed(asked: FilesQuery) -> Response:
     if asked.purpose == BATCH_OUTPUT:
         return _outputs(asked)
+    if asked.after and not is_file_id(asked.after) and not batch_of_file(asked.after):
+        raise field_problem("after", "must be the id of a file")
     if not asked.purpose and asked.order == "desc":
         found, has_more = all_files(state(), auth.owner(), limit=asked.limit, after=asked.after)
         return json_response(_list(found, has_more=has_more))
+    if batch_of_file(asked.after):
+        raise field_problem("after", "must be the id of an upload: this list has no files of batches")
     page = state().files.newest(
         auth.owner(),
         limit=asked.limit,

@@ -17,6 +17,7 @@ from web import auth
 from web.arguments import DIGITS, Query, query
 from web.auth import scope
 from web.contract import LOCATION, REPLAYED, SPOOL_JOB, Answer, Content, Contract, json_content
+from web.delivery.building import building
 from web.delivery.failures import failure_of
 from web.delivery.streaming import translated
 from web.delivery.waiting import wait_for_all, wait_for_end
@@ -227,8 +228,8 @@ def input_items(response_id: str) -> Response:
     """The input items of this turn, newest first unless ``order=asc``."""
     services = state()
     job = services.store.look(job_id_of(response_id, PREFIX), auth.owner())
-    with services.folds.whole(presence(request.environ)) as is_wanted:
-        return _input_items(services, job) if is_wanted else Response(status=CLIENT_LEFT)
+    with building():
+        return _input_items(services, job)
 
 
 def _input_items(services: State, job: Job) -> Response:

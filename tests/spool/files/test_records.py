@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_pages_lead_through_all_files(files: Files) -> None:
         assert seen + [file.id for file in page.files] == expected
     files.delete(max(ids), "alice")
     assert len(files.newest("alice", limit=9, after=max(ids)).files) == 4
+
+
+def test_list_reads_no_more_than_it_shows(files: Files, link: RedisLink) -> None:
+    """Of many files, a short page reads those that it shows, and one more to know whether there are others."""
+    for _ in range(10):
+        stored(files)
+    link.call("CONFIG", "RESETSTAT")
+    assert len(files.newest("alice", limit=3).files) == 3
+    read = re.search(r"cmdstat_hgetall:calls=(\d+)", link.call("INFO", "commandstats").decode())
+    assert read is not None
+    assert int(read[1]) == 4
 
 
 def test_list_of_one_purpose(files: Files, link: RedisLink) -> None:

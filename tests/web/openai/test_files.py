@@ -113,6 +113,24 @@ def test_content_is_never_a_page(alice: httpx.Client) -> None:
     assert error(alice.get("/v1/files?limit=0"), 400)["param"] == "limit"
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"after": "zzz"},
+        {"after": "zzz", "order": "asc"},
+        {"after": "file-", "purpose": "batch"},
+        {"after": f"file-b0-{'0' * 26}-output", "order": "asc"},
+        {"after": f"file-b0-{'0' * 26}-output", "purpose": "batch"},
+        {"after": f"file-{'0' * 37}", "purpose": "batch_output"},
+    ],
+    ids=str,
+)
+def test_after_that_is_no_place_of_the_list(alice: httpx.Client, query: dict[str, str]) -> None:
+    """A cursor that the list does not have is refused: it must not lead to the list's beginning, or to its end."""
+    upload(alice)
+    assert error(alice.get("/v1/files", params=query), 400)["param"] == "after"
+
+
 def test_directory_or_bucket_that_fails() -> None:
     """The answer says that it is not Redis, and shows no path and no name of a bucket."""
     problem = problem_of(ContentsUnavailable("SPOOL_FILES_URL: [Errno 28] No space left on device: '/srv/secret'"))
