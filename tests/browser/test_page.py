@@ -341,13 +341,23 @@ def test_page_with_two_readers(watched: Watched, stack: Stack, jobs: Jobs) -> No
     forgive_lost_connections(watched)
 
 
+_NOTE_SHORTEST = """() => {
+  window.shortest = Infinity;
+  const length = () => document.querySelector('.answer').textContent.length;
+  const note = () => { window.shortest = Math.min(window.shortest, length()); };
+  new MutationObserver(note).observe(document.body, {childList: true, subtree: true, characterData: true});
+}"""
+
+
 def test_page_when_an_answer_is_played_again(watched: Watched, stack: Stack, jobs: Jobs) -> None:
     """The log's own times drive it, and at its end the answer stands whole."""
     page = Page(watched, stack.webs[0].url, jobs.submit(tokens=60, rate=40))
     job = jobs.ended(page.job)
     page.until_connection("ended")
+    # An observer, because the beginning may be over before a busy machine looks at it.
+    page.page.evaluate(_NOTE_SHORTEST)
     page.part("play-4").click()
-    watched.until("document.querySelector('.answer').textContent.length < 100", "it begins anew")
+    watched.until("window.shortest < 100", "it begins anew")
     watched.until("document.querySelector('[data-part=play-stop]').hidden", "it is over")
     assert page.answer == job["text"].strip()
 
