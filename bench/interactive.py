@@ -3,6 +3,9 @@
 Two stacks stand side by side: one with an empty queue, one with the batch jobs, which fill every slot that they may
 have. Single interactive jobs go to both in turns, so that the load of the machine meets both alike. Before, the same on
 one stack that has the machine for itself.
+
+The batch jobs belong to two owners, the first of whom came earlier and has four times as many. How many jobs of each
+end meanwhile shows whether the queue is fair over batches.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.fair.figures import jain
 from bench.percentile import percentile
 from rig.process import wait_for
 from rig.stack import Stack, running_stack
@@ -27,6 +31,10 @@ _BATCH_PARAMS = {"tokens": 100, "rate": 20, "first_token_s": 0}
 _BODY = {"prompt": "x", "params": {"tokens": 3, "rate": 0, "first_token_s": 0}}
 _RUNNING = "spool:{0}:running:demo"
 _PAUSE_S = 0.05
+_OWNERS = {"first": 0.8, "second": 0.2}
+"""The owners of the batch jobs, and the part of them that each has."""
+_CALLER = "caller"
+_KEYS = {owner: f"{owner}-secret-0123456789" for owner in (_CALLER, *_OWNERS)}
 
 
 def main() -> None:
@@ -38,31 +46,57 @@ def main() -> None:
     with ExitStack() as exits:
         empty, full = (_stack(exits) for _ in range(2))
         print(f"{'submit to first token, ms':34}{'p50':>8}{'p99':>8}{'highest':>9}")
-        alone, _ = _measure([full.client(), empty.client()], options.requests)
+        alone, _ = _measure([_client(full, _CALLER), _client(empty, _CALLER)], options.requests)
         _print("before, idle", alone)
-        _fill(full, options.batch)
-        beside, among = _measure([empty.client(), full.client()], options.requests)
+        batches = _fill(full, options.batch)
+        ended = {owner: _ended(full, owner, ids) for owner, ids in batches.items()}
+        beside, among = _measure([_client(empty, _CALLER), _client(full, _CALLER)], options.requests)
+        ended = {owner: _ended(full, owner, ids) - ended[owner] for owner, ids in batches.items()}
         _print("empty queue, beside the other", beside)
         _print(f"{options.batch:,} batch jobs", among)
         ratios = [percentile(among, at) / percentile(beside, at) for at in (0.5, 0.99)]
         print(f"{'ratio':34}{ratios[0]:8.2f}{ratios[1]:8.2f}")
+        shares = ", ".join(f"{count} of the {owner} owner" for owner, count in ended.items())
+        print(f"batch jobs ended meanwhile: {shares}; Jain's index {jain(list(ended.values())):.3f}")
         print(f"batch jobs running {_running(full)} of {_SLOTS * _WORKERS} slots, waiting {_waiting(full):,}")
 
 
 def _stack(exits: ExitStack) -> Stack:
     directory = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="spool-")))
-    return exits.enter_context(running_stack(directory, webs=1, workers=_WORKERS, concurrency=_SLOTS, aof=True))
+    keys = ",".join(f"{owner}={secret}" for owner, secret in _KEYS.items())
+    return exits.enter_context(
+        running_stack(directory, webs=1, workers=_WORKERS, concurrency=_SLOTS, aof=True, API_KEYS=keys)
+    )
 
 
-def _fill(stack: Stack, count: int) -> None:
-    """Queue so many batch jobs, and wait until they have their slots."""
-    client = stack.client()
+def _client(stack: Stack, owner: str) -> httpx.Client:
+    return stack.client(headers={"Authorization": f"Bearer {_KEYS[owner]}"})
+
+
+def _fill(stack: Stack, count: int) -> dict[str, list[str]]:
+    """Queue so many batch jobs, and wait until they have their slots. The batches of each owner."""
+    batches: dict[str, list[str]] = {}
     most = 5000
-    for at in range(0, count, most):
-        bodies = [{"prompt": "batch", "params": _BATCH_PARAMS}] * min(most, count - at)
-        client.post("/batches", json=bodies, timeout=300).raise_for_status()
+    for owner, part in _OWNERS.items():
+        left, its = round(count * part), batches.setdefault(owner, [])
+        while left > 0:
+            bodies = [{"prompt": "batch", "params": _BATCH_PARAMS}] * min(most, left)
+            answer = _client(stack, owner).post("/batches", json=bodies, timeout=300).raise_for_status()
+            its.append(answer.json()["id"])
+            left -= most
     wait_for(lambda: _running(stack) >= _SLOTS * _WORKERS // 2, "batch jobs run")
-    time.sleep(_BATCH_PARAMS["tokens"] / _BATCH_PARAMS["rate"])
+    # The slots that the first owner had alone were charged to it, so the second one gets the next ones.
+    enough = _SLOTS * _WORKERS
+    wait_for(
+        lambda: all(_ended(stack, owner, its) >= enough for owner, its in batches.items()), "both have had their turns"
+    )
+    return batches
+
+
+def _ended(stack: Stack, owner: str, batches: Sequence[str]) -> int:
+    client = _client(stack, owner)
+    documents = [client.get(f"/batches/{batch}").raise_for_status().json() for batch in batches]
+    return sum(document["counts"]["succeeded"] for document in documents)
 
 
 def _running(stack: Stack) -> int:
