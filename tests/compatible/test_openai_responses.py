@@ -387,3 +387,12 @@ def test_worker_dies_in_the_middle(mortal: Stack) -> None:
     assert broke[-1].type == "response.failed"
     assert broke[-1].response.error is not None
     assert broke[-1].response.error.message.startswith("worker_lost: ")
+
+
+@pytest.mark.parametrize("query", ["?stream=x", "?stream=yes", "?stream=true&starting_after=x", "/input_items?order=x"])
+def test_query_that_is_wrong(stack: Stack, query: str) -> None:
+    """An argument with an unknown value is refused by its name: it must not mean its default."""
+    client = stack.client()
+    job = client.post("/jobs", json={"prompt": "x", "params": {"rate": 0, "tokens": 2}}).json()["id"]
+    answer = client.get(f"/v1/responses/resp_{job}{query}")
+    assert (answer.status_code, answer.json()["error"]["param"] in query) == (400, True)

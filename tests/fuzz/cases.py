@@ -84,7 +84,12 @@ def _request(rng: Rng, known: Known, method: str, route: str, headers: dict[str,
     if rng.random() < 0.02:
         length = {"Content-Length": rng.choice(["-1", "x", "", "1, 1", str(len(body) // 2), "9" * 30])}
     fields = {"Host": known.host, "Connection": "close", **length, **headers}
-    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    lines = [f"{name}: {value}\r\n" for name, value in fields.items()]
+    if rng.random() < 0.05:
+        # Twice, with the same value or another one.
+        name = rng.choice(list(fields))
+        lines.insert(rng.randrange(len(lines) + 1), f"{name}: {rng.choice([fields[name], 'x', '1', ''])}\r\n")
+    head = f"{method} {path} HTTP/1.1\r\n" + "".join(lines)
     return Case(f"{method} {path[:80]}", head.encode("latin-1", "replace") + b"\r\n" + body)
 
 

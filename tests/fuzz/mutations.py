@@ -54,6 +54,7 @@ def _raw(rng: Rng) -> str:
             lambda: "-1e" + "9" * number,
             lambda: '"\\ud800"',
             lambda: "NaN",
+            lambda: rng.choice(["1e400", "-1e400", "-0", "1e-400", str(2**63), str(-(2**63) - 1), "0.1e1", "01", "+1"]),
             lambda: '{"a":1,"a":[],"a":{}}',
             lambda: "\n" * number,
         ]

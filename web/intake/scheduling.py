@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from spool.jobs.scheduling import (
     CONVERSATION_CHARACTERS,
@@ -21,6 +21,7 @@ from spool.jobs.scheduling import (
 )
 from web.intake.shapes import without_most_unknown
 from web.problems import field_problem
+from web.times import Time
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 _ONE_LINE = Field(pattern=_PRINTABLE)
@@ -38,13 +39,6 @@ class ConversationField(BaseModel):
         description="While an earlier job of the conversation has not ended: wait for it, answer 409, or cancel it "
         "and begin after it",
     )
-
-
-def _text_only(value: Any) -> Any:
-    # Pydantic would also take a number, as seconds or milliseconds by its size.
-    if value is not None and not isinstance(value, str):
-        raise ValueError("must be a time in RFC 3339, with its offset")
-    return value
 
 
 def _few_unknown(value: Any) -> Any:
@@ -65,9 +59,7 @@ class SchedulingFields(BaseModel):
     start_within_s: Annotated[float, Field(ge=0.1, le=604_800)] | None = Field(
         None, description="Seconds after which the job fails if it has not begun, from not_before if that is set"
     )
-    not_before: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text_only)] | None = Field(
-        None, description="When the job may begin at the earliest, at most 7 days ahead"
-    )
+    not_before: Time | None = Field(None, description="When the job may begin at the earliest, at most 7 days ahead")
     conversation: Annotated[ConversationField, BeforeValidator(_few_unknown)] | None = None
 
 

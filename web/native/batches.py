@@ -9,7 +9,7 @@ from typing import Annotated
 
 import orjson
 from flask import Blueprint, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from spool.batches.batch import BatchOptions, BatchState, OnBadLine, Order
@@ -30,6 +30,7 @@ from web.native.batch_lines import lines_of
 from web.native.batch_options import MetadataField, OpenBatch, is_object, options_of_open, window_of
 from web.native.submission import BatchLine
 from web.services import state
+from web.times import Time
 
 blueprint = Blueprint("batches", __name__)
 
@@ -68,8 +69,8 @@ class Listing(Query):
     metadata: Annotated[str, Field(pattern=NAME_AND_VALUE)] | None = Field(
         None, description="Only batches with this metadata: `name`, or `name=value`, exactly.", examples=["of=monday"]
     )
-    created_after: AwareDatetime | None = Field(None, description="Only batches created at this time or later.")
-    created_before: AwareDatetime | None = Field(None, description="Only batches created before this time.")
+    created_after: Time | None = Field(None, description="Only batches created at this time or later.")
+    created_before: Time | None = Field(None, description="Only batches created before this time.")
     limit: Annotated[int, Field(ge=1, le=50), DIGITS] = Field(20, description="The most batches.")
     cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(
         None, description="The `cursor` of the page before."

@@ -55,10 +55,17 @@ def _sequence_number(value: Any) -> Any:
     return int(value)
 
 
+def _true_or_false(value: object) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if str(value).lower() not in words:
+        raise ValueError("must be true or false")
+    return words[str(value).lower()]
+
+
 class Retrieval(Query):
     """How to read a response."""
 
-    stream: Annotated[bool, BeforeValidator(lambda value: str(value).lower() in ("true", "1"))] = Field(
+    stream: Annotated[bool, BeforeValidator(_true_or_false)] = Field(
         False, description="`true`: answer with its events."
     )
     starting_after: Annotated[int, Field(ge=0), BeforeValidator(_sequence_number)] | None = Field(
@@ -69,7 +76,7 @@ class Retrieval(Query):
 class ItemsQuery(Query):
     """Which input items to list."""
 
-    order: str = Field("desc", description="`asc`: oldest first.")
+    order: Literal["asc", "desc"] = Field("desc", description="`asc`: oldest first.")
     after: str | None = Field(None, description="The id of the last item of the page before.")
     limit: Annotated[int, Field(ge=1, le=100), DIGITS] = Field(20, description="The most items.")
 
