@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import httpx
 import pytest
 
 from spool.keys import prefix
-from tests.faults.jobs import Jobs
+from tests.faults.bystander import Bystander
+from tests.faults.jobs import Jobs, let_pass
+from tests.faults.silent_readers import Request, ask
 from tests.stack import Stack, running_stack, wait_for
 
 EVENTS = f"{prefix(0)}events:anonymous"
@@ -109,3 +112,43 @@ def test_open_stream_ends_when_its_events_are_lost(directory: Path) -> None:
         job = jobs.submit("x", tokens=2, rate=50)
         wait_for(lambda: live.known.get(job) == "succeeded", "its end is an event", 20)
         live.close()
+
+
+READERS = 50
+"""Each follows one batch of many changes."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_readers_of_few_events_among_many(directory: Path) -> None:
+    """Streams of one batch's events, while other jobs change all the time: a reader of another job hardly notices, for
+    an event is decoded once for all of them, and its document is made only where it is sent."""
+    with running_stack(directory, webs=2, workers=1) as stack, Bystander(stack) as bystander:
+        over = threading.Event()
+        submitting = [threading.Thread(target=_submit_until, args=(stack, over)) for _ in range(4)]
+        asked = Request("/events?batch=b0-x", headers={"Accept": "text/event-stream"})
+        socks = [ask(stack.webs[0].port, asked)]
+        for thread in submitting:
+            thread.start()
+        try:
+            bystander.calm(5)
+            with bystander.attack():
+                socks += [ask(stack.webs[0].port, asked) for _ in range(READERS)]
+                let_pass(8)
+        finally:
+            over.set()
+            for thread in submitting:
+                thread.join()
+        assert len(select.select(socks, [], [], 0)[0]) > READERS / 2, "they are attached"
+        for sock in socks:
+            sock.close()
+        jobs = int(stack.redis.link.call("ZCARD", f"{prefix(0)}owner:anonymous"))
+        bystander.report("readers of few events", readers=READERS, jobs=jobs)
+        assert bystander.silence_s < 2
+
+
+def _submit_until(stack: Stack, over: threading.Event) -> None:
+    with httpx.Client(base_url=stack.webs[1].url, timeout=60) as client:
+        body = {"prompt": "x", "params": {"tokens": 1, "rate": 0, "first_token_s": 0}, "metadata": {"k": "v" * 400}}
+        while not over.is_set():
+            client.post("/jobs", json=body)

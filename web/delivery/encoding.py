@@ -7,7 +7,7 @@ translates the entries for one stream, and may depend on all entries before.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from spool.errors import UndecodableRecord
@@ -17,6 +17,7 @@ from spool.jobs.log import Gap, Row
 from spool.jobs.waits import Wait
 from web.checkpoints import Frame
 from web.folds import Folds
+from web.time_slices import in_slices
 
 _ROWS = 500
 _LIVE_ROWS = 50
@@ -180,7 +181,8 @@ class Selected(Shared):
         rows, gap, ended = reader.take_rows(_ROWS)
         if not rows and gap is None and not ended:
             return None
-        data = self._of(rows)
+        # In a greenlet, and of a long log each entry may have to be decoded.
+        data = self._of(in_slices(rows))
         if gap is not None:
             data = self._frame(self._form.gap(gap)) + data
         if not ended:
@@ -188,7 +190,7 @@ class Selected(Shared):
         is_gone = gap is not None and gap.earliest is None
         return Piece(data + self._frame(self._form.end(reader.cursor, is_gone=is_gone)), End.WHOLE)
 
-    def _of(self, rows: list[Row]) -> bytes:
+    def _of(self, rows: Iterable[Row]) -> bytes:
         wanted = [self._form.entry(entry_id, raw) for entry_id, raw in rows if self._is_wanted(raw)]
         return self._frame(b"".join(wanted))
 

@@ -4,7 +4,8 @@ streams."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
 from pydantic import Field
@@ -17,6 +18,9 @@ from web.delivery.formats.ndjson import Ndjson
 from web.delivery.formats.sse import Sse
 from web.native.batch_document import BatchDocument, batch_document
 from web.native.job_document import JobDocument, job_document
+
+_KEPT = 256
+"""Events whose place and bytes are kept: a new one is asked for by each of its readers."""
 
 
 class _Event(TypedDict):
@@ -71,14 +75,19 @@ EventDocument = Annotated[JobEvent | BatchEvent | HistoryLost, Field(discriminat
 def event_document(raw: bytes) -> dict[str, Any]:
     """The event as the API shows it. Of a damaged record it has the id alone: an event that broke its streams would
     break them again after each reconnect."""
+    event = _loaded(raw)
+    record, name = event.pop("record", None), "job" if "job" in event else "batch"
+    if name in event:
+        event[name] = _subject(name, event[name], record)
+    return event
+
+
+def _loaded(raw: bytes) -> dict[str, Any]:
     try:
         event: dict[str, Any] = orjson.loads(raw)
     except orjson.JSONDecodeError:
         # A damaged record may have bytes that are no text.
         event = orjson.loads(raw.decode(errors="replace"))
-    record, name = event.pop("record", None), "job" if "job" in event else "batch"
-    if name in event:
-        event[name] = _subject(name, event[name], record)
     return event
 
 
@@ -96,9 +105,29 @@ def _subject(name: str, subject_id: str, record: Any) -> Mapping[str, Any]:
     return document
 
 
+@lru_cache(_KEPT)
 def encoded(raw: bytes) -> bytes:
     """The stored event as clients get it."""
     return orjson.dumps(event_document(raw))
+
+
+class _Place(NamedTuple):
+    """Where an event belongs. ``is_common``: it concerns every reader."""
+
+    is_common: bool
+    is_batch: bool
+    batch: Any
+    conversation: Any
+
+
+@lru_cache(_KEPT)
+def _place_of(raw: bytes) -> _Place:
+    """The place of a stored event. The document, which costs many times as much, is made only of what is sent."""
+    event = _loaded(raw)
+    is_batch, record = "batch" in event, event.get("record")
+    its = record if isinstance(record, dict) and not is_batch else {}
+    batch = event["batch"] if is_batch else its.get("batch") or None
+    return _Place(not is_batch and "job" not in event, is_batch, batch, its.get("conversation") or None)
 
 
 def selection(batch: str | None, conversation: str | None, *, with_batches: bool) -> Callable[[bytes], bool] | None:
@@ -108,14 +137,12 @@ def selection(batch: str | None, conversation: str | None, *, with_batches: bool
         return None
 
     def is_wanted(raw: bytes) -> bool:
-        event = event_document(raw)
-        if "job" not in event and "batch" not in event:
+        place = _place_of(raw)
+        if place.is_common:
             return True
-        if "batch" in event and not with_batches:
+        if place.is_batch and not with_batches:
             return False
-        subject = event.get("job") or {"batch": event["batch"]["id"]}
-        its = (subject.get("conversation") or {}).get("id")
-        return batch in (None, subject.get("batch")) and conversation in (None, its)
+        return batch in (None, place.batch) and conversation in (None, place.conversation)
 
     return is_wanted
 

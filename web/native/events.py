@@ -29,6 +29,7 @@ from web.native.job_document import job_document
 from web.negotiation import best_media_type
 from web.problems import Problem, answer_at
 from web.services import state
+from web.time_slices import in_slices
 
 blueprint = Blueprint("events", __name__)
 
@@ -169,6 +170,6 @@ def _polled(asked: EventsQuery, place: int) -> Response:
     found, wait_s = Found(asked.limit), min(asked.wait_s, WAIT_AT_MOST_S)
     poll(services, events_as_log(owner, last), after, found, wait_s)
     is_wanted = _selection(asked)
-    entries = [event_document(raw) for _id, raw in found.rows if is_wanted is None or is_wanted(raw)]
+    entries = [event_document(raw) for _id, raw in in_slices(found.rows) if is_wanted is None or is_wanted(raw)]
     body = orjson.dumps({"entries": entries, "next": found.following(after), "gap": found.gap and found.gap.public()})
     return Response(body, mimetype=_JSON, headers={"Cache-Control": "no-store"})
