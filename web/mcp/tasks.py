@@ -19,6 +19,7 @@ from spool.errors import SpoolError
 from spool.jobs.entries import rfc3339
 from spool.jobs.job import Job, Status
 from web import auth
+from web.delivery.building import building
 from web.delivery.waiting import wait_for_end
 from web.error_problems import problem_of
 from web.mcp.messages import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RpcRefused
@@ -122,9 +123,10 @@ class CoreTasks(Tasks):
         cursor = params.get("cursor")
         if cursor is not None and not (isinstance(cursor, str) and _CURSOR.fullmatch(cursor)):
             raise RpcRefused(INVALID_PARAMS, "cursor: must be the nextCursor of a page")
-        page = services.store.newest(auth.owner(), limit=_PAGE, cursor=cursor)
-        following = {} if page.cursor is None else {"nextCursor": page.cursor}
-        return {"tasks": [self._task(job) for job in page.jobs], **following}
+        with building():
+            page = services.store.newest(auth.owner(), limit=_PAGE, cursor=cursor)
+            following = {} if page.cursor is None else {"nextCursor": page.cursor}
+            return {"tasks": [self._task(job) for job in page.jobs], **following}
 
     def _task(self, job: Job) -> dict[str, Any]:
         return {**_task(job), "status": _status_of(job), "ttl": _ttl_ms(job), "pollInterval": _POLL_MS}
