@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import orjson
 import pytest
 
 from tests.compatible.node_runtime import run_node
-from tests.stack import Stack, wait_for
+from tests.stack import Stack, running_stack, wait_for
 from tests.web.problem_shape import assert_problem
 from web.durable_streams.offsets import offset_of
 
@@ -47,6 +50,25 @@ def in_node(stack: Stack) -> dict[str, str | None]:
 def test_node(in_node: dict[str, str | None], case: str) -> None:
     """The client gets what its users expect of it."""
     assert in_node[case] is None, in_node[case]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("live", ["sse", "long-poll"])
+@pytest.mark.parametrize("is_killed", [False, True], ids=["drains", "killed"])
+def test_web_stops(directory: Path, live: str, is_killed: bool) -> None:
+    """The client itself resumes at the next web after a drain. A killed one may end its session with an error; the next
+    continues after its last offset. Either way each entry comes once."""
+    with running_stack(directory, webs=1, workers=1) as stack, ThreadPoolExecutor(1) as pool:
+        asked = {"prompt": "x", "model": "demo", "params": {"tokens": 160, "rate": 20}}
+        job = stack.client().post("/jobs", json=asked).json()["id"]
+        wait_for(lambda: stack.client().get(f"/jobs/{job}").json()["last_entry"] > 5, "it runs")
+        reading = pool.submit(run_node, "durable_streams_web_stops.mjs", stack.webs[0].url, job, live)
+        wait_for(lambda: stack.client().get(f"/jobs/{job}").json()["last_entry"] > 60, "it was read for a while")
+        stack.webs[0].kill() if is_killed else stack.webs[0].stop()
+        stack.webs[0].start()
+        seen = reading.result(100)
+        assert seen["ids"] == list(range(1, 164))
+        assert len(seen["errors"]) <= is_killed, seen["errors"]
 
 
 def test_catch_up(stack: Stack) -> None:
