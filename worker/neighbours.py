@@ -25,7 +25,7 @@ from spool.run.temporary_files import temporary_directory
 log = logging.getLogger("spool.worker")
 
 LOOK_S = 0.25
-_FILES_A_LOOK = 1000
+_FILES_AT_ONCE = 1000
 _STALE_S = 3600.0
 """After this time no lease of a dead process remains, so nobody needs its file."""
 
@@ -76,6 +76,7 @@ class Neighbours:
             log.warning("the death of this worker will be noticed by its leases only: %s", exc)
             return
         self._fd = fd
+        self._remove_stale()
 
     def leave(self) -> None:
         """Remove this process's file: it ends in order, and holds no job."""
@@ -93,32 +94,38 @@ class Neighbours:
 
     def look(self) -> None:
         """Report each process whose lock is free, and remove its file."""
-        for path in self._files():
+        for path in self._files(self._is_neighbour):
             with _locked(path) as is_dead:
                 if is_dead:
-                    self._bury(path)
+                    self._report_and_remove(path)
 
-    def _files(self) -> Iterator[Path]:
-        with suppress(OSError):
-            others = (Path(entry.path) for entry in os.scandir(self._directory) if entry.name != self._name)
-            yield from list(islice(others, _FILES_A_LOOK))
+    def _files(self, is_wanted: Callable[[str], bool]) -> list[Path]:
+        with suppress(OSError), os.scandir(self._directory) as entries:
+            wanted = (self._directory / entry.name for entry in entries if is_wanted(entry.name))
+            return list(islice(wanted, _FILES_AT_ONCE))
+        return []
 
-    def _bury(self, path: Path) -> None:
-        prefix, name = path.name[: len(self._prefix)], path.name[len(self._prefix) :]
-        if prefix != self._prefix or name.partition(":")[0] != self._host:
-            # Of another Redis, whose workers remove it unless they have all gone.
-            with suppress(OSError):
-                if path.stat().st_mtime < time.time() - _STALE_S:
-                    path.unlink()
-            return
+    def _is_neighbour(self, file: str) -> bool:
+        name = file.removeprefix(self._prefix)
+        return file not in (name, self._name) and name.partition(":")[0] == self._host
+
+    def _report_and_remove(self, path: Path) -> None:
+        name = path.name[len(self._prefix) :]
         try:
             count = self._report(name)
         except StoreUnavailable:
             # The heartbeat reports the outage.
             return
-        log.warning("worker %s died; it ran %d jobs, which are taken over now", name, count)
+        log.warning("worker %s died; its jobs are taken over now (%d)", name, count)
         with suppress(OSError):
             path.unlink()
+
+    def _remove_stale(self) -> None:
+        """Remove files of processes that died with all their neighbours."""
+        for path in self._files(lambda file: file != self._name and not self._is_neighbour(file)):
+            with suppress(OSError), _locked(path) as is_dead:
+                if is_dead and path.stat().st_mtime < time.time() - _STALE_S:
+                    path.unlink()
 
 
 def _is_private(directory: Path) -> bool:
