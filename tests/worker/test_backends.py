@@ -63,6 +63,13 @@ def test_same_prompt_same_answer(params: dict[str, Any]) -> None:
         assert generate(params, prompt="another") != pieces
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_limit_beyond_any_answer(name: str) -> None:
+    """A limit of any size is one: a client may send the largest number that JSON's readers know."""
+    pieces = generate({name: 2**64 - 1, "rate": 0})
+    assert pieces[-1] == Finish("stop")
+
+
 def test_another_seed() -> None:
     """Another seed gives another answer to the same prompt."""
     assert len({"".join(texts(generate({"seed": seed}))) for seed in range(8)}) > 1

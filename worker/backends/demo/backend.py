@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -117,7 +118,8 @@ class Demo:
         """The remaining tokens, each at its due time."""
         texts = _stamps(schedule) if params.stamp else _answer_tokens(prompt, params)
         limits = [n for n in (params.tokens, params.fail_after, _most(params)) if n is not None]
-        most = min(limits) if limits else (_STAMPS if params.stamp else None)
+        # A client may send a larger number than islice takes.
+        most = min(*limits, sys.maxsize) if limits else (_STAMPS if params.stamp else None)
         if params.stamp:
             schedule.skipped = prefix.count(" ")
             numbered: Iterator[str] = islice(texts, max(0, (most or 0) - schedule.skipped))
