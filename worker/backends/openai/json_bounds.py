@@ -11,8 +11,10 @@ import re
 MAX_PARTS = 500_000
 """Limit for arrays, objects, names and texts together. An answer of 5,000 tokens with 10 alternatives each has some
 400,000."""
-MAX_COMMAS = 4_000_000
-"""Limit for commas, so for numbers: more than 2,048 embeddings of 1,536 numbers."""
+MAX_COMMAS = 1_000_000
+"""Limit for commas, so for numbers: they are parsed within 50 ms."""
+MAX_EMBEDDED = 4_000_000
+"""The same for embeddings, whose numbers are not parsed at once: more than 2,048 embeddings of 1,536 numbers."""
 UNCHECKED_BYTES = 64 * 1024
 """A text up to this size needs no check: it holds too little."""
 
@@ -27,12 +29,18 @@ class TooMuch(ValueError):
 class Bounds:
     """Counts the values of one JSON text, which may arrive in parts that end anywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_commas: int = MAX_COMMAS) -> None:
+        self._max_commas = max_commas
         self._parts = 0
         self._commas = 0
         self._is_in_string = False
         self._rest = b""
         """A backslash at the end of the last part, whose character has not arrived."""
+
+    @property
+    def is_in_string(self) -> bool:
+        """Whether the text so far ends within a string."""
+        return self._is_in_string
 
     def feed(self, data: bytes) -> None:
         """Count what is in ``data``. Raises ``TooMuch``."""
@@ -52,8 +60,8 @@ class Bounds:
             self._string_end(tail, 0)
         self._parts += strings + outside.count(b"[") + outside.count(b"{")
         self._commas += outside.count(b",")
-        if self._parts > MAX_PARTS or self._commas > MAX_COMMAS:
-            raise TooMuch(f"more than {MAX_PARTS} arrays, objects and texts, or {MAX_COMMAS} numbers")
+        if self._parts > MAX_PARTS or self._commas > self._max_commas:
+            raise TooMuch(f"more than {MAX_PARTS} arrays, objects and texts, or {self._max_commas} numbers")
 
     def _string_end(self, data: bytes, at: int) -> int:
         """The position after the quote that ends the open string; the end of ``data`` if it stays open."""

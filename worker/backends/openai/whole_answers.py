@@ -14,7 +14,8 @@ import orjson
 
 from worker.backends import Finish, GenerationRequest, Piece, Result, Usage
 from worker.backends.openai.chunks import Answer, Garbage, error_of
-from worker.backends.openai.json_bounds import Bounds, TooMuch
+from worker.backends.openai.json_bounds import MAX_COMMAS, MAX_EMBEDDED, Bounds, TooMuch
+from worker.backends.openai.number_lists import NotNumbers, NumberLists
 from worker.backends.whole import CHAT, COMPLETIONS, EMBEDDINGS
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -27,17 +28,21 @@ def read_result(response: httpx2.Response, request: GenerationRequest, on_begun:
     """Yield the answer in ``response``, its usage and the end. The answer names the model as its callers do, and its
     embeddings have the format that the request asks for. Raises ``Garbage``, ``ErrorInStream`` and ``httpx2``'s read
     errors."""
-    document = read_document(response)
+    if request.endpoint == EMBEDDINGS:
+        document, lists = _read_embeddings(response, to_base64=request.params.get("encoding_format") == "base64")
+    else:
+        document, lists = read_document(response), None
     if request.endpoint in (CHAT, COMPLETIONS):
         _check_choices(document, is_chat=request.endpoint == CHAT)
     if "model" in document:
         document["model"] = request.model.name
     if request.endpoint == CHAT:
         document["id"] = f"chatcmpl-{request.job_id}"
-    if request.endpoint == EMBEDDINGS:
-        _convert(document, to_base64=request.params.get("encoding_format") == "base64")
     try:
-        body = orjson.dumps(document).decode()
+        written = orjson.dumps(document)
+        body = (lists.restored(written) if lists is not None else written).decode()
+    except NotNumbers as exc:
+        raise Garbage("an embedding is no list of numbers") from exc
     except orjson.JSONEncodeError as exc:
         # orjson reads deeper nesting than it writes.
         raise Garbage("the answer is nested too deeply") from exc
@@ -69,10 +74,30 @@ def pieces_of(document: dict[str, Any], answer: Answer, on_begun: Callable[[], N
 
 def read_document(response: httpx2.Response, at_most: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in ``response``, of ``at_most`` bytes. Raises as ``read_result`` does."""
+    return _parsed(_body_of(response, at_most, Bounds()))
+
+
+def _read_embeddings(response: httpx2.Response, *, to_base64: bool) -> tuple[dict[str, Any], NumberLists]:
+    """The object in ``response``, with embeddings in this format, and its long lists of numbers, of which it has
+    placeholders."""
+    bounds = Bounds(MAX_EMBEDDED)
+    body = bytes(_body_of(response, MAX_BYTES, bounds))
+    if bounds.is_in_string:
+        # Each quote in it would be taken for the begin of another string, whose end is looked for.
+        raise Garbage("the answer is not valid JSON")
+    lists = NumberLists(body, lambda: gevent.sleep(0))
+    if lists.text.count(b",") > MAX_COMMAS:
+        raise Garbage(f"an answer with more than {MAX_COMMAS} numbers outside of long lists")
+    document = _parsed(lists.text)
+    _convert(document, lists, to_base64=to_base64)
+    return document, lists
+
+
+def _body_of(response: httpx2.Response, at_most: int, bounds: Bounds) -> bytearray:
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         # The request excludes encodings; and an encoded kilobyte may decode to a megabyte.
         raise Garbage("the answer has a Content-Encoding")
-    body, bounds, size = bytearray(), Bounds(), 0
+    body, size = bytearray(), 0
     for chunk in cast(Iterable[bytes], response.stream):
         size += len(chunk)
         body += chunk if body else chunk.lstrip()
@@ -85,6 +110,10 @@ def read_document(response: httpx2.Response, at_most: int = MAX_BYTES) -> dict[s
             bounds.feed(chunk)
         except TooMuch as exc:
             raise Garbage(f"an answer with {exc}") from exc
+    return body
+
+
+def _parsed(body: bytes | bytearray) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -120,8 +149,9 @@ def _count(usage: Mapping[str, Any], *names: str) -> int | None:
     return next((usage[name] for name in names if type(usage.get(name)) is int), None)
 
 
-def _convert(document: Mapping[str, Any], *, to_base64: bool) -> None:
-    """Change embeddings to the requested format in place, because some servers ignore it, and the SDKs do not."""
+def _convert(document: Mapping[str, Any], lists: NumberLists, *, to_base64: bool) -> None:
+    """Change embeddings to the requested format in place, because some servers ignore it, and the SDKs do not. Long
+    ones stay in ``lists``, unless they become base64."""
     items = document.get("data")
     if not isinstance(items, list):
         raise Garbage("embeddings without a list of data")
@@ -130,17 +160,20 @@ def _convert(document: Mapping[str, Any], *, to_base64: bool) -> None:
             gevent.sleep(0)
         embedding = item.get("embedding") if isinstance(item, dict) else None
         try:
-            if to_base64 and isinstance(embedding, list):
-                item["embedding"] = packed(embedding)
+            pieces = [embedding] if isinstance(embedding, list) else lists.pieces(embedding)
+            if pieces is not None:
+                if to_base64:
+                    item["embedding"] = packed(pieces)
             elif not to_base64 and isinstance(embedding, str):
                 item["embedding"] = unpacked(embedding)
         except (struct.error, OverflowError, binascii.Error, ValueError) as exc:
             raise Garbage("an embedding is no list of numbers") from exc
 
 
-def packed(embedding: list[float]) -> str:
-    """Numbers as base64 of little-endian floats of 4 bytes. Raises ``struct.error`` and ``OverflowError``."""
-    return base64.b64encode(struct.pack(f"<{len(embedding)}f", *embedding)).decode()
+def packed(pieces: Iterable[list[float]]) -> str:
+    """The numbers of all pieces as base64 of little-endian floats of 4 bytes. Raises ``struct.error``,
+    ``OverflowError``, and as ``pieces`` does."""
+    return base64.b64encode(b"".join(struct.pack(f"<{len(piece)}f", *piece) for piece in pieces)).decode()
 
 
 def unpacked(embedding: str) -> list[float]:

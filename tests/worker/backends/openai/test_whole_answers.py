@@ -16,7 +16,7 @@ from worker.backends import BackendError, Finish, GenerationRequest, Piece, Resu
 from worker.backends.openai.backend import OpenAICompatible
 from worker.backends.openai.backoff import Backoff
 from worker.backends.openai.chunks import Garbage
-from worker.backends.openai.whole_answers import packed, read_document, unpacked
+from worker.backends.openai.whole_answers import packed, read_document, read_result, unpacked
 
 MODEL = Model(name="small", backend="openai", upstream="gpu", upstream_model="org/small-1b")
 USAGE = {"prompt_tokens": 3, "total_tokens": 3}
@@ -86,16 +86,16 @@ def test_request_as_it_came() -> None:
     assert [piece for piece in pieces if not isinstance(piece, Result)] == [Unstreamed(), Usage(3, 0), Finish("stop")]
 
 
-@pytest.mark.parametrize("answered", [[0.5, -2.0], packed([0.5, -2.0])], ids=["numbers", "base64"])
+@pytest.mark.parametrize("answered", [[0.5, -2.0], packed([[0.5, -2.0]])], ids=["numbers", "base64"])
 @pytest.mark.parametrize("wanted", [None, "float", "base64"])
 def test_format_of_embeddings(answered: Any, wanted: str | None) -> None:
     """Embeddings have the format that was asked for, also if the server ignores it."""
     asked = {"encoding_format": wanted} if wanted else {}
     pieces, call = run(embeds(answered), "embeddings", input="a", **asked)
-    expected = packed([0.5, -2.0]) if wanted == "base64" else [0.5, -2.0]
+    expected = packed([[0.5, -2.0]]) if wanted == "base64" else [0.5, -2.0]
     assert document_of(pieces)["data"][0]["embedding"] == expected
     assert call.body.get("encoding_format") == wanted
-    assert unpacked(packed([0.5, -2.0])) == [0.5, -2.0]
+    assert unpacked(packed([[0.5, -2.0]])) == [0.5, -2.0]
 
 
 def test_pictures() -> None:
@@ -202,6 +202,24 @@ def test_answer_of_many_values(unit: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert response.most == 0
+
+
+def test_many_long_embeddings() -> None:
+    """As many numbers as embeddings may have come through in both formats, and little is in memory for each."""
+    one = [n / 7 for n in range(1536)]
+    numbers = document_of(run(embeds(*[one] * 300), "embeddings", input="x")[0])
+    assert [item["embedding"] for item in numbers["data"]] == [one] * 300
+    texts = document_of(run(embeds(*[one] * 3), "embeddings", input="x", encoding_format="base64")[0])
+    assert [item["embedding"] for item in texts["data"]] == [packed([one])] * 3
+
+
+@pytest.mark.parametrize("tail", [b"1]", b"1,]", b'"' + b'\\"' * 100_000 + b"]", b"[]]", b"]"])
+def test_numbers_beside_long_lists(tail: bytes) -> None:
+    """Too many of them, or text that breaks off in a string, are refused before they are parsed."""
+    response = _InPieces(b'{"data": [' + b"1,[]," * 400_000 + b"1," * 300_000 + tail + b"}")
+    request = GenerationRequest("j", MODEL, (), {}, endpoint="embeddings")
+    with pytest.raises(Garbage):
+        list(read_result(cast(Any, response), request, lambda: None))
 
 
 def test_endless_blanks_before_an_answer() -> None:
