@@ -28,11 +28,12 @@ class Parameter:
 @dataclass(frozen=True, slots=True)
 class Content:
     """One form of a body: its media type, the shape of the whole (None: text), and in a stream of events or lines the
-    shape of one of them."""
+    shape of one of them. ``last``: the text, which is no JSON, that ends a stream of events."""
 
     media_type: str
     shape: Any = None
     item: Any = None
+    last: str = ""
     example: Example | None = None
 
 

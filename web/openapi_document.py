@@ -121,7 +121,7 @@ class Document:
         if content.item is not None:
             item = self._schema(content.item, mode)
             if content.media_type == "text/event-stream":
-                described["schema"] = _event(item)
+                described["schema"] = _event(item, content.last)
             else:
                 # OpenAPI 3.1 has no word for the items of a stream; 3.2 calls it itemSchema.
                 described["x-itemSchema"] = item
@@ -190,13 +190,15 @@ class Document:
         return name
 
 
-def _event(data: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a server-sent event, which stands for each event of a stream."""
+def _event(item: dict[str, Any], last: str) -> dict[str, Any]:
+    """The schema of a server-sent event, which stands for each event of a stream. ``last``: the data of its last one,
+    if that is no ``item``."""
+    data: dict[str, Any] = {"type": "string", "contentMediaType": "application/json", "contentSchema": item}
     return {
         "type": "object",
         "required": ["data"],
         "properties": {
-            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            "data": {"anyOf": [data, {"const": last}]} if last else data,
             "event": {"type": "string"},
             "id": {"type": "string"},
             "retry": {"type": "integer"},

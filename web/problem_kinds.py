@@ -39,6 +39,7 @@ KINDS = (
     ProblemKind(403, "Not allowed", "this key lacks the scope jobs:write"),
     ProblemKind(404, "Not found", "no such job"),
     ProblemKind(404, "Previous response not found", "previous_response_id: no such response"),
+    ProblemKind(405, "Method not allowed", "The method is not allowed for the requested URL."),
     ProblemKind(406, "Not acceptable", "accept one of text/event-stream, application/x-ndjson, text/plain"),
     ProblemKind(408, "Request timeout", "the request did not arrive in time"),
     ProblemKind(409, "Not ended", "the job has not ended"),

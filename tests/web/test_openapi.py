@@ -76,6 +76,24 @@ def test_every_call_is_there(app: Flask, described: dict[str, Any]) -> None:
         assert {str(status) for status in contract.answers} <= call(described, method, path)["responses"].keys()
 
 
+def test_every_query_can_be_wrong(app: Flask, described: dict[str, Any]) -> None:
+    """A call with arguments says how it answers to wrong ones: 422, or 400 where all of them are places in a log. A
+    WebSocket closes instead."""
+    for rule, method, view in calls(app):
+        contract, path = contract_of(view), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+        if contract is None or contract.query is None or contract.sends:
+            continue
+        is_place = contract.query.model_fields.keys() <= {"after"} or 400 in contract.errors
+        assert ("400" if is_place else "422") in call(described, method, path)["responses"], rule
+
+
+def test_last_event_that_is_no_json(described: dict[str, Any]) -> None:
+    """A stream that ends with a text of its own says so."""
+    for path, method in (("/ai/chat/{chat_id}/stream", "get"), ("/v1/chat/completions", "post")):
+        content = call(described, method, path)["responses"]["200"]["content"]["text/event-stream"]
+        assert {"const": "[DONE]"} in content["schema"]["properties"]["data"]["anyOf"]
+
+
 def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
     """What the description refers to is in it."""
     found = set(references(described))

@@ -77,7 +77,7 @@ def _example() -> bytes:
 
 _ANSWERING = Answering("/jobs/{id}", problem_of_failure)
 _MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Why is the sky blue?"}]}
-_STREAM = Content("text/event-stream", item=Chunk, example=_example)
+_STREAM = Content("text/event-stream", item=Chunk, last="[DONE]", example=_example)
 _STOPPED: Stopped = {"success": True}
 
 

@@ -87,7 +87,7 @@ def create() -> Response:
 @Contract(
     query=StartIndex,
     answers={200: Answer("The rest of the answer.", [_STREAM], [LOCATION, SPOOL_JOB, _RUN_ID, _TAIL_INDEX])},
-    errors=[404, 409, 410, 429, 503],
+    errors=[404, 409, 410, 422, 429, 503],
 )
 def resume(job_id: str) -> Response:
     """The rest of an answer from a chunk on, on any instance, while it runs and after its end."""

@@ -134,7 +134,7 @@ answer_at("batch_log.stream", _unavailable)
         ),
         204: Answer("Server-sent events: the batch has ended, and the client has all of its log."),
     },
-    errors=[404, 406, 409, 429, 503],
+    errors=[404, 406, 409, 422, 429, 503],
 )
 def stream(batch_id: str) -> Response:
     """Stream the batch's log: an entry for each line when it ends, and a terminal one. Reconnects resume after

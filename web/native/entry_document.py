@@ -117,12 +117,12 @@ class Cancelled(_Entry):
 
 
 class BatchOver(_Entry):
-    """In the log of a batch: all of its lines have ended, or it has expired. The last entry."""
+    """In the log of a batch: all of its lines have ended, or it has expired or failed. The last entry."""
 
     kind: Literal["done", "failed", "cancelled"]
     finish_reason: NotRequired[str]
     error: NotRequired[JobError]
-    state: Literal["completed", "cancelled", "expired"]
+    state: Literal["completed", "cancelled", "expired", "failed"]
     counts: dict[str, int]
 
 

@@ -42,7 +42,7 @@ answer_at("stream.stream", _unavailable)
         200: Answer("The entries after the cursor, until the log ends; by `Accept`.", LOG_STREAMS, [LOCATION]),
         204: Answer("Server-sent events: the log has ended, and the client has all of it."),
     },
-    errors=[404, 406, 409, 410, 429, 503],
+    errors=[404, 406, 409, 410, 422, 429, 503],
 )
 def stream(job_id: str) -> Response:
     """Stream a job's log until its end. Reconnects resume after ``Last-Event-ID`` or ``after``. ``snapshot=1`` begins

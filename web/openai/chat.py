@@ -40,7 +40,7 @@ def _example_stream() -> bytes:
             "The chat completion; with `stream`, its chunks.",
             [
                 json_content(ChatCompletion, lambda: completion(JOB, example_answer())),
-                Content("text/event-stream", item=ChatChunk, example=_example_stream),
+                Content("text/event-stream", item=ChatChunk, last="[DONE]", example=_example_stream),
             ],
             [LOCATION, SPOOL_JOB, REPLAYED],
         )

@@ -31,6 +31,7 @@ blueprint = Blueprint("openai_completions", __name__)
                 Content(
                     "text/event-stream",
                     item=TextCompletion,
+                    last="[DONE]",
                     example=lambda: CompletionChunks(JOB, wants_usage=False).entries(ROWS),
                 ),
             ],

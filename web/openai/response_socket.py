@@ -82,7 +82,7 @@ def install(app: Flask) -> None:
 
 @Contract(
     answers={101: Answer("The WebSocket. Its messages are in `x-websocket`.")},
-    errors=[426, 429, 503],
+    errors=[405, 426, 429, 503],
     receives=[ResponseCreate],
     sends=[SocketEvent, SocketError],
 )
