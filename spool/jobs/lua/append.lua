@@ -13,6 +13,8 @@
 --   unclaimed  no worker holds the job
 --   cancelled
 --   error …
+--[[SELDOM batch_flow_of close_in_batch dequeue end_line give_back hold_blocks keep_line key_running_of length_of note_change note_turn
+  post_end prompt_tokens release reset_ledger unpark_flows unpark_key output_to_write expected_output index_fields named entries_since]]
 -- This runs for every token, so it avoids every string and call that a token does not need.
 local ARGV, call = ARGV, redis.call
 local HEAD = 8

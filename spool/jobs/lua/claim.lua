@@ -16,6 +16,10 @@
 --   block first
 --   nothing  there is no job to claim
 --   1        this call has removed as many jobs as one call may; call again
+--[[SELDOM end_after end_damaged end_if_overdue end_if_stopped first_refused first_retry judge park read_blocks rate_block reserve_rates
+  reserve_owner_rates unpark_key unpark_next unpark_flows unpark_rated note_probe batch_turn block_of_closed
+  take_over_queue batch_flow_of is_before is_held_by_limits key_running_of sum_of_all unbook read_limits owner_rated_until id_after_jump refresh_batch is_below_reserve
+  is_refusal reset_ledger fields_if_any enqueue wait_in_flow close]]
 --[[ARGUMENTS fence lease_ms:number worker what takes_batch:flag reserve:number batch_every:number models...]]
 local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
@@ -109,7 +113,7 @@ local function first_pending(models)
   end
   if not best then return first_refused(models) end
   best.batch, best.passes_batch = '', has_batch and best.class == 'interactive'
-  id = index('ZRANGE', flow_of(best.flow, best.model), 0, 0)[1] or ''
+  id = best.first
   if string.sub(id, 1, 1) == 'b' then
     best.batch = id
     id = index('ZRANGE', batch_flow_of(best), 0, 0)[1] or ''

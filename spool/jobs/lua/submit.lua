@@ -24,6 +24,8 @@
 --   {busy, id, job}: another job of its conversation has not ended, and on_busy is reject
 --   {outcome, id} of a line: stopped, fed, early (refusal_of_line)
 --   {blocks, id, N}: the messages of block N are needed, and perhaps those of later blocks
+--[[SELDOM batch_flow_of budget_refusal fields_if_any is_open_batch is_refusal judge may_be_fed_again missing_blocks near_from note_change
+  note_fed refusal_of_line reset_ledger store_blocks]]
 --[[ARGUMENTS id owner model rank ttl_s timeout_ms start_ms max_queued:number idempotency digest repeat_key joins batch batch_index line input
   watch_ms owner_queued:number owner_bytes:number share:number watermark:number output_at_most:number budgets block_count
   rest...]]

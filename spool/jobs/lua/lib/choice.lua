@@ -63,19 +63,22 @@ local function first_refused(models)
   return first_retry(closed, math.huge)
 end
 
--- The first flow of a class in the model's queue whose owner's limits allow one more job, and its virtual time. Other
--- flows are parked on the way.
+-- The first flow of a class in the model's queue whose owner's limits allow one more job, its virtual time, and its first
+-- job or batch. Other flows are parked on the way.
 local function first_flow(class, model)
   for _ = 1, PARKED_AT_MOST do
     local head = index('ZRANGE', heads_of(class, model), 0, 0, 'WITHSCORES')
     if not head[1] then return nil end
     local flow, owner, key = head[1], owner_and_key(head[1])
-    if not owner or redis.call('EXISTS', P .. flow_of(flow, model)) == 0 then
+    local first = owner and index('ZRANGE', flow_of(flow, model), 0, 0)[1]
+    if not first then
       index('ZREM', heads_of(class, model), flow)
     else
+      -- In one call all that a claim needs of the ledger, if it is of this job.
+      if not known_figures[ALL] then read_ledger(first, ALL .. ':' .. owner, ALL) end
       local scope, until_ms = flow_block(owner, key, model)
       if not scope then
-        return {flow = flow, model = model, class = class, owner = owner, here = tonumber(head[2])}
+        return {flow = flow, model = model, class = class, owner = owner, here = tonumber(head[2]), first = first}
       end
       park(flow, model, head[2], scope, scope == 'rate' and until_ms or nil)
       -- The owner itself may not be at a limit.

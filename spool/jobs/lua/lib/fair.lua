@@ -195,7 +195,8 @@ end
 -- The virtual times of a flow, as names and values: all of them, or of one model if there are many.
 local function virtual_times(flow, model)
   local name, kept = 'virtual:' .. flow, {}
-  if index('HLEN', name) <= 2 * DELAYED_AT_MOST + 2 then return index('HGETALL', name) end
+  local all = index('HGETALL', name)
+  if #all <= 4 * (DELAYED_AT_MOST + 1) then return all end
   for field, value in pairs(index_fields(name, '@', '+', '@' .. model, '+' .. model)) do
     kept[#kept + 1], kept[#kept + 2] = field, value
   end

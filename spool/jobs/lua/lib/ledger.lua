@@ -83,7 +83,7 @@ local function sum_of(owner)
   return known_figures[name]
 end
 
-local function packed(figures, whose)
+local function packed_entry(figures, whose)
   local queued, running, bytes, expected, writing = unpack(figures)
   if not whose then return cmsgpack.pack(queued, running, bytes, expected, writing) end
   return cmsgpack.pack(queued, running, bytes, expected, writing, whose.owner, whose.batch, whose.model)
@@ -108,7 +108,7 @@ local function book(id, who, before, after)
   local own, values, gone, is_damaged = ALL .. ':' .. who.owner, {}, {}, false
   read_ledger(own, ALL)
   if after then
-    values = {id, packed(after, who)}
+    values = {id, packed_entry(after, who)}
   else
     gone = {id}
   end
@@ -119,7 +119,7 @@ local function book(id, who, before, after)
     if is_empty then
       gone[#gone + 1] = name
     else
-      values[#values + 1], values[#values + 2] = name, packed(figures)
+      values[#values + 1], values[#values + 2] = name, packed_entry(figures)
     end
   end
   if gone[1] then ledger('HDEL', unpack(gone)) end

@@ -8,7 +8,7 @@ local PATIENCE_MS = 5000
 local CLOSED_AT_MOST_MS = 600000
 
 -- Cache of closed-models as a set.
-local closed_names
+local closed_names = false
 
 local function may_be_closed(model)
   if not closed_names then
@@ -118,14 +118,14 @@ end
 local function reserve_rates(id, model)
   --[[LIBRARY]]
   local tokens = 'bucket:tpm:' .. model
-  local charge = rates[tokens] and bounded(redis.call('HGET', job_key(id), 'charge'), 0, 1e9, 0)
-  for name, taken in pairs({['bucket:rpm:' .. model] = 1, [tokens] = charge or 0}) do
+  local estimate = rates[tokens] and bounded(redis.call('HGET', job_key(id), 'charge'), 0, 1e9, 0)
+  for name, taken in pairs({['bucket:rpm:' .. model] = 1, [tokens] = estimate or 0}) do
     local set = rates[name]
     if set then take_from(name, set.kind, set.limit, taken) end
   end
-  if charge then
+  if estimate then
     local most, a_minute = shape_of('tpm', rates[tokens].limit)
-    redis.call('HSET', job_key(id), 'reserved', string.format('%.0f %.3f %.3f', charge, most, a_minute))
+    redis.call('HSET', job_key(id), 'reserved', string.format('%.0f %.3f %.3f', estimate, most, a_minute))
   end
 end
 

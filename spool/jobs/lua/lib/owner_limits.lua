@@ -119,16 +119,16 @@ end
 -- Takes an attempt's request and its estimated tokens out of its owner's buckets, if there is an owners file.
 local function reserve_owner_rates(id, owner, model)
   --[[LIBRARY]]
-  local charge
+  local estimate
   for _, bucket in ipairs(buckets_of(owner, model)) do
     local taken = 1
     if bucket.kind == 'tpm' then
-      charge = charge or bounded(redis.call('HGET', job_key(id), 'charge'), 0, 1e9, 0)
-      taken = charge
+      estimate = estimate or bounded(redis.call('HGET', job_key(id), 'charge'), 0, 1e9, 0)
+      taken = estimate
     end
     take_from(bucket.name, bucket.kind, bucket.limit, taken)
   end
-  if charge then redis.call('HSET', job_key(id), 'owner_reserved', charge) end
+  if estimate then redis.call('HSET', job_key(id), 'owner_reserved', estimate) end
 end
 
 -- Replaces the tokens that an attempt has reserved of its owner's by those that it used: none if it was lost. By the
