@@ -14,6 +14,8 @@ from worker.claiming import Claimer
 from worker.runner import JobRunner
 
 _PATROL_S = 1.0
+_HEARD_S = 1.0
+"""How long after a claim a free slot has surely heard the bells of later jobs, if it was free all the time."""
 
 
 class Slots:
@@ -39,6 +41,8 @@ class Slots:
         self._count = count
         self._bells = bells
         self._is_drained = is_drained
+        self._full_at = float("-inf")
+        """When the last free slot was taken."""
         self.busy = 0
         """Slots in use, each from before its claim until its job ends."""
 
@@ -69,9 +73,15 @@ class Slots:
         self.run_all()
 
     def run_all(self) -> None:
-        """Claim and run one job after the other, until nothing is pending."""
-        while self.free > 0 and not self._claimer.has_just_looked and self.run_one("any"):
-            pass
+        """Claim and run one job after the other, until nothing is pending. Without another claim, if the last one found
+        its job to be the only one: a bell rings for each later job, and another slot was free to hear it."""
+        while self.free > 0 and not self._claimer.has_just_looked:
+            claimed_at, claim = time.monotonic(), self._claim("any")
+            if claim is None:
+                return
+            self._run(claim)
+            if not claim.has_more and claimed_at > max(self._full_at, time.monotonic() - _HEARD_S):
+                return
 
     def run_one(self, wanted: Wanted) -> bool:
         """Claim a job and run it to its end. False if there is none."""
@@ -112,6 +122,8 @@ class Slots:
         """Claim a job for a slot, which is in use from now on unless there is no job."""
         claim = None
         self.busy += 1
+        if self.free == 0:
+            self._full_at = time.monotonic()
         try:
             claim = self._claimer.take(wanted)
         finally:

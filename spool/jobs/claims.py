@@ -27,7 +27,7 @@ class Claim:
     ``opening`` is the attempt's first entry; the claim has written it. ``first`` is the id of the next entry.
     ``prefix`` is the text to continue from, empty for an attempt that starts from scratch. ``left_s`` is the time from
     the claim to the job's deadline, in seconds. ``probe``: its model's upstream refused jobs, and this job is tried
-    nevertheless; empty if the model was open.
+    nevertheless; empty if the model was open. ``has_more``: other jobs may wait that no bell rings for again.
     """
 
     job: Job
@@ -39,6 +39,7 @@ class Claim:
     first: int
     left_s: float
     probe: str = ""
+    has_more: bool = True
 
 
 _SHARES = ClassShares()
@@ -307,7 +308,7 @@ def _in_order(pairs: Sequence[bytes | int]) -> list[bytes | None]:
 
 def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
     """Decode a reply of ``claim.lua``. Raises ``UndecodableRecord``."""
-    job_id, text, stored, now_ms, opening, values, probe = reply
+    job_id, text, stored, now_ms, opening, values, probe, has_more = reply
     job = Job.decode(_in_order(values))
     if job.id != job_id.decode():
         raise UndecodableRecord(f"job {job_id.decode()}", values)
@@ -328,4 +329,5 @@ def read_claim(reply: list[Any], shard: int, fence: str) -> Claim:
         first=job.last_entry + 1,
         left_s=max(0.0, job.deadline_at - now_ms / 1000),
         probe=probe.decode(),
+        has_more=bool(has_more),
     )

@@ -15,11 +15,17 @@ from worker.runner import JobRunner
 from worker.slots import Slots
 
 
+class Job(str):
+    """A claim, by its name."""
+
+    has_more = True
+
+
 class Work:
     """A claimer and a runner: claims take ``jobs`` in turn, and each job runs until ``ends`` is set."""
 
     def __init__(self, jobs: int) -> None:
-        self.jobs = [f"job {number}" for number in range(jobs)]
+        self.jobs = [Job(f"job {number}") for number in range(jobs)]
         self.wanted: list[Wanted] = []
         self.ran: list[str] = []
         self.answers = Event()
@@ -39,7 +45,7 @@ class Work:
     def look(self) -> None:
         """Always as fit as before."""
 
-    def take(self, wanted: Wanted) -> str | None:
+    def take(self, wanted: Wanted) -> Job | None:
         """The next job, once ``answers`` is set."""
         self.wanted.append(wanted)
         self.answers.wait()
@@ -109,6 +115,25 @@ def test_bell_runs_all_jobs() -> None:
     assert bench.work.ran == []
     bench.work.has_just_looked = False
     bench.slots.rung()
+    assert bench.work.ran == ["job 0", "job 1", "job 2"]
+
+
+def test_bell_of_an_only_job() -> None:
+    """No other claim follows a job that was the only one, unless all slots were in use meanwhile: then a bell may not
+    have been heard."""
+    bench = Bench(jobs=2)
+    bench.work.jobs[0].has_more = False
+    bench.work.ends.set()
+    bench.slots.rung()
+    assert (bench.work.ran, bench.work.wanted) == (["job 0"], ["any"])
+
+    bench = Bench(jobs=3)
+    bench.work.jobs[0].has_more = bench.work.jobs[1].has_more = False
+    running = [gevent.spawn(bench.slots.rung) for _ in range(2)]
+    gevent.sleep(0)
+    assert bench.slots.free == 0
+    bench.work.ends.set()
+    gevent.joinall(running)
     assert bench.work.ran == ["job 0", "job 1", "job 2"]
 
 

@@ -12,8 +12,8 @@
 --   minute
 -- Answers:
 --   {id, text to continue from, input, NOW, the attempt's first entry, record…, the closing of its model during which
---   it is tried ('' for none)}; with blocks, input is a list: the job's own input, then the messages of its blocks, last
---   block first
+--   it is tried ('' for none), 1 if others may wait, or may when it ends}; with blocks, input is a list: the job's own
+--   input, then the messages of its blocks, last block first
 --   nothing  there is no job to claim
 --   1        this call has removed as many jobs as one call may; call again
 --[[SELDOM end_after end_damaged end_if_overdue end_if_stopped first_refused first_retry judge park read_blocks rate_block reserve_rates
@@ -25,7 +25,7 @@ local SETTLE_MS = 1000
 local CLEARED_AT_MOST = 25
 local has_newer, has_rare
 
--- Whether there may be a job to claim. Half of all calls find none, and this check makes them cheap.
+-- Whether there may be a job to claim. Many calls find none, and this check makes them cheap.
 local function may_find()
   local places = {P .. 'newer', P .. 'quarantine', P .. 'rated'}
   for i = models_at, what == 'quarantine' and 0 or #ARGV, 4 do
@@ -49,14 +49,14 @@ end
 
 -- The answer for a claimed job. `opening` is the attempt's first entry, `mode` its kind, `record` the whole record: reading
 -- it again, field by field, would take a tenth of a claim. A map is answered as names and values in turn.
-local function answer(id, mode, opening, record, input)
+local function answer(id, mode, opening, record, input, others_wait)
   local text = mode == 'continued' and redis.call('GET', job_key(id) .. ':text')
   if record.before then
     local blocks = read_blocks(record.owner, record.before)
     table.insert(blocks, 1, input or '')
     input = blocks
   end
-  return {id, text or '', input or '', NOW, opening, {map = record}, probe_of(id, record.model)}
+  return {id, text or '', input or '', NOW, opening, {map = record}, probe_of(id, record.model), others_wait and 1 or 0}
 end
 
 -- Repeats an answer that was lost.
@@ -65,7 +65,7 @@ local function answer_again(id)
   local key = job_key(id)
   local record = hash_at(key)
   local opening = redis.call('XRANGE', key .. ':log', record.last .. '-0', record.last .. '-0')
-  return answer(id, record.mode, opening[1] and opening[1][2][2] or '', record, redis.call('GET', key .. ':input'))
+  return answer(id, record.mode, opening[1] and opening[1][2][2] or '', record, redis.call('GET', key .. ':input'), true)
 end
 
 -- The names of all parts of an index that this version can read: the index itself, and the jobs left by older versions.
@@ -162,6 +162,14 @@ local function count_turn(who)
   end
 end
 
+-- Whether other jobs may wait that no bell rings for: in the queue, or at a limit until another one ends.
+local function has_more()
+  if has_rare then return true end
+  local places = {P .. 'held', P .. 'held-keys'}
+  for i = models_at, #ARGV, 4 do places[#places + 1] = P .. heads_of('interactive', ARGV[i]) end
+  return redis.call('EXISTS', unpack(places)) > 0
+end
+
 -- Begins the attempt and answers it. The kind of its first entry depends on the previous attempt's output.
 local function begin(id, record, who)
   local key = job_key(id)
@@ -188,7 +196,7 @@ local function begin(id, record, who)
   count_turn(who)
   local opening = encoded(first, mode, rest)
   write_entry(id, first, opening)
-  return answer(id, mode, opening, record, input)
+  return answer(id, mode, opening, record, input, record.conversation or has_more())
 end
 
 -- Quick check of a queued job's record; nil if it needs the full `judge`. A fault missed here raises later, and is

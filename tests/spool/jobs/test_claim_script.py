@@ -10,6 +10,7 @@ from spool.errors import UndecodableRecord
 from spool.jobs.claims import new_fence
 from spool.jobs.entries import Kind
 from spool.jobs.job import OnWorkerLoss, Priority, Status
+from spool.jobs.scheduling import Conversation, Scheduling
 from spool.keys import job as job_key
 from spool.keys import prefix
 from spool.models.model import DEMO, Model
@@ -34,6 +35,20 @@ def test_claim_begins_the_attempt(link: RedisLink) -> None:
     assert 0 < claim.left_s <= 60
     started = log_of(link, new.id)[0]
     assert (started.kind, dict(started.fields)) == (Kind.STARTED, {"attempt": 1, "model": "demo"})
+
+
+def test_claim_of_the_only_job(link: RedisLink) -> None:
+    """A claim tells whether other jobs may wait that no bell rings for: those in the queue, those at a limit, and the
+    next one of its conversation."""
+    worker = HandWorker(link)
+    for _ in range(2):
+        submit(link)
+    assert [worker.take().has_more for _ in range(2)] == [True, False]
+    submit(link, scheduling=Scheduling(conversation=Conversation("talk")))
+    assert worker.take().has_more
+    submit(link)
+    link.call("SADD", f"{prefix(0)}held", "someone")
+    assert worker.take().has_more
 
 
 def test_claim_twice_with_one_fence(link: RedisLink) -> None:
@@ -305,7 +320,9 @@ def test_claim_answers_with_the_record_as_it_is_stored(link: RedisLink, ends: st
     for fence in fences:
         claim, again = worker.claim(fence=fence), worker.claim(fence=fence)
         assert claim is not None
-        assert again == replace(claim, left_s=again.left_s)
+        assert again is not None
+        # The repeated answer does not look for other jobs.
+        assert again == replace(claim, left_s=again.left_s, has_more=True)
         assert claim.job == replace(store_of(link).look(job.id, OWNER), text=None)
         worker.append(claim, claim.first, tokens(claim.first, "a"), text="a", plain=ends == "in text")
         worker.claims.hand_back(job.id, fence, counts=False)
