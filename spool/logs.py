@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -78,10 +80,21 @@ def event(name: str, *, content: Mapping[str, Any] | None = None, **fields: Any)
         "pid": os.getpid(),
         "level": "info",
         "logger": _log.name,
-        "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "timestamp": _timestamp(),
     }
     text = _readable(line) if _form.readable else _dumps(line)
     sys.stderr.write(text + "\n")
+
+
+def _timestamp() -> str:
+    second, microsecond = divmod(time.time_ns() // 1000, 1_000_000)
+    return f"{_second(second)}.{microsecond:06d}Z"
+
+
+# Formatting the whole time was a quarter of an event's cost.
+@lru_cache(maxsize=1)
+def _second(epoch_s: int) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _readable(line: dict[str, Any]) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram, values
 
@@ -56,6 +58,14 @@ DELIVERY = Histogram("spool_delivery_delay_seconds", "From worker to web, of a f
 BELLS_DROPPED = Counter("spool_bells_dropped", "Bells that the broker did not take")
 JOBS_ENDED = Counter("spool_jobs_ended", "Jobs that have ended", ["model", "status"])
 JOBS_LOST = Counter("spool_jobs_lost_leases", "Attempts whose worker died", ["model"])
+
+_Metric = TypeVar("_Metric", Counter, Histogram)
+
+
+@cache
+def labelled(metric: _Metric, *values: str) -> _Metric:
+    """The metric with these values of its labels. Kept, since the library takes longer to find it than to count."""
+    return metric.labels(*values)
 
 
 def count_from_zero(models: Iterable[str]) -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cache
 
 from flask import Flask, Response, g, request
-from prometheus_client import Counter, Histogram
 
+from spool.metrics import labelled
 from web.access.authenticator import Authenticator
 from web.metrics import ANSWER_TIME, REQUESTS
 from web.request_ids import age_s, say
@@ -21,17 +20,6 @@ _ALL_UP_TO = 50
 _THEN_ONE_IN = 50
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHOD_CHARACTERS = 16
-
-
-# Finding a metric by its labels takes longer than counting.
-@cache
-def _count_of(surface: str, status: int) -> Counter:
-    return REQUESTS.labels(surface, str(status))
-
-
-@cache
-def _time_of(surface: str) -> Histogram:
-    return ANSWER_TIME.labels(surface)
 
 
 class Sampling:
@@ -60,8 +48,8 @@ def install(app: Flask, authenticator: Authenticator) -> None:
     def note(response: Response) -> Response:
         is_stream = isinstance(response, StreamResponse)
         surface = request.blueprint or "other"
-        _count_of(surface, response.status_code).inc()
-        _time_of(surface).observe(age_s())
+        labelled(REQUESTS, surface, str(response.status_code)).inc()
+        labelled(ANSWER_TIME, surface).observe(age_s())
         if request.method in _READS and response.status_code < 400 and not is_stream:
             return response
         stands_for = sampling.take()

@@ -12,7 +12,7 @@ from typing import Any
 from spool.jobs.claims import Claim
 from spool.jobs.entries import kind_of
 from spool.logs import event
-from spool.metrics import JOBS_ENDED
+from spool.metrics import JOBS_ENDED, labelled
 from worker.attempt_spans import AttemptSpans
 from worker.metrics import ATTEMPT_TIME, ATTEMPTS, ATTEMPTS_OVER, FIRST_TOKEN, QUEUE_WAIT, TOKENS
 
@@ -33,9 +33,9 @@ class AttemptEvents:
         """The attempt begins. A later one than the first begins as ``restarted`` or ``continued``."""
         job = self._claim.job
         waited_s, how = job.deadline_at - self._claim.left_s - job.created_at, kind_of(self._claim.opening).decode()
-        ATTEMPTS.labels(job.model, how).inc()
+        labelled(ATTEMPTS, job.model, how).inc()
         if job.attempt == 1:
-            QUEUE_WAIT.labels(job.model, job.priority).observe(max(0.0, waited_s))
+            labelled(QUEUE_WAIT, job.model, job.priority).observe(max(0.0, waited_s))
         self._say("job_claimed", how=how, waited_ms=round(waited_s * 1000))
         self._spans.claimed(how, waited_s)
 
@@ -47,7 +47,7 @@ class AttemptEvents:
     def first_token(self) -> None:
         """The model sent the first piece of its answer."""
         self._first_s = self._clock() - self._began
-        FIRST_TOKEN.labels(self._claim.job.model).observe(self._first_s)
+        labelled(FIRST_TOKEN, self._claim.job.model).observe(self._first_s)
         self._say("job_first_token", ms=round(self._first_s * 1000))
         self._spans.first_token(self._first_s)
 
@@ -58,13 +58,13 @@ class AttemptEvents:
 
     def handed_back(self, reason: str, answer: str, message: str) -> None:
         """The attempt is over, and the job is queued again, or has ended (``answer``)."""
-        ATTEMPTS_OVER.labels(self._claim.job.model, reason).inc()
+        labelled(ATTEMPTS_OVER, self._claim.job.model, reason).inc()
         self._say("job_handed_back", reason=reason, now=answer, content={"message": message})
         self._spans.end("handed_back", error=reason)
 
     def over(self, outcome: str) -> None:
         """The attempt is over for another reason than its model: ``cancelled``, or ``lost`` to another worker."""
-        ATTEMPTS_OVER.labels(self._claim.job.model, outcome).inc()
+        labelled(ATTEMPTS_OVER, self._claim.job.model, outcome).inc()
         self._say("attempt_over", outcome=outcome, ms=self._ms)
         if outcome != "lost":
             # The keeper that found the lease lost has ended a lost attempt's span.
@@ -73,11 +73,11 @@ class AttemptEvents:
     def ended(self, status: str, fields: Mapping[str, Any], usage: Mapping[str, Any] | None) -> None:
         """The job has ended. ``fields`` are those of its last entry."""
         error, usage, model = fields.get("error") or {}, usage or {}, self._claim.job.model
-        JOBS_ENDED.labels(model, status).inc()
+        labelled(JOBS_ENDED, model, status).inc()
         ran_s = self._clock() - self._began
-        ATTEMPT_TIME.labels(model).observe(ran_s)
+        labelled(ATTEMPT_TIME, model).observe(ran_s)
         for direction in ("input", "output"):
-            TOKENS.labels(model, direction).inc(usage.get(f"{direction}_tokens") or 0)
+            labelled(TOKENS, model, direction).inc(usage.get(f"{direction}_tokens") or 0)
         self._say(
             "job_ended",
             status=status,

@@ -38,6 +38,7 @@ class ModelTable:
         self._reading = RLock()
         self._default = default
         self._discovered: dict[str, Model] = {}
+        self._listed: Sequence[Model] | None = None
         self.configure(static, upstreams)
 
     def configure(self, static: Iterable[Model], upstreams: Sequence[str]) -> None:
@@ -48,7 +49,7 @@ class ModelTable:
             self._to_verify = [model.name for model in self._static.values() if model.continue_style]
             self._upstreams = list(upstreams)
             self._discovered = {name: one for name, one in self._discovered.items() if one.upstream in upstreams}
-            self._read_at = float("-inf")
+            self._read_at, self._listed = float("-inf"), None
 
     def get(self, name: str | None) -> Model:
         """The model of that name; the default model without a name. An unknown name is first looked up in Redis.
@@ -84,8 +85,11 @@ class ModelTable:
     def all(self) -> list[Model]:
         """All models, those of upstreams before the demo."""
         self._refresh(at_least_s=_FRESH_S)
-        merged = {**self._discovered, **self._static}
-        return sorted(merged.values(), key=lambda model: model.backend == "demo")
+        if self._listed is None:
+            # Each claim of a worker asks for it.
+            merged = {**self._discovered, **self._static}
+            self._listed = sorted(merged.values(), key=lambda model: model.backend == "demo")
+        return list(self._listed)
 
     def publish(self, upstream: str, models: Iterable[Model]) -> None:
         """Publish the models discovered at an upstream to all processes, replacing its earlier ones. Raises
@@ -122,7 +126,7 @@ class ModelTable:
             for name, config in zip(self._to_verify, verified, strict=True):
                 model = self._static[name]
                 self._static[name] = replace(model, continues=config == _verified_config(model).encode())
-            self._read_at = time.monotonic()
+            self._read_at, self._listed = time.monotonic(), None
 
 
 def _verified_config(model: Model) -> str:

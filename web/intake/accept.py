@@ -14,6 +14,7 @@ from spool.jobs.job import NewJob, OnWorkerLoss
 from spool.jobs.scheduling import OnBusy
 from spool.jobs.submission import Submitted
 from spool.logs import event
+from spool.metrics import labelled
 from spool.models.demo_params import DemoParams
 from spool.models.model import Model
 from web import auth
@@ -61,7 +62,7 @@ def accept(services: State, draft: Draft, slot: Slot | None = None) -> Submitted
         exc.job_id = new.id
         raise
     if not submitted.replayed:
-        SUBMITTED.labels(new.surface).inc()
+        labelled(SUBMITTED, new.surface).inc()
         _say_submitted(new)
         services.bell.ring(new.id)
         services.bell.let_ring()

@@ -211,13 +211,13 @@ def _after(texts: Iterator[str], prefix: str, schedule: _Schedule) -> Iterator[s
 
 def answer(prompt: str, seed: int, *, endless: bool) -> Iterator[str]:
     """The tokens of the demo's answer to ``prompt``; ``endless`` repeats its paragraphs for ever."""
-    digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
-    chance = random.Random(digest)
     # N words have at least N characters, so this split suffices.
     quoted = " ".join(prompt.split(None, _QUOTED_CHARACTERS)[:_QUOTED_CHARACTERS])
     if len(quoted) > _QUOTED_CHARACTERS:
         quoted = quoted[:_QUOTED_CHARACTERS].rstrip() + "…"
     yield from _TOKENS.findall(_OPENING.format(prompt=quoted))
+    digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
+    chance = random.Random(digest)
     while True:
         for paragraph in chance.sample(_PARAGRAPHS, len(_PARAGRAPHS)):
             yield from _TOKENS.findall(paragraph)
