@@ -240,6 +240,8 @@ READERS: dict[str, Read] = {
     "durable_polls": read_durable_polls,
 }
 """The transports that carry entries. Bare text and the plain answer carry the text alone, and have their own tests."""
+BATCH_READERS = {name: read for name, read in READERS.items() if not name.startswith("durable_")}
+"""Those of a batch's log: only a job's log is a durable stream."""
 
 
 def read_text(base: str, job: str, after: int = 0, **headers: str) -> str:

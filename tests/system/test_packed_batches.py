@@ -17,7 +17,7 @@ from spool.batches.store import Batches
 from spool.jobs.log import Row
 from tests.by_hand import shards_of
 from tests.loopback import NO_CERTIFICATES
-from tests.readers import READERS
+from tests.readers import BATCH_READERS
 from tests.stack import Stack, wait_for
 from tests.system.test_packed_logs import in_pieces, is_packed, packing
 
@@ -47,7 +47,7 @@ def downloads(base: str, batch: str) -> tuple[list[bytes], list[str], int]:
 
 def read_somehow(chance: random.Random, stack: Stack, batch: str) -> tuple[str, int, Any]:
     """Read the batch in any way, from any web, after any entry: the way, the cursor, and what was read."""
-    after, way = chance.choice([0, chance.randrange(LINES)]), chance.choice([*READERS, "downloads"])
+    after, way = chance.choice([0, chance.randrange(LINES)]), chance.choice([*BATCH_READERS, "downloads"])
     if way == "downloads":
         return way, 0, downloads(chance.choice(stack.webs).url, batch)
     return way, after, in_pieces(chance, stack, way, batch, after)
@@ -71,7 +71,7 @@ def check_moments(stack: Stack, batches: int, moments: int, seed: int) -> int:
     seen = 0
     for number in range(batches):
         batch = submit(stack, number)
-        READERS["ndjson"](stack.webs[0].url, batch)
+        BATCH_READERS["ndjson"](stack.webs[0].url, batch)
         rows = list(Batches(shards_of(stack.redis.link)).each_result(batch))
         assert [entry_id for entry_id, _raw in rows] == list(range(1, LINES + 2))
         first = downloads(stack.webs[0].url, batch)
