@@ -149,7 +149,8 @@ def linked(body: str, schema: int = SCHEMA) -> str:
         return None if item.name in seldom else item.eager_words
 
     every = library.needed(_words(body), (), lambda item: item.words)
-    before = library.needed(_eager_words(early), (), in_usual_calls) if late else []
+    # The part before the mark cannot look up rare functions, so it has all that its own ones lead to.
+    before = library.needed(_words(early), (), lambda item: item.words) if late else []
     usual = library.needed(_eager_words(main), before, in_usual_calls)
     usual += [item for item in every if item.is_variable and item not in [*before, *usual]]
     table = _Table(before, usual, [item for item in every if item not in [*before, *usual]])

@@ -49,6 +49,15 @@ def test_damaged_job_ends_and_says_why(link: RedisLink) -> None:
     assert kinds_of(link, broken.id) == ["failed"]
 
 
+def test_claim_displaces_what_is_in_the_place_of_the_run(link: RedisLink) -> None:
+    """What every claim reads first is displaced if Spool did not write it."""
+    job = submit(link)
+    link.call("DEL", f"{prefix(0)}server")
+    link.call("SET", f"{prefix(0)}server", "x")
+    assert HandWorker(link).take().job.id == job.id
+    assert link.call("TYPE", f"{prefix(0)}server") == b"hash"
+
+
 def test_damage_is_said_once(link: RedisLink, caplog: pytest.LogCaptureFixture) -> None:
     """The process that keeps the shard names a damaged job in one line, however often it is met."""
     broken = submit(link)

@@ -39,6 +39,17 @@ def test_script_that_is_divided(link: RedisLink) -> None:
     assert link.call("EVAL", text, 1, prefix(0)) == b'"spool:{0}:job:spool:{0}:job:j"'
 
 
+def test_part_before_the_mark_has_all_that_it_leads_to() -> None:
+    """There no function is created on its first use: also what only seldom calls need is there."""
+    text = linked("index('GET', 'x')\n--[[LIBRARY]]\nreturn json(P)")
+    assert text.index("notice = function") < text.index("displace = function") < text.index("library.index('GET'")
+    for name in NAMES:
+        early = script(name).text.split("return (function()")[0]
+        created = set(re.findall(r"^(\w+) = ", early, re.MULTILINE))
+        if "\n--[[LIBRARY]]\n" in read(name):
+            assert set(re.findall(r"library\.(\w+)", early)) <= created, name
+
+
 def test_arguments_by_name(link: RedisLink) -> None:
     """A script gets its declared arguments as locals, as text, number or flag, and the place of its list."""
     text = linked(
