@@ -187,8 +187,9 @@ class Trial:
             # The claim that was asked again has got it, since what it had is forgotten.
             return True
         for _ in range(_CLAIMS_AT_MOST):
-            # The moment is over in which claims wait for workers to be heard.
-            self.link.pipeline_each([("HSET", f"{P}server", "since_ms", 1)])
+            # The moment is over in which claims wait for workers to be heard, and the model's limits allow jobs again.
+            times = [("server", "since_ms"), ("bucket:rpm:demo", "at_ms"), ("bucket:tpm:demo", "at_ms")]
+            self.link.pipeline_each([("HSET", f"{P}{name}", field, 1) for name, field in times])
             # An index that was displaced or deleted is filled again by the keeper.
             for _ in range(_ROUNDS):
                 keep(self.link, lease_ms=60_000)
